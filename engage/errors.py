@@ -1,0 +1,59 @@
+"""Every error a user of engage can meet.
+
+EngageError
+├── InputError            wrong use or input: exit code 2, nothing was done
+│   ├── ConfigError       profile, override or parameter
+│   ├── ScenarioError     a scenario file or line
+│   ├── CorpusError       a corpus of human dialogues
+│   └── QueryError        an SQL statement
+├── ModelError            weights that are missing, damaged or bound to another base
+├── EngineError           a model call that failed for good; carries the request's key
+└── StoreError            the database or the outbox
+"""
+
+
+class EngageError(Exception):
+    """Base of all; its text is one sentence for the user: what, where, what to do."""
+
+    exit_code = 1
+
+
+class InputError(EngageError):
+    """The user's input or use is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A profile, an override or a parameter cannot be used."""
+
+
+class ScenarioError(InputError):
+    """A scenario file or one of its lines cannot be used."""
+
+
+class CorpusError(InputError):
+    """A corpus of human dialogues cannot be read."""
+
+
+class QueryError(InputError):
+    """An SQL statement is not a read-only query, or fails."""
+
+
+class ModelError(InputError):
+    """Model weights are missing, damaged, or do not fit what they are used with."""
+
+
+class EngineError(EngageError):
+    """A model call failed for good.
+
+    `request_key` names the request (scenario, node path, sample index), so that the caller can withdraw what depended on it.
+    """
+
+    def __init__(self, message: str, request_key: str) -> None:
+        super().__init__(f"{message} (request {request_key})")
+        self.request_key = request_key
+
+
+class StoreError(EngageError):
+    """The database file or the outbox cannot be used."""
