@@ -42,4 +42,4 @@ def select(arms: Sequence[Arm], parent_visits: int, parent_q: float, q_min: floa
 
 def widened(visits: int, factor: float, exponent: float) -> int:
     """Children allowed after `visits` visits: ceil(k·(N+1)^α), progressive widening (Couëtoux et al. 2011)."""
-    return math.ceil(factor * (visits + 1) ** exponent - 1e-9)
+    return math.ceil(factor * math.pow(visits + 1, exponent) - 1e-9)
