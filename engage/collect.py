@@ -1,0 +1,123 @@
+"""Many searches, or many fresh dialogues, at once on one engine: together they keep it full. Stores nothing itself."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from engage.calls import RecordingEngine
+from engage.dialogue import Trajectory
+from engage.engine import Engine
+from engage.errors import EngineError
+from engage.rollout import DialogueConfig, hold_dialogue, set_stage
+from engage.scenario import Scenario
+from engage.search import Search, SearchConfig
+from engage.tree import CallRecord, TreeRecord, node_records
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What both sides add to the engine's own models: folders of LoRA weights, None for the model as configured."""
+
+    policy_adapter: str | None = None
+    simulator_adapter: str | None = None
+
+
+@dataclass
+class Outcome:
+    """What came of a batch of scenarios: how many are done, and scenario id to reason for those whose calls failed for good."""
+
+    done: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+async def search_scenario(
+    engine: Engine,
+    scenario: Scenario,
+    dialogue: DialogueConfig,
+    search: SearchConfig,
+    *,
+    cycle_id: str,
+    seed: int,
+    sides: Sides,
+) -> TreeRecord:
+    """Search one scenario whole. A request that fails for good withdraws its simulation; a tree with none left raises EngineError."""
+    started = time.perf_counter()
+    recorder = RecordingEngine(engine)
+    stage = set_stage(recorder, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter)
+    found = Search(stage, search)
+    await found.run()
+    if not found.simulations:
+        raise EngineError("every simulation of the tree failed", scenario.scenario_id)
+    return TreeRecord(
+        cycle_id=cycle_id,
+        scenario_id=scenario.scenario_id,
+        seed=seed,
+        nodes=node_records(found.tree),
+        simulations=tuple(found.simulations),
+        calls=tuple(recorder.calls),
+        withdrawn=found.withdrawn,
+        wall_s=time.perf_counter() - started,
+    )
+
+
+async def search_scenarios(
+    engine: Engine,
+    scenarios: Sequence[Scenario],
+    dialogue: DialogueConfig,
+    search: SearchConfig,
+    *,
+    cycle_id: str,
+    seed: int,
+    sides: Sides,
+    on_tree: Callable[[TreeRecord], None],
+) -> Outcome:
+    """Search all scenarios at once; `on_tree` is called as each finishes and keeps it, before anything else can go wrong."""
+
+    async def one(scenario: Scenario) -> TreeRecord:
+        return await search_scenario(engine, scenario, dialogue, search, cycle_id=cycle_id, seed=seed, sides=sides)
+
+    return await _gather(scenarios, one, on_tree)
+
+
+async def hold_dialogues(
+    engine: Engine,
+    scenarios: Sequence[Scenario],
+    dialogue: DialogueConfig,
+    *,
+    seed: int,
+    sides: Sides,
+    on_dialogue: Callable[[Scenario, Trajectory, tuple[CallRecord, ...]], None],
+) -> Outcome:
+    """Hold one fresh dialogue per scenario, all at once."""
+
+    async def one(scenario: Scenario) -> tuple[Scenario, Trajectory, tuple[CallRecord, ...]]:
+        trajectory, calls = await hold_dialogue(
+            engine, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter
+        )
+        return scenario, trajectory, calls
+
+    return await _gather(scenarios, one, lambda item: on_dialogue(*item))
+
+
+async def _gather(
+    scenarios: Sequence[Scenario], one: Callable[[Scenario], Awaitable[Item]], keep: Callable[[Item], None]
+) -> Outcome:
+    outcome = Outcome()
+
+    async def guarded(scenario: Scenario) -> None:
+        try:
+            item = await one(scenario)
+        except EngineError as error:
+            outcome.failed[scenario.scenario_id] = str(error)
+            return
+        keep(item)
+        outcome.done += 1
+
+    async with asyncio.TaskGroup() as group:
+        for scenario in scenarios:
+            group.create_task(guarded(scenario))
+    return outcome

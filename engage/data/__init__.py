@@ -1,0 +1,1 @@
+"""The shipped scenarios and dialogues, as JSON Lines of our own writing."""

@@ -1,0 +1,80 @@
+"""Who said what, and how it ended: the values everything else passes around. Frozen; knows no domain and no model."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """The two sides of a dialogue."""
+
+    ASSISTANT = "assistant"
+    USER = "user"
+
+    @property
+    def other(self) -> "Role":
+        """The side that answers this one."""
+        return Role.USER if self is Role.ASSISTANT else Role.ASSISTANT
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message; `text` is stripped.
+
+    A sampled turn that fell short (see `engage.flaws`) is drawn again: `attempts` counts the draws, and `flaw` names what is
+    still wrong with the one that was kept, None for a clean turn.
+    """
+
+    role: Role
+    text: str
+    attempts: int = 1
+    flaw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """Turns in order; either side may open."""
+
+    turns: tuple[Turn, ...] = ()
+
+    def add(self, turn: Turn) -> "Dialogue":
+        """The dialogue one turn longer."""
+        return Dialogue((*self.turns, turn))
+
+    @property
+    def last(self) -> Turn | None:
+        """The latest turn, None before the first."""
+        return self.turns[-1] if self.turns else None
+
+    def text(self, **names: str) -> str:
+        """One line a turn, `name: text`; names per role by keyword, the role itself by default."""
+        return "\n".join(f"{names.get(turn.role, turn.role)}: {turn.text}" for turn in self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """The user's answer to the exit survey.
+
+    `value` is on the survey's own scale (support: intensity 1..5; persuasion: dollars 0..2), None where the answer could
+    not be read. `text` is the sampled answer (reader `pattern`) or the most probable choice (reader `expected`).
+    `probabilities` are those of the survey's choices, in the survey's order, for the reader `expected`; else empty.
+    """
+
+    reader: str
+    text: str
+    value: float | None
+    probabilities: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A finished dialogue with its reaction; `reward` in [0, 1], None where the reaction could not be read.
+
+    `exchanges` counts the assistant replies given after the scenario's opening; `end_reason` is the domain's, or `max_exchanges`.
+    """
+
+    scenario_id: str
+    dialogue: Dialogue
+    reaction: Reaction
+    reward: float | None
+    exchanges: int
+    end_reason: str

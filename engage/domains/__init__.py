@@ -1,0 +1,5 @@
+"""Kinds of dialogue. Two are shipped; a user's own is named `package.module:OBJECT`."""
+
+from engage.domains.base import Domain, Survey, UserCondition, load_domain
+
+__all__ = ["Domain", "Survey", "UserCondition", "load_domain"]

@@ -1,0 +1,118 @@
+"""What a domain is: one object that says who the user is, who opens, how it ends, what is asked and what it is worth.
+
+To write one's own, subclass `Domain`, fill in the attributes and the abstract methods, and name the instance
+`package.module:OBJECT` wherever a domain is named (scenario files, profiles). `emotional_support.py` is the example to copy.
+"""
+
+import hashlib
+import importlib
+import inspect
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.dialogue import Dialogue, Role
+from engage.errors import ConfigError
+
+Difficulty = Literal["cooperative", "guarded", "sarcastic", "hostile", "terse", "talkative", "already_fine"]
+
+
+class UserCondition(BaseModel):
+    """What the simulator is told about the user it plays; a domain adds its own fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    person: str = Field(min_length=1, max_length=600, description="who they are, in one phrase")
+    situation: str = Field(min_length=1, max_length=4000, description="what happened, in their own words")
+    difficulty: Difficulty | None = Field(None, description="manner of talking; None where the source does not say")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The exit survey: asked of the user alone, after the dialogue.
+
+    `choices` maps each allowed answer (a distinct single token: a digit) to its value on the domain's scale. `patterns` are
+    tried in order on a free answer (regular expressions, case ignored); the first named group `value` that matches is the
+    number, and `scale` turns it into the domain's unit by the name of a second group, `unit` (lower case, '' without one).
+    """
+
+    question: str
+    choices: Mapping[str, float]
+    patterns: tuple[str, ...]
+    scale: Mapping[str, float]
+
+
+class Domain(ABC):
+    """One kind of dialogue; an instance is stateless and may be shared between threads."""
+
+    name: ClassVar[str]
+    condition_type: ClassVar[type[UserCondition]]
+    opens: ClassVar[Role]
+    survey: ClassVar[Survey]
+    user_name: ClassVar[str]
+    """What the user's side is called in transcripts, such as `seeker`."""
+    assistant_name: ClassVar[str]
+    lexicon: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Signs of reward hacking in assistant replies: check name to regular expressions (case ignored)."""
+    flips: ClassVar[tuple[str, ...]] = ()
+    """How a user turn sounds that speaks for the assistant's side (regular expressions, case ignored)."""
+    assistant_flips: ClassVar[tuple[str, ...]] = ()
+    """The same for an assistant turn that speaks for the user's side."""
+    farewells: ClassVar[tuple[str, ...]] = (
+        r"\b(good ?bye|bye|take care|talk to you later|have a (good|great|nice) (day|night|evening))\b",
+    )
+
+    @abstractmethod
+    def policy_prompt(self) -> str:
+        """System text of the assistant; it never contains anything of the user condition."""
+
+    @abstractmethod
+    def simulator_prompt(self, condition: UserCondition) -> str:
+        """System text of the user simulator for one user condition."""
+
+    @abstractmethod
+    def reward(self, value: float) -> float:
+        """The reaction's value mapped to [0, 1]; 1 is best."""
+
+    def measures(self, condition: UserCondition, value: float) -> dict[str, float]:
+        """Outcomes reported beside the reward, by name (such as `relief`)."""
+        return {}
+
+    def end_reason(self, dialogue: Dialogue) -> str | None:
+        """Why the dialogue is over after its latest user turn, None while it goes on. By default: the user says goodbye."""
+        last = dialogue.last
+        if last is None or last.role is not Role.USER:
+            return None
+        return "farewell" if any(re.search(p, last.text, re.IGNORECASE) for p in self.farewells) else None
+
+    def strata(self, condition: UserCondition) -> dict[str, str]:
+        """By what a gain may be read separately; extended by a domain."""
+        return {"difficulty": condition.difficulty or "unstated"}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the domain's source text: prompts, survey, reward and rules are part of a cycle's identity."""
+        return hashlib.sha256(inspect.getsource(inspect.getmodule(type(self)) or type(self)).encode()).hexdigest()
+
+
+_SHIPPED = {
+    "emotional_support": "engage.domains.emotional_support:EMOTIONAL_SUPPORT",
+    "persuasion": "engage.domains.persuasion:PERSUASION",
+}
+
+
+def load_domain(name: str) -> Domain:
+    """The shipped domain of that name, or a user's own by `package.module:OBJECT`; ConfigError says what is wrong."""
+    module_name, _, attribute = _SHIPPED.get(name, name).partition(":")
+    if not attribute:
+        raise ConfigError(f"domain {name!r} is not known; use {', '.join(_SHIPPED)} or package.module:OBJECT")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"domain {name!r} cannot be loaded: {error}") from error
+    if not isinstance(found, Domain):
+        raise ConfigError(f"domain {name!r} is a {type(found).__name__}, not an engage.domains.Domain instance")
+    return found

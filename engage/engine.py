@@ -1,0 +1,95 @@
+"""The Engine protocol: what the method asks of a language model, and nothing about how it is served.
+
+An engine owns batching, devices and retries of transient failures; callers only await, from any event loop. What fails for
+good is an `EngineError` that names the request. Two engines give the same tree for the same seeds only if their arithmetic
+agrees; the stored texts are the truth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Side(StrEnum):
+    """Which model a request is for."""
+
+    POLICY = "policy"
+    SIMULATOR = "simulator"
+
+
+class Sampling(BaseModel):
+    """How a completion is drawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 takes the most probable token")
+    top_p: float = Field(0.95, gt=0.0, le=1.0, description="nucleus: smallest set of tokens with this probability mass")
+    max_tokens: int = Field(48, ge=1, le=4096, description="tokens of one reply at most")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A chat to be continued by the assistant role of one model side.
+
+    `key` names the request for logs and errors (scenario, node path, purpose). `adapter` is a folder of LoRA weights, None for
+    the side's own model as configured.
+    """
+
+    key: str
+    side: Side
+    messages: tuple[Message, ...]
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled reply, stripped of surrounding white space and special tokens.
+
+    `cached_tokens` of the `prompt_tokens` were not computed afresh; `mean_logprob` is the mean natural-log probability of the
+    completion's tokens under the model at temperature 1.
+    """
+
+    text: str
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    mean_logprob: float
+    finish_reason: Literal["stop", "length"]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Natural-log likelihood of each choice as the whole next text, in the order asked; not normalised over the choices."""
+
+    logprobs: tuple[float, ...]
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Engine(Protocol):
+    """See the module. An engine is created once per process and closed once."""
+
+    @property
+    def identity(self) -> str:
+        """What the answers depend on beside the request: model fingerprints of both sides; part of a cycle's identity."""
+
+    async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """One completion per seed, in the order of the seeds; raises EngineError."""
+
+    async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
+        """Likelihood of fixed continuations, each a single token where the survey is built so; raises EngineError."""
+
+    def close(self) -> None:
+        """Free the model; requests under way fail with EngineError."""

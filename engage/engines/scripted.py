@@ -1,0 +1,98 @@
+"""A deterministic engine for tests: replies and likelihoods come from two plain functions. Public; made for users' own tests.
+
+    engine = ScriptedEngine(reply=lambda prompt, seed: "That sounds hard.", choose=lambda prompt, choices: [0.1, 0.9])
+
+`reply(prompt, seed)` returns the text; `choose(prompt, choices)` returns weights over the choices (any positive scale). Both
+default to small canned dialogues, so that a whole cycle runs without a model.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+
+from engage.engine import Completion, Prompt, Sampling, Scores, Side
+from engage.seeds import derive_seed
+
+Reply = Callable[[Prompt, int], str]
+Choose = Callable[[Prompt, Sequence[str]], Sequence[float]]
+
+_LINES = {
+    Side.POLICY: (
+        "That sounds hard. What weighs on you most?",
+        "I hear you. What happened next?",
+        "Thank you for telling me. What would help today?",
+        "You could take one small step tonight.",
+        "What matters to you in this?",
+        "I understand. Would you like to say more?",
+    ),
+    Side.SIMULATOR: (
+        "I don't know, it has been like this for weeks.",
+        "Maybe. I never looked at it that way.",
+        "Nobody asked me that before.",
+        "I doubt it, but go on.",
+        "It just makes me tired.",
+        "A little better, I guess.",
+    ),
+}
+
+
+def canned_reply(prompt: Prompt, seed: int) -> str:
+    """One of a few lines of the side, drawn by the seed."""
+    lines = _LINES[prompt.side]
+    return lines[seed % len(lines)]
+
+
+def canned_choice(prompt: Prompt, choices: Sequence[str]) -> list[float]:
+    """Weights peaked at a choice that the whole dialogue decides, so that what was said matters and nothing else does."""
+    text = "\x1f".join(message.content for message in prompt.messages[1:])
+    peak = derive_seed("choice", text) % len(choices)
+    return [math.exp(-abs(index - peak)) for index in range(len(choices))]
+
+
+class ScriptedEngine:
+    """See the module. `latency_s` is slept before each answer; at most `slots` requests are answered at a time."""
+
+    def __init__(
+        self,
+        reply: Reply = canned_reply,
+        choose: Choose = canned_choice,
+        latency_s: float = 0.0,
+        slots: int | None = None,
+    ) -> None:
+        self._reply = reply
+        self._choose = choose
+        self._latency_s = latency_s
+        self._slots = asyncio.Semaphore(slots) if slots else None
+
+    @property
+    def identity(self) -> str:
+        """See Engine."""
+        return f"scripted:{self._reply.__module__}.{self._reply.__qualname__}"
+
+    async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """See Engine; tokens are counted as words."""
+        await self._wait()
+        words = _words(prompt)
+        replies = [(seed, self._reply(prompt, seed)) for seed in seeds]
+        return [Completion(text, words, 0, len(text.split()), -1.0, "stop", seed) for seed, text in replies]
+
+    async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
+        """See Engine."""
+        await self._wait()
+        weights = self._choose(prompt, choices)
+        total = sum(weights)
+        return Scores(tuple(math.log(max(weight, 1e-300) / total) for weight in weights), _words(prompt), 0)
+
+    def close(self) -> None:
+        """See Engine; nothing to free."""
+
+    async def _wait(self) -> None:
+        if self._slots is None:
+            await asyncio.sleep(self._latency_s)
+            return
+        async with self._slots:
+            await asyncio.sleep(self._latency_s)
+
+
+def _words(prompt: Prompt) -> int:
+    return sum(len(message.content.split()) for message in prompt.messages)

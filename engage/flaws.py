@@ -1,0 +1,76 @@
+"""What is wrong with a sampled turn: role flips, leaks, empty turns, endless greetings, lists, repetition. Pure text rules.
+
+Small models need this. A flawed turn is drawn again a bounded number of times (`engage.speakers`); what is kept and still
+flawed carries the flaw's name into the store. Does not judge whether a turn is good.
+"""
+
+import re
+
+from engage.dialogue import Dialogue, Role
+from engage.domains import Domain
+
+_SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
+_LEAK = re.compile(
+    r"^\W*(?:user|assistant|system|supporter|seeker|persuader|persuadee|helper|human|ai|bot)\s*:|<\|im_|\[/?inst\]",
+    re.IGNORECASE,
+)
+_LIST_ITEM = re.compile(r"(?:^|\s)(?:\d{1,2}[.)]|[-*•])\s+\S")
+_GREETING = re.compile(
+    r"^\W*(?:hi|hello|hey|good (?:morning|afternoon|evening)|greetings)\b[^.!?]*[.!?]*\s*"
+    r"(?:(?:how are you|how can i|how may i|what can i|nice to meet you|it's nice)\b.*)?$",
+    re.IGNORECASE,
+)
+_MACHINE = re.compile(
+    r"\bas an? (?:ai|artificial|language model|assistant)\b|\bi(?:'m| am) an? (?:ai|assistant|chatbot|language model)\b",
+    re.IGNORECASE,
+)
+
+
+def tidy(text: str, cut_off: bool) -> str:
+    """First paragraph of a completion on one line; one that was cut off by the token limit ends at its last whole sentence."""
+    line = " ".join(text.strip().split("\n\n")[0].split()).strip('"“” ')
+    if cut_off:
+        ends = [match.end() for match in _SENTENCE_END.finditer(line)]
+        if ends:
+            return line[: ends[-1]]
+    return line
+
+
+def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str | None:
+    """Name of the first flaw of `text` as the next turn of `role`, None for a clean turn."""
+    if not re.search(r"\w", text):
+        return "empty"
+    if _LEAK.search(text):
+        return "role_leak"
+    if role is Role.USER and (_MACHINE.search(text) or _matches(domain.flips, text)):
+        return "role_flip"
+    if role is Role.ASSISTANT and _matches(domain.assistant_flips, text):
+        return "role_flip"
+    if len(_LIST_ITEM.findall(text)) >= 2:
+        return "list"
+    if len(dialogue.turns) > 1 and _GREETING.match(text):
+        return "greeting"
+    if _repeats(dialogue, text):
+        return "repetition"
+    return None
+
+
+def _matches(patterns: tuple[str, ...], text: str) -> bool:
+    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w']+", text.lower())
+
+
+def _repeats(dialogue: Dialogue, text: str) -> bool:
+    """Says again (nearly) what somebody said before in this dialogue; short answers may recur."""
+    words = _words(text)
+    if len(words) < 5:
+        return False
+    for turn in dialogue.turns:
+        earlier = set(_words(turn.text))
+        shared = len(earlier & set(words)) / max(1, len(earlier | set(words)))
+        if shared >= 0.7:
+            return True
+    return False

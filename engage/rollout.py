@@ -1,0 +1,100 @@
+"""Plain dialogues: both sides played to the end, then the survey. Used by the search's rollouts and by evaluation."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.calls import RecordingEngine
+from engage.dialogue import Dialogue, Trajectory
+from engage.domains import Domain, load_domain
+from engage.engine import Engine
+from engage.scenario import Scenario
+from engage.seeds import derive_seed
+from engage.simulator import Policy, SpeechConfig, UserSimulator
+from engage.tree import CallRecord
+
+
+class DialogueConfig(BaseModel):
+    """What a conversation is: its length and how both sides speak."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_exchanges: int = Field(
+        4, ge=1, le=50, description="assistant replies (each answered) at most, after the opening"
+    )
+    speech: SpeechConfig = SpeechConfig()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One scenario with both its speakers; `seed` is the cycle's."""
+
+    scenario: Scenario
+    domain: Domain
+    policy: Policy
+    user: UserSimulator
+    max_exchanges: int
+    seed: int
+
+    def seed_of(self, *parts: str | int) -> int:
+        """Seed of one request of this scenario."""
+        return derive_seed(self.seed, self.scenario.scenario_id, *parts)
+
+    def key_of(self, *parts: str | int) -> str:
+        """Name of one request of this scenario, for logs and errors."""
+        return "/".join(str(part) for part in (self.scenario.scenario_id, *parts))
+
+    def end_reason(self, dialogue: Dialogue, exchanges: int) -> str | None:
+        """Why the dialogue is over after a user turn, None while it goes on."""
+        return self.domain.end_reason(dialogue) or ("max_exchanges" if exchanges >= self.max_exchanges else None)
+
+
+def set_stage(
+    engine: Engine,
+    scenario: Scenario,
+    config: DialogueConfig,
+    seed: int,
+    policy_adapter: str | None,
+    simulator_adapter: str | None,
+) -> Stage:
+    """Both speakers of a scenario on one engine; adapters are folders, None for the side's own model."""
+    domain = load_domain(scenario.domain)
+    policy = Policy(engine, domain, config.speech, policy_adapter)
+    user = UserSimulator(engine, domain, config.speech, scenario.user_condition, simulator_adapter)
+    return Stage(scenario, domain, policy, user, config.max_exchanges, seed)
+
+
+async def play_out(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
+    """From a prefix whose latest turn is the user's to the end and the survey; raises EngineError.
+
+    `path` and `simulation` name the requests; `exchanges` have been held before the prefix ends.
+    """
+    reason = stage.end_reason(dialogue, exchanges) if exchanges else None
+    while reason is None:
+        seed = stage.seed_of(path, "rollout", simulation, exchanges, "assistant")
+        reply = (await stage.policy.replies(dialogue, stage.key_of(path, "rollout", simulation, exchanges), [seed]))[0]
+        dialogue = dialogue.add(reply.turn)
+        seed = stage.seed_of(path, "rollout", simulation, exchanges, "user")
+        answer = await stage.user.next_turn(dialogue, stage.key_of(path, "rollout", simulation, exchanges), seed)
+        dialogue = dialogue.add(answer.turn)
+        exchanges += 1
+        reason = stage.end_reason(dialogue, exchanges)
+    key, seed = stage.key_of(path, "survey", simulation), stage.seed_of(path, "survey", simulation)
+    reaction = await stage.user.react(dialogue, key, seed)
+    reward = None if reaction.value is None else stage.domain.reward(reaction.value)
+    return Trajectory(stage.scenario.scenario_id, dialogue, reaction, reward, exchanges, reason)
+
+
+async def hold_dialogue(
+    engine: Engine,
+    scenario: Scenario,
+    config: DialogueConfig,
+    seed: int,
+    policy_adapter: str | None,
+    simulator_adapter: str | None,
+) -> tuple[Trajectory, tuple[CallRecord, ...]]:
+    """One fresh dialogue from the opening. The same seed gives two policies common random numbers; raises EngineError."""
+    recorder = RecordingEngine(engine)
+    stage = set_stage(recorder, scenario, config, seed, policy_adapter, simulator_adapter)
+    trajectory = await play_out(stage, scenario.opening, 0, "fresh", 0)
+    return trajectory, tuple(recorder.calls)

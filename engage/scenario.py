@@ -1,0 +1,203 @@
+"""Scenarios: loading, validating against their domain, and the split that never moves."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import ValidationError
+
+from engage.dialogue import Dialogue, Role, Turn
+from engage.domains import Domain, UserCondition, load_domain
+from engage.errors import ConfigError, ScenarioError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+_SPLIT_SHARE = {"train": 0.50, "validation": 0.15, "test": 0.35}
+MAX_LINE_BYTES = 100_000
+SHIPPED = ("emotional_support", "persuasion")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One conversation to have. `domain` is the name it was loaded under; `source` says where the words come from."""
+
+    scenario_id: str
+    domain: str
+    user_condition: UserCondition
+    opening: Dialogue
+    source: str = "engage"
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of domain, user condition and opening; the id and the source are not content."""
+        content = [
+            self.domain,
+            self.user_condition.model_dump(mode="json"),
+            [[t.role, t.text] for t in self.opening.turns],
+        ]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def split(self) -> Split:
+        """From the content hash alone: half train, 15 % validation, 35 % test."""
+        return split_of(self.content_hash)
+
+    def as_json(self) -> str:
+        """The scenario as one line of a scenario file."""
+        record = {
+            "id": self.scenario_id,
+            "domain": self.domain,
+            "user_condition": self.user_condition.model_dump(mode="json", exclude_none=True),
+            "opening": [{"role": str(turn.role), "text": turn.text} for turn in self.opening.turns],
+            "source": self.source,
+        }
+        return json.dumps(record, ensure_ascii=False)
+
+
+def split_of(content_hash: str) -> Split:
+    """The split of a content hash (hexadecimal SHA-256): its first 32 bits as a point in [0, 1)."""
+    point = int(content_hash[:8], 16) / 2**32
+    for name in SPLITS:
+        point -= _SPLIT_SHARE[name]
+        if point < 0:
+            return name
+    return SPLITS[-1]
+
+
+def parse_scenario(record: Any) -> Scenario:
+    """One decoded line to a Scenario; ScenarioError names the field and the reason."""
+    if not isinstance(record, dict):
+        raise ScenarioError(f"a scenario is an object, not a {type(record).__name__}")
+    unknown = set(record) - {"id", "domain", "user_condition", "opening", "source"}
+    if unknown:
+        raise ScenarioError(f"{sorted(unknown)[0]}: unknown field")
+    for field, kind in (("id", str), ("domain", str), ("user_condition", dict), ("opening", list)):
+        if field not in record:
+            raise ScenarioError(f"{field}: missing")
+        if not isinstance(record[field], kind) or not record[field]:
+            raise ScenarioError(f"{field}: must be a non-empty {kind.__name__}")
+    try:
+        domain = load_domain(record["domain"])
+        condition = domain.condition_type.model_validate(record["user_condition"])
+    except ConfigError as error:
+        raise ScenarioError(f"domain: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise ScenarioError(f"user_condition.{path}: {first['msg'].lower()} (got {first['input']!r:.60})") from error
+    opening = _parse_opening(record["opening"], domain)
+    return Scenario(record["id"], record["domain"], condition, opening, str(record.get("source", "own")))
+
+
+def _parse_opening(turns: Sequence[Any], domain: Domain) -> Dialogue:
+    dialogue = Dialogue()
+    expected = domain.opens
+    for index, turn in enumerate(turns):
+        if not isinstance(turn, dict) or not isinstance(turn.get("text"), str) or not turn["text"].strip():
+            raise ScenarioError(f"opening[{index}].text: missing or empty")
+        if turn.get("role") != expected:
+            raise ScenarioError(f"opening[{index}].role: must be {expected.value!r} (got {turn.get('role')!r})")
+        dialogue = dialogue.add(Turn(expected, turn["text"].strip()))
+        expected = expected.other
+    if dialogue.turns[-1].role is not Role.USER:
+        raise ScenarioError("opening: must end with the user's turn, because the assistant speaks next")
+    return dialogue
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Scenarios of one file and the lines that were left, as `file:line: reason`."""
+
+    scenarios: list[Scenario]
+    problems: list[str]
+
+
+def read_scenarios(path: Path) -> Loaded:
+    """All good lines of a JSON Lines file and what is wrong with the others; raises only if the file cannot be read."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from error
+    scenarios: list[Scenario] = []
+    problems: list[str] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            scenario = _parse_line(line)
+            if scenario.scenario_id in seen:
+                raise ScenarioError(f"id: {scenario.scenario_id!r} was used on line {seen[scenario.scenario_id]}")
+        except ScenarioError as error:
+            problems.append(f"{path}:{number}: {error}")
+            continue
+        seen[scenario.scenario_id] = number
+        scenarios.append(scenario)
+    if not scenarios and not problems:
+        problems.append(f"{path}: holds no scenario; write one JSON object a line")
+    return Loaded(scenarios, problems)
+
+
+def _parse_line(line: bytes) -> Scenario:
+    if len(line) > MAX_LINE_BYTES:
+        raise ScenarioError(f"the line has {len(line)} bytes; at most {MAX_LINE_BYTES} are read")
+    try:
+        return parse_scenario(json.loads(line.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ScenarioError(f"not JSON at column {error.colno}: {error.msg}") from error
+    except RecursionError as error:
+        raise ScenarioError("not JSON that can be read: nested too deeply") from error
+
+
+def load_scenarios(sources: Iterable[str], skip_invalid: bool = False) -> list[Scenario]:
+    """Scenarios of the named sources: a shipped domain's name or a file's path.
+
+    Ids must be unique over all sources. Raises ScenarioError with every problem, unless `skip_invalid` takes the rest.
+    """
+    scenarios: list[Scenario] = []
+    problems: list[str] = []
+    for source in sources:
+        loaded = read_scenarios(source_path(source))
+        scenarios += loaded.scenarios
+        problems += loaded.problems
+    if problems and not (skip_invalid and scenarios):
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise ScenarioError("\n".join(problems[:5]) + more)
+    ids = [scenario.scenario_id for scenario in scenarios]
+    if len(set(ids)) < len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise ScenarioError(f"scenario id {twice!r} is in two of the files {', '.join(sources)}; rename one")
+    return scenarios
+
+
+def source_path(source: str) -> Path:
+    """The file behind a source: a shipped domain's name, else a path."""
+    if source in SHIPPED:
+        return Path(str(resources.files("engage") / "data" / f"{source}.jsonl"))
+    return Path(source)
+
+
+def sample_scenarios(scenarios: Sequence[Scenario], split: Split, per_domain: int, seed: int) -> list[Scenario]:
+    """At most `per_domain` scenarios of a split from each domain, in an order drawn by `seed`, domains taken in turn."""
+    by_domain: dict[str, list[Scenario]] = {}
+    for scenario in scenarios:
+        if scenario.split == split:
+            by_domain.setdefault(scenario.domain, []).append(scenario)
+    drawn = [sorted(group, key=lambda s: _rank(s, seed))[:per_domain] for group in by_domain.values()]
+    return list(_interleave(drawn))
+
+
+def _rank(scenario: Scenario, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{scenario.content_hash}".encode()).hexdigest()
+
+
+def _interleave(groups: Sequence[Sequence[Scenario]]) -> Iterator[Scenario]:
+    for index in range(max((len(group) for group in groups), default=0)):
+        yield from (group[index] for group in groups if index < len(group))

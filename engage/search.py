@@ -1,0 +1,259 @@
+"""i×MCTS (arXiv 2506.21497): Monte Carlo tree search over the dialogue between the assistant and one simulated user.
+
+Selection: PUCT at decision nodes, progressive widening at both kinds (`engage.puct`). Expansion: missing replies in one
+request, a fresh user turn. Rollout: both sides to the end, then the survey. Backup: the reward to every node of the path.
+`num_simulations` are spent at each search root; then the root moves on one exchange, until the dialogue ends.
+
+Simulations run in *rounds*, kept apart by virtual visits. Descents advance in slot order and results are applied in slot order,
+whatever the order in which the engine answers: the tree is a function of the seed and of the answers, never of timing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.dialogue import Trajectory
+from engage.errors import EngineError
+from engage.puct import Arm, select, widened
+from engage.rollout import Stage, play_out
+from engage.simulator import Drawn
+from engage.tree import Node, NodeKind, SimulationRecord, Tree
+
+UNKNOWN_Q = 0.5
+
+
+class SearchConfig(BaseModel):
+    """The search's budget and shape."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_simulations: int = Field(16, ge=1, le=10_000, description="simulations spent at each search root")
+    round_size: int = Field(8, ge=1, le=1_000, description="simulations of one tree that run together")
+    c_puct: float = Field(1.0, ge=0.0, le=100.0, description="weight of exploration in PUCT")
+    reply_factor: float = Field(3.0, gt=0.0, le=100.0, description="k of ceil(k·(N+1)^α) replies at a decision node")
+    reply_exponent: float = Field(0.2, ge=0.0, le=1.0, description="α")
+    outcome_factor: float = Field(1.0, gt=0.0, le=100.0, description="m of ceil(m·(N+1)^β) user turns at a chance node")
+    outcome_exponent: float = Field(0.7, ge=0.0, le=1.0, description="β")
+    min_visits: int = Field(2, ge=1, le=1_000, description="visits every reply at a search root receives first")
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One simulation of a round: where its descent stands and, once it has ended, what came of it."""
+
+    simulation: int
+    path: list[Node]
+    outcome_sample: int = 0
+    descended: bool = False
+    failed: bool = False
+    answer: Drawn | None = None
+    trajectory: Trajectory | None = None
+    rollout: "asyncio.Task[None] | None" = None
+
+
+@dataclass
+class _Pending:
+    """Draws under way: user turns not yet applied and replies asked for, per node."""
+
+    outcomes: dict[int, int] = field(default_factory=dict)
+    outcome_samples: dict[int, int] = field(default_factory=dict)
+    reply_samples: dict[int, int] = field(default_factory=dict)
+
+
+class Search:
+    """The search of one scenario. `run` is awaited once; the tree stays readable afterwards."""
+
+    def __init__(self, stage: Stage, config: SearchConfig) -> None:
+        self.stage = stage
+        self.config = config
+        self.tree = Tree(stage.scenario.opening)
+        self.simulations: list[SimulationRecord] = []
+        self.withdrawn = 0
+        self._started = 0
+        self._pending = _Pending()
+
+    async def run(self) -> None:
+        """Search every prefix of the spine, from the opening to the end of the dialogue."""
+        root: Node | None = self.tree.nodes[0]
+        spine_index = 0
+        while root is not None:
+            root.spine_index = spine_index
+            spent = 0
+            while spent < self.config.num_simulations:
+                size = min(self.config.round_size, self.config.num_simulations - spent)
+                await self._round(root, size)
+                spent += size
+            root = self._move_on(root)
+            spine_index += 1
+
+    async def _round(self, root: Node, size: int) -> None:
+        slots = [_Slot(self._started + index, [self.tree.nodes[0]]) for index in range(size)]
+        self._started += size
+        for slot in slots:
+            slot.path = _path_to(root)
+            for node in slot.path:
+                node.virtual_visits += 1
+        while waiting := [slot for slot in slots if not slot.descended]:
+            wanted: dict[int, Node] = {}
+            for slot in waiting:
+                needy = self._descend(slot, root)
+                if needy is not None:
+                    wanted[needy.node_id] = needy
+                else:
+                    slot.rollout = asyncio.create_task(self._simulate(slot))
+            failed = await self._expand(list(wanted.values()))
+            for slot in waiting:
+                if not slot.descended and slot.path[-1].node_id in failed:
+                    slot.descended = slot.failed = True
+        await asyncio.gather(*(slot.rollout for slot in slots if slot.rollout))
+        for slot in slots:
+            self._apply(slot, root)
+
+    def _descend(self, slot: _Slot, root: Node) -> Node | None:
+        """Walk down until a user turn has to be drawn (None: the descent has ended) or replies are missing (that node)."""
+        while True:
+            node = slot.path[-1]
+            if node.kind is NodeKind.DECISION:
+                if self._missing_replies(node):
+                    return node
+                child = self._choose_reply(node, at_root=node is root)
+            else:
+                outcome = self._choose_outcome(node)
+                if outcome is None:
+                    self._reserve_outcome(slot, node)
+                    return None
+                child = outcome
+            child.virtual_visits += 1
+            slot.path.append(child)
+
+    def _missing_replies(self, node: Node) -> int:
+        """Samples to ask for. The simulation passing by is itself a virtual visit, so N here is the count without it."""
+        visits = _visits(node) - 1
+        allowed = widened(max(0, visits), self.config.reply_factor, self.config.reply_exponent)
+        return max(0, allowed - self._pending.reply_samples.get(node.node_id, 0))
+
+    def _choose_reply(self, node: Node, at_root: bool) -> Node:
+        children = node.children
+        if at_root:
+            fewest = min(children, key=lambda child: (_visits(child), child.index))
+            if _visits(fewest) < self.config.min_visits:
+                return fewest
+        parent_q = UNKNOWN_Q if node.q_value is None else node.q_value
+        arms = [Arm(_visits(child), child.q_value, child.prior) for child in children]
+        return children[select(arms, _visits(node) - 1, parent_q, *self.tree.q_range(), self.config.c_puct)]
+
+    def _choose_outcome(self, node: Node) -> Node | None:
+        """A known user turn to go on from, None to draw a new one."""
+        drawn = len(node.children) + self._pending.outcomes.get(node.node_id, 0)
+        if drawn < widened(_visits(node) - 1, self.config.outcome_factor, self.config.outcome_exponent):
+            return None
+        going_on = [child for child in node.children if child.kind is not NodeKind.TERMINAL]
+        return min(going_on, key=lambda child: (_visits(child), child.index), default=None)
+
+    def _reserve_outcome(self, slot: _Slot, node: Node) -> None:
+        samples = self._pending.outcome_samples
+        slot.outcome_sample = samples.get(node.node_id, 0)
+        samples[node.node_id] = slot.outcome_sample + 1
+        self._pending.outcomes[node.node_id] = self._pending.outcomes.get(node.node_id, 0) + 1
+        slot.descended = True
+
+    async def _expand(self, nodes: Sequence[Node]) -> set[int]:
+        """Ask for all missing replies of the nodes together; ids of those whose request failed and that have no reply at all."""
+        first = [self._pending.reply_samples.get(node.node_id, 0) for node in nodes]
+        counts = [self._missing_replies(node) for node in nodes]
+        asked = [
+            self.stage.policy.replies(
+                node.dialogue,
+                self.stage.key_of(node.path, "replies"),
+                [self.stage.seed_of(node.path, "reply", start + index) for index in range(count)],
+            )
+            for node, start, count in zip(nodes, first, counts, strict=True)
+        ]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        failed = set()
+        for node, start, count, drawn in zip(nodes, first, counts, answers, strict=True):
+            self._pending.reply_samples[node.node_id] = start + count
+            if isinstance(drawn, EngineError):
+                if not node.children:
+                    failed.add(node.node_id)
+                    self._pending.reply_samples[node.node_id] = start
+            elif isinstance(drawn, BaseException):
+                raise drawn
+            else:
+                self._add_replies(node, drawn)
+        return failed
+
+    def _add_replies(self, node: Node, drawn: Sequence[Drawn]) -> None:
+        known = {child.turn.text: child for child in node.children if child.turn}
+        for reply in drawn:
+            if reply.turn.text in known:
+                known[reply.turn.text].sample_count += 1
+            else:
+                known[reply.turn.text] = self.tree.add_child(node, reply.turn, NodeKind.CHANCE, reply.mean_logprob)
+
+    async def _simulate(self, slot: _Slot) -> None:
+        """Draw the new user turn and play on to the end; the tree is not touched until the round is applied."""
+        node = slot.path[-1]
+        purpose = f"outcome{slot.outcome_sample}"
+        try:
+            slot.answer = await self.stage.user.next_turn(
+                node.dialogue,
+                self.stage.key_of(node.path, purpose),
+                self.stage.seed_of(node.path, "outcome", slot.outcome_sample),
+            )
+            dialogue = node.dialogue.add(slot.answer.turn)
+            slot.trajectory = await play_out(
+                self.stage, dialogue, node.exchanges + 1, f"{node.path}.{purpose}", slot.simulation
+            )
+        except EngineError:
+            slot.failed = True
+
+    def _apply(self, slot: _Slot, root: Node) -> None:
+        for node in slot.path:
+            node.virtual_visits -= 1
+        last = slot.path[-1]
+        if slot.rollout:
+            self._pending.outcomes[last.node_id] -= 1
+        if slot.failed or slot.answer is None or slot.trajectory is None:
+            self.withdrawn += 1
+            return
+        exchanges = last.exchanges + 1
+        reason = self.stage.end_reason(last.dialogue.add(slot.answer.turn), exchanges)
+        kind = NodeKind.TERMINAL if reason else NodeKind.DECISION
+        outcome = self.tree.add_child(last, slot.answer.turn, kind, slot.answer.mean_logprob, reason)
+        outcome.own_rollouts = 1
+        path = [*slot.path, outcome]
+        backup(path, slot.trajectory.reward)
+        node_ids = tuple(node.node_id for node in path)
+        self.simulations.append(SimulationRecord(slot.simulation, root.node_id, node_ids, slot.trajectory))
+
+    def _move_on(self, root: Node) -> Node | None:
+        """The next search root: the most visited reply, then one of its user turns at random; None where the dialogue ends."""
+        visited = [child for child in root.children if child.children]
+        if not visited:
+            return None
+        reply = max(visited, key=lambda child: (child.visit_count, child.q_value or 0.0, -child.index))
+        outcome = reply.children[self.stage.seed_of(reply.path, "spine") % len(reply.children)]
+        return outcome if outcome.kind is NodeKind.DECISION else None
+
+
+def backup(path: Sequence[Node], reward: float | None) -> None:
+    """Count the visit on every node of the path and add the reward; None (unreadable) raises the count only."""
+    for node in path:
+        node.visit_count += 1
+        if reward is not None:
+            node.reward_sum += reward
+            node.reward_count += 1
+
+
+def _visits(node: Node) -> int:
+    return node.visit_count + node.virtual_visits
+
+
+def _path_to(node: Node) -> list[Node]:
+    path = [node]
+    while path[-1].parent is not None:
+        path.append(path[-1].parent)
+    return path[::-1]

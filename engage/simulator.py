@@ -1,0 +1,130 @@
+"""Who speaks: prompts of both sides, their next turns, and the exit survey.
+
+Every prompt extends the previous one of its side (stable system text first, nothing after the history that changes), so that
+an engine can reuse what it has computed; the survey extends the simulator's prompt. Knows nothing of trees.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.dialogue import Dialogue, Reaction, Role, Turn
+from engage.domains import Domain, UserCondition
+from engage.engine import Completion, Engine, Message, Prompt, Sampling, Side
+from engage.flaws import find_flaw, tidy
+from engage.reaction import read_expected, read_pattern
+from engage.seeds import derive_seed
+
+UNSAID = "…"
+
+
+class SpeechConfig(BaseModel):
+    """How both sides speak and how the survey is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Sampling = Sampling(temperature=1.0, top_p=0.95, max_tokens=48)
+    user: Sampling = Sampling(temperature=1.0, top_p=0.95, max_tokens=40)
+    reader: Literal["expected", "pattern"] = Field(
+        "expected", description="survey reader: probability-weighted mean, or a pattern over a sampled answer"
+    )
+    max_attempts: int = Field(3, ge=1, le=10, description="draws of one turn at most; a flawed draw is replaced")
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A turn and the mean log-probability of its tokens."""
+
+    turn: Turn
+    mean_logprob: float
+
+
+def policy_messages(domain: Domain, dialogue: Dialogue) -> tuple[Message, ...]:
+    """The dialogue as the assistant sees it; it never sees the user condition."""
+    history = (Message("assistant" if turn.role is Role.ASSISTANT else "user", turn.text) for turn in dialogue.turns)
+    return (Message("system", domain.policy_prompt()), *history)
+
+
+def simulator_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue) -> tuple[Message, ...]:
+    """The dialogue as the user sees it: the user's turns are the model's own."""
+    history = (Message("assistant" if turn.role is Role.USER else "user", turn.text) for turn in dialogue.turns)
+    return (Message("system", domain.simulator_prompt(condition)), *history)
+
+
+def survey_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue) -> tuple[Message, ...]:
+    """The simulator's prompt with the exit survey's question after it; the assistant never sees it."""
+    messages = simulator_messages(domain, condition, dialogue)
+    if (
+        messages[-1].role == "user"
+    ):  # a dialogue that ends with the assistant: one message, because roles must alternate
+        return (*messages[:-1], Message("user", f"{messages[-1].content}\n\n{domain.survey.question}"))
+    return (*messages, Message("user", domain.survey.question))
+
+
+class Speaker:
+    """One side of one scenario's dialogues: draws turns, again where they are flawed."""
+
+    def __init__(self, engine: Engine, domain: Domain, speech: SpeechConfig, adapter: str | None = None) -> None:
+        self.engine = engine
+        self.domain = domain
+        self.speech = speech
+        self.adapter = adapter
+
+    async def _draw(
+        self, prompt: Prompt, role: Role, sampling: Sampling, dialogue: Dialogue, seeds: Sequence[int]
+    ) -> list[Drawn]:
+        drawn: list[Drawn | None] = [None] * len(seeds)
+        open_slots = list(range(len(seeds)))
+        for attempt in range(1, self.speech.max_attempts + 1):
+            tries = [seeds[slot] if attempt == 1 else derive_seed(seeds[slot], "again", attempt) for slot in open_slots]
+            completions = await self.engine.complete(prompt, sampling, tries)
+            for slot, completion in zip(open_slots, completions, strict=True):
+                drawn[slot] = self._judge(completion, role, dialogue, attempt)
+            open_slots = [slot for slot in open_slots if drawn[slot] is None or drawn[slot].turn.flaw]  # type: ignore[union-attr]
+            if not open_slots:
+                break
+        return [item for item in drawn if item is not None]
+
+    def _judge(self, completion: Completion, role: Role, dialogue: Dialogue, attempt: int) -> Drawn:
+        text = tidy(completion.text, completion.finish_reason == "length")
+        flaw = find_flaw(self.domain, dialogue, role, text)
+        return Drawn(Turn(role, UNSAID if flaw == "empty" else text, attempt, flaw), completion.mean_logprob)
+
+
+class Policy(Speaker):
+    """The assistant's side."""
+
+    async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[Drawn]:
+        """One reply per seed, in one request."""
+        prompt = Prompt(key, Side.POLICY, policy_messages(self.domain, dialogue), self.adapter)
+        return await self._draw(prompt, Role.ASSISTANT, self.speech.policy, dialogue, seeds)
+
+
+class UserSimulator(Speaker):
+    """The user's side under one user condition."""
+
+    def __init__(
+        self, engine: Engine, domain: Domain, speech: SpeechConfig, condition: UserCondition, adapter: str | None = None
+    ) -> None:
+        super().__init__(engine, domain, speech, adapter)
+        self.condition = condition
+
+    async def next_turn(self, dialogue: Dialogue, key: str, seed: int) -> Drawn:
+        """What the user says next."""
+        messages = simulator_messages(self.domain, self.condition, dialogue)
+        drawn = await self._draw(
+            Prompt(key, Side.SIMULATOR, messages, self.adapter), Role.USER, self.speech.user, dialogue, [seed]
+        )
+        return drawn[0]
+
+    async def react(self, dialogue: Dialogue, key: str, seed: int) -> Reaction:
+        """The answer to the exit survey, unseen by the assistant; value None where it could not be read."""
+        survey = self.domain.survey
+        prompt = Prompt(key, Side.SIMULATOR, survey_messages(self.domain, self.condition, dialogue), self.adapter)
+        if self.speech.reader == "expected":
+            scores = await self.engine.score(prompt, tuple(survey.choices))
+            return read_expected(survey, scores.logprobs)
+        completion = (await self.engine.complete(prompt, self.speech.user, [seed]))[0]
+        return read_pattern(survey, completion.text)
