@@ -1,0 +1,170 @@
+"""A cycle's whole configuration: profiles in TOML, overrides by dotted name, and the identity that a cycle keeps.
+
+Each part is configured beside its code; this module only puts them together. Where files lie is not configuration: `Home`.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engage.align import AlignConfig
+from engage.engines import EngineConfig
+from engage.errors import ConfigError
+from engage.pairs import PairConfig
+from engage.rollout import DialogueConfig
+from engage.scenario import SHIPPED
+from engage.search import SearchConfig
+
+
+class ScenarioConfig(BaseModel):
+    """Which conversations a cycle is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[str, ...] = Field(
+        SHIPPED, min_length=1, description="shipped domain names or paths of scenario files"
+    )
+    per_domain: int = Field(6, ge=1, le=100_000, description="training scenarios searched per domain in one cycle")
+    skip_invalid: bool = Field(False, description="take the good lines of a file and list the others")
+
+
+class CollectConfig(BaseModel):
+    """How the searches are spread."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard_size: int = Field(32, ge=1, le=10_000, description="scenarios of one Prefect task")
+    workers: int = Field(2, ge=1, le=1_000, description="shards under way at once on this machine")
+
+
+class HeldOutConfig(BaseModel):
+    """On what champion and candidate are compared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_domain: int = Field(12, ge=2, le=100_000, description="held-out scenarios per domain")
+    split: Literal["validation", "test"] = Field("validation", description="nights are judged on validation")
+    dialogues: int = Field(1, ge=1, le=100, description="dialogues per scenario and policy, each with its own seed")
+    alpha: float = Field(0.05, gt=0.0, lt=0.5, description="error rate spent over all nights")
+
+
+class CycleConfig(BaseModel):
+    """One cycle: collect, align, evaluate. Prefect draws its form from this."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int | None = Field(
+        None, ge=0, description="seed of the cycle; derived from the cycle's id where it is left out"
+    )
+    scenarios: ScenarioConfig = ScenarioConfig()
+    engine: EngineConfig = EngineConfig()
+    dialogue: DialogueConfig = DialogueConfig()
+    search: SearchConfig = SearchConfig()
+    collect: CollectConfig = CollectConfig()
+    pairs: PairConfig = PairConfig()
+    align: AlignConfig = AlignConfig()
+    evaluation: HeldOutConfig = HeldOutConfig()
+
+    def fingerprint(self, *parts: str) -> str:
+        """SHA-256 of all that decides a cycle's result: the configuration and, as `parts`, prompts and weights."""
+        content = [self.model_dump(mode="json", exclude={"collect"}), *parts]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where everything that outlives a run is kept: `ENGAGE_HOME`, by default `var` in the current folder."""
+
+    path: Path
+
+    @staticmethod
+    def from_env() -> "Home":
+        """The home of this process; a task on another machine has its own."""
+        return Home(Path(os.environ.get("ENGAGE_HOME", "var")).expanduser().resolve())
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file."""
+        return self.path / "engage.duckdb"
+
+    @property
+    def outbox(self) -> Path:
+        """Finished trees that wait for the database."""
+        return self.path / "outbox"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's database: `MLFLOW_TRACKING_URI`, by default a SQLite file in the home."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
+
+    def cycle(self, cycle_id: str) -> Path:
+        """The folder of one cycle's files: pair set, adapter, report."""
+        return self.path / "cycles" / cycle_id
+
+
+PROFILES = Path(__file__).resolve().parents[1] / "deployments" / "profiles"
+
+
+def load_config(profile: str, overrides: Sequence[str] = ()) -> CycleConfig:
+    """A profile by name or path with `key.path=value` overrides; ConfigError says which key is wrong, and why."""
+    path = Path(profile) if profile.endswith(".toml") or os.sep in profile else PROFILES / f"{profile}.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.toml")))
+        raise ConfigError(
+            f"profile {profile!r} is not there ({path}); use {known} or the path of a TOML file"
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"profile {path} cannot be read: {error}") from error
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return CycleConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from error
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override!r}: write key.path=value, such as search.num_simulations=8")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, leaf = key.strip().split(".")
+    table = values
+    for name in parents:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override!r}: {name} is a value, not a table")
+    table[leaf] = value
+
+
+def _explain(error: ValidationError, path: Path) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.6)
+        return f"{path.name}: {name} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
+    return f"{path.name}: {name}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r:.80})"
+
+
+def setting_names(model: type[BaseModel] = CycleConfig, prefix: str = "") -> list[str]:
+    """All settings by dotted name."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += setting_names(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names

@@ -1,0 +1,161 @@
+"""Everything of MLflow: one parent run per cycle, child runs per stage, and the registry that names the champion.
+
+Runs are found again by their tags, so that a resumed cycle goes on in the runs it began.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engage.config import Home
+
+EXPERIMENT = "engage"
+REGISTERED_NAME = "engage-policy"
+CHAMPION = "champion"
+CYCLE_TAG, STAGE_TAG, PARENT_TAG = "engage.cycle_id", "engage.stage", "mlflow.parentRunId"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The promoted adapter: registry version and folder."""
+
+    version: str
+    adapter: Path
+
+
+class StageRun:
+    """One child run while its stage is under way."""
+
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Record parameters; a resumed stage keeps those it began with."""
+        known = self._client.get_run(self.run_id).data.params
+        for name, value in values.items():
+            if name not in known:
+                self._client.log_param(self.run_id, name, value)
+
+    def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
+        """Record metrics at one step; None is left out."""
+        for name, value in values.items():
+            if value is not None:
+                self._client.log_metric(self.run_id, name, float(value), step=step)
+
+    def figure(self, figure: Any, name: str) -> None:
+        """Keep a matplotlib figure as a PNG under `plots/`."""
+        self._client.log_figure(self.run_id, figure, f"plots/{name}.png")
+
+    def text(self, text: str, name: str) -> None:
+        """Keep a text as an artifact."""
+        self._client.log_text(self.run_id, text, name)
+
+    def files(self, path: Path, folder: str) -> None:
+        """Keep a file or a whole folder as artifacts."""
+        if path.is_dir():
+            self._client.log_artifacts(self.run_id, str(path), folder)
+        else:
+            self._client.log_artifact(self.run_id, str(path), folder)
+
+    def dataset(self, parquet: Path, name: str, digest: str) -> None:
+        """Name a Parquet file as what the stage trained on."""
+        import mlflow
+        import pandas as pd
+        from mlflow.entities import DatasetInput, InputTag
+
+        frame = pd.read_parquet(parquet)
+        dataset = mlflow.data.from_pandas(frame, source=parquet.as_uri(), name=name, digest=digest[:16])
+        tag = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
+
+
+class Tracker:
+    """MLflow for one home; opening it creates the database and the experiment where they are missing."""
+
+    def __init__(self, home: Home) -> None:
+        import mlflow
+
+        home.path.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(home.tracking_uri)
+        self._client = mlflow.MlflowClient()
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        local = home.tracking_uri.startswith("sqlite")
+        location = (home.path / "mlflow-artifacts").as_uri() if local else None
+        self._experiment_id = found.experiment_id if found else self._client.create_experiment(EXPERIMENT, location)
+
+    def cycle_run(self, cycle_id: str, params: Mapping[str, Any] | None = None) -> StageRun:
+        """The cycle's parent run, created on first use."""
+        run = StageRun(self._client, self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"}))
+        run.params(params or {})
+        return run
+
+    @contextmanager
+    def stage(self, cycle_id: str, name: str) -> Iterator[StageRun]:
+        """A child run that ends FINISHED, or FAILED where the body raises."""
+        parent = self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
+        run_id = self._run(name, {CYCLE_TAG: cycle_id, STAGE_TAG: name, PARENT_TAG: parent})
+        self._client.update_run(run_id, status="RUNNING")
+        try:
+            yield StageRun(self._client, run_id)
+        except BaseException:
+            self._client.set_terminated(run_id, "FAILED")
+            raise
+        self._client.set_terminated(run_id, "FINISHED")
+
+    def finish_cycle(self, cycle_id: str, failed: bool = False) -> None:
+        """Close the parent run."""
+        self._client.set_terminated(self.cycle_run(cycle_id).run_id, "FAILED" if failed else "FINISHED")
+
+    def register(self, run: StageRun, adapter: Path, tags: Mapping[str, str]) -> str:
+        """Add an adapter to the registry as the next version; the version already made for this run where there is one."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.get_registered_model(REGISTERED_NAME)
+        except MlflowException:
+            self._client.create_registered_model(REGISTERED_NAME, description="adapters trained by engage")
+        for known in self._client.search_model_versions(f"run_id = '{run.run_id}'"):
+            return str(known.version)
+        made = self._client.create_model_version(REGISTERED_NAME, adapter.as_uri(), run.run_id, tags=dict(tags))
+        return str(made.version)
+
+    def promote(self, version: str) -> None:
+        """Let the alias `champion` name this version."""
+        self._client.set_registered_model_alias(REGISTERED_NAME, CHAMPION, version)
+
+    def champion(self) -> Champion | None:
+        """The promoted adapter, None while there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            version = self._client.get_model_version_by_alias(REGISTERED_NAME, CHAMPION)
+        except MlflowException:
+            return None
+        return Champion(str(version.version), Path(version.source.removeprefix("file://")))
+
+    def nights(self) -> int:
+        """Cycles whose evaluation has been judged; each has spent a part of the error rate."""
+        query = f"tags.`{STAGE_TAG}` = 'evaluation' and attributes.status = 'FINISHED'"
+        return len(self._client.search_runs([self._experiment_id], query, max_results=10_000))
+
+    def _run(self, name: str, tags: Mapping[str, str]) -> str:
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key != PARENT_TAG)
+        found = self._client.search_runs([self._experiment_id], query, max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        return str(self._client.create_run(self._experiment_id, tags=dict(tags), run_name=name).info.run_id)
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as MLflow parameters by dotted name; lists as JSON."""
+    params: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            params |= flat(value, f"{prefix}{name}.")
+        else:
+            params[f"{prefix}{name}"] = json.dumps(value) if isinstance(value, (list, tuple)) else value
+    return params

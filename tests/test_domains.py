@@ -1,0 +1,100 @@
+import math
+
+import pytest
+
+from engage.dialogue import Dialogue, Role, Turn
+from engage.domains import Domain, Survey, UserCondition, load_domain
+from engage.domains.emotional_support import SupportCondition
+from engage.domains.persuasion import PersuasionCondition
+from engage.errors import ConfigError
+
+SEEKER = SupportCondition(
+    person="a baker",
+    situation="My dog died.",
+    emotion="sadness",
+    problem="bereavement",
+    initial_intensity=4,
+    difficulty="terse",
+)
+
+
+class Quiz(Domain):
+    """A third domain, as a user would write it."""
+
+    name = "quiz"
+    condition_type = UserCondition
+    opens = Role.USER
+    user_name, assistant_name = "pupil", "teacher"
+    survey = Survey("How sure are you now, 0 or 1?", {"0": 0.0, "1": 1.0}, (r"(?P<value>[01])",), {"": 1.0})
+    lexicon = {}  # noqa: RUF012
+
+    def policy_prompt(self):
+        return "Ask."
+
+    def simulator_prompt(self, condition):
+        return f"You are {condition.person}."
+
+    def reward(self, value):
+        return value
+
+
+QUIZ = Quiz()
+
+
+@pytest.mark.parametrize(("final", "reward"), [(1.0, 1.0), (3.0, 0.5), (5.0, 0.0)])
+def test_support_reward_by_hand(final, reward):
+    # (5 - final) / 4
+    assert load_domain("emotional_support").reward(final) == reward
+
+
+def test_support_measures_by_hand():
+    # 4 - 2 = 2 points of relief; final <= 2 is released; not worse than before
+    domain = load_domain("emotional_support")
+    assert domain.measures(SEEKER, 2.0) == {"relief": 2.0, "released": 1.0, "worsened": 0.0}
+    assert domain.measures(SEEKER, 4.5) == {"relief": -0.5, "released": 0.0, "worsened": 1.0}
+
+
+def test_persuasion_reward_and_measures_by_hand():
+    # 50 cents of two dollars
+    domain = load_domain("persuasion")
+    giver = PersuasionCondition(person="a driver", situation="Rent is due.")
+    assert (domain.reward(0.5), domain.measures(giver, 0.5)) == (0.25, {"donation_usd": 0.5, "donated": 1.0})
+    assert domain.measures(giver, 0.0)["donated"] == 0.0
+
+
+@pytest.mark.parametrize("name", ["emotional_support", "persuasion"])
+def test_every_allowed_answer_is_one_digit_and_earns_a_reward_within_the_unit_interval(name):
+    domain = load_domain(name)
+    rewards = [domain.reward(value) for value in domain.survey.choices.values()]
+    assert all(len(choice) == 1 and choice.isdigit() for choice in domain.survey.choices)
+    assert math.isclose(min(rewards), 0.0) and math.isclose(max(rewards), 1.0)
+
+
+def test_the_assistants_prompt_tells_nothing_of_the_user():
+    domain = load_domain("emotional_support")
+    assert SEEKER.situation not in domain.policy_prompt() and SEEKER.situation in domain.simulator_prompt(SEEKER)
+
+
+@pytest.mark.parametrize(
+    ("role", "text", "reason"),
+    [
+        (Role.USER, "ok bye, thanks", "farewell"),
+        (Role.USER, "Have a good night!", "farewell"),
+        (Role.ASSISTANT, "Goodbye!", None),
+        (Role.USER, "I said goodness me.", None),
+    ],
+)
+def test_a_dialogue_ends_when_the_user_says_goodbye(role, text, reason):
+    assert load_domain("persuasion").end_reason(Dialogue((Turn(role, text),))) == reason
+
+
+def test_a_users_own_domain_is_found_by_its_name():
+    assert load_domain(f"{__name__}:QUIZ") is QUIZ
+
+
+@pytest.mark.parametrize(
+    "name", ["weather", "no.such.module:X", "engage.domains.persuasion:NOTHING", "engage.seeds:derive_seed"]
+)
+def test_a_wrong_domain_name_is_a_config_error_that_repeats_it(name):
+    with pytest.raises(ConfigError, match=name):
+        load_domain(name)

@@ -1,0 +1,61 @@
+import math
+
+import pytest
+
+from engage.domains import load_domain
+from engage.reaction import read_expected, read_pattern
+
+SUPPORT = load_domain("emotional_support").survey
+PERSUASION = load_domain("persuasion").survey
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("3", 3.0),
+        ("I'd say 2 out of 5.", 2.0),
+        ("4/5", 4.0),
+        ("Four, I think.", 4.0),
+        ("It is a 2.", 2.0),
+        ("5.0", 5.0),
+        ("7", None),
+        ("3.5", None),
+        ("I don't know", None),
+        ("", None),
+        ("about 50%", None),
+        ("25", None),
+    ],
+)
+def test_intensity_is_read_from_a_free_answer(answer, value):
+    assert read_pattern(SUPPORT, answer).value == value
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("$1", 1.0),
+        ("$.50", 0.5),
+        ("$0.75 I guess", 0.75),
+        ("50 cents", 0.5),
+        ("two quarters", 0.5),
+        ("half a dollar", 0.5),
+        ("one dollar", 1.0),
+        ("4", 1.0),
+        ("0", 0.0),
+        ("8 quarters", 2.0),
+        ("Nothing.", 0.0),
+        ("I am not giving", 0.0),
+        ("$5", None),
+        ("12 quarters", None),
+        ("maybe", None),
+    ],
+)
+def test_dollars_are_read_from_a_free_answer(answer, value):
+    assert read_pattern(PERSUASION, answer).value == (None if value is None else pytest.approx(value))
+
+
+def test_the_expected_value_by_hand():
+    # Likelihoods 0.1, 0.1, 0.2, 0.1 and nothing for "5" (of 0.5 in all): 0.2·1 + 0.2·2 + 0.4·3 + 0.2·4 = 2.6
+    reaction = read_expected(SUPPORT, [math.log(0.1), math.log(0.1), math.log(0.2), math.log(0.1), -1000.0])
+    assert reaction.value == pytest.approx(2.6)
+    assert (reaction.text, reaction.probabilities) == ("3", pytest.approx((0.2, 0.2, 0.4, 0.2, 0.0)))
