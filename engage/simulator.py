@@ -25,8 +25,8 @@ class SpeechConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    policy: Sampling = Sampling(temperature=1.0, top_p=0.95, max_tokens=48)
-    user: Sampling = Sampling(temperature=1.0, top_p=0.95, max_tokens=40)
+    policy: Sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=48)
+    user: Sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=40)
     reader: Literal["expected", "pattern"] = Field(
         "expected", description="survey reader: probability-weighted mean, or a pattern over a sampled answer"
     )
