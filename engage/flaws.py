@@ -50,7 +50,7 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
         return "list"
     if len(dialogue.turns) > 1 and _GREETING.match(text):
         return "greeting"
-    if _repeats(dialogue, text):
+    if _loops(text) or _repeats(dialogue, text):
         return "repetition"
     return None
 
@@ -61,6 +61,13 @@ def _matches(patterns: tuple[str, ...], text: str) -> bool:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[\w']+", text.lower())
+
+
+def _loops(text: str) -> bool:
+    """Says the same four words twice, or hardly anything new."""
+    words = _words(text)
+    grams = [tuple(words[index : index + 4]) for index in range(len(words) - 3)]
+    return len(set(grams)) < len(grams) or (len(words) >= 8 and len(set(words)) < 0.5 * len(words))
 
 
 def _repeats(dialogue: Dialogue, text: str) -> bool:

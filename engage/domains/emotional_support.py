@@ -105,20 +105,18 @@ class EmotionalSupport(Domain):
     def policy_prompt(self) -> str:
         """See Domain."""
         return (
-            "You are a caring listener in a text chat. Someone comes to you with a difficult feeling. Reply to what they just said: "
-            "show that you understand, ask one simple question, and suggest a small step only when they are ready. "
-            "Write one or two short sentences. You are an AI; never claim to be a person or give medical advice."
+            "You are a kind AI listener. The person you talk to has a problem. In one or two short sentences, show that you "
+            "understand what they just said and ask one question about it. You give no medical advice."
         )
 
     def simulator_prompt(self, condition: UserCondition) -> str:
         """See Domain."""
         assert isinstance(condition, SupportCondition)
         return (
-            f"You are {condition.person}. You feel {condition.emotion} because of {condition.problem}; the feeling is "
-            f"{INTENSITY[condition.initial_intensity]}, {condition.initial_intensity} on a scale from 1 to 5. "
-            f'What happened, in your words: "{condition.situation}" {MANNER[condition.difficulty]}{ATTITUDE[condition.attitude]} '
-            "You are chatting with a helper about yourself. Say what you feel and think, in one or two short sentences. "
-            "You are the one who needs help: never comfort, thank or advise the helper at length."
+            f"You play {condition.person}, in a chat with a helper. You feel {condition.emotion} "
+            f"({INTENSITY[condition.initial_intensity]}) because of {condition.problem}. "
+            f'In your words: "{condition.situation}" {MANNER[condition.difficulty]}{ATTITUDE[condition.attitude]} '
+            "Say what you feel and think, as this person, in one or two short sentences."
         )
 
     def reward(self, value: float) -> float:

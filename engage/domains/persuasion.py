@@ -103,7 +103,8 @@ class Persuasion(Domain):
         r"\b(?:would you|will you|can you|could you|do you want to|please|are you willing to) (?:like to |be willing to |consider )*"
         r"(?:donat|giv|contribut|support)\w*\b",
         r"\byour (?:donation|contribution|gift|generosity|support|payment)\b",
-        r"\b(?:we|our (?:organi[sz]ation|charity|team|programs?|mission|work)) (?:are|is|work|help|provide|use|need|can|will|at|believe)\b",
+        r"\bour (?:organi[sz]ation|charity|team|programs?|mission)\b",
+        r"\bwe (?:work|help|provide|use|need|believe|support)\b",
         r"\byou can (?:donate|give|help|make|support)\b",
         r"\bi understand (?:that )?you(?:'re| are|r)\b",
         r"\bi(?:'m| am) (?:an? )?(?:volunteer|helper|representative|with save the children)\b",
@@ -117,21 +118,19 @@ class Persuasion(Domain):
     def policy_prompt(self) -> str:
         """See Domain."""
         return (
-            "You are an AI assistant helping Save the Children, a charity for children's health, education and safety. "
-            "Talk with a person about giving part of a $2.00 task payment to Save the Children. Reply to what they just said, "
-            "answer questions honestly, ask what matters to them, and leave the choice to them. Write one or two short sentences. "
-            "Never invent numbers, never push with guilt, never claim to be a person."
+            "You are an AI helper of Save the Children, a charity that gives children food, school and medicine. The person you "
+            "talk to has earned $2.00. In one or two short sentences, answer what they just said honestly and kindly ask if they "
+            "would give some of it to the children. The choice is theirs."
         )
 
     def simulator_prompt(self, condition: UserCondition) -> str:
         """See Domain."""
         assert isinstance(condition, PersuasionCondition)
         return (
-            f'You are {condition.person}. Your life right now, in your words: "{condition.situation}" '
-            f"You earn $2.00 for this task, and a helper of the charity Save the Children talks with you about giving part of it."
-            f"{ATTITUDE[condition.attitude]}{INCLINATION[condition.initial_inclination]} {MANNER[condition.difficulty]} "
-            "Answer only for yourself, in one or two short sentences: your doubts, questions and reasons. "
-            "You are the one being asked: never ask the helper to give."
+            f'You play {condition.person}, in a chat. In your words: "{condition.situation}" You earned $2.00, and a helper of '
+            f"Save the Children asks you to give some of it.{ATTITUDE[condition.attitude]}"
+            f"{INCLINATION[condition.initial_inclination]} {MANNER[condition.difficulty]} "
+            "Answer as this person, in one or two short sentences."
         )
 
     def reward(self, value: float) -> float:

@@ -1,1 +1,55 @@
-"""Implementations of the Engine protocol; each imports what it needs when it is created."""
+"""Implementations of the Engine protocol, and the one engine of a process."""
+
+import threading
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.engine import Engine
+from engage.engines.transformers import TransformersConfig
+
+
+class EngineConfig(BaseModel):
+    """Which engine serves both model sides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["transformers", "scripted"] = Field(
+        "transformers", description="`scripted` answers canned lines: for trying flows without a model"
+    )
+    transformers: TransformersConfig = TransformersConfig()
+
+
+_open: dict[str, Engine] = {}
+_lock = threading.Lock()
+
+
+def shared_engine(config: EngineConfig) -> Engine:
+    """The engine of this process for a configuration: tasks of several threads fill the same one. Loads its models on first use."""
+    key = config.model_dump_json()
+    with _lock:
+        if key not in _open:
+            _close_all()
+            _open[key] = _create(config)
+        return _open[key]
+
+
+def close_engines() -> None:
+    """Close the process's engine and free its memory, before a training needs it."""
+    with _lock:
+        _close_all()
+
+
+def _close_all() -> None:
+    while _open:
+        _open.popitem()[1].close()
+
+
+def _create(config: EngineConfig) -> Engine:
+    if config.kind == "scripted":
+        from engage.engines.scripted import ScriptedEngine
+
+        return ScriptedEngine()
+    from engage.engines.transformers import TransformersEngine
+
+    return TransformersEngine(config.transformers)
