@@ -43,12 +43,13 @@ async def search_scenario(
     cycle_id: str,
     seed: int,
     sides: Sides,
+    on_simulations: Callable[[int], None] = lambda _: None,
 ) -> TreeRecord:
     """Search one scenario whole. A request that fails for good withdraws its simulation; a tree with none left raises EngineError."""
     started = time.perf_counter()
     recorder = RecordingEngine(engine)
     stage = set_stage(recorder, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter)
-    found = Search(stage, search)
+    found = Search(stage, search, on_simulations)
     await found.run()
     if not found.simulations:
         raise EngineError("every simulation of the tree failed", scenario.scenario_id)
@@ -74,11 +75,17 @@ async def search_scenarios(
     seed: int,
     sides: Sides,
     on_tree: Callable[[TreeRecord], None],
+    on_simulations: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
-    """Search all scenarios at once; `on_tree` is called as each finishes and keeps it, before anything else can go wrong."""
+    """Search all scenarios at once; `on_tree` is called as each finishes and keeps it, before anything else can go wrong.
+
+    `on_simulations` is told how many simulations have just been applied.
+    """
 
     async def one(scenario: Scenario) -> TreeRecord:
-        return await search_scenario(engine, scenario, dialogue, search, cycle_id=cycle_id, seed=seed, sides=sides)
+        return await search_scenario(
+            engine, scenario, dialogue, search, cycle_id=cycle_id, seed=seed, sides=sides, on_simulations=on_simulations
+        )
 
     return await _gather(scenarios, one, on_tree)
 

@@ -20,7 +20,7 @@ from engage.engines import EngineConfig
 from engage.errors import ConfigError
 from engage.pairs import PairConfig
 from engage.rollout import DialogueConfig
-from engage.scenario import SHIPPED
+from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import SearchConfig
 
 
@@ -168,3 +168,8 @@ def setting_names(model: type[BaseModel] = CycleConfig, prefix: str = "") -> lis
         else:
             names.append(f"{prefix}{name}")
     return names
+
+
+def load_cycle_scenarios(config: ScenarioConfig) -> list[Scenario]:
+    """All scenarios of the sources; ScenarioError where a file is wrong and nothing may be skipped."""
+    return load_scenarios(config.sources, config.skip_invalid)

@@ -9,7 +9,7 @@ whatever the order in which the engine answers: the tree is a function of the se
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,9 +63,15 @@ class _Pending:
 
 
 class Search:
-    """The search of one scenario. `run` is awaited once; the tree stays readable afterwards."""
+    """The search of one scenario. `run` is awaited once; the tree stays readable afterwards.
 
-    def __init__(self, stage: Stage, config: SearchConfig) -> None:
+    `on_simulations` is told after each round how many simulations were spent.
+    """
+
+    def __init__(
+        self, stage: Stage, config: SearchConfig, on_simulations: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._on_simulations = on_simulations
         self.stage = stage
         self.config = config
         self.tree = Tree(stage.scenario.opening)
@@ -110,6 +116,7 @@ class Search:
         await asyncio.gather(*(slot.rollout for slot in slots if slot.rollout))
         for slot in slots:
             self._apply(slot, root)
+        self._on_simulations(size)
 
     def _descend(self, slot: _Slot, root: Node) -> Node | None:
         """Walk down until a user turn has to be drawn (None: the descent has ended) or replies are missing (that node)."""

@@ -20,6 +20,20 @@ class EngineConfig(BaseModel):
     transformers: TransformersConfig = TransformersConfig()
 
 
+def model_names(config: EngineConfig) -> list[str]:
+    """Names of the models an engine needs, each once; none for the scripted one."""
+    if config.kind == "scripted":
+        return []
+    return sorted({config.transformers.policy_model, config.transformers.simulator_model})
+
+
+def engine_identity(config: EngineConfig) -> dict[str, str]:
+    """Model name to fingerprint, without loading anything: part of a cycle's identity."""
+    from engage.models import resolve_model
+
+    return {name: resolve_model(name).fingerprint for name in model_names(config)}
+
+
 _open: dict[str, Engine] = {}
 _lock = threading.Lock()
 

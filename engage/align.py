@@ -1,0 +1,174 @@
+"""DPO: a candidate adapter from preference pairs, with trl's trainer and a LoRA adapter (Rafailov et al. 2023).
+
+The candidate starts from the champion and the champion is the reference. Which pairs are worth training on is decided
+elsewhere (`engage.pairs`).
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from engage.errors import ConfigError
+from engage.models import DataSource, ModelRef
+from engage.pairs import PreferencePair, pair_set_hash
+from engage.run_folder import RunFolder, TrainResult, digest, make_card, run_folder
+from engage.shared_prompt import can_share_prompts, reply_logprobs
+from engage.training import (
+    AlignConfig,
+    DpoSettings,
+    LoraSettings,
+    OnStep,
+    SftSettings,
+    batch_order,
+    quiet,
+    run_trainer,
+    start_model,
+    trainer_arguments,
+)
+
+__all__ = ["AlignConfig", "DpoSettings", "LoraSettings", "SftSettings", "TrainResult", "train_dpo"]
+
+METRICS = (
+    "loss",
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/accuracies",
+    "rewards/margins",
+    "logps/chosen",
+    "logps/rejected",
+    "grad_norm",
+    "learning_rate",
+)
+
+
+def train_dpo(
+    pairs: Sequence[PreferencePair],
+    base: ModelRef,
+    out: Path,
+    config: AlignConfig,
+    parent: Path | None = None,
+    on_step: OnStep | None = None,
+    licences: Mapping[str, str] | None = None,
+) -> TrainResult:
+    """Train a candidate on `pairs` into `out/adapter`, from `parent` (an adapter of the same base) or from the bare base.
+
+    A finished folder of the same pairs and settings is returned as it is, an interrupted one taken up where its last
+    checkpoint stands. `on_step(step, metrics)` is called after every optimiser step with trl's metric names. `licences` are
+    for the card, by source: `search`, or `human:` and the domain. Raises ConfigError without a usable pair, ModelError if the
+    parent belongs to other base weights.
+    """
+    settings = config.dpo
+    drawn = _draw(pairs, settings)
+    if not drawn:
+        raise ConfigError(
+            "no accepted pair to train on: collect more trees, or accept pairs of smaller gap or confidence"
+        )
+    recipe = {"lora": config.lora.model_dump(mode="json"), "dpo": settings.model_dump(mode="json")}
+    folder = run_folder(out, "dpo", base, parent, recipe, pair_set_hash(drawn))
+    done = folder.finished()
+    if done is not None:
+        return done
+    with quiet():
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(base.path)
+        rows = _fitting(drawn, tokenizer, settings)
+        model = start_model(base, parent, config.lora, settings.seed)
+        trainer = build_trainer(model, tokenizer, rows, folder, settings)
+        history = run_trainer(trainer, folder, METRICS, on_step)
+    counts = {"pairs": float(len(rows)), "pairs_too_long": float(len(drawn) - len(rows))}
+    data = _sources(drawn, licences or {})
+    card = make_card(folder, "dpo", base, parent, recipe, data, {**counts, **history[-1]})
+    return folder.finish(trainer.model, card, history)
+
+
+def _draw(pairs: Sequence[PreferencePair], settings: DpoSettings) -> list[PreferencePair]:
+    """In an order that depends on the contents alone; at most `max_pairs`."""
+    ordered = sorted(pairs, key=lambda pair: digest([pair.prompt, pair.chosen, pair.rejected]))
+    if settings.max_pairs is None or len(ordered) <= settings.max_pairs:
+        return ordered
+    return Random(settings.seed).sample(ordered, settings.max_pairs)
+
+
+def _sources(pairs: Sequence[PreferencePair], licences: Mapping[str, str]) -> list[DataSource]:
+    groups: dict[str, list[PreferencePair]] = {}
+    for pair in pairs:
+        name = "search" if pair.source == "search" else f"{pair.source}:{pair.domain}"
+        groups.setdefault(name, []).append(pair)
+    return [
+        DataSource(name=name, hash=pair_set_hash(group), rows=len(group), licence=licences.get(name, "not stated"))
+        for name, group in sorted(groups.items())
+    ]
+
+
+def _fitting(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSettings) -> list[dict[str, Any]]:
+    """The pairs as trl's conversational preference rows, in training order; those over `max_length` tokens are left out."""
+    rows, lengths = [], []
+    for pair in pairs:
+        row = {
+            "prompt": list(pair.prompt),
+            "chosen": [{"role": "assistant", "content": pair.chosen}],
+            "rejected": [{"role": "assistant", "content": pair.rejected}],
+        }
+        sides = [
+            tokenizer.apply_chat_template(row["prompt"] + row[side])["input_ids"] for side in ("chosen", "rejected")
+        ]
+        length = max(len(ids) for ids in sides)
+        if length <= settings.max_length:
+            rows.append(row)
+            lengths.append(length)
+    if not rows:
+        raise ConfigError(
+            f"no accepted pair to train on: all {len(pairs)} have more than {settings.max_length} tokens; raise dpo.max_length"
+        )
+    return [rows[index] for index in batch_order(lengths, settings.batch_size, settings.seed)]
+
+
+def build_trainer(
+    model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], folder: RunFolder, settings: DpoSettings
+) -> Any:
+    """trl's DPOTrainer, ready to train: the reference's log-probabilities are computed, once, from the model as it is now."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    shares = can_share_prompts(model)
+
+    class PairTrainer(DPOTrainer):
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            return super().compute_loss(partial(reply_logprobs, model) if shares else model, inputs, *args, **kwargs)
+
+        def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
+            return super().compute_ref_log_probs(partial(reply_logprobs, model) if shares else model, inputs)
+
+    args = DPOConfig(**trainer_arguments(folder, settings), beta=settings.beta, precompute_ref_log_probs=True)
+    trainer = PairTrainer(
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list(list(rows)),
+        processing_class=tokenizer,
+        data_collator=pair_collator(tokenizer, settings.max_length),
+    )
+    # trl's frozen copy of the starting adapter has answered; a checkpoint would carry it along.
+    trainer.model.delete_adapter("ref")
+    return trainer
+
+
+def pair_collator(tokenizer: Any, max_length: int) -> Any:
+    """trl's collator for pairs, with each reply ending at its end-of-turn token: what a template writes after it is never sampled."""
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+    def end(ids: list[int]) -> list[int]:
+        places = [place for place, token in enumerate(ids, start=1) if token == tokenizer.eos_token_id]
+        return ids[: places[-1]] if places else ids
+
+    class PairCollator(DataCollatorForPreference):
+        def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+            ended = [
+                {**row, "chosen_ids": end(row["chosen_ids"]), "rejected_ids": end(row["rejected_ids"])}
+                for row in examples
+            ]
+            return super().torch_call(ended)
+
+    return PairCollator(pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id, max_length=max_length)

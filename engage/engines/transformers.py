@@ -1,0 +1,278 @@
+"""The embedded engine: transformers models in this process, on a CPU or a GPU, batched over whatever is pending.
+
+The engine lives on its own thread and can be awaited from any event loop. It takes all requests that wait for one model,
+reuses the keys and values of known prefixes, and draws every completion from its own random stream.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.engine import Completion, Message, Prompt, Sampling, Scores, Side
+from engage.errors import EngineError
+from engage.models import ModelRef, adapter_fingerprint, check_adapter, resolve_model
+
+QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
+MAX_LOADED = 4
+
+
+class TransformersConfig(BaseModel):
+    """Models and sizes of the embedded engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy_model: str = Field("embedded", description="`embedded`, a local folder or a hub id")
+    simulator_model: str = Field("embedded", description="`embedded`, a local folder or a hub id")
+    simulator_adapter: str | None = Field(None, description="folder of the simulator's own LoRA adapter")
+    max_batch: int = Field(64, ge=1, le=4096, description="sequences decoded together at most")
+    cache_mb: int = Field(1200, ge=0, le=1_000_000, description="keys and values kept for reuse, in MB per model")
+    device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="`auto`: float32 on a CPU, else bfloat16")
+
+
+@dataclass(eq=False)
+class _Job:
+    """One request: `tokens` of its prompt, seeds to complete or choices to score, and the future its caller awaits."""
+
+    prompt: Prompt
+    tokens: tuple[int, ...]
+    sampling: Sampling | None
+    seeds: tuple[int, ...] = ()
+    choices: tuple[tuple[int, ...], ...] = ()
+    future: "Future[Any]" = field(default_factory=Future)
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The chat as text up to where the model speaks; templates that want the user first get a stub, those without system a merge."""
+    chat = [{"role": message.role, "content": message.content} for message in messages]
+    try:
+        return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+    except Exception:
+        system = chat[0]["content"] if chat[0]["role"] == "system" else ""
+        rest = chat[1:] if system else chat
+        if not rest or rest[0]["role"] != "user":
+            rest = [{"role": "user", "content": "(The conversation begins.)"}, *rest]
+        rest = [{"role": "user", "content": f"{system}\n\n{rest[0]['content']}".strip()}, *rest[1:]]
+        return str(tokenizer.apply_chat_template(rest, tokenize=False, add_generation_prompt=True))
+
+
+class TransformersEngine:
+    """See the module; implements Engine. Models are loaded here, so that a missing one is told at once (ModelError)."""
+
+    def __init__(self, config: TransformersConfig) -> None:
+        import torch
+
+        self.config = config
+        cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+        self._device = "cuda" if cuda else "cpu"
+        self._dtype = (
+            getattr(torch, config.dtype) if config.dtype != "auto" else torch.bfloat16 if cuda else torch.float32
+        )
+        self._models = {
+            Side.POLICY: resolve_model(config.policy_model),
+            Side.SIMULATOR: resolve_model(config.simulator_model),
+        }
+        self._loaded: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
+        self._tokenizers = {side: _tokenizer(ref.path) for side, ref in self._models.items()}
+        self._condition = threading.Condition()
+        self._waiting: list[_Job] = []
+        self._closed = False
+        self._counts = {"batches": 0, "rows": 0, "busy_s": 0.0}
+        self._thread = threading.Thread(target=self._work, name="engage-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def identity(self) -> str:
+        """See Engine."""
+        adapter = self.config.simulator_adapter
+        own = adapter_fingerprint(adapter)[:12] if adapter else ""
+        return ":".join([*(ref.fingerprint[:12] for ref in self._models.values()), own])
+
+    async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """See Engine."""
+        return await self._ask(_Job(prompt, self._tokenise(prompt), sampling, tuple(seeds)))
+
+    async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
+        """See Engine."""
+        tokenizer = self._tokenizers[prompt.side]
+        encoded = tuple(tuple(tokenizer(choice, add_special_tokens=False).input_ids) for choice in choices)
+        return await self._ask(_Job(prompt, self._tokenise(prompt), None, choices=encoded))
+
+    def close(self) -> None:
+        """See Engine; waits for the batch under way."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+        self._thread.join()
+        self._loaded.clear()
+
+    def stats(self) -> dict[str, float]:
+        """Totals since the start: prefill, cached and decode tokens, batches, rows, seconds busy."""
+        totals: dict[str, float] = dict(self._counts)
+        for name in ("prefill_tokens", "cached_tokens", "decode_tokens"):
+            totals[name] = sum(getattr(decoder, name) for decoder in list(self._loaded.values()))
+        return totals
+
+    def _tokenise(self, prompt: Prompt) -> tuple[int, ...]:
+        tokenizer = self._tokenizers[prompt.side]
+        return tuple(tokenizer(render(tokenizer, prompt.messages), add_special_tokens=False).input_ids)
+
+    async def _ask(self, job: _Job) -> Any:
+        with self._condition:
+            if self._closed:
+                raise EngineError("the engine is closed", job.prompt.key)
+            self._waiting.append(job)
+            self._condition.notify()
+        return await asyncio.wrap_future(job.future)
+
+    def _model_of(self, job: _Job) -> tuple[str, str | None]:
+        """Which weights answer: the base folder and the adapter's, so that both sides share what they have in common."""
+        own = self.config.simulator_adapter if job.prompt.side is Side.SIMULATOR else None
+        return str(self._models[job.prompt.side].path), job.prompt.adapter or own
+
+    def _work(self) -> None:
+        while True:
+            jobs = self._next_batch()
+            if jobs is None:
+                return
+            started = time.perf_counter()
+            self._answer(jobs)
+            self._counts["busy_s"] += time.perf_counter() - started
+
+    def _next_batch(self) -> list[_Job] | None:
+        """Jobs of the model that has waited longest, once arrivals pause; None when the engine is closed."""
+        with self._condition:
+            while not self._waiting and not self._closed:
+                self._condition.wait()
+            deadline = time.monotonic() + LONGEST_WAIT_S
+            while not self._closed and self._condition.wait(QUIET_S) and time.monotonic() < deadline:
+                pass
+            if self._closed:
+                for job in self._waiting:
+                    _fail(job, "the engine was closed")
+                return None
+            model = self._model_of(self._waiting[0])
+            taken: list[_Job] = []
+            rows = 0
+            for job in self._waiting:
+                size = max(1, len(job.seeds))
+                if self._model_of(job) == model and (not taken or rows + size <= self.config.max_batch):
+                    taken.append(job)
+                    rows += size
+            self._waiting = [job for job in self._waiting if job not in taken]
+            return taken
+
+    def _answer(self, jobs: Sequence[_Job]) -> None:
+        import torch
+
+        try:
+            decoder = self._decoder(*self._model_of(jobs[0]))
+            self._run(decoder, jobs)
+        except (torch.OutOfMemoryError, MemoryError):
+            if len(jobs) == 1:
+                _fail(jobs[0], "out of memory; lower engine.transformers.max_batch or cache_mb")
+                return
+            half = len(jobs) // 2
+            self._answer(jobs[:half])
+            self._answer(jobs[half:])
+        except Exception as error:
+            for job in jobs:
+                _fail(job, f"{type(error).__name__}: {error}")
+
+    def _run(self, decoder: Any, jobs: Sequence[_Job]) -> None:
+        from engage.engines.decoder import Row
+
+        completing = [
+            (job, [Row(job.tokens, job.sampling, seed) for seed in job.seeds]) for job in jobs if job.sampling
+        ]
+        scoring = [job for job in jobs if not job.sampling]
+        if scoring:
+            self._score(decoder, scoring)
+        rows = [row for _, some in completing for row in some]
+        if rows:
+            decoder.generate(rows)
+        for job, some in completing:
+            _resolve(job, [self._completion(job, row) for row in some])
+        self._counts["batches"] += 1
+        self._counts["rows"] += len(rows) + len(scoring)
+
+    def _score(self, decoder: Any, jobs: Sequence[_Job]) -> None:
+        """A choice's likelihood is the product over its tokens, each read after the prompt and the tokens before it."""
+        import torch
+
+        wanted = {job.tokens + choice[:at] for job in jobs for choice in job.choices for at in range(len(choice))}
+        found = decoder.next_logits(sorted(wanted))
+        logprobs = {prompt: torch.log_softmax(logits, -1) for prompt, (logits, _) in found.items()}
+        for job in jobs:
+            sums = [
+                sum(float(logprobs[job.tokens + choice[:at]][token]) for at, token in enumerate(choice))
+                for choice in job.choices
+            ]
+            _resolve(job, Scores(tuple(sums), len(job.tokens), found[job.tokens][1]))
+
+    def _completion(self, job: _Job, row: Any) -> Completion:
+        text = self._tokenizers[job.prompt.side].decode(row.generated, skip_special_tokens=True).strip()
+        mean = sum(row.logprobs) / max(1, len(row.logprobs))
+        reason: Literal["stop", "length"] = "stop" if row.stopped else "length"
+        return Completion(text, len(row.tokens), row.cached, len(row.logprobs), mean, reason, row.seed)
+
+    def _decoder(self, folder: str, adapter: str | None) -> Any:
+        key = (folder, adapter)
+        if key not in self._loaded:
+            while len(self._loaded) >= MAX_LOADED:
+                self._loaded.popitem(last=False)
+            ref = next(ref for ref in self._models.values() if str(ref.path) == folder)
+            self._loaded[key] = self._load(ref, adapter)
+        self._loaded.move_to_end(key)
+        return self._loaded[key]
+
+    def _load(self, ref: ModelRef, adapter: str | None) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        from engage.engines.decoder import ATTENTION, Decoder
+        from engage.engines.prefix_cache import PrefixCache
+
+        model = AutoModelForCausalLM.from_pretrained(ref.path, dtype=self._dtype, attn_implementation=ATTENTION)
+        if adapter:
+            model = _with_adapter(model, ref, adapter, merge="float32" in str(self._dtype))
+        model = model.to(self._device).eval()
+        ends = model.generation_config.eos_token_id
+        end_tokens = {ends} if isinstance(ends, int) else set(ends or ())
+        end_tokens.add(next(iter(self._tokenizers.values())).eos_token_id)
+        return Decoder(model, end_tokens, PrefixCache(self.config.cache_mb * 1_000_000))
+
+
+def _with_adapter(model: Any, ref: ModelRef, adapter: str, merge: bool) -> Any:
+    """LoRA weights on the base: merged where float32 keeps them exactly, beside it where rounding would lose small changes."""
+    from peft import PeftModel
+
+    check_adapter(Path(adapter), ref)
+    model = PeftModel.from_pretrained(model, adapter)
+    return model.merge_and_unload() if merge else model
+
+
+def _tokenizer(folder: Path) -> Any:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _fail(job: _Job, reason: str) -> None:
+    with contextlib.suppress(Exception):  # the caller may have gone
+        job.future.set_exception(EngineError(reason, job.prompt.key))
+
+
+def _resolve(job: _Job, result: Any) -> None:
+    with contextlib.suppress(Exception):  # the caller may have gone
+        job.future.set_result(result)

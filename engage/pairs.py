@@ -1,0 +1,183 @@
+"""Preference pairs as training takes them: from the store, from human dialogues, mixed, and kept as one Parquet file.
+
+Which sibling replies become pairs is decided in SQL (`TrajectoryStore.score_pairs`). Knows nothing of losses.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from engage.dialogue import Dialogue, Role, Turn
+from engage.domains import load_domain
+from engage.errors import ScenarioError, StoreError
+from engage.evidence import PairConfig
+from engage.scenario import Split
+from engage.simulator import policy_messages
+from engage.store import TrajectoryStore
+
+__all__ = [
+    "HumanReply",
+    "PairConfig",
+    "PreferencePair",
+    "human_pairs",
+    "load_pairs",
+    "mix",
+    "pair_set_hash",
+    "read_pairs",
+    "save_pairs",
+]
+
+_HASH_KEY = b"engage.pair_set_hash"
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Two replies to one prompt; `prompt` is the chat as the policy sees it, `{"role", "content"}` a message, system first.
+
+    `q_gap` (in reward) and `p_greater` are the evidence from the search; None for pairs from human dialogues.
+    """
+
+    prompt: tuple[dict[str, str], ...]
+    chosen: str
+    rejected: str
+    domain: str
+    scenario_id: str
+    source: Literal["search", "human"]
+    q_gap: float | None = None
+    p_greater: float | None = None
+
+
+@dataclass(frozen=True)
+class HumanReply:
+    """What a person answered in a human dialogue that went well, and what the policy says at the same place.
+
+    `prefix` ends with the user's turn; `split` is that of the dialogue's scenario.
+    """
+
+    domain: str
+    scenario_id: str
+    split: Split
+    prefix: Dialogue
+    human: str
+    sampled: str
+
+
+def read_pairs(store: TrajectoryStore, cycle_id: str) -> list[PreferencePair]:
+    """The cycle's accepted pairs, in a stable order."""
+    return [_search_pair(row) for row in store.accepted_pairs(cycle_id)]
+
+
+def _search_pair(row: dict[str, Any]) -> PreferencePair:
+    said = [*json.loads(row["opening"]), *row["turns"]]
+    dialogue = Dialogue(tuple(Turn(Role(turn["role"]), turn["text"]) for turn in said))
+    return PreferencePair(
+        prompt=_prompt(row["domain"], dialogue),
+        chosen=row["chosen"],
+        rejected=row["rejected"],
+        domain=row["domain"],
+        scenario_id=row["scenario_id"],
+        source="search",
+        q_gap=row["q_gap"],
+        p_greater=row["p_greater"],
+    )
+
+
+def human_pairs(replies: Sequence[HumanReply]) -> list[PreferencePair]:
+    """The human reply chosen, the policy's own rejected; without those where one is empty or both say the same.
+
+    ScenarioError for a dialogue outside the train split.
+    """
+    pairs = []
+    for reply in replies:
+        if reply.split != "train":
+            raise ScenarioError(
+                f"human dialogue {reply.scenario_id!r} is in the {reply.split} split: never train on it"
+            )
+        human, sampled = reply.human.strip(), reply.sampled.strip()
+        if human and sampled and human.lower() != sampled.lower():
+            prompt = _prompt(reply.domain, reply.prefix)
+            pairs.append(PreferencePair(prompt, human, sampled, reply.domain, reply.scenario_id, "human"))
+    return pairs
+
+
+def _prompt(domain: str, dialogue: Dialogue) -> tuple[dict[str, str], ...]:
+    messages = policy_messages(load_domain(domain), dialogue)
+    return tuple({"role": message.role, "content": message.content} for message in messages)
+
+
+def mix(
+    search: Sequence[PreferencePair], human: Sequence[PreferencePair], ratio: float, seed: int
+) -> list[PreferencePair]:
+    """The search's pairs and `ratio` times as many human ones, drawn by the seed; all of them where there are fewer."""
+    wanted = min(len(human), round(ratio * len(search)))
+    return [*search, *Random(seed).sample(list(human), wanted)]
+
+
+def pair_set_hash(pairs: Sequence[PreferencePair]) -> str:
+    """SHA-256 of what is trained on: prompts, chosen and rejected replies; the order does not matter."""
+    each = sorted(_hash([pair.prompt, pair.chosen, pair.rejected]) for pair in pairs)
+    return _hash(each)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def save_pairs(pairs: Sequence[PreferencePair], path: Path) -> str:
+    """Write the pairs as Parquet, whole or not at all; returns `pair_set_hash`, which the file carries too."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pair_hash = pair_set_hash(pairs)
+    table = pa.Table.from_pylist([asdict(pair) for pair in pairs], schema=_schema())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.replace_schema_metadata({_HASH_KEY: pair_hash.encode()}), temporary, compression="zstd")
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return pair_hash
+
+
+def load_pairs(path: Path) -> list[PreferencePair]:
+    """The pairs of a file of `save_pairs`; StoreError where it is missing, damaged or was changed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        pairs = [PreferencePair(**{**row, "prompt": tuple(row["prompt"])}) for row in table.to_pylist()]
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: no such pair set; extract the cycle's pairs first") from error
+    except (pa.ArrowException, OSError, TypeError, KeyError) as error:
+        raise StoreError(f"{path}: not a pair set, or damaged; extract the cycle's pairs again") from error
+    if (table.schema.metadata or {}).get(_HASH_KEY, b"").decode() != pair_set_hash(pairs):
+        raise StoreError(f"{path}: the pairs are not those that were saved; extract the cycle's pairs again")
+    return pairs
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    text = pa.string()
+    message = pa.struct([pa.field("role", text), pa.field("content", text)])
+    return pa.schema(
+        [
+            ("prompt", pa.list_(message)),
+            ("chosen", text),
+            ("rejected", text),
+            ("domain", text),
+            ("scenario_id", text),
+            ("source", text),
+            ("q_gap", pa.float64()),
+            ("p_greater", pa.float64()),
+        ]
+    )

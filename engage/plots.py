@@ -1,0 +1,120 @@
+"""Figures of a cycle, with matplotlib and no display; each function returns a figure, saving is the caller's."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from engage.evaluation import Comparison
+
+_BASE, _CANDIDATE, _MUTED = "#7f8fa6", "#0b6e99", "#b0b0b0"
+
+
+def q_gap_histogram(gaps: Sequence[float], threshold: float) -> Any:
+    """Value gaps of all candidate pairs (0..1), those at or above the acceptance threshold set off."""
+    figure, axes = _figure("Value gaps of the candidate pairs", "q_gap: Q(chosen) − Q(rejected), in reward", "pairs")
+    if not gaps:
+        return _empty(figure, axes, "no pair")
+    edges = _edges(max(*gaps, threshold), threshold)
+    above = [gap for gap in gaps if gap >= threshold]
+    below = [gap for gap in gaps if gap < threshold]
+    axes.hist(
+        [below, above],
+        bins=edges,
+        stacked=True,
+        color=[_MUTED, _CANDIDATE],
+        label=[f"below ({len(below)})", f"at or above ({len(above)})"],
+    )
+    axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _edges(top: float, threshold: float) -> list[float]:
+    """About twenty bins from 0 to beyond `top`, one of them starting at the threshold."""
+    width = (top or 1.0) / 20
+    if threshold > 0:
+        width = threshold / max(1, round(threshold / width))
+    return [width * step for step in range(math.floor(top / width + 1e-9) + 2)]
+
+
+def reward_comparison(comparisons: Mapping[str, Comparison], base_name: str = "champion") -> Any:
+    """Mean reward of base and candidate per domain; the bar on the candidate is the interval of the paired difference."""
+    sure = next((f"{found.confidence:.4g}" for found in comparisons.values()), "")
+    title = "Mean reward on held-out scenarios"
+    if sure:
+        title += f"\nblack: interval of the paired difference, confidence {sure}"
+    figure, axes = _figure(title, "", "mean reward (0 worst, 1 best)")
+    shown = {name: found for name, found in comparisons.items() if found.difference is not None}
+    if not shown:
+        return _empty(figure, axes, "nothing could be compared")
+    places = list(range(len(shown)))
+    base = [found.mean_base or 0.0 for found in shown.values()]
+    candidate = [found.mean_candidate or 0.0 for found in shown.values()]
+    axes.bar([place - 0.2 for place in places], base, 0.38, color=_BASE, label=base_name)
+    axes.bar([place + 0.2 for place in places], candidate, 0.38, color=_CANDIDATE, label="candidate")
+    for place, found in zip(places, shown.values(), strict=True):
+        _difference(axes, place, found)
+    axes.set_xticks(places, [f"{name.replace('_', ' ')}\n{found.n} scenarios" for name, found in shown.items()])
+    axes.set_ylim(0, 1.12)
+    axes.legend(frameon=False, loc="upper right", ncols=2)
+    return figure
+
+
+def _difference(axes: Any, place: float, found: Comparison) -> None:
+    """Base mean plus the interval of the difference, drawn on the candidate's bar, and the difference in figures."""
+    top = found.mean_candidate or 0.0
+    if (
+        found.low is not None
+        and found.high is not None
+        and found.mean_base is not None
+        and found.difference is not None
+    ):
+        below, above = max(0.0, found.difference - found.low), max(0.0, found.high - found.difference)
+        axes.errorbar([place + 0.2], [top], yerr=[[below], [above]], color="black", capsize=4, linewidth=1)
+        top += above
+    text = f"{found.difference:+.3f}"
+    axes.annotate(text, (place + 0.2, top), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=9)
+
+
+def reward_by_turn(rewards: Mapping[str, Mapping[int, Sequence[float]]]) -> Any:
+    """Mean Q along the spine: per domain, exchange number (from 0) to the Q values of the prefixes there; grey band: quartiles."""
+    import numpy as np
+
+    title = "Value of the prefix along the searched dialogues"
+    figure, axes = _figure(title, "exchanges held", "Q (mean reward, 0 to 1)")
+    drawn = False
+    for name, by_turn in rewards.items():
+        turns = sorted(turn for turn, values in by_turn.items() if values)
+        if not turns:
+            continue
+        drawn = True
+        line = axes.plot(turns, [fmean(by_turn[turn]) for turn in turns], marker="o", label=name.replace("_", " "))[0]
+        low, high = ([float(np.quantile(by_turn[turn], q)) for turn in turns] for q in (0.25, 0.75))
+        axes.fill_between(turns, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+    if not drawn:
+        return _empty(figure, axes, "no search")
+    axes.set_ylim(0, 1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, title="mean; band: middle half")
+    return figure
+
+
+def _figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
+    """A figure that belongs to no window and no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _empty(figure: Any, axes: Any, reason: str) -> Any:
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color="grey")
+    return figure

@@ -1,0 +1,58 @@
+"""The SQL files as text, and what a user's own statement may be. Opens no database."""
+
+import re
+from functools import cache
+from importlib import resources
+
+from engage.errors import QueryError
+
+_ORDER = re.compile(r"^\d+_")
+
+
+@cache
+def statements(folder: str) -> dict[str, str]:
+    """The statements of one folder of sql/ by name, in the order of the file names; `05_node.sql` is named `node`."""
+    files = sorted((f for f in (resources.files("sql") / folder).iterdir() if f.name.endswith(".sql")), key=_file_name)
+    return {_ORDER.sub("", _file_name(f)).removesuffix(".sql"): f.read_text(encoding="utf-8") for f in files}
+
+
+def _file_name(file: object) -> str:
+    return str(getattr(file, "name", ""))
+
+
+def statement(folder: str, name: str) -> str:
+    """One statement; QueryError lists what the folder holds where there is none of that name."""
+    known = statements(folder)
+    if name not in known:
+        raise QueryError(f"there is no query {name!r}; use one of {', '.join(known)}")
+    return known[name]
+
+
+def parameters_of(sql: str) -> set[str]:
+    """Names of the `$name` parameters of a statement that parses."""
+    import duckdb
+
+    return {name for parsed in duckdb.extract_statements(sql) for name in parsed.named_parameters}
+
+
+def check_select(sql: str) -> None:
+    """Refuse all but one statement that reads: select, with, from, values, describe, show, summarize or explain."""
+    import duckdb
+
+    try:
+        parsed = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise QueryError(f"the statement cannot be read: {first_line(error)}") from error
+    if len(parsed) != 1:
+        raise QueryError(f"write one statement, without others after a semicolon (got {len(parsed)})")
+    kind = parsed[0].type.name
+    if kind not in {"SELECT", "EXPLAIN"}:
+        raise QueryError(f"the store is read only here: {kind.lower()} is refused, use select")
+    if parsed[0].named_parameters:
+        raise QueryError("write values in place of parameters such as $1; only named queries take parameters")
+
+
+def first_line(error: Exception) -> str:
+    """DuckDB's own sentence and the line that it points at, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not set(line.strip()) <= {"^"}]
+    return " ".join(lines) if lines else type(error).__name__

@@ -1,0 +1,96 @@
+"""The report of a cycle as Markdown: a table per domain, the verdict in plain words, where the pairs came from, hints."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from engage.evaluation import Comparison, Verdict
+
+_WORDS = {
+    "mean_words": ("words per reply", "{:.1f}"),
+    "distinct_1": ("distinct words", "{:.3f}"),
+    "distinct_2": ("distinct word pairs", "{:.3f}"),
+    "repetition": ("replies that repeat an earlier one", "{:.1%}"),
+    "flaw_rate": ("flawed replies", "{:.1%}"),
+}
+
+
+@dataclass(frozen=True)
+class DomainReport:
+    """One domain's part: comparisons by simulator name (such as `training`, `held-out`), text measures and hacking rates of both sides."""
+
+    domain: str
+    comparisons: Mapping[str, Comparison]
+    text_base: Mapping[str, float] = field(default_factory=dict)
+    text_candidate: Mapping[str, float] = field(default_factory=dict)
+    hacking_base: Mapping[str, float] = field(default_factory=dict)
+    hacking_candidate: Mapping[str, float] = field(default_factory=dict)
+
+
+def report(
+    title: str,
+    verdict: Verdict | None,
+    domains: Sequence[DomainReport],
+    pairs: Mapping[str, int],
+    hints: Sequence[str] = (),
+    base_name: str = "champion",
+) -> str:
+    """The whole page; `pairs` counts pairs by what became of them (`accepted`, then one entry per reason of a drop).
+
+    `base_name` is what the candidate is compared with. Numbers that do not exist are shown as a dash.
+    """
+    parts = [f"# {title}", f"**{_sentence(verdict.reason)}**" if verdict else "No candidate was judged."]
+    for domain in domains:
+        parts += [f"## {domain.domain}", _table(domain, base_name)]
+        parts += [_sentence(_in_words(name, found)) for name, found in domain.comparisons.items()]
+    parts += ["## Pairs", _pairs(pairs)]
+    if hints:
+        parts += ["## Hints", "\n".join(f"- {hint}" for hint in hints)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _table(domain: DomainReport, base_name: str) -> str:
+    lines = [f"| | {base_name} | candidate | difference |", "|---|---:|---:|---:|"]
+    for name, found in domain.comparisons.items():
+        interval = "–" if found.low is None else f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        lines.append(f"| reward, {name} simulator | {_f(found.mean_base)} | {_f(found.mean_candidate)} | {interval} |")
+    for key, (label, shape) in _WORDS.items():
+        lines.append(_row(label, shape, domain.text_base.get(key), domain.text_candidate.get(key)))
+    for check in domain.hacking_base:
+        label = f"replies with {check.replace('_', ' ')}"
+        lines.append(_row(label, "{:.1%}", domain.hacking_base[check], domain.hacking_candidate.get(check)))
+    return "\n".join(lines)
+
+
+def _row(label: str, shape: str, base: float | None, candidate: float | None) -> str:
+    signed = shape.replace(":", ":+")
+    difference = "–" if base is None or candidate is None else signed.format(candidate - base)
+    return f"| {label} | {_f(base, shape)} | {_f(candidate, shape)} | {difference} |"
+
+
+def _f(value: float | None, shape: str = "{:.3f}") -> str:
+    return "–" if value is None else shape.format(value)
+
+
+def _in_words(name: str, found: Comparison) -> str:
+    """One comparison as a sentence, with what was left out."""
+    left_out = f"; {found.n_unreadable} dialogue pairs could not be read" if found.n_unreadable else ""
+    if found.difference is None or found.low is None or found.high is None or found.win_rate is None:
+        return f"{name} simulator: {found.n} scenarios could be compared, too few to say anything{left_out}"
+    direction = "better" if found.low > 0 else "worse" if found.high < 0 else "not distinguishable"
+    relative = "" if found.relative is None else f" ({found.relative:+.1%})"
+    return (
+        f"{name} simulator: the candidate is {direction} at {found.confidence:.2%} confidence; reward {found.difference:+.3f}{relative}, "
+        f"ahead in {found.win_rate:.0%} of {found.n} scenarios{left_out}"
+    )
+
+
+def _pairs(pairs: Mapping[str, int]) -> str:
+    if not pairs:
+        return "No pair was built."
+    accepted = pairs.get("accepted", 0)
+    dropped = [f"| {reason.replace('_', ' ')} | {count} |" for reason, count in pairs.items() if reason != "accepted"]
+    return "\n".join(["| | pairs |", "|---|---:|", f"| accepted | {accepted} |", *dropped])

@@ -1,0 +1,117 @@
+"""The folder a training run works in: `checkpoints/` while it is under way, `adapter/` when it is finished, never half of one.
+
+Knows nothing of models or losses.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from engage.errors import ConfigError
+from engage.models import CARD_NAME, AdapterCard, DataSource, ModelRef, adapter_fingerprint
+
+HISTORY_NAME = "history.json"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """`adapter` is the finished folder; `history` has one record per optimiser step (`step` and the step's metrics).
+
+    `metrics` are the counts of what was trained on and the last step's values.
+    """
+
+    adapter: Path
+    metrics: dict[str, float]
+    history: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One training run on disk. `key` is the hash of everything the result depends on: a checkpoint of another key is not resumed."""
+
+    out: Path
+    key: str
+
+    @property
+    def adapter(self) -> Path:
+        """The finished adapter."""
+        return self.out / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The trainer's own folder, gone when the run is finished."""
+        return self.out / "checkpoints" / self.key[:16]
+
+    def finished(self) -> TrainResult | None:
+        """What an earlier run of the same key left; ConfigError if the folder holds another run's adapter."""
+        if not (self.adapter / CARD_NAME).exists():
+            return None
+        card = AdapterCard.read(self.adapter)
+        if card.config.get("run_key") != self.key:
+            raise ConfigError(
+                f"{self.adapter} holds an adapter of another base, data or settings; choose another folder or delete it"
+            )
+        history = json.loads((self.adapter / HISTORY_NAME).read_text(encoding="utf-8"))
+        return TrainResult(self.adapter, dict(card.metrics), history)
+
+    def last_checkpoint(self) -> str | None:
+        """The newest whole checkpoint of this key; leftovers of other keys are removed."""
+        for stale in self.checkpoints.parent.glob("*"):
+            if stale != self.checkpoints:
+                shutil.rmtree(stale)
+        whole = [folder for folder in self.checkpoints.glob("checkpoint-*") if (folder / "trainer_state.json").exists()]
+        return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
+
+    def finish(self, model: Any, card: AdapterCard, history: list[dict[str, float]]) -> TrainResult:
+        """Save the `default` adapter of a PeftModel with its card under a temporary name, rename it, drop the checkpoints."""
+        partial = self.out / "adapter.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        # peft notes the folder that the base was loaded from, which means nothing elsewhere
+        model.peft_config["default"].base_model_name_or_path = card.base
+        model.save_pretrained(str(partial), selected_adapters=["default"])
+        (partial / "README.md").unlink(missing_ok=True)
+        (partial / HISTORY_NAME).write_text(json.dumps(history), encoding="utf-8")
+        card.write(partial)
+        partial.rename(self.adapter)
+        shutil.rmtree(self.checkpoints.parent, ignore_errors=True)
+        return TrainResult(self.adapter, dict(card.metrics), history)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def run_folder(
+    out: Path, method: str, base: ModelRef, parent: Path | None, settings: Mapping[str, Any], data_hash: str
+) -> RunFolder:
+    """The folder of a run that trains `method` on that data; a parent counts by its weights, not by its path."""
+    parent_hash = adapter_fingerprint(parent) if parent else None
+    return RunFolder(out, digest([method, base.fingerprint, parent_hash, dict(settings), data_hash]))
+
+
+def make_card(
+    folder: RunFolder,
+    method: Literal["sft", "dpo"],
+    base: ModelRef,
+    parent: Path | None,
+    settings: Mapping[str, Any],
+    data: Sequence[DataSource],
+    metrics: Mapping[str, float],
+) -> AdapterCard:
+    """The card of a run that has ended; the parent is named by its fingerprint."""
+    return AdapterCard(
+        base=base.name,
+        base_fingerprint=base.fingerprint,
+        parent=adapter_fingerprint(parent) if parent else None,
+        method=method,
+        config={"run_key": folder.key, **settings},
+        data=list(data),
+        metrics=dict(metrics),
+        created_at=datetime.now(UTC),
+    )

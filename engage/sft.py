@@ -1,0 +1,173 @@
+"""Supervised fine-tuning on chosen messages of chats: the user simulator on what users said, a baseline policy on human replies.
+
+The loss sees the selected messages and their end-of-turn tokens, nothing else; templates need no generation markers. Each
+selected message is tokenised on its own after its rendered prompt, as it would be sampled.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engage.engine import Message
+from engage.errors import ConfigError, ModelError
+from engage.models import DataSource, ModelRef
+from engage.run_folder import RunFolder, TrainResult, digest, make_card, run_folder
+from engage.training import (
+    AlignConfig,
+    OnStep,
+    SftSettings,
+    batch_order,
+    quiet,
+    run_trainer,
+    start_model,
+    trainer_arguments,
+)
+
+METRICS = ("loss", "grad_norm", "learning_rate")
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class ChatExample:
+    """A chat and the indexes of the messages to learn, each of role `assistant` (in a simulator's chat, that is the user)."""
+
+    messages: tuple[Message, ...]
+    trained: tuple[int, ...]
+    source: str = "own"
+
+    def as_json(self) -> list[Any]:
+        """Content as a JSON value, for hashing."""
+        return [[[message.role, message.content] for message in self.messages], list(self.trained)]
+
+
+def train_sft(
+    examples: Sequence[ChatExample],
+    base: ModelRef,
+    out: Path,
+    config: AlignConfig,
+    parent: Path | None = None,
+    on_step: OnStep | None = None,
+    licences: Mapping[str, str] | None = None,
+) -> TrainResult:
+    """Train an adapter on `examples` into `out/adapter`; finished and interrupted folders as in `engage.align.train_dpo`.
+
+    `licences` are for the card, by the examples' `source`. Raises ConfigError without a usable example or with a selected message that is not the assistant's.
+    """
+    settings = config.sft
+    _check(examples)
+    ordered = sorted(examples, key=lambda example: digest(example.as_json()))
+    recipe = {"lora": config.lora.model_dump(mode="json"), "sft": settings.model_dump(mode="json")}
+    folder = run_folder(out, "sft", base, parent, recipe, _hash(ordered))
+    done = folder.finished()
+    if done is not None:
+        return done
+    with quiet():
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(base.path)
+        rows = _fitting(ordered, tokenizer, settings)
+        model = start_model(base, parent, config.lora, settings.seed)
+        trainer = build_trainer(model, tokenizer, rows, folder, settings)
+        history = run_trainer(trainer, folder, METRICS, on_step)
+    counts = {"chats": float(len(rows)), "chats_too_long": float(len(ordered) - len(rows))}
+    data = _sources(ordered, licences or {})
+    card = make_card(folder, "sft", base, parent, recipe, data, {**counts, **history[-1]})
+    return folder.finish(trainer.model, card, history)
+
+
+def _check(examples: Sequence[ChatExample]) -> None:
+    if not any(example.trained for example in examples):
+        raise ConfigError("no chat to train on: give at least one chat with a selected message")
+    for number, example in enumerate(examples):
+        wrong = [index for index in example.trained if example.messages[index].role != "assistant"]
+        if wrong:
+            raise ConfigError(f"chat {number}: message {wrong[0]} is not the assistant's and cannot be learnt")
+
+
+def _hash(examples: Sequence[ChatExample]) -> str:
+    return digest(sorted(digest(example.as_json()) for example in examples))
+
+
+def _sources(examples: Sequence[ChatExample], licences: Mapping[str, str]) -> list[DataSource]:
+    groups: dict[str, list[ChatExample]] = {}
+    for example in examples:
+        groups.setdefault(example.source, []).append(example)
+    return [
+        DataSource(name=name, hash=_hash(group), rows=len(group), licence=licences.get(name, "not stated"))
+        for name, group in sorted(groups.items())
+    ]
+
+
+def tokenise_chat(example: ChatExample, tokenizer: Any) -> dict[str, list[int]]:
+    """`input_ids` of the chat up to its last selected message, and `labels`: the same ids there, −100 elsewhere.
+
+    Raises ModelError if the template renders a chat's beginning differently once more messages follow.
+    """
+    chat = [{"role": message.role, "content": message.content} for message in example.messages]
+    input_ids: list[int] = []
+    labels: list[int] = []
+    done = ""
+    for index in sorted(example.trained):
+        prompt = tokenizer.apply_chat_template(chat[:index], tokenize=False, add_generation_prompt=True)
+        told = tokenizer.apply_chat_template(chat[: index + 1], tokenize=False)
+        if not (prompt.startswith(done) and told.startswith(prompt)):
+            raise ModelError(
+                "the model's chat template changes earlier messages when a chat goes on; it cannot be learnt"
+            )
+        end = told.rfind(tokenizer.eos_token)
+        spoken = told[: end + len(tokenizer.eos_token)] if end >= len(prompt) else told
+        for text, learnt in ((prompt[len(done) :], False), (spoken[len(prompt) :], True)):
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            input_ids += ids
+            labels += ids if learnt else [IGNORED] * len(ids)
+        done = spoken
+    return {"input_ids": input_ids, "labels": labels}
+
+
+def _fitting(examples: Sequence[ChatExample], tokenizer: Any, settings: SftSettings) -> list[dict[str, list[int]]]:
+    """The chats as tokens, in training order; those over `max_length` tokens are left out."""
+    rows = [tokenise_chat(example, tokenizer) for example in examples if example.trained]
+    rows = [row for row in rows if len(row["input_ids"]) <= settings.max_length]
+    if not rows:
+        raise ConfigError(f"no chat to train on: all have more than {settings.max_length} tokens; raise sft.max_length")
+    return [rows[i] for i in batch_order([len(row["input_ids"]) for row in rows], settings.batch_size, settings.seed)]
+
+
+def build_trainer(
+    model: Any, tokenizer: Any, rows: Sequence[dict[str, list[int]]], folder: RunFolder, settings: SftSettings
+) -> Any:
+    """trl's SFTTrainer, ready to train on the labelled tokens."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    class ChatTrainer(SFTTrainer):
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            return labelled_loss(
+                model, inputs["input_ids"], inputs["attention_mask"], inputs["labels"], num_items_in_batch
+            )
+
+    return ChatTrainer(
+        model=model,
+        args=SFTConfig(**trainer_arguments(folder, settings)),
+        train_dataset=Dataset.from_list(list(rows)),
+        processing_class=tokenizer,
+    )
+
+
+def labelled_loss(model: Any, input_ids: Any, attention_mask: Any, labels: Any, num_items: Any = None) -> Any:
+    """Summed cross-entropy of the labelled tokens over `num_items` (their number by default).
+
+    The head runs on columns that some row needs; over the whole vocabulary and every position it would take most of the memory.
+    """
+    from torch.nn.functional import cross_entropy
+
+    columns = (labels[:, 1:] != IGNORED).any(0).nonzero().squeeze(-1)
+    logits = model(
+        input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=columns
+    ).logits.float()
+    targets = labels[:, columns + 1]
+    total = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    return total / ((targets != IGNORED).sum() if num_items is None else num_items)

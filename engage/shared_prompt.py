@@ -1,0 +1,82 @@
+"""Log-probabilities of a pair's two replies in one pass: prompt, chosen, rejected in one row, the replies hidden from each other.
+
+A step costs about half of two separate rows, in time and memory; the numbers are the same. Stands between a model and trl's
+DPO loss and knows neither.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+_MASKABLE_LAYERS = {"full_attention", "sliding_attention"}
+
+
+def can_share_prompts(model: Any) -> bool:
+    """Whether an attention mask alone can hide one reply from the other: not in recurrent or convolutional layers."""
+    base = model.get_base_model()
+    layers = getattr(base.config.get_text_config(), "layer_types", None) or ()
+    return not base._is_stateful and set(layers) <= _MASKABLE_LAYERS
+
+
+def reply_logprobs(model: Any, input_ids: Any, labels: Any, **_: Any) -> SimpleNamespace:
+    """Stands in for the model in trl's loss: natural-log probabilities of the labelled tokens, prompts computed once.
+
+    `input_ids` and `labels` [2n, length] are trl's batch, the n chosen rows first, the rejected row of the same prompt n rows
+    later, padded on the right, labels −100 outside the replies. Returns `log_probs` [2n, length − 1], 0 outside the replies;
+    entropy, logits and top-1 hits, which trl only logs, are zeros.
+    """
+    import torch
+
+    packed = pack_pairs(input_ids, labels)
+    logits = model(
+        input_ids=packed.input_ids,
+        attention_mask=packed.attention_mask,
+        position_ids=packed.position_ids,
+        use_cache=False,
+        logits_to_keep=1 + packed.chosen.size(1) + packed.rejected.size(1),
+    ).logits
+    width = packed.chosen.size(1)
+    # Column 0 stands on the prompt's last token and predicts the first token of both replies.
+    before = {"chosen": logits[:, :width], "rejected": torch.cat([logits[:, :1], logits[:, width + 1 : -1]], dim=1)}
+    found = []
+    for side, tokens in (("chosen", packed.chosen), ("rejected", packed.rejected)):
+        logprobs = before[side].float().log_softmax(-1)
+        found.append(logprobs.gather(-1, tokens.clamp(min=0).unsqueeze(-1)).squeeze(-1)[tokens >= 0])
+    mask = labels[:, 1:] != -100
+    zeros = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    log_probs = zeros.masked_scatter(mask, torch.cat(found))
+    return SimpleNamespace(log_probs=log_probs, entropy=zeros, mean_logits=zeros, is_top1=torch.zeros_like(mask))
+
+
+def pack_pairs(input_ids: Any, labels: Any) -> SimpleNamespace:
+    """One row per pair: prompt (padded on the left), chosen, rejected (padded on the right); see `reply_logprobs`.
+
+    `attention_mask` [n, 1, width, width] is True where a token may look: itself, and earlier tokens of its own reply or the
+    prompt. Positions of both replies continue the prompt's. `chosen` and `rejected` hold the reply tokens, −1 for padding.
+    """
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    pairs = input_ids.size(0) // 2
+    reply = labels != -100
+    prompts = [row[: int(mask.int().argmax())] for row, mask in zip(input_ids[:pairs], reply[:pairs], strict=True)]
+    replies = [row[mask] for row, mask in zip(input_ids, reply, strict=True)]
+    prompt = pad_sequence(prompts, batch_first=True, padding_value=-1, padding_side="left")
+    chosen = pad_sequence(replies[:pairs], batch_first=True, padding_value=-1)
+    rejected = pad_sequence(replies[pairs:], batch_first=True, padding_value=-1)
+    ids = torch.cat([prompt, chosen, rejected], dim=1)
+    part = torch.cat([torch.full_like(block, n) for n, block in enumerate((prompt, chosen, rejected))], dim=1)
+    within = torch.cat([(block >= 0).cumsum(1) for block in (prompt, chosen, rejected)], dim=1)
+    lengths = (prompt >= 0).sum(1, keepdim=True)
+    positions = (within + torch.where(part > 0, lengths, 0) - 1).clamp(min=0)
+    width = ids.size(1)
+    earlier = torch.ones(width, width, dtype=torch.bool, device=ids.device).tril()
+    visible = (part[:, None, :] == part[:, :, None]) | (part[:, None, :] == 0)
+    itself = torch.eye(width, dtype=torch.bool, device=ids.device)
+    mask = (earlier & visible & (ids >= 0)[:, None, :]) | itself
+    return SimpleNamespace(
+        input_ids=ids.clamp(min=0),
+        attention_mask=mask[:, None],
+        position_ids=positions,
+        chosen=chosen,
+        rejected=rejected,
+    )

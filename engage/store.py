@@ -1,0 +1,284 @@
+"""The trajectory store: one DuckDB file, filled from the outbox, read by SQL. The only reader of sql/.
+
+Every method opens the file for the moment of its work; where another program keeps it longer than `wait_s`, StoreError says so.
+N, Q, evidence and pairs are computed from what is stored: a change of reward or threshold needs no model call.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engage.database import reading, writing
+from engage.drain import drain
+from engage.errors import ConfigError, QueryError, ScenarioError
+from engage.evidence import PairConfig, deceptive_patterns
+from engage.outbox import Outbox
+from engage.queries import check_select, first_line, parameters_of, statement, statements
+from engage.scenario import Scenario
+
+WAIT_S = 30.0
+
+
+class TrajectoryStore:
+    """See the module. Cheap to create; shares nothing between calls but the path."""
+
+    def __init__(self, path: Path, wait_s: float = WAIT_S) -> None:
+        self.path = path
+        self.wait_s = wait_s
+
+    def begin_cycle(self, cycle_id: str, config: Mapping[str, Any]) -> None:
+        """Register a cycle, or continue it; ConfigError names the keys that differ from those it was begun with.
+
+        `config` is JSON: all that decides what the cycle collects.
+        """
+        text = json.dumps(config, sort_keys=True, ensure_ascii=False)
+        with writing(self.path, self.wait_s) as connection:
+            known = connection.execute("select config from cycle where cycle_id = ?", [cycle_id]).fetchone()
+            if known is None:
+                config_hash = hashlib.sha256(text.encode()).hexdigest()
+                now = datetime.now(UTC).replace(tzinfo=None)
+                connection.execute("insert into cycle values (?, ?, ?, ?)", [cycle_id, config_hash, text, now])
+                return
+        changes = _changes(json.loads(known[0]), json.loads(text))
+        if changes:
+            raise ConfigError(
+                f"cycle {cycle_id!r} was begun with another configuration: {'; '.join(changes)}; "
+                "use the same configuration or another --cycle"
+            )
+
+    def cycle_ids(self) -> list[str]:
+        """All cycles, the latest first; empty where there is no store yet."""
+        if not self.path.exists():
+            return []
+        rows = self._read("select cycle_id from cycle order by started_at desc, cycle_id desc")[1]
+        return [cycle_id for (cycle_id,) in rows]
+
+    def cycle_config(self, cycle_id: str) -> dict[str, Any] | None:
+        """What the cycle was begun with; None for an unknown one, or where there is no store yet."""
+        if not self.path.exists():
+            return None
+        rows = self._read("select config from cycle where cycle_id = $cycle", {"cycle": cycle_id})[1]
+        return json.loads(rows[0][0]) if rows else None
+
+    def add_scenarios(self, scenarios: Sequence[Scenario]) -> None:
+        """Add those that are not there yet; ScenarioError for a known id with other content (nothing is added then)."""
+        import pandas as pd
+
+        frame = pd.DataFrame([_scenario_row(scenario) for scenario in scenarios])
+        with writing(self.path, self.wait_s) as connection:
+            if frame.empty:
+                return
+            connection.register("incoming_scenario", frame)
+            changed = connection.execute(
+                "select scenario_id from scenario join incoming_scenario as incoming using (scenario_id) "
+                "where scenario.content_hash <> incoming.content_hash order by scenario_id"
+            ).fetchall()
+            if changed:
+                raise ScenarioError(
+                    f"scenario {changed[0][0]!r}: stored before with other content ({len(changed)} such scenarios); "
+                    "give a changed scenario a new id"
+                )
+            connection.execute(
+                "insert into scenario by name select * from incoming_scenario anti join scenario using (scenario_id)"
+            )
+
+    def drain(self, outbox: Outbox) -> int:
+        """Store what waits in the outbox and remove it there; how many trees and dialogues were new (see `engage.drain`)."""
+        return drain(outbox, self.path, self.wait_s)
+
+    def stored_tree_ids(self, cycle_id: str) -> set[str]:
+        """Trees of the cycle that are in the database; those in the outbox are not."""
+        rows = self._read("select tree_id from tree where cycle_id = $cycle", {"cycle": cycle_id})[1]
+        return {tree_id for (tree_id,) in rows}
+
+    def stored_dialogues(self, cycle_id: str, purpose: str, policy: str, simulator: str, seed: int) -> set[str]:
+        """Ids of the scenarios that have such a dialogue in the database."""
+        rows = self._read(
+            "select scenario_id from trajectory where cycle_id = $cycle and purpose = $purpose and policy = $policy "
+            "and simulator = $simulator and seed = $seed",
+            {"cycle": cycle_id, "purpose": purpose, "policy": policy, "simulator": simulator, "seed": seed},
+        )[1]
+        return {scenario_id for (scenario_id,) in rows}
+
+    def score_pairs(self, cycle_id: str, config: PairConfig) -> dict[str, int]:
+        """Judge every pair of sibling replies anew, in place of the cycle's earlier pairs.
+
+        Counts: `candidates`, `accepted`, and those dropped by reason (the first that applies, in the order of
+        sql/pairs/pair.sql). QueryError for an unknown cycle, ConfigError for a lexicon pattern that SQL cannot use.
+        """
+        settings = {"cycle": cycle_id, **config.model_dump(exclude={"human_ratio"})}
+        with writing(self.path, self.wait_s) as connection:
+            _check_known(connection, "cycle", cycle_id)
+            connection.register("deceptive_pattern", _patterns(connection, cycle_id))
+            connection.execute("delete from pair where cycle_id = $cycle", {"cycle": cycle_id})
+            connection.execute(f"insert into pair by name {statement('pairs', 'pair')}", settings)
+            rows = connection.execute(statement("pairs", "pair_count"), {"cycle": cycle_id}).fetchall()
+        fates = dict(rows)
+        return {"candidates": sum(fates.values()), "accepted": fates.pop("accepted", 0), **fates}
+
+    def accepted_pairs(self, cycle_id: str) -> list[dict[str, Any]]:
+        """The cycle's accepted pairs as `engage.pairs.read_pairs` takes them: columns of sql/pairs/accepted_pair.sql."""
+        columns, rows = self._read(statement("pairs", "accepted_pair"), {"cycle": cycle_id})
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def rescore(self, domain: str, reward_of: Callable[[float], float]) -> int:
+        """Map the stored survey values of a domain to rewards anew; how many reactions changed.
+
+        Pairs are not judged again: `score_pairs` does. ConfigError for a reward outside [0, 1].
+        """
+        import pandas as pd
+
+        of_domain = "trajectory_id in (select trajectory_id from outcome where domain = $domain)"
+        with writing(self.path, self.wait_s) as connection:
+            found = connection.execute(
+                f"select distinct value from reaction where value is not null and {of_domain}", {"domain": domain}
+            ).fetchall()
+            rewards = [(value, float(reward_of(value))) for (value,) in found]
+            outside = [pair for pair in rewards if not 0.0 <= pair[1] <= 1.0]
+            if outside:
+                raise ConfigError(
+                    f"domain {domain!r}: the reward of {outside[0][0]:g} is {outside[0][1]:g}, not in 0..1"
+                )
+            connection.register("incoming_reward", pd.DataFrame(rewards, columns=["value", "reward"], dtype="float64"))
+            changed = connection.execute(
+                "update reaction set reward = incoming_reward.reward from incoming_reward "
+                f"where reaction.value = incoming_reward.value and {of_domain} "
+                "and reaction.reward is distinct from incoming_reward.reward",
+                {"domain": domain},
+            ).fetchone()
+        return int(changed[0])
+
+    def add_evaluation(
+        self, cycle_id: str, policy: str, simulator: str, comparisons: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Keep a comparison's figures, domain to metric to number, in place of earlier ones under the same labels.
+
+        `n` counts the scenarios behind all of them, `low` and `high` are the interval of `difference`; what is not a number
+        is left out.
+        """
+        import pandas as pd
+
+        labels = {"cycle_id": cycle_id, "policy": policy, "simulator": simulator}
+        rows = [{**labels, **row} for domain, figures in comparisons.items() for row in _figures(domain, figures)]
+        with writing(self.path, self.wait_s) as connection:
+            connection.execute(
+                "delete from evaluation where cycle_id = $cycle_id and policy = $policy and simulator = $simulator",
+                labels,
+            )
+            if rows:
+                connection.register("incoming_evaluation", pd.DataFrame(rows))
+                connection.execute("insert into evaluation by name select * from incoming_evaluation")
+
+    def select(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Columns and rows of one reading statement; QueryError for any other, and for files and functions beyond the store."""
+        check_select(sql)
+        return self._read(sql)
+
+    def named(self, name: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Columns and rows of an inspection (sql/inspect/). `cycle` is the latest one where it is not given.
+
+        QueryError for an unknown name or parameter, and for a cycle or trajectory that is not stored.
+        """
+        sql = statement("inspect", name)
+        known, given = parameters_of(sql), dict(params or {})
+        for key in given:
+            if key not in known:
+                raise QueryError(f"{name} takes no parameter {key!r}; it takes {', '.join(sorted(known)) or 'none'}")
+        return self._read(sql, {key: given.get(key) for key in known})
+
+    def rows(self, name: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """An inspection's rows by column name; see `named`."""
+        columns, rows = self.named(name, params)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _read(self, sql: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        import duckdb
+
+        with reading(self.path, self.wait_s) as connection:
+            try:
+                for key, value in (params or {}).items():
+                    _check_known(connection, key, value)
+                connection.execute(sql, dict(params or {}))
+                return [column[0] for column in connection.description], connection.fetchall()
+            except duckdb.Error as error:
+                raise QueryError(f"the query fails: {first_line(error)}") from error
+
+
+def inspections() -> dict[str, str]:
+    """The named queries, each with what a row of it is."""
+    return {name: _comment(sql) for name, sql in statements("inspect").items()}
+
+
+def _comment(sql: str) -> str:
+    lines = itertools.takewhile(lambda line: line.startswith("--"), sql.splitlines())
+    return " ".join(line.removeprefix("--").strip() for line in lines)
+
+
+def _check_known(connection: Any, parameter: str, value: Any) -> None:
+    """A cycle or trajectory that is asked for by name has to be there."""
+    source = {"cycle": "cycle where cycle_id", "id": "trajectory where trajectory_id"}.get(parameter)
+    if source and value is not None and not connection.execute(f"select 1 from {source} = ?", [value]).fetchone():
+        raise QueryError(f"{parameter} {value!r} is not in the store")
+
+
+def _changes(old: Any, new: Any, name: str = "") -> list[str]:
+    """Dotted names of what differs between two JSON values, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{name}.{key}" if name else key)]
+    return [] if old == new else [f"{name} was {json.dumps(old):.60}, is {json.dumps(new):.60}"]
+
+
+def _scenario_row(scenario: Scenario) -> dict[str, Any]:
+    condition = scenario.user_condition
+    opening = [{"role": turn.role.value, "text": turn.text} for turn in scenario.opening.turns]
+    return {
+        "scenario_id": scenario.scenario_id,
+        "content_hash": scenario.content_hash,
+        "domain": scenario.domain,
+        "split": scenario.split,
+        "user_condition": condition.model_dump_json(exclude_none=True),
+        "opening": json.dumps(opening, ensure_ascii=False),
+        "source": scenario.source,
+        "difficulty": condition.difficulty,
+        "attitude": getattr(condition, "attitude", None),
+    }
+
+
+def _patterns(connection: Any, cycle_id: str) -> Any:
+    """Domain and pattern, a row each, of the replies that must not be taught in the cycle's domains."""
+    import duckdb
+    import pandas as pd
+
+    domains = connection.execute(
+        "select distinct scenario.domain from tree join scenario using (scenario_id) where cycle_id = ?", [cycle_id]
+    ).fetchall()
+    rows = [(domain, pattern) for (domain,) in domains for pattern in deceptive_patterns(domain)]
+    for domain, pattern in rows:
+        try:
+            connection.execute("select regexp_matches('', ?, 'i')", [pattern]).fetchall()
+        except duckdb.Error as error:
+            raise ConfigError(
+                f"domain {domain!r}: SQL cannot use the lexicon pattern {pattern!r}, write it without look-around "
+                f"({first_line(error)})"
+            ) from error
+    return pd.DataFrame(rows, columns=["domain", "pattern"], dtype="str")
+
+
+def _figures(domain: str, figures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for metric, value in figures.items():
+        if metric in {"n", "low", "high"} or not isinstance(value, int | float):
+            continue
+        low, high = (figures.get("low"), figures.get("high")) if metric == "difference" else (None, None)
+        yield {
+            "domain": domain,
+            "metric": metric,
+            "value": float(value),
+            "low": low,
+            "high": high,
+            "n": figures.get("n"),
+        }

@@ -1,0 +1,181 @@
+"""What SFT and DPO share: settings, the weights a run starts from, the order of batches, and how trl's trainers are run.
+
+Knows nothing of losses.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.models import ModelRef, check_adapter
+from engage.run_folder import RunFolder
+
+OnStep = Callable[[int, dict[str, float]], None]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoraSettings(_Settings):
+    """Shape of a new adapter (LoRA, Hu et al. 2021); a run that starts from a parent keeps the parent's shape."""
+
+    r: int = Field(16, ge=1, le=512, description="rank of the two low-rank factors")
+    alpha: int = Field(32, ge=1, le=4096, description="update is scaled by alpha / r")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="share of inputs dropped in training (SFT only)")
+    target_modules: str | tuple[str, ...] = Field(
+        "all-linear", description="module names that get an adapter; `all-linear` is every linear layer but the head"
+    )
+
+
+class DpoSettings(_Settings):
+    """Direct preference optimisation (Rafailov et al. 2023), sigmoid loss."""
+
+    epochs: int = Field(1, ge=1, le=100, description="passes over the pairs")
+    learning_rate: float = Field(5e-5, gt=0.0, le=1e-2, description="peak rate of AdamW, decaying linearly to 0")
+    beta: float = Field(0.1, gt=0.0, le=10.0, description="weight of staying near the reference; higher stays nearer")
+    batch_size: int = Field(2, ge=1, le=1024, description="pairs held in memory at once")
+    gradient_accumulation: int = Field(2, ge=1, le=1024, description="batches of one optimiser step")
+    max_length: int = Field(512, ge=16, le=131_072, description="tokens of prompt and reply; longer pairs are left out")
+    max_pairs: int | None = Field(None, ge=1, description="pairs at most, drawn by the seed; None takes all")
+    save_steps: int = Field(10, ge=1, description="optimiser steps between checkpoints")
+    seed: int = Field(0, ge=0, lt=2**32, description="order of the pairs and the adapter's first weights")
+
+
+class SftSettings(_Settings):
+    """Supervised fine-tuning on chosen messages of chats."""
+
+    epochs: int = Field(1, ge=1, le=100, description="passes over the chats")
+    learning_rate: float = Field(5e-4, gt=0.0, le=1e-2, description="peak rate of AdamW, decaying linearly to 0")
+    batch_size: int = Field(2, ge=1, le=1024, description="chats held in memory at once")
+    gradient_accumulation: int = Field(2, ge=1, le=1024, description="batches of one optimiser step")
+    max_length: int = Field(1024, ge=16, le=131_072, description="tokens of a chat; longer chats are left out")
+    save_steps: int = Field(10, ge=1, description="optimiser steps between checkpoints")
+    seed: int = Field(0, ge=0, lt=2**32, description="order of the chats and the adapter's first weights")
+
+
+class AlignConfig(_Settings):
+    """How adapters are trained."""
+
+    lora: LoraSettings = LoraSettings()
+    dpo: DpoSettings = DpoSettings()
+    sft: SftSettings = SftSettings()
+
+
+def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: int) -> Any:
+    """A PeftModel with one trainable adapter: the parent's weights, or a new one that changes nothing yet.
+
+    Raises ModelError if the parent was trained on other base weights.
+    """
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM, set_seed
+
+    set_seed(seed)
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype, attn_implementation="sdpa")
+    if parent is not None:
+        check_adapter(parent, base)
+        return PeftModel.from_pretrained(model, str(parent), is_trainable=True)
+    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    shape = LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    return get_peft_model(model, shape)
+
+
+def trainer_arguments(folder: RunFolder, settings: DpoSettings | SftSettings) -> dict[str, Any]:
+    """What both trainers are told: plain fp32 on a CPU, bfloat16 on a GPU, one log per step, nothing reported anywhere."""
+    import torch
+
+    return {
+        "output_dir": str(folder.checkpoints),
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "gradient_checkpointing": False,
+        "bf16": torch.cuda.is_available(),
+        "seed": settings.seed,
+        "train_sampling_strategy": "sequential",
+        "max_length": settings.max_length,
+        "logging_steps": 1,
+        "save_steps": settings.save_steps,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+
+
+def batch_order(lengths: Sequence[int], batch_size: int, seed: int) -> list[int]:
+    """Indices in an order drawn by `seed` whose batches hold items of similar length, which saves padding.
+
+    Sorted by length within windows of eight batches only, so that batches stay mixed. The order is fixed before training
+    starts: a run that is taken up again sees the batches it would have seen.
+    """
+    random = Random(seed)
+    order = random.sample(range(len(lengths)), len(lengths))
+    window = 8 * batch_size
+    batches = []
+    for start in range(0, len(order), window):
+        group = sorted(order[start : start + window], key=lambda index: lengths[index])
+        batches += [group[i : i + batch_size] for i in range(0, len(group), batch_size)]
+    full = [batch for batch in batches if len(batch) == batch_size]
+    short = [batch for batch in batches if len(batch) < batch_size]
+    random.shuffle(full)
+    return [index for batch in (*full, *short) for index in batch]
+
+
+def run_trainer(trainer: Any, folder: RunFolder, keys: Sequence[str], on_step: OnStep | None) -> list[dict[str, float]]:
+    """Train from the last checkpoint, if there is one; one record of `keys` per step, those before the checkpoint included."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    def record(step: int, logs: Mapping[str, float]) -> dict[str, float]:
+        return {"step": float(step), **{key: float(logs[key]) for key in keys if key in logs}}
+
+    class Progress(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if on_step is not None and logs and "loss" in logs:
+                on_step(state.global_step, record(state.global_step, logs))
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress())
+    trainer.train(resume_from_checkpoint=folder.last_checkpoint())
+    return [record(entry["step"], entry) for entry in trainer.state.log_history if "loss" in entry]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars, advice or telemetry from the libraries while training; their errors still raise."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    import datasets
+    import huggingface_hub.constants
+    from transformers.utils import logging
+
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    tqdm = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    datasets.disable_progress_bars()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        datasets.enable_progress_bars()
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+        if tqdm is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = tqdm

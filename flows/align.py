@@ -1,0 +1,18 @@
+"""Trees in the store to a candidate adapter."""
+
+from typing import Any
+
+from prefect import flow
+
+from engage.config import CycleConfig
+from tasks.cycle import begin_cycle
+from tasks.training import extract_pairs, train_candidate
+
+
+@flow(name="align")
+def align(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
+    """Extract pairs and train on them; without an accepted pair there is no candidate, and the summary says so."""
+    cycle = begin_cycle(config, cycle_id)
+    pairs = extract_pairs(config, cycle, [])
+    candidate = train_candidate(config, cycle, pairs) if pairs["accepted"] else None
+    return {"pairs": pairs, "candidate": candidate}

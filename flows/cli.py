@@ -1,0 +1,163 @@
+"""The command `engage`. Knows no flow until a command needs one: prefect alone takes seconds to import."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from engage.errors import EngageError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
+scenarios_app = typer.Typer(no_args_is_help=True, help="Scenarios: list, validate, import from human corpora.")
+app.add_typer(scenarios_app, name="scenarios")
+
+console = Console()
+errors = Console(stderr=True)
+
+Profile = Annotated[
+    str, typer.Option("--profile", "-p", help="a name in deployments/profiles or the path of a TOML file")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="override a setting, such as search.num_simulations=8")
+]
+CycleId = Annotated[str | None, typer.Option("--cycle", help="id of the cycle; an earlier one is taken up again")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]
+
+
+@app.command()
+def nightly(
+    profile: Profile = "laptop", set_: Settings = None, cycle: CycleId = None, verbose: Verbose = False
+) -> None:
+    """One full cycle: collect, align, evaluate."""
+    _run_flow("nightly", profile, set_, cycle, verbose)
+
+
+@app.command()
+def collect(
+    profile: Profile = "laptop", set_: Settings = None, cycle: CycleId = None, verbose: Verbose = False
+) -> None:
+    """Search simulated conversations and store every tree."""
+    _run_flow("collect", profile, set_, cycle, verbose)
+
+
+@app.command()
+def align(profile: Profile = "laptop", set_: Settings = None, cycle: CycleId = None, verbose: Verbose = False) -> None:
+    """Extract pairs and train a candidate (of the latest cycle, or of --cycle)."""
+    _run_flow("align", profile, set_, cycle, verbose, must_exist=True)
+
+
+@app.command()
+def evaluate(
+    profile: Profile = "laptop", set_: Settings = None, cycle: CycleId = None, verbose: Verbose = False
+) -> None:
+    """Compare base, champion and candidate on held-out scenarios (of the latest cycle, or of --cycle)."""
+    _run_flow("evaluation", profile, set_, cycle, verbose, must_exist=True)
+
+
+@app.command()
+def sql(
+    statement: Annotated[str | None, typer.Argument(help="a SELECT")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="a named inspection; --list shows them")] = None,
+    param: Annotated[list[str] | None, typer.Option("--param", help="name=value for a named inspection")] = None,
+    format_: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table",
+    list_: Annotated[bool, typer.Option("--list", help="list the named inspections")] = False,
+) -> None:
+    """Ask the store, read-only."""
+    from flows.inspecting import show_query
+
+    show_query(console, statement, name, param or [], format_, list_)
+
+
+@app.command()
+def doctor(profile: Profile = "laptop", set_: Settings = None) -> None:
+    """What is installed, which engine and model, memory and disk, and what to do about what is missing."""
+    from flows.doctor import examine
+
+    if not examine(console, profile, set_ or []):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schedule(
+    at: Annotated[str, typer.Option("--at", help="time of day, HH:MM, in the local time zone")] = "02:00",
+    profile: Profile = "laptop",
+    set_: Settings = None,
+) -> None:
+    """Make `nightly` a scheduled deployment on the configured Prefect server."""
+    from flows.scheduling import schedule_nightly
+
+    schedule_nightly(console, at, profile, set_ or [])
+
+
+@scenarios_app.command("list")
+def list_scenarios(
+    source: Annotated[
+        list[str] | None, typer.Argument(help="shipped domain names or files; all shipped by default")
+    ] = None,
+) -> None:
+    """How many scenarios there are by domain, split and difficulty."""
+    from flows.inspecting import show_scenarios
+
+    show_scenarios(console, source or [])
+
+
+@scenarios_app.command("validate")
+def validate_scenarios(file: Annotated[Path, typer.Argument(help="a JSON Lines file")]) -> None:
+    """Check a scenario file line by line; exit code 2 if a line is wrong."""
+    from flows.inspecting import validate_file
+
+    if not validate_file(console, file):
+        raise typer.Exit(2)
+
+
+@scenarios_app.command("import")
+def import_corpus(
+    corpus: Annotated[str, typer.Argument(help="esconv or p4g")],
+    path: Annotated[Path, typer.Argument(help="the corpus's file or folder")],
+    out: Annotated[Path | None, typer.Option("--out", help="scenario file to write; CORPUS.jsonl by default")] = None,
+) -> None:
+    """Turn a human corpus into scenarios, and say what was taken and what was left."""
+    from flows.inspecting import import_scenarios
+
+    import_scenarios(console, corpus, path, out or Path(f"{corpus}.jsonl"))
+
+
+def _run_flow(
+    stage: str, profile: str, overrides: list[str] | None, cycle: str | None, verbose: bool, must_exist: bool = False
+) -> None:
+    from flows.running import run_stage
+
+    summary: dict[str, Any] = run_stage(console, stage, profile, overrides or [], cycle, verbose, must_exist)
+    console.print(summary["text"], markup=False, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        errors.print(
+            "interrupted; nothing stored is lost: the same command with --cycle goes on where it stopped", markup=False
+        )
+        sys.exit(130)
+    except EngageError as error:
+        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        show = getattr(error, "show", None)  # click's own usage errors know how to show themselves
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""`engage doctor`: what is here, what is missing, and what to do about it."""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from engage.config import CycleConfig, Home, load_config
+from engage.errors import EngageError
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "prefect", "mlflow", "duckdb", "pandas")
+OPTIONAL = {
+    "vllm": "GPU serving in process: pip install -c constraints.txt -e '.[vllm]'",
+    "prefect-ray": "more machines: '.[ray]'",
+}
+MEMORY_GB, DISK_GB = 6.0, 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `remedy` is empty where nothing is wrong."""
+
+    good: bool
+    what: str
+    remedy: str = ""
+
+
+def examine(console: Console, profile: str, overrides: Sequence[str]) -> bool:
+    """Print all findings; False where one stands in the way of a cycle."""
+    findings = [*_packages(), *_machine(), *_configured(profile, overrides)]
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.remedy else "[yellow]note[/]"
+        console.print(mark, finding.what, highlight=False, soft_wrap=True)
+        if finding.remedy and not finding.good:
+            console.print(f"     do: {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
+    return all(finding.good or not finding.remedy for finding in findings)
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        try:
+            yield Finding(True, f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(False, f"{name} is not installed", "pip install -c constraints.txt -e .")
+    for name, remedy in OPTIONAL.items():
+        if importlib.util.find_spec(name.replace("-", "_")) is None:
+            yield Finding(False, f"{name} is not installed (optional; {remedy})")
+
+
+def _machine() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(True, f"{cores} cores")
+    free = _free_memory_gb()
+    if free is not None:
+        remedy = (
+            "" if free >= MEMORY_GB else "close other programs, or lower engine.transformers.max_batch and cache_mb"
+        )
+        yield Finding(
+            free >= MEMORY_GB, f"{free:.1f} GB of memory free (the laptop profile needs up to {MEMORY_GB:.0f})", remedy
+        )
+    home = Home.from_env().path
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    disk = shutil.disk_usage(there).free / 1e9
+    remedy = "" if disk >= DISK_GB else "free some space, or set ENGAGE_HOME to another disk"
+    yield Finding(disk >= DISK_GB, f"{disk:.1f} GB free for {home}", remedy)
+
+
+def _free_memory_gb() -> float | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith("MemAvailable")), None)
+
+
+def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
+    try:
+        config = load_config(profile, overrides)
+    except EngageError as error:
+        yield Finding(False, f"profile {profile}: cannot be used", str(error))
+        return
+    yield Finding(True, f"profile {profile}: engine {config.engine.kind}")
+    yield from _models(config)
+    server = os.environ.get("PREFECT_API_URL")
+    yield Finding(True, f"Prefect server {server}" if server else "no Prefect server configured: flows run in process")
+
+
+def _models(config: CycleConfig) -> Iterator[Finding]:
+    from engage.engines import model_names
+    from engage.models import resolve_model
+
+    for name in model_names(config.engine):
+        try:
+            ref = resolve_model(name)
+            yield Finding(True, f"model {name}: {ref.path} ({ref.fingerprint[:12]})")
+        except EngageError as error:
+            yield Finding(False, f"model {name} is not there", str(error))

@@ -1,0 +1,27 @@
+"""Base, champion and candidate on the same held-out scenarios, and the verdict on promotion."""
+
+from typing import Any
+
+from prefect import flow
+
+from engage.config import CycleConfig
+from tasks.comparing import hold_held_out_dialogues, policy_label
+from tasks.cycle import begin_cycle
+from tasks.judging import judge, latest_candidate
+
+
+@flow(name="evaluation")
+def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
+    """Hold fresh dialogues with every policy and compare them; the same seeds for all."""
+    cycle = begin_cycle(config, cycle_id)
+    candidate = latest_candidate(cycle)
+    policies = {
+        policy_label("base", None): None,
+        policy_label("champion", cycle.champion_adapter): cycle.champion_adapter,
+        policy_label("candidate", candidate): candidate,
+    }
+    failed = {}
+    for label, adapter in policies.items():
+        if adapter is not None or label == "base":
+            failed |= hold_held_out_dialogues(config, cycle, label, adapter)
+    return judge(config, cycle, candidate, failed)

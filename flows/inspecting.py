@@ -1,0 +1,111 @@
+"""What the command line shows of the store and of scenario files."""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engage.config import Home
+from engage.errors import ConfigError, QueryError
+from engage.scenario import SHIPPED, SPLITS, load_scenarios, read_scenarios
+
+
+def show_query(
+    console: Console, statement: str | None, name: str | None, params: Sequence[str], form: str, list_them: bool
+) -> None:
+    """Print one query's rows as a table, CSV or JSON (on standard output, nothing else beside them)."""
+    from engage.store import TrajectoryStore, inspections
+
+    if form not in {"table", "csv", "json"}:
+        raise ConfigError(f"--format {form!r} is not known; use table, csv or json")
+    if list_them:
+        for known, what in inspections().items():
+            console.print(f"{known:28} {what}", highlight=False, markup=False)
+        return
+    if (statement is None) == (name is None):
+        raise QueryError("give a SELECT or --name NAME (`engage sql --list` shows the names)")
+    store = TrajectoryStore(Home.from_env().database)
+    if statement is not None:
+        if params:
+            raise QueryError("--param belongs to --name; write the value into the statement")
+        columns, rows = store.select(statement)
+    else:
+        columns, rows = store.named(str(name), _parameters(params))
+    _print_rows(console, columns, rows, form)
+
+
+def _parameters(params: Sequence[str]) -> dict[str, str]:
+    parsed = {}
+    for param in params:
+        key, separator, value = param.partition("=")
+        if not separator:
+            raise QueryError(f"--param {param!r}: write name=value, such as cycle=2026-11-24-020000")
+        parsed[key] = value
+    return parsed
+
+
+def _print_rows(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> None:
+    if form == "json":
+        print(
+            json.dumps(
+                [dict(zip(columns, row, strict=True)) for row in rows], default=str, ensure_ascii=False, indent=1
+            )
+        )
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        table = Table(*columns, show_lines=any(len(str(value)) > 60 for row in rows for value in row))
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        console.print(table, markup=False)
+        console.print(f"{len(rows)} rows", highlight=False)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def show_scenarios(console: Console, sources: Sequence[str]) -> None:
+    """A table of counts by domain, difficulty and split."""
+    scenarios = load_scenarios(sources or SHIPPED)
+    counts = Counter((s.domain, s.user_condition.difficulty or "unstated", s.split) for s in scenarios)
+    table = Table("domain", "difficulty", *SPLITS, "all")
+    for domain, difficulty in sorted({(d, k) for d, k, _ in counts}):
+        by_split = [counts[domain, difficulty, split] for split in SPLITS]
+        table.add_row(domain, difficulty, *map(str, by_split), str(sum(by_split)))
+    for domain in sorted({s.domain for s in scenarios}):
+        by_split = [sum(s.domain == domain and s.split == split for s in scenarios) for split in SPLITS]
+        table.add_row(domain, "all", *map(str, by_split), str(sum(by_split)), style="bold")
+    console.print(table)
+
+
+def validate_file(console: Console, path: Path) -> bool:
+    """Print every problem of a file; True where there is none."""
+    loaded = read_scenarios(path)
+    for problem in loaded.problems:
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{len(loaded.scenarios)} scenarios are good, {len(loaded.problems)} lines are not", highlight=False)
+    return not loaded.problems
+
+
+def import_scenarios(console: Console, corpus: str, path: Path, out: Path) -> None:
+    """Read a corpus, write its scenarios, print the report."""
+    from engage.corpora import read_esconv, read_p4g, report, save_scenarios
+
+    readers = {"esconv": read_esconv, "p4g": read_p4g}
+    if corpus not in readers:
+        raise ConfigError(f"corpus {corpus!r} is not known; use esconv or p4g")
+    found = readers[corpus](path)
+    save_scenarios(found, out)
+    console.print(report(found), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"written to {out}", markup=False, highlight=False)

@@ -1,0 +1,29 @@
+"""One cycle: collect, align, evaluate; scheduled every night."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from engage.config import CycleConfig
+from flows.align import align
+from flows.collect import collect
+from flows.evaluation import evaluation
+from tasks.reporting import report_cycle
+
+
+@flow(name="nightly")
+def nightly(config: CycleConfig, cycle_id: str | None = None) -> dict[str, Any]:
+    """Returns the cycle's summary; its `text` says in plain words what happened."""
+    cycle_id = cycle_id or new_cycle_id()
+    collected = collect(config, cycle_id)
+    aligned = align(config, cycle_id)
+    judged = evaluation(config, cycle_id)
+    return report_cycle(config, cycle_id, collected, aligned, judged)
+
+
+def new_cycle_id() -> str:
+    """From the flow run where there is one, so that a retried or rescheduled run goes on in its own cycle."""
+    started = flow_run.scheduled_start_time or datetime.now(UTC)
+    return f"{started:%Y-%m-%d-%H%M%S}-{str(flow_run.id)[:4]}"

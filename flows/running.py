@@ -1,0 +1,94 @@
+"""Running a stage from the command line: its configuration, its cycle's id, the display, and a failure's one sentence."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+
+from engage.config import CycleConfig, Home, load_config
+from engage.errors import ConfigError, EngageError
+
+
+def run_stage(
+    console: Console,
+    stage: str,
+    profile: str,
+    overrides: Sequence[str],
+    cycle: str | None,
+    verbose: bool,
+    must_exist: bool,
+) -> dict[str, Any]:
+    """Run one flow in this process; returns its summary. An EngageError raised in a task comes out as itself."""
+    config = load_config(profile, overrides)
+    cycle_id = _cycle_id(cycle, must_exist)
+    console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
+    _quieten(verbose)
+    flow = _flow(stage)
+    from tasks import progress
+
+    with progress.show(console) if not verbose else nullcontext():
+        try:
+            return flow(config, cycle_id)
+        except EngageError:
+            raise
+        except Exception as error:
+            cause = _cause(error)
+            if cause is None:
+                raise
+            raise cause from error
+
+
+def _cycle_id(cycle: str | None, must_exist: bool) -> str:
+    if not must_exist:
+        return cycle or datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    from engage.store import TrajectoryStore
+
+    known = TrajectoryStore(Home.from_env().database).cycle_ids()
+    if cycle is None and known:
+        return known[-1]
+    if cycle not in known:
+        there = ", ".join(known[-5:]) or "none yet; run `engage collect` first"
+        raise ConfigError(f"cycle {cycle!r} is not in the store; there is {there}")
+    return str(cycle)
+
+
+def _flow(stage: str) -> Callable[[CycleConfig, str], dict[str, Any]]:
+    from flows.align import align
+    from flows.collect import collect
+    from flows.evaluation import evaluation
+    from flows.nightly import nightly
+
+    flows: dict[str, Any] = {"collect": collect, "align": align, "evaluation": evaluation, "nightly": nightly}
+    return flows[stage]
+
+
+def _quieten(verbose: bool) -> None:
+    """Settings that must stand before prefect and the model libraries are imported."""
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not verbose:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+
+
+def _cause(error: BaseException | None) -> EngageError | None:
+    """The EngageError behind what Prefect raised, if there is one."""
+    while error is not None:
+        if isinstance(error, EngageError):
+            return error
+        if isinstance(error, BaseExceptionGroup):
+            return next((found for found in map(_cause, error.exceptions) if found), None)
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,19 @@
+-- One row per assistant reply after the opening in the evaluation dialogues (of $policy, or all), in order.
+select
+    outcome.policy,
+    outcome.simulator,
+    outcome.domain,
+    outcome.trajectory_id,
+    turn.turn_index,
+    turn.text,
+    turn.flaw
+from outcome
+join turn
+    on turn.trajectory_id = outcome.trajectory_id
+    and turn.role = 'assistant'
+    and turn.turn_index >= outcome.opening_turns
+where
+    outcome.purpose = 'evaluation'
+    and outcome.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+    and outcome.policy = coalesce($policy::varchar, outcome.policy)
+order by outcome.policy, outcome.trajectory_id, turn.turn_index

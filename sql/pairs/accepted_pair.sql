@@ -1,0 +1,20 @@
+-- One row per accepted pair of cycle $cycle: what its prompt is made of, and both replies.
+select
+    pair.domain,
+    pair.scenario_id,
+    scenario.opening,
+    spine_prefix.turns,
+    chosen.text as chosen,
+    rejected.text as rejected,
+    pair.q_gap,
+    pair.p_greater
+from pair
+join scenario on scenario.scenario_id = pair.scenario_id and scenario.split = 'train'
+join spine_prefix
+    on spine_prefix.cycle_id = pair.cycle_id
+    and spine_prefix.tree_id = pair.tree_id
+    and spine_prefix.node_id = pair.decision_id
+join node as chosen on chosen.tree_id = pair.tree_id and chosen.node_id = pair.chosen_id
+join node as rejected on rejected.tree_id = pair.tree_id and rejected.node_id = pair.rejected_id
+where pair.cycle_id = $cycle and pair.accepted
+order by pair.tree_id, pair.decision_id, pair.chosen_id, pair.rejected_id

@@ -1,0 +1,16 @@
+-- One row per node: N (visit_count) and Q (q_value), rebuilt from visits and reactions.
+create or replace view node_value as
+select
+    tree.cycle_id,
+    node.tree_id,
+    node.node_id,
+    count(visit.simulation) as visit_count,
+    count(reaction.reward) as reward_count,
+    coalesce(sum(reaction.reward), 0) as reward_sum,
+    avg(reaction.reward) as q_value -- null before the first reward that could be read
+from tree
+join node on node.tree_id = tree.tree_id
+left join visit on visit.tree_id = node.tree_id and visit.node_id = node.node_id
+left join trajectory on trajectory.tree_id = visit.tree_id and trajectory.simulation = visit.simulation
+left join reaction on reaction.trajectory_id = trajectory.trajectory_id
+group by tree.cycle_id, node.tree_id, node.node_id

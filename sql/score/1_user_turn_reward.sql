@@ -1,0 +1,27 @@
+-- One row per sampled user turn below a reply at a spine node, with at least one reward that could be read.
+-- The mean reward through one user turn is the unit of evidence: simulations through one turn are not independent.
+select
+    tree.cycle_id,
+    tree.scenario_id,
+    tree.tree_id,
+    decision.node_id as decision_id,
+    decision.spine_index,
+    reply.node_id as reply_id,
+    user_turn.node_id as user_turn_id,
+    count(*) as reward_count,
+    avg(reaction.reward) as reward_mean
+from tree
+join node as decision on decision.tree_id = tree.tree_id and decision.spine_index is not null and decision.kind = 'decision'
+join node as reply on reply.tree_id = decision.tree_id and reply.parent_id = decision.node_id
+join node as user_turn on user_turn.tree_id = reply.tree_id and user_turn.parent_id = reply.node_id
+join visit on visit.tree_id = user_turn.tree_id and visit.node_id = user_turn.node_id
+join trajectory on trajectory.tree_id = visit.tree_id and trajectory.simulation = visit.simulation
+join reaction on reaction.trajectory_id = trajectory.trajectory_id and reaction.reward is not null
+group by
+    tree.cycle_id,
+    tree.scenario_id,
+    tree.tree_id,
+    decision.node_id,
+    decision.spine_index,
+    reply.node_id,
+    user_turn.node_id

@@ -1,0 +1,101 @@
+"""Searching shards of scenarios and bringing the trees into the store."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import task
+
+from engage.collect import Sides, search_scenarios
+from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.engines import shared_engine
+from engage.errors import StoreError
+from engage.outbox import Outbox
+from engage.scenario import Scenario, sample_scenarios
+from engage.store import TrajectoryStore
+from engage.tree import TreeRecord
+from tasks.cycle import Cycle
+from tasks.progress import Bar
+from tasks.tracking import Tracker
+
+
+@task(name="plan-shards")
+def plan_shards(config: CycleConfig, cycle: Cycle) -> list[list[str]]:
+    """Ids of the cycle's training scenarios that have no tree yet, in shards."""
+    home = Home.from_env()
+    drain(home)
+    done = TrajectoryStore(home.database).stored_tree_ids(cycle.cycle_id)
+    wanted = sample_scenarios(load_cycle_scenarios(config.scenarios), "train", config.scenarios.per_domain, cycle.seed)
+    todo = [s.scenario_id for s in wanted if f"{cycle.cycle_id}/{s.scenario_id}" not in done]
+    size = config.collect.shard_size
+    return [todo[start : start + size] for start in range(0, len(todo), size)]
+
+
+@task(name="search-shard", retries=2, retry_delay_seconds=10)
+def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str]) -> dict[str, str]:
+    """Search the scenarios that are not in the outbox yet; returns scenario id to reason for those that failed for good."""
+    outbox = Outbox(Home.from_env().outbox)
+    scenarios = [s for s in _by_id(config, scenario_ids) if not outbox.has_tree(f"{cycle.cycle_id}/{s.scenario_id}")]
+    per_tree = config.search.num_simulations * config.dialogue.max_exchanges
+    bar = Bar(f"searching {len(scenarios)} scenarios (simulations)", len(scenarios) * per_tree)
+
+    def keep(tree: TreeRecord) -> None:
+        outbox.put_tree(tree)
+        bar.advance(
+            max(0, per_tree - len(tree.simulations) - tree.withdrawn)
+        )  # a dialogue that ended early spends less
+
+    outcome = asyncio.run(
+        search_scenarios(
+            shared_engine(config.engine),
+            scenarios,
+            config.dialogue,
+            config.search,
+            cycle_id=cycle.cycle_id,
+            seed=cycle.seed,
+            sides=Sides(policy_adapter=cycle.champion_adapter),
+            on_tree=keep,
+            on_simulations=bar.advance,
+        )
+    )
+    bar.finish()
+    return outcome.failed
+
+
+@task(name="store-trees", retries=3, retry_delay_seconds=20)
+def store_trees(config: CycleConfig, cycle: Cycle, failed: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """Drain the outbox and record the stage in MLflow; returns the collect stage's summary."""
+    home = Home.from_env()
+    TrajectoryStore(home.database).drain(Outbox(home.outbox))
+    return summarise_collect(cycle, {key: reason for part in failed for key, reason in part.items()})
+
+
+def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
+    """Trees, simulations, rewards, flaws and cost of a cycle, read from the store and logged as the stage `collect`."""
+    from engage.plots import reward_by_turn
+
+    home = Home.from_env()
+    store = TrajectoryStore(home.database)
+    rewards = store.rows("reward_by_domain", {"cycle": cycle.cycle_id})
+    cost = store.rows("cycle_cost", {"cycle": cycle.cycle_id})
+    with Tracker(home).stage(cycle.cycle_id, "collect") as run:
+        for row in rewards:
+            run.metrics({f"{name}/{row['domain']}": row[name] for name in row if name != "domain"})
+        for row in cost:
+            prefix = f"{row['side']}_{row['kind']}"
+            run.metrics({f"{prefix}_{name}": row[name] for name in row if name not in {"side", "kind", "purpose"}})
+        run.metrics({"failed_trees": len(failed)})
+        run.figure(reward_by_turn(store.rows("reward_by_turn", {"cycle": cycle.cycle_id})), "reward_by_turn")
+    return {"rewards": rewards, "cost": cost, "failed": failed}
+
+
+def drain(home: Home) -> None:
+    """Bring finished trees into the store; if it is locked they wait in the outbox."""
+    with contextlib.suppress(StoreError):
+        TrajectoryStore(home.database).drain(Outbox(home.outbox))
+
+
+def _by_id(config: CycleConfig, scenario_ids: Sequence[str]) -> list[Scenario]:
+    known = {scenario.scenario_id: scenario for scenario in load_cycle_scenarios(config.scenarios)}
+    return [known[scenario_id] for scenario_id in scenario_ids]

@@ -1,0 +1,98 @@
+"""Fresh dialogues on held-out scenarios, and the comparison of policies on them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import task
+
+from engage.collect import Sides, hold_dialogues
+from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.dialogue import Trajectory
+from engage.engines import shared_engine
+from engage.models import adapter_fingerprint
+from engage.outbox import Outbox
+from engage.scenario import Scenario, sample_scenarios
+from engage.seeds import derive_seed
+from engage.store import TrajectoryStore
+from engage.tree import CallRecord, DialogueRecord
+from tasks.cycle import Cycle
+from tasks.progress import Bar
+
+SEARCH_SIMULATOR = "search"
+
+
+def policy_label(name: str, adapter: str | None) -> str:
+    """Under what name a policy's dialogues are stored: its role and the first digits of its weights' fingerprint."""
+    return f"{name}-{adapter_fingerprint(adapter)[:8]}" if adapter else name
+
+
+@task(name="hold-dialogues", retries=2, retry_delay_seconds=10)
+def hold_held_out_dialogues(config: CycleConfig, cycle: Cycle, label: str, adapter: str | None) -> dict[str, str]:
+    """One policy's dialogues that are not stored yet; all policies get the same scenarios and seeds."""
+    home = Home.from_env()
+    store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
+    failed: dict[str, str] = {}
+    for index in range(config.evaluation.dialogues):
+        seed = derive_seed(cycle.seed, "evaluation", index)
+        done = store.stored_dialogues(cycle.cycle_id, "evaluation", label, SEARCH_SIMULATOR, seed)
+        scenarios = [s for s in held_out(config, cycle) if s.scenario_id not in done]
+        records = _hold(config, scenarios, label, adapter, seed, cycle, failed)
+        if records:
+            outbox.put_dialogues(records)
+    store.drain(outbox)
+    return failed
+
+
+def _hold(
+    config: CycleConfig,
+    scenarios: Sequence[Scenario],
+    label: str,
+    adapter: str | None,
+    seed: int,
+    cycle: Cycle,
+    failed: dict[str, str],
+) -> list[DialogueRecord]:
+    records: list[DialogueRecord] = []
+    bar = Bar(f"talking as {label}", len(scenarios))
+
+    def keep(_: Scenario, trajectory: Trajectory, calls: tuple[CallRecord, ...]) -> None:
+        records.append(DialogueRecord(cycle.cycle_id, "evaluation", label, SEARCH_SIMULATOR, seed, trajectory, calls))
+        bar.advance()
+
+    if scenarios:
+        engine = shared_engine(config.engine)
+        outcome = asyncio.run(
+            hold_dialogues(
+                engine, scenarios, config.dialogue, seed=seed, sides=Sides(policy_adapter=adapter), on_dialogue=keep
+            )
+        )
+        failed |= outcome.failed
+    return records
+
+
+def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
+    """The cycle's held-out scenarios, drawn anew each cycle."""
+    scenarios = load_cycle_scenarios(config.scenarios)
+    return sample_scenarios(scenarios, config.evaluation.split, config.evaluation.per_domain, cycle.seed)
+
+
+def outcomes(store: TrajectoryStore, cycle: Cycle, label: str) -> dict[str, dict[str, list[float | None]]]:
+    """Rewards of one policy's evaluation dialogues: domain to scenario to one value per dialogue."""
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for row in store.rows("evaluation_rewards", {"cycle": cycle.cycle_id, "policy": label}):
+        found.setdefault(row["domain"], {}).setdefault(row["scenario_id"], []).append(row["reward"])
+    return found
+
+
+def assistant_replies(store: TrajectoryStore, cycle: Cycle, label: str) -> dict[str, list[list[str]]]:
+    """One policy's replies after the opening: domain to dialogues to texts."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in store.rows("evaluation_replies", {"cycle": cycle.cycle_id, "policy": label}):
+        found.setdefault(row["domain"], {}).setdefault(row["trajectory_id"], []).append(row["text"])
+    return {domain: list(dialogues.values()) for domain, dialogues in found.items()}
+
+
+def as_metrics(prefix: str, values: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a flat mapping as metric names."""
+    return {f"{prefix}/{name}": float(value) for name, value in values.items() if isinstance(value, (int, float))}

@@ -1,0 +1,59 @@
+"""Beginning a cycle, or finding the one that is to be continued."""
+
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.engines import engine_identity
+from engage.models import adapter_fingerprint
+from engage.scenario import Scenario
+from engage.seeds import derive_seed
+from engage.store import TrajectoryStore
+from tasks.tracking import Tracker, flat
+
+
+class Cycle(BaseModel):
+    """What a cycle's stages share: its seed and the champion it began with (None: the base model)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cycle_id: str
+    seed: int
+    champion_version: str | None
+    champion_adapter: str | None
+
+
+@task(name="begin-cycle")
+def begin_cycle(config: CycleConfig, cycle_id: str) -> Cycle:
+    """Register the cycle and its scenarios in the store and in MLflow, or take it up again under the same configuration."""
+    home = Home.from_env()
+    store = TrajectoryStore(home.database)
+    tracker = Tracker(home)
+    known = store.cycle_config(cycle_id)
+    if known is None:
+        champion = tracker.champion()
+        version, adapter = (champion.version, str(champion.adapter)) if champion else (None, None)
+    else:
+        version, adapter = known["champion_version"], known["champion_adapter"]
+    seed = config.seed if config.seed is not None else derive_seed("cycle", cycle_id) % 2**32
+    cycle = Cycle(cycle_id=cycle_id, seed=seed, champion_version=version, champion_adapter=adapter)
+    scenarios = load_cycle_scenarios(config.scenarios)
+    store.begin_cycle(cycle_id, _identity(config, cycle, scenarios))
+    store.add_scenarios(scenarios)
+    tracker.cycle_run(cycle_id, {"cycle_id": cycle_id, **cycle.model_dump(), **flat(config.model_dump(mode="json"))})
+    return cycle
+
+
+def _identity(config: CycleConfig, cycle: Cycle, scenarios: list[Scenario]) -> dict[str, object]:
+    """All that decides what a cycle collects; pairs, training and evaluation may be done again under other settings."""
+    from engage.domains import load_domain
+
+    return {
+        **config.model_dump(mode="json", include={"scenarios", "engine", "dialogue", "search"}),
+        "seed": cycle.seed,
+        "models": engine_identity(config.engine),
+        "champion_version": cycle.champion_version,
+        "champion_adapter": cycle.champion_adapter,
+        "champion_weights": adapter_fingerprint(cycle.champion_adapter) if cycle.champion_adapter else None,
+        "prompts": {name: load_domain(name).fingerprint() for name in sorted({s.domain for s in scenarios})},
+    }

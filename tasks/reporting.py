@@ -1,0 +1,95 @@
+"""The cycle's last words: a report for people, kept in the home, in MLflow and as a Prefect artifact."""
+
+import os
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from engage.config import CycleConfig, Home
+from tasks.tracking import Tracker
+
+FEW_PAIRS = 16
+
+
+@task(name="report-cycle")
+def report_cycle(
+    config: CycleConfig, cycle_id: str, collected: dict[str, Any], aligned: dict[str, Any], judged: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the report, close the cycle's MLflow run, and return the summary with its text."""
+    home = Home.from_env()
+    text = summary_text(config, home, cycle_id, collected, aligned, judged)
+    folder = home.cycle(cycle_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.md").write_text(text + "\n", encoding="utf-8")
+    tracker = Tracker(home)
+    run = tracker.cycle_run(cycle_id)
+    run.text(text, "report.md")
+    for domain, comparison in judged["comparisons"].items():
+        run.metrics(
+            {f"reward_difference/{domain}": comparison["difference"], f"reward_base/{domain}": comparison["mean_base"]}
+        )
+    run.metrics({"pairs_accepted": aligned["pairs"]["accepted"]})
+    tracker.finish_cycle(cycle_id)
+    create_markdown_artifact(text, key="engage-cycle-report", description=f"cycle {cycle_id}, MLflow run {run.run_id}")
+    return {"cycle_id": cycle_id, "collected": collected, "aligned": aligned, "judged": judged, "text": text}
+
+
+def summary_text(
+    config: CycleConfig,
+    home: Home,
+    cycle_id: str,
+    collected: dict[str, Any],
+    aligned: dict[str, Any],
+    judged: dict[str, Any],
+) -> str:
+    """What happened, what it means, and how to look further; plain words, no markup beyond headings."""
+    counts = aligned["pairs"]["counts"]
+    accepted = aligned["pairs"]["accepted"]
+    lines = [f"# Cycle {cycle_id}", ""]
+    for row in collected["rewards"]:
+        reward = "no readable reward" if row["reward_mean"] is None else f"mean reward {row['reward_mean']:.3f}"
+        lines.append(f"{row['domain']}: {row['trees']} trees, {row['simulations']} simulated conversations, {reward}.")
+    if collected["failed"]:
+        lines.append(
+            f"{len(collected['failed'])} scenarios failed; the same command with --cycle {cycle_id} tries them again."
+        )
+    lines.append(f"{counts['candidates']} candidate pairs, {accepted} accepted ({_drops(counts)}).")
+    if 0 < accepted < FEW_PAIRS:
+        lines.append(f"DPO ran on fewer than {FEW_PAIRS} pairs: expect no effect that can be told from zero.")
+    lines += ["", *_comparison_lines(judged), "", *_next_steps(home, cycle_id)]
+    return "\n".join(lines)
+
+
+def _drops(counts: dict[str, int]) -> str:
+    drops = [f"{name} {count}" for name, count in counts.items() if name not in {"candidates", "accepted"} and count]
+    return "left out: " + ", ".join(drops) if drops else "none left out"
+
+
+def _comparison_lines(judged: dict[str, Any]) -> list[str]:
+    lines = []
+    for domain, c in judged["comparisons"].items():
+        interval = (
+            ""
+            if c["low"] is None
+            else f" ({100 * (1 - judged['alpha']):.1f} % interval {c['low']:+.3f} to {c['high']:+.3f})"
+        )
+        told = c["low"] is not None and (c["low"] > 0 or c["high"] < 0)
+        meaning = "a difference" if told else "cannot be told from zero"
+        lines.append(
+            f"{domain}: {judged['incumbent']} {c['mean_base']:.3f}, candidate {c['mean_candidate']:.3f}, difference "
+            f"{c['difference']:+.3f}{interval} on {c['n']} held-out scenarios: {meaning}."
+        )
+    for domain, checks in judged["hacking_failures"].items():
+        lines += [f"{domain}: failed check: {check}." for check in checks]
+    return [*lines, f"Verdict: {judged['verdict']['reason']}."]
+
+
+def _next_steps(home: Home, cycle_id: str) -> list[str]:
+    prefix = f"ENGAGE_HOME={home.path} " if "ENGAGE_HOME" in os.environ else ""
+    return [
+        "Look further:",
+        f"  {prefix}.venv/bin/engage sql --name sibling_values --param cycle={cycle_id}",
+        f"  {prefix}.venv/bin/engage sql --name transcript --param cycle={cycle_id}",
+        f"  .venv/bin/mlflow ui --backend-store-uri {home.tracking_uri} --host 127.0.0.1 --port 5000",
+    ]

@@ -1,0 +1,74 @@
+"""Pairs from the store, and the candidate trained on them."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from engage.align import train_dpo
+from engage.config import CycleConfig, Home
+from engage.engines import close_engines
+from engage.models import resolve_model
+from engage.pairs import PreferencePair, read_pairs, save_pairs
+from engage.plots import q_gap_histogram
+from engage.store import TrajectoryStore
+from engage.training import digest
+from tasks.cycle import Cycle
+from tasks.progress import Bar
+from tasks.tracking import StageRun, Tracker
+
+
+@task(name="extract-pairs", retries=3, retry_delay_seconds=20)
+def extract_pairs(config: CycleConfig, cycle: Cycle, human: list[PreferencePair]) -> dict[str, Any]:
+    """Score the cycle's spine, decide on every candidate pair, save the accepted ones; returns counts and the file."""
+    home = Home.from_env()
+    store = TrajectoryStore(home.database)
+    counts = store.score_pairs(cycle.cycle_id, config.pairs)
+    pairs = [*read_pairs(store, cycle.cycle_id), *human]
+    path = home.cycle(cycle.cycle_id) / "pairs.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pair_hash = save_pairs(pairs, path)
+    with Tracker(home).stage(cycle.cycle_id, "pairs") as run:
+        run.metrics({f"pairs/{name}": count for name, count in counts.items()})
+        run.metrics({"pairs/accepted_human": len(human)})
+        gaps = [row["q_gap"] for row in store.rows("pairs", {"cycle": cycle.cycle_id})]
+        run.figure(q_gap_histogram(gaps, config.pairs.min_q_gap), "q_gap")
+        run.files(path, "pairs")
+    return {"counts": counts, "accepted": len(pairs), "path": str(path), "hash": pair_hash}
+
+
+@task(name="train-candidate", retries=1, retry_delay_seconds=10)
+def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) -> dict[str, Any]:
+    """DPO from the champion on the saved pairs; an interrupted run goes on from its last checkpoint."""
+    from engage.pairs import load_pairs
+
+    close_engines()  # a training and an engine together would hold the weights twice
+    home = Home.from_env()
+    accepted = load_pairs(Path(pairs["path"]))
+    settings = config.align.dpo
+    out = home.cycle(cycle.cycle_id) / "align" / digest([pairs["hash"], config.align.model_dump(mode="json")])[:12]
+    steps = -(
+        -min(len(accepted), settings.max_pairs or len(accepted))
+        // (settings.batch_size * settings.gradient_accumulation)
+    )
+    bar = Bar(f"DPO on {len(accepted)} pairs (steps)", steps * settings.epochs)
+    with Tracker(home).stage(cycle.cycle_id, "align") as run:
+        run.params({f"dpo.{name}": value for name, value in settings.model_dump().items()})
+        run.dataset(Path(pairs["path"]), "preference-pairs", pairs["hash"])
+
+        def on_step(step: int, metrics: dict[str, float]) -> None:
+            run.metrics({f"dpo/{name}": value for name, value in metrics.items()}, step)
+            bar.advance()
+
+        parent = Path(cycle.champion_adapter) if cycle.champion_adapter else None
+        result = train_dpo(
+            accepted, resolve_model(config.engine.transformers.policy_model), out, config.align, parent, on_step
+        )
+        bar.finish()
+        return _keep(run, cycle, result.adapter, result.metrics, Tracker(home))
+
+
+def _keep(run: StageRun, cycle: Cycle, adapter: Path, metrics: dict[str, float], tracker: Tracker) -> dict[str, Any]:
+    run.files(adapter, "adapter")
+    version = tracker.register(run, adapter, {"engage.cycle_id": cycle.cycle_id})
+    return {"adapter": str(adapter), "version": version, "metrics": metrics}

@@ -1,0 +1,110 @@
+"""A real Prefect server, a real worker: a scheduled run of `nightly` reaches Completed. Minutes; part of `make integration`."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+CLONE = Path(__file__).resolve().parents[2]
+SMALL = {
+    "engine.kind": "scripted",
+    "scenarios.per_domain": 2,
+    "evaluation.per_domain": 2,
+    "align.dpo.max_pairs": 2,
+    "align.dpo.batch_size": 2,
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition, timeout_s: float, what: str):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(1.0)
+    pytest.fail(f"{what} did not happen within {timeout_s:g} s")
+
+
+@pytest.fixture
+def prefect(tmp_path):
+    """A server of its own and the environment that names it."""
+    port = free_port()
+    env = {
+        **os.environ,
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "ENGAGE_HOME": str(tmp_path / "home"),
+        "TZ": "UTC",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: healthy(env), 120, "the Prefect server's start")
+            yield env
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def healthy(env) -> bool:
+    try:
+        return httpx.get(f"{env['PREFECT_API_URL']}/health", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def runs(env, flow: str):
+    answer = httpx.post(
+        f"{env['PREFECT_API_URL']}/flow_runs/filter", json={"flows": {"name": {"any_": [flow]}}, "sort": "EXPECTED_START_TIME_ASC"}, timeout=10
+    )
+    return answer.raise_for_status().json()
+
+
+def engage(env, *arguments):
+    return subprocess.run([sys.executable, "-m", "flows.cli", *arguments], env=env, cwd=CLONE, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.timeout(900)
+def test_a_scheduled_run_is_completed_by_a_worker(prefect, tmp_path):
+    due = datetime.now() + timedelta(seconds=75)
+    settings = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+    scheduled = engage(prefect, "schedule", "--at", f"{due:%H:%M}", "--profile", "laptop", *settings)
+    assert scheduled.returncode == 0, scheduled.stderr
+    worker_command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "engage"]
+    with (tmp_path / "worker.log").open("w") as log:
+        worker = subprocess.Popen(worker_command, env=prefect, cwd=CLONE, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            finished = wait_for(
+                lambda: [run for run in runs(prefect, "nightly") if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}],
+                600,
+                "the scheduled run's end",
+            )
+        finally:
+            worker.terminate()
+            worker.wait(60)
+    assert finished[0]["state_type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
+    assert finished[0]["auto_scheduled"]
+    trees = engage(prefect, "sql", "select count(*) as trees from tree", "--format", "csv")
+    assert trees.stdout == "trees\n4\n"
+
+
+def test_scheduling_without_a_server_says_what_to_do(tmp_path):
+    env = {**os.environ, "PREFECT_HOME": str(tmp_path), "ENGAGE_HOME": str(tmp_path / "home")}
+    env.pop("PREFECT_API_URL", None)
+    refused = engage(env, "schedule", "--at", "02:00", "--profile", "laptop")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "prefect server start" in refused.stderr and "Traceback" not in refused.stderr

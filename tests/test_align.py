@@ -1,0 +1,307 @@
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import byte_tokenizer, save_tiny_model
+
+from engage.align import (
+    AlignConfig,
+    DpoSettings,
+    LoraSettings,
+    build_trainer,
+    pair_collator,
+    train_dpo,
+)
+from engage.errors import ConfigError, ModelError
+from engage.models import AdapterCard, ModelRef, adapter_fingerprint
+from engage.pairs import PreferencePair
+from engage.run_folder import RunFolder
+from engage.shared_prompt import can_share_prompts, pack_pairs, reply_logprobs
+from engage.training import batch_order, quiet, start_model
+
+LORA = LoraSettings(r=4, alpha=8)
+DPO = DpoSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)
+CONFIG = AlignConfig(lora=LORA, dpo=DPO)
+ADAPTER_FILES = {"README.md", "adapter_config.json", "adapter_model.safetensors", "engage_card.json", "history.json"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENGAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    return ModelRef(name="tiny", path=save_tiny_model(tmp_path_factory.mktemp("tiny")), fingerprint="tiny-1")
+
+
+@pytest.fixture(scope="module")
+def parent(base: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter that moved far from the bare base."""
+    return train_dpo(make_pairs(8), base, tmp_path_factory.mktemp("parent"), with_dpo(epochs=4)).adapter
+
+
+def make_pairs(count: int) -> list[PreferencePair]:
+    """Prompts and replies of different lengths; the chosen reply asks, the rejected one does not."""
+    return [
+        PreferencePair(
+            prompt=({"role": "system", "content": "Be kind."}, {"role": "user", "content": "I am sad. " * (1 + n % 3)}),
+            chosen="What happened" + "?" * (1 + n),
+            rejected="No" + "!" * (1 + n % 4),
+            domain="emotional_support",
+            scenario_id=f"s{n}",
+            source="search" if n % 2 else "human",
+        )
+        for n in range(count)
+    ]
+
+
+def with_dpo(**changes: Any) -> AlignConfig:
+    return AlignConfig(lora=LORA, dpo=DPO.model_copy(update=changes))
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return dict(load_file(folder / "adapter_model.safetensors"))
+
+
+def largest_difference(one: dict[str, Any], other: dict[str, Any]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def rows_of(pairs: Sequence[PreferencePair]) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": list(pair.prompt),
+            "chosen": [{"role": "assistant", "content": pair.chosen}],
+            "rejected": [{"role": "assistant", "content": pair.rejected}],
+        }
+        for pair in pairs
+    ]
+
+
+def first_batch(base: ModelRef, tmp_path: Path, count: int = 2) -> tuple[Any, dict[str, Any]]:
+    """A trainer on the first pairs and its first batch."""
+    with quiet():
+        model = start_model(base, None, LORA, 0)
+        trainer = build_trainer(model, byte_tokenizer(), rows_of(make_pairs(count)), RunFolder(tmp_path, "k"), DPO)
+        return trainer, next(iter(trainer.get_train_dataloader()))
+
+
+def test_trained_tokens_are_the_reply_and_its_end_after_the_prompt_of_inference(base: ModelRef, tmp_path: Path) -> None:
+    _, batch = first_batch(base, tmp_path)
+    tokenizer = byte_tokenizer()
+    pair = make_pairs(1)[0]
+    reply = batch["completion_mask"][0].bool()
+    prompt = batch["attention_mask"][0].bool() & ~reply
+    rendered = tokenizer.apply_chat_template(list(pair.prompt), tokenize=False, add_generation_prompt=True)
+    assert tokenizer.decode(batch["input_ids"][0][prompt]) == rendered
+    assert tokenizer.decode(batch["input_ids"][0][reply]) == "What happened?<|im_end|>"
+
+
+def test_rejected_reply_ends_at_its_end_token_too(base: ModelRef, tmp_path: Path) -> None:
+    _, batch = first_batch(base, tmp_path)
+    reply = batch["completion_mask"][2].bool()
+    assert byte_tokenizer().decode(batch["input_ids"][2][reply]) == "No!<|im_end|>"
+
+
+def test_collator_keeps_a_reply_without_end_token_whole() -> None:
+    batch = pair_collator(byte_tokenizer(), 64)(
+        [{"prompt_ids": [5, 6], "chosen_ids": [7, 8], "rejected_ids": [9, 1, 4]}]
+    )
+    # the end token is 1: [9, 1, 4] ends after it
+    assert batch["completion_mask"].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1]]
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8], [5, 6, 9, 1]]
+
+
+def test_packed_replies_see_the_prompt_and_not_each_other() -> None:
+    import torch
+
+    # one pair: prompt 10 11, chosen 20 21, rejected 30
+    input_ids = torch.tensor([[10, 11, 20, 21], [10, 11, 30, 0]])
+    labels = torch.tensor([[-100, -100, 20, 21], [-100, -100, 30, -100]])
+    packed = pack_pairs(input_ids, labels)
+    assert packed.input_ids.tolist() == [[10, 11, 20, 21, 30]]
+    assert packed.position_ids.tolist() == [[0, 1, 2, 3, 2]]
+    assert packed.attention_mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 1],
+    ]
+
+
+def test_shared_prompts_give_the_log_probabilities_of_separate_rows(base: ModelRef, tmp_path: Path) -> None:
+    import torch
+
+    trainer, batch = first_batch(base, tmp_path, count=6)
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    with torch.no_grad():
+        packed = reply_logprobs(trainer.model, batch["input_ids"], labels).log_probs
+        logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    plain = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None]).squeeze(-1)
+    assert torch.allclose(packed, plain.masked_fill(labels[:, 1:] == -100, 0.0), atol=1e-5)
+
+
+def test_a_recurrent_model_does_not_share_prompts(base: ModelRef) -> None:
+    model = start_model(base, None, LORA, 0)
+    assert can_share_prompts(model)
+    model.get_base_model().config.layer_types = ["conv", "full_attention"]
+    assert not can_share_prompts(model)
+
+
+def test_first_loss_is_log_two_without_a_parent(base: ModelRef, tmp_path: Path) -> None:
+    result = train_dpo(make_pairs(4), base, tmp_path, CONFIG)
+    # candidate and reference are the same model: −log σ(0) = log 2
+    assert result.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_the_parent_is_the_reference(base: ModelRef, parent: Path, tmp_path: Path) -> None:
+    result = train_dpo(make_pairs(4), base, tmp_path, CONFIG, parent=parent)
+    # with the bare base as reference the parent's own margin would show
+    assert result.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert result.history[0]["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_candidate_starts_from_the_parent(base: ModelRef, parent: Path, tmp_path: Path) -> None:
+    result = train_dpo(make_pairs(4), base, tmp_path, with_dpo(learning_rate=1e-9), parent=parent)
+    assert largest_difference(weights(result.adapter), weights(parent)) < 1e-6
+
+
+def test_training_changes_the_adapter_and_not_the_base(base: ModelRef, tmp_path: Path) -> None:
+    before = (base.path / "model.safetensors").read_bytes()
+    result = train_dpo(make_pairs(4), base, tmp_path, CONFIG)
+    # a new adapter's B factors are zero
+    moved = [
+        name for name, value in weights(result.adapter).items() if "lora_B" in name and float(value.abs().max()) > 0
+    ]
+    assert len(moved) == 2 * 7  # two layers of q, k, v, o, gate, up, down
+    assert (base.path / "model.safetensors").read_bytes() == before
+
+
+def test_margin_rises_over_repeated_pairs(base: ModelRef, tmp_path: Path) -> None:
+    result = train_dpo(make_pairs(8), base, tmp_path, with_dpo(epochs=4))
+    assert result.history[-1]["rewards/margins"] > 0.5
+    assert result.history[-1]["loss"] < 0.6 < result.history[0]["loss"]
+    assert len(result.history) == 16  # 8 pairs in batches of 2, four times
+
+
+def test_every_step_is_told(base: ModelRef, tmp_path: Path) -> None:
+    told: list[tuple[int, dict[str, float]]] = []
+    result = train_dpo(
+        make_pairs(6), base, tmp_path, CONFIG, on_step=lambda step, metrics: told.append((step, metrics))
+    )
+    assert [step for step, _ in told] == [1, 2, 3]
+    assert [metrics for _, metrics in told] == result.history
+    assert {"loss", "rewards/accuracies", "rewards/margins", "learning_rate"} <= told[0][1].keys()
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(base: ModelRef, tmp_path: Path) -> None:
+    def interrupt(step: int, metrics: dict[str, float]) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    config = with_dpo(epochs=2)
+    whole = train_dpo(make_pairs(6), base, tmp_path / "whole", config)
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(make_pairs(6), base, tmp_path / "cut", config, on_step=interrupt)
+    assert not (tmp_path / "cut" / "adapter").exists()
+    told: list[int] = []
+    resumed = train_dpo(make_pairs(6), base, tmp_path / "cut", config, on_step=lambda step, _: told.append(step))
+    assert told == [3, 4, 5, 6]  # the checkpoint of step 2 was the last whole one
+    assert [entry["step"] for entry in resumed.history] == [1, 2, 3, 4, 5, 6]
+    assert largest_difference(weights(resumed.adapter), weights(whole.adapter)) < 1e-6
+
+
+def test_checkpoints_of_other_pairs_are_not_resumed(base: ModelRef, tmp_path: Path) -> None:
+    def interrupt(step: int, metrics: dict[str, float]) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(make_pairs(6), base, tmp_path, CONFIG, on_step=interrupt)
+    result = train_dpo(make_pairs(4), base, tmp_path, CONFIG)
+    assert [entry["step"] for entry in result.history] == [1, 2]
+    assert result.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_a_finished_run_is_returned_as_it_is(base: ModelRef, tmp_path: Path) -> None:
+    first = train_dpo(make_pairs(4), base, tmp_path, CONFIG)
+    stamp = (first.adapter / "adapter_model.safetensors").stat().st_mtime_ns
+    again = train_dpo(list(reversed(make_pairs(4))), base, tmp_path, CONFIG)
+    assert again == first
+    assert (again.adapter / "adapter_model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_folder_of_another_run_is_refused(base: ModelRef, tmp_path: Path) -> None:
+    train_dpo(make_pairs(4), base, tmp_path, CONFIG)
+    with pytest.raises(ConfigError, match="another base, data or settings"):
+        train_dpo(make_pairs(6), base, tmp_path, CONFIG)
+
+
+def test_the_adapter_folder_holds_no_training_state(base: ModelRef, tmp_path: Path) -> None:
+    result = train_dpo(make_pairs(4), base, tmp_path, CONFIG)
+    assert {path.name for path in result.adapter.iterdir()} <= ADAPTER_FILES
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_the_card_says_what_the_adapter_is(base: ModelRef, parent: Path, tmp_path: Path) -> None:
+    result = train_dpo(make_pairs(5), base, tmp_path, CONFIG, parent=parent, licences={"search": "Apache-2.0"})
+    card = AdapterCard.read(result.adapter)
+    assert (card.base, card.base_fingerprint, card.method) == ("tiny", "tiny-1", "dpo")
+    assert card.parent == adapter_fingerprint(parent)
+    assert card.config["dpo"]["beta"] == 0.1
+    # pairs 0, 2, 4 are human, 1 and 3 from the search
+    assert [(source.name, source.rows, source.licence) for source in card.data] == [
+        ("human:emotional_support", 3, "not stated"),
+        ("search", 2, "Apache-2.0"),
+    ]
+    assert card.metrics["pairs"] == 5
+
+
+def test_the_adapter_names_no_folder_of_this_machine(base: ModelRef, tmp_path: Path) -> None:
+    adapter = train_dpo(make_pairs(2), base, tmp_path, CONFIG).adapter
+    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
+    assert str(base.path) not in (adapter / "engage_card.json").read_text()
+
+
+def test_a_parent_of_another_base_is_refused(base: ModelRef, parent: Path, tmp_path: Path) -> None:
+    other = ModelRef(name="other", path=base.path, fingerprint="other-1")
+    with pytest.raises(ModelError):
+        train_dpo(make_pairs(4), other, tmp_path, CONFIG, parent=parent)
+
+
+def test_pairs_over_the_length_limit_are_left_out_and_counted(base: ModelRef, tmp_path: Path) -> None:
+    pairs = make_pairs(6)
+    # One token per byte: system 7 + 9 + 2 ("<|im_start|>system\n", text, end and newline), user 6 + 11n + 2, assistant 11,
+    # reply at most 19 and 2: pairs 0 and 3 (n = 1) have about 68 tokens, the others 11 or 22 more.
+    result = train_dpo(pairs, base, tmp_path, with_dpo(max_length=72))
+    assert (result.metrics["pairs"], result.metrics["pairs_too_long"]) == (2, 4)
+
+
+def test_no_pair_is_an_error_of_the_user(base: ModelRef, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no accepted pair to train on"):
+        train_dpo([], base, tmp_path, CONFIG)
+    with pytest.raises(ConfigError, match="more than 16 tokens"):
+        train_dpo(make_pairs(2), base, tmp_path, with_dpo(max_length=16))
+
+
+def test_max_pairs_limits_what_is_trained_on(base: ModelRef, tmp_path: Path) -> None:
+    assert train_dpo(make_pairs(8), base, tmp_path, with_dpo(max_pairs=2)).metrics["pairs"] == 2
+
+
+def test_batches_hold_similar_lengths_and_every_item_once() -> None:
+    lengths = [9, 1, 8, 2, 7, 3, 6, 4]
+    order = batch_order(lengths, 2, seed=0)
+    assert sorted(order) == list(range(8))
+    # sorted: 1 2 | 3 4 | 6 7 | 8 9
+    batches = {frozenset(lengths[i] for i in order[at : at + 2]) for at in range(0, 8, 2)}
+    assert batches == {frozenset({1, 2}), frozenset({3, 4}), frozenset({6, 7}), frozenset({8, 9})}

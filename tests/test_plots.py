@@ -1,0 +1,50 @@
+import io
+
+import pytest
+
+from engage.evaluation import paired_comparison
+from engage.plots import q_gap_histogram, reward_by_turn, reward_comparison
+
+COMPARISONS = {
+    "emotional_support": paired_comparison({"a": 0.25, "b": 0.5, "c": 0.5}, {"a": 0.5, "b": 0.5, "c": 0.75}),
+    "persuasion": paired_comparison({"a": 0.5}, {"a": 0.25}),
+}
+
+
+def png_of(figure: object) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")  # type: ignore[attr-defined]
+    return buffer.getvalue()
+
+
+def test_histogram_counts_pairs_on_both_sides_of_the_threshold() -> None:
+    axes = q_gap_histogram([0.05, 0.1, 0.2, 0.3], threshold=0.1).axes[0]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["below (1)", "at or above (3)", "threshold 0.1"]
+    assert "reward" in axes.get_xlabel()
+
+
+def test_comparison_shows_means_and_differences() -> None:
+    axes = reward_comparison(COMPARISONS, "champion").axes[0]
+    heights = [round(bar.get_height(), 4) for container in axes.containers[:2] for bar in container]
+    # emotional support (0.25 + 0.5 + 0.5) / 3 and (0.5 + 0.5 + 0.75) / 3; persuasion 0.5 and 0.25
+    assert heights == [0.4167, 0.5, 0.5833, 0.25]
+    assert [text.get_text() for text in axes.texts] == ["+0.167", "-0.250"]
+
+
+def test_value_by_turn_draws_the_means() -> None:
+    axes = reward_by_turn({"persuasion": {0: [0.2, 0.4], 1: [0.5], 2: []}}).axes[0]
+    assert list(axes.lines[0].get_xdata()) == [0, 1]
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([0.3, 0.5])
+
+
+@pytest.mark.parametrize("figure", [q_gap_histogram([], 0.1), reward_comparison({}), reward_by_turn({})])
+def test_nothing_to_show_is_said_in_the_figure(figure: object) -> None:
+    assert figure.axes[0].texts[0].get_text()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "figure", [q_gap_histogram([0.0, 0.2], 0.1), reward_comparison(COMPARISONS), reward_by_turn({"a": {0: [0.5]}})]
+)
+def test_figures_render_without_a_display(figure: object) -> None:
+    assert png_of(figure).startswith(b"\x89PNG")
