@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from engage.chat_template import accepted_chat
 from engage.errors import ConfigError
 from engage.models import DataSource, ModelRef
 from engage.pairs import PreferencePair, pair_set_hash
@@ -22,6 +23,7 @@ from engage.training import (
     OnStep,
     SftSettings,
     batch_order,
+    on_one_device,
     quiet,
     run_trainer,
     start_model,
@@ -108,7 +110,7 @@ def _fitting(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSetti
     rows, lengths = [], []
     for pair in pairs:
         row = {
-            "prompt": list(pair.prompt),
+            "prompt": accepted_chat(tokenizer, pair.prompt),
             "chosen": [{"role": "assistant", "content": pair.chosen}],
             "rejected": [{"role": "assistant", "content": pair.rejected}],
         }
@@ -142,10 +144,10 @@ def build_trainer(
         def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
             return super().compute_ref_log_probs(partial(reply_logprobs, model) if shares else model, inputs)
 
-    args = DPOConfig(**trainer_arguments(folder, settings), beta=settings.beta, precompute_ref_log_probs=True)
+    arguments = DPOConfig(**trainer_arguments(folder, settings), beta=settings.beta, precompute_ref_log_probs=True)
     trainer = PairTrainer(
         model=model,
-        args=args,
+        args=on_one_device(arguments),
         train_dataset=Dataset.from_list(list(rows)),
         processing_class=tokenizer,
         data_collator=pair_collator(tokenizer, settings.max_length),

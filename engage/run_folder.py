@@ -73,7 +73,7 @@ class RunFolder:
         shutil.rmtree(partial, ignore_errors=True)
         # peft notes the folder that the base was loaded from, which means nothing elsewhere
         model.peft_config["default"].base_model_name_or_path = card.base
-        model.save_pretrained(str(partial), selected_adapters=["default"])
+        model.save_pretrained(str(partial), selected_adapters=["default"], save_embedding_layers=False)
         (partial / "README.md").unlink(missing_ok=True)
         (partial / HISTORY_NAME).write_text(json.dumps(history), encoding="utf-8")
         card.write(partial)

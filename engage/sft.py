@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engage.chat_template import render
 from engage.engine import Message
 from engage.errors import ConfigError, ModelError
 from engage.models import DataSource, ModelRef
@@ -18,6 +19,7 @@ from engage.training import (
     OnStep,
     SftSettings,
     batch_order,
+    on_one_device,
     quiet,
     run_trainer,
     start_model,
@@ -109,8 +111,8 @@ def tokenise_chat(example: ChatExample, tokenizer: Any) -> dict[str, list[int]]:
     labels: list[int] = []
     done = ""
     for index in sorted(example.trained):
-        prompt = tokenizer.apply_chat_template(chat[:index], tokenize=False, add_generation_prompt=True)
-        told = tokenizer.apply_chat_template(chat[: index + 1], tokenize=False)
+        prompt = render(tokenizer, chat[:index], add_generation_prompt=True)
+        told = render(tokenizer, chat[: index + 1])
         if not (prompt.startswith(done) and told.startswith(prompt)):
             raise ModelError(
                 "the model's chat template changes earlier messages when a chat goes on; it cannot be learnt"
@@ -151,7 +153,7 @@ def build_trainer(
 
     return ChatTrainer(
         model=model,
-        args=SFTConfig(**trainer_arguments(folder, settings)),
+        args=on_one_device(SFTConfig(**trainer_arguments(folder, settings))),
         train_dataset=Dataset.from_list(list(rows)),
         processing_class=tokenizer,
     )

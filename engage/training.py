@@ -3,6 +3,7 @@
 Knows nothing of losses.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engage.errors import ConfigError
 from engage.models import ModelRef, check_adapter
 from engage.run_folder import RunFolder
 
@@ -77,12 +79,16 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM, set_seed
 
+    if parent is not None:
+        check_adapter(parent, base)
     set_seed(seed)
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype, attn_implementation="sdpa")
     if parent is not None:
-        check_adapter(parent, base)
-        return PeftModel.from_pretrained(model, str(parent), is_trainable=True)
+        started = PeftModel.from_pretrained(model, str(parent), is_trainable=True)
+        # under the name in the adapter's file peft would ask the hub for the base's configuration at every checkpoint
+        started.peft_config["default"].base_model_name_or_path = str(base.path)
+        return started
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
     shape = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
@@ -106,12 +112,20 @@ def trainer_arguments(folder: RunFolder, settings: DpoSettings | SftSettings) ->
         "train_sampling_strategy": "sequential",
         "max_length": settings.max_length,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,
         "save_steps": settings.save_steps,
         "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
+
+
+def on_one_device(arguments: Any) -> Any:
+    """The same trainer arguments, for one device: trl refuses to spread one process over several GPUs."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def batch_order(lengths: Sequence[int], batch_size: int, seed: int) -> list[int]:
@@ -134,7 +148,10 @@ def batch_order(lengths: Sequence[int], batch_size: int, seed: int) -> list[int]
 
 
 def run_trainer(trainer: Any, folder: RunFolder, keys: Sequence[str], on_step: OnStep | None) -> list[dict[str, float]]:
-    """Train from the last checkpoint, if there is one; one record of `keys` per step, those before the checkpoint included."""
+    """Train from the last checkpoint, if there is one; one record of `keys` per step, those before the checkpoint included.
+
+    Raises ConfigError at the first step whose loss is not finite.
+    """
     from transformers import PrinterCallback, TrainerCallback
 
     def record(step: int, logs: Mapping[str, float]) -> dict[str, float]:
@@ -142,7 +159,13 @@ def run_trainer(trainer: Any, folder: RunFolder, keys: Sequence[str], on_step: O
 
     class Progress(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if on_step is not None and logs and "loss" in logs:
+            if not logs or "loss" not in logs:
+                return
+            if not math.isfinite(logs["loss"]):
+                raise ConfigError(
+                    f"training diverged at step {state.global_step}: the loss is {logs['loss']}; lower the learning rate"
+                )
+            if on_step is not None:
                 on_step(state.global_step, record(state.global_step, logs))
 
     trainer.remove_callback(PrinterCallback)

@@ -20,7 +20,7 @@ def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
         policy_label("champion", cycle.champion_adapter): cycle.champion_adapter,
         policy_label("candidate", candidate): candidate,
     }
-    failed = {}
+    failed: dict[str, str] = {}
     for label, adapter in policies.items():
         if adapter is not None or label == "base":
             failed |= hold_held_out_dialogues(config, cycle, label, adapter)

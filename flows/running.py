@@ -51,9 +51,9 @@ def _cycle_id(cycle: str | None, must_exist: bool) -> str:
 
     known = TrajectoryStore(Home.from_env().database).cycle_ids()
     if cycle is None and known:
-        return known[-1]
+        return known[0]
     if cycle not in known:
-        there = ", ".join(known[-5:]) or "none yet; run `engage collect` first"
+        there = ", ".join(known[:5]) or "none yet; run `engage collect` first"
         raise ConfigError(f"cycle {cycle!r} is not in the store; there is {there}")
     return str(cycle)
 

@@ -83,11 +83,20 @@ def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
         for row in rewards:
             run.metrics({f"{name}/{row['domain']}": row[name] for name in row if name != "domain"})
         for row in cost:
-            prefix = f"{row['side']}_{row['kind']}"
-            run.metrics({f"{prefix}_{name}": row[name] for name in row if name not in {"side", "kind", "purpose"}})
+            if row["purpose"] == "search":
+                prefix = f"cost/{row['side']}_{row['kind']}"
+                run.metrics({f"{prefix}/{name}": row[name] for name in row if name not in {"side", "kind", "purpose"}})
         run.metrics({"failed_trees": len(failed)})
-        run.figure(reward_by_turn(store.rows("reward_by_turn", {"cycle": cycle.cycle_id})), "reward_by_turn")
+        run.figure(reward_by_turn(_values_by_exchange(store, cycle)), "reward_by_turn")
     return {"rewards": rewards, "cost": cost, "failed": failed}
+
+
+def _values_by_exchange(store: TrajectoryStore, cycle: Cycle) -> dict[str, dict[int, list[float]]]:
+    found: dict[str, dict[int, list[float]]] = {}
+    for row in store.rows("spine_values", {"cycle": cycle.cycle_id}):
+        if row["q_value"] is not None:
+            found.setdefault(row["domain"], {}).setdefault(row["exchange"], []).append(row["q_value"])
+    return found
 
 
 def drain(home: Home) -> None:

@@ -1,15 +1,15 @@
 """Fresh dialogues on held-out scenarios, and the comparison of policies on them."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from prefect import task
 
 from engage.collect import Sides, hold_dialogues
 from engage.config import CycleConfig, Home, load_cycle_scenarios
-from engage.dialogue import Trajectory
+from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
+from engage.evaluation import Replies
 from engage.models import adapter_fingerprint
 from engage.outbox import Outbox
 from engage.scenario import Scenario, sample_scenarios
@@ -32,14 +32,14 @@ def hold_held_out_dialogues(config: CycleConfig, cycle: Cycle, label: str, adapt
     """One policy's dialogues that are not stored yet; all policies get the same scenarios and seeds."""
     home = Home.from_env()
     store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
+    store.drain(outbox)
     failed: dict[str, str] = {}
     for index in range(config.evaluation.dialogues):
         seed = derive_seed(cycle.seed, "evaluation", index)
         done = store.stored_dialogues(cycle.cycle_id, "evaluation", label, SEARCH_SIMULATOR, seed)
         scenarios = [s for s in held_out(config, cycle) if s.scenario_id not in done]
         records = _hold(config, scenarios, label, adapter, seed, cycle, failed)
-        if records:
-            outbox.put_dialogues(records)
+        outbox.put_dialogues(records)
     store.drain(outbox)
     return failed
 
@@ -77,22 +77,18 @@ def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
     return sample_scenarios(scenarios, config.evaluation.split, config.evaluation.per_domain, cycle.seed)
 
 
-def outcomes(store: TrajectoryStore, cycle: Cycle, label: str) -> dict[str, dict[str, list[float | None]]]:
-    """Rewards of one policy's evaluation dialogues: domain to scenario to one value per dialogue."""
-    found: dict[str, dict[str, list[float | None]]] = {}
+def outcomes(store: TrajectoryStore, cycle: Cycle, label: str) -> dict[str, list[float | None]]:
+    """Rewards of one policy's evaluation dialogues: scenario to one value per dialogue, in seed order."""
+    found: dict[str, list[float | None]] = {}
     for row in store.rows("evaluation_rewards", {"cycle": cycle.cycle_id, "policy": label}):
-        found.setdefault(row["domain"], {}).setdefault(row["scenario_id"], []).append(row["reward"])
+        found.setdefault(row["scenario_id"], []).append(row["reward"])
     return found
 
 
-def assistant_replies(store: TrajectoryStore, cycle: Cycle, label: str) -> dict[str, list[list[str]]]:
-    """One policy's replies after the opening: domain to dialogues to texts."""
-    found: dict[str, dict[str, list[str]]] = {}
+def assistant_replies(store: TrajectoryStore, cycle: Cycle, label: str) -> Mapping[str, Replies]:
+    """One policy's replies after the opening: domain to dialogue id to turns."""
+    found: dict[str, dict[str, list[Turn]]] = {}
     for row in store.rows("evaluation_replies", {"cycle": cycle.cycle_id, "policy": label}):
-        found.setdefault(row["domain"], {}).setdefault(row["trajectory_id"], []).append(row["text"])
-    return {domain: list(dialogues.values()) for domain, dialogues in found.items()}
-
-
-def as_metrics(prefix: str, values: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a flat mapping as metric names."""
-    return {f"{prefix}/{name}": float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        turn = Turn(Role.ASSISTANT, row["text"], flaw=row["flaw"])
+        found.setdefault(row["domain"], {}).setdefault(row["trajectory_id"], []).append(turn)
+    return found

@@ -1,5 +1,6 @@
-"""The comparison of candidate, champion and base, the verdict, and promotion in the registry."""
+"""The comparison of candidate with base or champion, the verdict, and promotion in the registry."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -7,18 +8,31 @@ from prefect import task
 
 from engage.config import CycleConfig, Home
 from engage.domains import load_domain
-from engage.evaluation import decide, hacking_failures, hacking_rates, night_alpha, paired_comparison, text_metrics
+from engage.evaluation import (
+    ALL,
+    Comparison,
+    Replies,
+    compare_domains,
+    decide,
+    hacking_failures,
+    hacking_rates,
+    night_alpha,
+    text_metrics,
+)
 from engage.models import CARD_NAME, AdapterCard
 from engage.plots import reward_comparison
+from engage.report import DomainReport, report
 from engage.store import TrajectoryStore
-from tasks.comparing import SEARCH_SIMULATOR, as_metrics, assistant_replies, outcomes, policy_label
+from tasks.comparing import SEARCH_SIMULATOR, assistant_replies, held_out, outcomes, policy_label
 from tasks.cycle import Cycle
-from tasks.tracking import Tracker
+from tasks.tracking import StageRun, Tracker
+
+ByDomain = dict[str, Mapping[str, Replies]]
 
 
 def latest_candidate(cycle: Cycle) -> str | None:
     """Folder of the adapter trained last in this cycle, None where none was."""
-    cards = sorted((Home.from_env().cycle(cycle.cycle_id) / "align").glob(f"*/adapter/{CARD_NAME}"))
+    cards = (Home.from_env().cycle(cycle.cycle_id) / "align").glob(f"*/adapter/{CARD_NAME}")
     newest = max(cards, key=lambda card: AdapterCard.read(card.parent).created_at, default=None)
     return str(newest.parent) if newest else None
 
@@ -28,40 +42,73 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
     """Compare per domain, check for reward hacking, decide on promotion, and record all of it."""
     home = Home.from_env()
     store, tracker = TrajectoryStore(home.database), Tracker(home)
-    alpha = night_alpha(tracker.nights() + 1, config.evaluation.alpha)
-    labels = {"base": "base", "candidate": policy_label("candidate", candidate)}
-    if cycle.champion_adapter:
-        labels["champion"] = policy_label("champion", cycle.champion_adapter)
-    incumbent = "champion" if cycle.champion_adapter else "base"
-    rewards = {
-        name: outcomes(store, cycle, label) for name, label in labels.items() if candidate or name != "candidate"
+    alpha = night_alpha(tracker.nights(before=cycle.cycle_id) + 1, config.evaluation.alpha)
+    incumbent = (
+        ("champion", policy_label("champion", cycle.champion_adapter)) if cycle.champion_adapter else ("base", "base")
+    )
+    label = policy_label("candidate", candidate) if candidate else None
+    domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
+    comparisons: dict[str, Comparison] = {}
+    if label:
+        before, after = outcomes(store, cycle, incumbent[1]), outcomes(store, cycle, label)
+        comparisons = compare_domains(before, after, domains, confidence=1 - alpha)
+    replies: ByDomain = {
+        name: assistant_replies(store, cycle, of) for name, of in (incumbent, ("candidate", label)) if of
     }
-    texts = {name: assistant_replies(store, cycle, labels[name]) for name in rewards}
-    comparisons, failures = {}, {}
-    for domain, base in sorted(rewards[incumbent].items()):
-        if not candidate:
-            continue
-        comparisons[domain] = paired_comparison(base, rewards["candidate"][domain], confidence=1 - alpha)
-        kind = load_domain(domain)
-        failures[domain] = hacking_failures(kind, texts[incumbent][domain], texts["candidate"][domain])
-    verdict = decide(None, [check for found in failures.values() for check in found], alpha) if candidate else None
+    reports = [_domain_report(domain, replies, incumbent[0], comparisons) for domain in sorted(set(domains.values()))]
+    failures = _failures(replies, incumbent[0]) if label else []
+    verdict = decide(None, failures, alpha) if label else None
     with tracker.stage(cycle.cycle_id, "evaluation") as run:
-        for name, by_domain in texts.items():
-            for domain, dialogues in by_domain.items():
-                run.metrics(as_metrics(f"{name}/{domain}", text_metrics(dialogues)))
-                run.metrics(as_metrics(f"{name}/{domain}/hacking", hacking_rates(load_domain(domain), dialogues)))
-        for domain, comparison in comparisons.items():
-            run.metrics(as_metrics(f"comparison/{domain}", asdict(comparison)))
-        if comparisons:
-            run.figure(reward_comparison(comparisons), "base_against_candidate")
-    summary = {
-        "simulator": SEARCH_SIMULATOR,
-        "alpha": alpha,
-        "incumbent": incumbent,
-        "comparisons": {domain: asdict(comparison) for domain, comparison in comparisons.items()},
-        "hacking_failures": {domain: [str(check) for check in found] for domain, found in failures.items()},
-        "verdict": asdict(verdict) if verdict else {"promoted": False, "reason": "no candidate was trained"},
+        _log(run, reports, comparisons, incumbent[0])
+    if label:
+        store.add_evaluation(
+            cycle.cycle_id, label, SEARCH_SIMULATOR, {name: asdict(c) for name, c in comparisons.items()}
+        )
+    return {
+        "incumbent": incumbent[0],
+        "comparisons": {name: asdict(comparison) for name, comparison in comparisons.items()},
+        "failures": failures,
+        "verdict": asdict(verdict)
+        if verdict
+        else {"promoted": False, "reason": "not promoted: no candidate was trained"},
+        "page": report(f"Evaluation of cycle {cycle.cycle_id}", verdict, reports, {}, base_name=incumbent[0]),
         "failed": failed,
     }
-    store.add_evaluation(cycle.cycle_id, labels["candidate"], SEARCH_SIMULATOR, summary["comparisons"])
-    return summary
+
+
+def _domain_report(domain: str, replies: ByDomain, incumbent: str, comparisons: dict[str, Comparison]) -> DomainReport:
+    before, after = (replies.get(name, {}).get(domain, {}) for name in (incumbent, "candidate"))
+    kind = load_domain(domain)
+    return DomainReport(
+        domain,
+        {SEARCH_SIMULATOR: comparisons[domain]} if domain in comparisons else {},
+        text_metrics(before),
+        text_metrics(after),
+        hacking_rates(kind, before),
+        hacking_rates(kind, after),
+    )
+
+
+def _failures(replies: ByDomain, incumbent: str) -> list[str]:
+    return [
+        sentence
+        for domain, before in replies[incumbent].items()
+        for sentence in hacking_failures(load_domain(domain), before, replies["candidate"].get(domain, {}))
+    ]
+
+
+def _log(run: StageRun, reports: list[DomainReport], comparisons: dict[str, Comparison], incumbent: str) -> None:
+    for part in reports:
+        sides = {
+            incumbent: (part.text_base, part.hacking_base),
+            "candidate": (part.text_candidate, part.hacking_candidate),
+        }
+        for name, (text, hacking) in sides.items():
+            run.metrics({f"{name}/{part.domain}/{key}": value for key, value in text.items()})
+            run.metrics({f"{name}/{part.domain}/hacking_{key}": value for key, value in hacking.items()})
+    for domain, comparison in comparisons.items():
+        numbers = {key: value for key, value in asdict(comparison).items() if isinstance(value, int | float)}
+        run.metrics({f"comparison/{domain}/{key}": value for key, value in numbers.items()})
+    if comparisons:
+        shown = {name: comparison for name, comparison in comparisons.items() if name != ALL}
+        run.figure(reward_comparison(shown, incumbent), "base_against_candidate")

@@ -21,17 +21,18 @@ def report_cycle(
     text = summary_text(config, home, cycle_id, collected, aligned, judged)
     folder = home.cycle(cycle_id)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(text + "\n", encoding="utf-8")
+    page = f"{text}\n\n{judged['page']}"
+    (folder / "report.md").write_text(page, encoding="utf-8")
     tracker = Tracker(home)
     run = tracker.cycle_run(cycle_id)
-    run.text(text, "report.md")
+    run.text(page, "report.md")
     for domain, comparison in judged["comparisons"].items():
         run.metrics(
             {f"reward_difference/{domain}": comparison["difference"], f"reward_base/{domain}": comparison["mean_base"]}
         )
     run.metrics({"pairs_accepted": aligned["pairs"]["accepted"]})
     tracker.finish_cycle(cycle_id)
-    create_markdown_artifact(text, key="engage-cycle-report", description=f"cycle {cycle_id}, MLflow run {run.run_id}")
+    create_markdown_artifact(page, key="engage-cycle-report", description=f"cycle {cycle_id}, MLflow run {run.run_id}")
     return {"cycle_id": cycle_id, "collected": collected, "aligned": aligned, "judged": judged, "text": text}
 
 
@@ -69,19 +70,16 @@ def _drops(counts: dict[str, int]) -> str:
 def _comparison_lines(judged: dict[str, Any]) -> list[str]:
     lines = []
     for domain, c in judged["comparisons"].items():
-        interval = (
-            ""
-            if c["low"] is None
-            else f" ({100 * (1 - judged['alpha']):.1f} % interval {c['low']:+.3f} to {c['high']:+.3f})"
-        )
-        told = c["low"] is not None and (c["low"] > 0 or c["high"] < 0)
-        meaning = "a difference" if told else "cannot be told from zero"
+        if c["difference"] is None or c["low"] is None:
+            lines.append(f"{domain}: too few held-out scenarios could be compared ({c['n']}).")
+            continue
+        meaning = "better" if c["low"] > 0 else "worse" if c["high"] < 0 else "no difference that can be told from zero"
         lines.append(
             f"{domain}: {judged['incumbent']} {c['mean_base']:.3f}, candidate {c['mean_candidate']:.3f}, difference "
-            f"{c['difference']:+.3f}{interval} on {c['n']} held-out scenarios: {meaning}."
+            f"{c['difference']:+.3f} ({c['confidence']:.1%} interval {c['low']:+.3f} to {c['high']:+.3f}) on {c['n']} held-out "
+            f"scenarios: {meaning}."
         )
-    for domain, checks in judged["hacking_failures"].items():
-        lines += [f"{domain}: failed check: {check}." for check in checks]
+    lines += [f"Failed check: {sentence}." for sentence in judged["failures"]]
     return [*lines, f"Verdict: {judged['verdict']['reason']}."]
 
 

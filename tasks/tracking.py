@@ -137,9 +137,11 @@ class Tracker:
             return None
         return Champion(str(version.version), Path(version.source.removeprefix("file://")))
 
-    def nights(self) -> int:
-        """Cycles whose evaluation has been judged; each has spent a part of the error rate."""
-        query = f"tags.`{STAGE_TAG}` = 'evaluation' and attributes.status = 'FINISHED'"
+    def nights(self, before: str) -> int:
+        """Other cycles whose evaluation has been judged; each has spent a part of the error rate."""
+        query = (
+            f"tags.`{STAGE_TAG}` = 'evaluation' and attributes.status = 'FINISHED' and tags.`{CYCLE_TAG}` != '{before}'"
+        )
         return len(self._client.search_runs([self._experiment_id], query, max_results=10_000))
 
     def _run(self, name: str, tags: Mapping[str, str]) -> str:

@@ -11,8 +11,8 @@ from engage.engines import close_engines
 from engage.models import resolve_model
 from engage.pairs import PreferencePair, read_pairs, save_pairs
 from engage.plots import q_gap_histogram
+from engage.run_folder import digest
 from engage.store import TrajectoryStore
-from engage.training import digest
 from tasks.cycle import Cycle
 from tasks.progress import Bar
 from tasks.tracking import StageRun, Tracker

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import byte_tokenizer, save_tiny_model
+from tiny_models import TEMPLATE, byte_tokenizer, save_tiny_model
 
 from engage.align import (
     AlignConfig,
@@ -104,6 +104,14 @@ def test_trained_tokens_are_the_reply_and_its_end_after_the_prompt_of_inference(
     rendered = tokenizer.apply_chat_template(list(pair.prompt), tokenize=False, add_generation_prompt=True)
     assert tokenizer.decode(batch["input_ids"][0][prompt]) == rendered
     assert tokenizer.decode(batch["input_ids"][0][reply]) == "What happened?<|im_end|>"
+
+
+def test_a_template_without_system_role_is_trained_on_as_it_is_sampled_from(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TEMPLATE
+    (folder / "chat_template.jinja").write_text(refusing)
+    result = train_dpo(make_pairs(2), ModelRef("no-system", folder, "n-1"), tmp_path / "run", CONFIG)
+    assert result.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
 
 
 def test_rejected_reply_ends_at_its_end_token_too(base: ModelRef, tmp_path: Path) -> None:
@@ -292,6 +300,12 @@ def test_no_pair_is_an_error_of_the_user(base: ModelRef, tmp_path: Path) -> None
         train_dpo([], base, tmp_path, CONFIG)
     with pytest.raises(ConfigError, match="more than 16 tokens"):
         train_dpo(make_pairs(2), base, tmp_path, with_dpo(max_length=16))
+
+
+def test_a_run_that_diverges_says_so_and_leaves_no_adapter(base: ModelRef, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="training diverged at step"):
+        train_dpo(make_pairs(8), base, tmp_path, with_dpo(learning_rate=1e30, epochs=2))
+    assert not (tmp_path / "adapter").exists()
 
 
 def test_max_pairs_limits_what_is_trained_on(base: ModelRef, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import byte_tokenizer, save_tiny_model
+from tiny_models import TEMPLATE, byte_tokenizer, save_tiny_model
 
 from engage.align import AlignConfig, LoraSettings, SftSettings
 from engage.engine import Message
@@ -75,6 +75,17 @@ def test_a_template_that_rewrites_earlier_messages_is_refused() -> None:
         tokenise_chat(CHAT, tokenizer)
 
 
+def test_a_template_that_wants_the_user_first_gets_a_stub() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] != 'user' %}{{ raise_exception('user first') }}{% endif %}" + TEMPLATE
+    )
+    chat = ChatExample((Message("system", "Be kind."), Message("assistant", "Hello.")), (1,))
+    row = tokenise_chat(chat, tokenizer)
+    assert "user\nBe kind.\n\n(The conversation begins.)<|im_end|>" in tokenizer.decode(row["input_ids"])
+    assert spoken(row["labels"]) == ["Hello.<|im_end|>"]
+
+
 def test_loss_is_the_mean_over_labelled_tokens(base: ModelRef) -> None:
     import torch
     from transformers import AutoModelForCausalLM
@@ -86,7 +97,8 @@ def test_loss_is_the_mean_over_labelled_tokens(base: ModelRef) -> None:
     logprobs = model(input_ids=input_ids, attention_mask=attention_mask).logits.log_softmax(-1)
     # token 7 follows column 1 and token 9 column 3 of the first row, token 6 column 0 of the second
     expected = -(logprobs[0, 1, 7] + logprobs[0, 3, 9] + logprobs[1, 0, 6]) / 3
-    assert float(labelled_loss(model, input_ids, attention_mask, labels)) == pytest.approx(float(expected), abs=1e-5)
+    loss = labelled_loss(model, input_ids, attention_mask, labels)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_loss_falls_and_the_card_is_written(base: ModelRef, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class Decoder:
     def _waves(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
         """Prompts that share an unknown prefix with an earlier one come in the second wave, when it is known."""
         first: list[tuple[int, ...]] = []
-        second = []
+        second: list[tuple[int, ...]] = []
         for prompt in prompts:
             shared = _common_length(first[-1], prompt) if first else 0
             (second if shared - self._known(prompt) >= WORTH_SHARING else first).append(prompt)

@@ -11,6 +11,9 @@ select
 from tree
 join node on node.tree_id = tree.tree_id
 left join visit on visit.tree_id = node.tree_id and visit.node_id = node.node_id
-left join trajectory on trajectory.tree_id = visit.tree_id and trajectory.simulation = visit.simulation
+left join trajectory
+    on trajectory.cycle_id = tree.cycle_id
+    and trajectory.tree_id = visit.tree_id
+    and trajectory.simulation = visit.simulation
 left join reaction on reaction.trajectory_id = trajectory.trajectory_id
 group by tree.cycle_id, node.tree_id, node.node_id

@@ -15,7 +15,10 @@ join node as decision on decision.tree_id = tree.tree_id and decision.spine_inde
 join node as reply on reply.tree_id = decision.tree_id and reply.parent_id = decision.node_id
 join node as user_turn on user_turn.tree_id = reply.tree_id and user_turn.parent_id = reply.node_id
 join visit on visit.tree_id = user_turn.tree_id and visit.node_id = user_turn.node_id
-join trajectory on trajectory.tree_id = visit.tree_id and trajectory.simulation = visit.simulation
+join trajectory
+    on trajectory.cycle_id = tree.cycle_id
+    and trajectory.tree_id = visit.tree_id
+    and trajectory.simulation = visit.simulation
 join reaction on reaction.trajectory_id = trajectory.trajectory_id and reaction.reward is not null
 group by
     tree.cycle_id,

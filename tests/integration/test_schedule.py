@@ -69,13 +69,17 @@ def healthy(env) -> bool:
 
 def runs(env, flow: str):
     answer = httpx.post(
-        f"{env['PREFECT_API_URL']}/flow_runs/filter", json={"flows": {"name": {"any_": [flow]}}, "sort": "EXPECTED_START_TIME_ASC"}, timeout=10
+        f"{env['PREFECT_API_URL']}/flow_runs/filter",
+        json={"flows": {"name": {"any_": [flow]}}, "sort": "EXPECTED_START_TIME_ASC"},
+        timeout=10,
     )
     return answer.raise_for_status().json()
 
 
 def engage(env, *arguments):
-    return subprocess.run([sys.executable, "-m", "flows.cli", *arguments], env=env, cwd=CLONE, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments], env=env, cwd=CLONE, capture_output=True, text=True, timeout=300
+    )
 
 
 @pytest.mark.timeout(900)
@@ -89,7 +93,9 @@ def test_a_scheduled_run_is_completed_by_a_worker(prefect, tmp_path):
         worker = subprocess.Popen(worker_command, env=prefect, cwd=CLONE, stdout=log, stderr=subprocess.STDOUT)
         try:
             finished = wait_for(
-                lambda: [run for run in runs(prefect, "nightly") if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}],
+                lambda: [
+                    run for run in runs(prefect, "nightly") if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}
+                ],
                 600,
                 "the scheduled run's end",
             )
