@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from engage.config import Home
 from engage.errors import ConfigError, QueryError
 from engage.scenario import SHIPPED, SPLITS, load_scenarios, read_scenarios
+
+MAX_CELL, MIN_TEXT = 24, 40
 
 
 def show_query(
@@ -26,7 +29,7 @@ def show_query(
         raise ConfigError(f"--format {form!r} is not known; use table, csv or json")
     if list_them:
         for known, what in inspections().items():
-            console.print(f"{known:28} {what}", highlight=False, markup=False)
+            console.print(f"[bold]{known}[/]\n  {escape(what)}", highlight=False)
         return
     if (statement is None) == (name is None):
         raise QueryError("give a SELECT or --name NAME (`engage sql --list` shows the names)")
@@ -62,11 +65,30 @@ def _print_rows(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
         writer.writerow(columns)
         writer.writerows(rows)
     else:
-        table = Table(*columns, show_lines=any(len(str(value)) > 60 for row in rows for value in row))
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row))
-        console.print(table, markup=False)
+        _print_table(console, columns, rows)
         console.print(f"{len(rows)} rows", highlight=False)
+
+
+def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table where it fits; one `name: value` line per cell where it does not, as psql does."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    texts = {index for index in range(len(columns)) if any(len(row[index]) > MAX_CELL for row in cells)}
+    widths = [max(len(name), *(len(row[index]) for row in cells), 0) for index, name in enumerate(columns)]
+    needed = sum(MIN_TEXT if index in texts else width for index, width in enumerate(widths)) + 3 * len(columns) + 1
+    if needed > console.width:
+        margin = max(len(name) for name in columns)
+        for row in cells:
+            console.rule(style="dim")
+            for name, value in zip(columns, row, strict=True):
+                console.print(f"{name:>{margin}}: {value}", markup=False, highlight=False, soft_wrap=True)
+        return
+    table = Table(show_lines=bool(texts))
+    for index, name in enumerate(columns):
+        number = all(row[index] is None or isinstance(row[index], int | float) for row in rows)
+        table.add_column(name, no_wrap=index not in texts, overflow="fold", justify="right" if number else "left")
+    for row in cells:
+        table.add_row(*(escape(value) for value in row))
+    console.print(table)
 
 
 def _cell(value: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import TEMPLATE, byte_tokenizer, save_tiny_model
+from tiny_models import TEMPLATE, byte_tokenizer, make_pairs, save_tiny_model
 
 from engage.align import (
     AlignConfig,
@@ -19,8 +19,7 @@ from engage.errors import ConfigError, ModelError
 from engage.models import AdapterCard, ModelRef, adapter_fingerprint
 from engage.pairs import PreferencePair
 from engage.run_folder import RunFolder
-from engage.shared_prompt import can_share_prompts, pack_pairs, reply_logprobs
-from engage.training import batch_order, quiet, start_model
+from engage.training import quiet, start_model
 
 LORA = LoraSettings(r=4, alpha=8)
 DPO = DpoSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)
@@ -44,21 +43,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
 def parent(base: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter that moved far from the bare base."""
     return train_dpo(make_pairs(8), base, tmp_path_factory.mktemp("parent"), with_dpo(epochs=4)).adapter
-
-
-def make_pairs(count: int) -> list[PreferencePair]:
-    """Prompts and replies of different lengths; the chosen reply asks, the rejected one does not."""
-    return [
-        PreferencePair(
-            prompt=({"role": "system", "content": "Be kind."}, {"role": "user", "content": "I am sad. " * (1 + n % 3)}),
-            chosen="What happened" + "?" * (1 + n),
-            rejected="No" + "!" * (1 + n % 4),
-            domain="emotional_support",
-            scenario_id=f"s{n}",
-            source="search" if n % 2 else "human",
-        )
-        for n in range(count)
-    ]
 
 
 def with_dpo(**changes: Any) -> AlignConfig:
@@ -127,43 +111,6 @@ def test_collator_keeps_a_reply_without_end_token_whole() -> None:
     # the end token is 1: [9, 1, 4] ends after it
     assert batch["completion_mask"].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1]]
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8], [5, 6, 9, 1]]
-
-
-def test_packed_replies_see_the_prompt_and_not_each_other() -> None:
-    import torch
-
-    # one pair: prompt 10 11, chosen 20 21, rejected 30
-    input_ids = torch.tensor([[10, 11, 20, 21], [10, 11, 30, 0]])
-    labels = torch.tensor([[-100, -100, 20, 21], [-100, -100, 30, -100]])
-    packed = pack_pairs(input_ids, labels)
-    assert packed.input_ids.tolist() == [[10, 11, 20, 21, 30]]
-    assert packed.position_ids.tolist() == [[0, 1, 2, 3, 2]]
-    assert packed.attention_mask[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 0],
-        [1, 1, 0, 0, 1],
-    ]
-
-
-def test_shared_prompts_give_the_log_probabilities_of_separate_rows(base: ModelRef, tmp_path: Path) -> None:
-    import torch
-
-    trainer, batch = first_batch(base, tmp_path, count=6)
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
-    with torch.no_grad():
-        packed = reply_logprobs(trainer.model, batch["input_ids"], labels).log_probs
-        logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-    plain = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None]).squeeze(-1)
-    assert torch.allclose(packed, plain.masked_fill(labels[:, 1:] == -100, 0.0), atol=1e-5)
-
-
-def test_a_recurrent_model_does_not_share_prompts(base: ModelRef) -> None:
-    model = start_model(base, None, LORA, 0)
-    assert can_share_prompts(model)
-    model.get_base_model().config.layer_types = ["conv", "full_attention"]
-    assert not can_share_prompts(model)
 
 
 def test_first_loss_is_log_two_without_a_parent(base: ModelRef, tmp_path: Path) -> None:
@@ -310,12 +257,3 @@ def test_a_run_that_diverges_says_so_and_leaves_no_adapter(base: ModelRef, tmp_p
 
 def test_max_pairs_limits_what_is_trained_on(base: ModelRef, tmp_path: Path) -> None:
     assert train_dpo(make_pairs(8), base, tmp_path, with_dpo(max_pairs=2)).metrics["pairs"] == 2
-
-
-def test_batches_hold_similar_lengths_and_every_item_once() -> None:
-    lengths = [9, 1, 8, 2, 7, 3, 6, 4]
-    order = batch_order(lengths, 2, seed=0)
-    assert sorted(order) == list(range(8))
-    # sorted: 1 2 | 3 4 | 6 7 | 8 9
-    batches = {frozenset(lengths[i] for i in order[at : at + 2]) for at in range(0, 8, 2)}
-    assert batches == {frozenset({1, 2}), frozenset({3, 4}), frozenset({6, 7}), frozenset({8, 9})}

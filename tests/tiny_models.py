@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from engage.pairs import PreferencePair
+
 TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nYou are a helpful AI assistant<|im_end|>\n' }}{% endif %}"
@@ -53,3 +55,18 @@ def save_tiny_model(folder: Path) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_pairs(count: int) -> list[PreferencePair]:
+    """Prompts and replies of different lengths; the chosen reply asks, the rejected one does not."""
+    return [
+        PreferencePair(
+            prompt=({"role": "system", "content": "Be kind."}, {"role": "user", "content": "I am sad. " * (1 + n % 3)}),
+            chosen="What happened" + "?" * (1 + n),
+            rejected="No" + "!" * (1 + n % 4),
+            domain="emotional_support",
+            scenario_id=f"s{n}",
+            source="search" if n % 2 else "human",
+        )
+        for n in range(count)
+    ]
