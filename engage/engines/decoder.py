@@ -195,12 +195,7 @@ class Decoder:
 
     @torch.inference_mode()
     def generate(self, rows: Sequence[Row]) -> None:
-        """Complete the rows in place; rows of equal prompts prefill once."""
-        for row in rows:
-            if len(row.tokens) + row.sampling.max_tokens > self.max_length:
-                raise ValueError(
-                    f"{len(row.tokens)} prompt tokens and {row.sampling.max_tokens} new ones exceed {self.max_length}"
-                )
+        """Complete the rows in place; rows of equal prompts prefill once. None may outgrow `max_length`."""
         found = self.next_logits([row.tokens for row in rows])
         for row in rows:
             row.logits, row.cached = found[row.tokens]
@@ -272,7 +267,8 @@ def _choose(logits: Any, samplings: Sequence[Sampling], uniforms: Sequence[float
     values[:, 0] = values[:, 0].clamp_min(1e-12)
     cumulative = values.cumsum(-1)
     target = torch.tensor(uniforms, device=logits.device, dtype=cumulative.dtype)[:, None] * cumulative[:, -1:]
-    picked = (cumulative <= target).sum(-1, keepdim=True).clamp_max(values.shape[-1] - 1)
+    picked = (cumulative <= target).sum(-1, keepdim=True)  # a uniform number that rounds to 1 would leave the nucleus
+    picked = picked.minimum((values > 0).sum(-1, keepdim=True) - 1)
     return tokens.gather(1, picked)[:, 0]
 
 

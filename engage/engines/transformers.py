@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.engine import Completion, Message, Prompt, Sampling, Scores, Side
+from engage.chat_template import render
+from engage.engine import Completion, Prompt, Sampling, Scores, Side
 from engage.errors import EngineError
 from engage.models import ModelRef, adapter_fingerprint, check_adapter, resolve_model
 
@@ -50,20 +51,6 @@ class _Job:
     seeds: tuple[int, ...] = ()
     choices: tuple[tuple[int, ...], ...] = ()
     future: "Future[Any]" = field(default_factory=Future)
-
-
-def render(tokenizer: Any, messages: Sequence[Message]) -> str:
-    """The chat as text up to where the model speaks; templates that want the user first get a stub, those without system a merge."""
-    chat = [{"role": message.role, "content": message.content} for message in messages]
-    try:
-        return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
-    except Exception:
-        system = chat[0]["content"] if chat[0]["role"] == "system" else ""
-        rest = chat[1:] if system else chat
-        if not rest or rest[0]["role"] != "user":
-            rest = [{"role": "user", "content": "(The conversation begins.)"}, *rest]
-        rest = [{"role": "user", "content": f"{system}\n\n{rest[0]['content']}".strip()}, *rest[1:]]
-        return str(tokenizer.apply_chat_template(rest, tokenize=False, add_generation_prompt=True))
 
 
 class TransformersEngine:
@@ -125,7 +112,12 @@ class TransformersEngine:
 
     def _tokenise(self, prompt: Prompt) -> tuple[int, ...]:
         tokenizer = self._tokenizers[prompt.side]
-        return tuple(tokenizer(render(tokenizer, prompt.messages), add_special_tokens=False).input_ids)
+        chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        try:
+            text = render(tokenizer, chat, add_generation_prompt=True)
+        except Exception as error:  # a template raises what it likes
+            raise EngineError(f"the model's chat template refuses the prompt: {error}", prompt.key) from error
+        return tuple(tokenizer(text, add_special_tokens=False).input_ids)
 
     async def _ask(self, job: _Job) -> Any:
         with self._condition:
@@ -177,7 +169,7 @@ class TransformersEngine:
 
         try:
             decoder = self._decoder(*self._model_of(jobs[0]))
-            self._run(decoder, jobs)
+            self._run(decoder, [job for job in jobs if _fits(job, decoder.max_length)])
         except (torch.OutOfMemoryError, MemoryError):
             if len(jobs) == 1:
                 _fail(jobs[0], "out of memory; lower engine.transformers.max_batch or cache_mb")
@@ -248,7 +240,9 @@ class TransformersEngine:
         model = model.to(self._device).eval()
         ends = model.generation_config.eos_token_id
         end_tokens = {ends} if isinstance(ends, int) else set(ends or ())
-        end_tokens.add(next(iter(self._tokenizers.values())).eos_token_id)
+        end_tokens.add(
+            next(self._tokenizers[side] for side, known in self._models.items() if known == ref).eos_token_id
+        )
         return Decoder(model, end_tokens, PrefixCache(self.config.cache_mb * 1_000_000))
 
 
@@ -266,6 +260,15 @@ def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
+
+
+def _fits(job: _Job, max_length: int) -> bool:
+    """Whether the model can see all of the request; one that it cannot is failed, and not those that came with it."""
+    new = job.sampling.max_tokens if job.sampling else max(map(len, job.choices), default=0)
+    if len(job.tokens) + new <= max_length:
+        return True
+    _fail(job, f"{len(job.tokens)} prompt tokens and {new} new ones are more than the model's {max_length}")
+    return False
 
 
 def _fail(job: _Job, reason: str) -> None:

@@ -1,0 +1,417 @@
+"""The embedded engine on a tiny random Llama: one token per byte, so that texts and counts can be told by hand."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import save_tiny_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from engage.engine import Message, Prompt, Sampling, Side
+from engage.engines.decoder import ATTENTION, Decoder, Row, _choose
+from engage.engines.prefix_cache import PrefixCache
+from engage.engines.transformers import TransformersConfig, TransformersEngine
+from engage.errors import EngineError, ModelError
+from engage.models import AdapterCard, resolve_model
+from engage.training import LoraSettings, start_model
+
+GREEDY = Sampling(temperature=0.0, max_tokens=12)
+DRAWN = Sampling(temperature=1.0, top_p=1.0, max_tokens=12)
+LENGTHS = (1, 7, 20, 41)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def engine(tiny):
+    engine = open_engine(tiny)
+    yield engine
+    engine.close()
+
+
+def open_engine(tiny: Path, **settings) -> TransformersEngine:
+    return TransformersEngine(TransformersConfig(policy_model=str(tiny), simulator_model=str(tiny), **settings))
+
+
+def prompt(text: str, *more: Message, adapter: str | None = None, side: Side = Side.POLICY) -> Prompt:
+    messages = (Message("system", "Be kind."), Message("user", text), *more)
+    return Prompt(f"key of {text[:10]}", side, messages, adapter)
+
+
+def complete(engine, asked, sampling=GREEDY, seeds=(1,)):
+    return asyncio.run(engine.complete(asked, sampling, seeds))
+
+
+def together(engine, prompts, sampling=GREEDY, seeds=(1,)):
+    async def all_of_them():
+        return await asyncio.gather(*(engine.complete(asked, sampling, seeds) for asked in prompts))
+
+    return asyncio.run(all_of_them())
+
+
+def token_ids(tiny: Path, asked: Prompt) -> tuple[int, ...]:
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    chat = [{"role": message.role, "content": message.content} for message in asked.messages]
+    return tuple(tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"])
+
+
+def plain_logprobs(tiny: Path, tokens: tuple[int, ...]):
+    """Log-probabilities [position, vocabulary] by transformers' own attention, without a cache."""
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([tokens])).logits[0].log_softmax(-1)
+
+
+def decoder(tiny: Path, end_tokens: set[int], cache_bytes: int = 10**8) -> Decoder:
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
+    return Decoder(model, end_tokens, PrefixCache(cache_bytes))
+
+
+def rows(sampling: Sampling = GREEDY) -> list[Row]:
+    """Prompts of four lengths; the two longest share their first twenty tokens."""
+    return [Row(tuple(5 + (7 * i) % 200 for i in range(length)), sampling, seed=length) for length in LENGTHS]
+
+
+def test_the_same_seed_gives_the_same_text_and_another_seed_another(engine):
+    asked = prompt("I am sad.")
+    first, second, again = complete(engine, asked, DRAWN, (11, 12, 11))
+    assert first.text == again.text != second.text
+    assert [first.seed, second.seed] == [11, 12]
+    assert complete(engine, asked, DRAWN, (12, 11))[1].text == first.text
+
+
+def test_at_temperature_zero_the_seed_does_not_matter(engine):
+    texts = {completion.text for completion in complete(engine, prompt("I am sad."), GREEDY, (1, 2, 3))}
+    assert len(texts) == 1
+
+
+def test_a_row_computes_in_a_batch_what_it_computes_alone(tiny):
+    for sampling in (GREEDY, DRAWN):
+        batch = rows(sampling)
+        decoder(tiny, {1}).generate(batch)
+        for row, alone in zip(batch, rows(sampling), strict=True):
+            decoder(tiny, {1}).generate([alone])
+            assert row.generated == alone.generated
+            assert row.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+def test_logits_and_log_probabilities_are_those_of_a_plain_forward(tiny):
+    one = decoder(tiny, {1})
+    found = one.next_logits([row.tokens for row in rows()])
+    batch = rows(DRAWN)
+    one.generate(batch)
+    for row in batch:
+        plain = plain_logprobs(tiny, (*row.tokens, *row.generated))
+        at = len(row.tokens) - 1
+        assert torch.allclose(found[row.tokens][0].log_softmax(-1), plain[at], atol=1e-4)
+        said = [float(plain[at + step, token]) for step, token in enumerate(row.generated)]
+        assert row.logprobs == pytest.approx(said, abs=1e-3)
+
+
+def test_many_rows_that_end_at_different_steps_are_dropped_without_disturbing_the_others(tiny):
+    def mixed() -> list[Row]:
+        return [
+            Row(row.tokens, Sampling(temperature=1.0, max_tokens=2 + 3 * n), seed=n) for n, row in enumerate(rows() * 2)
+        ]
+
+    batch = mixed()
+    decoder(tiny, {1}).generate(batch)
+    for row, alone in zip(batch, mixed(), strict=True):
+        decoder(tiny, {1}).generate([alone])
+        assert row.generated == alone.generated
+    assert [len(row.generated) for row in batch] == [2, 5, 8, 11, 14, 17, 20, 23]
+
+
+def test_a_reply_ends_before_the_end_token_or_at_its_length(tiny):
+    (free,) = longest = rows()[-1:]
+    decoder(tiny, set()).generate(longest)
+    assert (len(free.generated), free.stopped) == (12, False)
+    end = free.generated[3]
+    assert end not in free.generated[:3]
+    (ended,) = longest = rows()[-1:]
+    decoder(tiny, {end}).generate(longest)
+    # three tokens of text; the end token was drawn and has its log-probability, but is no text
+    assert (ended.generated, ended.stopped, len(ended.logprobs)) == (free.generated[:3], True, 4)
+
+
+def test_the_completion_says_why_it_ended_and_what_it_cost(tiny, engine):
+    asked = prompt("I am sad.")
+    (completion,) = complete(engine, asked, Sampling(temperature=0.0, max_tokens=5))
+    assert completion.finish_reason == "length"
+    assert completion.completion_tokens == 5
+    assert completion.prompt_tokens == len(token_ids(tiny, asked))
+    assert completion.mean_logprob < 0
+
+
+def test_the_nucleus_is_inverted_at_the_uniform_number():
+    # sorted: token 2 with 0.5, token 0 with 0.3, token 1 with 0.2; top_p 0.7 keeps the first two, 0.5 / 0.8 = 0.625
+    logits = torch.log(torch.tensor([[0.3, 0.2, 0.5]]))
+    nucleus = Sampling(temperature=1.0, top_p=0.7)
+    drawn = [int(_choose(logits, [nucleus], [u])) for u in (0.0, 0.62, 0.63, 0.999, 1 - 2**-53)]
+    assert drawn == [2, 2, 0, 0, 0]
+    # top_p 1 keeps all three: bounds 0.5, 0.8, 1
+    drawn = [int(_choose(logits, [Sampling(temperature=1.0, top_p=1.0)], [u])) for u in (0.49, 0.51, 0.79, 0.81)]
+    assert drawn == [2, 0, 0, 1]
+    # temperature 0.5 squares the odds, 25 : 9 : 4 of 38: bounds 0.658, 0.895
+    drawn = [int(_choose(logits, [Sampling(temperature=0.5, top_p=1.0)], [u])) for u in (0.65, 0.67, 0.89, 0.9)]
+    assert drawn == [2, 0, 0, 1]
+
+
+def test_a_flat_distribution_over_more_tokens_than_are_looked_at_first_keeps_its_whole_nucleus():
+    logits = torch.zeros(1, 1000)
+    sampling = Sampling(temperature=1.0, top_p=0.9)
+    drawn = {int(_choose(logits, [sampling], [u])) for u in np.linspace(0, 0.9999, 4000)}
+    assert 895 <= len(drawn) <= 905
+
+
+def test_a_second_turn_reuses_the_first_and_says_the_same_without_a_cache(tiny):
+    with_cache, without = open_engine(tiny), open_engine(tiny, cache_mb=0)
+    try:
+        first = prompt("I am sad.")
+        (reply,) = complete(with_cache, first, DRAWN)
+        second = prompt("I am sad.", Message("assistant", reply.text), Message("user", "My dog died."))
+        (cached,), (fresh,) = complete(with_cache, second, DRAWN), complete(without, second, DRAWN)
+        assert cached.text == fresh.text
+        assert cached.mean_logprob == pytest.approx(fresh.mean_logprob, abs=1e-4)
+        assert cached.cached_tokens >= len(token_ids(tiny, first))
+        assert fresh.cached_tokens == 0
+        complete(without, first, DRAWN)
+        assert complete(without, second, DRAWN)[0].cached_tokens == 0
+    finally:
+        with_cache.close()
+        without.close()
+
+
+def test_prompts_that_split_known_segments_are_computed_as_if_nothing_was_known(tiny):
+    warm = decoder(tiny, {1})
+    base = tuple(range(10, 110))
+    prompts = [base, base[:60], (*base[:60], 7, 8, 9), (*base[:30], 5), base[:1], (*base, 3)]
+    for tokens in prompts:
+        (logits, known) = warm.next_logits([tokens])[tokens]
+        assert torch.allclose(logits.log_softmax(-1), plain_logprobs(tiny, tokens)[-1], atol=1e-4)
+    assert known == 100
+
+
+def test_the_cache_stays_within_its_budget_from_batch_to_batch(tiny):
+    # a token has 2 sides x 2 layers x 2 heads x 8 numbers x 4 bytes = 256 bytes
+    small = decoder(tiny, {1}, cache_bytes=256 * 50)
+    for start in range(10, 60, 10):
+        small.next_logits([tuple(range(start, start + 40))])
+        small.cache.tick += 1
+        small.cache.shrink()
+        assert small.cache.used_bytes == 256 * 40
+
+
+def test_scores_are_the_log_probabilities_of_a_plain_forward(tiny, engine):
+    asked = prompt("How bad is it, 1 to 5?", side=Side.SIMULATOR)
+    tokens = token_ids(tiny, asked)
+    scores = asyncio.run(engine.score(asked, ("1", "10", "five")))
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    for choice, found in zip(("1", "10", "five"), scores.logprobs, strict=True):
+        ids = tuple(tokenizer(choice)["input_ids"])
+        assert len(ids) == len(choice)
+        plain = plain_logprobs(tiny, (*tokens, *ids))
+        assert found == pytest.approx(sum(float(plain[len(tokens) - 1 + i, t]) for i, t in enumerate(ids)), abs=1e-3)
+    assert scores.logprobs[0] > scores.logprobs[1]
+    assert scores.prompt_tokens == len(tokens)
+
+
+def test_an_adapter_is_chosen_by_each_request(tiny, tmp_path, engine):
+    adapter = save_adapter(tiny, tmp_path / "adapter")
+    plain, adapted = prompt("I am sad."), prompt("I am sad.", adapter=str(adapter))
+    (before,), (changed,), (after,) = together(engine, [plain, adapted, plain])
+    assert before.text == after.text != changed.text
+    assert complete(engine, adapted)[0].text == changed.text
+
+
+def test_the_simulators_own_adapter_is_not_the_policys(tiny, tmp_path):
+    adapter = save_adapter(tiny, tmp_path / "adapter")
+    engine = open_engine(tiny, simulator_adapter=str(adapter))
+    try:
+        (policy,), (simulator,) = together(engine, [prompt("I am sad."), prompt("I am sad.", side=Side.SIMULATOR)])
+        assert policy.text != simulator.text
+        assert simulator.text == complete(engine, prompt("I am sad.", adapter=str(adapter)))[0].text
+    finally:
+        engine.close()
+
+
+def test_an_adapter_of_other_weights_fails_its_own_requests_only(tiny, tmp_path, engine):
+    foreign = save_adapter(tiny, tmp_path / "adapter", fingerprint="f" * 64)
+    with pytest.raises(EngineError, match="trained on tiny"):
+        complete(engine, prompt("I am sad.", adapter=str(foreign)))
+    assert complete(engine, prompt("I am sad."))[0].text
+
+
+def save_adapter(tiny: Path, folder: Path, fingerprint: str | None = None) -> Path:
+    """An adapter that changes every reply: its second factor is drawn, not zero."""
+    ref = resolve_model(str(tiny))
+    model = start_model(ref, None, LoraSettings(r=4, alpha=8), 0)
+    torch.manual_seed(3)
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights)
+    model.save_pretrained(str(folder))
+    AdapterCard(
+        base="tiny",
+        base_fingerprint=fingerprint or ref.fingerprint,
+        method="dpo",
+        config={},
+        data=[],
+        metrics={},
+        created_at="2026-11-24T00:00:00Z",
+    ).write(folder)
+    return folder
+
+
+def test_a_missing_model_is_told_when_the_engine_is_made(tmp_path):
+    with pytest.raises(ModelError, match="no such folder"):
+        open_engine(tmp_path / "nothing")
+
+
+def test_event_loops_of_several_threads_share_one_engine(engine):
+    texts = [f"I am sad, and that is reason {n}." for n in range(12)]
+    alone = [complete(engine, prompt(text), DRAWN, (n,))[0].text for n, text in enumerate(texts)]
+    found: dict[int, str] = {}
+
+    def run(part: int) -> None:
+        for n in range(part, len(texts), 3):
+            found[n] = complete(engine, prompt(texts[n]), DRAWN, (n,))[0].text
+
+    threads = [threading.Thread(target=run, args=(part,)) for part in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[n] for n in range(12)] == alone
+
+
+class Gate:
+    """Stands before the decoder: the first batch waits for `open`, so that what is asked meanwhile comes as one batch."""
+
+    def __init__(self, engine: TransformersEngine, failures: int = 0) -> None:
+        self._decoder_of, self.failures = engine._decoder, failures
+        self.entered, self.open = threading.Event(), threading.Event()
+        self.sizes: list[int] = []
+        engine._decoder = self._pass  # type: ignore[method-assign]
+
+    def _pass(self, *model):
+        self.decoder = self._decoder_of(*model)
+        return self
+
+    def __getattr__(self, name):
+        return getattr(self.decoder, name)
+
+    def generate(self, batch):
+        self.sizes.append(len(batch))
+        if not self.entered.is_set():
+            self.entered.set()
+            assert self.open.wait(30)
+        elif self.failures:
+            self.failures -= 1
+            raise MemoryError
+        self.decoder.generate(batch)
+
+
+async def ask_behind(gate: Gate, engine, prompts, meanwhile):
+    """The first prompt's batch is held while the others are asked; `meanwhile` runs before it goes on."""
+    first = asyncio.create_task(engine.complete(prompts[0], GREEDY, (1,)))
+    while not gate.entered.is_set():
+        await asyncio.sleep(0.005)
+    others = [asyncio.create_task(engine.complete(asked, GREEDY, (1,))) for asked in prompts[1:]]
+    while len(engine._waiting) < len(others):
+        await asyncio.sleep(0.005)
+    await meanwhile()
+    gate.open.set()
+    return await asyncio.gather(first, *others, return_exceptions=True)
+
+
+async def nothing() -> None:
+    pass
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_halved_until_it_does(tiny):
+    engine = open_engine(tiny)
+    prompts = [prompt(f"I am sad, {n}.") for n in range(5)]
+    expected = [completions[0].text for completions in together(engine, prompts)]
+    gate = Gate(engine, failures=2)
+    found = asyncio.run(ask_behind(gate, engine, prompts, nothing))
+    assert [completions[0].text for completions in found] == expected
+    # 4 fail, their first 2 fail, then 1 and 1, then the other 2
+    assert gate.sizes == [1, 4, 2, 1, 1, 2]
+    engine.close()
+
+
+def test_one_request_that_does_not_fit_fails_alone_and_says_what_to_lower(tiny):
+    engine = open_engine(tiny)
+    prompts = [prompt(f"{n}: I am sad.") for n in range(3)]
+    gate = Gate(engine, failures=2)
+    _, lost, kept = asyncio.run(ask_behind(gate, engine, prompts, nothing))
+    assert isinstance(lost, EngineError) and "max_batch" in str(lost) and lost.request_key == prompts[1].key
+    assert kept[0].text
+    engine.close()
+
+
+def test_a_prompt_that_is_too_long_for_the_model_fails_alone(tiny):
+    engine = open_engine(tiny)
+    prompts = [prompt("I am sad."), prompt("x" * 1100), prompt("I am glad.")]
+    gate = Gate(engine)
+    _, lost, kept = asyncio.run(ask_behind(gate, engine, prompts, nothing))
+    assert isinstance(lost, EngineError) and "1024" in str(lost) and lost.request_key == prompts[1].key
+    assert kept[0].text
+    with pytest.raises(EngineError, match="1024"):
+        asyncio.run(engine.score(prompts[1], ("1", "2")))
+    engine.close()
+
+
+def test_closing_answers_the_batch_under_way_and_fails_what_waits(tiny):
+    engine = open_engine(tiny)
+    gate = Gate(engine)
+
+    async def close() -> None:
+        closing = threading.Thread(target=engine.close)
+        closing.start()
+        while not engine._closed:
+            await asyncio.sleep(0.005)
+
+    under_way, *waiting = asyncio.run(ask_behind(gate, engine, [prompt(str(n)) for n in range(3)], close))
+    assert under_way[0].text
+    assert [type(error) for error in waiting] == [EngineError, EngineError]
+    with pytest.raises(EngineError, match="closed"):
+        complete(engine, prompt("too late"))
+
+
+def test_a_caller_that_has_gone_does_not_stop_the_others(tiny):
+    engine = open_engine(tiny)
+    gate = Gate(engine)
+
+    async def run():
+        first = asyncio.create_task(engine.complete(prompt("first"), GREEDY, (1,)))
+        while not gate.entered.is_set():
+            await asyncio.sleep(0.005)
+        second = asyncio.create_task(engine.complete(prompt("second"), GREEDY, (1,)))
+        first.cancel()
+        gate.open.set()
+        return await asyncio.gather(first, second, return_exceptions=True)
+
+    gone, answered = asyncio.run(run())
+    assert isinstance(gone, asyncio.CancelledError)
+    assert answered[0].text
+    engine.close()
+
+
+def test_a_prompt_that_the_template_refuses_is_an_engine_error(engine):
+    twice = (Message("system", "Be kind."), Message("user", "One."))
+    tokenizer = engine._tokenizers[Side.POLICY]
+    known = tokenizer.chat_template
+    tokenizer.chat_template = "{{ raise_exception('no chats today') }}"
+    try:
+        with pytest.raises(EngineError, match="no chats today"):
+            complete(engine, Prompt("k", Side.POLICY, twice))
+    finally:
+        tokenizer.chat_template = known
