@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -170,6 +170,8 @@ def setting_names(model: type[BaseModel] = CycleConfig, prefix: str = "") -> lis
     return names
 
 
-def load_cycle_scenarios(config: ScenarioConfig) -> list[Scenario]:
-    """All scenarios of the sources; ScenarioError where a file is wrong and nothing may be skipped."""
-    return load_scenarios(config.sources, config.skip_invalid)
+def load_cycle_scenarios(
+    config: ScenarioConfig, on_left: Callable[[list[str]], None] = lambda _: None
+) -> list[Scenario]:
+    """All scenarios of the sources; ScenarioError where a file is wrong and nothing may be skipped. See `load_scenarios`."""
+    return load_scenarios(config.sources, config.skip_invalid, on_left)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -19,6 +19,8 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 _SPLIT_SHARE = {"train": 0.50, "validation": 0.15, "test": 0.35}
 MAX_LINE_BYTES = 100_000
+MAX_NAME = 200
+_KIND_NAMES = {str: "text", dict: "object", list: "list"}
 SHIPPED = ("emotional_support", "persuasion")
 
 
@@ -75,23 +77,40 @@ def parse_scenario(record: Any) -> Scenario:
         raise ScenarioError(f"a scenario is an object, not a {type(record).__name__}")
     unknown = set(record) - {"id", "domain", "user_condition", "opening", "source"}
     if unknown:
-        raise ScenarioError(f"{sorted(unknown)[0]}: unknown field")
+        raise ScenarioError(f"{_shown(min(unknown))}: unknown field")
     for field, kind in (("id", str), ("domain", str), ("user_condition", dict), ("opening", list)):
         if field not in record:
             raise ScenarioError(f"{field}: missing")
         if not isinstance(record[field], kind) or not record[field]:
-            raise ScenarioError(f"{field}: must be a non-empty {kind.__name__}")
+            raise ScenarioError(f"{field}: must be a non-empty {_KIND_NAMES[kind]}")
+    for field in ("id", "source"):
+        text = record.get(field, "own")
+        if not isinstance(text, str) or not text.strip() or not text.isprintable() or len(text) > MAX_NAME:
+            raise ScenarioError(f"{field}: must be a line of 1 to {MAX_NAME} printable characters")
     try:
         domain = load_domain(record["domain"])
         condition = domain.condition_type.model_validate(record["user_condition"])
     except ConfigError as error:
-        raise ScenarioError(f"domain: {error}") from error
+        raise ScenarioError(f"domain: {str(error).removeprefix('domain ')}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise ScenarioError(f"user_condition.{path}: {first['msg'].lower()} (got {first['input']!r:.60})") from error
+        raise ScenarioError(_explain(error)) from error
     opening = _parse_opening(record["opening"], domain)
-    return Scenario(record["id"], record["domain"], condition, opening, str(record.get("source", "own")))
+    return Scenario(record["id"], record["domain"], condition, opening, record.get("source", "own"))
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(("user_condition", *(_shown(str(part)) for part in first["loc"])))
+    if first["type"] == "missing":
+        return f"{field}: missing"
+    if first["type"] == "extra_forbidden":
+        return f"{field}: unknown field"
+    return f"{field}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r:.60})"
+
+
+def _shown(key: str) -> str:
+    """A key of the user's as it can be printed on one line."""
+    return key[:60] if key and key.isprintable() else ascii(key)[:60]
 
 
 def _parse_opening(turns: Sequence[Any], domain: Domain) -> Dialogue:
@@ -100,6 +119,8 @@ def _parse_opening(turns: Sequence[Any], domain: Domain) -> Dialogue:
     for index, turn in enumerate(turns):
         if not isinstance(turn, dict) or not isinstance(turn.get("text"), str) or not turn["text"].strip():
             raise ScenarioError(f"opening[{index}].text: missing or empty")
+        if unknown := set(turn) - {"role", "text"}:
+            raise ScenarioError(f"opening[{index}].{_shown(min(unknown))}: unknown field")
         if turn.get("role") != expected:
             raise ScenarioError(f"opening[{index}].role: must be {expected.value!r} (got {turn.get('role')!r})")
         dialogue = dialogue.add(Turn(expected, turn["text"].strip()))
@@ -147,19 +168,28 @@ def _parse_line(line: bytes) -> Scenario:
     if len(line) > MAX_LINE_BYTES:
         raise ScenarioError(f"the line has {len(line)} bytes; at most {MAX_LINE_BYTES} are read")
     try:
-        return parse_scenario(json.loads(line.decode("utf-8")))
+        scenario = parse_scenario(json.loads(line.decode("utf-8")))
+        scenario.as_json().encode()
+        return scenario
     except UnicodeDecodeError as error:
         raise ScenarioError(f"not UTF-8 at byte {error.start}; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
-        raise ScenarioError(f"not JSON at column {error.colno}: {error.msg}") from error
+        raise ScenarioError(f"not JSON at column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}") from error
+    except UnicodeEncodeError as error:
+        raise ScenarioError("holds half a character (a lone \\ud800..\\udfff escape); write the whole one") from error
+    except ValueError as error:
+        raise ScenarioError("holds a number that is too long to read") from error
     except RecursionError as error:
         raise ScenarioError("not JSON that can be read: nested too deeply") from error
 
 
-def load_scenarios(sources: Iterable[str], skip_invalid: bool = False) -> list[Scenario]:
+def load_scenarios(
+    sources: Iterable[str], skip_invalid: bool = False, on_left: Callable[[list[str]], None] = lambda _: None
+) -> list[Scenario]:
     """Scenarios of the named sources: a shipped domain's name or a file's path.
 
-    Ids must be unique over all sources. Raises ScenarioError with every problem, unless `skip_invalid` takes the rest.
+    Ids must be unique over all sources. Raises ScenarioError with the first problems, unless `skip_invalid` takes the rest:
+    then `on_left` is told all that was left, where there is any.
     """
     scenarios: list[Scenario] = []
     problems: list[str] = []
@@ -170,6 +200,8 @@ def load_scenarios(sources: Iterable[str], skip_invalid: bool = False) -> list[S
     if problems and not (skip_invalid and scenarios):
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise ScenarioError("\n".join(problems[:5]) + more)
+    if problems:
+        on_left(problems)
     ids = [scenario.scenario_id for scenario in scenarios]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)

@@ -1,5 +1,6 @@
 """The command `engage`. Knows no flow until a command needs one: prefect alone takes seconds to import."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +11,16 @@ from rich.console import Console
 from engage.errors import EngageError
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
+    help="Find out which replies leave users better off, and teach them to a language model.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
 )
 scenarios_app = typer.Typer(no_args_is_help=True, help="Scenarios: list, validate, import from human corpora.")
 app.add_typer(scenarios_app, name="scenarios")
+
+INTERRUPTED = 130
 
 console = Console()
 errors = Console(stderr=True)
@@ -137,26 +144,37 @@ def _run_flow(
 
 def main() -> None:
     """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
-    try:
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    sys.path.append(os.getcwd())  # a user's own domain is a module beside the scenario file
+    code = _run()
+    if code == INTERRUPTED:
         errors.print(
-            "interrupted; nothing stored is lost: the same command with --cycle goes on where it stopped", markup=False
+            "interrupted; nothing stored is lost: the same command with --cycle goes on where it stopped",
+            markup=False,
+            soft_wrap=True,
         )
-        sys.exit(130)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The command's exit code; typer turns Ctrl-C into 130 and hands typer.Exit's code back."""
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except EngageError as error:
         errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception as error:
         show = getattr(error, "show", None)  # click's own usage errors know how to show themselves
         if show is None:
             raise
         show()
-        sys.exit(getattr(error, "exit_code", 2))
+        return int(getattr(error, "exit_code", 2))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from engage.config import Home
@@ -29,7 +30,8 @@ def show_query(
         raise ConfigError(f"--format {form!r} is not known; use table, csv or json")
     if list_them:
         for known, what in inspections().items():
-            console.print(f"[bold]{known}[/]\n  {escape(what)}", highlight=False)
+            console.print(known, style="bold", highlight=False)
+            console.print(Padding(escape(what), (0, 0, 0, 2)), highlight=False)
         return
     if (statement is None) == (name is None):
         raise QueryError("give a SELECT or --name NAME (`engage sql --list` shows the names)")
@@ -101,7 +103,9 @@ def show_scenarios(console: Console, sources: Sequence[str]) -> None:
     """A table of counts by domain, difficulty and split."""
     scenarios = load_scenarios(sources or SHIPPED)
     counts = Counter((s.domain, s.user_condition.difficulty or "unstated", s.split) for s in scenarios)
-    table = Table("domain", "difficulty", *SPLITS, "all")
+    table = Table("domain", "difficulty")
+    for name in (*SPLITS, "all"):
+        table.add_column(name, justify="right")
     for domain, difficulty in sorted({(d, k) for d, k, _ in counts}):
         by_split = [counts[domain, difficulty, split] for split in SPLITS]
         table.add_row(domain, difficulty, *map(str, by_split), str(sum(by_split)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from engage.config import CycleConfig, Home, load_config
+from engage.config import CycleConfig, Home, load_config, load_cycle_scenarios
 from engage.errors import ConfigError, EngageError
 
 
@@ -26,6 +26,7 @@ def run_stage(
 ) -> dict[str, Any]:
     """Run one flow in this process; returns its summary. An EngageError raised in a task comes out as itself."""
     config = load_config(profile, overrides)
+    load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left))
     cycle_id = _cycle_id(cycle, must_exist)
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
     _quieten(verbose)
@@ -42,6 +43,12 @@ def run_stage(
             if cause is None:
                 raise
             raise cause from error
+
+
+def _tell_left(console: Console, left: Sequence[str]) -> None:
+    console.print(f"{len(left)} lines were left (scenarios.skip_invalid):", highlight=False)
+    for problem in left:
+        console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _cycle_id(cycle: str | None, must_exist: bool) -> str:

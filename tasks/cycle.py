@@ -1,6 +1,6 @@
 """Beginning a cycle, or finding the one that is to be continued."""
 
-from prefect import task
+from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict
 
 from engage.config import CycleConfig, Home, load_cycle_scenarios
@@ -37,11 +37,16 @@ def begin_cycle(config: CycleConfig, cycle_id: str) -> Cycle:
         version, adapter = known["champion_version"], known["champion_adapter"]
     seed = config.seed if config.seed is not None else derive_seed("cycle", cycle_id) % 2**32
     cycle = Cycle(cycle_id=cycle_id, seed=seed, champion_version=version, champion_adapter=adapter)
-    scenarios = load_cycle_scenarios(config.scenarios)
+    scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
     store.begin_cycle(cycle_id, _identity(config, cycle, scenarios))
     store.add_scenarios(scenarios)
     tracker.cycle_run(cycle_id, {"cycle_id": cycle_id, **cycle.model_dump(), **flat(config.model_dump(mode="json"))})
     return cycle
+
+
+def _warn_of_left(left: list[str]) -> None:
+    """Into the run's log: a scheduled night has no terminal that could show it."""
+    get_run_logger().warning("%d scenario lines were left: %s", len(left), "; ".join(left[:20]))
 
 
 def _identity(config: CycleConfig, cycle: Cycle, scenarios: list[Scenario]) -> dict[str, object]:

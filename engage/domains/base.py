@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import get_annotations
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -111,8 +112,27 @@ def load_domain(name: str) -> Domain:
         raise ConfigError(f"domain {name!r} is not known; use {', '.join(_SHIPPED)} or package.module:OBJECT")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"domain {name!r} cannot be loaded: {error}") from error
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"domain {name!r} cannot be loaded: {error}; put the module's folder on PYTHONPATH"
+        ) from error
+    except Exception as error:  # a user's module can fail in any way while it is imported
+        raise ConfigError(f"domain {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(found, Domain):
         raise ConfigError(f"domain {name!r} is a {type(found).__name__}, not an engage.domains.Domain instance")
+    _check_complete(name, found)
     return found
+
+
+def _check_complete(name: str, domain: Domain) -> None:
+    """ConfigError for what would fail only in the middle of a search."""
+    missing = [wanted for wanted in get_annotations(Domain) if not hasattr(domain, wanted)]
+    if missing:
+        raise ConfigError(f"domain {name!r}: {', '.join(missing)} is not set; see engage.domains.Domain")
+    for value in domain.survey.choices.values():
+        try:
+            reward = domain.reward(value)
+        except Exception as error:
+            raise ConfigError(f"domain {name!r}: the reward of {value:g} fails: {error}") from error
+        if not 0.0 <= reward <= 1.0:
+            raise ConfigError(f"domain {name!r}: the reward of {value:g} is {reward:g}, not in 0..1")
