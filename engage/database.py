@@ -29,8 +29,10 @@ _in_use: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 def reading(path: Path, wait_s: float) -> Iterator[Any]:
     """A connection that can neither write nor reach files; StoreError where there is no store yet or it cannot be opened.
 
-    Errors of the statements run on it are DuckDB's own.
+    Errors of the statements run on it are DuckDB's own, except where the file turns out to be damaged (StoreError).
     """
+    import duckdb
+
     if not path.exists():
         raise StoreError(f"{path}: no cycle has been run yet; run `make run` or `engage nightly`")
     with _turn(path, wait_s):
@@ -38,6 +40,10 @@ def reading(path: Path, wait_s: float) -> Iterator[Any]:
         try:
             _check_version(connection, path, _tables(connection))
             yield connection
+        except duckdb.Error as error:
+            if _is_damaged(error):
+                raise StoreError(_explain(path, error)) from error
+            raise
         finally:
             connection.close()
 
@@ -64,7 +70,8 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
         except duckdb.IntegrityError:
             raise
         except duckdb.Error as error:
-            raise StoreError(f"{path}: {first_line(error)}") from error
+            known = _is_damaged(error)
+            raise StoreError(_explain(path, error) if known else f"{path}: {first_line(error)}") from error
         finally:
             connection.close()
 
@@ -83,21 +90,32 @@ def _turn(path: Path, wait_s: float) -> Iterator[None]:
 
 def _open(path: Path, wait_s: float, *, read_only: bool, config: dict[str, Any]) -> Any:
     import duckdb
-    import stamina
+    from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
+    attempts = Retrying(
+        retry=retry_if_exception(_is_locked),
+        stop=stop_before_delay(wait_s),
+        wait=wait_random_exponential(multiplier=0.05, max=1.0),
+        reraise=True,
+    )
     try:
-        for attempt in stamina.retry_context(
-            on=_is_locked, attempts=None, timeout=wait_s, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1
-        ):
-            with attempt:
-                return duckdb.connect(str(path), read_only=read_only, config=config)
+        return attempts(duckdb.connect, str(path), read_only=read_only, config=config)
     except duckdb.Error as error:
         raise StoreError(_explain(path, error)) from error
-    raise AssertionError("unreachable: the last attempt raises")
 
 
-def _is_locked(error: Exception) -> bool:
+def _is_locked(error: BaseException) -> bool:
     return "set lock on file" in str(error) or "different configuration" in str(error)
+
+
+def _is_damaged(error: Exception) -> bool:
+    """Blocks are checked when they are read, so that damage may show long after the file was opened."""
+    import duckdb
+
+    known = ("Corrupt database file", "Could not read enough bytes from file", "not a valid DuckDB database file")
+    return isinstance(error, duckdb.FatalException | duckdb.SerializationException) or any(
+        sign in str(error) for sign in known
+    )
 
 
 def _explain(path: Path, error: Exception) -> str:

@@ -10,6 +10,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from enum import StrEnum
 from functools import cache
@@ -77,7 +78,7 @@ class Outbox:
 
     def set_aside(self, path: Path) -> None:
         """Keep a file that cannot be stored out of the way, as `*.damaged`."""
-        if path.exists():
+        with suppress(FileNotFoundError):  # another process has set it aside meanwhile
             path.replace(path.with_name(path.name + ".damaged"))
 
     def _tree_path(self, tree_id: str) -> Path:

@@ -61,7 +61,7 @@ class TrajectoryStore:
         """What the cycle was begun with; None for an unknown one, or where there is no store yet."""
         if not self.path.exists():
             return None
-        rows = self._read("select config from cycle where cycle_id = $cycle", {"cycle": cycle_id})[1]
+        rows = self._read("select config from cycle where cycle_id = $wanted", {"wanted": cycle_id})[1]
         return json.loads(rows[0][0]) if rows else None
 
     def add_scenarios(self, scenarios: Sequence[Scenario]) -> None:
@@ -198,14 +198,14 @@ class TrajectoryStore:
     def _read(self, sql: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
         import duckdb
 
-        with reading(self.path, self.wait_s) as connection:
-            try:
+        try:
+            with reading(self.path, self.wait_s) as connection:
                 for key, value in (params or {}).items():
                     _check_known(connection, key, value)
                 connection.execute(sql, dict(params or {}))
                 return [column[0] for column in connection.description], connection.fetchall()
-            except duckdb.Error as error:
-                raise QueryError(f"the query fails: {first_line(error)}") from error
+        except duckdb.Error as error:
+            raise QueryError(f"the query fails: {first_line(error)}") from error
 
 
 def inspections() -> dict[str, str]:

@@ -1,0 +1,117 @@
+"""Stores and trees written by hand, for the tests of the store: rewards are given, no engine is asked."""
+
+import dataclasses
+import itertools
+
+from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
+from engage.outbox import Outbox
+from engage.scenario import parse_scenario
+from engage.store import TrajectoryStore
+from engage.tree import CallRecord, DialogueRecord, NodeRecord, SimulationRecord, TreeRecord
+
+
+def support_scenario(name, split="train", opening="My dog died.", **condition):
+    """An emotional-support scenario of the wanted split: its situation carries a number that is raised until the hash falls there."""
+    for number in itertools.count():
+        scenario = parse_scenario(
+            {
+                "id": name,
+                "domain": "emotional_support",
+                "user_condition": {
+                    "person": "a 40-year-old baker",
+                    "emotion": "sadness",
+                    "problem": "bereavement",
+                    "situation": f"My dog died on Sunday and the house is silent. ({number})",
+                    "initial_intensity": 4,
+                    **condition,
+                },
+                "opening": [{"role": "user", "text": opening}],
+            }
+        )
+        if scenario.split == split:
+            return scenario
+    raise AssertionError("unreachable: some number falls into the split")
+
+
+def reaction_of(reward):
+    """The reaction behind a reward of emotional support, value = 5 − 4·reward; None could not be read."""
+    return Reaction("pattern", "no idea" if reward is None else "a number", None if reward is None else 5 - 4 * reward)
+
+
+def hand_tree(scenario, replies, cycle_id="c1", flaws=None):
+    """A tree with one search root. `replies` maps a reply's text to its user turns, each a list of rewards (one per simulation).
+
+    Nodes are numbered as they come: 0 the root, then each reply followed by its user turns.
+    """
+    nodes, simulations = [_node(0, None, "decision", 0, spine_index=0)], []
+    for text, groups in replies.items():
+        reply_id = len(nodes)
+        reply = Turn(Role.ASSISTANT, text, flaw=(flaws or {}).get(text))
+        nodes.append(_node(reply_id, 0, "chance", 1, reply))
+        for rewards in groups:
+            turn_id = len(nodes)
+            turn = Turn(Role.USER, f"I miss him ({turn_id}).")
+            nodes.append(_node(turn_id, reply_id, "decision", 2, turn))
+            for reward in rewards:
+                dialogue = scenario.opening.add(reply).add(turn)
+                trajectory = Trajectory(scenario.scenario_id, dialogue, reaction_of(reward), reward, 1, "max_exchanges")
+                path = (0, reply_id, turn_id)
+                simulations.append(SimulationRecord(len(simulations), 0, path, trajectory))
+    call = CallRecord(f"{scenario.scenario_id}/r/replies", "policy", "complete", 3, 100, 40, 30, 0.5)
+    return TreeRecord(cycle_id, scenario.scenario_id, 7, tuple(nodes), tuple(simulations), (call,), 0, 2.5)
+
+
+def _node(node_id, parent_id, kind, depth, turn=None, spine_index=None):
+    return NodeRecord(
+        node_id=node_id,
+        parent_id=parent_id,
+        kind=kind,
+        depth=depth,
+        spine_index=spine_index,
+        role=turn.role.value if turn else None,
+        text=turn.text if turn else None,
+        attempts=turn.attempts if turn else 1,
+        flaw=turn.flaw if turn else None,
+        sample_count=1,
+        mean_logprob=-1.0 if turn else None,
+        end_reason=None,
+    )
+
+
+def hand_dialogue(scenario, reward, cycle_id="c1", policy="champion", simulator="held_out", seed=1):
+    """An evaluation dialogue of one exchange."""
+    said = Dialogue((*scenario.opening.turns, Turn(Role.ASSISTANT, "Tell me."), Turn(Role.USER, "He was old.")))
+    trajectory = Trajectory(scenario.scenario_id, said, reaction_of(reward), reward, 1, "max_exchanges")
+    call = CallRecord(f"{scenario.scenario_id}/fresh", "simulator", "score", 5, 60, 50, 0, 0.25)
+    return DialogueRecord(cycle_id, "evaluation", policy, simulator, seed, trajectory, (call,))
+
+
+def filled(folder, scenarios, trees=(), dialogues=(), cycle_ids=("c1",)):
+    """A store under `folder` that holds all of it, its outbox drained."""
+    store, outbox = TrajectoryStore(folder / "engage.duckdb", wait_s=10.0), Outbox(folder / "outbox")
+    for cycle_id in cycle_ids:
+        store.begin_cycle(cycle_id, {"seed": 7})
+    store.add_scenarios(scenarios)
+    for tree in trees:
+        outbox.put_tree(tree)
+    outbox.put_dialogues(dialogues)
+    store.drain(outbox)
+    return store
+
+
+def count(store, table):
+    """Rows of a table or view."""
+    return store.select(f"select count(*) from {table}")[1][0][0]
+
+
+TABLES = ("tree", "node", "trajectory", "turn", "reaction", "visit", "engine_call")
+
+
+def counts(store):
+    """Rows of every table that the outbox fills."""
+    return {table: count(store, table) for table in TABLES}
+
+
+def renamed(record, scenario_id):
+    """The same tree of another scenario."""
+    return dataclasses.replace(record, scenario_id=scenario_id)
