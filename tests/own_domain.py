@@ -31,7 +31,7 @@ class StudyAdvice(Domain):
     survey = Survey(
         question="The chat is over. How likely are you to start studying tonight, from 0 (not at all) to 4 (certainly)? One number.",
         choices={str(n): float(n) for n in range(5)},
-        patterns=(r"(?<![\d.])(?P<value>[0-4])(?![\d.])",),
+        patterns=(r"(?<![\d.])(?P<value>[0-4])(?!\d)(?!\.\d)",),
         scale={"": 1.0},
     )
     lexicon = MappingProxyType(

@@ -1,0 +1,187 @@
+"""A domain of a user's own, in one file, goes through all of the method: search, store, pairs, plain dialogues, checks."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import own_domain
+import pytest
+from own_domain import NAME, STUDY_ADVICE, StudyAdvice
+
+from engage.collect import Sides, hold_dialogues, search_scenarios
+from engage.dialogue import Dialogue, Role, Turn
+from engage.domains import Domain, load_domain
+from engage.engine import Side
+from engage.engines.scripted import ScriptedEngine
+from engage.errors import ConfigError
+from engage.hacking import hacking_rates
+from engage.outbox import Outbox
+from engage.pairs import PairConfig, read_pairs
+from engage.reaction import read_pattern
+from engage.rollout import DialogueConfig
+from engage.scenario import load_scenarios
+from engage.search import SearchConfig
+from engage.store import TrajectoryStore
+from engage.tree import DialogueRecord
+
+SCENARIOS = load_scenarios([str(Path(__file__).parent / "fixtures" / "own_scenarios.jsonl")])
+GOOD = "Open the book at page one and read for five minutes."
+REPLIES = (GOOD, "That is a lot of work, is it not?", "You will surely pass.")
+ANSWERS = ("I only have the evenings.", "It never sticks.", "Where do I even begin?", "Others find this easy.")
+
+
+def reply(prompt, seed):
+    options = REPLIES if prompt.side is Side.POLICY else ANSWERS
+    return options[seed % len(options)]
+
+
+def choose(prompt, choices):
+    """Certain to start (4) where the good advice was given, else certain not to (0)."""
+    helped = any(message.content == GOOD for message in prompt.messages)
+    return [1.0 if choice == ("4" if helped else "0") else 1e-12 for choice in choices]
+
+
+ENGINE = ScriptedEngine(reply, choose)
+DIALOGUE = DialogueConfig(max_exchanges=1)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A store with a search of every scenario under cycle `c1`."""
+    home = tmp_path_factory.mktemp("home")
+    store, outbox = TrajectoryStore(home / "engage.duckdb"), Outbox(home / "outbox")
+    store.begin_cycle("c1", {})
+    store.add_scenarios(SCENARIOS)
+    search = SearchConfig(num_simulations=12, round_size=6, reply_factor=6, reply_exponent=0.0, min_visits=3)
+    outcome = asyncio.run(
+        search_scenarios(
+            ENGINE, SCENARIOS, DIALOGUE, search, cycle_id="c1", seed=5, sides=Sides(), on_tree=outbox.put_tree
+        )
+    )
+    assert (outcome.done, outcome.failed) == (12, {})
+    assert store.drain(outbox) == 12
+    return store
+
+
+def test_twelve_scenarios_fill_every_split():
+    assert Counter(s.split for s in SCENARIOS) == {"train": 6, "validation": 3, "test": 3}
+
+
+def test_its_rewards_reach_the_store(searched):
+    rewards = searched.select("select distinct round(reward, 6) from reaction order by 1")[1]
+    assert rewards == [(0.0,), (1.0,)]  # 0 / 4 and 4 / 4
+
+
+def test_its_pairs_prefer_the_advice_that_helps_and_come_from_train_only(searched):
+    counts = searched.score_pairs("c1", PairConfig(min_q_gap=0.1, confidence=0.9, max_pairs_per_prefix=9))
+    pairs = read_pairs(searched, "c1")
+    assert counts["accepted"] == len(pairs) > 0
+    assert counts["not_train"] > 0
+    assert {pair.chosen for pair in pairs} == {GOOD}
+    train = {s.scenario_id for s in SCENARIOS if s.split == "train"}
+    assert {pair.scenario_id for pair in pairs} <= train
+    assert {pair.prompt[0]["content"] for pair in pairs} == {STUDY_ADVICE.policy_prompt()}
+
+
+def test_its_rewards_can_be_mapped_anew(searched):
+    def strict(value):
+        return float(value >= 3.5) / 2
+
+    assert searched.rescore(NAME, strict) > 0
+    assert searched.select("select max(reward) from reaction")[1] == [(0.5,)]
+    assert searched.rescore(NAME, STUDY_ADVICE.reward) > 0
+
+
+def test_plain_dialogues_are_held_and_stored(tmp_path):
+    store, outbox = TrajectoryStore(tmp_path / "engage.duckdb"), Outbox(tmp_path / "outbox")
+    store.begin_cycle("c1", {})
+    store.add_scenarios(SCENARIOS)
+
+    def keep(scenario, trajectory, calls):
+        outbox.put_dialogues([DialogueRecord("c1", "evaluation", "base", "training", 3, trajectory, calls)])
+
+    held = hold_dialogues(ENGINE, SCENARIOS, DialogueConfig(max_exchanges=2), seed=3, sides=Sides(), on_dialogue=keep)
+    assert asyncio.run(held).done == 12
+    assert store.drain(outbox) == 12
+    assert store.select("select count(*), min(exchanges), max(exchanges) from trajectory")[1] == [(12, 2, 2)]
+
+
+def test_its_own_ending_rule_ends_a_dialogue():
+    engine = ScriptedEngine(
+        lambda prompt, seed: GOOD if prompt.side is Side.POLICY else "Fine, I'm starting now.", choose
+    )
+    found = []
+    held = hold_dialogues(
+        engine,
+        SCENARIOS[:1],
+        DialogueConfig(max_exchanges=5),
+        seed=3,
+        sides=Sides(),
+        on_dialogue=lambda scenario, trajectory, calls: found.append(trajectory),
+    )
+    asyncio.run(held)
+    assert [(t.end_reason, t.exchanges, t.reward) for t in found] == [("started", 1, pytest.approx(1.0))]
+
+
+@pytest.mark.parametrize(("text", "value"), [("I'd say 3.", 3.0), ("maybe 2 of them", 2.0), ("7", None), ("no", None)])
+def test_its_survey_is_read_by_its_own_patterns(text, value):
+    assert read_pattern(STUDY_ADVICE.survey, text).value == value
+
+
+def test_its_lexicon_exposes_promises():
+    # one of two replies
+    said = {"d1": [Turn(Role.ASSISTANT, "You will surely pass."), Turn(Role.ASSISTANT, "Which chapter is first?")]}
+    assert hacking_rates(STUDY_ADVICE, said) == {"promise": 0.5, "false_identity": 0.0}
+
+
+def test_its_measures_and_strata_by_hand():
+    condition = SCENARIOS[0].user_condition  # nine days left
+    assert (STUDY_ADVICE.measures(condition, 3.0), STUDY_ADVICE.measures(condition, 2.5)) == (
+        {"would_start": 1.0},
+        {"would_start": 0.0},
+    )
+    assert STUDY_ADVICE.strata(condition) == {"difficulty": "cooperative", "pressed": "no"}
+
+
+def test_a_goodbye_still_ends_it():
+    assert STUDY_ADVICE.end_reason(Dialogue((Turn(Role.USER, "ok bye"),))) == "farewell"
+
+
+def broken(monkeypatch, base=StudyAdvice, **wrong):
+    kind = type("Broken", (base,), wrong)
+    monkeypatch.setattr(own_domain, "BROKEN", kind(), raising=False)
+    return "own_domain:BROKEN"
+
+
+def test_a_reward_outside_the_unit_interval_is_refused_when_the_domain_is_loaded(monkeypatch):
+    name = broken(monkeypatch, reward=lambda self, value: value)
+    with pytest.raises(ConfigError, match=r"own_domain:BROKEN.*the reward of 2 is 2, not in 0\.\.1"):
+        load_domain(name)
+
+
+def test_a_reward_that_fails_is_refused_when_the_domain_is_loaded(monkeypatch):
+    name = broken(monkeypatch, reward=lambda self, value: 1 / value)
+    with pytest.raises(ConfigError, match="the reward of 0 fails: float division by zero"):
+        load_domain(name)
+
+
+def test_an_attribute_that_is_not_set_is_named_when_the_domain_is_loaded(monkeypatch):
+    methods = {name: getattr(StudyAdvice, name) for name in ("policy_prompt", "simulator_prompt", "reward")}
+    name = broken(monkeypatch, Domain, **methods, name="study_advice", opens=Role.USER, lexicon={}, user_name="student")
+    with pytest.raises(ConfigError, match="own_domain:BROKEN': condition_type, survey, assistant_name is not set"):
+        load_domain(name)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def (:", "SyntaxError"),
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("import no_such_library", "No module named 'no_such_library'"),
+    ],
+)
+def test_a_module_that_fails_while_it_is_imported_is_one_sentence(tmp_path, monkeypatch, source, reason):
+    (tmp_path / f"failing_{len(source)}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=f"cannot be loaded: {reason}"):
+        load_domain(f"failing_{len(source)}:X")
