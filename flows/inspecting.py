@@ -126,12 +126,11 @@ def validate_file(console: Console, path: Path) -> bool:
 
 def import_scenarios(console: Console, corpus: str, path: Path, out: Path) -> None:
     """Read a corpus, write its scenarios, print the report."""
-    from engage.corpora import read_esconv, read_p4g, report, save_scenarios
+    from engage.corpora import READERS, report, save_scenarios
 
-    readers = {"esconv": read_esconv, "p4g": read_p4g}
-    if corpus not in readers:
-        raise ConfigError(f"corpus {corpus!r} is not known; use esconv or p4g")
-    found = readers[corpus](path)
+    if corpus not in READERS:
+        raise ConfigError(f"corpus {corpus!r} is not known; use {' or '.join(READERS)}")
+    found = READERS[corpus](path)
     save_scenarios(found, out)
     console.print(report(found), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written to {out}", markup=False, highlight=False)
+    console.print(f"written to {out}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,90 @@
+"""Human dialogues with real outcomes: ESConv and PersuasionForGood from a path the user gives, and dialogues of our own writing.
+
+Nothing of the two corpora comes with engage. A third is one more reader that fills an `engage.corpora.base.Gathering`.
+"""
+
+import os
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from statistics import fmean
+
+from engage.corpora.base import LICENCES, Corpus, HumanDialogue, licence_of
+from engage.corpora.esconv import read_esconv
+from engage.corpora.own import read_own
+from engage.corpora.p4g import read_p4g
+from engage.errors import ConfigError, CorpusError
+from engage.scenario import SPLITS
+
+__all__ = [
+    "LICENCES",
+    "READERS",
+    "Corpus",
+    "HumanDialogue",
+    "licence_of",
+    "read_corpus",
+    "read_esconv",
+    "read_own",
+    "read_p4g",
+    "read_shipped",
+    "report",
+    "save_scenarios",
+]
+
+READERS: dict[str, Callable[[Path], Corpus]] = {"esconv": read_esconv, "p4g": read_p4g}
+_TITLES = {"esconv": "ESConv", "p4g": "PersuasionForGood", "engage": "Dialogues of our own writing"}
+_EXAMPLES = 3
+
+
+def read_corpus(name: str) -> Corpus:
+    """The corpus named `esconv:PATH` or `p4g:PATH`; ConfigError for another name, CorpusError for what cannot be read."""
+    source, _, path = name.partition(":")
+    if source not in READERS or not path:
+        raise ConfigError(f"corpus {name!r} is not known; write esconv:PATH or p4g:PATH")
+    return READERS[source](Path(path).expanduser())
+
+
+def read_shipped() -> Corpus:
+    """The support dialogues that come with engage."""
+    return read_own(Path(str(resources.files("engage") / "data" / "support_dialogues.jsonl")))
+
+
+def save_scenarios(corpus: Corpus, path: Path) -> None:
+    """Write the corpus's scenarios as a scenario file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    lines = "".join(f"{scenario.as_json()}\n" for scenario in corpus.scenarios())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(lines, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be written: {error.strerror}; name another file with --out") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def report(corpus: Corpus) -> str:
+    """What was taken, what was left out and why, and under what licence, in plain sentences."""
+    dropped = sum(len(places) for places in corpus.dropped.values())
+    taken = corpus.dialogues
+    lines = [
+        f"{_TITLES[corpus.source]}: {len(taken) + dropped} dialogues found, {len(taken)} taken, {dropped} left out."
+    ]
+    for reason, places in sorted(corpus.dropped.items(), key=lambda item: -len(item[1])):
+        more = ", …" if len(places) > _EXAMPLES else ""
+        lines.append(f"  left out, {len(places)}: {reason} ({', '.join(places[:_EXAMPLES])}{more})")
+    lines += [f"  taken, {count}: {remark}" for remark, count in corpus.remarks.items()]
+    rewards = [dialogue.reward for dialogue in taken if dialogue.reward is not None]
+    if rewards:
+        lines.append(f"{len(rewards)} dialogues have an outcome; their mean reward is {fmean(rewards):.3f}.")
+    by_split = ", ".join(f"{sum(d.split == split for d in taken)} {split}" for split in SPLITS)
+    lines.append(f"Scenarios by split: {by_split}.")
+    lines.append(_licence_note(corpus.source))
+    return "\n".join(lines)
+
+
+def _licence_note(source: str) -> str:
+    note = f"Licence: {licence_of(source)}."
+    if "non-commercial" in licence_of(source):
+        note += " Scenarios and model weights made from it are for non-commercial use and must name their source."
+    return note

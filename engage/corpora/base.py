@@ -1,0 +1,185 @@
+"""What a corpus of human dialogues becomes: dialogues with their real outcome, each with the scenario it can be held again from.
+
+Knows no file format.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from engage.dialogue import Dialogue, Role, Turn
+from engage.domains import Domain, UserCondition, load_domain
+from engage.errors import CorpusError
+from engage.scenario import Scenario, Split
+
+LICENCES = {"esconv": "CC BY-NC 4.0 (non-commercial)", "p4g": "Apache-2.0", "engage": "Apache-2.0"}
+"""By a scenario's source; what is made from a source, weights included, carries its terms on."""
+
+OPENING_WORDS, OPENING_USER_TURNS = 5, 3
+
+
+@dataclass(frozen=True)
+class HumanDialogue:
+    """What two people said to each other; `dialogue` begins with the scenario's opening, one turn a side at a time.
+
+    `outcome` is the user's own answer on the survey's scale (final intensity 1..5, dollars 0..2), None where none was given.
+    `origin` is file and place.
+    """
+
+    scenario: Scenario
+    dialogue: Dialogue
+    outcome: float | None
+    origin: str
+
+    @property
+    def scenario_id(self) -> str:
+        """That of its scenario."""
+        return self.scenario.scenario_id
+
+    @property
+    def domain(self) -> str:
+        """That of its scenario."""
+        return self.scenario.domain
+
+    @property
+    def user_condition(self) -> UserCondition:
+        """That of its scenario."""
+        return self.scenario.user_condition
+
+    @property
+    def split(self) -> Split:
+        """That of its scenario."""
+        return self.scenario.split
+
+    @property
+    def licence(self) -> str:
+        """Under what terms its words may be used."""
+        return licence_of(self.scenario.source)
+
+    @property
+    def reward(self) -> float | None:
+        """The outcome mapped to [0, 1] by the domain."""
+        return None if self.outcome is None else load_domain(self.domain).reward(self.outcome)
+
+    @property
+    def exchanges(self) -> int:
+        """Assistant replies after the opening."""
+        return sum(turn.role is Role.ASSISTANT for turn in self.dialogue.turns[len(self.scenario.opening.turns) :])
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What was read: the dialogues taken, the places of those dropped by reason, and how many were taken with a remark."""
+
+    source: str
+    dialogues: tuple[HumanDialogue, ...]
+    dropped: Mapping[str, tuple[str, ...]]
+    remarks: Mapping[str, int]
+
+    def scenarios(self) -> list[Scenario]:
+        """One per dialogue, in the corpus's order."""
+        return [dialogue.scenario for dialogue in self.dialogues]
+
+
+def licence_of(source: str) -> str:
+    """The licence of a scenario's source, `not stated` for one that is not ours to know."""
+    return LICENCES.get(source, "not stated")
+
+
+def merge_turns(said: Iterable[tuple[Role, str]]) -> tuple[Turn, ...]:
+    """Turns on one line each; what one side said in a row is one turn, and what holds nothing but space is none."""
+    turns: list[Turn] = []
+    for role, words in said:
+        text = " ".join(words.split())
+        if text and turns and turns[-1].role is role:
+            turns[-1] = Turn(role, f"{turns[-1].text} {text}")
+        elif text:
+            turns.append(Turn(role, text))
+    return tuple(turns)
+
+
+def find_opening(turns: tuple[Turn, ...]) -> Dialogue:
+    """The turns up to the first of the user's that is more than a greeting; empty where the user says nothing.
+
+    More than a greeting: at least OPENING_WORDS words. Where none of the first OPENING_USER_TURNS has as many, the first has to do.
+    """
+    spoken = [place for place, turn in enumerate(turns) if turn.role is Role.USER][:OPENING_USER_TURNS]
+    said = [place for place in spoken if len(turns[place].text.split()) >= OPENING_WORDS]
+    return Dialogue(turns[: (said or spoken)[0] + 1] if spoken else ())
+
+
+@dataclass
+class Gathering:
+    """Takes the dialogues of one corpus one by one and keeps account of what is left out."""
+
+    source: str
+    domain: Domain
+    taken: dict[str, HumanDialogue] = field(default_factory=dict)
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+    remarks: dict[str, int] = field(default_factory=dict)
+
+    def drop(self, place: str, reason: str) -> None:
+        """Leave the dialogue at `place` out."""
+        self.dropped.setdefault(reason, []).append(place)
+
+    def remark(self, what: str) -> None:
+        """Count something worth knowing about a dialogue that is taken."""
+        self.remarks[what] = self.remarks.get(what, 0) + 1
+
+    def take(
+        self,
+        place: str,
+        said: Iterable[tuple[Role, str]],
+        condition: Mapping[str, Any],
+        outcome: float | None,
+        remarks: Iterable[str] = (),
+    ) -> None:
+        """Take a dialogue, or drop it where it fits no scenario of the domain, or is here already.
+
+        The id follows from all of the content, so that the same dialogue in another file or layout has the same one.
+        """
+        turns = merge_turns(said)
+        late = bool(turns) and turns[0].role is not self.domain.opens
+        turns = turns[1:] if late else turns
+        opening = find_opening(turns)
+        if len(turns) <= len(opening.turns) or not opening.turns:
+            return self.drop(place, "no reply after the opening")
+        try:
+            checked = self.domain.condition_type.model_validate(condition)
+        except ValidationError as error:
+            return self.drop(place, _explain(error))
+        scenario = Scenario("", self.domain.name, checked, opening, self.source)
+        scenario_id = f"{self.source}-{_digest([scenario.content_hash, [[t.role, t.text] for t in turns]])[:12]}"
+        if scenario_id in self.taken:
+            return self.drop(place, "the same dialogue again")
+        scenario = Scenario(scenario_id, self.domain.name, checked, opening, self.source)
+        self.taken[scenario_id] = HumanDialogue(scenario, Dialogue(turns), outcome, place)
+        names = {Role.USER: self.domain.user_name, Role.ASSISTANT: self.domain.assistant_name}
+        if late:
+            self.remark(
+                f"the {names[self.domain.opens.other]}'s first turn left out: the {names[self.domain.opens]} opens"
+            )
+        for remark in (*remarks, *(["no outcome: a scenario, but never a pair"] if outcome is None else [])):
+            self.remark(remark)
+
+    def corpus(self, path: Path) -> Corpus:
+        """All that was taken; CorpusError where that is nothing."""
+        if not self.taken:
+            reasons = "; ".join(f"{reason} ({len(places)})" for reason, places in self.dropped.items())
+            raise CorpusError(f"{path}: no dialogue that can be used: {reasons or 'it holds none'}")
+        dropped = {reason: tuple(places) for reason, places in self.dropped.items()}
+        return Corpus(self.source, tuple(self.taken.values()), dropped, dict(self.remarks))
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()
