@@ -4,8 +4,6 @@ Each part is configured beside its code; this module only puts them together. Wh
 """
 
 import difflib
-import hashlib
-import json
 import os
 import tomllib
 from collections.abc import Callable, Sequence
@@ -73,11 +71,6 @@ class CycleConfig(BaseModel):
     align: AlignConfig = AlignConfig()
     evaluation: HeldOutConfig = HeldOutConfig()
 
-    def fingerprint(self, *parts: str) -> str:
-        """SHA-256 of all that decides a cycle's result: the configuration and, as `parts`, prompts and weights."""
-        content = [self.model_dump(mode="json", exclude={"collect"}), *parts]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
 
 @dataclass(frozen=True)
 class Home:
@@ -119,10 +112,8 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> CycleConfig:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.toml")))
-        raise ConfigError(
-            f"profile {profile!r} is not there ({path}); use {known} or the path of a TOML file"
-        ) from error
+        known = [*sorted(p.stem for p in PROFILES.glob("*.toml")), "the path of a TOML file"]
+        raise ConfigError(f"profile {profile!r} is not there ({path}); use {' or '.join(known)}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"profile {path} cannot be read: {error}") from error
     for override in overrides:
@@ -130,7 +121,7 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> CycleConfig:
     try:
         return CycleConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from error
+        raise ConfigError(_explain(error, path, overrides)) from error
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -150,13 +141,29 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     table[leaf] = value
 
 
-def _explain(error: ValidationError, path: Path) -> str:
+def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
+    where = "--set" if any(o.partition("=")[0].strip().startswith(name) for o in overrides) else path.name
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.6)
-        return f"{path.name}: {name} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
-    return f"{path.name}: {name}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r:.80})"
+        close = _closest(name)
+        return f"{where}: {name} is not a setting" + (f"; did you mean {close}?" if close else "")
+    reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+    if first["type"] == "tuple_type" and isinstance(first["input"], str):
+        reason = f'write a list, such as ["{first["input"]}"]'
+    return f"{where}: {name}: {reason} (got {first['input']!r:.80})"
+
+
+def _closest(name: str) -> str | None:
+    """The setting that may have been meant: one of nearly that name in the same table, or of that name in another."""
+    parent, _, leaf = name.rpartition(".")
+    known = setting_names()
+    above = f"{parent}." if parent else ""
+    siblings = {n.removeprefix(above).split(".")[0] for n in known if n.startswith(above)}
+    close = difflib.get_close_matches(leaf, sorted(siblings), n=1, cutoff=0.6)
+    if close:
+        return above + close[0]
+    return next((n for n in known if n.rpartition(".")[2] == leaf), None)
 
 
 def setting_names(model: type[BaseModel] = CycleConfig, prefix: str = "") -> list[str]:

@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from engage.config import PROFILES, CycleConfig, Home, load_config, setting_names
+from engage.errors import ConfigError
+
+
+def refused(*overrides: str, profile: str = "laptop") -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(profile, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(PROFILES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_profile_loads_by_name_and_by_path(path):
+    assert load_config(path.stem) == load_config(str(path))
+
+
+def test_the_laptop_profile_is_there():
+    assert load_config("laptop").search.num_simulations == 8
+
+
+def test_an_unknown_profile_lists_those_that_are_there():
+    said = refused(profile="lapptop")
+    assert said.startswith("profile 'lapptop' is not there")
+    assert all(path.stem in said for path in PROFILES.glob("*.toml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[search\nnum_simulations = 8", "cannot be read: Expected ']'"),
+        (b"a = 1\na = 2", "cannot be read: Cannot overwrite a value"),
+        (b"seed = '\xff'", "cannot be read: 'utf-8' codec"),
+        (b"[search]\nnum_simulation = 8", "mine.toml: search.num_simulation is not a setting"),
+        (b"[search]\nnum_simulations = 0", "mine.toml: search.num_simulations: input should be greater than or equal"),
+        (b"search = 3", "mine.toml: search: input should be a valid dictionary"),
+    ],
+)
+def test_a_wrong_profile_file_is_one_sentence(tmp_path, content, reason):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    said = refused(profile=str(path))
+    assert reason in said and "\n" not in said
+
+
+def test_a_folder_as_a_profile_is_one_sentence(tmp_path):
+    (tmp_path / "p.toml").mkdir()
+    assert "cannot be read" in refused(profile=str(tmp_path / "p.toml"))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("search.num_simulation=8", "search.num_simulation is not a setting; did you mean search.num_simulations?"),
+        ("serach.num_simulations=8", "serach is not a setting; did you mean search?"),
+        ("evaluation.xyzzy=8", "evaluation.xyzzy is not a setting"),
+        (
+            "search.num_simulations=0",
+            "search.num_simulations: input should be greater than or equal to 1 (got 0)",
+        ),
+        ("num_simulations=8", "num_simulations is not a setting; did you mean search.num_simulations?"),
+        ("search.c_puct=nan", "search.c_puct: input should be less than or equal to 100 (got nan)"),
+        (
+            "engine.kind=cloud",
+            "engine.kind: input should be 'transformers' or 'scripted' (got 'cloud')",
+        ),
+        (
+            "scenarios.sources=own.jsonl",
+            "scenarios.sources: write a list, such as [\"own.jsonl\"] (got 'own.jsonl')",
+        ),
+    ],
+)
+def test_a_wrong_override_names_the_setting_and_the_reason(override, said):
+    assert refused(override) == f"--set: {said}"
+
+
+@pytest.mark.parametrize("override", ["search.num_simulations", "=8", " =8", ""])
+def test_an_override_without_a_name_or_a_value_shows_how_to_write_one(override):
+    assert refused(override) == f"--set {override!r}: write key.path=value, such as search.num_simulations=8"
+
+
+def test_an_override_into_a_value_is_refused():
+    said = refused("search.num_simulations=4", "search.num_simulations.x=5")
+    assert said == "--set 'search.num_simulations.x=5': num_simulations is a value, not a table"
+
+
+def test_overrides_are_read_as_toml_and_otherwise_as_text():
+    config = load_config(
+        "laptop",
+        ["search.c_puct=2.5", "scenarios.skip_invalid=true", 'scenarios.sources=["a.jsonl"]', "engine.kind=scripted"],
+    )
+    assert (config.search.c_puct, config.scenarios.skip_invalid) == (2.5, True)
+    assert (config.scenarios.sources, config.engine.kind) == (("a.jsonl",), "scripted")
+
+
+def test_the_last_override_of_a_setting_wins():
+    assert load_config("laptop", ["seed=1", "seed=2"]).seed == 2
+
+
+def test_an_override_changes_nothing_else():
+    plain, changed = load_config("laptop"), load_config("laptop", ["dialogue.speech.policy.temperature=0.1"])
+    assert changed.dialogue.speech.policy.temperature == 0.1
+    assert changed.dialogue.speech.policy.max_tokens == plain.dialogue.speech.policy.max_tokens
+    assert changed.model_copy(update={"dialogue": plain.dialogue}) == plain
+
+
+def settings(model: type[BaseModel]) -> dict[str, str | None]:
+    """Every setting by dotted name with its description; a table of settings is described by its class."""
+    found = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= {f"{name}.{inner}": text for inner, text in settings(field.annotation).items()}
+        else:
+            found[name] = field.description
+    return found
+
+
+def test_every_setting_has_a_description():
+    assert [name for name, description in settings(CycleConfig).items() if not description] == []
+
+
+def test_the_names_of_settings_are_those_that_can_be_set():
+    assert setting_names() == list(settings(CycleConfig))
+
+
+def test_the_configuration_cannot_be_changed_after_it_is_loaded():
+    with pytest.raises(ValueError, match="frozen"):
+        load_config("laptop").seed = 3  # type: ignore[misc]
+
+
+def test_the_home_is_the_environments_or_var_in_the_current_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ENGAGE_HOME", raising=False)
+    assert Home.from_env().path == tmp_path / "var"
+    monkeypatch.setenv("ENGAGE_HOME", "elsewhere")
+    home = Home.from_env()
+    assert home.database == tmp_path / "elsewhere" / "engage.duckdb"
+    assert home.cycle("c1") == tmp_path / "elsewhere" / "cycles" / "c1"
+
+
+def test_the_tracking_uri_is_the_environments_or_a_file_in_the_home(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert Home(Path("/h")).tracking_uri == "sqlite:////h/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert Home(Path("/h")).tracking_uri == "http://mlflow:5000"
