@@ -105,18 +105,18 @@ class EmotionalSupport(Domain):
     def policy_prompt(self) -> str:
         """See Domain."""
         return (
-            "You are a kind AI listener. The person you talk to has a problem. In one or two short sentences, show that you "
-            "understand what they just said and ask one question about it. You give no medical advice."
+            "You are a kind AI listener. In one or two short sentences, show that you understand what was just said and ask "
+            "one question about it. You give no medical advice."
         )
 
     def simulator_prompt(self, condition: UserCondition) -> str:
         """See Domain."""
         assert isinstance(condition, SupportCondition)
         return (
-            f"You play {condition.person}, in a chat with a helper. You feel {condition.emotion} "
-            f"({INTENSITY[condition.initial_intensity]}) because of {condition.problem}. "
-            f'In your words: "{condition.situation}" {MANNER[condition.difficulty]}{ATTITUDE[condition.attitude]} '
-            "Say what you feel and think, as this person, in one or two short sentences."
+            f"You are {condition.person}, talking to a helper about a problem of yours. You feel {condition.emotion} "
+            f"({INTENSITY[condition.initial_intensity]}) because of {condition.problem}. {condition.situation} "
+            f"{MANNER[condition.difficulty]}{ATTITUDE[condition.attitude]} "
+            "You answer as this person, about yourself, in one or two short sentences."
         )
 
     def reward(self, value: float) -> float:

@@ -127,10 +127,9 @@ class Persuasion(Domain):
         """See Domain."""
         assert isinstance(condition, PersuasionCondition)
         return (
-            f'You play {condition.person}, in a chat. In your words: "{condition.situation}" You earned $2.00, and a helper of '
-            f"Save the Children asks you to give some of it.{ATTITUDE[condition.attitude]}"
-            f"{INCLINATION[condition.initial_inclination]} {MANNER[condition.difficulty]} "
-            "Answer as this person, in one or two short sentences."
+            f"You are {condition.person}, in a chat. {condition.situation} You earned $2.00, and a helper of Save the Children "
+            f"asks you to give some of it.{ATTITUDE[condition.attitude]}{INCLINATION[condition.initial_inclination]} "
+            f"{MANNER[condition.difficulty]} You answer as this person, about yourself, in one or two short sentences."
         )
 
     def reward(self, value: float) -> float:
