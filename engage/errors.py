@@ -8,7 +8,8 @@ EngageError
 │   └── QueryError        an SQL statement
 ├── ModelError            weights that are missing, damaged or bound to another base
 ├── EngineError           a model call that failed for good; carries the request's key
-└── StoreError            the database or the outbox
+├── StoreError            the database or the outbox
+└── Interrupted           Ctrl-C or a termination signal: exit code 130
 """
 
 
@@ -57,3 +58,9 @@ class EngineError(EngageError):
 
 class StoreError(EngageError):
     """The database file or the outbox cannot be used."""
+
+
+class Interrupted(EngageError):
+    """The user stopped a run; the text names the command that goes on with it."""
+
+    exit_code = 130

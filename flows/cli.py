@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -138,21 +138,14 @@ def _run_flow(
 ) -> None:
     from flows.running import run_stage
 
-    summary: dict[str, Any] = run_stage(console, stage, profile, overrides or [], cycle, verbose, must_exist)
-    console.print(summary["text"], markup=False, highlight=False, soft_wrap=True)
+    text = run_stage(console, stage, profile, overrides or [], cycle, verbose, must_exist)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
     sys.path.append(os.getcwd())  # a user's own domain is a module beside the scenario file
-    code = _run()
-    if code == INTERRUPTED:
-        errors.print(
-            "interrupted; nothing stored is lost: the same command with --cycle goes on where it stopped",
-            markup=False,
-            soft_wrap=True,
-        )
-    sys.exit(code)
+    sys.exit(_run())
 
 
 def _run() -> int:
@@ -160,8 +153,11 @@ def _run() -> int:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:
+            errors.print("interrupted")
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
+        errors.print("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from engage.config import CycleConfig, Home, load_config, load_cycle_scenarios
-from engage.errors import ConfigError, EngageError
+from engage.errors import ConfigError, EngageError, Interrupted
 
 
 def run_stage(
@@ -23,21 +24,24 @@ def run_stage(
     cycle: str | None,
     verbose: bool,
     must_exist: bool,
-) -> dict[str, Any]:
-    """Run one flow in this process; returns its summary. An EngageError raised in a task comes out as itself."""
+) -> str:
+    """Run one flow in this process; returns what it did in plain words. An EngageError raised in a task comes out as itself."""
     config = load_config(profile, overrides)
     load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left))
     cycle_id = _cycle_id(cycle, must_exist)
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
     _quieten(verbose)
     flow = _flow(stage)
-    from tasks import progress
+    from tasks import progress, reporting
 
     with progress.show(console) if not verbose else nullcontext():
         try:
-            return flow(config, cycle_id)
+            return reporting.stage_text(stage, cycle_id, flow(config, cycle_id))
         except EngageError:
             raise
+        except KeyboardInterrupt as error:
+            command = _command(stage, profile, overrides, cycle_id)
+            raise Interrupted(f"interrupted; nothing stored is lost, go on with: {command}") from error
         except Exception as error:
             cause = _cause(error)
             if cause is None:
@@ -45,8 +49,17 @@ def run_stage(
             raise cause from error
 
 
+def _command(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:
+    """The command line that takes the stage up again, ready to be pasted."""
+    home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
+    name = "evaluate" if stage == "evaluation" else stage
+    settings = [part for override in overrides for part in ("--set", override)]
+    arguments = [name, "--profile", profile, *settings, "--cycle", cycle_id]
+    return f"{home}.venv/bin/engage {shlex.join(arguments)}"
+
+
 def _tell_left(console: Console, left: Sequence[str]) -> None:
-    console.print(f"{len(left)} lines were left (scenarios.skip_invalid):", highlight=False)
+    console.print(f"scenario lines that were left (scenarios.skip_invalid): {len(left)}", highlight=False)
     for problem in left:
         console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
 
@@ -60,8 +73,9 @@ def _cycle_id(cycle: str | None, must_exist: bool) -> str:
     if cycle is None and known:
         return known[0]
     if cycle not in known:
-        there = ", ".join(known[:5]) or "none yet; run `engage collect` first"
-        raise ConfigError(f"cycle {cycle!r} is not in the store; there is {there}")
+        if not known:
+            raise ConfigError("no cycle has been run yet; run `engage collect` or `engage nightly` first")
+        raise ConfigError(f"cycle {cycle!r} is not in the store; the latest there are {', '.join(known[:5])}")
     return str(cycle)
 
 
@@ -83,7 +97,7 @@ def _quieten(verbose: bool) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not verbose:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # failures come out as one sentence
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         logging.getLogger("alembic").setLevel(logging.WARNING)
         if not sys.warnoptions:

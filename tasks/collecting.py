@@ -1,6 +1,5 @@
 """Searching shards of scenarios and bringing the trees into the store."""
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,8 @@ from engage.outbox import Outbox
 from engage.scenario import Scenario, sample_scenarios
 from engage.store import TrajectoryStore
 from engage.tree import TreeRecord
-from tasks.cycle import Cycle
+from tasks import stopping
+from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar
 from tasks.tracking import Tracker
 
@@ -32,7 +32,7 @@ def plan_shards(config: CycleConfig, cycle: Cycle) -> list[list[str]]:
     return [todo[start : start + size] for start in range(0, len(todo), size)]
 
 
-@task(name="search-shard", retries=2, retry_delay_seconds=10)
+@task(name="search-shard", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str]) -> dict[str, str]:
     """Search the scenarios that are not in the outbox yet; returns scenario id to reason for those that failed for good."""
     outbox = Outbox(Home.from_env().outbox)
@@ -46,7 +46,7 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
             max(0, per_tree - len(tree.simulations) - tree.withdrawn)
         )  # a dialogue that ended early spends less
 
-    outcome = asyncio.run(
+    outcome = stopping.run(
         search_scenarios(
             shared_engine(config.engine),
             scenarios,
@@ -63,7 +63,7 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
     return outcome.failed
 
 
-@task(name="store-trees", retries=3, retry_delay_seconds=20)
+@task(name="store-trees", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def store_trees(config: CycleConfig, cycle: Cycle, failed: Sequence[dict[str, str]]) -> dict[str, Any]:
     """Drain the outbox and record the stage in MLflow; returns the collect stage's summary."""
     home = Home.from_env()

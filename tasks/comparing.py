@@ -1,6 +1,5 @@
 """Fresh dialogues on held-out scenarios, and the comparison of policies on them."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from prefect import task
@@ -16,7 +15,8 @@ from engage.scenario import Scenario, sample_scenarios
 from engage.seeds import derive_seed
 from engage.store import TrajectoryStore
 from engage.tree import CallRecord, DialogueRecord
-from tasks.cycle import Cycle
+from tasks import stopping
+from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar
 
 SEARCH_SIMULATOR = "search"
@@ -27,7 +27,7 @@ def policy_label(name: str, adapter: str | None) -> str:
     return f"{name}-{adapter_fingerprint(adapter)[:8]}" if adapter else name
 
 
-@task(name="hold-dialogues", retries=2, retry_delay_seconds=10)
+@task(name="hold-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def hold_held_out_dialogues(config: CycleConfig, cycle: Cycle, label: str, adapter: str | None) -> dict[str, str]:
     """One policy's dialogues that are not stored yet; all policies get the same scenarios and seeds."""
     home = Home.from_env()
@@ -38,8 +38,7 @@ def hold_held_out_dialogues(config: CycleConfig, cycle: Cycle, label: str, adapt
         seed = derive_seed(cycle.seed, "evaluation", index)
         done = store.stored_dialogues(cycle.cycle_id, "evaluation", label, SEARCH_SIMULATOR, seed)
         scenarios = [s for s in held_out(config, cycle) if s.scenario_id not in done]
-        records = _hold(config, scenarios, label, adapter, seed, cycle, failed)
-        outbox.put_dialogues(records)
+        _hold(config, scenarios, label, adapter, seed, cycle, failed, outbox)
     store.drain(outbox)
     return failed
 
@@ -52,23 +51,24 @@ def _hold(
     seed: int,
     cycle: Cycle,
     failed: dict[str, str],
-) -> list[DialogueRecord]:
-    records: list[DialogueRecord] = []
+    outbox: Outbox,
+) -> None:
+    """Every dialogue goes to the outbox as it ends, so that an interrupted evaluation goes on where it stopped."""
     bar = Bar(f"talking as {label}", len(scenarios))
 
     def keep(_: Scenario, trajectory: Trajectory, calls: tuple[CallRecord, ...]) -> None:
-        records.append(DialogueRecord(cycle.cycle_id, "evaluation", label, SEARCH_SIMULATOR, seed, trajectory, calls))
+        record = DialogueRecord(cycle.cycle_id, "evaluation", label, SEARCH_SIMULATOR, seed, trajectory, calls)
+        outbox.put_dialogues([record])
         bar.advance()
 
     if scenarios:
         engine = shared_engine(config.engine)
-        outcome = asyncio.run(
+        outcome = stopping.run(
             hold_dialogues(
                 engine, scenarios, config.dialogue, seed=seed, sides=Sides(policy_adapter=adapter), on_dialogue=keep
             )
         )
         failed |= outcome.failed
-    return records
 
 
 def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:

@@ -1,10 +1,13 @@
 """Beginning a cycle, or finding the one that is to be continued."""
 
+from typing import Any
+
 from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict
 
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.engines import engine_identity
+from engage.errors import InputError
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
@@ -42,6 +45,11 @@ def begin_cycle(config: CycleConfig, cycle_id: str) -> Cycle:
     store.add_scenarios(scenarios)
     tracker.cycle_run(cycle_id, {"cycle_id": cycle_id, **cycle.model_dump(), **flat(config.model_dump(mode="json"))})
     return cycle
+
+
+def worth_retrying(task: Any, run: Any, state: Any) -> bool:
+    """Whether a failed task may fare better a little later: not where the user's input is wrong."""
+    return not isinstance(state.result(raise_on_failure=False), InputError)
 
 
 def _warn_of_left(left: list[str]) -> None:

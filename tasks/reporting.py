@@ -18,7 +18,7 @@ def report_cycle(
 ) -> dict[str, Any]:
     """Write the report, close the cycle's MLflow run, and return the summary with its text."""
     home = Home.from_env()
-    text = summary_text(config, home, cycle_id, collected, aligned, judged)
+    text = summary_text(home, cycle_id, collected, aligned, judged)
     folder = home.cycle(cycle_id)
     folder.mkdir(parents=True, exist_ok=True)
     page = f"{text}\n\n{judged['page']}"
@@ -37,29 +37,60 @@ def report_cycle(
 
 
 def summary_text(
-    config: CycleConfig,
-    home: Home,
-    cycle_id: str,
-    collected: dict[str, Any],
-    aligned: dict[str, Any],
-    judged: dict[str, Any],
+    home: Home, cycle_id: str, collected: dict[str, Any], aligned: dict[str, Any], judged: dict[str, Any]
 ) -> str:
     """What happened, what it means, and how to look further; plain words, no markup beyond headings."""
-    counts = aligned["pairs"]["counts"]
-    accepted = aligned["pairs"]["accepted"]
-    lines = [f"# Cycle {cycle_id}", ""]
+    happened = [*_collect_lines(cycle_id, collected), *_align_lines(aligned)]
+    lines = [f"# Cycle {cycle_id}", "", *happened, "", *_evaluation_lines(cycle_id, judged)]
+    return "\n".join([*lines, "", *_next_steps(home, cycle_id)])
+
+
+def stage_text(stage: str, cycle_id: str, summary: dict[str, Any]) -> str:
+    """The same for one flow alone, from what it returned."""
+    if stage == "nightly":
+        return str(summary["text"])
+    home = Home.from_env()
+    if stage == "collect":
+        return "\n".join([*_collect_lines(cycle_id, summary), "", *_next_steps(home, cycle_id)])
+    lines = _align_lines(summary) if stage == "align" else _evaluation_lines(cycle_id, summary)
+    return "\n".join([*lines, "", *_next_steps(home, cycle_id)])
+
+
+def _collect_lines(cycle_id: str, collected: dict[str, Any]) -> list[str]:
+    lines = []
     for row in collected["rewards"]:
         reward = "no readable reward" if row["reward_mean"] is None else f"mean reward {row['reward_mean']:.3f}"
         lines.append(f"{row['domain']}: {row['trees']} trees, {row['simulations']} simulated conversations, {reward}.")
-    if collected["failed"]:
+    if not collected["rewards"]:
+        lines.append("No tree was searched whole.")
+    return [*lines, *_failed_lines(cycle_id, collected["failed"], "of the search")]
+
+
+def _failed_lines(cycle_id: str, failed: dict[str, str], where: str) -> list[str]:
+    if not failed:
+        return []
+    scenario, reason = next(iter(sorted(failed.items())))
+    return [
+        f"{len(failed)} scenarios {where} failed, {scenario} because: {reason}. "
+        f"The same command with --cycle {cycle_id} tries them again."
+    ]
+
+
+def _align_lines(aligned: dict[str, Any]) -> list[str]:
+    pairs, candidate = aligned["pairs"], aligned["candidate"]
+    counts = pairs["counts"]
+    lines = [f"{counts['candidates']} candidate pairs, {pairs['accepted']} accepted ({_drops(counts)})."]
+    if candidate is None:
         lines.append(
-            f"{len(collected['failed'])} scenarios failed; the same command with --cycle {cycle_id} tries them again."
+            "Nothing was trained: collect more trees, or accept pairs of smaller gap (pairs.min_q_gap) or confidence "
+            "(pairs.confidence)."
         )
-    lines.append(f"{counts['candidates']} candidate pairs, {accepted} accepted ({_drops(counts)}).")
-    if 0 < accepted < FEW_PAIRS:
-        lines.append(f"DPO ran on fewer than {FEW_PAIRS} pairs: expect no effect that can be told from zero.")
-    lines += ["", *_comparison_lines(judged), "", *_next_steps(home, cycle_id)]
-    return "\n".join(lines)
+    elif candidate["metrics"]["pairs"] < FEW_PAIRS:
+        trained = int(candidate["metrics"]["pairs"])
+        lines.append(
+            f"DPO ran on {trained} pairs, fewer than {FEW_PAIRS}: expect no effect that can be told from zero."
+        )
+    return lines
 
 
 def _drops(counts: dict[str, int]) -> str:
@@ -67,8 +98,8 @@ def _drops(counts: dict[str, int]) -> str:
     return "left out: " + ", ".join(drops) if drops else "none left out"
 
 
-def _comparison_lines(judged: dict[str, Any]) -> list[str]:
-    lines = []
+def _evaluation_lines(cycle_id: str, judged: dict[str, Any]) -> list[str]:
+    lines = _failed_lines(cycle_id, judged["failed"], "of the evaluation")
     for domain, c in judged["comparisons"].items():
         if c["difference"] is None or c["low"] is None:
             lines.append(f"{domain}: too few held-out scenarios could be compared ({c['n']}).")
@@ -76,8 +107,8 @@ def _comparison_lines(judged: dict[str, Any]) -> list[str]:
         meaning = "better" if c["low"] > 0 else "worse" if c["high"] < 0 else "no difference that can be told from zero"
         lines.append(
             f"{domain}: {judged['incumbent']} {c['mean_base']:.3f}, candidate {c['mean_candidate']:.3f}, difference "
-            f"{c['difference']:+.3f} ({c['confidence']:.1%} interval {c['low']:+.3f} to {c['high']:+.3f}) on {c['n']} held-out "
-            f"scenarios: {meaning}."
+            f"{c['difference']:+.3f} ({c['confidence']:.1%} interval {c['low']:+.3f} to {c['high']:+.3f}) on {c['n']} "
+            f"held-out scenarios: {meaning}."
         )
     lines += [f"Failed check: {sentence}." for sentence in judged["failures"]]
     return [*lines, f"Verdict: {judged['verdict']['reason']}."]

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from engage.config import Home
+from engage.errors import StoreError
 
 EXPERIMENT = "engage"
 REGISTERED_NAME = "engage-policy"
@@ -79,13 +82,21 @@ class Tracker:
     def __init__(self, home: Home) -> None:
         import mlflow
 
-        home.path.mkdir(parents=True, exist_ok=True)
+        try:
+            home.path.mkdir(parents=True, exist_ok=True)
+            (home.path / "mlflow.lock").touch()
+        except OSError as error:
+            raise StoreError(
+                f"{home.path}: cannot be written ({error.strerror}); set ENGAGE_HOME to a folder of yours"
+            ) from error
         mlflow.set_tracking_uri(home.tracking_uri)
         self._client = mlflow.MlflowClient()
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        local = home.tracking_uri.startswith("sqlite")
-        location = (home.path / "mlflow-artifacts").as_uri() if local else None
-        self._experiment_id = found.experiment_id if found else self._client.create_experiment(EXPERIMENT, location)
+        self._alone = FileLock(home.path / "mlflow.lock")  # look first, then create: one process at a time
+        with self._alone:
+            found = self._client.get_experiment_by_name(EXPERIMENT)
+            local = home.tracking_uri.startswith("sqlite")
+            location = (home.path / "mlflow-artifacts").as_uri() if local else None
+            self._experiment_id = found.experiment_id if found else self._client.create_experiment(EXPERIMENT, location)
 
     def cycle_run(self, cycle_id: str, params: Mapping[str, Any] | None = None) -> StageRun:
         """The cycle's parent run, created on first use."""
@@ -146,10 +157,11 @@ class Tracker:
 
     def _run(self, name: str, tags: Mapping[str, str]) -> str:
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key != PARENT_TAG)
-        found = self._client.search_runs([self._experiment_id], query, max_results=1)
-        if found:
-            return str(found[0].info.run_id)
-        return str(self._client.create_run(self._experiment_id, tags=dict(tags), run_name=name).info.run_id)
+        with self._alone:
+            found = self._client.search_runs([self._experiment_id], query, max_results=1)
+            if found:
+                return str(found[0].info.run_id)
+            return str(self._client.create_run(self._experiment_id, tags=dict(tags), run_name=name).info.run_id)
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,12 +13,12 @@ from engage.pairs import PreferencePair, read_pairs, save_pairs
 from engage.plots import q_gap_histogram
 from engage.run_folder import digest
 from engage.store import TrajectoryStore
-from tasks.cycle import Cycle
+from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar
 from tasks.tracking import StageRun, Tracker
 
 
-@task(name="extract-pairs", retries=3, retry_delay_seconds=20)
+@task(name="extract-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def extract_pairs(config: CycleConfig, cycle: Cycle, human: list[PreferencePair]) -> dict[str, Any]:
     """Score the cycle's spine, decide on every candidate pair, save the accepted ones; returns counts and the file."""
     home = Home.from_env()
@@ -37,7 +37,7 @@ def extract_pairs(config: CycleConfig, cycle: Cycle, human: list[PreferencePair]
     return {"counts": counts, "accepted": len(pairs), "path": str(path), "hash": pair_hash}
 
 
-@task(name="train-candidate", retries=1, retry_delay_seconds=10)
+@task(name="train-candidate", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) -> dict[str, Any]:
     """DPO from the champion on the saved pairs; an interrupted run goes on from its last checkpoint."""
     from engage.pairs import load_pairs

@@ -1,0 +1,45 @@
+"""Asynchronous work in the threads of tasks, and stopping it: a thread cannot be interrupted, but what it awaits can.
+
+Without this Ctrl-C would wait until every search under way has come to its end.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+_running: set[tuple[asyncio.AbstractEventLoop, "asyncio.Task[Any] | None"]] = set()
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Its result; KeyboardInterrupt where `stopped_on_interrupt` has stopped it from another thread."""
+
+    async def registered() -> Result:
+        entry = (asyncio.get_running_loop(), asyncio.current_task())
+        _running.add(entry)
+        try:
+            return await work
+        finally:
+            _running.discard(entry)
+
+    try:
+        return asyncio.run(registered())
+    except asyncio.CancelledError as error:
+        raise KeyboardInterrupt from error
+
+
+@contextlib.contextmanager
+def stopped_on_interrupt() -> Iterator[None]:
+    """Stop what runs in other threads when Ctrl-C or a termination signal ends the body; a plain failure lets it finish."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        for loop, task in list(_running):
+            if task is not None:
+                with contextlib.suppress(RuntimeError):  # it ended meanwhile
+                    loop.call_soon_threadsafe(task.cancel)
+        raise
