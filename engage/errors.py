@@ -5,8 +5,8 @@ EngageError
 │   ├── ConfigError       profile, override or parameter
 │   ├── ScenarioError     a scenario file or line
 │   ├── CorpusError       a corpus of human dialogues
-│   └── QueryError        an SQL statement
-├── ModelError            weights that are missing, damaged or bound to another base
+│   ├── QueryError        an SQL statement
+│   └── ModelError        weights that are missing, damaged or bound to another base
 ├── EngineError           a model call that failed for good; carries the request's key
 ├── StoreError            the database or the outbox
 └── Interrupted           Ctrl-C or a termination signal: exit code 130

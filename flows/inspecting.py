@@ -120,7 +120,7 @@ def validate_file(console: Console, path: Path) -> bool:
     loaded = read_scenarios(path)
     for problem in loaded.problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{len(loaded.scenarios)} scenarios are good, {len(loaded.problems)} lines are not", highlight=False)
+    console.print(f"good scenarios: {len(loaded.scenarios)}, problems: {len(loaded.problems)}", highlight=False)
     return not loaded.problems
 
 
