@@ -11,7 +11,7 @@ from engage.domains import Domain
 
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
 _LEAK = re.compile(
-    r"^\W*(?:user|assistant|system|supporter|seeker|persuader|persuadee|helper|human|ai|bot)\s*:|<\|im_|\[/?inst\]",
+    r"^\W*(?:user|assistant|system|supporter|seeker|persuader|persuadee|helper|human|ai|bot)\W{0,4}:|<\|im_|\[/?inst\]",
     re.IGNORECASE,
 )
 _LIST_ITEM = re.compile(r"(?:^|\s)(?:\d{1,2}[.)]|[-*•])\s+\S")
