@@ -140,7 +140,7 @@ class AdapterCard(BaseModel):
         """The card in an adapter's folder; ModelError if there is none or it cannot be read."""
         path = Path(folder) / CARD_NAME
         try:
-            return AdapterCard.model_validate_json(path.read_text(encoding="utf-8"))
+            return AdapterCard.model_validate_json(path.read_bytes())
         except OSError as error:
             raise ModelError(
                 f"{path}: cannot be read ({error.strerror}); name the folder of an adapter trained by engage"
