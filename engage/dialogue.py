@@ -55,7 +55,8 @@ class Reaction:
     """The user's answer to the exit survey.
 
     `value` is on the survey's own scale (support: intensity 1..5; persuasion: dollars 0..2), None where the answer could
-    not be read. `text` is the sampled answer (reader `pattern`) or the most probable choice (reader `expected`).
+    not be read. `text` is the sampled answer (reader `pattern`) or the most probable choice (reader `expected`);
+    in a human dialogue the reader is `human`.
     `probabilities` are those of the survey's choices, in the survey's order, for the reader `expected`; else empty.
     """
 

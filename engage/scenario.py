@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -195,7 +195,7 @@ def load_scenarios(
     problems: list[str] = []
     for source in sources:
         loaded = read_scenarios(source_path(source))
-        scenarios += loaded.scenarios
+        scenarios += [replace(s, source="engage") for s in loaded.scenarios] if source in SHIPPED else loaded.scenarios
         problems += loaded.problems
     if problems and not (skip_invalid and scenarios):
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""

@@ -17,7 +17,11 @@ from engage.domains import Domain, UserCondition, load_domain
 from engage.errors import CorpusError
 from engage.scenario import Scenario, Split
 
-LICENCES = {"esconv": "CC BY-NC 4.0 (non-commercial)", "p4g": "Apache-2.0", "engage": "Apache-2.0"}
+LICENCES = {
+    "esconv": "CC BY-NC 4.0, non-commercial (ESConv, Liu et al. 2021)",
+    "p4g": "Apache-2.0 (PersuasionForGood, Wang et al. 2019)",
+    "engage": "Apache-2.0",
+}
 """By a scenario's source; what is made from a source, weights included, carries its terms on."""
 
 OPENING_WORDS, OPENING_USER_TURNS = 5, 3

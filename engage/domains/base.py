@@ -83,6 +83,10 @@ class Domain(ABC):
         """Outcomes reported beside the reward, by name (such as `relief`)."""
         return {}
 
+    def improved(self, condition: UserCondition, value: float) -> bool:
+        """Whether the user ended better off than they began; True where nothing was asked before the dialogue."""
+        return True
+
     def end_reason(self, dialogue: Dialogue) -> str | None:
         """Why the dialogue is over after its latest user turn, None while it goes on. By default: the user says goodbye."""
         last = dialogue.last

@@ -129,6 +129,11 @@ class EmotionalSupport(Domain):
         relief = condition.initial_intensity - value
         return {"relief": relief, "released": float(value <= 2.0), "worsened": float(relief < 0.0)}
 
+    def improved(self, condition: UserCondition, value: float) -> bool:
+        """The feeling is weaker than before."""
+        assert isinstance(condition, SupportCondition)
+        return value < condition.initial_intensity
+
     def strata(self, condition: UserCondition) -> dict[str, str]:
         """Difficulty and attitude."""
         assert isinstance(condition, SupportCondition)

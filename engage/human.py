@@ -1,0 +1,216 @@
+"""Pairs from human dialogues that went well: the human reply chosen, what the policy says at the same place rejected.
+
+Only dialogues of the train split are used. Asks the policy only as often as pairs are wanted; stores nothing itself.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.calls import RecordingEngine
+from engage.corpora import HumanDialogue, licence_of
+from engage.dialogue import Dialogue, Reaction, Role, Trajectory
+from engage.domains import load_domain
+from engage.engine import Engine
+from engage.errors import EngineError
+from engage.evidence import deceptive_patterns
+from engage.flaws import find_flaw
+from engage.pairs import HumanReply, PreferencePair, human_pairs
+from engage.scenario import Scenario
+from engage.seeds import derive_seed
+from engage.simulator import Drawn, Policy, SpeechConfig, policy_messages
+from engage.tree import CallRecord, DialogueRecord
+
+TOKENS_PER_WORD = 4 / 3
+"""For telling what is too long before anything is tokenised: English prose and the common vocabularies."""
+
+
+class HumanConfig(BaseModel):
+    """Human dialogues that preference pairs are made from; how many pairs: `pairs.human_ratio`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    corpora: tuple[str, ...] = Field(
+        (),
+        description="`esconv:PATH` or `p4g:PATH`; without any, no human pair is made and pairs.human_ratio counts as 0",
+    )
+    min_reward: float = Field(
+        0.5, ge=0.0, le=1.0, description="a dialogue went well if its reward is at least this and the user improved"
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """A human reply: the assistant's turn at `index` of a dialogue, after a prefix that ends with the user's."""
+
+    human: HumanDialogue
+    index: int
+
+    @property
+    def prefix(self) -> Dialogue:
+        """What was said before."""
+        return Dialogue(self.human.dialogue.turns[: self.index])
+
+    @property
+    def reply(self) -> str:
+        """What the human assistant answered."""
+        return self.human.dialogue.turns[self.index].text
+
+
+@dataclass(frozen=True)
+class HumanPairs:
+    """Pairs, and how they came about.
+
+    Counts: `dialogues` that went well and `places` in them, `sampled` places where the policy was asked, `accepted` pairs, and
+    places left out by reason (`empty`, `role_leak`, `flawed`, `deceptive`, `too_long`, `same_text`, `failed`). `used` are the
+    dialogues of the sampled places with the calls they cost.
+    """
+
+    pairs: list[PreferencePair] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    used: list[tuple[HumanDialogue, tuple[CallRecord, ...]]] = field(default_factory=list)
+
+    def scenarios(self) -> list[Scenario]:
+        """Those of the dialogues used."""
+        return [human.scenario for human, _ in self.used]
+
+    def records(self, cycle_id: str) -> list[DialogueRecord]:
+        """The dialogues used, as the store takes them: purpose, policy and simulator are `human`."""
+        return [
+            DialogueRecord(cycle_id, "human", "human", "human", 0, _trajectory(human), calls)
+            for human, calls in self.used
+        ]
+
+
+def _trajectory(human: HumanDialogue) -> Trajectory:
+    reaction = Reaction("human", "" if human.outcome is None else f"{human.outcome:g}", human.outcome)
+    reason = load_domain(human.domain).end_reason(human.dialogue) or "ended"
+    return Trajectory(human.scenario_id, human.dialogue, reaction, human.reward, human.exchanges, reason)
+
+
+def went_well(human: HumanDialogue, min_reward: float) -> bool:
+    """Whether its reward is known and at least `min_reward`, and the user ended better off than they began."""
+    if human.outcome is None or human.reward is None or human.reward < min_reward:
+        return False
+    return load_domain(human.domain).improved(human.user_condition, human.outcome)
+
+
+def reply_places(dialogues: Iterable[HumanDialogue]) -> Iterator[Place]:
+    """Every reply after the opening, so that the prefix is what a policy can meet."""
+    for human in dialogues:
+        for index in range(len(human.scenario.opening.turns), len(human.dialogue.turns)):
+            if human.dialogue.turns[index].role is Role.ASSISTANT:
+                yield Place(human, index)
+
+
+def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | None:
+    """Why a human reply must not be taught, None where it may; asks no model.
+
+    Too long: more than the policy's own `max_tokens`, or with its prompt more than `max_length` tokens (both estimated).
+    """
+    domain, prefix = load_domain(place.human.domain), place.prefix
+    flaw = find_flaw(domain, prefix, Role.ASSISTANT, place.reply)
+    if flaw:
+        return flaw if flaw in {"empty", "role_leak"} else "flawed"
+    if any(re.search(pattern, place.reply, re.IGNORECASE) for pattern in deceptive_patterns(place.human.domain)):
+        return "deceptive"
+    told = sum(_tokens(message.content) for message in policy_messages(domain, prefix))
+    said = _tokens(place.reply)
+    return "too_long" if said > speech.policy.max_tokens or told + said > max_length else None
+
+
+def _tokens(text: str) -> float:
+    return TOKENS_PER_WORD * len(text.split())
+
+
+async def draw_human_pairs(
+    engine: Engine,
+    dialogues: Iterable[HumanDialogue],
+    wanted: int,
+    *,
+    config: HumanConfig,
+    speech: SpeechConfig,
+    max_length: int,
+    seed: int,
+    adapter: str | None,
+) -> HumanPairs:
+    """At most `wanted` pairs: places are drawn by `seed` among all that may be taught, and the policy asked once at each.
+
+    What is lost after that (the policy says the same, nothing, or fails) is counted and not made up for. Raises EngineError
+    where every request failed for good.
+    """
+    good = [human for human in dialogues if human.split == "train" and went_well(human, config.min_reward)]
+    places = sorted(reply_places(good), key=lambda place: (place.human.scenario_id, place.index))
+    Random(derive_seed(seed, "human")).shuffle(places)
+    left: Counter[str] = Counter()
+    chosen: list[Place] = []
+    for place in places:
+        if len(chosen) >= wanted:
+            break
+        reason = drop_reason(place, speech, max_length)
+        if reason:
+            left[reason] += 1
+        else:
+            chosen.append(place)
+    asked = await asyncio.gather(*(_ask(engine, place, speech, seed, adapter) for place in chosen))
+    failures = [answer for answer, _ in asked if isinstance(answer, EngineError)]
+    if failures and len(failures) == len(chosen):
+        raise failures[0]
+    replies = [_judged(place, answer, left) for place, (answer, _) in zip(chosen, asked, strict=True)]
+    pairs = human_pairs([reply for reply in replies if reply is not None])
+    counts = {"dialogues": len(good), "places": len(places), "sampled": len(chosen), "accepted": len(pairs), **left}
+    return HumanPairs(pairs, counts, _used(chosen, [calls for _, calls in asked]))
+
+
+async def _ask(
+    engine: Engine, place: Place, speech: SpeechConfig, seed: int, adapter: str | None
+) -> tuple[Drawn | EngineError, tuple[CallRecord, ...]]:
+    recorder = RecordingEngine(engine)
+    policy = Policy(recorder, load_domain(place.human.domain), speech, adapter)
+    scenario_id = place.human.scenario_id
+    request_seed = derive_seed(seed, scenario_id, "human", place.index)
+    try:
+        drawn = (await policy.replies(place.prefix, f"{scenario_id}/human/{place.index}", [request_seed]))[0]
+    except EngineError as error:
+        return error, tuple(recorder.calls)
+    return drawn, tuple(recorder.calls)
+
+
+def _judged(place: Place, answer: Drawn | EngineError, left: Counter[str]) -> HumanReply | None:
+    """The place with the policy's answer; None, and counted, where they make no pair."""
+    if isinstance(answer, EngineError):
+        left["failed"] += 1
+        return None
+    reason = answer.turn.flaw if answer.turn.flaw in {"empty", "role_leak"} else None
+    if answer.turn.text.strip().lower() == place.reply.strip().lower():
+        reason = "same_text"
+    if reason:
+        left[reason] += 1
+        return None
+    human = place.human
+    return HumanReply(human.domain, human.scenario_id, human.split, place.prefix, place.reply, answer.turn.text)
+
+
+def _used(
+    places: Sequence[Place], calls: Sequence[tuple[CallRecord, ...]]
+) -> list[tuple[HumanDialogue, tuple[CallRecord, ...]]]:
+    found: dict[str, tuple[HumanDialogue, tuple[CallRecord, ...]]] = {}
+    for place, made in zip(places, calls, strict=True):
+        _, before = found.get(place.human.scenario_id, (place.human, ()))
+        found[place.human.scenario_id] = (place.human, (*before, *made))
+    return list(found.values())
+
+
+def pair_licences(pairs: Iterable[PreferencePair], scenarios: Iterable[Scenario]) -> dict[str, str]:
+    """Under what terms the words behind the pairs stand, by the names that an adapter's card gives its data."""
+    source_of = {scenario.scenario_id: scenario.source for scenario in scenarios}
+    terms: dict[str, set[str]] = {}
+    for pair in pairs:
+        name = "search" if pair.source == "search" else f"human:{pair.domain}"
+        terms.setdefault(name, set()).add(licence_of(source_of.get(pair.scenario_id, "")))
+    return {name: "; ".join(sorted(found)) for name, found in terms.items()}
