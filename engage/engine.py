@@ -43,7 +43,7 @@ class Prompt:
     """A chat to be continued by the assistant role of one model side.
 
     `key` names the request for logs and errors (scenario, node path, purpose). `adapter` is a folder of LoRA weights, None for
-    the side's own model as configured.
+    the side's own model as configured, "" for its base weights without any adapter.
     """
 
     key: str

@@ -1,10 +1,20 @@
-"""Human dialogues as chats to train the user simulator on: what the user said, and what they answered in the exit survey."""
+"""Human dialogues as chats to train on: the user's turns and the survey for a simulator, the assistant's replies for a policy."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Literal
 
 from engage.corpora import HumanDialogue
 from engage.domains import Survey, load_domain
 from engage.engine import Message
+from engage.human import HumanConfig, drop_reason, reply_places, went_well
+from engage.seeds import derive_seed
 from engage.sft import ChatExample
-from engage.simulator import simulator_messages, survey_messages
+from engage.simulator import SpeechConfig, policy_messages, simulator_messages, survey_messages
+
+Role = Literal["simulator", "policy"]
+MAX_POLICY_REPLIES = 5
+"""Replies of one dialogue that a policy learns: as many as the searched dialogues have at most, and later ones cost the most."""
 
 
 def simulator_chat(human: HumanDialogue) -> ChatExample:
@@ -20,6 +30,41 @@ def simulator_chat(human: HumanDialogue) -> ChatExample:
         messages = (*asked, Message("assistant", nearest_choice(domain.survey, human.outcome)))
     trained = tuple(place for place, message in enumerate(messages) if message.role == "assistant")
     return ChatExample(messages, trained, human.scenario.source)
+
+
+def policy_chat(human: HumanDialogue, speech: SpeechConfig, max_length: int) -> ChatExample:
+    """The chat as the policy sees it, up to the last reply that is trained: clean ones that deceive nobody, the first few."""
+    places = [place for place in reply_places([human]) if drop_reason(place, speech, max_length) is None]
+    trained = tuple(place.index + 1 for place in places[:MAX_POLICY_REPLIES])  # the system text comes first
+    messages = policy_messages(load_domain(human.domain), human.dialogue)
+    return ChatExample(messages[: max(trained, default=0) + 1], trained, human.scenario.source)
+
+
+def training_chats(
+    dialogues: Sequence[HumanDialogue],
+    roles: Sequence[Role],
+    speech: SpeechConfig,
+    max_length: int,
+    max_dialogues: int | None,
+    seed: int,
+) -> list[ChatExample]:
+    """Chats of every role from at most `max_dialogues` dialogues, drawn by the seed; without those that teach nothing.
+
+    Dialogues of people come from the train split; those of our own writing are all taken, because nothing is ever measured on
+    them. A policy learns from dialogues that went well, a simulator from all: one that saw only success cannot be unmoved.
+    """
+    usable = sorted((human for human in dialogues if _may_be_learnt(human)), key=lambda human: human.scenario_id)
+    if max_dialogues is not None and len(usable) > max_dialogues:
+        usable = Random(derive_seed(seed, "sft")).sample(usable, max_dialogues)
+    chats = [simulator_chat(human) for human in usable] if "simulator" in roles else []
+    if "policy" in roles:
+        good = [human for human in usable if went_well(human, HumanConfig().min_reward)]
+        chats += [policy_chat(human, speech, max_length) for human in good]
+    return [chat for chat in chats if chat.trained]
+
+
+def _may_be_learnt(human: HumanDialogue) -> bool:
+    return human.split == "train" or human.scenario.source == "engage"
 
 
 def nearest_choice(survey: Survey, value: float) -> str:

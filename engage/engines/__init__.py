@@ -28,10 +28,16 @@ def model_names(config: EngineConfig) -> list[str]:
 
 
 def engine_identity(config: EngineConfig) -> dict[str, str]:
-    """Model name to fingerprint, without loading anything: part of a cycle's identity."""
-    from engage.models import resolve_model
+    """Fingerprints of models and adapters by name, without loading anything: part of a cycle's identity."""
+    from engage.models import adapter_fingerprint, adapter_folder, resolve_model
 
-    return {name: resolve_model(name).fingerprint for name in model_names(config)}
+    models = {name: resolve_model(name).fingerprint for name in model_names(config)}
+    adapters = {
+        name: adapter_fingerprint(folder)
+        for name in (config.transformers.policy_adapter, config.transformers.simulator_adapter)
+        if models and (folder := adapter_folder(name)) is not None
+    }
+    return {**models, **{f"adapter {name}": fingerprint for name, fingerprint in adapters.items()}}
 
 
 _open: dict[str, Engine] = {}

@@ -21,8 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.chat_template import render
 from engage.engine import Completion, Prompt, Sampling, Scores, Side
 from engage.errors import EngineError
-from engage.models import ModelRef, adapter_fingerprint, check_adapter, resolve_model
+from engage.models import ModelRef, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
 
+_ADAPTER = "LoRA adapter that the {} starts from: `embedded` (trained for the embedded model) or a folder"
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 MAX_LOADED = 4
 
@@ -34,7 +35,8 @@ class TransformersConfig(BaseModel):
 
     policy_model: str = Field("embedded", description="`embedded`, a local folder or a hub id")
     simulator_model: str = Field("embedded", description="`embedded`, a local folder or a hub id")
-    simulator_adapter: str | None = Field(None, description="folder of the simulator's own LoRA adapter")
+    policy_adapter: str | None = Field(None, description=_ADAPTER.format("policy"))
+    simulator_adapter: str | None = Field(None, description=_ADAPTER.format("simulator"))
     max_batch: int = Field(64, ge=1, le=4096, description="sequences decoded together at most")
     cache_mb: int = Field(1200, ge=0, le=1_000_000, description="keys and values kept for reuse, in MB per model")
     device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
@@ -69,6 +71,13 @@ class TransformersEngine:
             Side.POLICY: resolve_model(config.policy_model),
             Side.SIMULATOR: resolve_model(config.simulator_model),
         }
+        self._own = {
+            Side.POLICY: adapter_folder(config.policy_adapter),
+            Side.SIMULATOR: adapter_folder(config.simulator_adapter),
+        }
+        for side, adapter in self._own.items():
+            if adapter is not None:
+                check_adapter(adapter, self._models[side])
         self._loaded: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
         self._tokenizers = {side: _tokenizer(ref.path) for side, ref in self._models.items()}
         self._condition = threading.Condition()
@@ -81,9 +90,8 @@ class TransformersEngine:
     @property
     def identity(self) -> str:
         """See Engine."""
-        adapter = self.config.simulator_adapter
-        own = adapter_fingerprint(adapter)[:12] if adapter else ""
-        return ":".join([*(ref.fingerprint[:12] for ref in self._models.values()), own])
+        own = [adapter_fingerprint(adapter)[:12] if adapter else "" for adapter in self._own.values()]
+        return ":".join([*(ref.fingerprint[:12] for ref in self._models.values()), *own])
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """See Engine."""
@@ -129,8 +137,8 @@ class TransformersEngine:
 
     def _model_of(self, job: _Job) -> tuple[str, str | None]:
         """Which weights answer: the base folder and the adapter's, so that both sides share what they have in common."""
-        own = self.config.simulator_adapter if job.prompt.side is Side.SIMULATOR else None
-        return str(self._models[job.prompt.side].path), job.prompt.adapter or own
+        side, adapter = job.prompt.side, job.prompt.adapter
+        return str(self._models[side].path), self._own[side] if adapter is None else adapter or None
 
     def _work(self) -> None:
         while True:
@@ -250,7 +258,7 @@ def _with_adapter(model: Any, ref: ModelRef, adapter: str, merge: bool) -> Any:
     """LoRA weights on the base: merged where float32 keeps them exactly, beside it where rounding would lose small changes."""
     from peft import PeftModel
 
-    check_adapter(Path(adapter), ref)
+    check_adapter(adapter, ref)
     model = PeftModel.from_pretrained(model, adapter)
     return model.merge_and_unload() if merge else model
 
