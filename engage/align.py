@@ -30,7 +30,16 @@ from engage.training import (
     trainer_arguments,
 )
 
-__all__ = ["AlignConfig", "DpoSettings", "LoraSettings", "SftSettings", "TrainResult", "train_dpo"]
+__all__ = [
+    "AlignConfig",
+    "DpoSettings",
+    "LoraSettings",
+    "SftSettings",
+    "TrainResult",
+    "build_trainer",
+    "pair_collator",
+    "train_dpo",
+]
 
 METRICS = (
     "loss",
