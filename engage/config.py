@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engage.align import AlignConfig
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
+from engage.human import HumanConfig
 from engage.pairs import PairConfig
 from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED, Scenario, load_scenarios
@@ -68,6 +69,7 @@ class CycleConfig(BaseModel):
     search: SearchConfig = SearchConfig()
     collect: CollectConfig = CollectConfig()
     pairs: PairConfig = PairConfig()
+    human: HumanConfig = HumanConfig()
     align: AlignConfig = AlignConfig()
     evaluation: HeldOutConfig = HeldOutConfig()
 

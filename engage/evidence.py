@@ -22,7 +22,12 @@ class PairConfig(BaseModel):
         2, ge=2, le=1_000, description="sampled user turns with a reward below each reply, at least"
     )
     max_pairs_per_prefix: int = Field(1, ge=1, le=1_000, description="pairs of one dialogue prefix at most")
-    human_ratio: float = Field(0.0, ge=0.0, le=10.0, description="pairs from human dialogues per pair from search")
+    human_ratio: float = Field(
+        0.0,
+        ge=0.0,
+        le=10.0,
+        description="pairs from human dialogues per pair from search; 0 where human.corpora is empty",
+    )
 
 
 def deceptive_patterns(domain: str) -> list[str]:

@@ -13,7 +13,7 @@ from random import Random
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.calls import RecordingEngine
-from engage.corpora import HumanDialogue, licence_of
+from engage.corpora import HumanDialogue, licence_of, read_corpus
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
 from engage.domains import load_domain
 from engage.engine import Engine
@@ -91,6 +91,12 @@ def _trajectory(human: HumanDialogue) -> Trajectory:
     reaction = Reaction("human", "" if human.outcome is None else f"{human.outcome:g}", human.outcome)
     reason = load_domain(human.domain).end_reason(human.dialogue) or "ended"
     return Trajectory(human.scenario_id, human.dialogue, reaction, human.reward, human.exchanges, reason)
+
+
+def read_human(config: HumanConfig) -> list[HumanDialogue]:
+    """All dialogues of the corpora, each once; ConfigError and CorpusError say what is wrong with one of them."""
+    found = (human for name in config.corpora for human in read_corpus(name).dialogues)
+    return list({human.scenario_id: human for human in found}.values())
 
 
 def went_well(human: HumanDialogue, min_reward: float) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "HumanReply",
     "PairConfig",
     "PreferencePair",
+    "human_count",
     "human_pairs",
     "load_pairs",
     "mix",
@@ -114,8 +115,13 @@ def mix(
     search: Sequence[PreferencePair], human: Sequence[PreferencePair], ratio: float, seed: int
 ) -> list[PreferencePair]:
     """The search's pairs and `ratio` times as many human ones, drawn by the seed; all of them where there are fewer."""
-    wanted = min(len(human), round(ratio * len(search)))
+    wanted = min(len(human), human_count(len(search), ratio))
     return [*search, *Random(seed).sample(list(human), wanted)]
+
+
+def human_count(search_pairs: int, ratio: float) -> int:
+    """How many human pairs go with so many of the search's."""
+    return round(ratio * search_pairs)
 
 
 def pair_set_hash(pairs: Sequence[PreferencePair]) -> str:

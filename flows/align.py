@@ -6,13 +6,16 @@ from prefect import flow
 
 from engage.config import CycleConfig
 from tasks.cycle import begin_cycle
-from tasks.training import extract_pairs, train_candidate
+from tasks.human import draw_human_pairs
+from tasks.training import extract_pairs, score_pairs, train_candidate
 
 
 @flow(name="align")
 def align(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
-    """Extract pairs and train on them; without an accepted pair there is no candidate, and the summary says so."""
+    """Score pairs, add some from human dialogues where they are given, and train on them; without an accepted pair there is no candidate, and the summary says so."""
     cycle = begin_cycle(config, cycle_id)
-    pairs = extract_pairs(config, cycle, [])
+    scored = score_pairs(config, cycle)
+    human = draw_human_pairs(config, cycle, scored["accepted"])
+    pairs = extract_pairs(config, cycle, scored, human)
     candidate = train_candidate(config, cycle, pairs) if pairs["accepted"] else None
     return {"pairs": pairs, "candidate": candidate}

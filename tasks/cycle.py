@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.engines import engine_identity
 from engage.errors import InputError
+from engage.human import read_human
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
@@ -41,6 +42,8 @@ def begin_cycle(config: CycleConfig, cycle_id: str) -> Cycle:
     seed = config.seed if config.seed is not None else derive_seed("cycle", cycle_id) % 2**32
     cycle = Cycle(cycle_id=cycle_id, seed=seed, champion_version=version, champion_adapter=adapter)
     scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
+    if config.pairs.human_ratio:
+        read_human(config.human)  # what is wrong with a corpus shows before the night's work, not after it
     store.begin_cycle(cycle_id, _identity(config, cycle, scenarios))
     store.add_scenarios(scenarios)
     tracker.cycle_run(cycle_id, {"cycle_id": cycle_id, **cycle.model_dump(), **flat(config.model_dump(mode="json"))})

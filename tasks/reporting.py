@@ -79,7 +79,8 @@ def _failed_lines(cycle_id: str, failed: dict[str, str], where: str) -> list[str
 def _align_lines(aligned: dict[str, Any]) -> list[str]:
     pairs, candidate = aligned["pairs"], aligned["candidate"]
     counts = pairs["counts"]
-    lines = [f"{counts['candidates']} candidate pairs, {pairs['accepted']} accepted ({_drops(counts)})."]
+    lines = [f"{counts['candidates']} candidate pairs, {counts['accepted']} accepted ({_drops(counts)})."]
+    lines += _human_lines(pairs["human"])
     if candidate is None:
         lines.append(
             "Nothing was trained: collect more trees, or accept pairs of smaller gap (pairs.min_q_gap) or confidence "
@@ -91,6 +92,16 @@ def _align_lines(aligned: dict[str, Any]) -> list[str]:
             f"DPO ran on {trained} pairs, fewer than {FEW_PAIRS}: expect no effect that can be told from zero."
         )
     return lines
+
+
+def _human_lines(human: dict[str, int]) -> list[str]:
+    if not human:
+        return []
+    left = _drops({name: count for name, count in human.items() if name not in {"dialogues", "places", "sampled"}})
+    return [
+        f"{human['accepted']} more pairs come from {human['dialogues']} human dialogues that went well: the policy was asked "
+        f"at {human['sampled']} of {human['places']} places ({left})."
+    ]
 
 
 def _drops(counts: dict[str, int]) -> str:

@@ -6,10 +6,11 @@ from typing import Any
 from prefect import task
 
 from engage.align import train_dpo
-from engage.config import CycleConfig, Home
+from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.engines import close_engines
+from engage.human import HumanPairs, pair_licences
 from engage.models import resolve_model
-from engage.pairs import PreferencePair, read_pairs, save_pairs
+from engage.pairs import mix, read_pairs, save_pairs
 from engage.plots import q_gap_histogram
 from engage.run_folder import digest
 from engage.store import TrajectoryStore
@@ -18,23 +19,36 @@ from tasks.progress import Bar
 from tasks.tracking import StageRun, Tracker
 
 
+@task(name="score-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
+def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
+    """Score the cycle's spine and decide on every candidate pair; counts by fate."""
+    return TrajectoryStore(Home.from_env().database).score_pairs(cycle.cycle_id, config.pairs)
+
+
 @task(name="extract-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
-def extract_pairs(config: CycleConfig, cycle: Cycle, human: list[PreferencePair]) -> dict[str, Any]:
-    """Score the cycle's spine, decide on every candidate pair, save the accepted ones; returns counts and the file."""
+def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], human: HumanPairs) -> dict[str, Any]:
+    """Save the accepted pairs and the human ones that go with them; returns counts, licences and the file."""
     home = Home.from_env()
     store = TrajectoryStore(home.database)
-    counts = store.score_pairs(cycle.cycle_id, config.pairs)
-    pairs = [*read_pairs(store, cycle.cycle_id), *human]
+    pairs = mix(read_pairs(store, cycle.cycle_id), human.pairs, config.pairs.human_ratio, cycle.seed)
+    licences = pair_licences(pairs, [*load_cycle_scenarios(config.scenarios), *human.scenarios()])
     path = home.cycle(cycle.cycle_id) / "pairs.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pair_hash = save_pairs(pairs, path)
     with Tracker(home).stage(cycle.cycle_id, "pairs") as run:
         run.metrics({f"pairs/{name}": count for name, count in counts.items()})
-        run.metrics({"pairs/accepted_human": len(human)})
+        run.metrics({f"pairs/human/{name}": count for name, count in human.counts.items()})
         gaps = [row["q_gap"] for row in store.rows("pairs", {"cycle": cycle.cycle_id})]
         run.figure(q_gap_histogram(gaps, config.pairs.min_q_gap), "q_gap")
         run.files(path, "pairs")
-    return {"counts": counts, "accepted": len(pairs), "path": str(path), "hash": pair_hash}
+    return {
+        "counts": counts,
+        "human": human.counts,
+        "accepted": len(pairs),
+        "path": str(path),
+        "hash": pair_hash,
+        "licences": licences,
+    }
 
 
 @task(name="train-candidate", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -61,9 +75,8 @@ def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) ->
             bar.advance()
 
         parent = Path(cycle.champion_adapter) if cycle.champion_adapter else None
-        result = train_dpo(
-            accepted, resolve_model(config.engine.transformers.policy_model), out, config.align, parent, on_step
-        )
+        base = resolve_model(config.engine.transformers.policy_model)
+        result = train_dpo(accepted, base, out, config.align, parent, on_step, pairs["licences"])
         bar.finish()
         return _keep(run, cycle, result.adapter, result.metrics, Tracker(home))
 

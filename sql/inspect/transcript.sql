@@ -1,8 +1,10 @@
--- One row per turn of trajectory $id, and a last one with the answer to the exit survey. Without id: the cycle's best one.
+-- One row per turn of trajectory $id, and a last one with the answer to the exit survey. Without id: the best one of the cycle's own.
 with best as (
     select trajectory_id
     from outcome
-    where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+    where
+        purpose <> 'human'
+        and cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
     order by reward desc nulls last, trajectory_id
     limit 1
 ),

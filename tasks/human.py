@@ -1,0 +1,39 @@
+"""Pairs from human dialogues, where the configuration names any."""
+
+from prefect import task
+
+from engage import human
+from engage.config import CycleConfig, Home
+from engage.engines import shared_engine
+from engage.human import HumanPairs
+from engage.outbox import Outbox
+from engage.pairs import human_count
+from engage.store import TrajectoryStore
+from tasks import stopping
+from tasks.cycle import Cycle, worth_retrying
+
+
+@task(name="draw-human-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def draw_human_pairs(config: CycleConfig, cycle: Cycle, search_pairs: int) -> HumanPairs:
+    """As many as the ratio asks for beside the search's pairs; the dialogues they are from are stored as trajectories."""
+    wanted = human_count(search_pairs, config.pairs.human_ratio)
+    if not config.human.corpora or not wanted:
+        return HumanPairs()
+    drawn = stopping.run(
+        human.draw_human_pairs(
+            shared_engine(config.engine),
+            human.read_human(config.human),
+            wanted,
+            config=config.human,
+            speech=config.dialogue.speech,
+            max_length=config.align.dpo.max_length,
+            seed=cycle.seed,
+            adapter=cycle.champion_adapter,
+        )
+    )
+    home = Home.from_env()
+    store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
+    store.add_scenarios(drawn.scenarios())
+    outbox.put_dialogues(drawn.records(cycle.cycle_id))
+    store.drain(outbox)
+    return drawn

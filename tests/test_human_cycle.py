@@ -1,0 +1,79 @@
+"""The tasks that bring human dialogues into a cycle, without Prefect: a hand-made tree, a scripted policy, two fixture dialogues."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from small_stores import hand_tree, support_scenario
+
+from engage.config import CycleConfig, Home
+from engage.errors import CorpusError
+from engage.outbox import Outbox
+from engage.pairs import load_pairs
+from engage.store import TrajectoryStore
+from tasks import training
+from tasks.cycle import Cycle, begin_cycle
+from tasks.human import draw_human_pairs
+from tasks.reporting import stage_text
+
+ESCONV = Path(__file__).parent / "fixtures" / "esconv"
+CYCLE = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)
+
+
+def config(ratio, *corpora) -> CycleConfig:
+    pairs = {"min_q_gap": 0.0, "confidence": 0.5, "human_ratio": ratio}
+    return CycleConfig.model_validate(
+        {"engine": {"kind": "scripted"}, "pairs": pairs, "human": {"corpora": corpora}, "seed": 7}
+    )
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> TrajectoryStore:
+    """A cycle with one tree whose two replies differ: one accepted pair."""
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home = Home.from_env()
+    store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
+    scenario = support_scenario("s1")
+    store.begin_cycle("c1", {})
+    store.add_scenarios([scenario])
+    outbox.put_tree(hand_tree(scenario, {"Tell me.": [[1.0], [1.0], [0.75]], "Oh well.": [[0.0], [0.25], [0.0]]}))
+    store.drain(outbox)
+    return store
+
+
+def test_human_pairs_go_with_the_searchs_by_ratio_and_are_told(store):
+    settings = config(2.0, f"esconv:{ESCONV}", f"esconv:{ESCONV / 'train.txt'}")  # the second names nothing new
+    scored = training.score_pairs.fn(settings, CYCLE)
+    assert scored["accepted"] == 1
+    human = draw_human_pairs.fn(settings, CYCLE, scored["accepted"])
+    kept = training.extract_pairs.fn(settings, CYCLE, scored, human)
+    # the two fixture dialogues that went well have 2 + 1 replies; twice one pair is wanted
+    assert kept["human"] == {"dialogues": 2, "places": 3, "sampled": 2, "accepted": 2}
+    assert sorted(pair.source for pair in load_pairs(Path(kept["path"]))) == ["human", "human", "search"]
+    # the tree's scenario is no file's: nobody stated its licence
+    assert kept["licences"] == {
+        "search": "not stated",
+        "human:emotional_support": "CC BY-NC 4.0, non-commercial (ESConv, Liu et al. 2021)",
+    }
+    assert {purpose for (purpose,) in store.select("select purpose from trajectory")[1]} == {"search", "human"}
+    (stage,) = MlflowClient(Home.from_env().tracking_uri).search_runs(["1"], "tags.`engage.stage` = 'pairs'")
+    assert stage.data.metrics["pairs/human/accepted"] == 2
+    told = stage_text("align", "c1", {"pairs": kept, "candidate": None})
+    assert "1 candidate pairs, 1 accepted" in told
+    assert "2 more pairs come from 2 human dialogues that went well: the policy was asked at 2 of 3 places" in told
+
+
+@pytest.mark.parametrize("settings", [config(1.0), config(0.0, f"esconv:{ESCONV}")], ids=["no corpus", "no ratio"])
+def test_without_a_corpus_or_a_ratio_there_is_no_human_pair_and_nothing_is_told_of_it(settings, store):
+    scored = training.score_pairs.fn(settings, CYCLE)
+    human = draw_human_pairs.fn(settings, CYCLE, scored["accepted"])
+    kept = training.extract_pairs.fn(settings, CYCLE, scored, human)
+    assert [pair.source for pair in load_pairs(Path(kept["path"]))] == ["search"]
+    assert "human" not in stage_text("align", "c1", {"pairs": kept, "candidate": None})
+
+
+def test_a_wrong_corpus_is_refused_when_the_cycle_begins(store):
+    with pytest.raises(CorpusError, match="nowhere: cannot be read"):
+        begin_cycle.fn(config(1.0, "esconv:nowhere"), "c2")
+    assert store.cycle_ids() == ["c1"]
