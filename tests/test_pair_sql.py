@@ -1,7 +1,6 @@
 import itertools
 import math
 import tempfile
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,65 +66,93 @@ def test_the_evidence_of_one_prefix_by_hand(tmp_path):
     ]
     # Pooled: (2·0.01 + 2·0.03)/4 = 0.02. Shrunk with 4 further degrees of freedom:
     #   A (2·0.01 + 4·0.02)/6 = 0.1/6, B (2·0.03 + 4·0.02)/6 = 0.14/6; of the mean of 3: A 0.1/18, B 0.14/18.
-    # Sibling mean 0.55; deviations ±0.25, squared 0.0625, times 2/1 = 0.125 each.
+    # Mean of the siblings 0.55; deviations ±0.25, squared 0.0625, times 2/1 = 0.125 each.
     # Between: mean of (0.125 − 0.1/18, 0.125 − 0.14/18) = 0.125 − 0.12/18 = 0.355/3 = 0.118333...
     between, a, b = 0.355 / 3, 0.1 / 18, 0.14 / 18
+    # Precisions: A 1/(0.118333 + 0.005556) = 8.071749, B 1/(0.118333 + 0.007778) = 7.929515, together 16.001264.
+    # Prefix mean (8.071749·0.8 + 7.929515·0.3)/16.001264 = 0.5522222; its standard error 1/√16.001264 = 0.2499901.
+    # Shrinkage: A 0.005556·8.071749 = 0.0448430, B 0.007778·7.929515 = 0.0616740.
     values = store.select(
-        "select mean_variance, between_variance, value_mean, value_variance from reply_value order by reply_id"
+        "select mean_variance, between_variance, value_mean, value_variance, shared_error from reply_value order by reply_id"
     )[1]
+    # Value A: 0.955157·0.8 + 0.044843·0.552222 = 0.7888889; variance 0.044843·0.118333 + (0.044843·0.249990)² = 0.0054321
+    # Value B: 0.938326·0.3 + 0.061674·0.552222 = 0.3155556; variance 0.061674·0.118333 + (0.061674·0.249990)² = 0.0075358
+    close = {"abs": 1e-7}
     assert values == [
-        # value A: (0.118333·0.8 + 0.005556·0.55)/(0.118333 + 0.005556) = 0.788789; variance 0.0053064
-        (pytest.approx(a), pytest.approx(between), pytest.approx(0.7887892), pytest.approx(0.0053064, rel=1e-4)),
-        # value B: (0.118333·0.3 + 0.007778·0.55)/(0.118333 + 0.007778) = 0.315419; variance 0.0072981
-        (pytest.approx(b), pytest.approx(between), pytest.approx(0.3154185), pytest.approx(0.0072981, rel=1e-4)),
+        (
+            pytest.approx(a),
+            pytest.approx(between),
+            *(pytest.approx(x, **close) for x in (0.7888889, 0.0054321, 0.0112103)),
+        ),
+        (
+            pytest.approx(b),
+            pytest.approx(between),
+            *(pytest.approx(x, **close) for x in (0.3155556, 0.0075358, 0.0154179)),
+        ),
     ]
-    # Gap 0.7887892 − 0.3154185 = 0.4733707; raw 0.5; z = 0.4733707/√(0.0053064 + 0.0072981) = 4.21634; P = 1 − 1.2415e-5
+    # Gap 0.7888889 − 0.3155556 = 0.4733333; raw 0.5.
+    # Its variance 0.0054321 + 0.0075358 − 2·0.0112103·0.0154179 = 0.0126222; z = 4.21307; P = 1 − 1.26e-5
     assert store.select("select chosen_id, rejected_id, q_gap, q_gap_raw, p_greater from sibling_pair")[1] == [
-        (1, 5, pytest.approx(0.4733707), pytest.approx(0.5), pytest.approx(1 - 1.2415e-5, abs=1e-7))
+        (1, 5, pytest.approx(0.4733333, **close), pytest.approx(0.5), pytest.approx(1 - 1.26e-5, abs=2e-7))
     ]
 
 
 def expected_values(trees):
-    """The hierarchical normal model in numpy, from the raw rewards: (tree, reply text) to (value mean, value variance)."""
-    groups = {
-        (index, text): np.array([np.mean(kept) for turn in turns if (kept := [r for r in turn if r is not None])])
-        for index, replies in enumerate(trees)
-        for text, turns in replies.items()
-    }
-    groups = {key: means for key, means in groups.items() if len(means) >= 2}
-    if not groups:
-        return {}
-    freedom = sum(len(means) - 1 for means in groups.values())
-    pooled = sum((len(means) - 1) * means.var(ddof=1) for means in groups.values()) / freedom
-    siblings = defaultdict(list)
-    for index, text in groups:
-        siblings[index].append(groups[index, text].mean())
-    noise, differences = {}, []
-    for (index, text), means in groups.items():
-        shrunk = ((len(means) - 1) * means.var(ddof=1) + 4 * pooled) / (len(means) + 3)
-        noise[index, text] = max(shrunk, 1e-6) / len(means)
-        others = siblings[index]
-        if len(others) > 1:
-            deviation = (means.mean() - np.mean(others)) ** 2 * len(others) / (len(others) - 1)
-            differences.append(deviation - noise[index, text])
+    """The hierarchical normal model in numpy, from the raw rewards: per prefix the replies judged, their values and the covariance.
+
+    Unlike the SQL it solves for all siblings at once, by linear algebra (see `posterior`).
+    """
+    groups = [
+        {
+            text: means
+            for text, turns in replies.items()
+            if len(means := np.array([np.mean(kept) for turn in turns if (kept := [r for r in turn if r is not None])]))
+            > 1
+        }
+        for replies in trees
+    ]
+    everyone = [means for prefix in groups for means in prefix.values()]
+    if not everyone:
+        return []
+    pooled = sum((len(m) - 1) * m.var(ddof=1) for m in everyone) / sum(len(m) - 1 for m in everyone)
+    noises = [
+        np.array(
+            [max(((len(m) - 1) * m.var(ddof=1) + 4 * pooled) / (len(m) + 3), 1e-6) / len(m) for m in prefix.values()]
+        )
+        for prefix in groups
+    ]
+    differences = []
+    for prefix, noise in zip(groups, noises, strict=True):
+        q = np.array([m.mean() for m in prefix.values()])
+        if len(q) > 1:
+            differences += list((q - q.mean()) ** 2 * len(q) / (len(q) - 1) - noise)
     between = max(np.mean(differences), 1e-6) if differences else 1e-6
-    values = {}
-    for (index, text), means in groups.items():
-        weight = between / (between + noise[index, text])
-        mean = weight * means.mean() + (1 - weight) * np.mean(siblings[index])
-        values[index, text] = (mean, weight * noise[index, text])
-    return values
+    return [
+        (list(prefix), *posterior(np.array([m.mean() for m in prefix.values()]), noise, between))
+        for prefix, noise in zip(groups, noises, strict=True)
+    ]
+
+
+def posterior(q, noise, between):
+    """Mean and covariance of the values given the replies' means, their noise and a flat prior on the prefix mean.
+
+    value ~ N(m·1, between·I) with m integrated out has precision (I − 11ᵀ/K)/between; q ~ N(value, diag(noise)).
+    """
+    if not len(q):
+        return q, np.zeros((0, 0))
+    precision = np.diag(1 / noise) + np.eye(len(q)) / between - np.ones((len(q), len(q))) / (between * len(q))
+    covariance = np.linalg.inv(precision)
+    return covariance @ (q / noise), covariance
 
 
 def expected_pairs(trees):
     """(tree, better reply, worse reply) to P(better > worse), by scipy."""
-    values, pairs = expected_values(trees), {}
-    for index, replies in enumerate(trees):
-        judged = [text for text in replies if (index, text) in values]
-        for one, other in itertools.combinations(judged, 2):
-            (m1, v1), (m2, v2) = values[index, one], values[index, other]
-            key = (index, one, other) if m1 >= m2 else (index, other, one)
-            pairs[key] = norm.cdf(abs(m1 - m2) / math.sqrt(v1 + v2))
+    pairs = {}
+    for index, (texts, mean, covariance) in enumerate(expected_values(trees)):
+        for one, other in itertools.combinations(range(len(texts)), 2):
+            best, worst = (one, other) if mean[one] >= mean[other] else (other, one)
+            spread = covariance[one, one] + covariance[other, other] - 2 * covariance[one, other]
+            pairs[index, texts[best], texts[worst]] = norm.cdf((mean[best] - mean[worst]) / math.sqrt(spread))
     return pairs
 
 
@@ -156,7 +183,11 @@ def test_the_evidence_is_that_of_numpy_and_scipy(trees):
             "join node as rejected on rejected.tree_id = pair.tree_id and rejected.node_id = rejected_id"
         )[1]
     found = {(int(tree_id.removeprefix("c1/s")), text): figures for tree_id, text, *figures in values}
-    assert found == {key: pytest.approx(pair, abs=1e-9) for key, pair in expected_values(trees).items()}
+    assert found == {
+        (index, text): pytest.approx([mean[i], covariance[i, i]], rel=1e-6, abs=1e-9)
+        for index, (texts, mean, covariance) in enumerate(expected_values(trees))
+        for i, text in enumerate(texts)
+    }
     wanted, met = expected_pairs(trees), set()
     for tree_id, chosen, rejected, p_greater, q_gap in pairs:
         index = int(tree_id.removeprefix("c1/s"))

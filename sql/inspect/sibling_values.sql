@@ -28,8 +28,15 @@ valued as (
         reply_evidence.q_mean,
         reply_value.value_mean,
         reply_value.value_variance,
-        first_value(reply_value.value_mean) over siblings as best_mean,
-        first_value(reply_value.value_variance) over siblings as best_variance,
+        case
+            when reply_value.value_mean is not null
+                then {
+                    'value_mean': reply_value.value_mean,
+                    'value_variance': reply_value.value_variance,
+                    'shared_error': reply_value.shared_error
+                }
+        end as figures,
+        first_value(figures) over siblings as best,
         row_number() over siblings as place
     from reply
     join node_value
@@ -59,8 +66,6 @@ select
     round(q_mean, 3) as q_mean,
     round(value_mean, 3) as value,
     round(sqrt(value_variance), 3) as standard_error,
-    case
-        when place > 1 then round(normal_cdf((best_mean - value_mean) / sqrt(best_variance + value_variance)), 3)
-    end as p_below_best
+    case when place > 1 then round(p_greater(best, figures), 3) end as p_below_best
 from valued
 order by scenario, exchange, place

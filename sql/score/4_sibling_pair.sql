@@ -13,7 +13,8 @@ with siblings as (
                 'group_count': group_count,
                 'q_mean': q_mean,
                 'value_mean': value_mean,
-                'value_variance': value_variance
+                'value_variance': value_variance,
+                'shared_error': shared_error
             }
             order by value_mean desc, reply_id
         ) as replies
@@ -57,6 +58,5 @@ select
     rejected.group_count as rejected_groups,
     chosen.value_mean - rejected.value_mean as q_gap,
     chosen.q_mean - rejected.q_mean as q_gap_raw,
-    normal_cdf((chosen.value_mean - rejected.value_mean) / sqrt(chosen.value_variance + rejected.value_variance))
-    as p_greater
+    p_greater(chosen, rejected) as p_greater
 from paired
