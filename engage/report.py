@@ -59,9 +59,9 @@ def _table(domain: DomainReport, base_name: str) -> str:
         lines.append(f"| reward, {name} simulator | {_f(found.mean_base)} | {_f(found.mean_candidate)} | {interval} |")
     for key, (label, shape) in _WORDS.items():
         lines.append(_row(label, shape, domain.text_base.get(key), domain.text_candidate.get(key)))
-    for check in domain.hacking_base:
+    for check in {**domain.hacking_base, **domain.hacking_candidate}:
         label = f"replies with {check.replace('_', ' ')}"
-        lines.append(_row(label, "{:.1%}", domain.hacking_base[check], domain.hacking_candidate.get(check)))
+        lines.append(_row(label, "{:.1%}", domain.hacking_base.get(check), domain.hacking_candidate.get(check)))
     return "\n".join(lines)
 
 
