@@ -6,11 +6,8 @@ from pathlib import Path
 import pytest
 
 from engage.corpora import HumanDialogue, read_corpus, read_esconv, read_p4g, read_shipped, report, save_scenarios
-from engage.dialogue import Role
-from engage.engine import Message
 from engage.errors import ConfigError, CorpusError
 from engage.scenario import read_scenarios
-from engage.simulator_chats import nearest_choice, simulator_chat
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ESCONV, P4G = FIXTURES / "esconv", FIXTURES / "p4g"
@@ -142,6 +139,13 @@ def test_saved_scenarios_are_a_valid_file_with_the_same_contents(corpus, tmp_pat
     assert loaded.problems == [] and loaded.scenarios == corpus.scenarios()
 
 
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "out.jsonl", tmp_path):
+        with pytest.raises(CorpusError, match="cannot be written"):
+            save_scenarios(read_p4g(P4G), out)
+
+
 def test_the_report_names_counts_reasons_and_the_licence():
     told = report(read_esconv(ESCONV))
     assert "6 dialogues found, 4 taken, 2 left out" in told
@@ -234,41 +238,3 @@ def test_own_dialogues_are_read_with_their_outcome():
     first = corpus.dialogues[0]
     # value 2: (5 - 2) / 4
     assert (first.outcome, first.reward, first.scenario.source) == (2.0, 0.75, "engage")
-
-
-def test_a_simulators_chat_trains_all_user_turns_and_the_answer():
-    cat = by_situation(read_esconv(ESCONV), "My cat")
-    chat = simulator_chat(cat)
-    assert chat.messages[0].role == "system" and "My cat is gone" in chat.messages[0].content
-    spoken = [chat.messages[place] for place in chat.trained]
-    assert [message.content for message in spoken] == [
-        "Hello",
-        "My cat ran away last week. I still put his bowl out.",
-        "His noise in the morning.",
-        "2",
-    ]
-    # the dialogue ends with the supporter: the question follows in the same message
-    assert chat.messages[-2].role == "user" and chat.messages[-2].content.startswith(
-        "Mornings must be very quiet now.\n\nThe"
-    )
-    assert chat.source == "esconv"
-
-
-def test_without_an_outcome_no_answer_is_trained():
-    (rent,) = read_esconv(ESCONV / "valid.txt").dialogues
-    assert simulator_chat(rent).messages[-1] == Message("assistant", "Half of what I earn.")
-
-
-@pytest.mark.parametrize(
-    ("dollars", "quarters"), [(0.0, "0"), (0.1, "0"), (0.125, "0"), (0.3, "1"), (0.4, "2"), (1.72, "7"), (2.0, "8")]
-)
-def test_a_donation_off_the_grid_is_the_nearest_number_of_quarters(dollars, quarters):
-    from engage.domains.persuasion import PERSUASION
-
-    assert nearest_choice(PERSUASION.survey, dollars) == quarters
-
-
-def test_the_donation_of_a_dialogue_is_its_trained_answer():
-    giver = read_p4g(P4G).dialogues[0]
-    assert giver.dialogue.turns[-1].role is Role.USER
-    assert [message.content for message in simulator_chat(giver).messages[-2:]][-1] == "1"  # 30 cents

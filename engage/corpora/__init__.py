@@ -3,6 +3,7 @@
 Nothing of the two corpora comes with engage. A third is one more reader that fills an `engage.corpora.base.Gathering`.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from importlib import resources
@@ -60,7 +61,8 @@ def save_scenarios(corpus: Corpus, path: Path) -> None:
     except OSError as error:
         raise CorpusError(f"{path}: cannot be written: {error.strerror}; name another file with --out") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def report(corpus: Corpus) -> str:
