@@ -151,7 +151,7 @@ def main() -> None:
 def _run() -> int:
     """The command's exit code; typer turns Ctrl-C into 130 and hands typer.Exit's code back."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="engage", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:
             errors.print("interrupted")
