@@ -70,9 +70,10 @@ def _failed_lines(cycle_id: str, failed: dict[str, str], where: str) -> list[str
     if not failed:
         return []
     scenario, reason = next(iter(sorted(failed.items())))
+    scenarios = "1 scenario" if len(failed) == 1 else f"{len(failed)} scenarios"
     return [
-        f"{len(failed)} scenarios {where} failed, {scenario} because: {reason}. "
-        f"The same command with --cycle {cycle_id} tries them again."
+        f"{scenarios} {where} failed, {scenario} because: {reason}. "
+        f"The same command with --cycle {cycle_id} tries again."
     ]
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
@@ -146,7 +147,7 @@ class Tracker:
             version = self._client.get_model_version_by_alias(REGISTERED_NAME, CHAMPION)
         except MlflowException:
             return None
-        return Champion(str(version.version), Path(version.source.removeprefix("file://")))
+        return Champion(str(version.version), Path(unquote(urlsplit(version.source).path)))
 
     def nights(self, before: str) -> int:
         """Other cycles whose evaluation has been judged; each has spent a part of the error rate."""

@@ -1,0 +1,317 @@
+"""Whole cycles through the real flows, in this process: scripted speakers, and a tiny model that is really trained."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
+from tiny_models import save_tiny_model
+
+import engage.engines
+from engage.config import CycleConfig, Home, load_config, load_cycle_scenarios
+from engage.engine import Side
+from engage.engines.scripted import ScriptedEngine, canned_reply
+from engage.errors import ConfigError, EngineError
+from engage.models import AdapterCard, adapter_fingerprint, resolve_model
+from engage.scenario import sample_scenarios
+from engage.seeds import derive_seed
+from flows.align import align
+from flows.collect import collect
+from flows.evaluation import evaluation
+from flows.nightly import nightly
+from tasks.reporting import stage_text
+from tasks.tracking import Tracker
+
+OWN = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
+SMALL = (
+    "engine.kind=scripted",
+    "scenarios.per_domain=2",
+    "search.num_simulations=8",
+    "evaluation.per_domain=3",
+    "align.dpo.max_length=4096",
+    "align.dpo.max_pairs=4",
+    "align.dpo.batch_size=2",
+    "align.dpo.gradient_accumulation=1",
+)
+
+
+class Counted(ScriptedEngine):
+    """Canned answers; notes what it was asked, and fails those whose scenario is in `failing`."""
+
+    def __init__(self) -> None:
+        super().__init__(self._answer)
+        self.requests = 0
+        self.failing: set[str] = set()
+        self.adapters: set[str | None] = set()
+        self.scenarios: set[str] = set()
+
+    def _answer(self, prompt, seed):
+        self.requests += 1
+        if prompt.side is Side.POLICY:
+            self.adapters.add(prompt.adapter)
+        scenario_id = prompt.key.partition("/")[0]
+        self.scenarios.add(scenario_id)
+        if scenario_id in self.failing:
+            raise EngineError("the model is out of order", prompt.key)
+        return canned_reply(prompt, seed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def counted(monkeypatch) -> Counted:
+    engage.engines.close_engines()
+    counted = Counted()
+    monkeypatch.setattr(engage.engines, "_create", lambda _: counted)
+    yield counted
+    engage.engines.close_engines()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One home for all cycles: MLflow's database takes seconds to make. Its path has a blank in it, as many have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENGAGE_HOME", str(tmp_path_factory.mktemp("cycles") / "my home"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield Home.from_env()
+
+
+def small(tiny: Path, *more: str) -> CycleConfig:
+    return load_config("laptop", [*SMALL, f"engine.transformers.policy_model={tiny}", *more])
+
+
+@pytest.fixture(scope="module")
+def night(home, tiny):
+    """The summary of one nightly cycle, `night`; read only."""
+    engage.engines.close_engines()
+    return nightly(small(tiny), "night")
+
+
+def ask(home: Home, sql: str, cycle: str):
+    """Rows of a statement about one cycle, `$cycle`."""
+    with duckdb.connect(str(home.database), read_only=True) as connection:
+        return connection.execute(sql, {"cycle": cycle}).fetchall()
+
+
+def runs_of(home: Home, cycle: str) -> dict[str, object]:
+    client = MlflowClient(home.tracking_uri)
+    experiment = client.get_experiment_by_name("engage")
+    found = client.search_runs([experiment.experiment_id], f"tags.`engage.cycle_id` = '{cycle}'")
+    assert len({run.data.tags["engage.stage"] for run in found}) == len(found)
+    return {run.data.tags["engage.stage"]: run for run in found}
+
+
+def artifacts(home: Home, run, folder: str) -> set[str]:
+    return {file.path for file in MlflowClient(home.tracking_uri).list_artifacts(run.info.run_id, folder)}
+
+
+def test_a_night_stores_its_trees_and_the_dialogues_of_its_evaluation(night, home):
+    # 2 domains x 2 scenarios; 2 policies x 2 domains x 3 held-out scenarios
+    assert ask(home, "select count(distinct scenario_id) from tree where cycle_id = $cycle", "night") == [(4,)]
+    assert dialogues(home, "night") == {"base": 6, "candidate": 6}
+    splits = "select distinct purpose, split from trajectory join scenario using (scenario_id) where cycle_id = $cycle"
+    assert set(ask(home, splits, "night")) == {("search", "train"), ("evaluation", "validation")}
+    accepted = ask(home, "select count(*) from pair where accepted and cycle_id = $cycle", "night")
+    assert accepted == [(night["aligned"]["pairs"]["accepted"],)]
+    assert list(home.outbox.glob("*")) == []
+
+
+def dialogues(home: Home, cycle: str) -> dict[str, int]:
+    """Dialogues of the evaluation by policy, without the fingerprint in its name."""
+    counted = "select policy, count(*) from trajectory where purpose = 'evaluation' and cycle_id = $cycle group by all"
+    return {policy.partition("-")[0]: count for policy, count in ask(home, counted, cycle)}
+
+
+def test_a_night_is_one_run_with_a_child_for_each_stage(night, home):
+    runs = runs_of(home, "night")
+    assert set(runs) == {"cycle", "collect", "pairs", "align", "evaluation"}
+    parent = runs.pop("cycle")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert {run.info.status for run in (parent, *runs.values())} == {"FINISHED"}
+    assert parent.data.params["search.num_simulations"] == "8"
+    assert runs["pairs"].data.metrics["pairs/accepted"] == night["aligned"]["pairs"]["accepted"]
+    assert runs["collect"].data.metrics["failed_trees"] == 0
+    assert runs["collect"].data.metrics["trees/persuasion"] == 2
+
+
+def test_training_has_a_loss_at_every_step(night, home):
+    run_id = runs_of(home, "night")["align"].info.run_id
+    history = MlflowClient(home.tracking_uri).get_metric_history(run_id, "dpo/loss")
+    # 4 pairs in batches of 2
+    assert [point.step for point in history] == [1, 2]
+    assert history[0].value == pytest.approx(0.6931, abs=1e-3)  # ln 2: candidate and reference are still the same
+
+
+def test_a_night_keeps_its_figures_its_pairs_and_its_report(night, home):
+    runs = runs_of(home, "night")
+    assert artifacts(home, runs["pairs"], "plots") == {"plots/q_gap.png"}
+    assert artifacts(home, runs["evaluation"], "plots") == {"plots/base_against_candidate.png"}
+    assert artifacts(home, runs["collect"], "plots") == {"plots/reward_by_turn.png"}
+    assert artifacts(home, runs["pairs"], "pairs") == {"pairs/pairs.parquet"}
+    assert "adapter/adapter_model.safetensors" in artifacts(home, runs["align"], "adapter")
+    (used,) = runs["align"].inputs.dataset_inputs
+    assert used.dataset.name == "preference-pairs"
+    assert used.dataset.digest == night["aligned"]["pairs"]["hash"][:16]
+    page = (home.cycle("night") / "report.md").read_text()
+    assert page.startswith(night["text"])
+    kept = MlflowClient(home.tracking_uri).download_artifacts(runs["cycle"].info.run_id, "report.md")
+    assert Path(kept).read_text() == page
+
+
+def test_the_candidate_is_registered_and_bound_to_its_base(night, home, tiny):
+    candidate = night["aligned"]["candidate"]
+    run_id = runs_of(home, "night")["align"].info.run_id
+    (version,) = MlflowClient(home.tracking_uri).search_model_versions(f"run_id = '{run_id}'")
+    assert version.name == "engage-policy"
+    assert (str(version.version), version.source) == (candidate["version"], Path(candidate["adapter"]).as_uri())
+    card = AdapterCard.read(candidate["adapter"])
+    assert card.base_fingerprint == resolve_model(str(tiny)).fingerprint
+    assert card.metrics["pairs"] == 4
+
+
+def test_without_a_held_out_simulator_nothing_is_promoted(night, home):
+    assert night["judged"]["verdict"] == {"promoted": False, "reason": "not promoted: no held-out simulator"}
+    assert Tracker(home).champion() is None
+
+
+def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
+    lines = night["text"].splitlines()
+    accepted = night["aligned"]["pairs"]["accepted"]
+    assert lines[0] == "# Cycle night"
+    assert lines[2].startswith("emotional_support: 2 trees, ") and ", mean reward 0." in lines[2]
+    assert f", {accepted} accepted (" in lines[4]
+    # max_pairs is 4, whatever was accepted
+    assert lines[5] == "DPO ran on 4 pairs, fewer than 16: expect no effect that can be told from zero."
+    # the scripted engine knows no adapters: both policies say the same
+    assert sum(line.endswith(": no difference that can be told from zero.") for line in lines) == 3
+    assert lines[-6:-3] == ["Verdict: not promoted: no held-out simulator.", "", "Look further:"]
+    commands = [line.partition(".venv/bin/")[2].split(" --")[0] for line in lines[-3:]]
+    assert commands == ["engage sql", "engage sql", "mlflow ui"]
+    assert all("cycle=night" in line for line in lines[-3:-1])
+
+
+def test_the_report_is_an_artifact_of_the_flow_run(night):
+    with get_client(sync_client=True) as client:
+        found = [a for a in client.read_artifacts() if a.key == "engage-cycle-report"]
+    assert [a.data.startswith(night["text"]) for a in found if a.description.startswith("cycle night,")] == [True]
+
+
+def test_a_second_run_of_the_same_cycle_asks_the_engine_for_nothing(night, counted, home, tiny):
+    def stored():
+        return [ask(home, f"select count(*) from {t} where cycle_id = $cycle", "night") for t in ("tree", "trajectory")]
+
+    before = stored()
+    again = nightly(small(tiny), "night")
+    assert counted.requests == 0
+    assert stored() == before
+    assert again["text"] == night["text"]
+    assert again["aligned"]["candidate"] == night["aligned"]["candidate"]
+    assert len(runs_of(home, "night")) == 5
+
+
+def test_another_configuration_for_a_known_cycle_is_refused_by_the_name_of_the_key(night, counted, home, tiny):
+    with pytest.raises(ConfigError, match=r"'night'.*search\.num_simulations was 8, is 4"):
+        collect(small(tiny, "search.num_simulations=4"), "night")
+    with pytest.raises(ConfigError, match=r"dialogue\.max_exchanges was 2, is 3"):
+        nightly(small(tiny, "dialogue.max_exchanges=3"), "night")
+    collect(small(tiny, "pairs.confidence=0.6", "collect.shard_size=1"), "night")  # decides nothing that is collected
+    assert counted.requests == 0
+
+
+def test_a_users_own_domain_goes_the_whole_way(counted, home, tiny):
+    summary = nightly(small(tiny, f"scenarios.sources=['{OWN}']", "pairs.confidence=0.55"), "own")
+    domains = "select distinct domain from tree join scenario using (scenario_id) where cycle_id = $cycle"
+    assert ask(home, domains, "own") == [("own_domain:STUDY_ADVICE",)]
+    assert summary["aligned"]["candidate"] is not None
+    assert dialogues(home, "own") == {"base": 3, "candidate": 3}
+    assert set(summary["judged"]["comparisons"]) >= {"own_domain:STUDY_ADVICE"}
+    assert "\nown_domain:STUDY_ADVICE: 2 trees, " in summary["text"]
+
+
+def test_a_night_without_an_accepted_pair_ends_with_advice(counted, home, tiny):
+    summary = nightly(small(tiny, "pairs.min_q_gap=0.99"), "no pairs")
+    assert (summary["aligned"]["candidate"], summary["aligned"]["pairs"]["accepted"]) == (None, 0)
+    assert (
+        "Nothing was trained: collect more trees, or accept pairs of smaller gap (pairs.min_q_gap)" in summary["text"]
+    )
+    assert "Verdict: not promoted: no candidate was trained." in summary["text"]
+    assert set(runs_of(home, "no pairs")) == {"cycle", "collect", "pairs", "evaluation"}
+    # the same trees under another threshold: no search is needed
+    counted.requests = 0
+    assert align(small(tiny), "no pairs")["pairs"]["accepted"] > 0
+    assert counted.requests == 0
+
+
+def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, home, tiny):
+    config = small(tiny)
+    broken = drawn(config, "broken", "train", 2)[1]
+    counted.failing = {broken}
+    failed = collect(config, "broken")
+    assert set(failed["failed"]) == {broken}
+    said = stage_text("collect", "broken", failed)
+    assert f"1 scenario of the search failed, {broken} because: every simulation of the tree failed" in said
+    assert "The same command with --cycle broken tries again." in said
+    trees = "select tree_id, wall_s from tree where cycle_id = $cycle"
+    kept = ask(home, trees, "broken")
+    assert len(kept) == 3
+    counted.failing = set()
+    assert collect(config, "broken")["failed"] == {}
+    after = ask(home, trees, "broken")
+    assert len(after) == 4 and set(kept) < set(after)
+
+
+def test_a_failed_dialogue_of_the_evaluation_is_reported_and_held_again(counted, home, tiny):
+    config = small(tiny)
+    collect(config, "mute")
+    broken = drawn(config, "mute", "validation", 3)[0]
+    counted.failing = {broken}
+    judged = evaluation(config, "mute")
+    assert set(judged["failed"]) == {broken}
+    assert f"1 scenario of the evaluation failed, {broken} because: " in stage_text("evaluation", "mute", judged)
+    assert dialogues(home, "mute") == {"base": 5}
+    counted.failing, counted.scenarios = set(), set()
+    assert evaluation(config, "mute")["failed"] == {}
+    assert dialogues(home, "mute") == {"base": 6}
+    assert counted.scenarios == {broken}
+
+
+def drawn(config: CycleConfig, cycle_id: str, split, per_domain: int) -> list[str]:
+    """Ids of the scenarios that a cycle of this id draws."""
+    seed = derive_seed("cycle", cycle_id) % 2**32
+    return [s.scenario_id for s in sample_scenarios(load_cycle_scenarios(config.scenarios), split, per_domain, seed)]
+
+
+def test_evaluation_compares_the_candidate_trained_last(night, counted, home, tiny):
+    collect(small(tiny), "twice")
+    align(small(tiny), "twice")
+    second = align(small(tiny, "align.dpo.learning_rate=1e-4"), "twice")["candidate"]
+    judged = evaluation(small(tiny), "twice")
+    policies = "select distinct policy from trajectory where purpose = 'evaluation' and cycle_id = $cycle"
+    label = f"candidate-{adapter_fingerprint(second['adapter'])[:8]}"
+    assert set(ask(home, policies, "twice")) == {("base",), (label,)}
+    assert judged["comparisons"]["all"]["n"] == 6
+
+
+def test_the_promoted_adapter_is_the_next_cycles_policy(night, counted, home, tiny):
+    tracker = Tracker(home)
+    tracker.promote(night["aligned"]["candidate"]["version"])
+    try:
+        assert str(tracker.champion().adapter) == night["aligned"]["candidate"]["adapter"]
+        collect(small(tiny), "next")
+        assert counted.adapters == {night["aligned"]["candidate"]["adapter"]}
+        judged = evaluation(small(tiny), "next")
+        assert judged["incumbent"] == "champion"
+        assert dialogues(home, "next") == {"base": 6, "champion": 6}
+    finally:
+        MlflowClient(home.tracking_uri).delete_registered_model_alias("engage-policy", "champion")
