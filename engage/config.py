@@ -52,6 +52,11 @@ class HeldOutConfig(BaseModel):
     per_domain: int = Field(12, ge=2, le=100_000, description="held-out scenarios per domain")
     split: Literal["validation", "test"] = Field("validation", description="nights are judged on validation")
     dialogues: int = Field(1, ge=1, le=100, description="dialogues per scenario and policy, each with its own seed")
+    second_simulator: str | None = Field(
+        None,
+        description="adapter of a simulator that the search never sees (`bare`: the simulator's model without one, `embedded`, "
+        "or a folder); without it nothing is promoted",
+    )
     alpha: float = Field(0.05, gt=0.0, lt=0.5, description="error rate spent over all nights")
 
 

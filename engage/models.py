@@ -18,6 +18,7 @@ from engage.embedded import EMBEDDED_WHEEL, GGUF_SHA256, converted_embedded, emb
 from engage.errors import ModelError
 
 EMBEDDED = "embedded"
+BARE = "bare"
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 CARD_NAME = "engage_card.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -150,10 +151,12 @@ class AdapterCard(BaseModel):
 
 
 def adapter_folder(name: str | None) -> str | None:
-    """The folder behind an adapter's name: `embedded` is the one shipped for the embedded model; None stays None."""
-    if name == EMBEDDED:
-        return str(resources.files("engage") / "data" / "adapter")
-    return name
+    """The folder behind an adapter's name, as a prompt names it: "" for `bare`, the model without any; None stays None.
+
+    `embedded` is the adapter that is shipped for the embedded model.
+    """
+    shipped = str(resources.files("engage") / "data" / "adapter")
+    return {EMBEDDED: shipped, BARE: ""}.get(name, name) if name else None
 
 
 def check_adapter(folder: Path | str, base: ModelRef) -> AdapterCard:

@@ -4,8 +4,9 @@ from typing import Any
 
 from prefect import flow
 
+from engage.collect import Sides
 from engage.config import CycleConfig
-from tasks.comparing import hold_held_out_dialogues, policy_label
+from tasks.comparing import hold_held_out_dialogues, policy_label, simulators
 from tasks.cycle import begin_cycle
 from tasks.judging import judge, latest_candidate
 
@@ -21,7 +22,8 @@ def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
         policy_label("candidate", candidate): candidate,
     }
     failed: dict[str, str] = {}
-    for label, adapter in policies.items():
-        if adapter is not None or label == "base":
-            failed |= hold_held_out_dialogues(config, cycle, label, adapter)
+    for simulator, user in simulators(config).items():
+        for label, adapter in policies.items():
+            if adapter is not None or label == "base":
+                failed |= hold_held_out_dialogues(config, cycle, label, Sides(adapter, user), simulator)
     return judge(config, cycle, candidate, failed)

@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -31,22 +32,37 @@ def run_stage(
     cycle_id = _cycle_id(cycle, must_exist)
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
     _quieten(verbose)
-    flow = _flow(stage)
-    from tasks import progress, reporting
+    try:
+        from tasks import progress, reporting
 
-    with progress.show(console) if not verbose else nullcontext():
-        try:
+        flow = _flow(stage)
+        _start_server()
+        with progress.show(console) if not verbose else nullcontext():
             return reporting.stage_text(stage, cycle_id, flow(config, cycle_id))
-        except EngageError:
+    except EngageError:
+        raise
+    except KeyboardInterrupt as error:
+        command = _command(stage, profile, overrides, cycle_id)
+        raise Interrupted(f"interrupted; nothing stored is lost, go on with: {command}") from error
+    except Exception as error:
+        cause = _cause(error)
+        if cause is None:
             raise
-        except KeyboardInterrupt as error:
-            command = _command(stage, profile, overrides, cycle_id)
-            raise Interrupted(f"interrupted; nothing stored is lost, go on with: {command}") from error
-        except Exception as error:
-            cause = _cause(error)
-            if cause is None:
-                raise
-            raise cause from error
+        raise cause from error
+
+
+def _start_server() -> None:
+    """Start Prefect's temporary server, where none is configured, deaf to Ctrl-C: a terminal sends it to all processes.
+
+    The server inherits the blocked signal. If it ended at Ctrl-C, the flow would wait for it for more than a minute and fail.
+    """
+    from prefect.client.orchestration import get_client
+
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        get_client(sync_client=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def _command(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:
@@ -92,6 +108,7 @@ def _flow(stage: str) -> Callable[[CycleConfig, str], dict[str, Any]]:
 def _quieten(verbose: bool) -> None:
     """Settings that must stand before prefect and the model libraries are imported."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine takes its time
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -9,7 +9,7 @@ from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
 from engage.evaluation import Replies
-from engage.models import adapter_fingerprint
+from engage.models import adapter_fingerprint, adapter_folder
 from engage.outbox import Outbox
 from engage.scenario import Scenario, sample_scenarios
 from engage.seeds import derive_seed
@@ -19,7 +19,20 @@ from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar
 
-SEARCH_SIMULATOR = "search"
+SEARCH_SIMULATOR, HELD_OUT_SIMULATOR = "search", "held-out"
+
+
+def simulators(config: CycleConfig) -> dict[str, str | None]:
+    """Who is talked with: label to the adapter that stands in for the simulator's own (None). The search never saw the second."""
+    second = config.evaluation.second_simulator
+    found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
+    return found if second is None else {**found, held_out_label(second): adapter_folder(second)}
+
+
+def held_out_label(name: str) -> str:
+    """Under what label the second simulator's dialogues are stored, such as `held-out bare`; a folder by its fingerprint."""
+    folder = adapter_folder(name)
+    return f"{HELD_OUT_SIMULATOR} {adapter_fingerprint(folder)[:8] if folder == name else name}"
 
 
 def policy_label(name: str, adapter: str | None) -> str:
@@ -28,17 +41,20 @@ def policy_label(name: str, adapter: str | None) -> str:
 
 
 @task(name="hold-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def hold_held_out_dialogues(config: CycleConfig, cycle: Cycle, label: str, adapter: str | None) -> dict[str, str]:
-    """One policy's dialogues that are not stored yet; all policies get the same scenarios and seeds."""
+def hold_held_out_dialogues(
+    config: CycleConfig, cycle: Cycle, label: str, sides: Sides, simulator: str
+) -> dict[str, str]:
+    """One policy's dialogues with one simulator that are not stored yet; all policies get the same scenarios and seeds."""
     home = Home.from_env()
     store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
     store.drain(outbox)
     failed: dict[str, str] = {}
     for index in range(config.evaluation.dialogues):
         seed = derive_seed(cycle.seed, "evaluation", index)
-        done = store.stored_dialogues(cycle.cycle_id, "evaluation", label, SEARCH_SIMULATOR, seed)
+        done = store.stored_dialogues(cycle.cycle_id, "evaluation", label, simulator, seed)
         scenarios = [s for s in held_out(config, cycle) if s.scenario_id not in done]
-        _hold(config, scenarios, label, adapter, seed, cycle, failed, outbox)
+        if scenarios:
+            failed |= _hold(config, scenarios, (label, simulator), sides, seed, cycle, outbox)
     store.drain(outbox)
     return failed
 
@@ -46,29 +62,25 @@ def hold_held_out_dialogues(config: CycleConfig, cycle: Cycle, label: str, adapt
 def _hold(
     config: CycleConfig,
     scenarios: Sequence[Scenario],
-    label: str,
-    adapter: str | None,
+    labels: tuple[str, str],
+    sides: Sides,
     seed: int,
     cycle: Cycle,
-    failed: dict[str, str],
     outbox: Outbox,
-) -> None:
-    """Every dialogue goes to the outbox as it ends, so that an interrupted evaluation goes on where it stopped."""
-    bar = Bar(f"talking as {label}", len(scenarios))
+) -> dict[str, str]:
+    """Every dialogue goes to the outbox as it ends, so that an interrupted evaluation goes on where it stopped.
+
+    `labels` of policy and simulator; returns scenario id to reason for those that failed for good.
+    """
+    bar = Bar(f"{labels[0]} talks with the {labels[1]} simulator", len(scenarios))
 
     def keep(_: Scenario, trajectory: Trajectory, calls: tuple[CallRecord, ...]) -> None:
-        record = DialogueRecord(cycle.cycle_id, "evaluation", label, SEARCH_SIMULATOR, seed, trajectory, calls)
-        outbox.put_dialogues([record])
+        outbox.put_dialogues([DialogueRecord(cycle.cycle_id, "evaluation", *labels, seed, trajectory, calls)])
         bar.advance()
 
-    if scenarios:
-        engine = shared_engine(config.engine)
-        outcome = stopping.run(
-            hold_dialogues(
-                engine, scenarios, config.dialogue, seed=seed, sides=Sides(policy_adapter=adapter), on_dialogue=keep
-            )
-        )
-        failed |= outcome.failed
+    engine = shared_engine(config.engine)
+    held = hold_dialogues(engine, scenarios, config.dialogue, seed=seed, sides=sides, on_dialogue=keep)
+    return stopping.run(held).failed
 
 
 def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
@@ -77,11 +89,12 @@ def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
     return sample_scenarios(scenarios, config.evaluation.split, config.evaluation.per_domain, cycle.seed)
 
 
-def outcomes(store: TrajectoryStore, cycle: Cycle, label: str) -> dict[str, list[float | None]]:
-    """Rewards of one policy's evaluation dialogues: scenario to one value per dialogue, in seed order."""
+def outcomes(store: TrajectoryStore, cycle: Cycle, label: str, simulator: str) -> dict[str, list[float | None]]:
+    """Rewards of one policy's dialogues with one simulator: scenario to one value per dialogue, in seed order."""
     found: dict[str, list[float | None]] = {}
     for row in store.rows("evaluation_rewards", {"cycle": cycle.cycle_id, "policy": label}):
-        found.setdefault(row["scenario_id"], []).append(row["reward"])
+        if row["simulator"] == simulator:
+            found.setdefault(row["scenario_id"], []).append(row["reward"])
     return found
 
 

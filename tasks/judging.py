@@ -1,7 +1,9 @@
 """The comparison of candidate with base or champion, the verdict, and promotion in the registry."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -23,7 +25,14 @@ from engage.models import CARD_NAME, AdapterCard
 from engage.plots import reward_comparison
 from engage.report import DomainReport, report
 from engage.store import TrajectoryStore
-from tasks.comparing import SEARCH_SIMULATOR, assistant_replies, held_out, outcomes, policy_label
+from tasks.comparing import (
+    SEARCH_SIMULATOR,
+    assistant_replies,
+    held_out,
+    outcomes,
+    policy_label,
+    simulators,
+)
 from tasks.cycle import Cycle
 from tasks.tracking import StageRun, Tracker
 
@@ -47,41 +56,61 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
         ("champion", policy_label("champion", cycle.champion_adapter)) if cycle.champion_adapter else ("base", "base")
     )
     label = policy_label("candidate", candidate) if candidate else None
-    domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
-    comparisons: dict[str, Comparison] = {}
-    if label:
-        before, after = outcomes(store, cycle, incumbent[1]), outcomes(store, cycle, label)
-        comparisons = compare_domains(before, after, domains, confidence=1 - alpha)
+    comparisons = _compare(config, cycle, store, incumbent[1], label, 1 - alpha) if label else {}
     replies: ByDomain = {
         name: assistant_replies(store, cycle, of) for name, of in (incumbent, ("candidate", label)) if of
     }
-    reports = [_domain_report(domain, replies, incumbent[0], comparisons) for domain in sorted(set(domains.values()))]
+    names = sorted({scenario.domain for scenario in held_out(config, cycle)})
+    reports = [_domain_report(domain, replies, incumbent[0], comparisons) for domain in names]
     failures = _failures(replies, incumbent[0]) if label else []
-    verdict = decide(None, failures, alpha) if label else None
+    second = [found for simulator, found in comparisons.items() if simulator != SEARCH_SIMULATOR]
+    verdict = decide(second[0] if second else None, failures, alpha) if label else None
+    if verdict and verdict.promoted:
+        tracker.promote(tracker.version_of(Path(str(candidate))))
     with tracker.stage(cycle.cycle_id, "evaluation") as run:
         _log(run, reports, comparisons, incumbent[0])
-    if label:
-        store.add_evaluation(
-            cycle.cycle_id, label, SEARCH_SIMULATOR, {name: asdict(c) for name, c in comparisons.items()}
-        )
+    for simulator, found in comparisons.items():
+        store.add_evaluation(cycle.cycle_id, str(label), simulator, {name: asdict(c) for name, c in found.items()})
+    pairs = _pair_counts(store, cycle)
     return {
         "incumbent": incumbent[0],
-        "comparisons": {name: asdict(comparison) for name, comparison in comparisons.items()},
+        "comparisons": {name: {of: asdict(c) for of, c in found.items()} for name, found in comparisons.items()},
         "failures": failures,
         "verdict": asdict(verdict)
         if verdict
         else {"promoted": False, "reason": "not promoted: no candidate was trained"},
-        "page": report(f"Evaluation of cycle {cycle.cycle_id}", verdict, reports, {}, base_name=incumbent[0]),
+        "page": report(f"Evaluation of cycle {cycle.cycle_id}", verdict, reports, pairs, base_name=incumbent[0]),
         "failed": failed,
     }
 
 
-def _domain_report(domain: str, replies: ByDomain, incumbent: str, comparisons: dict[str, Comparison]) -> DomainReport:
+def _compare(
+    config: CycleConfig, cycle: Cycle, store: TrajectoryStore, before: str, after: str, confidence: float
+) -> dict[str, dict[str, Comparison]]:
+    """By simulator and domain."""
+    domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
+    found = {}
+    for simulator in simulators(config):
+        base, candidate = (outcomes(store, cycle, label, simulator) for label in (before, after))
+        found[simulator] = compare_domains(base, candidate, domains, confidence=confidence)
+    return found
+
+
+def _pair_counts(store: TrajectoryStore, cycle: Cycle) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for row in store.rows("pair_counts", {"cycle": cycle.cycle_id}):
+        counts[row["fate"]] += row["pairs"]
+    return dict(counts)
+
+
+def _domain_report(
+    domain: str, replies: ByDomain, incumbent: str, comparisons: dict[str, dict[str, Comparison]]
+) -> DomainReport:
     before, after = (replies.get(name, {}).get(domain, {}) for name in (incumbent, "candidate"))
     kind = load_domain(domain)
     return DomainReport(
         domain,
-        {SEARCH_SIMULATOR: comparisons[domain]} if domain in comparisons else {},
+        {simulator: found[domain] for simulator, found in comparisons.items() if domain in found},
         text_metrics(before),
         text_metrics(after),
         hacking_rates(kind, before),
@@ -97,7 +126,9 @@ def _failures(replies: ByDomain, incumbent: str) -> list[str]:
     ]
 
 
-def _log(run: StageRun, reports: list[DomainReport], comparisons: dict[str, Comparison], incumbent: str) -> None:
+def _log(
+    run: StageRun, reports: list[DomainReport], comparisons: dict[str, dict[str, Comparison]], incumbent: str
+) -> None:
     for part in reports:
         sides = {
             incumbent: (part.text_base, part.hacking_base),
@@ -106,9 +137,10 @@ def _log(run: StageRun, reports: list[DomainReport], comparisons: dict[str, Comp
         for name, (text, hacking) in sides.items():
             run.metrics({f"{name}/{part.domain}/{key}": value for key, value in text.items()})
             run.metrics({f"{name}/{part.domain}/hacking_{key}": value for key, value in hacking.items()})
-    for domain, comparison in comparisons.items():
-        numbers = {key: value for key, value in asdict(comparison).items() if isinstance(value, int | float)}
-        run.metrics({f"comparison/{domain}/{key}": value for key, value in numbers.items()})
-    if comparisons:
-        shown = {name: comparison for name, comparison in comparisons.items() if name != ALL}
-        run.figure(reward_comparison(shown, incumbent), "base_against_candidate")
+    for simulator, by_domain in comparisons.items():
+        place = simulator.replace(" ", "_")
+        for domain, comparison in by_domain.items():
+            numbers = {key: value for key, value in asdict(comparison).items() if isinstance(value, int | float)}
+            run.metrics({f"comparison/{place}/{domain}/{key}": value for key, value in numbers.items()})
+        shown = {name: comparison for name, comparison in by_domain.items() if name != ALL}
+        run.figure(reward_comparison(shown, incumbent), f"base_against_candidate_{place}")

@@ -26,10 +26,10 @@ def report_cycle(
     tracker = Tracker(home)
     run = tracker.cycle_run(cycle_id)
     run.text(page, "report.md")
-    for domain, comparison in judged["comparisons"].items():
-        run.metrics(
-            {f"reward_difference/{domain}": comparison["difference"], f"reward_base/{domain}": comparison["mean_base"]}
-        )
+    for simulator, by_domain in judged["comparisons"].items():
+        for domain, found in by_domain.items():
+            place = f"{simulator.replace(' ', '_')}/{domain}"
+            run.metrics({f"reward_difference/{place}": found["difference"], f"reward_base/{place}": found["mean_base"]})
     run.metrics({"pairs_accepted": aligned["pairs"]["accepted"]})
     tracker.finish_cycle(cycle_id)
     create_markdown_artifact(page, key="engage-cycle-report", description=f"cycle {cycle_id}, MLflow run {run.run_id}")
@@ -112,18 +112,23 @@ def _drops(counts: dict[str, int]) -> str:
 
 def _evaluation_lines(cycle_id: str, judged: dict[str, Any]) -> list[str]:
     lines = _failed_lines(cycle_id, judged["failed"], "of the evaluation")
-    for domain, c in judged["comparisons"].items():
-        if c["difference"] is None or c["low"] is None:
-            lines.append(f"{domain}: too few held-out scenarios could be compared ({c['n']}).")
-            continue
-        meaning = "better" if c["low"] > 0 else "worse" if c["high"] < 0 else "no difference that can be told from zero"
-        lines.append(
-            f"{domain}: {judged['incumbent']} {c['mean_base']:.3f}, candidate {c['mean_candidate']:.3f}, difference "
-            f"{c['difference']:+.3f} ({c['confidence']:.1%} interval {c['low']:+.3f} to {c['high']:+.3f}) on {c['n']} "
-            f"held-out scenarios: {meaning}."
-        )
+    for simulator, by_domain in judged["comparisons"].items():
+        lines.append(f"With the {simulator} simulator, on held-out scenarios:")
+        lines += [f"  {_comparison_line(domain, judged['incumbent'], found)}" for domain, found in by_domain.items()]
     lines += [f"Failed check: {sentence}." for sentence in judged["failures"]]
     return [*lines, f"Verdict: {judged['verdict']['reason']}."]
+
+
+def _comparison_line(domain: str, incumbent: str, found: dict[str, Any]) -> str:
+    if found["difference"] is None or found["low"] is None:
+        return f"{domain}: too few scenarios could be compared ({found['n']})."
+    low, high = found["low"], found["high"]
+    meaning = "better" if low > 0 else "worse" if high < 0 else "no difference that can be told from zero"
+    return (
+        f"{domain}: {incumbent} {found['mean_base']:.3f}, candidate {found['mean_candidate']:.3f}, difference "
+        f"{found['difference']:+.3f} ({found['confidence']:.1%} interval {low:+.3f} to {high:+.3f}) on {found['n']} "
+        f"scenarios: {meaning}."
+    )
 
 
 def _next_steps(home: Home, cycle_id: str) -> list[str]:

@@ -90,10 +90,10 @@ class Tracker:
             raise StoreError(
                 f"{home.path}: cannot be written ({error.strerror}); set ENGAGE_HOME to a folder of yours"
             ) from error
-        mlflow.set_tracking_uri(home.tracking_uri)
-        self._client = mlflow.MlflowClient()
         self._alone = FileLock(home.path / "mlflow.lock")  # look first, then create: one process at a time
         with self._alone:
+            mlflow.set_tracking_uri(home.tracking_uri)
+            self._client = mlflow.MlflowClient()
             found = self._client.get_experiment_by_name(EXPERIMENT)
             local = home.tracking_uri.startswith("sqlite")
             location = (home.path / "mlflow-artifacts").as_uri() if local else None
@@ -134,6 +134,11 @@ class Tracker:
             return str(known.version)
         made = self._client.create_model_version(REGISTERED_NAME, adapter.as_uri(), run.run_id, tags=dict(tags))
         return str(made.version)
+
+    def version_of(self, adapter: Path) -> str:
+        """The registry version of an adapter that `register` was given."""
+        found = self._client.search_model_versions(f"name = '{REGISTERED_NAME}'")
+        return next(str(known.version) for known in found if known.source == adapter.as_uri())
 
     def promote(self, version: str) -> None:
         """Let the alias `champion` name this version."""

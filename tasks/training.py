@@ -9,7 +9,7 @@ from engage.align import train_dpo
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.engines import close_engines
 from engage.human import HumanPairs, pair_licences
-from engage.models import resolve_model
+from engage.models import adapter_folder, resolve_model
 from engage.pairs import mix, read_pairs, save_pairs
 from engage.plots import q_gap_histogram
 from engage.run_folder import digest
@@ -74,7 +74,8 @@ def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) ->
             run.metrics({f"dpo/{name}": value for name, value in metrics.items()}, step)
             bar.advance()
 
-        parent = Path(cycle.champion_adapter) if cycle.champion_adapter else None
+        start = cycle.champion_adapter or adapter_folder(config.engine.transformers.policy_adapter)
+        parent = Path(start) if start else None
         base = resolve_model(config.engine.transformers.policy_model)
         result = train_dpo(accepted, base, out, config.align, parent, on_step, pairs["licences"])
         bar.finish()

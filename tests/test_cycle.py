@@ -29,11 +29,13 @@ SMALL = (
     "engine.kind=scripted",
     "scenarios.per_domain=2",
     "search.num_simulations=8",
-    "evaluation.per_domain=3",
     "align.dpo.max_length=4096",
     "align.dpo.max_pairs=4",
     "align.dpo.batch_size=2",
     "align.dpo.gradient_accumulation=1",
+    "engine.transformers.policy_adapter=bare",
+    "engine.transformers.simulator_adapter=bare",
+    "evaluation={per_domain=3}",
 )
 
 
@@ -156,7 +158,7 @@ def test_training_has_a_loss_at_every_step(night, home):
 def test_a_night_keeps_its_figures_its_pairs_and_its_report(night, home):
     runs = runs_of(home, "night")
     assert artifacts(home, runs["pairs"], "plots") == {"plots/q_gap.png"}
-    assert artifacts(home, runs["evaluation"], "plots") == {"plots/base_against_candidate.png"}
+    assert artifacts(home, runs["evaluation"], "plots") == {"plots/base_against_candidate_search.png"}
     assert artifacts(home, runs["collect"], "plots") == {"plots/reward_by_turn.png"}
     assert artifacts(home, runs["pairs"], "pairs") == {"pairs/pairs.parquet"}
     assert "adapter/adapter_model.safetensors" in artifacts(home, runs["align"], "adapter")
@@ -235,7 +237,7 @@ def test_a_users_own_domain_goes_the_whole_way(counted, home, tiny):
     assert ask(home, domains, "own") == [("own_domain:STUDY_ADVICE",)]
     assert summary["aligned"]["candidate"] is not None
     assert dialogues(home, "own") == {"base": 3, "candidate": 3}
-    assert set(summary["judged"]["comparisons"]) >= {"own_domain:STUDY_ADVICE"}
+    assert set(summary["judged"]["comparisons"]["search"]) >= {"own_domain:STUDY_ADVICE"}
     assert "\nown_domain:STUDY_ADVICE: 2 trees, " in summary["text"]
 
 
@@ -300,7 +302,36 @@ def test_evaluation_compares_the_candidate_trained_last(night, counted, home, ti
     policies = "select distinct policy from trajectory where purpose = 'evaluation' and cycle_id = $cycle"
     label = f"candidate-{adapter_fingerprint(second['adapter'])[:8]}"
     assert set(ask(home, policies, "twice")) == {("base",), (label,)}
-    assert judged["comparisons"]["all"]["n"] == 6
+    assert judged["comparisons"]["search"]["all"]["n"] == 6
+
+
+GOOD = "Tell me all of it. What happened first?"
+
+
+def test_a_gain_on_the_simulator_never_searched_with_is_promoted(night, counted, home, tiny):
+    def reply(prompt, seed):
+        return GOOD if prompt.side is Side.POLICY and prompt.adapter else canned_reply(prompt, seed)
+
+    def choose(prompt, choices):
+        good = any(message.content == GOOD for message in prompt.messages)
+        best = {"1": "1", "0": str(len(choices) - 1)}[choices[0]] if good else {"1": "5", "0": "0"}[choices[0]]
+        return [1.0 if choice == best else 1e-9 for choice in choices]
+
+    config = small(tiny, "evaluation.per_domain=8", "evaluation.second_simulator=bare", "evaluation.alpha=0.4")
+    collect(config, "better")
+    candidate = align(config, "better")["candidate"]
+    counted._reply, counted._choose = reply, choose
+    judged = evaluation(config, "better")
+    try:
+        # 2 domains x 8 scenarios, each worth 1 where it was worth 0, on both simulators
+        assert {name: found["all"]["difference"] for name, found in judged["comparisons"].items()} == {
+            "search": pytest.approx(1.0, abs=1e-6),
+            "held-out bare": pytest.approx(1.0, abs=1e-6),
+        }
+        assert judged["verdict"]["promoted"], judged["verdict"]
+        assert str(Tracker(home).champion().adapter) == candidate["adapter"]
+    finally:
+        MlflowClient(home.tracking_uri).delete_registered_model_alias("engage-policy", "champion")
 
 
 def test_the_promoted_adapter_is_the_next_cycles_policy(night, counted, home, tiny):
