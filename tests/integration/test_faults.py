@@ -182,7 +182,7 @@ def test_an_interrupted_evaluation_keeps_the_dialogues_that_were_held(room):
     assert 1 <= len(kept) < 16
     room.run("evaluate", *settings)
     held = room.rows("select trajectory_id from trajectory where purpose = 'evaluation'")
-    assert len(held) == len(set(held)) == 16  # 8 scenarios of two domains, one policy
+    assert len(held) == len(set(held)) == 32  # 8 scenarios of two domains, one policy, two simulators
     for trajectory_id, latencies in kept.items():
         calls = f"select latency_s from engine_call where trajectory_id = '{trajectory_id}'"
         assert sorted(latency for (latency,) in room.rows(calls)) == pytest.approx(latencies)
