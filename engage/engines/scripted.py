@@ -9,6 +9,7 @@ default to small canned dialogues, so that a whole cycle runs without a model.
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 from engage.engine import Completion, Prompt, Sampling, Scores, Side
 from engage.seeds import derive_seed
@@ -50,7 +51,7 @@ def canned_choice(prompt: Prompt, choices: Sequence[str]) -> list[float]:
 
 
 class ScriptedEngine:
-    """See the module. `latency_s` is slept before each answer; at most `slots` requests are answered at a time."""
+    """See the module. `latency_s` is slept before each answer; at most `slots` requests of one event loop are answered at a time."""
 
     def __init__(
         self,
@@ -62,7 +63,8 @@ class ScriptedEngine:
         self._reply = reply
         self._choose = choose
         self._latency_s = latency_s
-        self._slots = asyncio.Semaphore(slots) if slots else None
+        self._slots = slots
+        self._free: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @property
     def identity(self) -> str:
@@ -90,7 +92,8 @@ class ScriptedEngine:
         if self._slots is None:
             await asyncio.sleep(self._latency_s)
             return
-        async with self._slots:
+        # a semaphore belongs to the loop that first waited for it
+        async with self._free.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self._slots)):
             await asyncio.sleep(self._latency_s)
 
 
