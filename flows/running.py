@@ -55,14 +55,29 @@ def _start_server() -> None:
     """Start Prefect's temporary server, where none is configured, deaf to Ctrl-C: a terminal sends it to all processes.
 
     The server inherits the blocked signal. If it ended at Ctrl-C, the flow would wait for it for more than a minute and fail.
+    One process at a time starts one: two that create Prefect's database at once spoil each other's.
     """
+    from filelock import FileLock
     from prefect.client.orchestration import get_client
+    from prefect.settings import get_current_settings
 
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    settings = get_current_settings()
+    if settings.api.url:
+        return
     try:
-        get_client(sync_client=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        settings.home.mkdir(parents=True, exist_ok=True)
+        with FileLock(settings.home / "engage.lock"):
+            held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                get_client(sync_client=True)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    except OSError as error:
+        raise ConfigError(
+            f"{settings.home}: Prefect cannot write there ({error.strerror or error}); set PREFECT_HOME to a folder of yours"
+        ) from error
+    except RuntimeError as error:
+        raise ConfigError(f"Prefect's temporary server does not start: {str(error).splitlines()[0]}") from error
 
 
 def _command(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:
