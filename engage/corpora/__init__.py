@@ -46,8 +46,10 @@ def read_corpus(name: str) -> Corpus:
 
 
 def read_shipped() -> Corpus:
-    """The support dialogues that come with engage."""
-    return read_own(Path(str(resources.files("engage") / "data" / "support_dialogues.jsonl")))
+    """The dialogues that come with engage, of both domains."""
+    folder = Path(str(resources.files("engage") / "data"))
+    read = [read_own(path) for path in sorted(folder.glob("*_dialogues.jsonl"))]
+    return Corpus("engage", tuple(dialogue for corpus in read for dialogue in corpus.dialogues), {}, {})
 
 
 def save_scenarios(corpus: Corpus, path: Path) -> None:
