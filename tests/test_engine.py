@@ -11,6 +11,7 @@ from tiny_models import save_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engage.engine import Message, Prompt, Sampling, Side
+from engage.engines import EngineConfig, engine_identity
 from engage.engines.decoder import ATTENTION, Closed, Decoder
 from engage.engines.prefix_cache import PrefixCache
 from engage.engines.sampling import Row, choose
@@ -240,6 +241,17 @@ def test_the_simulators_own_adapter_is_not_the_policys(tiny, tmp_path):
         assert simulator.text == complete(engine, prompt("I am sad.", adapter=str(adapter)))[0].text
     finally:
         engine.close()
+
+
+def test_a_bare_side_answers_as_one_without_an_adapter_and_has_its_identity(tiny, engine):
+    bare = open_engine(tiny, policy_adapter="bare", simulator_adapter="bare")
+    try:
+        assert bare.identity == engine.identity
+        assert complete(bare, prompt("I am sad."))[0].text == complete(engine, prompt("I am sad."))[0].text
+        config = EngineConfig(transformers=bare.config)
+        assert engine_identity(config) == {str(tiny): resolve_model(str(tiny)).fingerprint}
+    finally:
+        bare.close()
 
 
 def test_an_adapter_of_other_weights_fails_its_own_requests_only(tiny, tmp_path, engine):

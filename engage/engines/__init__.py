@@ -35,7 +35,7 @@ def engine_identity(config: EngineConfig) -> dict[str, str]:
     adapters = {
         name: adapter_fingerprint(folder)
         for name in (config.transformers.policy_adapter, config.transformers.simulator_adapter)
-        if models and (folder := adapter_folder(name)) is not None
+        if models and (folder := adapter_folder(name))
     }
     return {**models, **{f"adapter {name}": fingerprint for name, fingerprint in adapters.items()}}
 

@@ -21,7 +21,7 @@ from engage.engines.jobs import Job, fail, fits, resolve
 from engage.errors import EngineError
 from engage.models import ModelRef, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
 
-_ADAPTER = "LoRA adapter that the {} starts from: `embedded` (trained for the embedded model) or a folder"
+_ADAPTER = "LoRA adapter that the {} starts from: `embedded` (trained for the embedded model), `bare` (none), or a folder"
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 MAX_LOADED = 4
 
@@ -58,8 +58,8 @@ class TransformersEngine:
             Side.SIMULATOR: resolve_model(config.simulator_model),
         }
         self._own = {
-            Side.POLICY: adapter_folder(config.policy_adapter),
-            Side.SIMULATOR: adapter_folder(config.simulator_adapter),
+            Side.POLICY: adapter_folder(config.policy_adapter) or None,
+            Side.SIMULATOR: adapter_folder(config.simulator_adapter) or None,
         }
         for side, adapter in self._own.items():
             if adapter is not None:
