@@ -72,7 +72,7 @@ def _hold(
 
     `labels` of policy and simulator; returns scenario id to reason for those that failed for good.
     """
-    bar = Bar(f"{labels[0]} talks with the {labels[1]} simulator", len(scenarios))
+    bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(scenarios))
 
     def keep(_: Scenario, trajectory: Trajectory, calls: tuple[CallRecord, ...]) -> None:
         outbox.put_dialogues([DialogueRecord(cycle.cycle_id, "evaluation", *labels, seed, trajectory, calls)])
@@ -80,7 +80,9 @@ def _hold(
 
     engine = shared_engine(config.engine)
     held = hold_dialogues(engine, scenarios, config.dialogue, seed=seed, sides=sides, on_dialogue=keep)
-    return stopping.run(held).failed
+    failed = stopping.run(held).failed
+    bar.finish()
+    return failed
 
 
 def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:

@@ -1,8 +1,9 @@
-"""Progress on the terminal: bars with rate and time left where the command line shows them, nothing elsewhere.
+"""Progress with rate and time left: bars on a terminal, a line now and then where the output goes to a file.
 
-Tasks of one process share the display; a worker without a terminal has none, and Prefect's own logs tell what is under way.
+Tasks of one process share the display; a worker has none, and Prefect's own logs tell what is under way.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-_shown: Progress | None = None
+LINE_EVERY_S = 30.0
+
+_shown: "Progress | Console | None" = None
 
 
 class _Rate(ProgressColumn):
@@ -33,38 +36,63 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def show(console: Console) -> Iterator[None]:
-    """Show bars for whatever begins in the body."""
+    """Show the progress of whatever begins in the body."""
     global _shown
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
         _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, speed_estimate_period=120.0) as progress:
-        _shown = progress
-        try:
+    try:
+        if console.is_terminal:
+            with Progress(*columns, console=console, speed_estimate_period=120.0, expand=True) as progress:
+                _shown = progress
+                yield
+        else:
+            _shown = console
             yield
-        finally:
-            _shown = None
+    finally:
+        _shown = None
 
 
 class Bar:
-    """One bar; does nothing where no display is shown. `total` in the unit of `advance`."""
+    """What one piece of work has done of its `total`, in the unit of `advance`; shows nothing where there is no display."""
 
     def __init__(self, description: str, total: int) -> None:
         self._display = _shown
-        self._task = self._display.add_task(description, total=total) if self._display else None
+        self._description, self._total, self._done = description, total, 0
+        self._began = self._told = time.monotonic()
+        self._task = self._display.add_task(description, total=total) if isinstance(self._display, Progress) else None
 
     def advance(self, by: int = 1) -> None:
         """`by` more are done."""
-        if self._display and self._task is not None:
+        self._done += by
+        if isinstance(self._display, Progress) and self._task is not None:
             self._display.advance(self._task, by)
+        elif time.monotonic() - self._told >= LINE_EVERY_S:
+            self._tell()
 
     def finish(self) -> None:
         """Whatever the total was, it is done."""
-        if self._display and self._task is not None:
-            done = self._display.tasks[self._task].completed
-            self._display.update(self._task, total=done)
+        self._total = self._done
+        if isinstance(self._display, Progress) and self._task is not None:
+            self._display.update(self._task, total=self._done, completed=self._done)
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        if not isinstance(self._display, Console):
+            return
+        self._told = time.monotonic()
+        took = self._told - self._began
+        rate = self._done / took if took else 0.0
+        left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
+        self._display.print(
+            f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

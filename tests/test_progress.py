@@ -1,0 +1,38 @@
+"""What a person sees of long work where the output is a file."""
+
+import io
+
+from rich.console import Console
+
+from tasks import progress
+
+
+def shown(monkeypatch, every_s: float) -> str:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", every_s)
+    out = io.StringIO()
+    with progress.show(Console(file=out)):
+        bar = progress.Bar("searching", 4)
+        bar.advance()
+        bar.advance(2)
+        bar.finish()
+    progress.Bar("after", 1).advance()
+    return out.getvalue()
+
+
+def test_a_file_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch):
+    lines = shown(monkeypatch, 0.0).splitlines()
+    assert [line.partition(" in ")[0] for line in lines] == ["searching: 1/4", "searching: 3/4", "searching: 3/3"]
+    assert lines[0].endswith("s left") and not lines[2].endswith("left")
+
+
+def test_short_work_is_one_line(monkeypatch):
+    assert shown(monkeypatch, 1000.0).count("\n") == 1
+
+
+def test_a_terminal_gets_a_bar():
+    out = io.StringIO()
+    with progress.show(Console(file=out, force_terminal=True, width=80)):
+        bar = progress.Bar("searching", 2)
+        bar.advance(2)
+        bar.finish()
+    assert "2/2" in out.getvalue() and "━" in out.getvalue()
