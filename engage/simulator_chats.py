@@ -12,6 +12,7 @@ from engage.seeds import derive_seed
 from engage.sft import ChatExample
 from engage.simulator import SpeechConfig, policy_messages, simulator_messages, survey_messages
 
+OWN = "engage"
 Role = Literal["simulator", "policy"]
 MAX_POLICY_REPLIES = 5
 """Replies of one dialogue that a policy learns: as many as the searched dialogues have at most, and later ones cost the most."""
@@ -48,23 +49,22 @@ def training_chats(
     max_dialogues: int | None,
     seed: int,
 ) -> list[ChatExample]:
-    """Chats of every role from at most `max_dialogues` dialogues, drawn by the seed; without those that teach nothing.
+    """Chats of every role; without those that teach nothing.
 
-    Dialogues of people come from the train split; those of our own writing are all taken, because nothing is ever measured on
-    them. A policy learns from dialogues that went well, a simulator from all: one that saw only success cannot be unmoved.
+    Dialogues of people come from the train split, at most `max_dialogues` of them drawn by the seed; those of our own writing
+    are all taken, because nothing is ever measured on them. A policy learns from dialogues that went well, a simulator from all: one that saw only success cannot be unmoved.
     """
-    usable = sorted((human for human in dialogues if _may_be_learnt(human)), key=lambda human: human.scenario_id)
+    own = [human for human in dialogues if human.scenario.source == OWN]
+    people = [human for human in dialogues if human.scenario.source != OWN and human.split == "train"]
+    usable = sorted(people, key=lambda human: human.scenario_id)
     if max_dialogues is not None and len(usable) > max_dialogues:
         usable = Random(derive_seed(seed, "sft")).sample(usable, max_dialogues)
+    usable += sorted(own, key=lambda human: human.scenario_id)
     chats = [simulator_chat(human) for human in usable] if "simulator" in roles else []
     if "policy" in roles:
         good = [human for human in usable if went_well(human, HumanConfig().min_reward)]
         chats += [policy_chat(human, speech, max_length) for human in good]
     return [chat for chat in chats if chat.trained]
-
-
-def _may_be_learnt(human: HumanDialogue) -> bool:
-    return human.split == "train" or human.scenario.source == "engage"
 
 
 def nearest_choice(survey: Survey, value: float) -> str:

@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 scenarios_app = typer.Typer(no_args_is_help=True, help="Scenarios: list, validate, import from human corpora.")
 app.add_typer(scenarios_app, name="scenarios")
+simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train one on human dialogues.")
+app.add_typer(simulator_app, name="simulator")
 
 INTERRUPTED = 130
 
@@ -131,6 +133,29 @@ def import_corpus(
     from flows.inspecting import import_scenarios
 
     import_scenarios(console, corpus, path, out or Path(f"{corpus}.jsonl"))
+
+
+@simulator_app.command("train")
+def train_simulator(
+    corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH, p4g:PATH, or shipped")],
+    out: Annotated[Path, typer.Option("--out", help="folder of the run; the adapter is OUT/adapter")],
+    role: Annotated[
+        list[str] | None, typer.Option("--role", help="whose turns are learnt: simulator (the default) or policy")
+    ] = None,
+    max_dialogues: Annotated[
+        int | None, typer.Option("--max-dialogues", min=1, help="dialogues of people taken from one corpus at most")
+    ] = None,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Fine-tune an adapter on what people said, with the exit survey as they answered it."""
+    from flows.running import run_simulator_training
+
+    text = run_simulator_training(
+        console, profile, set_ or [], corpus, role or ["simulator"], max_dialogues, out, verbose
+    )
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run_flow(

@@ -6,9 +6,10 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -32,19 +33,55 @@ def run_stage(
     load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left))
     cycle_id = _cycle_id(cycle, must_exist)
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
+    with _in_process(console, verbose, _command(stage, profile, overrides, cycle_id)):
+        from tasks import reporting
+
+        return reporting.stage_text(stage, cycle_id, _flow(stage)(config, cycle_id))
+
+
+def run_simulator_training(
+    console: Console,
+    profile: str,
+    overrides: Sequence[str],
+    corpora: Sequence[str],
+    roles: Sequence[str],
+    max_dialogues: int | None,
+    out: Path,
+    verbose: bool,
+) -> str:
+    """Train an adapter on human dialogues in this process; returns what came of it in plain words."""
+    config = load_config(profile, overrides)
+    unknown = set(roles) - {"simulator", "policy"}
+    if unknown or not roles:
+        raise ConfigError(f"--role {', '.join(sorted(unknown)) or 'is missing'}: use simulator, policy or both")
+    with _in_process(console, verbose, "the same command"):
+        from flows.simulator import train_simulator
+
+        result = train_simulator(config, list(corpora), list(roles), max_dialogues, str(out))
+    folder, metrics = result["adapter"], result["metrics"]
+    return (
+        f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were too long); loss {metrics['loss']:.3f}.\n"
+        f"Use it: --set engine.transformers.simulator_adapter={folder}"
+    )
+
+
+@contextmanager
+def _in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
+    """Prefect's temporary server and the display around a flow; what it raises comes out as one sentence.
+
+    `again` is the command line that goes on after Ctrl-C.
+    """
     _quieten(verbose)
     try:
-        from tasks import progress, reporting
+        from tasks import progress
 
-        flow = _flow(stage)
         _start_server()
         with progress.show(console) if not verbose else nullcontext():
-            return reporting.stage_text(stage, cycle_id, flow(config, cycle_id))
+            yield
     except EngageError:
         raise
     except KeyboardInterrupt as error:
-        command = _command(stage, profile, overrides, cycle_id)
-        raise Interrupted(f"interrupted; nothing stored is lost, go on with: {command}") from error
+        raise Interrupted(f"interrupted; nothing stored is lost, go on with: {again}") from error
     except Exception as error:
         cause = _cause(error)
         if cause is None:

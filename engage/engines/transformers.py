@@ -21,7 +21,9 @@ from engage.engines.jobs import Job, fail, fits, resolve
 from engage.errors import EngineError
 from engage.models import ModelRef, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
 
-_ADAPTER = "LoRA adapter that the {} starts from: `embedded` (trained for the embedded model), `bare` (none), or a folder"
+_ADAPTER = (
+    "LoRA adapter that the {} starts from: `embedded` (trained for the embedded model), `bare` (none), or a folder"
+)
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 MAX_LOADED = 4
 

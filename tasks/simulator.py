@@ -1,0 +1,57 @@
+"""Fine-tuning an adapter on human dialogues, as a run of MLflow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from engage.config import CycleConfig, Home
+from engage.corpora import LICENCES, Corpus, read_corpus, read_shipped
+from engage.models import resolve_model
+from engage.run_folder import digest
+from engage.sft import train_sft
+from engage.simulator_chats import Role, training_chats
+from tasks.cycle import worth_retrying
+from tasks.progress import Bar
+from tasks.tracking import Tracker
+
+SHIPPED = "shipped"
+
+
+@task(name="train-simulator", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def train_on_dialogues(
+    config: CycleConfig, corpora: Sequence[str], roles: Sequence[Role], max_dialogues: int | None, out: str
+) -> dict[str, Any]:
+    """SFT of the simulator's base model; an interrupted run goes on from its last checkpoint. Returns adapter and metrics."""
+    settings = config.align.sft
+    chats = [
+        chat
+        for name in corpora
+        for chat in training_chats(
+            _read(name).dialogues, roles, config.dialogue.speech, settings.max_length, max_dialogues, settings.seed
+        )
+    ]
+    tracker = Tracker(Home.from_env())
+    name = f"simulator {digest([list(corpora), list(roles), max_dialogues, config.align.model_dump(mode='json')])[:8]}"
+    steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
+    bar = Bar(f"SFT on {len(chats)} chats (steps)", steps)
+    with tracker.stage(name, "sft") as run:
+        run.params({"corpora": ", ".join(c.partition(":")[0] for c in corpora), "roles": ", ".join(roles)})
+        run.params({f"sft.{key}": value for key, value in settings.model_dump().items()})
+
+        def on_step(step: int, metrics: dict[str, float]) -> None:
+            run.metrics({f"sft/{key}": value for key, value in metrics.items()}, step)
+            bar.advance()
+
+        base = resolve_model(config.engine.transformers.simulator_model)
+        result = train_sft(chats, base, Path(out), config.align, on_step=on_step, licences=LICENCES)
+        bar.finish()
+        run.files(result.adapter, "adapter")
+    tracker.finish_cycle(name)
+    return {"adapter": str(result.adapter), "metrics": result.metrics}
+
+
+def _read(name: str) -> Corpus:
+    """A corpus by name; `shipped` are the dialogues of our own writing, which nothing but an adapter may be made from."""
+    return read_shipped() if name == SHIPPED else read_corpus(name)

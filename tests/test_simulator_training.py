@@ -1,0 +1,49 @@
+"""Fine-tuning on human dialogues through the flow: a tiny model, the hand-written corpus of the fixtures."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from prefect.testing.utilities import prefect_test_harness
+from tiny_models import save_tiny_model
+
+from engage.config import Home, load_config
+from engage.corpora import read_corpus, read_shipped
+from engage.models import AdapterCard, check_adapter, resolve_model
+from engage.simulator import SpeechConfig
+from engage.simulator_chats import training_chats
+from flows.simulator import train_simulator
+
+P4G = f"p4g:{Path(__file__).parent / 'fixtures' / 'p4g'}"
+
+
+def test_an_adapter_is_trained_tracked_and_says_where_its_data_come_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tiny = save_tiny_model(tmp_path / "tiny")
+    settings = ("align.sft.max_length=8192", "align.lora.r=2", f"engine.transformers.simulator_model={tiny}")
+    chats = training_chats(read_corpus(P4G).dialogues, ["simulator"], SpeechConfig(), 8192, None, 0)
+    assert chats
+    with prefect_test_harness(server_startup_timeout=120):
+        result = train_simulator(load_config("laptop", settings), [P4G], ["simulator"], None, str(tmp_path / "out"))
+    card: AdapterCard = check_adapter(result["adapter"], resolve_model(str(tiny)))
+    assert [(source.name, source.rows) for source in card.data] == [("p4g", len(chats))]
+    assert "Apache-2.0" in card.data[0].licence
+    client = MlflowClient(Home.from_env().tracking_uri)
+    (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'sft'")
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["sft/loss"] == pytest.approx(result["metrics"]["loss"])
+
+
+def test_a_limit_counts_the_dialogues_of_people_and_not_our_own():
+    people, own = read_corpus(P4G).dialogues, read_shipped().dialogues
+    chats = training_chats([*people, *own], ["simulator"], SpeechConfig(), 1024, 1, 0)
+    sources = [chat.source for chat in chats]
+    assert (sources.count("p4g"), sources.count("engage")) == (1, len(own))
+
+
+def test_a_policy_learns_from_dialogues_that_went_well_only():
+    own = read_shipped().dialogues
+    good = [human for human in own if human.reward is not None and human.reward >= 0.5]
+    chats = training_chats(own, ["policy"], SpeechConfig(), 1024, None, 0)
+    assert 0 < len(chats) <= len(good) < len(own)
