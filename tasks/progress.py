@@ -80,7 +80,7 @@ class Bar:
         self._total = self._done
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.update(self._task, total=self._done, completed=self._done)
-        else:
+        elif self._done:
             self._tell()
 
     def _tell(self) -> None:
