@@ -29,6 +29,7 @@ SMALL = (
     "engine.kind=scripted",
     "scenarios.per_domain=2",
     "search.num_simulations=8",
+    "search.round_size=8",
     "align.dpo.max_length=4096",
     "align.dpo.max_pairs=4",
     "align.dpo.batch_size=2",
