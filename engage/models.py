@@ -34,6 +34,24 @@ class ModelRef:
     fingerprint: str
 
 
+_ADAPTER = (
+    "LoRA adapter that the {} starts from: `embedded` (trained for the embedded model), `bare` (none), or a folder"
+)
+
+
+class ModelsConfig(BaseModel):
+    """The weights of both sides, whatever serves them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy_model: str = Field(
+        "embedded", description="`embedded`, a local folder or a hub id; what training starts from"
+    )
+    simulator_model: str = Field("embedded", description="`embedded`, a local folder or a hub id")
+    policy_adapter: str | None = Field(None, description=_ADAPTER.format("policy"))
+    simulator_adapter: str | None = Field(None, description=_ADAPTER.format("simulator"))
+
+
 def resolve_model(name: str) -> ModelRef:
     """The weights behind a name: `embedded`, a folder, or a hub id (downloaded on first use).
 

@@ -61,7 +61,7 @@ def run_simulator_training(
     folder, metrics = result["adapter"], result["metrics"]
     return (
         f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were too long); loss {metrics['loss']:.3f}.\n"
-        f"Use it: --set engine.transformers.simulator_adapter={folder}"
+        f"Use it: --set engine.simulator_adapter={folder}"
     )
 
 

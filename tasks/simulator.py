@@ -44,7 +44,7 @@ def train_on_dialogues(
             run.metrics({f"sft/{key}": value for key, value in metrics.items()}, step)
             bar.advance()
 
-        base = resolve_model(config.engine.transformers.simulator_model)
+        base = resolve_model(config.engine.simulator_model)
         result = train_sft(chats, base, Path(out), config.align, on_step=on_step, licences=LICENCES)
         bar.finish()
         run.files(result.adapter, "adapter")

@@ -74,9 +74,9 @@ def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) ->
             run.metrics({f"dpo/{name}": value for name, value in metrics.items()}, step)
             bar.advance()
 
-        start = cycle.champion_adapter or adapter_folder(config.engine.transformers.policy_adapter)
+        start = cycle.champion_adapter or adapter_folder(config.engine.policy_adapter)
         parent = Path(start) if start else None
-        base = resolve_model(config.engine.transformers.policy_model)
+        base = resolve_model(config.engine.policy_model)
         result = train_dpo(accepted, base, out, config.align, parent, on_step, pairs["licences"])
         bar.finish()
         return _keep(run, cycle, result.adapter, result.metrics, Tracker(home))

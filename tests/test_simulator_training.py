@@ -21,7 +21,7 @@ def test_an_adapter_is_trained_tracked_and_says_where_its_data_come_from(tmp_pat
     monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tiny = save_tiny_model(tmp_path / "tiny")
-    settings = ("align.sft.max_length=8192", "align.lora.r=2", f"engine.transformers.simulator_model={tiny}")
+    settings = ("align.sft.max_length=8192", "align.lora.r=2", f"engine.simulator_model={tiny}")
     chats = training_chats(read_corpus(P4G).dialogues, ["simulator"], SpeechConfig(), 8192, None, 0)
     assert chats
     with prefect_test_harness(server_startup_timeout=120):

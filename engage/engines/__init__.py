@@ -3,16 +3,15 @@
 import threading
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from engage.engine import Engine
 from engage.engines.transformers import TransformersConfig
+from engage.models import ModelsConfig
 
 
-class EngineConfig(BaseModel):
-    """Which engine serves both model sides."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class EngineConfig(ModelsConfig):
+    """The weights of both model sides, and which engine serves them."""
 
     kind: Literal["transformers", "scripted"] = Field(
         "transformers", description="`scripted` answers canned lines: for trying flows without a model"
@@ -24,7 +23,7 @@ def model_names(config: EngineConfig) -> list[str]:
     """Names of the models an engine needs, each once; none for the scripted one."""
     if config.kind == "scripted":
         return []
-    return sorted({config.transformers.policy_model, config.transformers.simulator_model})
+    return sorted({config.policy_model, config.simulator_model})
 
 
 def engine_identity(config: EngineConfig) -> dict[str, str]:
@@ -34,7 +33,7 @@ def engine_identity(config: EngineConfig) -> dict[str, str]:
     models = {name: resolve_model(name).fingerprint for name in model_names(config)}
     adapters = {
         name: adapter_fingerprint(folder)
-        for name in (config.transformers.policy_adapter, config.transformers.simulator_adapter)
+        for name in (config.policy_adapter, config.simulator_adapter)
         if models and (folder := adapter_folder(name))
     }
     return {**models, **{f"adapter {name}": fingerprint for name, fingerprint in adapters.items()}}
@@ -72,4 +71,4 @@ def _create(config: EngineConfig) -> Engine:
         return ScriptedEngine()
     from engage.engines.transformers import TransformersEngine
 
-    return TransformersEngine(config.transformers)
+    return TransformersEngine(config, config.transformers)

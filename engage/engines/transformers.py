@@ -19,24 +19,17 @@ from engage.chat_template import render
 from engage.engine import Completion, Prompt, Sampling, Scores, Side
 from engage.engines.jobs import Job, fail, fits, resolve
 from engage.errors import EngineError
-from engage.models import ModelRef, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
+from engage.models import ModelRef, ModelsConfig, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
 
-_ADAPTER = (
-    "LoRA adapter that the {} starts from: `embedded` (trained for the embedded model), `bare` (none), or a folder"
-)
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 MAX_LOADED = 4
 
 
 class TransformersConfig(BaseModel):
-    """Models and sizes of the embedded engine."""
+    """Sizes of the embedded engine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    policy_model: str = Field("embedded", description="`embedded`, a local folder or a hub id")
-    simulator_model: str = Field("embedded", description="`embedded`, a local folder or a hub id")
-    policy_adapter: str | None = Field(None, description=_ADAPTER.format("policy"))
-    simulator_adapter: str | None = Field(None, description=_ADAPTER.format("simulator"))
     max_batch: int = Field(64, ge=1, le=4096, description="sequences decoded together at most")
     cache_mb: int = Field(1200, ge=0, le=1_000_000, description="keys and values kept for reuse, in MB per model")
     device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
@@ -46,7 +39,7 @@ class TransformersConfig(BaseModel):
 class TransformersEngine:
     """See the module; implements Engine. Models are loaded here, so that a missing one is told at once (ModelError)."""
 
-    def __init__(self, config: TransformersConfig) -> None:
+    def __init__(self, models: ModelsConfig, config: TransformersConfig) -> None:
         import torch
 
         self.config = config
@@ -56,12 +49,12 @@ class TransformersEngine:
             getattr(torch, config.dtype) if config.dtype != "auto" else torch.bfloat16 if cuda else torch.float32
         )
         self._models = {
-            Side.POLICY: resolve_model(config.policy_model),
-            Side.SIMULATOR: resolve_model(config.simulator_model),
+            Side.POLICY: resolve_model(models.policy_model),
+            Side.SIMULATOR: resolve_model(models.simulator_model),
         }
         self._own = {
-            Side.POLICY: adapter_folder(config.policy_adapter) or None,
-            Side.SIMULATOR: adapter_folder(config.simulator_adapter) or None,
+            Side.POLICY: adapter_folder(models.policy_adapter) or None,
+            Side.SIMULATOR: adapter_folder(models.simulator_adapter) or None,
         }
         for side, adapter in self._own.items():
             if adapter is not None:

@@ -45,8 +45,8 @@ class Room:
 
     def start(self, stage: str, *settings: str, cycle: str = "c1", latency_s: float = 0.0):
         """The command in a process group of its own, as a terminal would start it."""
-        bare = ("engine.transformers.policy_adapter=bare", "engine.transformers.simulator_adapter=bare")
-        chosen = ("engine.kind=scripted", f"engine.transformers.policy_model={self.tiny}", *bare, *settings)
+        bare = ("engine.policy_adapter=bare", "engine.simulator_adapter=bare")
+        chosen = ("engine.kind=scripted", f"engine.policy_model={self.tiny}", *bare, *settings)
         arguments = [stage, *(part for setting in chosen for part in ("--set", setting)), "--cycle", cycle]
         process = subprocess.Popen(
             [sys.executable, str(SLOW), *arguments],
