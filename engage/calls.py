@@ -19,6 +19,11 @@ class RecordingEngine:
         """See Engine."""
         return self._engine.identity
 
+    @property
+    def has_room(self) -> bool:
+        """See Engine."""
+        return self._engine.has_room
+
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """See Engine; the prompt of n samples counts once."""
         started = time.perf_counter()

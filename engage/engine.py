@@ -12,6 +12,8 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engage.errors import EngineError
+
 
 class Side(StrEnum):
     """Which model a request is for."""
@@ -57,14 +59,14 @@ class Completion:
     """One sampled reply, stripped of surrounding white space and special tokens.
 
     `cached_tokens` of the `prompt_tokens` were not computed afresh; `mean_logprob` is the mean natural-log probability of the
-    completion's tokens under the model at temperature 1.
+    completion's tokens under the model at temperature 1, None where a server does not tell.
     """
 
     text: str
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
-    mean_logprob: float
+    mean_logprob: float | None
     finish_reason: Literal["stop", "length"]
     seed: int
 
@@ -78,6 +80,10 @@ class Scores:
     cached_tokens: int
 
 
+class ScoresUnavailable(EngineError):
+    """The engine cannot tell likelihoods; answers have to be sampled and read."""
+
+
 class Engine(Protocol):
     """See the module. An engine is created once per process and closed once."""
 
@@ -85,11 +91,18 @@ class Engine(Protocol):
     def identity(self) -> str:
         """What the answers depend on beside the request: model fingerprints of both sides; part of a cycle's identity."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more request would be begun at once: what waits already does not keep the engine full."""
+
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """One completion per seed, in the order of the seeds; raises EngineError."""
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """Likelihood of fixed continuations, each a single token where the survey is built so; raises EngineError."""
+        """Likelihood of fixed continuations, each a single token where the survey is built so.
+
+        Raises EngineError, ScoresUnavailable among them.
+        """
 
     def close(self) -> None:
         """Free the model; requests under way fail with EngineError."""

@@ -26,8 +26,10 @@ def read_pattern(survey: Survey, text: str) -> Reaction:
 
 
 def read_expected(survey: Survey, logprobs: Sequence[float]) -> Reaction:
-    """Σ p·value, p the softmax of the choices' log-likelihoods (natural log, the survey's order)."""
+    """Σ p·value, p the softmax of the choices' log-likelihoods (natural log, the survey's order); value None if all are −inf."""
     top = max(logprobs)
+    if top == -math.inf:
+        return Reaction("expected", "", None)
     weights = [math.exp(logprob - top) for logprob in logprobs]
     probabilities = tuple(weight / sum(weights) for weight in weights)
     value = sum(p * v for p, v in zip(probabilities, survey.choices.values(), strict=True))

@@ -4,6 +4,7 @@ Every prompt extends the previous one of its side (stable system text first, not
 an engine can reuse what it has computed; the survey extends the simulator's prompt. Knows nothing of trees.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.domains import Domain, UserCondition
-from engage.engine import Completion, Engine, Message, Prompt, Sampling, Side
+from engage.engine import Completion, Engine, Message, Prompt, Sampling, ScoresUnavailable, Side
 from engage.flaws import find_flaw, tidy
 from engage.reaction import read_expected, read_pattern
 from engage.seeds import derive_seed
@@ -38,7 +39,7 @@ class Drawn:
     """A turn and the mean log-probability of its tokens."""
 
     turn: Turn
-    mean_logprob: float
+    mean_logprob: float | None
 
 
 def policy_messages(domain: Domain, dialogue: Dialogue) -> tuple[Message, ...]:
@@ -124,7 +125,8 @@ class UserSimulator(Speaker):
         survey = self.domain.survey
         prompt = Prompt(key, Side.SIMULATOR, survey_messages(self.domain, self.condition, dialogue), self.adapter)
         if self.speech.reader == "expected":
-            scores = await self.engine.score(prompt, tuple(survey.choices))
-            return read_expected(survey, scores.logprobs)
+            with contextlib.suppress(ScoresUnavailable):
+                scores = await self.engine.score(prompt, tuple(survey.choices))
+                return read_expected(survey, scores.logprobs)
         completion = (await self.engine.complete(prompt, self.speech.user, [seed]))[0]
         return read_pattern(survey, completion.text)

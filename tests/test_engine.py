@@ -254,7 +254,9 @@ def test_a_bare_side_answers_as_one_without_an_adapter_and_has_its_identity(tiny
     try:
         assert bare.identity == engine.identity
         assert complete(bare, prompt("I am sad."))[0].text == complete(engine, prompt("I am sad."))[0].text
-        config = EngineConfig(transformers=bare.config)
+        config = EngineConfig(
+            policy_model=str(tiny), simulator_model=str(tiny), policy_adapter="bare", simulator_adapter="bare"
+        )
         assert engine_identity(config) == {str(tiny): resolve_model(str(tiny)).fingerprint}
     finally:
         bare.close()

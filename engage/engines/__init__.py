@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from engage.engine import Engine
+from engage.engines.openai_config import OpenAIConfig, served_names
 from engage.engines.transformers import TransformersConfig
 from engage.models import ModelsConfig
 
@@ -13,24 +14,32 @@ from engage.models import ModelsConfig
 class EngineConfig(ModelsConfig):
     """The weights of both model sides, and which engine serves them."""
 
-    kind: Literal["transformers", "scripted"] = Field(
-        "transformers", description="`scripted` answers canned lines: for trying flows without a model"
+    kind: Literal["transformers", "openai", "scripted"] = Field(
+        "transformers",
+        description="`transformers` in this process, `openai`: any compatible server; `scripted` answers canned lines, for "
+        "trying flows without a model",
     )
     transformers: TransformersConfig = TransformersConfig()
+    openai: OpenAIConfig = OpenAIConfig()
 
 
 def model_names(config: EngineConfig) -> list[str]:
-    """Names of the models an engine needs, each once; none for the scripted one."""
-    if config.kind == "scripted":
+    """Names of the models whose weights an engine loads, each once; none for the scripted one and for servers."""
+    if config.kind in {"scripted", "openai"}:
         return []
     return sorted({config.policy_model, config.simulator_model})
 
 
 def engine_identity(config: EngineConfig) -> dict[str, str]:
-    """Fingerprints of models and adapters by name, without loading anything: part of a cycle's identity."""
+    """Fingerprints of models and adapters by name, without loading anything: part of a cycle's identity.
+
+    A server does not show its weights: the name of what it serves stands for them.
+    """
     from engage.models import adapter_fingerprint, adapter_folder, resolve_model
 
     models = {name: resolve_model(name).fingerprint for name in model_names(config)}
+    if config.kind == "openai":
+        models = {f"served {side}": name for side, name in served_names(config, config.openai).items()}
     adapters = {
         name: adapter_fingerprint(folder)
         for name in (config.policy_adapter, config.simulator_adapter)
@@ -69,6 +78,10 @@ def _create(config: EngineConfig) -> Engine:
         from engage.engines.scripted import ScriptedEngine
 
         return ScriptedEngine()
+    if config.kind == "openai":
+        from engage.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(config, config.openai)
     from engage.engines.transformers import TransformersEngine
 
     return TransformersEngine(config, config.transformers)

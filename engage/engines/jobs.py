@@ -20,6 +20,11 @@ class Job:
     choices: tuple[tuple[int, ...], ...] = ()
     future: "Future[Any]" = field(default_factory=Future)
 
+    @property
+    def rows(self) -> int:
+        """Sequences that it adds to a batch."""
+        return max(1, len(self.seeds))
+
 
 def fits(job: Job, max_length: int) -> bool:
     """Whether the model can see all of the request; one that it cannot is failed, and not those that came with it."""

@@ -64,12 +64,18 @@ class ScriptedEngine:
         self._choose = choose
         self._latency_s = latency_s
         self._slots = slots
+        self._in_flight = 0
         self._free: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @property
     def identity(self) -> str:
         """See Engine."""
         return f"scripted:{self._reply.__module__}.{self._reply.__qualname__}"
+
+    @property
+    def has_room(self) -> bool:
+        """See Engine."""
+        return self._slots is None or self._in_flight < self._slots
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """See Engine; tokens are counted as words."""
@@ -89,12 +95,16 @@ class ScriptedEngine:
         """See Engine; nothing to free."""
 
     async def _wait(self) -> None:
-        if self._slots is None:
-            await asyncio.sleep(self._latency_s)
-            return
-        # a semaphore belongs to the loop that first waited for it
-        async with self._free.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self._slots)):
-            await asyncio.sleep(self._latency_s)
+        self._in_flight += 1
+        try:
+            if self._slots is None:
+                await asyncio.sleep(self._latency_s)
+                return
+            # a semaphore belongs to the loop that first waited for it
+            async with self._free.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self._slots)):
+                await asyncio.sleep(self._latency_s)
+        finally:
+            self._in_flight -= 1
 
 
 def _words(prompt: Prompt) -> int:

@@ -74,6 +74,11 @@ class TransformersEngine:
         own = [adapter_fingerprint(adapter)[:12] if adapter else "" for adapter in self._own.values()]
         return ":".join([*(ref.fingerprint[:12] for ref in self._models.values()), *own])
 
+    @property
+    def has_room(self) -> bool:
+        """See Engine: what waits while a batch is computed does not fill the next one yet."""
+        return sum(job.rows for job in list(self._waiting)) < self.config.max_batch
+
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """See Engine."""
         return await self._ask(Job(prompt, self._tokenise(prompt), sampling, tuple(seeds)))
@@ -146,10 +151,9 @@ class TransformersEngine:
             taken: list[Job] = []
             rows = 0
             for job in self._waiting:
-                size = max(1, len(job.seeds))
-                if self._model_of(job) == model and (not taken or rows + size <= self.config.max_batch):
+                if self._model_of(job) == model and (not taken or rows + job.rows <= self.config.max_batch):
                     taken.append(job)
-                    rows += size
+                    rows += job.rows
             self._waiting = [job for job in self._waiting if job not in taken]
             return taken
 
