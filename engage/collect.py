@@ -16,6 +16,7 @@ from engage.search import Search, SearchConfig
 from engage.tree import CallRecord, TreeRecord, node_records
 
 Item = TypeVar("Item")
+ADMISSION_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ async def search_scenarios(
     on_tree: Callable[[TreeRecord], None],
     on_simulations: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
-    """Search all scenarios at once; `on_tree` is called as each finishes and keeps it, before anything else can go wrong.
+    """Search all scenarios, as many at once as the engine has room for; `on_tree` is called as each finishes and keeps it, before anything else can go wrong.
 
     `on_simulations` is told how many simulations have just been applied.
     """
@@ -87,7 +88,7 @@ async def search_scenarios(
             engine, scenario, dialogue, search, cycle_id=cycle_id, seed=seed, sides=sides, on_simulations=on_simulations
         )
 
-    return await _gather(scenarios, one, on_tree)
+    return await _gather(engine, scenarios, one, on_tree)
 
 
 async def hold_dialogues(
@@ -99,7 +100,7 @@ async def hold_dialogues(
     sides: Sides,
     on_dialogue: Callable[[Scenario, Trajectory, tuple[CallRecord, ...]], None],
 ) -> Outcome:
-    """Hold one fresh dialogue per scenario, all at once."""
+    """Hold one fresh dialogue per scenario, as many at once as the engine has room for."""
 
     async def one(scenario: Scenario) -> tuple[Scenario, Trajectory, tuple[CallRecord, ...]]:
         trajectory, calls = await hold_dialogue(
@@ -107,13 +108,18 @@ async def hold_dialogues(
         )
         return scenario, trajectory, calls
 
-    return await _gather(scenarios, one, lambda item: on_dialogue(*item))
+    return await _gather(engine, scenarios, one, lambda item: on_dialogue(*item))
 
 
 async def _gather(
-    scenarios: Sequence[Scenario], one: Callable[[Scenario], Awaitable[Item]], keep: Callable[[Item], None]
+    engine: Engine,
+    scenarios: Sequence[Scenario],
+    one: Callable[[Scenario], Awaitable[Item]],
+    keep: Callable[[Item], None],
 ) -> Outcome:
+    """Begin scenarios in order while the engine has room, so that what is under way keeps it full and no more."""
     outcome = Outcome()
+    running: set[asyncio.Task[None]] = set()
 
     async def guarded(scenario: Scenario) -> None:
         try:
@@ -126,5 +132,10 @@ async def _gather(
 
     async with asyncio.TaskGroup() as group:
         for scenario in scenarios:
-            group.create_task(guarded(scenario))
+            while running and not engine.has_room:
+                await asyncio.wait(running, timeout=ADMISSION_S, return_when=asyncio.FIRST_COMPLETED)
+            task = group.create_task(guarded(scenario))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            await asyncio.sleep(ADMISSION_S)  # its first requests reach the engine before the next one is thought of
     return outcome

@@ -64,8 +64,8 @@ def test_a_folder_as_a_profile_is_one_sentence(tmp_path):
         ("num_simulations=8", "num_simulations is not a setting; did you mean search.num_simulations?"),
         ("search.c_puct=nan", "search.c_puct: input should be less than or equal to 100 (got nan)"),
         (
-            "engine.kind=cloud",
-            "engine.kind: input should be 'transformers', ",
+            "evaluation.split=train",
+            "evaluation.split: input should be 'validation' or 'test' (got 'train')",
         ),
         (
             "scenarios.sources=own.jsonl",

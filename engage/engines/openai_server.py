@@ -197,7 +197,7 @@ def _checked(answer: Any, server: _Server) -> float:
 def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = getattr(error, "pause_s", None)
-    jittered = wait_exponential_jitter(initial=0.5, max=LONGEST_PAUSE_S, jitter=1.0)(state)
+    jittered = wait_exponential_jitter(multiplier=0.5, max=LONGEST_PAUSE_S, jitter=1.0)(state)
     return jittered if asked is None else min(asked, LONGEST_RETRY_AFTER_S) + 0.1 * min(jittered, 5.0)
 
 

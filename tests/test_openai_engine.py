@@ -1,0 +1,253 @@
+"""The engine for servers, against a local one that misbehaves on purpose."""
+
+import asyncio
+import logging
+import math
+import socket
+import time
+
+import pytest
+from chat_server import ChatServer, answer, cut_line, refuse, trickle
+
+from engage.dialogue import Dialogue, Role, Turn
+from engage.domains import load_domain
+from engage.engine import Message, Prompt, Sampling, ScoresUnavailable, Side
+from engage.engines import EngineConfig, engine_identity
+from engage.engines.openai import OpenAIEngine, choice_logprobs
+from engage.engines.openai_config import OpenAIConfig, ServerConfig
+from engage.errors import ConfigError, EngineError
+from engage.models import ModelsConfig
+from engage.scenario import load_scenarios
+from engage.simulator import SpeechConfig, UserSimulator
+
+SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=16)
+PROMPT = Prompt("s1/0/replies", Side.POLICY, (Message("system", "Be kind."), Message("user", "Hi.")))
+FROM_USER = Prompt("s1/0/survey", Side.SIMULATOR, PROMPT.messages)
+
+
+@pytest.fixture
+def server():
+    server = ChatServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def open_engine():
+    opened = []
+
+    def create(*servers, simulator=None, model="m", adapter=None, **settings) -> OpenAIEngine:
+        policy = ServerConfig(base_urls=tuple(s if isinstance(s, str) else s.url for s in servers), model=model)
+        settings = {"timeout_s": 5.0, "retry_s": 20.0, **settings}
+        models = ModelsConfig(policy_adapter=adapter)
+        opened.append(OpenAIEngine(models, OpenAIConfig(policy=policy, simulator=simulator, **settings)))
+        return opened[-1]
+
+    yield create
+    for engine in opened:
+        engine.close()
+
+
+def complete(engine, prompt=PROMPT, seeds=(1,)):
+    return asyncio.run(engine.complete(prompt, SAMPLING, list(seeds)))
+
+
+def first_then_well(behaviour, times=1):
+    """Misbehave a number of times, then answer."""
+    return lambda handler, body, before: behaviour(handler, body, before) if before < times else answer(body)
+
+
+def free_url() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+
+def test_n_replies_are_one_request_with_all_that_the_server_tells(server, open_engine):
+    replies = complete(open_engine(server), seeds=(7, 8, 9))
+    assert [(r.text, r.seed, r.finish_reason) for r in replies] == [("Hello there.", s, "stop") for s in (7, 8, 9)]
+    assert (replies[0].prompt_tokens, replies[0].cached_tokens, replies[0].completion_tokens) == (20, 16, 1)
+    assert replies[0].mean_logprob == -0.5
+    (body,) = server.bodies
+    assert {name: body[name] for name in ("n", "seed", "max_tokens", "temperature", "top_p", "model")} == {
+        "n": 3, "seed": 7, "max_tokens": 16, "temperature": 0.7, "top_p": 0.9, "model": "m",
+    }  # fmt: skip
+    assert body["messages"] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi."}]
+
+
+def test_a_server_that_gives_one_reply_a_request_is_asked_as_often_as_need_be(server, open_engine):
+    server.behave = lambda _, body, __: answer({**body, "n": 1})
+    engine = open_engine(server)
+    assert [r.seed for r in complete(engine, seeds=(7, 8, 9))] == [7, 8, 9]
+    assert [body["seed"] for body in server.bodies] == [7, 8, 9]
+    complete(engine, seeds=(1, 2))
+    assert "n" not in server.bodies[-1]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        refuse(429, Retry_After="0.1"),
+        refuse(500),
+        refuse(503),
+        cut_line,
+        lambda handler, *_: handler.send_json(b"{nothing that json knows"),
+        lambda handler, *_: handler.send_json(b"<html>busy</html>", headers={"Content-Type": "text/html"}),
+        lambda handler, body, _: handler.send_json({**answer(body), "choices": []}),
+        lambda handler, body, _: handler.send_json({**answer(body), "choices": None}),
+    ],
+    ids=["429", "500", "503", "cut", "bad json", "html", "no choices", "null choices"],
+)
+def test_what_passes_is_tried_again(fault, server, open_engine):
+    server.behave = first_then_well(fault, 2)
+    assert complete(open_engine(server))[0].text == "Hello there."
+    assert len(server.bodies) == 3
+
+
+def test_the_servers_own_patience_is_kept(server, open_engine):
+    server.behave = first_then_well(refuse(429, Retry_After="1.5"))
+    engine = open_engine(server)
+    started = time.monotonic()
+    complete(engine)
+    assert time.monotonic() - started >= 1.5
+    assert engine._groups[Side.POLICY].limit.limit == 16
+
+
+def test_a_slow_body_is_given_up(server, open_engine):
+    server.behave = first_then_well(trickle)
+    assert complete(open_engine(server, timeout_s=1.0))[0].text == "Hello there."
+
+
+def test_what_does_not_pass_fails_with_its_reason_and_the_requests_key(server, open_engine):
+    server.behave = refuse(500)
+    engine = open_engine(server, retry_s=1.0)
+    with pytest.raises(EngineError, match=r"fails \(500\) \(tried for 1 s\) \(request s1/0/replies\)"):
+        complete(engine)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "refuses the key; put a valid one into the environment variable OPENAI_API_KEY"),
+        (403, "refuses the key"),
+        (404, "does not know the model 'm' (no)"),
+        (400, "refuses the request: no"),
+    ],
+)
+def test_a_refusal_is_not_tried_again(status, said, server, open_engine):
+    server.behave = refuse(status)
+    with pytest.raises(EngineError) as raised:
+        complete(open_engine(server))
+    assert said in str(raised.value)
+    assert len(server.bodies) == 1
+
+
+def test_a_model_that_is_not_served_is_told_before_anything_is_asked(server, open_engine):
+    with pytest.raises(ConfigError, match="does not serve 'n' but m: correct the model's name"):
+        open_engine(server, model="n")
+
+
+def test_no_server_at_all_is_told_at_once(open_engine):
+    with pytest.raises(ConfigError, match="no server answers at http://127"):
+        open_engine(free_url())
+
+
+def test_the_key_comes_from_the_environment_and_shows_nowhere(server, open_engine, monkeypatch, caplog):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    server.behave = refuse(400)
+    with caplog.at_level(logging.DEBUG), pytest.raises(EngineError) as raised:
+        complete(open_engine(server))
+    assert server.keys == {"Bearer sk-very-secret"}
+    assert "sk-very-secret" not in caplog.text + str(raised.value)
+
+
+def test_requests_are_spread_and_a_dead_server_is_left_out(server, open_engine):
+    other = ChatServer()
+    slow = lambda _, body, __: time.sleep(0.05) or answer(body)  # noqa: E731
+    server.behave = other.behave = slow
+    engine = open_engine(server, other)
+
+    async def many(count):
+        return await asyncio.gather(*(engine.complete(PROMPT, SAMPLING, [n]) for n in range(count)))
+
+    assert len(asyncio.run(many(20))) == 20
+    assert min(len(server.bodies), len(other.bodies)) >= 5
+    other.stop()
+    assert len(asyncio.run(many(20))) == 20
+
+
+def test_a_server_that_is_down_at_the_start_does_not_stop_the_others(server, open_engine):
+    assert complete(open_engine(free_url(), server))[0].text == "Hello there."
+
+
+def test_sides_may_be_different_servers(server, open_engine):
+    other = ChatServer(("u",))
+    engine = open_engine(server, simulator=ServerConfig(base_urls=(other.url,), model="u"))
+    complete(engine, PROMPT)
+    complete(engine, FROM_USER)
+    assert ([b["model"] for b in server.bodies], [b["model"] for b in other.bodies]) == (["m"], ["u"])
+    assert engine.identity == "m:u::"
+    other.stop()
+
+
+def test_scores_come_from_the_most_probable_tokens(server, open_engine):
+    scores = asyncio.run(open_engine(server).score(FROM_USER, ["3", "4", "5"]))
+    assert scores.logprobs == pytest.approx((math.log(math.exp(-0.5) + math.exp(-2.5)), -1.5, math.log(1 - sum(
+        map(math.exp, (-0.5, -2.5, -1.5, -3.0))
+    ))))  # fmt: skip
+    assert (scores.prompt_tokens, scores.cached_tokens) == (20, 16)
+    assert server.bodies[0]["max_tokens"] == 1
+
+
+def test_scores_of_choices_that_are_not_listed():
+    assert choice_logprobs([("yes", -0.1)], ["1", "2"]) == (-math.inf, -math.inf)
+
+
+def test_without_log_probabilities_the_survey_is_read_by_pattern_and_that_is_said_once(server, open_engine, caplog):
+    def behave(handler, body, _):
+        if body.get("logprobs"):
+            return refuse(400, "logprobs are not supported")(handler, body, 0)
+        return answer(body, "Two. It is a 2 now.")
+
+    server.behave = behave
+    engine = open_engine(server)
+    with pytest.raises(ScoresUnavailable):
+        asyncio.run(engine.score(FROM_USER, ["1", "2"]))
+    scenario = next(s for s in load_scenarios(("emotional_support",)) if s.split == "train")
+    domain = load_domain(scenario.domain)
+    user = UserSimulator(engine, domain, SpeechConfig(), scenario.user_condition)
+    dialogue = Dialogue((Turn(Role.USER, "Hi."), Turn(Role.ASSISTANT, "Hello.")))
+    reaction = asyncio.run(user.react(dialogue, "s1/survey", 1))
+    assert (reaction.reader, reaction.value) == ("pattern", 2.0)
+    assert caplog.text.count("gives no log-probabilities") == 1
+    assert complete(engine)[0].mean_logprob is None
+
+
+def test_adapters_are_loaded_once_and_again_after_the_server_forgot_them(server, open_engine, tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    engine = open_engine(server, adapter=str(tmp_path))
+    complete(engine)
+    complete(engine)
+    (loaded,) = server.loaded
+    assert loaded["lora_path"] == str(tmp_path)
+    assert {body["model"] for body in server.bodies} == {loaded["lora_name"]}
+    asked = len(server.bodies)
+    forget = refuse(404, "no such adapter")
+    server.behave = lambda handler, body, before: forget(handler, body, 0) if before == asked else answer(body)
+    assert complete(engine)[0].text == "Hello there."
+    assert len(server.loaded) == 2
+    complete(engine, Prompt("k", Side.POLICY, PROMPT.messages, adapter=""))
+    assert server.bodies[-1]["model"] == "m"
+
+
+def test_a_closed_engine_says_so(server, open_engine):
+    engine = open_engine(server)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        complete(engine)
+
+
+def test_a_cycles_identity_names_what_is_served_and_not_where():
+    config = EngineConfig(kind="openai", openai=OpenAIConfig(policy=ServerConfig(model="m")))
+    assert engine_identity(config) == {"served policy": "m", "served simulator": "m"}
