@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engage.align import AlignConfig
+from engage.budget import BudgetConfig
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
 from engage.human import HumanConfig
@@ -42,6 +43,7 @@ class CollectConfig(BaseModel):
 
     shard_size: int = Field(32, ge=1, le=10_000, description="scenarios of one Prefect task")
     workers: int = Field(2, ge=1, le=1_000, description="shards under way at once on this machine")
+    budget: BudgetConfig = BudgetConfig()
 
 
 class HeldOutConfig(BaseModel):

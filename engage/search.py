@@ -18,6 +18,7 @@ from engage.dialogue import Trajectory
 from engage.errors import EngineError
 from engage.puct import Arm, select, widened
 from engage.rollout import Stage, play_out
+from engage.separation import separated
 from engage.simulator import Drawn
 from engage.tree import Node, NodeKind, SimulationRecord, Tree
 
@@ -37,6 +38,12 @@ class SearchConfig(BaseModel):
     outcome_factor: float = Field(1.0, gt=0.0, le=100.0, description="m of ceil(m·(N+1)^β) user turns at a chance node")
     outcome_exponent: float = Field(0.7, ge=0.0, le=1.0, description="β")
     min_visits: int = Field(2, ge=1, le=1_000, description="visits every reply at a search root receives first")
+    stop_confidence: float | None = Field(
+        None,
+        ge=0.5,
+        lt=1.0,
+        description="end a search root's simulations once its best reply stands apart from its worst with this probability",
+    )
 
 
 @dataclass(slots=True)
@@ -87,12 +94,22 @@ class Search:
         while root is not None:
             root.spine_index = spine_index
             spent = 0
-            while spent < self.config.num_simulations:
+            while spent < self.config.num_simulations and not self._is_decided(root):
                 size = min(self.config.round_size, self.config.num_simulations - spent)
                 await self._round(root, size)
                 spent += size
             root = self._move_on(root)
             spine_index += 1
+
+    def _is_decided(self, root: Node) -> bool:
+        """A function of the tree alone, so that stopping early does not depend on timing."""
+        if self.config.stop_confidence is None:
+            return False
+        visited = [reply for reply in root.children if reply.children]
+        if len(visited) < len(root.children):
+            return False
+        groups = [[turn.q_value for turn in reply.children if turn.q_value is not None] for reply in visited]
+        return separated(groups, self.config.stop_confidence)
 
     async def _round(self, root: Node, size: int) -> None:
         slots = [_Slot(self._started + index, [self.tree.nodes[0]]) for index in range(size)]

@@ -1,6 +1,5 @@
 """Searching shards of scenarios and bringing the trees into the store."""
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,27 +8,15 @@ from prefect import task
 from engage.collect import Sides, search_scenarios
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.engines import shared_engine
-from engage.errors import StoreError
 from engage.outbox import Outbox
-from engage.scenario import Scenario, sample_scenarios
+from engage.scenario import Scenario
 from engage.store import TrajectoryStore
 from engage.tree import TreeRecord
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
+from tasks.planning import planned
 from tasks.progress import Bar
 from tasks.tracking import Tracker
-
-
-@task(name="plan-shards")
-def plan_shards(config: CycleConfig, cycle: Cycle) -> list[list[str]]:
-    """Ids of the cycle's training scenarios that have no tree yet, in shards."""
-    home = Home.from_env()
-    drain(home)
-    done = TrajectoryStore(home.database).stored_tree_ids(cycle.cycle_id)
-    wanted = sample_scenarios(load_cycle_scenarios(config.scenarios), "train", config.scenarios.per_domain, cycle.seed)
-    todo = [s.scenario_id for s in wanted if f"{cycle.cycle_id}/{s.scenario_id}" not in done]
-    size = config.collect.shard_size
-    return [todo[start : start + size] for start in range(0, len(todo), size)]
 
 
 @task(name="search-shard", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -64,11 +51,18 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
 
 
 @task(name="store-trees", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
-def store_trees(config: CycleConfig, cycle: Cycle, failed: Sequence[dict[str, str]]) -> dict[str, Any]:
-    """Drain the outbox and record the stage in MLflow; returns the collect stage's summary."""
+def store_trees(config: CycleConfig, cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
+    """Drain the outbox and record the stage in MLflow; returns the collect stage's summary.
+
+    `unsearched` counts the scenarios that the budget left out.
+    """
     home = Home.from_env()
-    TrajectoryStore(home.database).drain(Outbox(home.outbox))
-    return summarise_collect(cycle, {key: reason for part in failed for key, reason in part.items()})
+    store = TrajectoryStore(home.database)
+    store.drain(Outbox(home.outbox))
+    stored = store.stored_tree_ids(cycle.cycle_id)
+    left = [s for s in planned(config, cycle) if f"{cycle.cycle_id}/{s.scenario_id}" not in stored]
+    unsearched = sum(scenario.scenario_id not in failed for scenario in left)
+    return {**summarise_collect(cycle, failed), "unsearched": unsearched}
 
 
 def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
@@ -97,12 +91,6 @@ def _values_by_exchange(store: TrajectoryStore, cycle: Cycle) -> dict[str, dict[
         if row["q_value"] is not None:
             found.setdefault(row["domain"], {}).setdefault(row["exchange"], []).append(row["q_value"])
     return found
-
-
-def drain(home: Home) -> None:
-    """Bring finished trees into the store; if it is locked they wait in the outbox."""
-    with contextlib.suppress(StoreError):
-        TrajectoryStore(home.database).drain(Outbox(home.outbox))
 
 
 def _by_id(config: CycleConfig, scenario_ids: Sequence[str]) -> list[Scenario]:

@@ -65,7 +65,8 @@ def _identity(config: CycleConfig, cycle: Cycle, scenarios: list[Scenario]) -> d
     from engage.domains import load_domain
 
     return {
-        **config.model_dump(mode="json", include={"scenarios", "engine", "dialogue", "search"}),
+        **config.model_dump(mode="json", include={"scenarios", "dialogue", "search"}),
+        "engine": config.engine.kind,  # where servers listen and how large a cache is may change between two runs
         "seed": cycle.seed,
         "models": engine_identity(config.engine),
         "champion_version": cycle.champion_version,

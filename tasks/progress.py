@@ -58,6 +58,13 @@ def show(console: Console) -> Iterator[None]:
         _shown = None
 
 
+def tell(text: str) -> None:
+    """Show a line beside the bars; nothing where there is no display."""
+    console = _shown.console if isinstance(_shown, Progress) else _shown
+    if console is not None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 class Bar:
     """What one piece of work has done of its `total`, in the unit of `advance`; shows nothing where there is no display."""
 
@@ -84,15 +91,8 @@ class Bar:
             self._tell()
 
     def _tell(self) -> None:
-        if not isinstance(self._display, Console):
-            return
         self._told = time.monotonic()
         took = self._told - self._began
         rate = self._done / took if took else 0.0
         left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
-        self._display.print(
-            f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        tell(f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}")

@@ -63,6 +63,11 @@ def _collect_lines(cycle_id: str, collected: dict[str, Any]) -> list[str]:
         lines.append(f"{row['domain']}: {row['trees']} trees, {row['simulations']} simulated conversations, {reward}.")
     if not collected["rewards"]:
         lines.append("No tree was searched whole.")
+    if collected.get("unsearched"):
+        lines.append(
+            f"The budget (collect.budget) left {collected['unsearched']} scenarios unsearched; the same command with "
+            f"--cycle {cycle_id} and a larger one goes on."
+        )
     return [*lines, *_failed_lines(cycle_id, collected["failed"], "of the search")]
 
 

@@ -84,6 +84,25 @@ def test_every_reply_at_a_search_root_receives_its_visits_first():
         assert min(child.visit_count for child in node.children) >= 3
 
 
+def test_a_root_whose_replies_stand_apart_stops_early_whatever_the_timing():
+    good = "Tell me about him."
+    config = SearchConfig(num_simulations=64, round_size=8, min_visits=4, stop_confidence=0.95)
+    dialogue = DialogueConfig(max_exchanges=1)
+
+    def noisy(prompt, choices):
+        moved = any(message.content == good for message in prompt.messages)
+        peak = (1 if moved else 4) + (len(prompt.key) % 2)
+        return [1.0 if float(choice) == peak else 0.01 for choice in choices]
+
+    engine = rewarding(good)
+    engine._choose = noisy
+    found = run_search(engine, config, dialogue)
+    assert 12 <= len(found.simulations) <= 32
+    never = run_search(engine, config.model_copy(update={"stop_confidence": None}), dialogue)
+    assert len(never.simulations) == 64
+    assert never.simulations[: len(found.simulations)] == found.simulations
+
+
 def test_equal_replies_are_merged_and_their_samples_counted():
     engine = ScriptedEngine(
         lambda prompt, seed: "Tell me more." if prompt.side is Side.POLICY else f"It is {seed} days now."

@@ -1,0 +1,25 @@
+"""When a search root has shown enough: its best reply stands apart from its worst. Pure arithmetic over one tree's rewards."""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist, fmean, variance
+
+LEAST_GROUPS = 2
+
+
+def separated(groups: Sequence[Sequence[float]], confidence: float) -> bool:
+    """Whether P(best mean > worst mean) ≥ `confidence` over replies, each given as the mean rewards of its user turns.
+
+    Every reply needs two groups at least. The variance is pooled over the replies. The normal approximation, looked at after
+    every round: it overstates, so ask for more than what a pair is accepted with.
+    """
+    if len(groups) < 2 or any(len(group) < LEAST_GROUPS for group in groups):
+        return False
+    freedom = sum(len(group) - 1 for group in groups)
+    pooled = sum(variance(group) * (len(group) - 1) for group in groups) / freedom
+    best, worst = max(groups, key=fmean), min(groups, key=fmean)
+    gap = fmean(best) - fmean(worst)
+    error = math.sqrt(pooled * (1 / len(best) + 1 / len(worst)))
+    if error == 0.0:
+        return False  # equal rewards say nothing about how much they vary
+    return gap > 0 and NormalDist().cdf(gap / error) >= confidence

@@ -1,0 +1,92 @@
+"""Which scenarios a cycle searches next, within its budget, and what its pilot foretells."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+
+from prefect import get_run_logger, task
+
+from engage.budget import Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
+from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.errors import StoreError
+from engage.outbox import Outbox
+from engage.scenario import Scenario, sample_scenarios
+from engage.store import TrajectoryStore
+from tasks import progress
+from tasks.cycle import Cycle, worth_retrying
+from tasks.tracking import Tracker
+
+
+@task(name="plan-shards", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
+def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, failed: Sequence[str]) -> list[list[str]]:
+    """The next shards of the cycle's training scenarios that have no tree yet; none when all is done or the budget is spent.
+
+    `began_s` is when this run began (Unix time); `failed` are left to the next run. First comes a pilot, where the cycle is
+    large or limited. Without a limit or an early stop all the rest follows at once; with one, a wave of shards at a time.
+    """
+    home = Home.from_env()
+    drain(home, must=config.collect.budget.limited)
+    store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
+    spent = spent_by(store, cycle)
+    wanted = [scenario.scenario_id for scenario in planned(config, cycle)]
+    pilot = pilot_size(len(wanted), config.collect.budget.limited)
+    early = config.search.stop_confidence is not None
+    if early:
+        per_tree = config.search.num_simulations * config.dialogue.max_exchanges
+        wanted = [s.scenario_id for s in planned(config, cycle, extra_scenarios(len(wanted), spent, per_tree))]
+    done = store.stored_tree_ids(cycle.cycle_id)
+    names = {scenario_id: f"{cycle.cycle_id}/{scenario_id}" for scenario_id in wanted if scenario_id not in failed}
+    todo = [key for key, tree_id in names.items() if tree_id not in done and not outbox.has_tree(tree_id)]
+    if spent.trees < pilot:
+        return waves(todo[: pilot - spent.trees], config.collect.shard_size, None)
+    room = affordable_trees(config.collect.budget, spent, (time.time() - began_s) / 3600)
+    wave = config.collect.workers if early or config.collect.budget.limited else None
+    return waves(todo if room is None else todo[:room], config.collect.shard_size, wave)
+
+
+@task(name="foretell")
+def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, float]:
+    """After a pilot: calls, tokens, hours and pairs that the whole cycle will take and give; shown, logged, and put into MLflow.
+
+    Empty where there is no pilot, or where the cycle has gone on beyond it.
+    """
+    home = Home.from_env()
+    drain(home)
+    store = TrajectoryStore(home.database)
+    spent, trees = spent_by(store, cycle), len(planned(config, cycle))
+    if not spent.trees or spent.trees != pilot_size(trees, config.collect.budget.limited):
+        return {}
+    pairs = store.score_pairs(cycle.cycle_id, config.pairs)["accepted"]
+    found = forecast(spent, trees, time.time() - began_s, pairs)
+    text = (
+        f"Pilot of {spent.trees} scenarios: all {trees} will take about {found['tokens'] / 1e6:.2f} million tokens in "
+        f"{found['calls']:.0f} requests and at most {found['hours']:.2f} hours, and give about {found['pairs']:.0f} pairs."
+    )
+    progress.tell(text)
+    get_run_logger().info(text)
+    with Tracker(home).stage(cycle.cycle_id, "collect") as run:
+        run.metrics({f"forecast/{name}": value for name, value in found.items()})
+    return found
+
+
+def planned(config: CycleConfig, cycle: Cycle, extra: int = 0) -> list[Scenario]:
+    """The cycle's training scenarios in their order, and `extra` more after them."""
+    scenarios = load_cycle_scenarios(config.scenarios)
+    first = sample_scenarios(scenarios, "train", config.scenarios.per_domain, cycle.seed)
+    if not extra:
+        return first
+    more = sample_scenarios(scenarios, "train", config.scenarios.per_domain + extra, cycle.seed)
+    known = {scenario.scenario_id for scenario in first}
+    return [*first, *(s for s in more if s.scenario_id not in known)][: len(first) + extra]
+
+
+def spent_by(store: TrajectoryStore, cycle: Cycle) -> Spent:
+    """What the cycle's stored trees took."""
+    rows = store.rows("cycle_spent", {"cycle": cycle.cycle_id})
+    return Spent(**{name: value for name, value in rows[0].items() if name != "cycle"}) if rows else Spent()
+
+
+def drain(home: Home, must: bool = False) -> None:
+    """Bring finished trees into the store; if it is locked they wait in the outbox, unless they `must` be counted now."""
+    with contextlib.nullcontext() if must else contextlib.suppress(StoreError):
+        TrajectoryStore(home.database).drain(Outbox(home.outbox))

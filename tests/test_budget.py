@@ -1,0 +1,84 @@
+"""Limits, pilot and reassignment: pure arithmetic."""
+
+import pytest
+
+from engage.budget import BudgetConfig, Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
+from engage.separation import separated
+
+SPENT = Spent(trees=4, simulations=80, calls=400, tokens=40_000, most_calls=150, most_tokens=12_000)
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "limited", "size"), [(49, False, 0), (50, False, 4), (300, False, 12), (20, True, 4), (3, True, 3)]
+)
+def test_a_pilot_is_a_few_per_cent_where_it_is_worth_it(scenarios, limited, size):
+    assert pilot_size(scenarios, limited) == size
+
+
+@pytest.mark.parametrize(
+    ("limits", "hours", "trees"),
+    [
+        ({}, 99.0, None),
+        ({"max_calls": 849}, 0.0, 2),
+        ({"max_calls": 850}, 0.0, 3),
+        ({"max_tokens": 63_999}, 0.0, 1),
+        ({"max_calls": 850, "max_tokens": 63_999}, 0.0, 1),
+        ({"max_calls": 300}, 0.0, 0),
+        ({"max_hours": 2.0}, 1.9, None),
+        ({"max_hours": 2.0}, 2.0, 0),
+    ],
+)
+def test_no_tree_is_begun_that_might_exceed_a_limit(limits, hours, trees):
+    assert affordable_trees(BudgetConfig(**limits), SPENT, hours) == trees
+
+
+def test_nothing_is_known_before_the_first_tree():
+    assert affordable_trees(BudgetConfig(max_calls=10), Spent(), 0.0) is None
+
+
+def test_saved_simulations_pay_for_more_scenarios():
+    assert extra_scenarios(100, SPENT, 24) == 20  # 20 a tree instead of 24: 100 · 24 / 20 trees
+    assert extra_scenarios(100, SPENT, 20) == 0
+    assert extra_scenarios(100, Spent(), 24) == 0
+
+
+def test_waves_keep_the_order_and_cut():
+    ids = [str(n) for n in range(7)]
+    assert waves(ids, 3, None) == [ids[:3], ids[3:6], ids[6:]]
+    assert waves(ids, 3, 2) == [ids[:3], ids[3:6]]
+    assert waves([], 3, 2) == []
+
+
+def test_a_forecast_scales_the_pilot():
+    assert forecast(SPENT, 40, 360.0, 3) == {
+        "trees": 40,
+        "calls": 4000.0,
+        "tokens": 400_000.0,
+        "hours": 1.0,
+        "pairs": 30.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("groups", "apart"),
+    [
+        ([[0.8, 0.81], [0.2, 0.21]], True),
+        ([[0.5, 0.9], [0.4, 0.8]], False),
+        ([[0.8, 0.81], [0.2]], False),
+        ([[0.8, 0.81]], False),
+        ([[0.8, 0.8], [0.2, 0.2]], False),
+        ([[0.8, 0.81], [0.5, 0.5], [0.2, 0.21]], True),
+        ([], False),
+    ],
+)
+def test_replies_stand_apart_when_the_gap_is_large_for_the_noise(groups, apart):
+    assert separated(groups, 0.95) is apart
+
+
+def test_separation_agrees_with_the_normal_distribution():
+    stats = pytest.importorskip("scipy.stats")
+    best, worst = [0.6, 0.7, 0.5], [0.4, 0.5, 0.45]
+    pooled = (0.01 * 2 + 0.0025 * 2) / 4
+    stated = stats.norm.cdf((0.6 - 0.45) / (pooled * 2 / 3) ** 0.5)
+    assert separated([best, worst], stated - 1e-9)
+    assert not separated([best, worst], stated + 1e-9)

@@ -1,0 +1,105 @@
+"""Collect within a budget, through the real flow: limits stop whole trees, and what is searched does not depend on timing."""
+
+import duckdb
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+import engage.engines
+from engage.config import Home, load_config
+from engage.engines.scripted import ScriptedEngine, canned_choice
+from flows.collect import collect
+from tasks.reporting import stage_text
+
+SETTINGS = (
+    "engine.kind=scripted",
+    "engine.policy_adapter=bare",
+    "engine.simulator_adapter=bare",
+    "scenarios.per_domain=4",
+    "search.num_simulations=6",
+    "search.round_size=6",
+    "collect.shard_size=2",
+    "seed=3",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    engage.engines.close_engines()
+    yield Home.from_env()
+    engage.engines.close_engines()
+
+
+def config(*more: str):
+    return load_config("laptop", [*SETTINGS, *more])
+
+
+def ask(home: Home, sql: str):
+    with duckdb.connect(str(home.database), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_a_limit_stops_whole_trees_and_a_larger_one_goes_on(home):
+    collect(config(), "all")
+    (calls,) = ask(home, "select count(*) from engine_call")[0]
+    limited = config(f"collect.budget.max_calls={calls * 3 // 4}")
+    summary = collect(limited, "limited")
+    searched = ask(home, "select scenario_id from tree where cycle_id = 'limited'")
+    assert 4 <= len(searched) < 8
+    assert summary["unsearched"] == 8 - len(searched)
+    (spent,) = ask(home, "select count(*) from engine_call where cycle_id = 'limited'")[0]
+    assert spent <= calls * 3 // 4
+    assert "left" in stage_text("collect", "limited", summary) and "--cycle limited" in stage_text(
+        "collect", "limited", summary
+    )
+    assert collect(limited, "limited")["unsearched"] == summary["unsearched"]
+    assert collect(config(), "limited")["unsearched"] == 0
+    same = "select scenario_id, count(*) from trajectory where cycle_id = ? group by scenario_id order by 1"
+    with duckdb.connect(str(home.database), read_only=True) as connection:
+        rows = [connection.execute(same, [cycle]).fetchall() for cycle in ("all", "limited")]
+    assert rows[0] == rows[1]
+
+
+def test_a_pilot_foretells_what_the_cycle_takes(home, capsys):
+    collect(config("collect.budget.max_calls=100000"), "piloted")
+    from mlflow import MlflowClient
+
+    client = MlflowClient(home.tracking_uri)
+    experiment = client.get_experiment_by_name("engage")
+    (run,) = client.search_runs(
+        [experiment.experiment_id], "tags.`engage.cycle_id` = 'piloted' and tags.`engage.stage` = 'collect'"
+    )
+    (calls,) = ask(home, "select count(*) from engine_call")[0]
+    assert run.data.metrics["forecast/trees"] == 8
+    assert run.data.metrics["forecast/calls"] == pytest.approx(calls, rel=0.3)
+
+
+def test_an_hours_limit_ends_the_search_between_waves(home):
+    summary = collect(config("collect.budget.max_hours=1e-9"), "late")
+    assert summary["unsearched"] == 4  # the pilot is searched: what a limit is for cannot be known before
+
+
+def test_saved_simulations_search_more_scenarios_in_their_order(home, monkeypatch):
+    def noisy(prompt, choices):
+        """Replies differ much, user turns little: every root stands apart soon."""
+        said = [message.content for message in prompt.messages if message.role != "system"]
+        peak = sum(map(len, said[1:2])) % len(choices)
+        return [3.0 if index == peak else w for index, w in enumerate(canned_choice(prompt, choices))]
+
+    monkeypatch.setattr(engage.engines, "_create", lambda _: ScriptedEngine(choose=noisy))
+    settings = ("search.stop_confidence=0.5", "search.num_simulations=24", "dialogue.max_exchanges=1")
+    found = []
+    for cycle, workers in (("one", 1), ("two", 2)):
+        engage.engines.close_engines()
+        collect(config(*settings, f"collect.workers={workers}", "collect.shard_size=1"), cycle)
+        found.append({row[0] for row in ask(home, f"select scenario_id from tree where cycle_id = '{cycle}'")})
+    assert all(len(trees) > 8 for trees in found)
+    (spent,) = ask(home, "select count(*) from trajectory where cycle_id = 'one'")[0]
+    assert spent <= 8 * 24
