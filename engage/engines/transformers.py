@@ -5,21 +5,19 @@ reuses the keys and values of known prefixes, and draws every completion from it
 """
 
 import asyncio
-import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.chat_template import render
-from engage.engine import Completion, Prompt, Sampling, Scores, Side
+from engage.engine import Completion, Prompt, Sampling, Scores
 from engage.engines.jobs import Job, fail, fits, resolve
+from engage.engines.model_sides import ModelSides
 from engage.errors import EngineError
-from engage.models import ModelRef, ModelsConfig, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
+from engage.models import ModelRef, ModelsConfig, check_adapter
 
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 MAX_LOADED = 4
@@ -48,19 +46,8 @@ class TransformersEngine:
         self._dtype = (
             getattr(torch, config.dtype) if config.dtype != "auto" else torch.bfloat16 if cuda else torch.float32
         )
-        self._models = {
-            Side.POLICY: resolve_model(models.policy_model),
-            Side.SIMULATOR: resolve_model(models.simulator_model),
-        }
-        self._own = {
-            Side.POLICY: adapter_folder(models.policy_adapter) or None,
-            Side.SIMULATOR: adapter_folder(models.simulator_adapter) or None,
-        }
-        for side, adapter in self._own.items():
-            if adapter is not None:
-                check_adapter(adapter, self._models[side])
+        self._sides = ModelSides(models)
         self._loaded: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
-        self._tokenizers = {side: _tokenizer(ref.path) for side, ref in self._models.items()}
         self._condition = threading.Condition()
         self._waiting: list[Job] = []
         self._closed = False
@@ -71,8 +58,7 @@ class TransformersEngine:
     @property
     def identity(self) -> str:
         """See Engine."""
-        own = [adapter_fingerprint(adapter)[:12] if adapter else "" for adapter in self._own.values()]
-        return ":".join([*(ref.fingerprint[:12] for ref in self._models.values()), *own])
+        return self._sides.identity
 
     @property
     def has_room(self) -> bool:
@@ -81,13 +67,12 @@ class TransformersEngine:
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """See Engine."""
-        return await self._ask(Job(prompt, self._tokenise(prompt), sampling, tuple(seeds)))
+        return await self._ask(Job(prompt, self._sides.tokenise(prompt), sampling, tuple(seeds)))
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
         """See Engine."""
-        tokenizer = self._tokenizers[prompt.side]
-        encoded = tuple(tuple(tokenizer(choice, add_special_tokens=False).input_ids) for choice in choices)
-        return await self._ask(Job(prompt, self._tokenise(prompt), None, choices=encoded))
+        encoded = tuple(self._sides.tokenise_choice(prompt.side, choice) for choice in choices)
+        return await self._ask(Job(prompt, self._sides.tokenise(prompt), None, choices=encoded))
 
     def close(self) -> None:
         """See Engine; waits for the step under way: a thread that is within torch at the exit would abort the process."""
@@ -104,15 +89,6 @@ class TransformersEngine:
             totals[name] = sum(getattr(decoder, name) for decoder in list(self._loaded.values()))
         return totals
 
-    def _tokenise(self, prompt: Prompt) -> tuple[int, ...]:
-        tokenizer = self._tokenizers[prompt.side]
-        chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
-        try:
-            text = render(tokenizer, chat, add_generation_prompt=True)
-        except Exception as error:  # a template raises what it likes
-            raise EngineError(f"the model's chat template refuses the prompt: {error}", prompt.key) from error
-        return tuple(tokenizer(text, add_special_tokens=False).input_ids)
-
     async def _ask(self, job: Job) -> Any:
         with self._condition:
             if self._closed:
@@ -123,8 +99,7 @@ class TransformersEngine:
 
     def _model_of(self, job: Job) -> tuple[str, str | None]:
         """Which weights answer: the base folder and the adapter's, so that both sides share what they have in common."""
-        side, adapter = job.prompt.side, job.prompt.adapter
-        return str(self._models[side].path), self._own[side] if adapter is None else adapter or None
+        return str(self._sides.refs[job.prompt.side].path), self._sides.adapter(job.prompt)
 
     def _work(self) -> None:
         while True:
@@ -207,7 +182,7 @@ class TransformersEngine:
             resolve(job, Scores(tuple(sums), len(job.tokens), found[job.tokens][1]))
 
     def _completion(self, job: Job, row: Any) -> Completion:
-        text = self._tokenizers[job.prompt.side].decode(row.generated, skip_special_tokens=True).strip()
+        text = self._sides.tokenizers[job.prompt.side].decode(row.generated, skip_special_tokens=True).strip()
         mean = sum(row.logprobs) / max(1, len(row.logprobs))
         reason: Literal["stop", "length"] = "stop" if row.stopped else "length"
         return Completion(text, len(row.tokens), row.cached, len(row.logprobs), mean, reason, row.seed)
@@ -217,7 +192,7 @@ class TransformersEngine:
         if key not in self._loaded:
             while len(self._loaded) >= MAX_LOADED:
                 self._loaded.popitem(last=False)
-            ref = next(ref for ref in self._models.values() if str(ref.path) == folder)
+            ref = next(ref for ref in self._sides.refs.values() if str(ref.path) == folder)
             self._loaded[key] = self._load(ref, adapter)
         self._loaded.move_to_end(key)
         return self._loaded[key]
@@ -235,7 +210,7 @@ class TransformersEngine:
         ends = model.generation_config.eos_token_id
         end_tokens = {ends} if isinstance(ends, int) else set(ends or ())
         end_tokens.add(
-            next(self._tokenizers[side] for side, known in self._models.items() if known == ref).eos_token_id
+            next(self._sides.tokenizers[side] for side, known in self._sides.refs.items() if known == ref).eos_token_id
         )
         return Decoder(model, end_tokens, PrefixCache(self.config.cache_mb * 1_000_000), lambda: self._closed)
 
@@ -247,10 +222,3 @@ def _with_adapter(model: Any, ref: ModelRef, adapter: str, merge: bool) -> Any:
     check_adapter(adapter, ref)
     model = PeftModel.from_pretrained(model, adapter)
     return model.merge_and_unload() if merge else model
-
-
-def _tokenizer(folder: Path) -> Any:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder)

@@ -1,0 +1,59 @@
+"""What an engine in this process knows of both model sides before it computes: weights, own adapters, tokenisers."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from engage.chat_template import render
+from engage.engine import Prompt, Side
+from engage.errors import EngineError
+from engage.models import ModelsConfig, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
+
+
+class ModelSides:
+    """Both sides, resolved; ModelError where weights are missing or an adapter belongs to others."""
+
+    def __init__(self, models: ModelsConfig) -> None:
+        self.refs = {
+            Side.POLICY: resolve_model(models.policy_model),
+            Side.SIMULATOR: resolve_model(models.simulator_model),
+        }
+        self._own = {
+            Side.POLICY: adapter_folder(models.policy_adapter) or None,
+            Side.SIMULATOR: adapter_folder(models.simulator_adapter) or None,
+        }
+        for side, adapter in self._own.items():
+            if adapter is not None:
+                check_adapter(adapter, self.refs[side])
+        self.tokenizers = {side: _tokenizer(ref.path) for side, ref in self.refs.items()}
+
+    @property
+    def identity(self) -> str:
+        """Fingerprints of the models and of their own adapters; see Engine."""
+        own = [adapter_fingerprint(adapter)[:12] if adapter else "" for adapter in self._own.values()]
+        return ":".join([*(ref.fingerprint[:12] for ref in self.refs.values()), *own])
+
+    def adapter(self, prompt: Prompt) -> str | None:
+        """The folder of the adapter that answers; None for the base weights alone."""
+        return self._own[prompt.side] if prompt.adapter is None else prompt.adapter or None
+
+    def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
+        """The chat up to where the model speaks, by the model's own template; EngineError where the template refuses it."""
+        tokenizer = self.tokenizers[prompt.side]
+        chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        try:
+            text = render(tokenizer, chat, add_generation_prompt=True)
+        except Exception as error:  # a template raises what it likes
+            raise EngineError(f"the model's chat template refuses the prompt: {error}", prompt.key) from error
+        return tuple(tokenizer(text, add_special_tokens=False).input_ids)
+
+    def tokenise_choice(self, side: Side, choice: str) -> tuple[int, ...]:
+        """A fixed continuation of a prompt."""
+        return tuple(self.tokenizers[side](choice, add_special_tokens=False).input_ids)
+
+
+def _tokenizer(folder: Path) -> Any:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
