@@ -16,7 +16,7 @@ from engage.search import Search, SearchConfig
 from engage.tree import CallRecord, TreeRecord, node_records
 
 Item = TypeVar("Item")
-ADMISSION_S = 0.002
+ADMISSION_S = 0.003
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ async def search_scenarios(
     on_tree: Callable[[TreeRecord], None],
     on_simulations: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
-    """Search all scenarios, as many at once as the engine has room for; `on_tree` is called as each finishes and keeps it, before anything else can go wrong.
+    """Search all scenarios, as many at once as the engine has room for.
 
+    `on_tree` is called with each as it is finished, one at a time, in another thread, because it may wait for a disk.
     `on_simulations` is told how many simulations have just been applied.
     """
 
@@ -120,6 +121,7 @@ async def _gather(
     """Begin scenarios in order while the engine has room, so that what is under way keeps it full and no more."""
     outcome = Outcome()
     running: set[asyncio.Task[None]] = set()
+    keeping = asyncio.Lock()
 
     async def guarded(scenario: Scenario) -> None:
         try:
@@ -127,13 +129,14 @@ async def _gather(
         except EngineError as error:
             outcome.failed[scenario.scenario_id] = str(error)
             return
-        keep(item)
+        async with keeping:
+            await asyncio.to_thread(keep, item)  # it waits for the disk, one at a time; the other trees go on
         outcome.done += 1
 
     async with asyncio.TaskGroup() as group:
         for scenario in scenarios:
             while running and not engine.has_room:
-                await asyncio.wait(running, timeout=ADMISSION_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.sleep(ADMISSION_S)
             task = group.create_task(guarded(scenario))
             running.add(task)
             task.add_done_callback(running.discard)

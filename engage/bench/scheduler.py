@@ -1,0 +1,98 @@
+"""The search's own cost, without a model: scripted answers after a fixed latency, a fixed number at a time.
+
+What is left is the scheduler: whether it keeps all slots busy, what a call costs in CPU time, and whether ten
+thousand trees cost per tree what a hundred do.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engage.bench.process import in_own_process
+from engage.bench.search import MeteredEngine, repeated
+from engage.collect import Sides, search_scenarios
+from engage.engines.scripted import ScriptedEngine
+from engage.outbox import Outbox
+from engage.rollout import DialogueConfig
+from engage.scenario import SHIPPED, load_scenarios
+from engage.search import SearchConfig
+from engage.tree import TreeRecord
+
+FEW_TREES = 100
+SEARCH = SearchConfig(num_simulations=8, round_size=8, reply_factor=3.0, reply_exponent=0.0)
+DIALOGUE = DialogueConfig(max_exchanges=2)
+
+
+@dataclass(frozen=True)
+class SchedulerRun:
+    """`cpu_s` is the CPU time of the whole process during the search, writing the trees to an outbox included."""
+
+    trees: int
+    calls: int
+    wall_s: float
+    full_s: float
+    full_calls: int
+    cpu_s: float
+
+
+def schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:
+    """Search `trees` scenarios and keep each in an outbox, as a cycle does."""
+    engine = MeteredEngine(ScriptedEngine(latency_s=latency_s, slots=slots))
+    ends: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        outbox = Outbox(Path(folder))
+
+        def keep(tree: TreeRecord) -> None:
+            outbox.put_tree(tree)
+            ends.append(time.perf_counter())
+
+        async def work() -> tuple[float, float]:
+            started, cpu = time.perf_counter(), time.process_time()
+            await search_scenarios(
+                engine,
+                repeated(load_scenarios(SHIPPED), trees),
+                DIALOGUE,
+                SEARCH,
+                cycle_id="bench",
+                seed=1,
+                sides=Sides(),
+                on_tree=keep,
+            )
+            return started, time.process_time() - cpu
+
+        started, cpu = asyncio.run(work())
+        wall = time.perf_counter() - started
+    after = [end for end in ends if end >= engine.last_begun_s]
+    full = (min(after) if after else started + wall) - started
+    full_calls = sum(answer.at_s - started <= full for answer in engine.answers)
+    return SchedulerRun(trees, len(engine.answers), wall, full, full_calls, cpu)
+
+
+def measure_scheduler(
+    trees: int, slots: int, latency_s: float, on_stage: Callable[[str], None] = lambda _: None
+) -> dict[str, float]:
+    """A hundred trees without latency, then all of them with it, each in a process of its own; shares, ms and MB.
+
+    `utilisation` is the share of busy slots while trees are left to begin, `utilisation_with_drain` that of the whole.
+    """
+    on_stage(f"{FEW_TREES} trees")
+    few = in_own_process(schedule, FEW_TREES, slots, latency_s)
+    on_stage(f"{trees} trees")
+    many = in_own_process(schedule, trees, slots, latency_s)
+    run = many.result
+    per_tree = {name: 1000 * m.result.cpu_s / m.result.trees for name, m in (("few", few), ("many", many))}
+    return {
+        **asdict(run),
+        "slots": slots,
+        "latency_s": latency_s,
+        "utilisation": run.full_calls * latency_s / (slots * run.full_s),
+        "utilisation_with_drain": run.calls * latency_s / (slots * run.wall_s),
+        "bookkeeping_ms_per_call": 1000 * run.cpu_s / run.calls,
+        "ms_per_tree_at_100": per_tree["few"],
+        "ms_per_tree": per_tree["many"],
+        "cost_ratio": per_tree["many"] / per_tree["few"],
+        "peak_mb": many.peak_mb,
+    }

@@ -1,0 +1,225 @@
+"""How much of the engine the search uses: tokens a second against saturation, and simulations a second against one at a time.
+
+The tokens of the search are what the engine reports for each request; a prompt of n samples counts once. Utilisation is
+
+    (decoded tokens / decode saturation + freshly computed prompt tokens / prefill saturation) / wall time
+
+so 1 means that the same tokens could not have been computed sooner by the same engine in its best batches.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from engage.collect import Sides, search_scenarios
+from engage.engine import Completion, Engine, Prompt, Sampling, Scores
+from engage.rollout import DialogueConfig
+from engage.scenario import Scenario
+from engage.search import SearchConfig
+
+OnSimulations = Callable[[int], None]
+
+
+class Saturation(Protocol):
+    """Tokens a second of the engine in its best batches, from the sweep."""
+
+    @property
+    def decode_tok_s(self) -> float:
+        """Sampled tokens a second."""
+
+    @property
+    def prefill_tok_s(self) -> float:
+        """Prompt tokens a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answered request: when (seconds of the process clock), and its tokens."""
+
+    at_s: float
+    prompt_tokens: int
+    cached_tokens: int
+    decoded_tokens: int
+
+
+@dataclass
+class MeteredEngine:
+    """Passes everything on and notes tokens and times; implements Engine."""
+
+    engine: Engine
+    answers: list[Answer] = field(default_factory=list)
+    last_begun_s: float = 0.0
+    _seen: set[str] = field(default_factory=set)
+
+    @property
+    def identity(self) -> str:
+        """See Engine."""
+        return self.engine.identity
+
+    @property
+    def has_room(self) -> bool:
+        """See Engine."""
+        return self.engine.has_room
+
+    async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """See Engine."""
+        self._note_scenario(prompt)
+        found = await self.engine.complete(prompt, sampling, seeds)
+        decoded = sum(completion.completion_tokens for completion in found)
+        self.answers.append(Answer(time.perf_counter(), found[0].prompt_tokens, found[0].cached_tokens, decoded))
+        return found
+
+    async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
+        """See Engine."""
+        found = await self.engine.score(prompt, choices)
+        self.answers.append(Answer(time.perf_counter(), found.prompt_tokens, found.cached_tokens, 0))
+        return found
+
+    def close(self) -> None:
+        """Nothing: the engine behind belongs to whoever created it."""
+
+    def _note_scenario(self, prompt: Prompt) -> None:
+        scenario_id = prompt.key.partition("/")[0]
+        if scenario_id not in self._seen:
+            self._seen.add(scenario_id)
+            self.last_begun_s = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """What a search of many scenarios took. `full_s` is the time until, all trees begun, the first of the rest ended."""
+
+    trees: int
+    simulations: int
+    answers: tuple[Answer, ...]
+    started_s: float
+    full_s: float
+    wall_s: float
+    bookkeeping_s: float
+
+    def used(self, saturation: Saturation, until_s: float) -> float:
+        """Utilisation of the first `until_s` seconds."""
+        counted = [answer for answer in self.answers if answer.at_s <= self.started_s + until_s]
+        decode = sum(answer.decoded_tokens for answer in counted) / saturation.decode_tok_s
+        prefill = sum(answer.prompt_tokens - answer.cached_tokens for answer in counted) / saturation.prefill_tok_s
+        return (decode + prefill) / until_s
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Prompt tokens of all requests."""
+        return sum(answer.prompt_tokens for answer in self.answers)
+
+    @property
+    def reused_tokens(self) -> int:
+        """Prompt tokens that were not computed afresh."""
+        return sum(answer.cached_tokens for answer in self.answers)
+
+
+async def run_search(
+    engine: Engine,
+    scenarios: Sequence[Scenario],
+    dialogue: DialogueConfig,
+    search: SearchConfig,
+    on_simulations: OnSimulations = lambda _: None,
+) -> SearchRun:
+    """Search all scenarios as a cycle does, on this thread's loop; its CPU seconds are the bookkeeping."""
+    metered = MeteredEngine(engine)
+    spent = 0
+    ends: list[float] = []
+
+    def count(simulations: int) -> None:
+        nonlocal spent
+        spent += simulations
+        on_simulations(simulations)
+
+    started, cpu = time.perf_counter(), time.thread_time()
+    await search_scenarios(
+        metered,
+        scenarios,
+        dialogue,
+        search,
+        cycle_id="bench",
+        seed=1,
+        sides=Sides(),
+        on_tree=lambda _: ends.append(time.perf_counter()),
+        on_simulations=count,
+    )
+    wall = time.perf_counter() - started
+    after = [end for end in ends if end >= metered.last_begun_s]
+    return SearchRun(
+        trees=len(ends),
+        simulations=spent,
+        answers=tuple(metered.answers),
+        started_s=started,
+        full_s=(min(after) if after else started + wall) - started,
+        wall_s=wall,
+        bookkeeping_s=time.thread_time() - cpu,
+    )
+
+
+async def run_sequentially(
+    engine: Engine, scenarios: Sequence[Scenario], dialogue: DialogueConfig, search: SearchConfig, seconds: float
+) -> float:
+    """Simulations a second when one runs at a time, as a plain MCTS does, on the same engine with the same reuse of prefixes.
+
+    Ends after `seconds`; what was begun by then counts in time and not in simulations.
+    """
+    spent = 0
+
+    def count(simulations: int) -> None:
+        nonlocal spent
+        spent += simulations
+
+    one_by_one = search.model_copy(update={"round_size": 1})
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(seconds):
+            for scenario in scenarios:
+                await search_scenarios(
+                    engine,
+                    [scenario],
+                    dialogue,
+                    one_by_one,
+                    cycle_id="bench",
+                    seed=1,
+                    sides=Sides(),
+                    on_tree=lambda _: None,
+                    on_simulations=count,
+                )
+    except TimeoutError:
+        pass
+    return spent / (time.perf_counter() - started)
+
+
+def summarise(run: SearchRun, saturation: Saturation, sequential_per_s: float) -> dict[str, float]:
+    """The figures of `engage bench search`; tokens, seconds and shares."""
+    per_s = run.simulations / run.wall_s
+    return {
+        "decode_saturated_tok_s": saturation.decode_tok_s,
+        "prefill_saturated_tok_s": saturation.prefill_tok_s,
+        "utilisation": run.used(saturation, run.full_s),
+        "utilisation_with_drain": run.used(saturation, run.wall_s),
+        "simulations_per_s": per_s,
+        "sequential_simulations_per_s": sequential_per_s,
+        "speedup": per_s / sequential_per_s if sequential_per_s else float("nan"),
+        "prompt_tokens": run.prompt_tokens,
+        "prompt_tokens_reused": run.reused_tokens,
+        "reused_share": run.reused_tokens / max(1, run.prompt_tokens),
+        "decoded_tokens": sum(answer.decoded_tokens for answer in run.answers),
+        "calls": len(run.answers),
+        "bookkeeping_ms_per_call": 1000 * run.bookkeeping_s / max(1, len(run.answers)),
+        "trees": run.trees,
+        "simulations": run.simulations,
+        "full_s": run.full_s,
+        "wall_s": run.wall_s,
+    }
+
+
+def repeated(scenarios: Sequence[Scenario], count: int, first: int = 0) -> list[Scenario]:
+    """`count` scenarios from the `first` on, over again under names of their own where there are fewer."""
+    return [
+        replace(scenarios[number % len(scenarios)], scenario_id=f"bench{number}")
+        for number in range(first, first + count)
+    ]
