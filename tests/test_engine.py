@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_tiny_model
+from tiny_models import save_adapter, save_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engage.engine import Message, Prompt, Sampling, Side
@@ -17,8 +17,7 @@ from engage.engines.prefix_cache import PrefixCache
 from engage.engines.sampling import Row, choose
 from engage.engines.transformers import TransformersConfig, TransformersEngine
 from engage.errors import EngineError, ModelError
-from engage.models import AdapterCard, ModelsConfig, resolve_model
-from engage.training import LoraSettings, start_model
+from engage.models import ModelsConfig, resolve_model
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
 DRAWN = Sampling(temperature=1.0, top_p=1.0, max_tokens=12)
@@ -264,30 +263,9 @@ def test_a_bare_side_answers_as_one_without_an_adapter_and_has_its_identity(tiny
 
 def test_an_adapter_of_other_weights_fails_its_own_requests_only(tiny, tmp_path, engine):
     foreign = save_adapter(tiny, tmp_path / "adapter", fingerprint="f" * 64)
-    with pytest.raises(EngineError, match="trained on tiny"):
+    with pytest.raises(EngineError, match="trained on .*tiny"):
         complete(engine, prompt("I am sad.", adapter=str(foreign)))
     assert complete(engine, prompt("I am sad."))[0].text
-
-
-def save_adapter(tiny: Path, folder: Path, fingerprint: str | None = None) -> Path:
-    """An adapter that changes every reply: its second factor is drawn, not zero."""
-    ref = resolve_model(str(tiny))
-    model = start_model(ref, None, LoraSettings(r=4, alpha=8), 0)
-    torch.manual_seed(3)
-    for name, weights in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weights)
-    model.save_pretrained(str(folder))
-    AdapterCard(
-        base="tiny",
-        base_fingerprint=fingerprint or ref.fingerprint,
-        method="dpo",
-        config={},
-        data=[],
-        metrics={},
-        created_at="2026-11-24T00:00:00Z",
-    ).write(folder)
-    return folder
 
 
 def test_a_missing_model_is_told_when_the_engine_is_made(tmp_path):

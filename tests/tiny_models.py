@@ -57,6 +57,32 @@ def save_tiny_model(folder: Path) -> Path:
     return folder
 
 
+def save_adapter(base: Path | str, folder: Path, fingerprint: str | None = None) -> Path:
+    """An adapter that changes every reply: its second factor is drawn, not zero. `base` is a model's name."""
+    import torch
+
+    from engage.models import AdapterCard, resolve_model
+    from engage.training import LoraSettings, start_model
+
+    ref = resolve_model(str(base))
+    model = start_model(ref, None, LoraSettings(r=4, alpha=8), 0)
+    torch.manual_seed(3)
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights)
+    model.save_pretrained(str(folder))
+    AdapterCard(
+        base=ref.name,
+        base_fingerprint=fingerprint or ref.fingerprint,
+        method="dpo",
+        config={},
+        data=[],
+        metrics={},
+        created_at="2026-11-24T00:00:00Z",
+    ).write(folder)
+    return folder
+
+
 def make_pairs(count: int) -> list[PreferencePair]:
     """Prompts and replies of different lengths; the chosen reply asks, the rejected one does not."""
     return [

@@ -8,18 +8,20 @@ from pydantic import Field
 from engage.engine import Engine
 from engage.engines.openai_config import OpenAIConfig, served_names
 from engage.engines.transformers import TransformersConfig
+from engage.engines.vllm_config import VllmConfig
 from engage.models import ModelsConfig
 
 
 class EngineConfig(ModelsConfig):
     """The weights of both model sides, and which engine serves them."""
 
-    kind: Literal["transformers", "openai", "scripted"] = Field(
+    kind: Literal["transformers", "vllm", "openai", "scripted"] = Field(
         "transformers",
-        description="`transformers` in this process, `openai`: any compatible server; `scripted` answers canned lines, for "
-        "trying flows without a model",
+        description="`transformers` or `vllm` in this process, `openai`: any compatible server; `scripted` answers canned "
+        "lines, for trying flows without a model",
     )
     transformers: TransformersConfig = TransformersConfig()
+    vllm: VllmConfig = VllmConfig()
     openai: OpenAIConfig = OpenAIConfig()
 
 
@@ -82,6 +84,10 @@ def _create(config: EngineConfig) -> Engine:
         from engage.engines.openai import OpenAIEngine
 
         return OpenAIEngine(config, config.openai)
+    if config.kind == "vllm":
+        from engage.engines.vllm import VllmEngine
+
+        return VllmEngine(config, config.vllm)
     from engage.engines.transformers import TransformersEngine
 
     return TransformersEngine(config, config.transformers)

@@ -1,0 +1,137 @@
+"""vLLM in this process: its asynchronous engine, which batches continuously and shares the keys and values of known prefixes.
+
+The client lives on a loop of its own and can be awaited from any; vLLM itself computes in child processes. One engine serves
+both sides where their model is the same, with adapters per request.
+"""
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from engage.engine import Completion, Prompt, Sampling, Scores, Side
+from engage.engines.loop_thread import LoopThread
+from engage.engines.model_sides import ModelSides
+from engage.engines.vllm_config import VllmConfig
+from engage.engines.vllm_served import Served, prepare
+from engage.errors import EngineError
+from engage.models import ModelsConfig
+
+
+class VllmEngine:
+    """See the module; implements Engine. ConfigError where vLLM is missing or refuses its arguments, ModelError as usual."""
+
+    def __init__(self, models: ModelsConfig, config: VllmConfig) -> None:
+        prepare()
+        self.config = config
+        self._sides = ModelSides(models)
+        self._loop = LoopThread("engage-vllm")
+        self._served: dict[Side, Served] = {}
+        self._closed = False
+        try:
+            self._loop.wait(self._start())
+        except BaseException:
+            self.close()
+            raise
+
+    async def _start(self) -> None:
+        refs, settings = self._sides.refs, self.config
+        one = refs[Side.POLICY] == refs[Side.SIMULATOR]
+        self._served[Side.POLICY] = Served(refs[Side.POLICY], settings.engine_args, 1 if one else 2)
+        if one:
+            self._served[Side.SIMULATOR] = self._served[Side.POLICY]
+        else:
+            given = settings.simulator_engine_args
+            self._served[Side.SIMULATOR] = Served(
+                refs[Side.SIMULATOR], settings.engine_args if given is None else given, 2
+            )
+
+    @property
+    def identity(self) -> str:
+        """See Engine."""
+        return self._sides.identity
+
+    @property
+    def has_room(self) -> bool:
+        """See Engine."""
+        return any(served.rows < served.slots for served in self._served.values())
+
+    async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """See Engine. One request per seed: vLLM's own `n` is the same, with seeds of its choice (seed, seed + 1, …).
+
+        The requests share the prompt all the same: vLLM enters a prompt's blocks when it schedules the first of them.
+        """
+        return await self._call(prompt, self._complete(prompt, sampling, seeds))
+
+    async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
+        """See Engine: read from next-token distributions, one for all choices that are single tokens."""
+        return await self._call(prompt, self._score(prompt, choices))
+
+    def close(self) -> None:
+        """See Engine; the memory is free when it returns."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.wait(self._stop())
+        self._loop.close()
+        gc.collect()
+
+    async def _stop(self) -> None:
+        served = set(self._served.values())
+        self._served.clear()
+        for one in served:
+            one.close()
+
+    async def _call(self, prompt: Prompt, work: Any) -> Any:
+        try:
+            return await self._loop.call(work)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling() or not self._closed:
+                raise
+            raise EngineError("the engine was closed", prompt.key) from None
+        except EngineError:
+            raise
+        except Exception as error:
+            reason = "the engine is closed" if self._closed else self._served[prompt.side].reason_of(error)
+            raise EngineError(reason, prompt.key) from error
+
+    async def _complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        served, tokens = self._served[prompt.side], self._sides.tokenise(prompt)
+        adapter = await served.adapter(self._sides.adapter(prompt))
+        asked = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
+        outputs = await asyncio.gather(
+            *(served.generate(prompt.key, tokens, adapter, {**asked, "seed": seed, "logprobs": 0}) for seed in seeds)
+        )
+        return [self._completion(prompt, output, seed) for output, seed in zip(outputs, seeds, strict=True)]
+
+    def _completion(self, prompt: Prompt, output: Any, seed: int) -> Completion:
+        (said,) = output.outputs
+        text = self._sides.tokenizers[prompt.side].decode(said.token_ids, skip_special_tokens=True).strip()
+        reason: Literal["stop", "length"] = "length" if said.finish_reason == "length" else "stop"
+        count = len(said.token_ids)
+        mean = said.cumulative_logprob / max(1, count)
+        return Completion(text, len(output.prompt_token_ids), output.num_cached_tokens or 0, count, mean, reason, seed)
+
+    async def _score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
+        served, tokens = self._served[prompt.side], self._sides.tokenise(prompt)
+        adapter = await served.adapter(self._sides.adapter(prompt))
+        encoded = [self._sides.tokenise_choice(prompt.side, choice) for choice in choices]
+        nexts: dict[tuple[int, ...], set[int]] = {(): set()}
+        for choice in encoded:
+            for at, token in enumerate(choice):
+                nexts.setdefault(choice[:at], set()).add(token)
+        outputs = await asyncio.gather(
+            *(
+                served.generate(
+                    prompt.key,
+                    tokens + said,
+                    adapter,
+                    {"temperature": 0.0, "max_tokens": 1, "logprob_token_ids": sorted(wanted)},
+                )
+                for said, wanted in nexts.items()
+            )
+        )
+        found = {said: output.outputs[0].logprobs[0] for said, output in zip(nexts, outputs, strict=True)}
+        sums = [sum(found[choice[:at]][token].logprob for at, token in enumerate(choice)) for choice in encoded]
+        return Scores(tuple(sums), len(tokens), outputs[0].num_cached_tokens or 0)

@@ -1,0 +1,53 @@
+"""Settings of the vLLM engine, and the arguments they become; apart from it, so that they are read without vLLM."""
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.errors import ConfigError
+
+OURS = ("model", "tokenizer")
+MISSING = (
+    "engine.kind = \"vllm\" needs vLLM, which is not installed: pip install 'engage[vllm]' where there is a GPU; "
+    "on a CPU see README"
+)
+_DEFAULTS = {"enable_prefix_caching": True, "enable_lora": True, "max_loras": 4, "disable_log_stats": True}
+# A seeded request whose prompt vLLM computes in pieces ends its engine on a CPU ("CPU Generator does not use offset").
+_CPU_DEFAULTS = {"block_size": 32, "enable_chunked_prefill": False, "enforce_eager": True}
+_CPU_CACHE_BYTES = 2 * 1024**3
+_MEMORY_ARGUMENTS = {"gpu_memory_utilization", "kv_cache_memory_bytes"}
+
+
+class VllmConfig(BaseModel):
+    """What vLLM's own engine is told. `VLLM_LOGGING_LEVEL=INFO` in the environment shows what it makes of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine_args: dict[str, Any] = Field(
+        {},
+        description="arguments of vLLM's AsyncEngineArgs by name, such as max_model_len, gpu_memory_utilization, "
+        "max_num_seqs, max_loras, max_lora_rank, dtype, enforce_eager",
+    )
+    simulator_engine_args: dict[str, Any] | None = Field(
+        None, description="the same for the simulator where its model is another one; as for the policy where left out"
+    )
+
+
+def arguments(given: Mapping[str, Any], known: Collection[str], *, cpu: bool, shared_by: int) -> dict[str, Any]:
+    """Engine arguments with our defaults under them; `shared_by` engines share the device. ConfigError names a wrong one."""
+    for name in given:
+        where = f"engine.vllm.engine_args.{name}"
+        if name in OURS:
+            raise ConfigError(f"{where}: is set by engine.policy_model and engine.simulator_model; leave it out")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else "see `vllm serve --help`, with _ for -"
+            raise ConfigError(f"{where}: vLLM has no such engine argument; {hint}")
+    defaults: dict[str, Any] = {**_DEFAULTS, **(_CPU_DEFAULTS if cpu else {})}
+    if cpu and not _MEMORY_ARGUMENTS & given.keys():
+        defaults["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
+    elif shared_by > 1:
+        defaults["gpu_memory_utilization"] = 0.9 / shared_by
+    return defaults | dict(given)

@@ -1,0 +1,155 @@
+"""One model in one vLLM engine, with the adapters it was given; made and used on one event loop."""
+
+import asyncio
+import dataclasses
+import importlib.util
+import itertools
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from engage.engines.vllm_config import MISSING, arguments
+from engage.errors import ConfigError, EngageError, EngineError, ModelError
+from engage.models import ADAPTER_WEIGHTS, ModelRef, adapter_fingerprint, check_adapter
+
+QUIET = "ERROR"
+LOOK = "VLLM_LOGGING_LEVEL=INFO in the environment shows why"
+_CAUSE = re.compile(r"\b(\w+(?:Error|Exception): .+)")
+
+
+def prepare() -> None:
+    """Settings that must stand before vLLM is imported; ConfigError where it is not installed.
+
+    Its child processes are spawned: this one has threads, which do not survive a fork.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise ConfigError(MISSING)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", QUIET)
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+
+
+class Served:
+    """See the module. `rows` of at most `slots` sequences are under way."""
+
+    def __init__(self, ref: ModelRef, given: dict[str, Any], shared_by: int) -> None:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        known = [field.name for field in dataclasses.fields(AsyncEngineArgs) if field.init]
+        found = arguments(given, known, cpu=current_platform.is_cpu(), shared_by=shared_by)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the engine
+        try:
+            with _written_to(self._log):
+                self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=str(ref.path), **found))
+        except Exception as error:
+            raise ConfigError(
+                f"vLLM does not start with {ref.name}: {self.reason_of(error)}; correct engine.vllm.engine_args"
+            ) from error
+        settings = self._llm.vllm_config
+        self.rows, self.slots = 0, int(settings.scheduler_config.max_num_seqs)
+        self._ref = ref
+        self._max_length = int(settings.model_config.max_model_len)
+        self._max_rank = int(settings.lora_config.max_lora_rank) if settings.lora_config else 0
+        self._fingerprints: dict[tuple[str, int, int], str] = {}
+        self._adapters: dict[str, asyncio.Task[Any]] = {}
+        self._request_ids, self._adapter_ids = itertools.count(), itertools.count(1)
+
+    async def generate(self, key: str, tokens: Sequence[int], adapter: Any, asked: dict[str, Any]) -> Any:
+        """The final output of a request for one sequence."""
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        if len(tokens) + asked["max_tokens"] > self._max_length:
+            told = f"{len(tokens)} prompt tokens and {asked['max_tokens']} new ones"
+            raise EngineError(f"{told} are more than max_model_len, {self._max_length}", key)
+        sampling = SamplingParams(**asked, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
+        prompt, request_id = {"prompt_token_ids": list(tokens)}, str(next(self._request_ids))
+        self.rows += 1
+        try:
+            outputs = self._llm.generate(prompt, sampling, request_id, lora_request=adapter)
+            return [output async for output in outputs][-1]
+        finally:
+            self.rows -= 1
+
+    async def adapter(self, folder: str | None) -> Any:
+        """vLLM's name for the weights in a folder, loaded on first use; other weights in the same folder are another adapter.
+
+        vLLM keeps cached prefixes apart by this name. ModelError where they cannot be put on this model.
+        """
+        if folder is None:
+            return None
+        fingerprint = self._fingerprint(folder)
+        if fingerprint not in self._adapters:
+            self._adapters[fingerprint] = asyncio.create_task(self._load(folder, fingerprint))
+        try:
+            return await asyncio.shield(self._adapters[fingerprint])
+        except Exception:
+            self._adapters.pop(fingerprint, None)
+            raise
+
+    async def _load(self, folder: str, fingerprint: str) -> Any:
+        from vllm.lora.request import LoRARequest
+
+        check_adapter(folder, self._ref)
+        shape = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
+        rank = max([shape["r"], *shape.get("rank_pattern", {}).values()])
+        if rank > self._max_rank:
+            raise ModelError(
+                f"{folder}: its rank {rank} is above vLLM's {self._max_rank}; set engine.vllm.engine_args.max_lora_rank"
+            )
+        request = LoRARequest(f"engage-{fingerprint[:16]}", next(self._adapter_ids), str(Path(folder).resolve()))
+        await self._llm.add_lora(request)  # a failure here is told; within a batch it would end the engine
+        return request
+
+    def _fingerprint(self, folder: str) -> str:
+        try:
+            state = (Path(folder) / ADAPTER_WEIGHTS).stat()
+        except OSError:
+            return adapter_fingerprint(folder)  # says what is missing
+        known = (folder, state.st_size, state.st_mtime_ns)
+        if known not in self._fingerprints:
+            self._fingerprints[known] = adapter_fingerprint(folder)
+        return self._fingerprints[known]
+
+    def reason_of(self, error: Exception) -> str:
+        """What went wrong, in one line: what vLLM's processes wrote, where the error only says that they failed."""
+        if isinstance(error, EngageError):
+            return str(error)
+        said = " ".join(str(error).split()) or "no reason given"
+        if type(error).__name__ == "EngineDeadError" or "root cause" in said:
+            self._log.seek(0)
+            written = self._log.read().decode(errors="replace")
+            causes = [cause for cause in _CAUSE.findall(written) if "root cause" not in cause]
+            what = "vLLM's engine has ended"
+            return f"{what} ({causes[0][:300]})" if causes else f"{what} ({LOOK})"
+        return f"{type(error).__name__}: {said[:300]}"
+
+    def close(self) -> None:
+        """End vLLM's processes."""
+        self._llm.shutdown()
+        del self._llm  # it fails noisily where it is left to the interpreter's end
+        self._log.close()
+
+
+@contextmanager
+def _written_to(log: IO[bytes]) -> Iterator[None]:
+    """What processes started within write to standard error goes to `log`, unless the user asked vLLM for its messages."""
+    if os.environ["VLLM_LOGGING_LEVEL"] != QUIET:
+        yield
+        return
+    logging.getLogger("vllm").setLevel(logging.CRITICAL)  # of this process: what fails comes out as one sentence
+    kept = os.dup(2)
+    os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
