@@ -56,7 +56,7 @@ class Reaction:
 
     `value` is on the survey's own scale (support: intensity 1..5; persuasion: dollars 0..2), None where the answer could
     not be read. `text` is the sampled answer (reader `pattern`) or the most probable choice (reader `expected`);
-    in a human dialogue the reader is `human`.
+    in a human dialogue the reader is `human`, in one that ended with a referral `unasked`.
     `probabilities` are those of the survey's choices, in the survey's order, for the reader `expected`; else empty.
     """
 

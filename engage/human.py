@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.calls import RecordingEngine
 from engage.corpora import HumanDialogue, licence_of, read_corpus
+from engage.crisis import CRISIS, speaks_of_harm
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
 from engage.domains import load_domain
 from engage.engine import Engine
@@ -67,7 +68,7 @@ class HumanPairs:
     """Pairs, and how they came about.
 
     Counts: `dialogues` that went well and `places` in them, `sampled` places where the policy was asked, `accepted` pairs, and
-    places left out by reason (`empty`, `role_leak`, `flawed`, `deceptive`, `too_long`, `same_text`, `failed`). `used` are the
+    places left out by reason (`empty`, `role_leak`, `flawed`, `deceptive`, `too_long`, `same_text`, `failed`, `crisis`). `used` are the
     dialogues of the sampled places with the calls they cost.
     """
 
@@ -119,6 +120,8 @@ def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | No
 
     Too long: more than the policy's own `max_tokens`, or with its prompt more than `max_length` tokens (both estimated).
     """
+    if any(turn.role is Role.USER and speaks_of_harm(turn.text) for turn in place.human.dialogue.turns):
+        return CRISIS
     domain, prefix = load_domain(place.human.domain), place.prefix
     flaw = find_flaw(domain, prefix, Role.ASSISTANT, place.reply)
     if flaw:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.calls import RecordingEngine
-from engage.dialogue import Dialogue, Trajectory
+from engage.crisis import CRISIS, speaks_of_harm
+from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
 from engage.domains import Domain, load_domain
 from engage.engine import Engine
 from engage.scenario import Scenario
@@ -45,7 +46,9 @@ class Stage:
         return "/".join(str(part) for part in (self.scenario.scenario_id, *parts))
 
     def end_reason(self, dialogue: Dialogue, exchanges: int) -> str | None:
-        """Why the dialogue is over after a user turn, None while it goes on."""
+        """Why the dialogue is over after a user turn, None while it goes on. A crisis ends it whatever the domain says."""
+        if dialogue.last is not None and dialogue.last.role is Role.USER and speaks_of_harm(dialogue.last.text):
+            return CRISIS
         return self.domain.end_reason(dialogue) or ("max_exchanges" if exchanges >= self.max_exchanges else None)
 
 
@@ -67,7 +70,8 @@ def set_stage(
 async def play_out(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
     """From a prefix whose latest turn is the user's to the end and the survey; raises EngineError.
 
-    `path` and `simulation` name the requests; `exchanges` have been held before the prefix ends.
+    `path` and `simulation` name the requests; `exchanges` have been held before the prefix ends. A user in crisis is referred to
+    people who can help, asked nothing, and gives no reward.
     """
     reason = stage.end_reason(dialogue, exchanges) if exchanges else None
     while reason is None:
@@ -79,6 +83,9 @@ async def play_out(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, 
         dialogue = dialogue.add(answer.turn)
         exchanges += 1
         reason = stage.end_reason(dialogue, exchanges)
+    if reason == CRISIS:
+        dialogue = dialogue.add(Turn(Role.ASSISTANT, stage.domain.referral))
+        return Trajectory(stage.scenario.scenario_id, dialogue, Reaction("unasked", "", None), None, exchanges, reason)
     key, seed = stage.key_of(path, "survey", simulation), stage.seed_of(path, "survey", simulation)
     reaction = await stage.user.react(dialogue, key, seed)
     reward = None if reaction.value is None else stage.domain.reward(reaction.value)

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
+from engage.crisis import speaks_of_harm
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
 from engage.errors import ConfigError, ScenarioError
@@ -95,6 +96,8 @@ def parse_scenario(record: Any) -> Scenario:
     except ValidationError as error:
         raise ScenarioError(_explain(error)) from error
     opening = _parse_opening(record["opening"], domain)
+    if any(turn.role is Role.USER and speaks_of_harm(turn.text) for turn in opening.turns):
+        raise ScenarioError("opening: speaks of self-harm, where a dialogue ends with a referral")
     return Scenario(record["id"], record["domain"], condition, opening, record.get("source", "own"))
 
 

@@ -7,6 +7,7 @@ from prefect import task
 
 from engage.collect import Sides, search_scenarios
 from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.crisis import CRISIS
 from engage.engines import shared_engine
 from engage.outbox import Outbox
 from engage.scenario import Scenario
@@ -73,6 +74,8 @@ def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
     store = TrajectoryStore(home.database)
     rewards = store.rows("reward_by_domain", {"cycle": cycle.cycle_id})
     cost = store.rows("cycle_cost", {"cycle": cycle.cycle_id})
+    ends = store.rows("dialogue_ends", {"cycle": cycle.cycle_id})
+    crises = sum(row["dialogues"] for row in ends if row["purpose"] == "search" and row["end_reason"] == CRISIS)
     with Tracker(home).stage(cycle.cycle_id, "collect") as run:
         for row in rewards:
             run.metrics({f"{name}/{row['domain']}": row[name] for name in row if name != "domain"})
@@ -80,9 +83,9 @@ def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
             if row["purpose"] == "search":
                 prefix = f"cost/{row['side']}_{row['kind']}"
                 run.metrics({f"{prefix}/{name}": row[name] for name in row if name not in {"side", "kind", "purpose"}})
-        run.metrics({"failed_trees": len(failed)})
+        run.metrics({"failed_trees": len(failed), "crises": crises})
         run.figure(reward_by_turn(_values_by_exchange(store, cycle)), "reward_by_turn")
-    return {"rewards": rewards, "cost": cost, "failed": failed}
+    return {"rewards": rewards, "cost": cost, "failed": failed, "crises": crises}
 
 
 def _values_by_exchange(store: TrajectoryStore, cycle: Cycle) -> dict[str, dict[int, list[float]]]:

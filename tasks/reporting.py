@@ -63,6 +63,11 @@ def _collect_lines(cycle_id: str, collected: dict[str, Any]) -> list[str]:
         lines.append(f"{row['domain']}: {row['trees']} trees, {row['simulations']} simulated conversations, {reward}.")
     if not collected["rewards"]:
         lines.append("No tree was searched whole.")
+    if collected["crises"]:
+        lines.append(
+            f"In {collected['crises']} conversations the user spoke of harming themselves: they ended with a referral, and "
+            "nothing is learnt from them."
+        )
     if collected.get("unsearched"):
         lines.append(
             f"The budget (collect.budget) left {collected['unsearched']} scenarios unsearched; the same command with "

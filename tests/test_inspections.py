@@ -87,6 +87,7 @@ GRAIN = {
     "best_and_worst": ("id",),
     "cycle_cost": ("purpose", "side", "kind"),
     "cycle_spent": ("cycle",),
+    "dialogue_ends": ("purpose", "policy", "simulator", "domain", "end_reason"),
     "engagement_by_condition": ("purpose", "policy", "domain", "condition", "level"),
     "engagement_by_scenario": ("purpose", "policy", "domain", "scenario"),
     "evaluation_replies": ("trajectory_id", "turn_index"),

@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engage.crisis import REFERRAL
 from engage.dialogue import Dialogue, Role
 from engage.errors import ConfigError
 
@@ -66,6 +67,9 @@ class Domain(ABC):
     farewells: ClassVar[tuple[str, ...]] = (
         r"\b(good ?bye|bye|take care|talk to you later|have a (good|great|nice) (day|night|evening))\b",
     )
+
+    referral: ClassVar[str] = REFERRAL
+    """The assistant's last words to a user who speaks of harming themselves; the dialogue ends with them."""
 
     @abstractmethod
     def policy_prompt(self) -> str:

@@ -10,6 +10,7 @@ from outcome
 left join turn on turn.trajectory_id = outcome.trajectory_id and turn.role = 'user'
 where
     outcome.value is null
+    and outcome.reader != 'unasked'
     and outcome.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
 group by outcome.domain, outcome.purpose, outcome.reader, outcome.reaction_text, outcome.trajectory_id
 order by outcome.domain, outcome.purpose, outcome.trajectory_id

@@ -1,0 +1,103 @@
+"""A user who speaks of harming themselves: found, referred, and never learnt from."""
+
+import asyncio
+
+import pytest
+from scripted_scenarios import SUPPORT, searched
+
+from engage.crisis import CRISIS, REFERRAL, speaks_of_harm
+from engage.dialogue import Role
+from engage.engine import Side
+from engage.engines.scripted import ScriptedEngine, canned_reply
+from engage.errors import ScenarioError
+from engage.rollout import DialogueConfig, hold_dialogue
+from engage.scenario import SHIPPED, load_scenarios, parse_scenario
+from engage.tree import NodeKind
+
+# Written for this test, in the manner of people who type.
+SPOKEN = [
+    "i just want to kill myself already",
+    "I've been having suicidal thoughts.",
+    "im thinking of suicide",
+    "Sometimes I want to die.",
+    "I feel like ending my life",
+    "they would all be better off without me",
+    "I don't want to be alive anymore",
+    "dont want to live in this world",
+    "I see no reason to live.",
+    "i tried to hurt myself last night",
+    "I keep cutting myself when it gets bad",
+    "Life isn't worth living.",
+    "I would be better off dead",
+    "I wish I was dead",
+]
+UNSPOKEN = [
+    "I don't want to live here any more, the neighbours are loud.",
+    "I don't want to live with my mother.",
+    "My dog died and I want to cry.",
+    "I could not live without coffee!",
+    "It hurts my self esteem.",
+    "He is better off with her.",
+    "I'm dying to see the film.",
+    "I want to end it with him.",
+    "The joke killed me.",
+    "I cut my finger.",
+    "I'd take my time.",
+    "It's not worth it.",
+    "I don't want to wake up early.",
+]
+
+
+@pytest.mark.parametrize("text", SPOKEN)
+def test_it_is_heard(text):
+    assert speaks_of_harm(text)
+
+
+@pytest.mark.parametrize("text", UNSPOKEN)
+def test_ordinary_talk_goes_on(text):
+    assert not speaks_of_harm(text)
+
+
+def after(exchanges: int) -> ScriptedEngine:
+    """The user says it in some of their turns."""
+
+    def reply(prompt, seed):
+        if prompt.side is Side.SIMULATOR and (exchanges == 0 or seed % exchanges == 0):
+            return "I want to die."
+        return canned_reply(prompt, seed)
+
+    return ScriptedEngine(reply)
+
+
+def test_the_dialogue_ends_with_a_referral_and_no_survey():
+    trajectory, calls = asyncio.run(hold_dialogue(after(0), SUPPORT, DialogueConfig(max_exchanges=4), 1, None, None))
+    assert (trajectory.end_reason, trajectory.exchanges, trajectory.reward) == (CRISIS, 1, None)
+    assert (trajectory.reaction.reader, trajectory.reaction.value) == ("unasked", None)
+    assert (trajectory.dialogue.last.role, trajectory.dialogue.last.text) == (Role.ASSISTANT, REFERRAL)
+    assert {call.kind for call in calls} == {"complete"}
+
+
+def test_a_search_gives_it_no_reward_and_goes_on_elsewhere():
+    tree = searched(after(3), dialogue=DialogueConfig(max_exchanges=2))
+    ended = [s for s in tree.simulations if s.trajectory.end_reason == CRISIS]
+    assert ended and len(ended) < len(tree.simulations)
+    assert {s.trajectory.reward for s in ended} == {None}
+    marked = [node for node in tree.nodes if node.end_reason == CRISIS]
+    assert marked and {node.kind for node in marked} == {NodeKind.TERMINAL}
+
+
+def test_a_scenario_may_not_begin_with_it():
+    record = {
+        "id": "x",
+        "domain": "emotional_support",
+        "user_condition": SUPPORT.user_condition.model_dump(),
+        "opening": [{"role": "user", "text": "I want to kill myself."}],
+    }
+    with pytest.raises(ScenarioError, match="opening: speaks of self-harm"):
+        parse_scenario(record)
+
+
+def test_no_shipped_scenario_speaks_of_it():
+    texts = [turn.text for s in load_scenarios(SHIPPED) for turn in s.opening.turns]
+    texts += [s.user_condition.situation for s in load_scenarios(SHIPPED)]
+    assert [text for text in texts if speaks_of_harm(text)] == []
