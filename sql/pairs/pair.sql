@@ -1,106 +1,111 @@
--- One row per pair of sibling replies of cycle $cycle, with the first reason against it, in this order: not_train, min_groups,
--- gap, confidence, empty, same_text, flawed, role_leak, deceptive, per_prefix, duplicate.
-with candidate as (
+-- One row per pair of candidate_pair, with the first reason against it: those of candidate_pair, then in this order empty,
+-- same_text, flawed, role_leak, deceptive, per_prefix, duplicate.
+-- Every pair has both its replies; left joins keep the planner from joining the replies of a tree with each other first.
+with spoken as (
     select
-        sibling_pair.cycle_id,
-        sibling_pair.scenario_id,
-        sibling_pair.domain,
-        sibling_pair.tree_id,
-        sibling_pair.decision_id,
-        sibling_pair.spine_index,
-        sibling_pair.chosen_id,
-        sibling_pair.rejected_id,
-        sibling_pair.chosen_groups,
-        sibling_pair.rejected_groups,
-        sibling_pair.q_gap,
-        sibling_pair.q_gap_raw,
-        sibling_pair.p_greater,
-        scenario.opening,
-        lower(trim(chosen.text)) as chosen_text,
-        lower(trim(rejected.text)) as rejected_text,
+        pair.cycle_id,
+        pair.scenario_id,
+        pair.domain,
+        pair.tree_id,
+        pair.decision_id,
+        pair.spine_index,
+        pair.chosen_id,
+        pair.rejected_id,
+        pair.chosen_groups,
+        pair.rejected_groups,
+        pair.q_gap,
+        pair.q_gap_raw,
+        pair.p_greater,
+        chosen.text as chosen_text,
+        rejected.text as rejected_text,
         case
-            when scenario.split is distinct from 'train' then 'not_train'
-            when least(sibling_pair.chosen_groups, sibling_pair.rejected_groups) < $min_groups then 'min_groups'
-            when sibling_pair.q_gap < $min_q_gap or sibling_pair.q_gap <= 0 then 'gap'
-            when sibling_pair.p_greater < $confidence then 'confidence'
-            when not regexp_matches(chosen.text, '[\pL\pN]') or not regexp_matches(rejected.text, '[\pL\pN]')
-                then 'empty'
-            when lower(trim(chosen.text)) = lower(trim(rejected.text)) then 'same_text'
-            when chosen.flaw is not null then 'flawed'
-            when role_leak(chosen.text) or role_leak(rejected.text) then 'role_leak'
+            when chosen.is_empty or rejected.is_empty then 'empty'
+            when chosen.text = rejected.text then 'same_text'
+            when chosen.is_flawed then 'flawed'
+            when chosen.leaks_role or rejected.leaks_role then 'role_leak'
+            when deceptive.reply_id is not null then 'deceptive'
         end as drop_reason
-    from sibling_pair
-    join node as chosen on chosen.tree_id = sibling_pair.tree_id and chosen.node_id = sibling_pair.chosen_id
-    join node as rejected on rejected.tree_id = sibling_pair.tree_id and rejected.node_id = sibling_pair.rejected_id
-    left join scenario on scenario.scenario_id = sibling_pair.scenario_id
-    where sibling_pair.cycle_id = $cycle
+    from candidate_pair as pair
+    left join candidate_reply as chosen on chosen.tree_id = pair.tree_id and chosen.reply_id = pair.chosen_id
+    left join candidate_reply as rejected on rejected.tree_id = pair.tree_id and rejected.reply_id = pair.rejected_id
+    left join deceptive_reply as deceptive on deceptive.tree_id = pair.tree_id and deceptive.reply_id = pair.chosen_id
+    where pair.drop_reason is null
 ),
-deceptive as (
-    select distinct
-        candidate.tree_id,
-        candidate.chosen_id
-    from candidate
-    join deceptive_pattern on deceptive_pattern.domain = candidate.domain
-    where candidate.drop_reason is null and regexp_matches(candidate.chosen_text, deceptive_pattern.pattern, 'i')
-),
-within_prefix as (
+ranked as (
     select
-        candidate.tree_id,
-        candidate.chosen_id,
-        candidate.rejected_id,
-        candidate.domain,
-        candidate.opening,
-        candidate.chosen_text,
-        candidate.rejected_text,
-        candidate.p_greater,
-        candidate.q_gap,
-        spine_prefix.turns,
-        row_number() over (
-            partition by candidate.tree_id, candidate.decision_id
-            order by candidate.p_greater desc, candidate.q_gap desc, candidate.chosen_id, candidate.rejected_id
-        ) as place
-    from candidate
-    anti join deceptive on deceptive.tree_id = candidate.tree_id and deceptive.chosen_id = candidate.chosen_id
-    join spine_prefix on spine_prefix.tree_id = candidate.tree_id and spine_prefix.node_id = candidate.decision_id
-    where candidate.drop_reason is null and spine_prefix.cycle_id = $cycle
+        tree_id,
+        decision_id,
+        chosen_id,
+        rejected_id,
+        domain,
+        scenario_id,
+        chosen_text,
+        rejected_text,
+        p_greater,
+        q_gap
+    from spoken
+    where drop_reason is null
+    qualify row_number() over (
+        partition by tree_id, decision_id
+        order by p_greater desc, q_gap desc, chosen_id, rejected_id
+    ) <= $max_pairs_per_prefix
 ),
 -- one row per pair that is kept, and per equal pair of another tree, ranked
 kept as (
     select
-        tree_id,
-        chosen_id,
-        rejected_id,
+        ranked.tree_id,
+        ranked.chosen_id,
+        ranked.rejected_id,
         row_number() over (
-            partition by domain, opening, turns, chosen_text, rejected_text
-            order by p_greater desc, q_gap desc, tree_id
+            partition by ranked.domain, scenario.opening, spine_prefix.turns, ranked.chosen_text, ranked.rejected_text
+            order by ranked.p_greater desc, ranked.q_gap desc, ranked.tree_id
         ) as copy
-    from within_prefix
-    where place <= $max_pairs_per_prefix
+    from ranked
+    join scenario on scenario.scenario_id = ranked.scenario_id
+    join spine_prefix on spine_prefix.tree_id = ranked.tree_id and spine_prefix.node_id = ranked.decision_id
+    where spine_prefix.cycle_id = $cycle
 )
 select
-    candidate.cycle_id,
-    candidate.scenario_id,
-    candidate.domain,
-    candidate.tree_id,
-    candidate.decision_id,
-    candidate.spine_index,
-    candidate.chosen_id,
-    candidate.rejected_id,
-    candidate.chosen_groups,
-    candidate.rejected_groups,
-    candidate.q_gap,
-    candidate.q_gap_raw,
-    candidate.p_greater,
-    candidate.drop_reason is null and coalesce(kept.copy = 1, false) as accepted,
+    cycle_id,
+    scenario_id,
+    domain,
+    tree_id,
+    decision_id,
+    spine_index,
+    chosen_id,
+    rejected_id,
+    chosen_groups,
+    rejected_groups,
+    q_gap,
+    q_gap_raw,
+    p_greater,
+    false as accepted,
+    drop_reason
+from candidate_pair
+where drop_reason is not null
+union all
+select
+    spoken.cycle_id,
+    spoken.scenario_id,
+    spoken.domain,
+    spoken.tree_id,
+    spoken.decision_id,
+    spoken.spine_index,
+    spoken.chosen_id,
+    spoken.rejected_id,
+    spoken.chosen_groups,
+    spoken.rejected_groups,
+    spoken.q_gap,
+    spoken.q_gap_raw,
+    spoken.p_greater,
+    spoken.drop_reason is null and coalesce(kept.copy = 1, false) as accepted,
     case
-        when candidate.drop_reason is not null then candidate.drop_reason
-        when deceptive.chosen_id is not null then 'deceptive'
+        when spoken.drop_reason is not null then spoken.drop_reason
         when kept.copy is null then 'per_prefix'
         when kept.copy > 1 then 'duplicate'
     end as drop_reason
-from candidate
-left join deceptive on deceptive.tree_id = candidate.tree_id and deceptive.chosen_id = candidate.chosen_id
+from spoken
 left join kept
-    on kept.tree_id = candidate.tree_id
-    and kept.chosen_id = candidate.chosen_id
-    and kept.rejected_id = candidate.rejected_id
+    on kept.tree_id = spoken.tree_id
+    and kept.chosen_id = spoken.chosen_id
+    and kept.rejected_id = spoken.rejected_id

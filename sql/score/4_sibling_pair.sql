@@ -1,5 +1,5 @@
 -- One row per two sibling replies with a value, the better one as chosen (the earlier one where both are equal).
-with siblings as (
+with reply as (
     select
         cycle_id,
         scenario_id,
@@ -7,51 +7,21 @@ with siblings as (
         tree_id,
         decision_id,
         spine_index,
-        list(
-            {
-                'reply_id': reply_id,
-                'group_count': group_count,
-                'q_mean': q_mean,
-                'value_mean': value_mean,
-                'value_variance': value_variance,
-                'shared_error': shared_error
-            }
-            order by value_mean desc, reply_id
-        ) as replies
+        reply_id,
+        group_count,
+        q_mean,
+        value_mean,
+        value_variance,
+        shared_error
     from reply_value
-    group by cycle_id, scenario_id, domain, tree_id, decision_id, spine_index
-),
-chosen_first as (
-    select
-        cycle_id,
-        scenario_id,
-        domain,
-        tree_id,
-        decision_id,
-        spine_index,
-        unnest(replies) as chosen,
-        unnest([replies[place + 1:] for place in range(1, len(replies) + 1)]) as worse
-    from siblings
-),
-paired as (
-    select
-        cycle_id,
-        scenario_id,
-        domain,
-        tree_id,
-        decision_id,
-        spine_index,
-        chosen,
-        unnest(worse) as rejected
-    from chosen_first
 )
 select
-    cycle_id,
-    scenario_id,
-    domain,
-    tree_id,
-    decision_id,
-    spine_index,
+    chosen.cycle_id,
+    chosen.scenario_id,
+    chosen.domain,
+    chosen.tree_id,
+    chosen.decision_id,
+    chosen.spine_index,
     chosen.reply_id as chosen_id,
     rejected.reply_id as rejected_id,
     chosen.group_count as chosen_groups,
@@ -59,4 +29,12 @@ select
     chosen.value_mean - rejected.value_mean as q_gap,
     chosen.q_mean - rejected.q_mean as q_gap_raw,
     p_greater(chosen, rejected) as p_greater
-from paired
+from reply as chosen
+join reply as rejected
+    on rejected.cycle_id = chosen.cycle_id
+    and rejected.tree_id = chosen.tree_id
+    and rejected.decision_id = chosen.decision_id
+    and (
+        chosen.value_mean > rejected.value_mean
+        or (chosen.value_mean = rejected.value_mean and chosen.reply_id < rejected.reply_id)
+    )
