@@ -315,6 +315,19 @@ def test_promises_and_lies_are_never_chosen_but_may_be_rejected(tmp_path, lie):
     assert fates(tmp_path / "b", [hand_tree(TRAIN, {"Good?": GOOD, lie: BAD})]) == {"accepted": 1}
 
 
+@pytest.mark.parametrize(("reply", "fate"), [("Good?", "crisis"), ("Bad?", "accepted")])
+def test_a_reply_after_which_somebody_spoke_of_harming_themselves_is_never_chosen(tmp_path, reply, fate):
+    tree = hand_tree(TRAIN, {"Good?": [*GOOD, [None]], "Bad?": [*BAD, [None]]})
+    said = next(node.node_id for node in tree.nodes if node.text == reply)
+    simulations = [
+        replace(s, trajectory=replace(s.trajectory, end_reason="crisis"))
+        if s.trajectory.reward is None and said in s.node_ids
+        else s
+        for s in tree.simulations
+    ]
+    assert fates(tmp_path, [replace(tree, simulations=tuple(simulations))]) == {fate: 1}
+
+
 def test_at_most_the_wanted_number_of_pairs_come_from_one_prefix_the_surest_first(tmp_path):
     # Three replies, three pairs; one is kept: best against worst.
     tree = hand_tree(TRAIN, {"Middle?": [[0.5], [0.55], [0.5]], "Good?": GOOD, "Bad?": BAD})

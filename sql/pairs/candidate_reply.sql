@@ -13,6 +13,15 @@ with reply as (
         rejected_id
     from candidate_pair
     where drop_reason is null
+),
+-- one row per node on the path of a dialogue in which the user spoke of harming themselves
+troubled as (
+    select distinct
+        visit.tree_id,
+        visit.node_id
+    from trajectory
+    join visit on visit.tree_id = trajectory.tree_id and visit.simulation = trajectory.simulation
+    where trajectory.purpose = 'search' and trajectory.end_reason = 'crisis'
 )
 select
     reply.tree_id,
@@ -21,6 +30,8 @@ select
     lower(trim(node.text)) as text,
     not regexp_matches(node.text, '[\pL\pN]') as is_empty,
     node.flaw is not null as is_flawed,
-    role_leak(node.text) as leaks_role
+    role_leak(node.text) as leaks_role,
+    troubled.node_id is not null as led_to_crisis
 from reply
 join node on node.tree_id = reply.tree_id and node.node_id = reply.reply_id
+left join troubled on troubled.tree_id = reply.tree_id and troubled.node_id = reply.reply_id
