@@ -37,6 +37,7 @@ __all__ = [
     "SftSettings",
     "TrainResult",
     "build_trainer",
+    "fitting_rows",
     "pair_collator",
     "train_dpo",
 ]
@@ -85,7 +86,7 @@ def train_dpo(
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(base.path)
-        rows = _fitting(drawn, tokenizer, settings)
+        rows = fitting_rows(drawn, tokenizer, settings)
         model = start_model(base, parent, config.lora, settings.seed)
         trainer = build_trainer(model, tokenizer, rows, folder, settings)
         history = run_trainer(trainer, folder, METRICS, on_step)
@@ -114,7 +115,7 @@ def _sources(pairs: Sequence[PreferencePair], licences: Mapping[str, str]) -> li
     ]
 
 
-def _fitting(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSettings) -> list[dict[str, Any]]:
+def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSettings) -> list[dict[str, Any]]:
     """The pairs as trl's conversational preference rows, in training order; those over `max_length` tokens are left out."""
     rows, lengths = [], []
     for pair in pairs:

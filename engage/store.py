@@ -15,7 +15,8 @@ from typing import Any
 from engage.database import reading, writing
 from engage.drain import drain
 from engage.errors import ConfigError, QueryError, ScenarioError
-from engage.evidence import PairConfig, deceptive_patterns
+from engage.evidence import PairConfig
+from engage.judging import judge_pairs
 from engage.outbox import Outbox
 from engage.queries import check_select, first_line, parameters_of, statement, statements
 from engage.scenario import Scenario
@@ -110,16 +111,9 @@ class TrajectoryStore:
         Counts: `candidates`, `accepted`, and those dropped by reason (the first that applies, in the order of
         sql/pairs/pair.sql). QueryError for an unknown cycle, ConfigError for a lexicon pattern that SQL cannot use.
         """
-        settings = {"cycle": cycle_id, **config.model_dump(exclude={"human_ratio"})}
         with writing(self.path, self.wait_s) as connection:
             _check_known(connection, "cycle", cycle_id)
-            patterns = _patterns(connection, cycle_id)
-            connection.execute("delete from pair where cycle_id = $cycle", {"cycle": cycle_id})
-            _gather_candidates(connection, settings, patterns)
-            _run(connection, "insert into pair by name", "pair", settings)
-            rows = connection.execute(statement("pairs", "pair_count"), {"cycle": cycle_id}).fetchall()
-        fates = dict(rows)
-        return {"candidates": sum(fates.values()), "accepted": fates.pop("accepted", 0), **fates}
+            return judge_pairs(connection, cycle_id, config)
 
     def accepted_pairs(self, cycle_id: str) -> list[dict[str, Any]]:
         """The cycle's accepted pairs as `engage.pairs.read_pairs` takes them: columns of sql/pairs/accepted_pair.sql."""
@@ -248,40 +242,6 @@ def _scenario_row(scenario: Scenario) -> dict[str, Any]:
         "difficulty": condition.difficulty,
         "attitude": getattr(condition, "attitude", None),
     }
-
-
-def _patterns(connection: Any, cycle_id: str) -> dict[str, str]:
-    """One pattern per domain of the cycle that has any: what matches it must not be taught."""
-    import duckdb
-
-    domains = connection.execute(
-        "select distinct scenario.domain from tree join scenario using (scenario_id) where cycle_id = ?", [cycle_id]
-    ).fetchall()
-    found = {domain: deceptive_patterns(domain) for (domain,) in domains}
-    for domain, pattern in ((domain, pattern) for domain, patterns in found.items() for pattern in patterns):
-        try:
-            connection.execute("select regexp_matches('', ?, 'i')", [pattern]).fetchall()
-        except duckdb.Error as error:
-            raise ConfigError(
-                f"domain {domain!r}: SQL cannot use the lexicon pattern {pattern!r}, write it without look-around "
-                f"({first_line(error)})"
-            ) from error
-    return {domain: "|".join(f"(?:{pattern})" for pattern in patterns) for domain, patterns in found.items() if patterns}
-
-
-def _gather_candidates(connection: Any, settings: Mapping[str, Any], patterns: Mapping[str, str]) -> None:
-    """The tables that sql/pairs/pair.sql judges from; temporary, they go with the connection."""
-    _run(connection, "create temp table candidate_pair as", "candidate_pair", settings)
-    _run(connection, "create temp table candidate_reply as", "candidate_reply", settings)
-    connection.execute("create temp table deceptive_reply (tree_id varchar not null, reply_id integer not null)")
-    for domain, pattern in patterns.items():
-        _run(connection, "insert into deceptive_reply", "deceptive_reply", {"domain": domain, "pattern": pattern})
-
-
-def _run(connection: Any, into: str, name: str, settings: Mapping[str, Any]) -> None:
-    """A statement of sql/pairs/ with those of the settings that it names."""
-    sql = statement("pairs", name)
-    connection.execute(f"{into} {sql}", {key: settings[key] for key in parameters_of(sql)})
 
 
 def _figures(domain: str, figures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

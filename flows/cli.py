@@ -21,6 +21,8 @@ scenarios_app = typer.Typer(no_args_is_help=True, help="Scenarios: list, validat
 app.add_typer(scenarios_app, name="scenarios")
 simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train one on human dialogues.")
 app.add_typer(simulator_app, name="simulator")
+bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks: each compares within one run.")
+app.add_typer(bench_app, name="bench")
 
 INTERRUPTED = 130
 
@@ -34,6 +36,7 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="override a setting, such as search.num_simulations=8")
 ]
 CycleId = Annotated[str | None, typer.Option("--cycle", help="id of the cycle; an earlier one is taken up again")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on the last line, no table")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]
 
 
@@ -156,6 +159,56 @@ def train_simulator(
         console, profile, set_ or [], corpus, role or ["simulator"], max_dialogues, out, verbose
     )
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@bench_app.command("store")
+def bench_store(
+    nodes: Annotated[int, typer.Option("--nodes", help="size of the throw-away store")] = 300_000,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    json: Json = False,
+) -> None:
+    """Insert trees; extract pairs in SQL and with pandas."""
+    from flows.benching import show_store
+
+    show_store(console, errors, profile, set_ or [], nodes, json)
+
+
+@bench_app.command("align")
+def bench_align(
+    steps: Annotated[int, typer.Option("--steps", help="optimiser steps timed, after one that warms up")] = 3,
+    model: Annotated[
+        str | None, typer.Option("--model", help="`embedded`, a folder or a hub id; by default the policy's")
+    ] = None,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    json: Json = False,
+) -> None:
+    """Train a few steps of DPO; the same pairs with a plain TRL script."""
+    from flows.benching import show_align
+
+    show_align(console, errors, profile, set_ or [], model, steps, json)
+
+
+@bench_app.command("engine")
+def bench_engine(
+    requests: Annotated[
+        str, typer.Option("--requests", help="numbers of concurrent requests")
+    ] = "1,2,4,8,16,32,64,128",
+    prompt_tokens: Annotated[str, typer.Option("--prompt-tokens", help="lengths of the prompts")] = "64,256",
+    tokens: Annotated[int, typer.Option("--tokens", min=2, max=4096, help="tokens asked of each request")] = 64,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    json: Json = False,
+) -> None:
+    """Sweep the engine: prefill and decode tokens/s, latency of one request."""
+    from flows.benching import show_engine
+
+    show_engine(console, errors, profile, set_ or [], requests, prompt_tokens, tokens, json)
+
+
+# `engage bench search` goes here, with its body in flows/benching.py: `saturation` of engage.bench.engine, then
+# engage.bench.search, and `_show` for table and JSON.
 
 
 def _run_flow(

@@ -1,0 +1,224 @@
+"""Training: tokens per second of the project's DPO against a plain TRL script on the same pairs, model and LoRA shape.
+
+Both see the same pairs in the same order (the project's, which saves the plain script padding too) and the same settings; a token
+is one of the two rows, prompt and reply, that a plain script computes for a pair. The first step warms up and is not timed. The
+project computes the reference's log-probabilities before training: the timed steps are charged their share of it.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from engage.bench.process import Measured, in_own_process
+from engage.corpora import read_shipped
+from engage.errors import ConfigError
+from engage.human import reply_places
+from engage.models import ModelRef, resolve_model
+from engage.pairs import HumanReply, PreferencePair, human_pairs
+from engage.training import AlignConfig, DpoSettings
+
+WARM_UP_STEPS = 1
+OnProgress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One way of training: `losses` by step, the warm-up first; seconds of the timed steps and of the reference's share."""
+
+    losses: tuple[float, ...]
+    steps_s: float
+    reference_s: float
+
+    @property
+    def seconds(self) -> float:
+        """All that the timed steps cost."""
+        return self.steps_s + self.reference_s
+
+
+@dataclass(frozen=True)
+class AlignFigures:
+    """What was measured. `speedup` is ours over plain in tokens per second; memory in 10⁶ bytes."""
+
+    device: str
+    model: str
+    steps: int
+    pairs: int
+    tokens: int
+    tok_s: float
+    plain_tok_s: float
+    speedup: float
+    seconds: float
+    reference_s: float
+    plain_seconds: float
+    peak_mb: float
+    plain_peak_mb: float
+    first_loss: float
+    plain_first_loss: float
+    largest_loss_difference: float
+
+    def as_json(self) -> dict[str, Any]:
+        """By field name."""
+        return asdict(self)
+
+
+def bench_pairs(count: int) -> list[PreferencePair]:
+    """Pairs of realistic length from the shipped dialogues: what the person said, against a reply of another dialogue."""
+    humans = [human for human in read_shipped().dialogues if human.split == "train"]
+    places = list(reply_places(humans))
+    Random(0).shuffle(places)
+    replies = [
+        HumanReply(place.human.domain, place.human.scenario_id, "train", place.prefix, place.reply, other.reply)
+        for place, other in zip(places, [*places[1:], *places[:1]], strict=True)
+    ]
+    return human_pairs(replies)[:count]
+
+
+def bench_align(
+    model: str, steps: int, config: AlignConfig, on_progress: OnProgress = lambda what: None
+) -> AlignFigures:
+    """Measure `steps` optimiser steps after one that warms up; ModelError for an unknown model, ConfigError for no step."""
+    if not 1 <= steps <= 1_000:
+        raise ConfigError(f"--steps {steps}: use a number from 1 to 1000")
+    on_progress("preparing pairs")
+    base = resolve_model(model)
+    settings = config.dpo.model_copy(update={"epochs": 1, "save_steps": 1_000_000, "max_pairs": None})
+    wanted = (steps + WARM_UP_STEPS) * settings.batch_size * settings.gradient_accumulation
+    rows, lengths = _rows(base, settings, wanted)
+    tokens = sum(lengths[WARM_UP_STEPS * settings.batch_size * settings.gradient_accumulation :])
+    config = config.model_copy(update={"dpo": settings})
+    with tempfile.TemporaryDirectory(prefix="engage-bench-") as folder:
+        on_progress("training our way")
+        ours = in_own_process(train_our_way, base, rows, config, Path(folder) / "ours")
+        on_progress("training with a plain TRL script")
+        plain = in_own_process(train_plain, base, rows, config, Path(folder) / "plain")
+    return _figures(model, steps, rows, tokens, ours, plain)
+
+
+def _rows(base: ModelRef, settings: DpoSettings, wanted: int) -> tuple[list[dict[str, Any]], list[int]]:
+    """Exactly `wanted` rows in training order, none over `max_length`, and the tokens of both replies with their prompts."""
+    from transformers import AutoTokenizer
+
+    from engage.align import fitting_rows
+
+    tokenizer = AutoTokenizer.from_pretrained(base.path)
+    rows = fitting_rows(bench_pairs(wanted * 2), tokenizer, settings)[:wanted]
+    if len(rows) < wanted:
+        raise ConfigError(
+            f"only {len(rows)} of the {wanted} pairs wanted have at most {settings.max_length} tokens; "
+            "take fewer --steps or raise align.dpo.max_length"
+        )
+    lengths = [
+        sum(
+            len(tokenizer.apply_chat_template(row["prompt"] + row[side])["input_ids"])
+            for side in ("chosen", "rejected")
+        )
+        for row in rows
+    ]
+    return rows, lengths
+
+
+def train_our_way(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignConfig, out: Path) -> Training:
+    """As `engage.align.train_dpo` does, without its adapter's folder."""
+    from transformers import AutoTokenizer
+
+    from engage.align import build_trainer
+    from engage.run_folder import RunFolder
+    from engage.training import quiet, run_trainer, start_model
+
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(base.path)
+        model = start_model(base, None, config.lora, config.dpo.seed)
+        started = time.perf_counter()
+        trainer = build_trainer(model, tokenizer, rows, RunFolder(out, "bench"), config.dpo)
+        reference = time.perf_counter() - started
+        stamps = stamp_steps(trainer)
+        history = run_trainer(trainer, RunFolder(out, "bench"), ("loss",), None)
+    share = 1 - WARM_UP_STEPS / len(history)
+    return Training(
+        tuple(entry["loss"] for entry in history), stamps[-1] - stamps[WARM_UP_STEPS - 1], reference * share
+    )
+
+
+def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignConfig, out: Path) -> Training:
+    """The script of TRL's documentation, with the same settings and the rows in the order given."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
+    from trl import DPOConfig, DPOTrainer
+
+    from engage.run_folder import RunFolder
+    from engage.training import on_one_device, quiet, trainer_arguments
+
+    targets = config.lora.target_modules
+    with quiet():
+        set_seed(config.dpo.seed)
+        dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+        arguments = DPOConfig(**trainer_arguments(RunFolder(out, "bench"), config.dpo), beta=config.dpo.beta)
+        trainer = DPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype),
+            args=on_one_device(arguments),
+            train_dataset=Dataset.from_list(list(rows)),
+            processing_class=AutoTokenizer.from_pretrained(base.path),
+            peft_config=LoraConfig(
+                r=config.lora.r,
+                lora_alpha=config.lora.alpha,
+                target_modules=targets if isinstance(targets, str) else list(targets),
+                task_type="CAUSAL_LM",
+            ),
+        )
+        trainer.remove_callback(PrinterCallback)
+        stamps = stamp_steps(trainer)
+        trainer.train()
+    losses = tuple(float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry)
+    return Training(losses, stamps[-1] - stamps[WARM_UP_STEPS - 1], 0.0)
+
+
+def stamp_steps(trainer: Any) -> list[float]:
+    """A list that receives the time at the end of every optimiser step, in seconds."""
+    from transformers import TrainerCallback
+
+    stamps: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            stamps.append(time.perf_counter())
+
+    trainer.add_callback(Clock())
+    return stamps
+
+
+def _figures(
+    model: str,
+    steps: int,
+    rows: Sequence[dict[str, Any]],
+    tokens: int,
+    ours: Measured[Training],
+    plain: Measured[Training],
+) -> AlignFigures:
+    import torch
+
+    pairs = len(rows) * steps // (steps + WARM_UP_STEPS)
+    differences = [abs(a - b) for a, b in zip(ours.result.losses, plain.result.losses, strict=True)]
+    return AlignFigures(
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        model=model,
+        steps=steps,
+        pairs=pairs,
+        tokens=tokens,
+        tok_s=tokens / ours.result.seconds,
+        plain_tok_s=tokens / plain.result.seconds,
+        speedup=plain.result.seconds / ours.result.seconds,
+        seconds=ours.result.seconds,
+        reference_s=ours.result.reference_s,
+        plain_seconds=plain.result.seconds,
+        peak_mb=ours.peak_mb,
+        plain_peak_mb=plain.peak_mb,
+        first_loss=ours.result.losses[0],
+        plain_first_loss=plain.result.losses[0],
+        largest_loss_difference=max(differences),
+    )

@@ -1,0 +1,56 @@
+"""Judging all pairs of a cycle on an open connection: the statements of sql/pairs/ in their order. Part of the store."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engage.errors import ConfigError
+from engage.evidence import PairConfig, deceptive_patterns
+from engage.queries import first_line, parameters_of, statement
+
+
+def judge_pairs(connection: Any, cycle_id: str, config: PairConfig) -> dict[str, int]:
+    """Replace the cycle's pairs; counts as `TrajectoryStore.score_pairs`. Leaves its temporary tables to the connection."""
+    settings = {"cycle": cycle_id, **config.model_dump(exclude={"human_ratio"})}
+    patterns = _patterns(connection, cycle_id)
+    connection.execute("delete from pair where cycle_id = $cycle", {"cycle": cycle_id})
+    _gather_candidates(connection, settings, patterns)
+    _run(connection, "insert into pair by name", "pair", settings)
+    rows = connection.execute(statement("pairs", "pair_count"), {"cycle": cycle_id}).fetchall()
+    fates = dict(rows)
+    return {"candidates": sum(fates.values()), "accepted": fates.pop("accepted", 0), **fates}
+
+
+def _patterns(connection: Any, cycle_id: str) -> dict[str, str]:
+    """One pattern per domain of the cycle that has any: what matches it must not be taught."""
+    import duckdb
+
+    domains = connection.execute(
+        "select distinct scenario.domain from tree join scenario using (scenario_id) where cycle_id = ?", [cycle_id]
+    ).fetchall()
+    found = {domain: deceptive_patterns(domain) for (domain,) in domains}
+    for domain, pattern in ((domain, pattern) for domain, patterns in found.items() for pattern in patterns):
+        try:
+            connection.execute("select regexp_matches('', ?, 'i')", [pattern]).fetchall()
+        except duckdb.Error as error:
+            raise ConfigError(
+                f"domain {domain!r}: SQL cannot use the lexicon pattern {pattern!r}, write it without look-around "
+                f"({first_line(error)})"
+            ) from error
+    return {
+        domain: "|".join(f"(?:{pattern})" for pattern in patterns) for domain, patterns in found.items() if patterns
+    }
+
+
+def _gather_candidates(connection: Any, settings: Mapping[str, Any], patterns: Mapping[str, str]) -> None:
+    """The tables that sql/pairs/pair.sql judges from; temporary, they go with the connection."""
+    _run(connection, "create temp table candidate_pair as", "candidate_pair", settings)
+    _run(connection, "create temp table candidate_reply as", "candidate_reply", settings)
+    connection.execute("create temp table deceptive_reply (tree_id varchar not null, reply_id integer not null)")
+    for domain, pattern in patterns.items():
+        _run(connection, "insert into deceptive_reply", "deceptive_reply", {"domain": domain, "pattern": pattern})
+
+
+def _run(connection: Any, into: str, name: str, settings: Mapping[str, Any]) -> None:
+    """A statement of sql/pairs/ with those of the settings that it names."""
+    sql = statement("pairs", name)
+    connection.execute(f"{into} {sql}", {key: settings[key] for key in parameters_of(sql)})

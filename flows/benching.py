@@ -1,0 +1,169 @@
+"""`engage bench`: runs a benchmark, shows its table, or its figures as one JSON object on the last line.
+
+Progress goes to standard error, so that standard output holds the figures alone.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from engage.config import load_config
+from engage.errors import ConfigError
+
+Rows = Sequence[Sequence[str]]
+
+
+def show_store(
+    console: Console, progress: Console, profile: str, overrides: Sequence[str], nodes: int, as_json: bool
+) -> None:
+    """Insert trees, then extract pairs in SQL and with pandas."""
+    config = load_config(profile, overrides)
+    from engage.bench.store import bench_store
+
+    with _told(progress) as tell:
+        found = bench_store(nodes, config.pairs, tell)
+    rows = [
+        ("stored", f"{found.trees:,} trees, {found.nodes:,} nodes, {found.visits:,} visits"),
+        ("inserted, outbox and drain", f"{found.trees_per_s:,.0f} trees/s, {found.nodes_per_s:,.0f} nodes/s"),
+        ("pairs judged, accepted", f"{found.pairs:,}, {found.accepted:,}"),
+        ("extraction in SQL", _extraction(found.sql)),
+        ("extraction with pandas", f"{_extraction(found.pandas)} ({found.pandas_load_s:.1f} s of it loading)"),
+        ("SQL is faster by", f"{found.ratio:.1f} × ({found.ratio_without_load:.1f} × without pandas' loading)"),
+        ("SQL needs less memory by", f"{found.ratio_memory:.1f} ×"),
+        ("same result", f"{'yes' if found.same_result else 'NO'}, largest difference {found.largest_difference:.1e}"),
+    ]
+    _show(console, "engage bench store", rows, found.as_json(), as_json)
+
+
+def show_align(
+    console: Console,
+    progress: Console,
+    profile: str,
+    overrides: Sequence[str],
+    model: str | None,
+    steps: int,
+    as_json: bool,
+) -> None:
+    """Train a few steps our way and with a plain TRL script."""
+    config = load_config(profile, overrides)
+    from engage.bench.align import bench_align
+
+    with _told(progress) as tell:
+        found = bench_align(model or config.engine.policy_model, steps, config.align, lambda what: tell(what, 0.0))
+    rows = [
+        (
+            "trained",
+            f"{found.pairs} pairs, {found.tokens:,} tokens, {found.steps} steps, {found.model} on {found.device}",
+        ),
+        ("ours", f"{found.tok_s:,.0f} tokens/s, {found.seconds:.1f} s ({found.reference_s:.1f} s the reference)"),
+        ("plain TRL script", f"{found.plain_tok_s:,.0f} tokens/s, {found.plain_seconds:.1f} s"),
+        ("ours is faster by", f"{found.speedup:.2f} ×"),
+        ("peak memory", f"{found.peak_mb:,.0f} MB, plain {found.plain_peak_mb:,.0f} MB"),
+        ("loss of the first step", f"{found.first_loss:.5f}, plain {found.plain_first_loss:.5f}"),
+        ("largest difference of a loss", f"{found.largest_loss_difference:.5f}"),
+    ]
+    _show(console, "engage bench align", rows, found.as_json(), as_json)
+
+
+def show_engine(
+    console: Console,
+    progress: Console,
+    profile: str,
+    overrides: Sequence[str],
+    sizes: str,
+    lengths: str,
+    tokens: int,
+    as_json: bool,
+) -> None:
+    """Sweep the configured engine's policy side."""
+    config = load_config(profile, overrides)
+    batch_sizes, prompt_lengths = _numbers("--requests", sizes), _numbers("--prompt-tokens", lengths)
+    from engage.bench.engine import saturation
+    from engage.engines import close_engines, shared_engine
+
+    sampling = config.dialogue.speech.policy.model_copy(update={"max_tokens": tokens})
+    try:
+        with _told(progress) as tell:
+            tell("loading the model", 0.0)
+            sweep = saturation(
+                shared_engine(config.engine),
+                batch_sizes=batch_sizes,
+                prompt_lengths=prompt_lengths,
+                sampling=sampling,
+                on_progress=tell,
+            )
+            found = asyncio.run(sweep)
+    finally:
+        close_engines()
+    if not as_json:
+        console.print(_sweep_table(found.points))
+    rows = [
+        ("decode, saturated", f"{found.decode_tok_s:,.1f} tokens/s with {found.decode_requests} requests"),
+        ("prefill, saturated", f"{found.prefill_tok_s:,.1f} tokens/s with {found.prefill_requests} requests"),
+        ("alone: first token, each further", f"{found.first_token_ms:,.1f} ms, {found.token_ms:,.1f} ms"),
+    ]
+    figures = {"engine": config.engine.kind, **found.as_json()}
+    _show(console, f"engage bench engine ({config.engine.kind})", rows, figures, as_json)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers) < 1:
+        raise ConfigError(f"{option} {text!r}: write whole numbers from 1 with commas, such as 1,8,64")
+    return numbers
+
+
+def _extraction(measured: Any) -> str:
+    return f"{measured.seconds:.1f} s, {measured.cpu_s:.1f} s of processor time, {measured.peak_mb:,.0f} MB"
+
+
+def _sweep_table(points: Sequence[Any]) -> Table:
+    table = Table()
+    for name in ("requests", "prompt", "prefill tok/s", "decode tok/s", "first s", "of full length"):
+        table.add_column(name, justify="right")
+    for point in points:
+        rates = (f"{point.prefill_tok_s:,.1f}", f"{point.decode_tok_s:,.1f}", f"{point.first_token_s:.2f}")
+        table.add_row(str(point.requests), str(point.prompt_length), *rates, f"{point.full_length:.0%}")
+    return table
+
+
+def _show(console: Console, title: str, rows: Rows, figures: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"bench": title, **figures}))
+        return
+    table = Table(title=title, show_header=False, title_justify="left")
+    for name, value in rows:
+        table.add_row(name, value)
+    console.print(table)
+
+
+@contextmanager
+def _told(console: Console) -> Iterator[Callable[[str, float], None]]:
+    """A line that says what is being done, for how long already; without a terminal one line for each thing done."""
+    if not console.is_terminal:
+        said: set[str] = set()
+
+        def say(what: str, share: float) -> None:
+            if what not in said:
+                said.add(what)
+                console.print(f"{what} …", highlight=False, markup=False)
+
+        yield say
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as display:
+        task = display.add_task("starting", total=None)
+
+        def tell(what: str, share: float) -> None:
+            display.update(task, description=what, total=1.0 if share else None, completed=share)
+
+        yield tell
