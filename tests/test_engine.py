@@ -263,7 +263,7 @@ def test_a_bare_side_answers_as_one_without_an_adapter_and_has_its_identity(tiny
 
 def test_an_adapter_of_other_weights_fails_its_own_requests_only(tiny, tmp_path, engine):
     foreign = save_adapter(tiny, tmp_path / "adapter", fingerprint="f" * 64)
-    with pytest.raises(EngineError, match="trained on .*tiny"):
+    with pytest.raises(EngineError, match=r"trained on .*tiny"):
         complete(engine, prompt("I am sad.", adapter=str(foreign)))
     assert complete(engine, prompt("I am sad."))[0].text
 

@@ -98,7 +98,6 @@ class Served:
     async def _load(self, folder: str, fingerprint: str) -> Any:
         from vllm.lora.request import LoRARequest
 
-        check_adapter(folder, self._ref)
         shape = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
         rank = max([shape["r"], *shape.get("rank_pattern", {}).values()])
         if rank > self._max_rank:
@@ -110,12 +109,14 @@ class Served:
         return request
 
     def _fingerprint(self, folder: str) -> str:
+        """Of the weights that are there now; checked and read again only where the file has changed."""
         try:
             state = (Path(folder) / ADAPTER_WEIGHTS).stat()
         except OSError:
             return adapter_fingerprint(folder)  # says what is missing
         known = (folder, state.st_size, state.st_mtime_ns)
         if known not in self._fingerprints:
+            check_adapter(folder, self._ref)
             self._fingerprints[known] = adapter_fingerprint(folder)
         return self._fingerprints[known]
 
