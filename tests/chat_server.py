@@ -42,6 +42,7 @@ class ChatServer:
         self.bodies: list[dict[str, Any]] = []
         self.loaded: list[dict[str, Any]] = []
         self.keys: set[str] = set()
+        self.vocabulary: dict[str, list[int]] = {}
         self.most_at_once = self._at_once = 0
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -81,6 +82,11 @@ class ChatServer:
                 if self.path.endswith("/load_lora_adapter"):
                     owner.loaded.append(body)
                     self.send_json("Success")
+                    return
+                if self.path == "/tokenize":  # vLLM's own
+                    known = owner.vocabulary
+                    found = {"tokens": known.get(body["prompt"], [0, 0])} if known else {"error": {"message": "no"}}
+                    self.send_json(found, 200 if known else 404)
                     return
                 with owner._lock:
                     before = len(owner.bodies)

@@ -32,6 +32,7 @@ class OpenAIEngine:
         self._adapter_names: dict[str, str] = {}
         self._logprobs = dict.fromkeys(Side, True)
         self._many = dict.fromkeys(Side, True)
+        self._choices: dict[tuple[Side, tuple[str, ...]], list[int] | None] = {}
         self._told = False
         self._loop = LoopThread("engage-openai")
         try:
@@ -67,10 +68,11 @@ class OpenAIEngine:
         return await self._call(prompt, self._complete(prompt, sampling, list(seeds)))
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """See Engine: read from the most probable next tokens, so each choice must be one token.
+        """See Engine: read from the next token's distribution, so each choice must be one token.
 
-        A choice that is not among them gets what is left of the probability at most; if none is, all are −inf. Raises
-        ScoresUnavailable where the server gives no log-probabilities.
+        vLLM tells any token's probability. Other servers list the most probable tokens: a choice that is not among them gets
+        what is left of the probability at most; if none is, all are −inf. Raises ScoresUnavailable where the server gives no
+        log-probabilities.
         """
         return await self._call(prompt, self._score(prompt, choices))
 
@@ -123,9 +125,12 @@ class OpenAIEngine:
         return await group.chat(self._names[prompt.side], folder, name, {**body, "messages": messages})
 
     async def _score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        body = {"max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        listed = None
+        body: dict[str, Any] = {"max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        listed, ids = None, None
         if self._logprobs[prompt.side]:
+            ids = await self._choice_ids(prompt.side, tuple(choices))
+            if ids:
+                body["extra_body"] = {"logprob_token_ids": ids}
             try:
                 answer = await self._send(prompt, body)
                 listed = _top_tokens(answer)
@@ -140,7 +145,18 @@ class OpenAIEngine:
                 )
             raise ScoresUnavailable("the server gives no log-probabilities", prompt.key)
         usage = answer.usage
-        return Scores(choice_logprobs(listed, choices), usage.prompt_tokens if usage else 0, _cached(usage))
+        exact = dict(listed)
+        if ids and all(choice in exact for choice in choices):
+            logprobs = tuple(exact[choice] for choice in choices)
+        else:
+            logprobs = choice_logprobs(listed, choices)
+        return Scores(logprobs, usage.prompt_tokens if usage else 0, _cached(usage))
+
+    async def _choice_ids(self, side: Side, choices: tuple[str, ...]) -> list[int] | None:
+        """Token ids of a survey's choices, asked for once; None where the server does not tell them."""
+        if (side, choices) not in self._choices:
+            self._choices[side, choices] = await self._groups[side].single_tokens(self._names[side], choices)
+        return self._choices[side, choices]
 
 
 def choice_logprobs(listed: Sequence[tuple[str, float]], choices: Sequence[str]) -> tuple[float, ...]:

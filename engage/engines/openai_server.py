@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 from openai.types.chat import ChatCompletion
@@ -17,6 +17,8 @@ from tenacity.wait import wait_exponential_jitter
 from engage.engines.concurrency import AdaptiveLimit
 from engage.engines.openai_config import ServerConfig
 from engage.errors import ConfigError
+
+Answer = TypeVar("Answer")
 
 FIRST_LIMIT = 32
 LONGEST_PAUSE_S = 20.0
@@ -85,7 +87,7 @@ class ServerGroup:
             return self._key_refused(server)
         except (openai.APIConnectionError, TimeoutError):
             server.down_until = time.monotonic() + LONGEST_PAUSE_S
-            return f"no server answers at {server.url}: start it, or correct engine.openai.base_urls"
+            return f"no server answers at {server.url}: start it, or correct base_urls of engine.openai.policy (or simulator)"
         except Exception:  # many servers offer no list; the first request will tell
             return None
         if served and model not in served:
@@ -97,6 +99,13 @@ class ServerGroup:
 
     async def chat(self, model: str, adapter: Path | None, adapter_name: str, body: dict[str, Any]) -> ChatCompletion:
         """One request, on one server after another while `retry_s` lasts; raises Refused with the reason that stays."""
+        return await self._persist(lambda: self._try(model, adapter, adapter_name, body))
+
+    async def single_tokens(self, model: str, texts: Sequence[str]) -> list[int] | None:
+        """Ids of texts that are one token each, from vLLM's own endpoint; None where there is none, or a text is longer."""
+        return await self._persist(lambda: self._single_tokens(model, texts))
+
+    async def _persist(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         retrying = AsyncRetrying(
             stop=stop_after_delay(self._retry_s),
             wait=_pause,
@@ -105,10 +114,28 @@ class ServerGroup:
         try:
             async for attempt in retrying:
                 with attempt:
-                    return await self._try(model, adapter, adapter_name, body)
+                    return await ask()
         except RetryError as error:
             raise Refused(f"{error.last_attempt.exception()} (tried for {self._retry_s:g} s)") from error
         raise AssertionError("unreachable")
+
+    async def _single_tokens(self, model: str, texts: Sequence[str]) -> list[int] | None:
+        server = self._pick()
+        path = f"{server.url.rstrip('/').removesuffix('/v1')}/tokenize"
+        found: list[int] = []
+        for text in texts:
+            body = {"model": model, "prompt": text, "add_special_tokens": False}
+            try:
+                answer: Any = await server.client.post(path, body=body, cast_to=object)
+            except (openai.APIConnectionError, openai.InternalServerError) as error:
+                raise _Transient(f"{server.url} {_reason(error)}", _retry_after(error)) from error
+            except (openai.APIError, json.JSONDecodeError):
+                return None
+            tokens = answer.get("tokens") if isinstance(answer, dict) else None
+            if not isinstance(tokens, list) or len(tokens) != 1:
+                return None
+            found += tokens
+        return found
 
     async def _try(self, model: str, adapter: Path | None, name: str, body: dict[str, Any]) -> ChatCompletion:
         await self.limit.acquire()

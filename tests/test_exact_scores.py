@@ -1,0 +1,62 @@
+"""Survey choices at a vLLM server, which tells the probability of any token; a server that lists only the most probable ones is in test_openai_engine."""
+
+import asyncio
+
+import pytest
+from chat_server import ChatServer, answer
+
+from engage.engine import Message, Prompt, Side
+from engage.engines import EngineConfig
+from engage.engines.openai import OpenAIEngine
+
+ASKED = Prompt("k", Side.SIMULATOR, (Message("user", "How strong is it now?"),))
+
+
+@pytest.fixture
+def server():
+    server = ChatServer()
+    yield server
+    server.stop()
+
+
+def told(logprobs):
+    """A behaviour: vLLM's answer, the sampled token first and then those that were asked for."""
+
+    def behave(_, body, __):
+        found = answer({**body, "logprobs": True, "top_logprobs": 1})
+        listed = [{"token": token, "logprob": logprob, "bytes": None} for token, logprob in logprobs]
+        found["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = listed
+        return found
+
+    return behave
+
+
+def scores(server, choices, times=1):
+    bare = {"policy_adapter": "bare", "simulator_adapter": "bare"}
+    config = EngineConfig(kind="openai", openai={"policy": {"base_urls": [server.url], "model": "m"}}, **bare)
+    engine = OpenAIEngine(config, config.openai)
+    try:
+        return [asyncio.run(engine.score(ASKED, choices)).logprobs for _ in range(times)]
+    finally:
+        engine.close()
+
+
+def test_each_choice_is_asked_for_by_its_token(server):
+    server.vocabulary = {"1": [33], "2": [34]}
+    server.behave = told([(" 1", -0.1), ("1", -7.0), ("2", -9.5)])
+    assert scores(server, ("1", "2"), times=2) == [(-7.0, -9.5), (-7.0, -9.5)]
+    assert [body["logprob_token_ids"] for body in server.bodies] == [[33, 34]] * 2
+
+
+def test_choices_of_several_tokens_are_read_from_the_listed_ones(server):
+    server.vocabulary = {"1": [33], "10": [33, 32]}
+    server.behave = told([("1", -1.0), ("10", -2.0)])
+    assert scores(server, ("1", "10")) == [pytest.approx((-1.0, -2.0))]
+    assert "logprob_token_ids" not in server.bodies[0]
+
+
+def test_a_server_that_does_not_mind_the_tokens_is_read_by_what_it_lists(server):
+    server.vocabulary = {"1": [33], "2": [34]}
+    server.behave = told([("1", -1.0), ("the", -2.0)])
+    (found,) = scores(server, ("1", "2"))
+    assert found[0] == pytest.approx(-1.0) and found[1] <= -2.0
