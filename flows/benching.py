@@ -5,6 +5,7 @@ Progress goes to standard error, so that standard output holds the figures alone
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -149,6 +150,8 @@ def _show(console: Console, title: str, rows: Rows, figures: Mapping[str, Any], 
 @contextmanager
 def _told(console: Console) -> Iterator[Callable[[str, float], None]]:
     """A line that says what is being done, for how long already; without a terminal one line for each thing done."""
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
+        os.environ.setdefault(name, "1")  # the libraries' own bars would tear this one apart
     if not console.is_terminal:
         said: set[str] = set()
 

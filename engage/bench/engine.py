@@ -115,13 +115,14 @@ async def saturation(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     prompt_lengths: Sequence[int] = PROMPT_TOKENS,
     sampling: Sampling = SAMPLING,
-    adapter: str | None = None,
+    adapter: str | None = "",
     seed: int = 0,
     on_progress: OnProgress = lambda what, share: None,
 ) -> Saturation:
     """Sweep the engine; EngineError where a request fails for good, ConfigError for sizes that make no sweep.
 
-    `prompt_lengths` are in tokens, met within a few; `sampling.max_tokens` is what decode asks for. For one prompt length the
+    `prompt_lengths` are in tokens, met within a few; `sampling.max_tokens` is what decode asks for. By default the side's bare
+    base weights answer: adapters that were taught short replies end most of them early. For one prompt length the
     sizes are climbed until two in a row bring less than ENOUGH_GAIN.
     """
     _check(batch_sizes, prompt_lengths, sampling)
