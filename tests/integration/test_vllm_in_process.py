@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -66,15 +67,20 @@ def test_a_collect_runs_on_it_and_closing_leaves_no_process(tmp_path):
     )
     command = [sys.executable, "-m", "flows.cli", "collect", "--profile", "laptop", "--cycle", "c1"]
     env = {**os.environ, "ENGAGE_HOME": str(tmp_path / "home"), "PREFECT_HOME": str(tmp_path / "prefect")}
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*command, *(part for setting in settings for part in ("--set", setting))],
         env=env,
         cwd=CLONE,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    out, err = process.communicate(timeout=600)
+    assert (process.returncode, err) == (0, ""), out
+    time.sleep(2)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
     with duckdb.connect(str(tmp_path / "home" / "engage.duckdb"), read_only=True) as store:
         trees, asked, reused, unread, reactions = store.execute(
             "select (select count(*) from tree), (select sum(prompt_tokens) from engine_call), "
