@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ class Served:
             raise ConfigError(
                 f"vLLM does not start with {ref.name}: {self.reason_of(error)}; correct engine.vllm.engine_args"
             ) from error
+        self._watch = _end_with_this_process()
         settings = self._llm.vllm_config
         self.rows, self.slots = 0, int(settings.scheduler_config.max_num_seqs)
         self._ref = ref
@@ -135,9 +137,21 @@ class Served:
 
     def close(self) -> None:
         """End vLLM's processes."""
+        self._watch.kill()
+        self._watch.communicate()
         self._llm.shutdown()
         del self._llm  # it fails noisily where it is left to the interpreter's end
         self._log.close()
+
+
+def _end_with_this_process() -> subprocess.Popen[bytes]:
+    """vLLM's processes outlive a parent that is killed, with all their memory: a shell sees its end and ends them."""
+    import psutil  # type: ignore[import-untyped]  # vLLM brings it
+
+    children = psutil.Process().children(recursive=True)
+    pids = [str(child.pid) for child in children if "".join(child.cmdline()).startswith("VLLM::")]
+    script = 'cat > /dev/null; test $# = 0 || kill -9 "$@" 2> /dev/null'
+    return subprocess.Popen(["/bin/sh", "-c", script, "sh", *pids], stdin=subprocess.PIPE, start_new_session=True)
 
 
 @contextmanager
