@@ -53,7 +53,7 @@ async def search_scenario(
     found = Search(stage, search, on_simulations)
     await found.run()
     if not found.simulations:
-        raise EngineError("every simulation of the tree failed", scenario.scenario_id)
+        raise found.first_error or EngineError("every simulation of the tree failed", scenario.scenario_id)
     return TreeRecord(
         cycle_id=cycle_id,
         scenario_id=scenario.scenario_id,

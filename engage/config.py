@@ -5,6 +5,7 @@ Each part is configured beside its code; this module only puts them together. Wh
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,20 @@ class Home:
     @staticmethod
     def from_env() -> "Home":
         """The home of this process; a task on another machine has its own."""
-        return Home(Path(os.environ.get("ENGAGE_HOME", "var")).expanduser().resolve())
+        try:
+            return Home(Path(os.environ.get("ENGAGE_HOME", "var")).expanduser().resolve())
+        except (RuntimeError, OSError, ValueError) as error:
+            raise ConfigError(f"ENGAGE_HOME cannot be used: {error}") from error
+
+    def make(self) -> None:
+        """Create the folder; ConfigError where it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "mlflow.lock").touch()
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path}: cannot be written ({error.strerror}); set ENGAGE_HOME to a folder of yours"
+            ) from error
 
     @property
     def database(self) -> Path:
@@ -112,12 +126,24 @@ class Home:
         return self.path / "cycles" / cycle_id
 
 
+def check_cycle_id(cycle_id: str) -> str:
+    """The id itself, which names folders, tags and commands; ConfigError where it could not."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", cycle_id):
+        return cycle_id
+    raise ConfigError(
+        f"cycle id {ascii(cycle_id)[:80]} cannot be used: write up to 100 letters, digits, '.', '_' and '-', beginning with a "
+        "letter or digit"
+    )
+
+
 PROFILES = Path(__file__).resolve().parents[1] / "deployments" / "profiles"
 
 
 def load_config(profile: str, overrides: Sequence[str] = ()) -> CycleConfig:
     """A profile by name or path with `key.path=value` overrides; ConfigError says which key is wrong, and why."""
     path = Path(profile) if profile.endswith(".toml") or os.sep in profile else PROFILES / f"{profile}.toml"
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ConfigError(f"profile {path} is not a file")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -138,8 +164,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise ConfigError(f"--set {override!r}: write key.path=value, such as search.num_simulations=8")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        (value,) = tomllib.loads(f"value = {text}").values()
+    except (tomllib.TOMLDecodeError, ValueError):  # no TOML, or more than one line of it
         value = text
     *parents, leaf = key.strip().split(".")
     table = values

@@ -35,6 +35,7 @@ def reading(path: Path, wait_s: float) -> Iterator[Any]:
 
     if not path.exists():
         raise StoreError(f"{path}: no cycle has been run yet; run `make run` or `engage nightly`")
+    _check_file(path)
     with _turn(path, wait_s):
         connection = _open(path, wait_s, read_only=True, config=_READ_ONLY)
         try:
@@ -61,6 +62,7 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{path.parent}: cannot be created: {error.strerror}") from error
+        _check_file(path)
         connection = _open(path, wait_s, read_only=False, config={"python_enable_replacements": False})
         try:
             connection.begin()
@@ -70,10 +72,21 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
         except duckdb.IntegrityError:
             raise
         except duckdb.Error as error:
+            if "No space left" in str(error):
+                raise StoreError(
+                    f"{path}: the disk is full; free some space and run the same command again: nothing stored is lost, and what "
+                    "is not stored yet waits in the outbox"
+                ) from error
             known = _is_damaged(error)
             raise StoreError(_explain(path, error) if known else f"{path}: {first_line(error)}") from error
         finally:
             connection.close()
+
+
+def _check_file(path: Path) -> None:
+    """A pipe or a device would be waited for without end."""
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path}: is not a file; move it away")
 
 
 @contextmanager

@@ -8,7 +8,8 @@ EngageError
 │   ├── QueryError        an SQL statement
 │   └── ModelError        weights that are missing, damaged or bound to another base
 ├── EngineError           a model call that failed for good; carries the request's key
-├── StoreError            the database or the outbox
+├── StoreError            the database, the outbox or MLflow
+├── NothingSearched       a collect of which every scenario failed
 └── Interrupted           Ctrl-C or a termination signal: exit code 130
 """
 
@@ -57,7 +58,11 @@ class EngineError(EngageError):
 
 
 class StoreError(EngageError):
-    """The database file or the outbox cannot be used."""
+    """The database file, the outbox or MLflow cannot be used."""
+
+
+class NothingSearched(EngageError):
+    """Every scenario of a collect failed; the text has the first one's reason."""
 
 
 class Interrupted(EngageError):

@@ -143,6 +143,8 @@ class Loaded:
 
 def read_scenarios(path: Path) -> Loaded:
     """All good lines of a JSON Lines file and what is wrong with the others; raises only if the file cannot be read."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ScenarioError(f"{path}: is not a file")
     try:
         raw = path.read_bytes()
     except OSError as error:

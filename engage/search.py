@@ -84,6 +84,7 @@ class Search:
         self.tree = Tree(stage.scenario.opening)
         self.simulations: list[SimulationRecord] = []
         self.withdrawn = 0
+        self.first_error: EngineError | None = None
         self._started = 0
         self._pending = _Pending()
 
@@ -200,6 +201,7 @@ class Search:
         for node, start, count, drawn in zip(nodes, first, counts, answers, strict=True):
             self._pending.reply_samples[node.node_id] = start + count
             if isinstance(drawn, EngineError):
+                self.first_error = self.first_error or drawn
                 if not node.children:
                     failed.add(node.node_id)
                     self._pending.reply_samples[node.node_id] = start
@@ -231,7 +233,8 @@ class Search:
             slot.trajectory = await play_out(
                 self.stage, dialogue, node.exchanges + 1, f"{node.path}.{purpose}", slot.simulation
             )
-        except EngineError:
+        except EngineError as error:
+            self.first_error = self.first_error or error
             slot.failed = True
 
     def _apply(self, slot: _Slot, root: Node) -> None:

@@ -201,6 +201,10 @@ class TrajectoryStore:
                 return [column[0] for column in connection.description], connection.fetchall()
         except duckdb.Error as error:
             raise QueryError(f"the query fails: {first_line(error)}") from error
+        except RuntimeError as error:
+            if "interrupted" in str(error):  # how DuckDB passes Ctrl-C on
+                raise KeyboardInterrupt from error
+            raise
 
 
 def inspections() -> dict[str, str]:

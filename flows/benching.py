@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from engage.config import load_config
+from engage.config import load_config, load_cycle_scenarios
 from engage.errors import ConfigError
 
 Rows = Sequence[Sequence[str]]
@@ -111,6 +111,66 @@ def show_engine(
     ]
     figures = {"engine": config.engine.kind, **found.as_json()}
     _show(console, f"engage bench engine ({config.engine.kind})", rows, figures, as_json)
+
+
+def show_search(
+    console: Console,
+    progress: Console,
+    profile: str,
+    overrides: Sequence[str],
+    scenarios: int,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """The engine's sweep, one simulation at a time, then all scenarios at once, on other scenarios each."""
+    config = load_config(profile, overrides)
+    from engage.bench.search import measure_search
+    from engage.engines import close_engines, shared_engine
+
+    pool = load_cycle_scenarios(config.scenarios)
+    try:
+        with _told(progress) as tell:
+            tell("loading the model", 0.0)
+            engine = shared_engine(config.engine)
+            work = measure_search(engine, pool, config.dialogue, config.search, scenarios, seconds, tell)
+            found = asyncio.run(work)
+    finally:
+        close_engines()
+    rows = [
+        (
+            "engine saturated",
+            f"decode {found['decode_saturated_tok_s']:,.0f}, prefill {found['prefill_saturated_tok_s']:,.0f} tokens/s",
+        ),
+        (
+            "utilisation",
+            f"{found['utilisation']:.2f} ({found['utilisation_with_drain']:.2f} with the drain at the end)",
+        ),
+        (
+            "simulations",
+            f"{found['simulations_per_s']:.2f}/s, one at a time {found['sequential_simulations_per_s']:.2f}/s",
+        ),
+        ("speedup", f"{found['speedup']:.1f} ×"),
+        ("prompt tokens reused", f"{found['reused_share']:.0%} of {found['prompt_tokens']:,}"),
+        ("bookkeeping", f"{found['bookkeeping_ms_per_call']:.2f} ms a call, {found['calls']:,} calls"),
+    ]
+    figures = {"engine": config.engine.kind, **found}
+    _show(console, f"engage bench search ({config.engine.kind}, {scenarios} scenarios)", rows, figures, as_json)
+
+
+def show_scheduler(console: Console, progress: Console, trees: int, slots: int, latency: float, as_json: bool) -> None:
+    """Scripted answers of a fixed latency."""
+    from engage.bench.scheduler import measure_scheduler
+
+    with _told(progress) as tell:
+        found = measure_scheduler(trees, slots, latency, lambda what: tell(what, 0.0))
+    rows = [
+        ("searched", f"{found['trees']:,.0f} trees, {found['calls']:,.0f} calls in {found['wall_s']:.1f} s"),
+        ("busy slots", f"{found['utilisation']:.1%} ({found['utilisation_with_drain']:.1%} with the drain at the end)"),
+        ("bookkeeping", f"{found['bookkeeping_ms_per_call']:.3f} ms of processor time a call"),
+        ("cost of a tree", f"{found['ms_per_tree']:.1f} ms, {found['cost_ratio']:.2f} × that of a tree among 100"),
+        ("peak memory", f"{found['peak_mb']:,.0f} MB"),
+    ]
+    _show(console, "engage bench scheduler", rows, found, as_json)
 
 
 def _numbers(option: str, text: str) -> list[int]:

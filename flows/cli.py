@@ -1,14 +1,17 @@
 """The command `engage`. Knows no flow until a command needs one: prefect alone takes seconds to import."""
 
+import atexit
+import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from engage.errors import EngageError
+from flows.cli_bench import bench_app
+from flows.options import Profile, Settings, Verbose, console, errors
 
 app = typer.Typer(
     help="Find out which replies leave users better off, and teach them to a language model.",
@@ -21,23 +24,11 @@ scenarios_app = typer.Typer(no_args_is_help=True, help="Scenarios: list, validat
 app.add_typer(scenarios_app, name="scenarios")
 simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train one on human dialogues.")
 app.add_typer(simulator_app, name="simulator")
-bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks: each compares within one run.")
 app.add_typer(bench_app, name="bench")
 
 INTERRUPTED = 130
 
-console = Console()
-errors = Console(stderr=True)
-
-Profile = Annotated[
-    str, typer.Option("--profile", "-p", help="a name in deployments/profiles or the path of a TOML file")
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="override a setting, such as search.num_simulations=8")
-]
 CycleId = Annotated[str | None, typer.Option("--cycle", help="id of the cycle; an earlier one is taken up again")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object on the last line, no table")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]
 
 
 @app.command()
@@ -161,56 +152,6 @@ def train_simulator(
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-@bench_app.command("store")
-def bench_store(
-    nodes: Annotated[int, typer.Option("--nodes", help="size of the throw-away store")] = 300_000,
-    profile: Profile = "laptop",
-    set_: Settings = None,
-    json: Json = False,
-) -> None:
-    """Insert trees; extract pairs in SQL and with pandas."""
-    from flows.benching import show_store
-
-    show_store(console, errors, profile, set_ or [], nodes, json)
-
-
-@bench_app.command("align")
-def bench_align(
-    steps: Annotated[int, typer.Option("--steps", help="optimiser steps timed, after one that warms up")] = 3,
-    model: Annotated[
-        str | None, typer.Option("--model", help="`embedded`, a folder or a hub id; by default the policy's")
-    ] = None,
-    profile: Profile = "laptop",
-    set_: Settings = None,
-    json: Json = False,
-) -> None:
-    """Train a few steps of DPO; the same pairs with a plain TRL script."""
-    from flows.benching import show_align
-
-    show_align(console, errors, profile, set_ or [], model, steps, json)
-
-
-@bench_app.command("engine")
-def bench_engine(
-    requests: Annotated[
-        str, typer.Option("--requests", help="numbers of concurrent requests")
-    ] = "1,2,4,8,16,32,64,128",
-    prompt_tokens: Annotated[str, typer.Option("--prompt-tokens", help="lengths of the prompts")] = "64,256",
-    tokens: Annotated[int, typer.Option("--tokens", min=2, max=4096, help="tokens asked of each request")] = 64,
-    profile: Profile = "laptop",
-    set_: Settings = None,
-    json: Json = False,
-) -> None:
-    """Sweep the engine: prefill and decode tokens/s, latency of one request."""
-    from flows.benching import show_engine
-
-    show_engine(console, errors, profile, set_ or [], requests, prompt_tokens, tokens, json)
-
-
-# `engage bench search` goes here, with its body in flows/benching.py: `saturation` of engage.bench.engine, then
-# engage.bench.search, and `_show` for table and JSON.
-
-
 def _run_flow(
     stage: str, profile: str, overrides: list[str] | None, cycle: str | None, verbose: bool, must_exist: bool = False
 ) -> None:
@@ -226,8 +167,31 @@ def main() -> None:
     sys.exit(_run())
 
 
+def command() -> None:
+    """The script `engage`: `main`, and out."""
+    try:
+        main()
+    except SystemExit as stop:
+        if isinstance(stop.code, int) and stop.code:
+            _leave(stop.code)
+        raise
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit after a failure without tearing the interpreter down: DuckDB would list what it calls leaks below the sentence."""
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 def _run() -> int:
     """The command's exit code; typer turns Ctrl-C into 130 and hands typer.Exit's code back."""
+    broken = next((argument for argument in sys.argv if not argument.isascii() and _is_broken(argument)), None)
+    if broken is not None:
+        errors.print(f"{broken!a}: not valid UTF-8", markup=False, highlight=False)
+        return 2
     try:
         code = app(prog_name="engage", standalone_mode=False)
         sys.stdout.flush()
@@ -253,5 +217,14 @@ def _run() -> int:
         return int(getattr(error, "exit_code", 2))
 
 
+def _is_broken(argument: str) -> bool:
+    """Whether it holds bytes that are no UTF-8: nothing could print or store it."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 if __name__ == "__main__":
-    main()
+    command()

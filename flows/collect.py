@@ -7,6 +7,7 @@ from prefect import flow, unmapped
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from engage.config import CycleConfig
+from engage.errors import NothingSearched
 from tasks.collecting import search_shard, store_trees
 from tasks.cycle import begin_cycle
 from tasks.planning import foretell, plan_shards
@@ -24,4 +25,7 @@ def collect(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
             for reasons in runner.map(search_shard, given).result():
                 failed |= reasons
             foretell(config, cycle, began_s)
-    return store_trees(config, cycle, failed)
+    summary = store_trees(config, cycle, failed)
+    if failed and not summary["rewards"]:
+        raise NothingSearched(f"no scenario could be searched; {min(failed)}: {failed[min(failed)]}")
+    return summary

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from engage.config import CycleConfig, Home, load_config, load_cycle_scenarios
+from engage.config import CycleConfig, Home, check_cycle_id, load_config, load_cycle_scenarios
 from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted
 
@@ -31,7 +31,8 @@ def run_stage(
     """Run one flow in this process; returns what it did in plain words. An EngageError raised in a task comes out as itself."""
     config = load_config(profile, overrides)
     load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left))
-    cycle_id = _cycle_id(cycle, must_exist)
+    Home.from_env().make()
+    cycle_id = check_cycle_id(_cycle_id(cycle, must_exist))
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
     with _in_process(console, verbose, _command(stage, profile, overrides, cycle_id)):
         from tasks import reporting
@@ -72,6 +73,7 @@ def _in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     `again` is the command line that goes on after Ctrl-C.
     """
     _quieten(verbose)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         from tasks import progress
 
@@ -91,6 +93,23 @@ def _in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
         close_engines()
 
 
+def _interrupt(*_: Any) -> None:
+    """A termination signal ends a run as Ctrl-C does: with the command that goes on, and without leaving a server behind."""
+    raise KeyboardInterrupt
+
+
+def check_prefect(url: str) -> None:
+    """ConfigError where no Prefect server answers at the configured address."""
+    import httpx
+
+    try:
+        httpx.get(f"{url.rstrip('/')}/health", timeout=10.0).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise ConfigError(
+            f"no Prefect server answers at {url} (PREFECT_API_URL); start it with `prefect server start`, or unset the variable"
+        ) from error
+
+
 def _start_server() -> None:
     """Start Prefect's temporary server, where none is configured, deaf to Ctrl-C: a terminal sends it to all processes.
 
@@ -103,6 +122,7 @@ def _start_server() -> None:
 
     settings = get_current_settings()
     if settings.api.url:
+        check_prefect(settings.api.url)
         return
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -137,7 +157,7 @@ def _tell_left(console: Console, left: Sequence[str]) -> None:
 
 def _cycle_id(cycle: str | None, must_exist: bool) -> str:
     if not must_exist:
-        return cycle or datetime.now().strftime("%Y-%m-%d-%H%M%S")
+        return datetime.now().strftime("%Y-%m-%d-%H%M%S") if cycle is None else cycle
     from engage.store import TrajectoryStore
 
     known = TrajectoryStore(Home.from_env().database).cycle_ids()
@@ -164,6 +184,8 @@ def _quieten(verbose: bool) -> None:
     """Settings that must stand before prefect and the model libraries are imported."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine takes its time
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # its own seven take minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

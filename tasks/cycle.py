@@ -5,7 +5,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict
 
-from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.config import CycleConfig, Home, check_cycle_id, load_cycle_scenarios
 from engage.engines import engine_identity
 from engage.errors import InputError
 from engage.human import read_human
@@ -30,6 +30,7 @@ class Cycle(BaseModel):
 @task(name="begin-cycle")
 def begin_cycle(config: CycleConfig, cycle_id: str) -> Cycle:
     """Register the cycle and its scenarios in the store and in MLflow, or take it up again under the same configuration."""
+    check_cycle_id(cycle_id)
     home = Home.from_env()
     store = TrajectoryStore(home.database)
     tracker = Tracker(home)

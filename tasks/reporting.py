@@ -1,6 +1,7 @@
 """The cycle's last words: a report for people, kept in the home, in MLflow and as a Prefect artifact."""
 
 import os
+import shlex
 from typing import Any
 
 from prefect import task
@@ -142,10 +143,10 @@ def _comparison_line(domain: str, incumbent: str, found: dict[str, Any]) -> str:
 
 
 def _next_steps(home: Home, cycle_id: str) -> list[str]:
-    prefix = f"ENGAGE_HOME={home.path} " if "ENGAGE_HOME" in os.environ else ""
+    prefix = f"ENGAGE_HOME={shlex.quote(str(home.path))} " if "ENGAGE_HOME" in os.environ else ""
     return [
         "Look further:",
         f"  {prefix}.venv/bin/engage sql --name sibling_values --param cycle={cycle_id}",
         f"  {prefix}.venv/bin/engage sql --name transcript --param cycle={cycle_id}",
-        f"  .venv/bin/mlflow ui --backend-store-uri {home.tracking_uri} --host 127.0.0.1 --port 5000",
+        f"  .venv/bin/mlflow ui --backend-store-uri {shlex.quote(home.tracking_uri)} --host 127.0.0.1 --port 5000",
     ]

@@ -77,21 +77,30 @@ class StageRun:
         self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
 
 
+@contextmanager
+def _told(home: Home) -> Iterator[None]:
+    """StoreError in one sentence where MLflow cannot be used: no server, a damaged or full database, an unknown address."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise StoreError(
+            f"MLflow at {home.tracking_uri} cannot be used ({reason}); start its server, or correct MLFLOW_TRACKING_URI"
+        ) from error
+
+
 class Tracker:
     """MLflow for one home; opening it creates the database and the experiment where they are missing."""
 
     def __init__(self, home: Home) -> None:
         import mlflow
 
-        try:
-            home.path.mkdir(parents=True, exist_ok=True)
-            (home.path / "mlflow.lock").touch()
-        except OSError as error:
-            raise StoreError(
-                f"{home.path}: cannot be written ({error.strerror}); set ENGAGE_HOME to a folder of yours"
-            ) from error
+        home.make()
         self._alone = FileLock(home.path / "mlflow.lock")  # look first, then create: one process at a time
-        with self._alone:
+        with self._alone, _told(home):
             mlflow.set_tracking_uri(home.tracking_uri)
             self._client = mlflow.MlflowClient()
             found = self._client.get_experiment_by_name(EXPERIMENT)

@@ -43,7 +43,9 @@ def open_engine(tiny: Path, **settings) -> TransformersEngine:
         policy_adapter=settings.pop("policy_adapter", None),
         simulator_adapter=settings.pop("simulator_adapter", None),
     )
-    return TransformersEngine(models, TransformersConfig(**settings))
+    return TransformersEngine(
+        models, TransformersConfig(**{"dtype": "float32", **settings})
+    )  # exact whatever the batch
 
 
 def prompt(text: str, *more: Message, adapter: str | None = None, side: Side = Side.POLICY) -> Prompt:

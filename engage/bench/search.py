@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
+from engage.bench.engine import Saturation, saturation
 from engage.collect import Sides, search_scenarios
 from engage.engine import Completion, Engine, Prompt, Sampling, Scores
 from engage.rollout import DialogueConfig
@@ -20,18 +20,6 @@ from engage.scenario import Scenario
 from engage.search import SearchConfig
 
 OnSimulations = Callable[[int], None]
-
-
-class Saturation(Protocol):
-    """Tokens a second of the engine in its best batches, from the sweep."""
-
-    @property
-    def decode_tok_s(self) -> float:
-        """Sampled tokens a second."""
-
-    @property
-    def prefill_tok_s(self) -> float:
-        """Prompt tokens a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +179,36 @@ async def run_sequentially(
     except TimeoutError:
         pass
     return spent / (time.perf_counter() - started)
+
+
+async def measure_search(
+    engine: Engine,
+    scenarios: Sequence[Scenario],
+    dialogue: DialogueConfig,
+    search: SearchConfig,
+    count: int,
+    sequential_s: float,
+    on_progress: Callable[[str, float], None] = lambda what, share: None,
+) -> dict[str, float]:
+    """Sweep, one simulation at a time for `sequential_s`, then `count` scenarios at once; see `summarise`.
+
+    Each part has scenarios of its own, so that none finds another's prompts computed.
+    """
+    sweep = await saturation(
+        engine, batch_sizes=(16, 32, 64, 128), prompt_lengths=(64, 256), adapter=None, on_progress=on_progress
+    )
+    on_progress("one simulation at a time", 0.0)
+    alone = repeated(scenarios, count, first=count)
+    per_s = await run_sequentially(engine, alone, dialogue, search, sequential_s)
+    total, spent = count * search.num_simulations * dialogue.max_exchanges, 0
+
+    def tell(simulations: int) -> None:
+        nonlocal spent
+        spent += simulations
+        on_progress(f"{count} scenarios at once", spent / total)
+
+    run = await run_search(engine, repeated(scenarios, count), dialogue, search, tell)
+    return summarise(run, sweep, per_s)
 
 
 def summarise(run: SearchRun, saturation: Saturation, sequential_per_s: float) -> dict[str, float]:

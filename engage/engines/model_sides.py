@@ -6,7 +6,7 @@ from typing import Any
 
 from engage.chat_template import render
 from engage.engine import Prompt, Side
-from engage.errors import EngineError
+from engage.errors import EngineError, ModelError
 from engage.models import ModelsConfig, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
 
 
@@ -56,4 +56,8 @@ def _tokenizer(folder: Path) -> Any:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # it raises what it likes
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({reason}); give a whole model folder") from error

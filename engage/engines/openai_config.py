@@ -1,5 +1,7 @@
 """Settings of the engine that talks to servers; apart from it, so that they are read without the client library."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.engine import Side
@@ -11,7 +13,7 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_urls: tuple[str, ...] = Field(
+    base_urls: tuple[Annotated[str, Field(pattern=r"^https?://[^\s/]+")], ...] = Field(
         ("http://127.0.0.1:8000/v1",),
         min_length=1,
         description="servers of the same model; requests are spread over them",
