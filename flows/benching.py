@@ -122,7 +122,7 @@ def show_search(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """The engine's sweep, one simulation at a time, then all scenarios at once, on other scenarios each."""
+    """One simulation at a time, all scenarios at once, and the engine's sweep, on other prompts each."""
     config = load_config(profile, overrides)
     from engage.bench.search import measure_search
     from engage.engines import close_engines, shared_engine

@@ -190,13 +190,11 @@ async def measure_search(
     sequential_s: float,
     on_progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> dict[str, float]:
-    """Sweep, one simulation at a time for `sequential_s`, then `count` scenarios at once; see `summarise`.
+    """One simulation at a time for `sequential_s`, then `count` scenarios at once, then the sweep; see `summarise`.
 
-    Each part has scenarios of its own, so that none finds another's prompts computed.
+    Each part has scenarios of its own, so that none finds another's prompts computed. The sweep's prompts are as long as the
+    search's were on average: how fast an engine decodes depends on what it looks back on.
     """
-    sweep = await saturation(
-        engine, batch_sizes=(16, 32, 64, 128), prompt_lengths=(64, 256), adapter=None, on_progress=on_progress
-    )
     on_progress("one simulation at a time", 0.0)
     alone = repeated(scenarios, count, first=count)
     per_s = await run_sequentially(engine, alone, dialogue, search, sequential_s)
@@ -208,7 +206,11 @@ async def measure_search(
         on_progress(f"{count} scenarios at once", spent / total)
 
     run = await run_search(engine, repeated(scenarios, count), dialogue, search, tell)
-    return summarise(run, sweep, per_s)
+    length = round(run.prompt_tokens / max(1, len(run.answers)))
+    sweep = await saturation(
+        engine, batch_sizes=(16, 32, 64, 128), prompt_lengths=(length,), adapter=None, on_progress=on_progress
+    )
+    return {**summarise(run, sweep, per_s), "mean_prompt_tokens": length}
 
 
 def summarise(run: SearchRun, saturation: Saturation, sequential_per_s: float) -> dict[str, float]:

@@ -135,7 +135,7 @@ class Decoder:
         mask[:, :, 0] |= ~mask.any(-1)  # a padding query must attend to something, or its softmax is undefined
         out = self.model(
             input_ids=ids,
-            attention_mask=mask[:, None],
+            attention_mask=self._additive(mask[:, None]),
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
@@ -167,6 +167,10 @@ class Decoder:
                         buffers[side][layer][index, :, column : column + take] = segment.states[side, layer, :, :take]
                 column, left = column + take, left - take
         return Cache(layers=[_Layer(keys, values, past) for keys, values in zip(*buffers, strict=True)]), valid
+
+    def _additive(self, mask: Any) -> Any:
+        """0 where a query may look and −inf elsewhere: with a boolean mask the CPU's attention is seven times slower."""
+        return torch.zeros(mask.shape, dtype=self.dtype, device=self.device).masked_fill_(~mask, float("-inf"))
 
     def _states(self, cache: Any, index: int, start: int, end: int) -> Any:
         return torch.stack(
@@ -204,7 +208,7 @@ class Decoder:
                 valid, chosen, live = valid[index], chosen[index], [live[place] for place in going]
             valid[:, longest + step] = True
             positions = torch.tensor([[len(rows[i].tokens) + step] for i in live], device=self.device)
-            mask = valid[:, None, None, : longest + step + 1]
+            mask = self._additive(valid[:, None, None, : longest + step + 1])
             out = self.model(
                 input_ids=chosen[:, None],
                 attention_mask=mask,
