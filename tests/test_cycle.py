@@ -243,16 +243,16 @@ def test_a_users_own_domain_goes_the_whole_way(counted, home, tiny):
 
 
 def test_a_night_without_an_accepted_pair_ends_with_advice(counted, home, tiny):
-    summary = nightly(small(tiny, "pairs.min_q_gap=0.99"), "no pairs")
+    summary = nightly(small(tiny, "pairs.min_q_gap=0.99"), "no-pairs")
     assert (summary["aligned"]["candidate"], summary["aligned"]["pairs"]["accepted"]) == (None, 0)
     assert (
         "Nothing was trained: collect more trees, or accept pairs of smaller gap (pairs.min_q_gap)" in summary["text"]
     )
     assert "Verdict: not promoted: no candidate was trained." in summary["text"]
-    assert set(runs_of(home, "no pairs")) == {"cycle", "collect", "pairs", "evaluation"}
+    assert set(runs_of(home, "no-pairs")) == {"cycle", "collect", "pairs", "evaluation"}
     # the same trees under another threshold: no search is needed
     counted.requests = 0
-    assert align(small(tiny), "no pairs")["pairs"]["accepted"] > 0
+    assert align(small(tiny), "no-pairs")["pairs"]["accepted"] > 0
     assert counted.requests == 0
 
 
@@ -263,7 +263,7 @@ def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, 
     failed = collect(config, "broken")
     assert set(failed["failed"]) == {broken}
     said = stage_text("collect", "broken", failed)
-    assert f"1 scenario of the search failed, {broken} because: every simulation of the tree failed" in said
+    assert f"1 scenario of the search failed, {broken} because: the model is out of order" in said
     assert "The same command with --cycle broken tries again." in said
     trees = "select tree_id, wall_s from tree where cycle_id = $cycle"
     kept = ask(home, trees, "broken")
