@@ -82,8 +82,17 @@ def planned(config: CycleConfig, cycle: Cycle, extra: int = 0) -> list[Scenario]
 
 def spent_by(store: TrajectoryStore, cycle: Cycle) -> Spent:
     """What the cycle's stored trees took."""
-    rows = store.rows("cycle_spent", {"cycle": cycle.cycle_id})
-    return Spent(**{name: value for name, value in rows[0].items() if name != "cycle"}) if rows else Spent()
+    rows = store.rows("tree_cost", {"cycle": cycle.cycle_id})
+    calls = [row["calls"] for row in rows]
+    tokens = [(row["prompt_tokens"] or 0) + (row["completion_tokens"] or 0) for row in rows]
+    return Spent(
+        trees=len(rows),
+        simulations=sum(row["simulations"] + row["withdrawn"] for row in rows),
+        calls=sum(calls),
+        tokens=sum(tokens),
+        most_calls=max(calls, default=0),
+        most_tokens=max(tokens, default=0),
+    )
 
 
 def drain(home: Home, must: bool = False) -> None:

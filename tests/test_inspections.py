@@ -86,7 +86,6 @@ def test_every_statement_is_part_of_the_list(store):
 GRAIN = {
     "best_and_worst": ("id",),
     "cycle_cost": ("purpose", "side", "kind"),
-    "cycle_spent": ("cycle",),
     "dialogue_ends": ("purpose", "policy", "simulator", "domain", "end_reason"),
     "engagement_by_condition": ("purpose", "policy", "domain", "condition", "level"),
     "engagement_by_scenario": ("purpose", "policy", "domain", "scenario"),
@@ -255,16 +254,6 @@ def test_unreadable_free_answers_of_a_search_are_found(tmp_path):
     record = searched(search=SearchConfig(num_simulations=4), dialogue=dialogue, scenario=BAKER)
     rows = filled(tmp_path, [BAKER], [record]).rows("unreadable_reactions")
     assert [row["answer"] for row in rows] == [s.trajectory.reaction.text for s in record.simulations]
-
-
-def test_what_a_cycle_spent_is_the_sum_of_its_trees(store):
-    (spent,) = store.rows("cycle_spent")
-    trees = store.rows("tree_cost")
-    assert spent["trees"] == len(trees) == 2
-    assert spent["simulations"] == sum(tree["simulations"] + tree["withdrawn"] for tree in trees)
-    assert (spent["calls"], spent["most_calls"]) == (sum(t["calls"] for t in trees), max(t["calls"] for t in trees))
-    tokens = [(tree["prompt_tokens"] or 0) + (tree["completion_tokens"] or 0) for tree in trees]
-    assert (spent["tokens"], spent["most_tokens"]) == (sum(tokens), max(tokens))
 
 
 def test_the_cost_of_a_cycle_in_calls_tokens_and_seconds(store):
