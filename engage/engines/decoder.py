@@ -76,6 +76,10 @@ class Decoder:
         self.width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.max_length = config.max_position_embeddings
         self.prefill_tokens = self.cached_tokens = self.decode_tokens = 0
+        # The last positions of a batch are a view with gaps, for which torch would copy the output weights once a row.
+        head = model.get_output_embeddings()
+        if head is not None:
+            head.register_forward_pre_hook(lambda _, inputs: tuple(value.contiguous() for value in inputs))
 
     @torch.inference_mode()
     def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[Any, int]]:
