@@ -46,13 +46,16 @@ async def search_scenario(
     sides: Sides,
     on_simulations: Callable[[int], None] = lambda _: None,
 ) -> TreeRecord:
-    """Search one scenario whole. A request that fails for good withdraws its simulation; a tree with none left raises EngineError."""
+    """Search one scenario whole. A request that fails for good withdraws its simulation.
+
+    A tree that lost half of them or more raises EngineError: it is no search of that budget, and the next run tries again.
+    """
     started = time.perf_counter()
     recorder = RecordingEngine(engine)
     stage = set_stage(recorder, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter)
     found = Search(stage, search, on_simulations)
     await found.run()
-    if not found.simulations:
+    if found.withdrawn >= len(found.simulations):
         raise found.first_error or EngineError("every simulation of the tree failed", scenario.scenario_id)
     return TreeRecord(
         cycle_id=cycle_id,

@@ -55,6 +55,21 @@ def test_timing_does_not_change_the_tree():
     assert [searched(Unsteady(), config, dialogue) for _ in range(3)] == [steady] * 3
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_tree_that_lost_half_of_its_simulations_is_no_tree(share):
+    class Gone(ScriptedEngine):
+        """The server goes away for good after a share of what the search needs."""
+
+        async def complete(self, prompt, sampling, seeds):
+            self.asked = getattr(self, "asked", 0) + 1
+            if self.asked > (1 - share) * 30:
+                raise EngineError("the server is gone", prompt.key)
+            return await super().complete(prompt, sampling, seeds)
+
+    with pytest.raises(EngineError, match="the server is gone"):
+        searched(Gone(), SearchConfig(num_simulations=12, round_size=6), DialogueConfig(max_exchanges=2))
+
+
 def test_backup_by_hand():
     # Rewards 0.5 and 1.0 through the path, then one that could not be read: N = 3, Q = 1.5 / 2 = 0.75
     tree = Tree(Dialogue((Turn(Role.USER, "Hi, I lost my job."),)))
