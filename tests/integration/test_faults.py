@@ -272,7 +272,7 @@ def test_a_home_that_cannot_be_made_is_told_in_one_sentence(room, tmp_path):
     (tmp_path / "file").write_text("in the way")
     room.env["ENGAGE_HOME"] = str(tmp_path / "file" / "home")
     code, out, err = ended(room.start("nightly"))
-    assert (code, len(err.strip().splitlines())) == (1, 1), (out, err)
+    assert (code, len(err.strip().splitlines())) == (2, 1), (out, err)
     assert str(tmp_path / "file") in err
 
 
@@ -280,5 +280,5 @@ def test_a_home_that_cannot_be_made_is_told_in_one_sentence(room, tmp_path):
 def test_a_read_only_home_is_told_in_one_sentence(room):
     room.home.mkdir(mode=0o555, parents=True)
     code, out, err = ended(room.start("nightly"))
-    assert (code, len(err.strip().splitlines())) == (1, 1), (out, err)
+    assert (code, len(err.strip().splitlines())) == (2, 1), (out, err)
     assert str(room.home) in err and "Permission denied" in err
