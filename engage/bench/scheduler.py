@@ -74,7 +74,7 @@ def schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:
 def measure_scheduler(
     trees: int, slots: int, latency_s: float, on_stage: Callable[[str], None] = lambda _: None
 ) -> dict[str, float]:
-    """A hundred trees without latency, then all of them with it, each in a process of its own; shares, ms and MB.
+    """A hundred trees, then all of them, each in a process of its own; shares, ms and MB.
 
     `utilisation` is the share of busy slots while trees are left to begin, `utilisation_with_drain` that of the whole.
     """

@@ -116,9 +116,9 @@ class OpenAIEngine:
 
     async def _send(self, prompt: Prompt, body: dict[str, Any]) -> Any:
         adapter = self._own[prompt.side] if prompt.adapter is None else prompt.adapter or None
-        name = ""
-        if adapter:
-            name = self._adapter_names.setdefault(adapter, f"engage-{adapter_fingerprint(adapter)[:16]}")
+        if adapter and adapter not in self._adapter_names:
+            self._adapter_names[adapter] = f"engage-{adapter_fingerprint(adapter)[:16]}"
+        name = self._adapter_names[adapter] if adapter else ""
         messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
         group = self._groups[prompt.side]
         folder = Path(adapter) if adapter else None
