@@ -32,15 +32,19 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class ChatExample:
-    """A chat and the indexes of the messages to learn, each of role `assistant` (in a simulator's chat, that is the user)."""
+    """A chat and the indexes of the messages to learn, each of role `assistant` (in a simulator's chat, that is the user).
+
+    `answer` is the index of the one that answers the exit survey, if there is one: its tokens weigh `sft.survey_weight`.
+    """
 
     messages: tuple[Message, ...]
     trained: tuple[int, ...]
     source: str = "own"
+    answer: int | None = None
 
     def as_json(self) -> list[Any]:
         """Content as a JSON value, for hashing."""
-        return [[[message.role, message.content] for message in self.messages], list(self.trained)]
+        return [[[message.role, message.content] for message in self.messages], list(self.trained), self.answer]
 
 
 def train_sft(
@@ -101,14 +105,15 @@ def _sources(examples: Sequence[ChatExample], licences: Mapping[str, str]) -> li
     ]
 
 
-def tokenise_chat(example: ChatExample, tokenizer: Any) -> dict[str, list[int]]:
-    """`input_ids` of the chat up to its last selected message, and `labels`: the same ids there, −100 elsewhere.
+def tokenise_chat(example: ChatExample, tokenizer: Any, survey_weight: float = 1.0) -> dict[str, list[Any]]:
+    """`input_ids` of the chat up to its last selected message, `labels`: the same ids there, −100 elsewhere, and `weights`.
 
     Raises ModelError if the template renders a chat's beginning differently once more messages follow.
     """
     chat = [{"role": message.role, "content": message.content} for message in example.messages]
     input_ids: list[int] = []
     labels: list[int] = []
+    weights: list[float] = []
     done = ""
     for index in sorted(example.trained):
         prompt = render(tokenizer, chat[:index], add_generation_prompt=True)
@@ -123,13 +128,14 @@ def tokenise_chat(example: ChatExample, tokenizer: Any) -> dict[str, list[int]]:
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             input_ids += ids
             labels += ids if learnt else [IGNORED] * len(ids)
+            weights += [survey_weight if index == example.answer else 1.0] * len(ids)
         done = spoken
-    return {"input_ids": input_ids, "labels": labels}
+    return {"input_ids": input_ids, "labels": labels, "weights": weights}
 
 
-def _fitting(examples: Sequence[ChatExample], tokenizer: Any, settings: SftSettings) -> list[dict[str, list[int]]]:
+def _fitting(examples: Sequence[ChatExample], tokenizer: Any, settings: SftSettings) -> list[dict[str, list[Any]]]:
     """The chats as tokens, in training order; those over `max_length` tokens are left out."""
-    rows = [tokenise_chat(example, tokenizer) for example in examples if example.trained]
+    rows = [tokenise_chat(example, tokenizer, settings.survey_weight) for example in examples if example.trained]
     rows = [row for row in rows if len(row["input_ids"]) <= settings.max_length]
     if not rows:
         raise ConfigError(f"no chat to train on: all have more than {settings.max_length} tokens; raise sft.max_length")
@@ -137,7 +143,7 @@ def _fitting(examples: Sequence[ChatExample], tokenizer: Any, settings: SftSetti
 
 
 def build_trainer(
-    model: Any, tokenizer: Any, rows: Sequence[dict[str, list[int]]], folder: RunFolder, settings: SftSettings
+    model: Any, tokenizer: Any, rows: Sequence[dict[str, list[Any]]], folder: RunFolder, settings: SftSettings
 ) -> Any:
     """trl's SFTTrainer, ready to train on the labelled tokens."""
     from datasets import Dataset
@@ -148,28 +154,53 @@ def build_trainer(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             return labelled_loss(
-                model, inputs["input_ids"], inputs["attention_mask"], inputs["labels"], num_items_in_batch
+                model,
+                inputs["input_ids"],
+                inputs["labels"],
+                num_items_in_batch,
+                inputs["weights"],
             )
+
+        def _set_signature_columns_if_needed(self) -> None:
+            super()._set_signature_columns_if_needed()
+            self._signature_columns.append("weights")
 
     return ChatTrainer(
         model=model,
         args=on_one_device(SFTConfig(**trainer_arguments(folder, settings))),
         train_dataset=Dataset.from_list(list(rows)),
         processing_class=tokenizer,
+        data_collator=_chat_collator(tokenizer),
     )
 
 
-def labelled_loss(model: Any, input_ids: Any, attention_mask: Any, labels: Any, num_items: Any = None) -> Any:
-    """Summed cross-entropy of the labelled tokens over `num_items` (their number by default).
+def _chat_collator(tokenizer: Any) -> Any:
+    """trl's collator, which pads tokens and labels, and the weights beside them."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-    The head runs on columns that some row needs; over the whole vocabulary and every position it would take most of the memory.
+    class ChatCollator(DataCollatorForLanguageModeling):
+        def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+            weights = [torch.tensor(row["weights"], dtype=torch.float32) for row in examples]
+            return {**super().torch_call(examples), "weights": pad_sequence(weights, batch_first=True)}
+
+    padding = tokenizer.pad_token_id
+    return ChatCollator(pad_token_id=tokenizer.eos_token_id if padding is None else padding)
+
+
+def labelled_loss(model: Any, input_ids: Any, labels: Any, num_items: Any = None, weights: Any = None) -> Any:
+    """Summed cross-entropy of the labelled tokens, each times its weight (1 by default), over `num_items` (their number by default).
+
+    Rows are padded on the right, so that a causal model needs no mask: with one, attention in bfloat16 is several times slower
+    on a CPU. The head runs on columns that some row needs; over the whole vocabulary and every position it would take most of the memory.
     """
     from torch.nn.functional import cross_entropy
 
     columns = (labels[:, 1:] != IGNORED).any(0).nonzero().squeeze(-1)
-    logits = model(
-        input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=columns
-    ).logits.float()
+    logits = model(input_ids=input_ids, use_cache=False, logits_to_keep=columns).logits.float()
     targets = labels[:, columns + 1]
-    total = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total / ((targets != IGNORED).sum() if num_items is None else num_items)
+    losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    if weights is not None:
+        losses = losses * weights[:, columns + 1].flatten()
+    return losses.sum() / ((targets != IGNORED).sum() if num_items is None else num_items)

@@ -27,9 +27,13 @@ def reply_logprobs(model: Any, input_ids: Any, labels: Any, **_: Any) -> SimpleN
     import torch
 
     packed = pack_pairs(input_ids, labels)
+    dtype = next(model.parameters()).dtype
+    hidden = torch.full(
+        (), torch.finfo(dtype).min, dtype=dtype
+    )  # attention takes an additive mask far faster than a boolean
     logits = model(
         input_ids=packed.input_ids,
-        attention_mask=packed.attention_mask,
+        attention_mask=torch.where(packed.attention_mask, torch.zeros((), dtype=dtype), hidden),
         position_ids=packed.position_ids,
         use_cache=False,
         logits_to_keep=1 + packed.chosen.size(1) + packed.rejected.size(1),

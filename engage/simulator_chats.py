@@ -24,13 +24,15 @@ def simulator_chat(human: HumanDialogue) -> ChatExample:
     The answer is the allowed choice nearest to the real outcome: 30 cents are one quarter, 10 cents none.
     """
     domain = load_domain(human.domain)
+    answer = None
     if human.outcome is None:
         messages = simulator_messages(domain, human.user_condition, human.dialogue)
     else:
         asked = survey_messages(domain, human.user_condition, human.dialogue)
+        answer = len(asked)
         messages = (*asked, Message("assistant", nearest_choice(domain.survey, human.outcome)))
     trained = tuple(place for place, message in enumerate(messages) if message.role == "assistant")
-    return ChatExample(messages, trained, human.scenario.source)
+    return ChatExample(messages, trained, human.scenario.source, answer)
 
 
 def policy_chat(human: HumanDialogue, speech: SpeechConfig, max_length: int) -> ChatExample:

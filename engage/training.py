@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engage.device import native_dtype
 from engage.errors import ConfigError
 from engage.models import ModelRef, check_adapter
 from engage.run_folder import RunFolder
@@ -58,6 +59,12 @@ class SftSettings(_Settings):
     batch_size: int = Field(2, ge=1, le=1024, description="chats held in memory at once")
     gradient_accumulation: int = Field(2, ge=1, le=1024, description="batches of one optimiser step")
     max_length: int = Field(1024, ge=16, le=131_072, description="tokens of a chat; longer chats are left out")
+    survey_weight: float = Field(
+        20.0,
+        ge=0.0,
+        le=10_000.0,
+        description="weight of the exit survey's answer in a simulator's loss; a word of what the user says weighs 1",
+    )
     save_steps: int = Field(10, ge=1, description="optimiser steps between checkpoints")
     seed: int = Field(0, ge=0, lt=2**32, description="order of the chats and the adapter's first weights")
 
@@ -73,17 +80,17 @@ class AlignConfig(_Settings):
 def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: int) -> Any:
     """A PeftModel with one trainable adapter: the parent's weights, or a new one that changes nothing yet.
 
+    The frozen base is kept in the type that this device multiplies fastest, the adapter in float32.
+
     Raises ModelError if the parent was trained on other base weights.
     """
-    import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM, set_seed
 
     if parent is not None:
         check_adapter(parent, base)
     set_seed(seed)
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=native_dtype(), attn_implementation="sdpa")
     if parent is not None:
         started = PeftModel.from_pretrained(model, str(parent), is_trainable=True)
         # under the name in the adapter's file peft would ask the hub for the base's configuration at every checkpoint
@@ -97,7 +104,7 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
 
 
 def trainer_arguments(folder: RunFolder, settings: DpoSettings | SftSettings) -> dict[str, Any]:
-    """What both trainers are told: plain fp32 on a CPU, bfloat16 on a GPU, one log per step, nothing reported anywhere."""
+    """What both trainers are told: mixed precision on a GPU, one log per step, nothing reported anywhere."""
     import torch
 
     return {

@@ -97,8 +97,27 @@ def test_loss_is_the_mean_over_labelled_tokens(base: ModelRef) -> None:
     logprobs = model(input_ids=input_ids, attention_mask=attention_mask).logits.log_softmax(-1)
     # token 7 follows column 1 and token 9 column 3 of the first row, token 6 column 0 of the second
     expected = -(logprobs[0, 1, 7] + logprobs[0, 3, 9] + logprobs[1, 0, 6]) / 3
-    loss = labelled_loss(model, input_ids, attention_mask, labels)
+    loss = labelled_loss(model, input_ids, labels)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_an_answer_weighs_more_in_the_loss(base: ModelRef) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base.path)
+    input_ids, labels = torch.tensor([[5, 6, 7, 8, 9]]), torch.tensor([[-100, -100, 7, -100, 9]])
+    logprobs = model(input_ids=input_ids).logits.log_softmax(-1)
+    weights = torch.tensor([[1.0, 1.0, 1.0, 1.0, 10.0]])
+    expected = -(logprobs[0, 1, 7] + 10 * logprobs[0, 3, 9]) / 2
+    assert labelled_loss(model, input_ids, labels, None, weights).item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_only_the_surveys_answer_has_the_surveys_weight() -> None:
+    answered = ChatExample(CHAT.messages, CHAT.trained, answer=6)
+    row = tokenise_chat(answered, byte_tokenizer(), 20.0)
+    heavy = [label for label, weight in zip(row["labels"], row["weights"], strict=True) if weight == 20.0]
+    assert spoken(heavy) == ["4<|im_end|>"]
 
 
 def test_loss_falls_and_the_card_is_written(base: ModelRef, tmp_path: Path) -> None:

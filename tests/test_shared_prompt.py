@@ -36,7 +36,7 @@ def test_shared_prompts_give_the_log_probabilities_of_separate_rows(tmp_path: Pa
     import torch
 
     tokenizer = byte_tokenizer()
-    model = start_model(tiny(tmp_path), None, LORA, 0)
+    model = start_model(tiny(tmp_path), None, LORA, 0).float()
     rows = []
     for pair in make_pairs(6):
         prompt = tokenizer.apply_chat_template(list(pair.prompt), add_generation_prompt=True)["input_ids"]
@@ -52,7 +52,7 @@ def test_shared_prompts_give_the_log_probabilities_of_separate_rows(tmp_path: Pa
 
 
 def test_a_recurrent_model_does_not_share_prompts(tmp_path: Path) -> None:
-    model = start_model(tiny(tmp_path), None, LORA, 0)
+    model = start_model(tiny(tmp_path), None, LORA, 0).float()
     assert can_share_prompts(model)
     model.get_base_model().config.layer_types = ["conv", "full_attention"]
     assert not can_share_prompts(model)

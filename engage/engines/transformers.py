@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engage.device import cpu_has_bfloat16
 from engage.engine import Completion, Prompt, Sampling, Scores
 from engage.engines.jobs import Job, fail, fits, resolve
 from engage.engines.model_sides import ModelSides
@@ -45,7 +46,7 @@ class TransformersEngine:
         self.config = config
         cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
         self._device = "cuda" if cuda else "cpu"
-        wanted = config.dtype if config.dtype != "auto" else "bfloat16" if cuda or _has_bfloat16() else "float32"
+        wanted = config.dtype if config.dtype != "auto" else "bfloat16" if cuda or cpu_has_bfloat16() else "float32"
         self._dtype = getattr(torch, wanted)
         self._sides = ModelSides(models)
         self._loaded: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
@@ -217,14 +218,6 @@ class TransformersEngine:
             next(self._sides.tokenizers[side] for side, known in self._sides.refs.items() if known == ref).eos_token_id
         )
         return Decoder(model, end_tokens, PrefixCache(self.config.cache_mb * 1_000_000), lambda: self._closed)
-
-
-def _has_bfloat16() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 itself (AVX-512 BF16 or AMX); without that it is slower than float32."""
-    import torch
-
-    known: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get("amx_bf16") or known.get("avx512_bf16"))
 
 
 def _with_adapter(model: Any, ref: ModelRef, adapter: str, merge: bool) -> Any:
