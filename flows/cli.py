@@ -11,6 +11,7 @@ import typer
 
 from engage.errors import EngageError
 from flows.cli_bench import bench_app
+from flows.cli_experiment import experiment_app
 from flows.options import Profile, Settings, Verbose, console, errors
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.add_typer(scenarios_app, name="scenarios")
 simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train one on human dialogues.")
 app.add_typer(simulator_app, name="simulator")
 app.add_typer(bench_app, name="bench")
+app.add_typer(experiment_app, name="experiment")
 
 INTERRUPTED = 130
 

@@ -66,6 +66,30 @@ def run_simulator_training(
     )
 
 
+def run_credit(
+    console: Console,
+    profile: str,
+    overrides: Sequence[str],
+    cycle: str | None,
+    pairs: int,
+    prefixes: int,
+    cap: int,
+    verbose: bool,
+) -> str:
+    """Check in this process how far a collected cycle's values can be believed; returns the result in plain words."""
+    from engage.credit import CreditConfig
+
+    config = load_config(profile, overrides)
+    Home.from_env().make()
+    cycle_id = check_cycle_id(_cycle_id(cycle, must_exist=True))
+    console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
+    again = f"{_command('experiment credit', profile, overrides, cycle_id)} --pairs {pairs} --prefixes {prefixes} --cap {cap}"
+    with _in_process(console, verbose, again):
+        from flows.credit import credit
+
+        return str(credit(config, cycle_id, CreditConfig(pairs=pairs, prefixes=prefixes, cap=cap))["text"])
+
+
 @contextmanager
 def _in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     """Prefect's temporary server and the display around a flow; what it raises comes out as one sentence.
@@ -145,7 +169,7 @@ def _command(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) 
     home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
     name = "evaluate" if stage == "evaluation" else stage
     settings = [part for override in overrides for part in ("--set", override)]
-    arguments = [name, "--profile", profile, *settings, "--cycle", cycle_id]
+    arguments = [*name.split(), "--profile", profile, *settings, "--cycle", cycle_id]
     return f"{home}.venv/bin/engage {shlex.join(arguments)}"
 
 

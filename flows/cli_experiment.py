@@ -1,0 +1,30 @@
+"""The commands `engage experiment …`: what a sceptic asks of a cycle. Their bodies are behind imports that take seconds."""
+
+from typing import Annotated
+
+import typer
+
+from flows.options import Profile, Settings, Verbose, console
+
+experiment_app = typer.Typer(no_args_is_help=True, help="Experiments: how far a cycle's figures can be believed.")
+
+
+@experiment_app.command("credit")
+def credit(
+    cycle: Annotated[
+        str | None, typer.Option("--cycle", help="id of a collected cycle; the latest where it is left out")
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", min=1, help="pairs re-rolled, spread over the stated P")] = 200,
+    prefixes: Annotated[
+        int, typer.Option("--prefixes", min=2, help="dialogue prefixes per domain, for the noise")
+    ] = 12,
+    cap: Annotated[int, typer.Option("--cap", min=8, help="fresh rollouts of one reply at most")] = 64,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Roll replies out afresh: the noise of one rollout, and whether the stated P(Q+ > Q-) holds."""
+    from flows.running import run_credit
+
+    text = run_credit(console, profile, set_ or [], cycle, pairs, prefixes, cap, verbose)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
