@@ -16,6 +16,7 @@ from engage.search import Search, SearchConfig
 from engage.tree import CallRecord, TreeRecord, node_records
 
 Item = TypeVar("Item")
+Work = TypeVar("Work")
 ADMISSION_S = 0.003
 
 
@@ -29,7 +30,7 @@ class Sides:
 
 @dataclass
 class Outcome:
-    """What came of a batch of scenarios: how many are done, and scenario id to reason for those whose calls failed for good."""
+    """What came of a batch of scenarios, or of other work: how many are done, and name (scenario id) to reason for what failed for good."""
 
     done: int = 0
     failed: dict[str, str] = field(default_factory=dict)
@@ -92,7 +93,7 @@ async def search_scenarios(
             engine, scenario, dialogue, search, cycle_id=cycle_id, seed=seed, sides=sides, on_simulations=on_simulations
         )
 
-    return await _gather(engine, scenarios, one, on_tree)
+    return await gather(engine, scenarios, one, on_tree, _id_of)
 
 
 async def hold_dialogues(
@@ -112,35 +113,43 @@ async def hold_dialogues(
         )
         return scenario, trajectory, calls
 
-    return await _gather(engine, scenarios, one, lambda item: on_dialogue(*item))
+    return await gather(engine, scenarios, one, lambda item: on_dialogue(*item), _id_of)
 
 
-async def _gather(
+def _id_of(scenario: Scenario) -> str:
+    return scenario.scenario_id
+
+
+async def gather(
     engine: Engine,
-    scenarios: Sequence[Scenario],
-    one: Callable[[Scenario], Awaitable[Item]],
+    work: Sequence[Work],
+    one: Callable[[Work], Awaitable[Item]],
     keep: Callable[[Item], None],
+    name_of: Callable[[Work], str],
 ) -> Outcome:
-    """Begin scenarios in order while the engine has room, so that what is under way keeps it full and no more."""
+    """Begin work in order while the engine has room, so that what is under way keeps it full and no more.
+
+    `keep` is called with each result, one at a time, in another thread; `name_of` names what failed for good.
+    """
     outcome = Outcome()
     running: set[asyncio.Task[None]] = set()
     keeping = asyncio.Lock()
 
-    async def guarded(scenario: Scenario) -> None:
+    async def guarded(piece: Work) -> None:
         try:
-            item = await one(scenario)
+            item = await one(piece)
         except EngineError as error:
-            outcome.failed[scenario.scenario_id] = str(error)
+            outcome.failed[name_of(piece)] = str(error)
             return
         async with keeping:
             await asyncio.to_thread(keep, item)  # it waits for the disk, one at a time; the other trees go on
         outcome.done += 1
 
     async with asyncio.TaskGroup() as group:
-        for scenario in scenarios:
+        for piece in work:
             while running and not engine.has_room:
                 await asyncio.sleep(ADMISSION_S)
-            task = group.create_task(guarded(scenario))
+            task = group.create_task(guarded(piece))
             running.add(task)
             task.add_done_callback(running.discard)
             await asyncio.sleep(ADMISSION_S)  # its first requests reach the engine before the next one is thought of
