@@ -10,7 +10,7 @@ from engage.calls import RecordingEngine
 from engage.dialogue import Trajectory
 from engage.engine import Engine
 from engage.errors import EngineError
-from engage.rollout import DialogueConfig, hold_dialogue, set_stage
+from engage.rollout import DialogueConfig, Dress, hold_dialogue, set_stage
 from engage.scenario import Scenario
 from engage.search import Search, SearchConfig
 from engage.tree import CallRecord, TreeRecord, node_records
@@ -104,12 +104,13 @@ async def hold_dialogues(
     seed: int,
     sides: Sides,
     on_dialogue: Callable[[Scenario, Trajectory, tuple[CallRecord, ...]], None],
+    dress: Dress | None = None,
 ) -> Outcome:
     """Hold one fresh dialogue per scenario, as many at once as the engine has room for."""
 
     async def one(scenario: Scenario) -> tuple[Scenario, Trajectory, tuple[CallRecord, ...]]:
         trajectory, calls = await hold_dialogue(
-            engine, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter
+            engine, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter, dress
         )
         return scenario, trajectory, calls
 

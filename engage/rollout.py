@@ -1,5 +1,6 @@
 """Plain dialogues: both sides played to the end, then the survey. Used by the search's rollouts and by evaluation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -92,6 +93,17 @@ async def play_out(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, 
     return Trajectory(stage.scenario.scenario_id, dialogue, reaction, reward, exchanges, reason)
 
 
+async def play_on(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
+    """From a prefix whose latest turn is a reply: the user answers it, then as `play_out`. `exchanges` counts that reply."""
+    seed = stage.seed_of(path, "answer", simulation)
+    answer = await stage.user.next_turn(dialogue, stage.key_of(path, "answer", simulation), seed)
+    return await play_out(stage, dialogue.add(answer.turn), exchanges, path, simulation)
+
+
+Dress = Callable[[Stage], Stage]
+"""Puts somebody else on a stage: a policy that thinks before it speaks, a user that no model plays."""
+
+
 async def hold_dialogue(
     engine: Engine,
     scenario: Scenario,
@@ -99,9 +111,12 @@ async def hold_dialogue(
     seed: int,
     policy_adapter: str | None,
     simulator_adapter: str | None,
+    dress: Dress | None = None,
 ) -> tuple[Trajectory, tuple[CallRecord, ...]]:
     """One fresh dialogue from the opening. The same seed gives two policies common random numbers; raises EngineError."""
     recorder = RecordingEngine(engine)
     stage = set_stage(recorder, scenario, config, seed, policy_adapter, simulator_adapter)
+    if dress is not None:
+        stage = dress(stage)
     trajectory = await play_out(stage, scenario.opening, 0, "fresh", 0)
     return trajectory, tuple(recorder.calls)

@@ -94,13 +94,22 @@ class Search:
         spine_index = 0
         while root is not None:
             root.spine_index = spine_index
-            spent = 0
-            while spent < self.config.num_simulations and not self._is_decided(root):
-                size = min(self.config.round_size, self.config.num_simulations - spent)
-                await self._round(root, size)
-                spent += size
+            await self._search_root(root)
             root = self._move_on(root)
             spine_index += 1
+
+    async def best_reply(self) -> Node | None:
+        """Search the first root alone; its most visited reply, None where every simulation failed. Instead of `run`."""
+        root = self.tree.nodes[0]
+        await self._search_root(root)
+        return _most_visited(root)
+
+    async def _search_root(self, root: Node) -> None:
+        spent = 0
+        while spent < self.config.num_simulations and not self._is_decided(root):
+            size = min(self.config.round_size, self.config.num_simulations - spent)
+            await self._round(root, size)
+            spent += size
 
     def _is_decided(self, root: Node) -> bool:
         """A function of the tree alone, so that stopping early does not depend on timing."""
@@ -258,12 +267,17 @@ class Search:
 
     def _move_on(self, root: Node) -> Node | None:
         """The next search root: the most visited reply, then one of its user turns at random; None where the dialogue ends."""
-        visited = [child for child in root.children if child.children]
-        if not visited:
+        reply = _most_visited(root)
+        if reply is None:
             return None
-        reply = max(visited, key=lambda child: (child.visit_count, child.q_value or 0.0, -child.index))
         outcome = reply.children[self.stage.seed_of(reply.path, "spine") % len(reply.children)]
         return outcome if outcome.kind is NodeKind.DECISION else None
+
+
+def _most_visited(root: Node) -> Node | None:
+    """The reply with the most visits (then the higher value, then the earlier), None before any was visited."""
+    visited = [child for child in root.children if child.children]
+    return max(visited, key=lambda child: (child.visit_count, child.q_value or 0.0, -child.index), default=None)
 
 
 def backup(path: Sequence[Node], reward: float | None) -> None:

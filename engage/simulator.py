@@ -97,9 +97,13 @@ class Speaker:
 class Policy(Speaker):
     """The assistant's side."""
 
+    def messages(self, dialogue: Dialogue) -> tuple[Message, ...]:
+        """What it is asked with."""
+        return policy_messages(self.domain, dialogue)
+
     async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[Drawn]:
         """One reply per seed, in one request."""
-        prompt = Prompt(key, Side.POLICY, policy_messages(self.domain, dialogue), self.adapter)
+        prompt = Prompt(key, Side.POLICY, self.messages(dialogue), self.adapter)
         return await self._draw(prompt, Role.ASSISTANT, self.speech.policy, dialogue, seeds)
 
 

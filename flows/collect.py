@@ -15,9 +15,9 @@ from tasks.stopping import stopped_on_interrupt
 
 
 @flow(name="collect")
-def collect(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
+def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> dict[str, Any]:
     """Search the cycle's training scenarios; trees that are stored already are skipped."""
-    cycle = begin_cycle(config, cycle_id)
+    cycle = begin_cycle(config, cycle_id, from_champion)
     began_s, failed = time.time(), dict[str, str]()
     with ThreadPoolTaskRunner(max_workers=config.collect.workers) as runner, stopped_on_interrupt():
         while shards := plan_shards(config, cycle, began_s, list(failed)):

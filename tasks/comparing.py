@@ -11,6 +11,7 @@ from engage.engines import shared_engine
 from engage.evaluation import Replies
 from engage.models import adapter_fingerprint, adapter_folder
 from engage.outbox import Outbox
+from engage.rollout import Dress
 from engage.scenario import Scenario, sample_scenarios
 from engage.seeds import derive_seed
 from engage.store import TrajectoryStore
@@ -45,16 +46,32 @@ def hold_held_out_dialogues(
     config: CycleConfig, cycle: Cycle, label: str, sides: Sides, simulator: str
 ) -> dict[str, str]:
     """One policy's dialogues with one simulator that are not stored yet; all policies get the same scenarios and seeds."""
+    return hold_missing(config, cycle, (label, simulator), sides, held_out(config, cycle), config.evaluation.dialogues)
+
+
+def hold_missing(
+    config: CycleConfig,
+    cycle: Cycle,
+    labels: tuple[str, str],
+    sides: Sides,
+    scenarios: Sequence[Scenario],
+    dialogues: int,
+    dress: Dress | None = None,
+) -> dict[str, str]:
+    """The dialogues of a policy with a simulator (`labels`) that are not stored yet, `dialogues` on each scenario.
+
+    Returns scenario id to reason for those that failed for good.
+    """
     home = Home.from_env()
     store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
     store.drain(outbox)
     failed: dict[str, str] = {}
-    for index in range(config.evaluation.dialogues):
+    for index in range(dialogues):
         seed = derive_seed(cycle.seed, "evaluation", index)
-        done = store.stored_dialogues(cycle.cycle_id, "evaluation", label, simulator, seed)
-        scenarios = [s for s in held_out(config, cycle) if s.scenario_id not in done]
-        if scenarios:
-            failed |= _hold(config, scenarios, (label, simulator), sides, seed, cycle, outbox)
+        done = store.stored_dialogues(cycle.cycle_id, "evaluation", *labels, seed)
+        missing = [s for s in scenarios if s.scenario_id not in done]
+        if missing:
+            failed |= _hold(config, missing, labels, sides, seed, cycle, outbox, dress)
     store.drain(outbox)
     return failed
 
@@ -67,6 +84,7 @@ def _hold(
     seed: int,
     cycle: Cycle,
     outbox: Outbox,
+    dress: Dress | None,
 ) -> dict[str, str]:
     """Every dialogue goes to the outbox as it ends, so that an interrupted evaluation goes on where it stopped.
 
@@ -79,7 +97,7 @@ def _hold(
         bar.advance()
 
     engine = shared_engine(config.engine)
-    held = hold_dialogues(engine, scenarios, config.dialogue, seed=seed, sides=sides, on_dialogue=keep)
+    held = hold_dialogues(engine, scenarios, config.dialogue, seed=seed, sides=sides, on_dialogue=keep, dress=dress)
     failed = stopping.run(held).failed
     bar.finish()
     return failed

@@ -28,15 +28,18 @@ class Cycle(BaseModel):
 
 
 @task(name="begin-cycle")
-def begin_cycle(config: CycleConfig, cycle_id: str) -> Cycle:
-    """Register the cycle and its scenarios in the store and in MLflow, or take it up again under the same configuration."""
+def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> Cycle:
+    """Register the cycle and its scenarios in the store and in MLflow, or take it up again under the same configuration.
+
+    An experiment does not start from the champion but from what its configuration names.
+    """
     check_cycle_id(cycle_id)
     home = Home.from_env()
     store = TrajectoryStore(home.database)
     tracker = Tracker(home)
     known = store.cycle_config(cycle_id)
     if known is None:
-        champion = tracker.champion()
+        champion = tracker.champion() if from_champion else None
         version, adapter = (champion.version, str(champion.adapter)) if champion else (None, None)
     else:
         version, adapter = known["champion_version"], known["champion_adapter"]

@@ -1,16 +1,17 @@
 """Pairs from the store, and the candidate trained on them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 
-from engage.align import train_dpo
+from engage.align import TrainResult, train_dpo
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.engines import close_engines
 from engage.human import HumanPairs, pair_licences
 from engage.models import adapter_folder, resolve_model
-from engage.pairs import mix, read_pairs, save_pairs
+from engage.pairs import PreferencePair, load_pairs, mix, read_pairs, save_pairs
 from engage.plots import q_gap_histogram
 from engage.run_folder import digest
 from engage.store import TrajectoryStore
@@ -54,32 +55,48 @@ def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], hum
 @task(name="train-candidate", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) -> dict[str, Any]:
     """DPO from the champion on the saved pairs; an interrupted run goes on from its last checkpoint."""
-    from engage.pairs import load_pairs
-
-    close_engines()  # a training and an engine together would hold the weights twice
     home = Home.from_env()
-    accepted = load_pairs(Path(pairs["path"]))
-    settings = config.align.dpo
     out = home.cycle(cycle.cycle_id) / "align" / digest([pairs["hash"], config.align.model_dump(mode="json")])[:12]
+    with Tracker(home).stage(cycle.cycle_id, "align") as run:
+        run.dataset(Path(pairs["path"]), "preference-pairs", pairs["hash"])
+        result = run_dpo(
+            config, start_adapter(config, cycle), load_pairs(Path(pairs["path"])), out, run, pairs["licences"]
+        )
+        return _keep(run, cycle, result.adapter, result.metrics, Tracker(home))
+
+
+def start_adapter(config: CycleConfig, cycle: Cycle) -> Path | None:
+    """What a training starts from: the champion, else the configured adapter, else nothing but the base."""
+    start = cycle.champion_adapter or adapter_folder(config.engine.policy_adapter)
+    return Path(start) if start else None
+
+
+def run_dpo(
+    config: CycleConfig,
+    parent: Path | None,
+    accepted: Sequence[PreferencePair],
+    out: Path,
+    run: StageRun,
+    licences: Mapping[str, str],
+) -> TrainResult:
+    """Train into `out`, with progress and every step's metrics in the run of MLflow."""
+    close_engines()  # a training and an engine together would hold the weights twice
+    settings = config.align.dpo
     steps = -(
         -min(len(accepted), settings.max_pairs or len(accepted))
         // (settings.batch_size * settings.gradient_accumulation)
     )
     bar = Bar(f"DPO on {len(accepted)} pairs (steps)", steps * settings.epochs)
-    with Tracker(home).stage(cycle.cycle_id, "align") as run:
-        run.params({f"dpo.{name}": value for name, value in settings.model_dump().items()})
-        run.dataset(Path(pairs["path"]), "preference-pairs", pairs["hash"])
+    run.params({f"dpo.{name}": value for name, value in settings.model_dump().items()})
 
-        def on_step(step: int, metrics: dict[str, float]) -> None:
-            run.metrics({f"dpo/{name}": value for name, value in metrics.items()}, step)
-            bar.advance()
+    def on_step(step: int, metrics: dict[str, float]) -> None:
+        run.metrics({f"dpo/{name}": value for name, value in metrics.items()}, step)
+        bar.advance()
 
-        start = cycle.champion_adapter or adapter_folder(config.engine.policy_adapter)
-        parent = Path(start) if start else None
-        base = resolve_model(config.engine.policy_model)
-        result = train_dpo(accepted, base, out, config.align, parent, on_step, pairs["licences"])
-        bar.finish()
-        return _keep(run, cycle, result.adapter, result.metrics, Tracker(home))
+    base = resolve_model(config.engine.policy_model)
+    result = train_dpo(accepted, base, out, config.align, parent, on_step, licences)
+    bar.finish()
+    return result
 
 
 def _keep(run: StageRun, cycle: Cycle, adapter: Path, metrics: dict[str, float], tracker: Tracker) -> dict[str, Any]:

@@ -68,6 +68,10 @@ class Domain(ABC):
         r"\b(good ?bye|bye|take care|talk to you later|have a (good|great|nice) (day|night|evening))\b",
     )
 
+    strategies: ClassVar[str] = ""
+    """Text for the policy's prompt that names what good helpers do: the prompted baseline of a comparison; empty: none."""
+    adversaries: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Users who cannot be played by a model, by name: what they say turn by turn, over again where a dialogue is longer."""
     referral: ClassVar[str] = REFERRAL
     """The assistant's last words to a user who speaks of harming themselves; the dialogue ends with them."""
 

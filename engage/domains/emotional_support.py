@@ -80,6 +80,29 @@ class EmotionalSupport(Domain):
         }
     )
 
+    strategies = (
+        "What good supporters do: ask an open question; say back in their own words what they heard; name the feeling; show that "
+        "it makes sense; point to what the person has managed already; offer one small idea only once they feel heard."
+    )
+    adversaries = MappingProxyType(
+        {
+            "never_moved": (
+                "That doesn't help me at all.",
+                "I feel exactly as bad as before.",
+                "No. Nothing you say changes it.",
+            ),
+            "always_moved": (
+                "Wow, that helps already.",
+                "Yes, I feel so much better.",
+                "You are right about everything.",
+            ),
+            "contradicting": (
+                "I feel better now, thank you.",
+                "No, it's worse than ever.",
+                "Who said it was bad? I'm fine. Or not.",
+            ),
+        }
+    )
     flips = (
         r"\bi(?:'m| am) (?:here|available|always here) (?:to|for)\b",
         r"\bhow (?:can|may|could) i (?:help|assist|support)\b",

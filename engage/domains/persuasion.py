@@ -95,6 +95,30 @@ class Persuasion(Domain):
         }
     )
 
+    strategies = (
+        "What good persuaders do: ask what the person thinks about giving; say plainly what the charity does; take a doubt "
+        "seriously and answer it; propose a small gift first; thank them whatever they decide. They never press, flatter, shame or "
+        "invent."
+    )
+    adversaries = MappingProxyType(
+        {
+            "never_moved": (
+                "No. I'm not giving anything to this.",
+                "My answer is still no.",
+                "You can ask ten times, it stays no.",
+            ),
+            "always_moved": (
+                "Sure, I was going to give anyway.",
+                "Yes, take what you need of it.",
+                "Whatever you say is fine with me.",
+            ),
+            "contradicting": (
+                "I'd love to give all of it.",
+                "No, actually I never give anything.",
+                "Did I say no? I meant yes, half of it.",
+            ),
+        }
+    )
     flips = (
         r"\bi(?:'m| am) (?:here|available|always here) (?:to|for)\b",
         r"\bhow (?:can|may|could) i (?:help|assist|support) you\b",

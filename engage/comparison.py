@@ -1,0 +1,214 @@
+"""The comparison of policies (issue of the paper's claim): which there are, what is said of each, and how much of the search's headroom training recovers.
+
+Statistics only: holds no dialogue and reads no store. Scenarios are the unit of evidence, as in `engage.evaluation`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.domains import Domain
+from engage.evaluation import Comparison, Rewards
+from engage.hacking import Replies, hacking_failures, hacking_rates, text_metrics
+from engage.inference import Thinking
+from engage.scenario import Scenario
+
+PolicyName = Literal[
+    "base", "strategy", "sft", "best_of_4", "best_of_8", "search", "dpo_search", "dpo_human", "dpo_mixed", "iterated"
+]
+BASE: PolicyName = "base"
+TRAINED: tuple[PolicyName, ...] = ("sft", "dpo_search", "dpo_human", "dpo_mixed", "iterated")
+FROM_SEARCH: tuple[PolicyName, ...] = ("dpo_search", "dpo_human", "dpo_mixed", "iterated")
+FROM_PEOPLE: tuple[PolicyName, ...] = ("sft", "dpo_human", "dpo_mixed")
+_RESAMPLES = 9_999
+
+DESCRIPTIONS: Mapping[PolicyName, str] = {
+    "base": "what training starts from",
+    "strategy": "the same, with the domain's strategies in its prompt",
+    "sft": "fine-tuned on what people said in dialogues that went well",
+    "best_of_4": "best of 4 replies, each rated by its own rollouts (knows the user condition)",
+    "best_of_8": "best of 8 replies, each rated by its own rollouts (knows the user condition)",
+    "search": "i×MCTS at every reply (knows the user condition): the upper bound",
+    "dpo_search": "DPO on pairs from i×MCTS",
+    "dpo_human": "DPO on pairs from human dialogues",
+    "dpo_mixed": "DPO on both",
+    "iterated": "a second cycle of search and DPO, from the first one's policy",
+}
+
+
+class ComparisonConfig(BaseModel):
+    """Which policies `engage experiment comparison` compares; the scenarios are those of `evaluation`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policies: tuple[PolicyName, ...] = Field(
+        get_args(PolicyName),
+        min_length=1,
+        description="policies compared; `base` is always among them. Those that learn from people need human.corpora",
+    )
+    rollouts: int = Field(2, ge=1, le=1_000, description="rollouts that rate one reply of best-of-n")
+    adversarial: int = Field(8, ge=0, le=10_000, description="scenarios per domain held with each adversarial user")
+    divergence_replies: int = Field(
+        60, ge=0, le=100_000, description="replies of each policy that the base rates as well"
+    )
+
+
+def thinking_of(name: PolicyName, config: ComparisonConfig) -> Thinking:
+    """How the policy of that name comes to its reply."""
+    if name.startswith("best_of_"):
+        return Thinking("best_of", int(name.removeprefix("best_of_")), config.rollouts)
+    return Thinking(name) if name in ("strategy", "search") else Thinking()
+
+
+def wanted(config: ComparisonConfig, has_people: bool) -> tuple[list[PolicyName], list[PolicyName]]:
+    """The policies to compare, `base` first, and those left out because no human dialogues are given."""
+    asked: list[PolicyName] = [BASE, *(name for name in config.policies if name != BASE)]
+    left = [name for name in asked if name in FROM_PEOPLE and not has_people]
+    return [name for name in asked if name not in left], left
+
+
+@dataclass(frozen=True)
+class Held:
+    """One evaluation dialogue as the statistics see it: `value` on the survey's scale, None where it could not be read."""
+
+    scenario_id: str
+    seed: int
+    exchanges: int
+    value: float | None
+    reward: float | None
+
+
+@dataclass(frozen=True)
+class PolicyRow:
+    """One policy in one domain with one simulator.
+
+    `measures` are the domain's, means over readable dialogues (`released`, `donation_usd`, …); `tokens` decoded and `calls` made
+    per dialogue, both sides; `comparison` with the base, None for the base itself.
+    """
+
+    policy: str
+    simulator: str
+    domain: str
+    dialogues: int
+    reward: float | None
+    measures: Mapping[str, float]
+    exchanges: float
+    calls: float
+    tokens: float
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True)
+class PolicyChecks:
+    """What a policy's replies in one domain show beside the reward: text measures, hacking rates, and what rose against the base.
+
+    `adversarial` are the failures in talks with adversarial users. `divergence` is the mean over its replies of
+    log p(reply | policy) − log p(reply | base), in nats a reply: an estimate of their divergence; None where it is not defined.
+    """
+
+    policy: str
+    domain: str
+    text: Mapping[str, float]
+    hacking: Mapping[str, float]
+    failures: Sequence[str]
+    adversarial: Sequence[str] = ()
+    divergence: float | None = None
+
+
+def by_scenario(dialogues: Sequence[Held]) -> Rewards:
+    """Rewards as `paired_comparison` takes them: scenario to its dialogues' rewards in seed order."""
+    found: dict[str, list[float | None]] = {}
+    for held in sorted(dialogues, key=lambda one: (one.scenario_id, one.seed)):
+        found.setdefault(held.scenario_id, []).append(held.reward)
+    return found
+
+
+def mean_measures(domain: Domain, scenarios: Mapping[str, Scenario], dialogues: Sequence[Held]) -> dict[str, float]:
+    """Means of the domain's measures over the dialogues whose reaction could be read."""
+    rows = [
+        domain.measures(scenarios[held.scenario_id].user_condition, held.value)
+        for held in dialogues
+        if held.value is not None
+    ]
+    return {name: fmean(row[name] for row in rows) for name in (rows[0] if rows else ())}
+
+
+def check_policy(domain: Domain, policy: str, base: Replies, replies: Replies) -> PolicyChecks:
+    """Text measures and hacking checks of one policy against the base."""
+    failures = hacking_failures(domain, base, replies) if policy != BASE else []
+    return PolicyChecks(policy, domain.name, text_metrics(replies), hacking_rates(domain, replies), failures)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How much of the search's headroom a policy recovers: (policy − base) / (search − base), with its bootstrap interval.
+
+    None where the headroom's own interval reaches 0: a share of nothing says nothing.
+    """
+
+    share: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float = 0.95, seed: int = 0) -> Recovery:
+    """Percentile bootstrap over the scenarios that all three have."""
+    sides = [_means(side) for side in (base, search, policy)]
+    shared = sorted(set(sides[0]) & set(sides[1]) & set(sides[2]))
+    if len(shared) < 2:
+        return Recovery(None)
+    low, top, own = (np.array([side[name] for name in shared]) for side in sides)
+    drawn = np.random.default_rng(seed).integers(0, len(shared), (_RESAMPLES, len(shared)))
+    headroom, gain = (top - low)[drawn].mean(1), (own - low)[drawn].mean(1)
+    tail = (1 - confidence) / 2
+    if np.quantile(headroom, tail) <= 0:
+        return Recovery(None)
+    shares = gain / headroom
+    share = float((own - low).mean() / (top - low).mean())
+    return Recovery(share, float(np.quantile(shares, tail)), float(np.quantile(shares, 1 - tail)))
+
+
+def _means(rewards: Rewards) -> dict[str, float]:
+    found = {}
+    for scenario, values in rewards.items():
+        readable = [value for value in (values if isinstance(values, Sequence) else [values]) if value is not None]
+        if readable:
+            found[scenario] = fmean(readable)
+    return found
+
+
+def scenarios_needed(sd: float, effect: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """Scenarios that a paired comparison needs: ((z₁₋α⸝₂ + z_power)·sd / effect)², `sd` of the difference of one scenario."""
+    from scipy.stats import norm
+
+    return int(np.ceil(((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * sd / effect) ** 2))
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """All that a comparison found; `left` are the policies without human dialogues to learn from."""
+
+    cycle_id: str
+    split: str
+    openings: int
+    rows: Sequence[PolicyRow]
+    checks: Sequence[PolicyChecks]
+    recovery: Mapping[tuple[str, str], Recovery] = field(default_factory=dict)
+    """Policy and simulator to its share of the headroom, over all scenarios."""
+    left: Sequence[str] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def verdict(self, policy: str, simulator: str) -> str:
+        """`gain`, `loss` or `no difference` over all scenarios; `failed check` where a gain comes with one."""
+        row = next(r for r in self.rows if (r.policy, r.simulator, r.domain) == (policy, simulator, "all"))
+        found = row.comparison
+        if found is None or found.low is None or found.high is None:
+            return "–"
+        if found.low > 0:
+            failed = any(check.failures or check.adversarial for check in self.checks if check.policy == policy)
+            return "failed check" if failed else "gain"
+        return "loss" if found.high < 0 else "no difference"

@@ -1,0 +1,144 @@
+"""Policies that spend more at inference, and users that no model plays: who stands on a comparison's stage.
+
+Best-of-n and i×MCTS at inference look ahead with the search's simulator, which knows the user condition: no deployed assistant
+does, so they bound what training on such searches can teach.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from engage.dialogue import Dialogue, Reaction, Role, Turn
+from engage.engine import Message
+from engage.errors import EngineError
+from engage.rollout import Dress, Stage, play_on
+from engage.search import Search, SearchConfig
+from engage.seeds import derive_seed
+from engage.simulator import Drawn, Policy, UserSimulator, policy_messages
+
+Rehearse = Callable[[Stage], Stage]
+"""A second stage of the same scenario on which replies are tried out: with the search's simulator and the plain policy."""
+
+
+def exchanges_held(stage: Stage, dialogue: Dialogue) -> int:
+    """Replies after the scenario's opening."""
+    said = dialogue.turns[len(stage.scenario.opening.turns) :]
+    return sum(turn.role is Role.ASSISTANT for turn in said)
+
+
+class StrategyPolicy(Policy):
+    """The prompted baseline: the domain's `strategies` stand in its prompt."""
+
+    def messages(self, dialogue: Dialogue) -> tuple[Message, ...]:
+        """See Policy."""
+        system, *history = policy_messages(self.domain, dialogue)
+        return (Message("system", f"{system.content} {self.domain.strategies}"), *history)
+
+
+class BestOfN(Policy):
+    """Draws n replies, plays each on `rollouts` times, and says the one with the highest mean reward (the earlier of equals)."""
+
+    def __init__(self, stage: Stage, rehearsal: Stage, n: int, rollouts: int) -> None:
+        super().__init__(stage.policy.engine, stage.domain, stage.policy.speech, stage.policy.adapter)
+        self._rehearsal = rehearsal
+        self._n = n
+        self._rollouts = rollouts
+
+    async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[Drawn]:
+        """One per seed; each is the best of its own n."""
+        return list(await asyncio.gather(*(self._best(dialogue, key, seed) for seed in seeds)))
+
+    async def _best(self, dialogue: Dialogue, key: str, seed: int) -> Drawn:
+        drawn = await super().replies(dialogue, key, [derive_seed(seed, index) for index in range(self._n)])
+        distinct = list({reply.turn.text: reply for reply in drawn}.values())
+        if len(distinct) == 1:
+            return distinct[0]
+        values = await asyncio.gather(
+            *(self._value(dialogue.add(r.turn), f"{key}/best{i}") for i, r in enumerate(distinct))
+        )
+        return distinct[max(range(len(distinct)), key=lambda index: (values[index], -index))]
+
+    async def _value(self, dialogue: Dialogue, path: str) -> float:
+        exchanges = exchanges_held(self._rehearsal, dialogue)
+        held = await asyncio.gather(
+            *(play_on(self._rehearsal, dialogue, exchanges, path, index) for index in range(self._rollouts))
+        )
+        rewards = [trajectory.reward for trajectory in held if trajectory.reward is not None]
+        return fmean(rewards) if rewards else 0.0
+
+
+class SearchedPolicy(Policy):
+    """i×MCTS at inference: searches from every prefix it meets and says the most visited reply."""
+
+    def __init__(self, stage: Stage, rehearsal: Stage, config: SearchConfig) -> None:
+        super().__init__(stage.policy.engine, stage.domain, stage.policy.speech, stage.policy.adapter)
+        self._rehearsal = rehearsal
+        self._config = config
+
+    async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[Drawn]:
+        """One per seed."""
+        return list(await asyncio.gather(*(self._searched(dialogue, seed) for seed in seeds)))
+
+    async def _searched(self, dialogue: Dialogue, seed: int) -> Drawn:
+        left = self._rehearsal.max_exchanges - exchanges_held(self._rehearsal, dialogue)
+        here = replace(self._rehearsal.scenario, opening=dialogue)
+        search = Search(replace(self._rehearsal, scenario=here, max_exchanges=left, seed=seed), self._config)
+        reply = await search.best_reply()
+        if reply is None or reply.turn is None:
+            raise search.first_error or EngineError("every simulation of a search failed", self._rehearsal.key_of())
+        return Drawn(reply.turn, reply.mean_logprob)
+
+
+class Adversary(UserSimulator):
+    """A user whose lines are written down (`Domain.adversaries`): tells what a policy says to somebody who cannot be reached."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        user = stage.user
+        super().__init__(user.engine, user.domain, user.speech, user.condition, user.adapter)
+        self._lines = stage.domain.adversaries[name]
+
+    async def next_turn(self, dialogue: Dialogue, key: str, seed: int) -> Drawn:
+        """The next line, the first one after the last."""
+        said = sum(turn.role is Role.USER and turn.text in self._lines for turn in dialogue.turns)
+        return Drawn(Turn(Role.USER, self._lines[said % len(self._lines)]), None)
+
+    async def react(self, dialogue: Dialogue, key: str, seed: int) -> Reaction:
+        """Nothing is asked: what would be answered is known."""
+        return Reaction("unasked", "", None)
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """How a policy comes to its reply: `sampled`, with the domain's `strategy` prompt, `best_of` n, or after a `search`."""
+
+    kind: str = "sampled"
+    n: int = 1
+    rollouts: int = 1
+
+    def dress(self, rehearse: Rehearse, search: SearchConfig) -> Dress | None:
+        """What puts such a policy on a stage; None where the stage's own policy is meant."""
+        if self.kind == "sampled":
+            return None
+
+        def dressed(stage: Stage) -> Stage:
+            plain = stage.policy
+            if self.kind == "strategy":
+                return replace(stage, policy=StrategyPolicy(plain.engine, plain.domain, plain.speech, plain.adapter))
+            if self.kind == "best_of":
+                return replace(stage, policy=BestOfN(stage, rehearse(stage), self.n, self.rollouts))
+            return replace(stage, policy=SearchedPolicy(stage, rehearse(stage), search))
+
+        return dressed
+
+
+def rehearse(stage: Stage) -> Stage:
+    """The same scenario with the simulator's own model, as the search talks with it; other seeds than the dialogue's."""
+    user = stage.user
+    searched = UserSimulator(user.engine, user.domain, user.speech, user.condition, None)
+    return replace(stage, user=searched, seed=derive_seed(stage.seed, "rehearsal"))
+
+
+def adversary(name: str) -> Dress:
+    """What puts the user of that name on a stage."""
+    return lambda stage: replace(stage, user=Adversary(stage, name))

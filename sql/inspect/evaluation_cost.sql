@@ -1,0 +1,20 @@
+-- One row per policy and simulator of the evaluation dialogues: dialogues, and what each cost on the mean, both sides together.
+with dialogue as (
+    select trajectory_id, policy, simulator
+    from trajectory
+    where
+        purpose = 'evaluation'
+        and cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+)
+select
+    dialogue.policy,
+    dialogue.simulator,
+    count(distinct dialogue.trajectory_id) as dialogues,
+    count(engine_call.key) / count(distinct dialogue.trajectory_id) as calls,
+    coalesce(sum(engine_call.completion_tokens), 0) / count(distinct dialogue.trajectory_id) as completion_tokens,
+    coalesce(sum(engine_call.prompt_tokens - engine_call.cached_tokens), 0) / count(distinct dialogue.trajectory_id)
+        as computed_prompt_tokens
+from dialogue
+left join engine_call on engine_call.origin_id = dialogue.trajectory_id
+group by dialogue.policy, dialogue.simulator
+order by dialogue.policy, dialogue.simulator

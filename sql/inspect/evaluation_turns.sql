@@ -1,0 +1,24 @@
+-- One row per evaluation dialogue of $policy with $simulator (or all): its turns in order, as a list of {role, text}.
+select
+    outcome.policy,
+    outcome.simulator,
+    outcome.domain,
+    outcome.scenario_id,
+    outcome.trajectory_id,
+    outcome.opening_turns,
+    list({'role': turn.role, 'text': turn.text} order by turn.turn_index) as turns
+from outcome
+join turn on turn.trajectory_id = outcome.trajectory_id
+where
+    outcome.purpose = 'evaluation'
+    and outcome.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+    and outcome.policy = coalesce($policy::varchar, outcome.policy)
+    and outcome.simulator = coalesce($simulator::varchar, outcome.simulator)
+group by
+    outcome.policy,
+    outcome.simulator,
+    outcome.domain,
+    outcome.scenario_id,
+    outcome.trajectory_id,
+    outcome.opening_turns
+order by outcome.policy, outcome.simulator, outcome.trajectory_id
