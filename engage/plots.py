@@ -101,6 +101,29 @@ def reward_by_turn(rewards: Mapping[str, Mapping[int, Sequence[float]]]) -> Any:
     return figure
 
 
+def reliability(bins: Mapping[str, Sequence[tuple[float, float, float | None, float | None]]], unit: str) -> Any:
+    """Predicted against actual outcomes: per simulator, bins as (mean predicted, mean actual, its interval's bounds)."""
+    title = "Exit survey: simulated against real outcomes\nbins of equally many dialogues; bars: 95 % interval"
+    figure, axes = _figure(title, f"predicted ({unit})", f"real ({unit})")
+    if not any(bins.values()):
+        return _empty(figure, axes, "too few dialogues")
+    reach: list[float] = []
+    for name, points in bins.items():
+        if not points:
+            continue
+        predicted, actual = [point[0] for point in points], [point[1] for point in points]
+        bars = [
+            [max(0.0, point[1] - (point[1] if point[2] is None else point[2])) for point in points],
+            [max(0.0, (point[1] if point[3] is None else point[3]) - point[1]) for point in points],
+        ]
+        axes.errorbar(predicted, actual, yerr=bars, marker="o", capsize=3, linewidth=1, label=name)
+        reach += [*predicted, *(low for _, _, low, _ in points if low is not None)]
+        reach += [*actual, *(high for _, _, _, high in points if high is not None)]
+    axes.axline((min(reach), min(reach)), slope=1.0, color=_MUTED, linestyle="--", linewidth=1, label="as predicted")
+    axes.legend(frameon=False)
+    return figure
+
+
 def _figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     """A figure that belongs to no window and no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

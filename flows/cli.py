@@ -12,6 +12,8 @@ import typer
 from engage.errors import EngageError
 from flows.cli_bench import bench_app
 from flows.cli_experiment import experiment_app
+from flows.cli_pairs import pairs_app
+from flows.cli_simulator import simulator_app
 from flows.options import Profile, Settings, Verbose, console, errors
 
 app = typer.Typer(
@@ -23,8 +25,8 @@ app = typer.Typer(
 )
 scenarios_app = typer.Typer(no_args_is_help=True, help="Scenarios: list, validate, import from human corpora.")
 app.add_typer(scenarios_app, name="scenarios")
-simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train one on human dialogues.")
 app.add_typer(simulator_app, name="simulator")
+app.add_typer(pairs_app, name="pairs")
 app.add_typer(bench_app, name="bench")
 app.add_typer(experiment_app, name="experiment")
 
@@ -129,29 +131,6 @@ def import_corpus(
     from flows.inspecting import import_scenarios
 
     import_scenarios(console, corpus, path, out or Path(f"{corpus}.jsonl"))
-
-
-@simulator_app.command("train")
-def train_simulator(
-    corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH, p4g:PATH, or shipped")],
-    out: Annotated[Path, typer.Option("--out", help="folder of the run; the adapter is OUT/adapter")],
-    role: Annotated[
-        list[str] | None, typer.Option("--role", help="whose turns are learnt: simulator (the default) or policy")
-    ] = None,
-    max_dialogues: Annotated[
-        int | None, typer.Option("--max-dialogues", min=1, help="dialogues of people taken from one corpus at most")
-    ] = None,
-    profile: Profile = "laptop",
-    set_: Settings = None,
-    verbose: Verbose = False,
-) -> None:
-    """Fine-tune an adapter on what people said, with the exit survey as they answered it."""
-    from flows.running import run_simulator_training
-
-    text = run_simulator_training(
-        console, profile, set_ or [], corpus, role or ["simulator"], max_dialogues, out, verbose
-    )
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run_flow(

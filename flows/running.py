@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -88,6 +88,34 @@ def run_credit(
         from flows.credit import credit
 
         return str(credit(config, cycle_id, CreditConfig(pairs=pairs, prefixes=prefixes, cap=cap))["text"])
+
+
+def run_simulator_card(
+    console: Console,
+    profile: str,
+    overrides: Sequence[str],
+    settings: Mapping[str, Any],
+    out: Path | None,
+    verbose: bool,
+) -> str:
+    """Make a simulator card in this process; `settings` are those of `CardConfig`. Returns its short form and where the page is."""
+    from pydantic import ValidationError
+
+    from engage.simulator_card.plan import CardConfig
+
+    config = load_config(profile, overrides)
+    try:
+        card = CardConfig.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
+        raise ConfigError(f"--{option} {first['input']!r}: {first['msg'].lower()}") from error
+    folder = out or Home.from_env().path / "cards" / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    with _in_process(console, verbose, "the same command"):
+        from flows.simulator import simulator_card
+
+        result = simulator_card(config, card, str(folder))
+    return f"{result['text']}\nThe whole card: {result['page']}"
 
 
 @contextmanager

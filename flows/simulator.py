@@ -1,4 +1,4 @@
-"""Human dialogues to an adapter that plays the user, or the assistant, or both."""
+"""Human dialogues to an adapter that plays the user, or the assistant, or both; and simulators to the card that tells how good they are."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 from prefect import flow
 
 from engage.config import CycleConfig
+from engage.simulator_card.plan import CardConfig
 from engage.simulator_chats import Role
 from tasks.simulator import train_on_dialogues
+from tasks.simulator_card import ask_in_their_place, check_card, measure_likelihoods, write_card
 
 
 @flow(name="train-simulator")
@@ -16,3 +18,12 @@ def train_simulator(
 ) -> dict[str, Any]:
     """Returns the adapter's folder and the last step's metrics; see `engage.sft`."""
     return train_on_dialogues(config, corpora, roles, max_dialogues, out)
+
+
+@flow(name="simulator-card")
+def simulator_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str]:
+    """Returns the page's path and its short form; see `engage.simulator_card`."""
+    simulators = check_card(config, card)
+    likelihoods = {label: measure_likelihoods(config, card, label, adapter) for label, adapter in simulators.items()}
+    answers = {label: ask_in_their_place(config, card, label, adapter) for label, adapter in simulators.items()}
+    return write_card(config, card, likelihoods, answers, out)

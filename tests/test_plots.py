@@ -3,7 +3,7 @@ import io
 import pytest
 
 from engage.evaluation import paired_comparison
-from engage.plots import q_gap_histogram, reward_by_turn, reward_comparison
+from engage.plots import q_gap_histogram, reliability, reward_by_turn, reward_comparison
 
 COMPARISONS = {
     "emotional_support": paired_comparison({"a": 0.25, "b": 0.5, "c": 0.5}, {"a": 0.5, "b": 0.5, "c": 0.75}),
@@ -48,3 +48,11 @@ def test_nothing_to_show_is_said_in_the_figure(figure: object) -> None:
 )
 def test_figures_render_without_a_display(figure: object) -> None:
     assert png_of(figure).startswith(b"\x89PNG")
+
+
+def test_reliability_draws_the_bins_of_every_simulator_and_the_diagonal() -> None:
+    axes = reliability({"embedded": [(0.5, 0.25, 0.0, 0.5), (1.0, 0.75, None, None)], "bare": []}, "dollars").axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as predicted", "embedded"]
+    assert list(axes.containers[0].lines[0].get_ydata()) == [0.25, 0.75]
+    assert png_of(axes.figure).startswith(b"\x89PNG")
+    assert reliability({"bare": []}, "dollars").axes[0].texts[0].get_text() == "too few dialogues"

@@ -1,0 +1,1 @@
+"""The simulator card: how far simulated users are from the people of held-out dialogues, in figures with intervals."""

@@ -1,0 +1,166 @@
+"""Putting a simulator into the place of people in their own dialogues: the exit survey read two ways, and next turns.
+
+Asks through the Engine protocol, as a search does; judges nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
+
+from engage.calls import RecordingEngine
+from engage.corpora import HumanDialogue
+from engage.dialogue import Dialogue, Reaction, Role
+from engage.domains import load_domain
+from engage.engine import Engine, Prompt, Side
+from engage.errors import EngineError
+from engage.flaws import find_flaw
+from engage.reaction import read_pattern
+from engage.seeds import derive_seed
+from engage.simulator import SpeechConfig, UserSimulator, survey_messages
+
+OnDone = Callable[[int], None]
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class SaidTwice:
+    """One place of a dialogue: what the person said there, what the simulator says, and the flaw found in each."""
+
+    index: int
+    human: str
+    human_flaw: str | None
+    simulated: str
+    simulated_flaw: str | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What asking took, over all dialogues: `cached_tokens` of the `prompt_tokens` were not computed afresh."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All by scenario id: readings of the reader `expected`, of several sampled answers by `pattern`, and turns.
+
+    `expected` holds the reader that the engine allows: `pattern` where a server tells no likelihoods. `failed` requests of a
+    dialogue were given up.
+    """
+
+    expected: dict[str, Reaction] = field(default_factory=dict)
+    pattern: dict[str, tuple[Reaction, ...]] = field(default_factory=dict)
+    turns: dict[str, tuple[SaidTwice, ...]] = field(default_factory=dict)
+    expected_cost: Cost = Cost()
+    pattern_cost: Cost = Cost()
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked, and how: one simulator on one engine."""
+
+    engine: Engine
+    speech: SpeechConfig
+    adapter: str
+    places: int
+    answers: int
+    seed: int
+
+
+async def ask_simulator(asked: Asked, dialogues: Sequence[HumanDialogue], on_done: OnDone = lambda _: None) -> Answers:
+    """Three rounds over the dialogues, one after the other so that each one's time can be told.
+
+    `on_done` hears of each finished request of a dialogue, three a dialogue. Raises EngineError where all of a round failed.
+    """
+    engine = RecordingEngine(asked.engine)
+    expected, first_cost, lost = await _round(engine, dialogues, lambda human: _expected(engine, asked, human), on_done)
+    pattern, second_cost, more = await _round(engine, dialogues, lambda human: _pattern(engine, asked, human), on_done)
+    turns, _, most = await _round(engine, dialogues, lambda human: _turns(engine, asked, human), on_done)
+    return Answers(expected, pattern, turns, first_cost, second_cost, lost + more + most)
+
+
+async def _round(
+    engine: RecordingEngine,
+    dialogues: Sequence[HumanDialogue],
+    ask: Callable[[HumanDialogue], Awaitable[Found]],
+    on_done: OnDone,
+) -> tuple[dict[str, Found], Cost, int]:
+    async def one(human: HumanDialogue) -> Found | EngineError:
+        try:
+            return await ask(human)
+        except EngineError as error:
+            return error
+        finally:
+            on_done(1)
+
+    before, began = len(engine.calls), time.perf_counter()
+    answers = await asyncio.gather(*(one(human) for human in dialogues))
+    seconds = time.perf_counter() - began
+    failures = [answer for answer in answers if isinstance(answer, EngineError)]
+    if failures and len(failures) == len(answers):
+        raise failures[0]
+    calls = engine.calls[before:]
+    cost = Cost(
+        len(calls),
+        sum(call.prompt_tokens for call in calls),
+        sum(call.cached_tokens for call in calls),
+        sum(call.completion_tokens for call in calls),
+        seconds,
+    )
+    found = {
+        human.scenario_id: answer
+        for human, answer in zip(dialogues, answers, strict=True)
+        if not isinstance(answer, EngineError)
+    }
+    return found, cost, len(failures)
+
+
+def _simulator(engine: Engine, asked: Asked, human: HumanDialogue, **speech: object) -> UserSimulator:
+    settings = asked.speech.model_copy(update=speech)
+    return UserSimulator(engine, load_domain(human.domain), settings, human.user_condition, asked.adapter)
+
+
+async def _expected(engine: Engine, asked: Asked, human: HumanDialogue) -> Reaction:
+    seed = derive_seed(asked.seed, human.scenario_id, "card", "expected")
+    simulator = _simulator(engine, asked, human, reader="expected")
+    return await simulator.react(human.dialogue, f"{human.scenario_id}/card/expected", seed)
+
+
+async def _pattern(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[Reaction, ...]:
+    """All answers in one request, as replies to one prompt are drawn."""
+    domain = load_domain(human.domain)
+    messages = survey_messages(domain, human.user_condition, human.dialogue)
+    prompt = Prompt(f"{human.scenario_id}/card/pattern", Side.SIMULATOR, messages, asked.adapter)
+    seeds = [derive_seed(asked.seed, human.scenario_id, "card", "pattern", number) for number in range(asked.answers)]
+    completions = await engine.complete(prompt, asked.speech.user, seeds)
+    return tuple(read_pattern(domain.survey, completion.text) for completion in completions)
+
+
+async def _turns(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[SaidTwice, ...]:
+    """First draws: a flawed one is not drawn again, so that its rate can be told."""
+    simulator = _simulator(engine, asked, human, max_attempts=1)
+    said = []
+    for index in drawn_places(human, asked.places, asked.seed):
+        prefix, real = Dialogue(human.dialogue.turns[:index]), human.dialogue.turns[index].text
+        seed = derive_seed(asked.seed, human.scenario_id, "card", "turn", index)
+        drawn = (await simulator.next_turn(prefix, f"{human.scenario_id}/card/turn/{index}", seed)).turn
+        flaw = find_flaw(simulator.domain, prefix, Role.USER, real)
+        said.append(SaidTwice(index, real, flaw, drawn.text, drawn.flaw))
+    return tuple(said)
+
+
+def drawn_places(human: HumanDialogue, count: int, seed: int) -> list[int]:
+    """Indexes of at most `count` user turns after the opening, drawn by the seed, in the dialogue's order."""
+    turns = human.dialogue.turns
+    places = [i for i in range(len(human.scenario.opening.turns), len(turns)) if turns[i].role is Role.USER]
+    return sorted(
+        Random(derive_seed(seed, human.scenario_id, "card", "places")).sample(places, min(count, len(places)))
+    )

@@ -1,0 +1,194 @@
+"""The card as a page of Markdown, and as the few lines that a terminal shows. Numbers that do not exist are a dash."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from engage.domains import load_domain
+from engage.simulator_card.card import SimulatorFigures
+from engage.simulator_card.estimates import CONFIDENCE, Estimate
+
+Row = tuple[str, str, str | None, str]
+"""Label, the simulator's figure, the people's figure beside it (None: there is none), how the number is written."""
+
+_SHARE, _NUMBER, _COUNT = "{:.1%}", "{:.2f}", "{:,.0f}"
+_LIKELIHOOD: tuple[Row, ...] = (
+    ("perplexity of a token", "perplexity", None, _NUMBER),
+    ("over that of `bare`", "perplexity_to_bare", None, _NUMBER),
+)
+_SURVEY: tuple[Row, ...] = (
+    ("mean answer", "survey_predicted", "survey_actual", _NUMBER),
+    ("answer − real outcome", "survey_bias", None, "{:+.2f}"),
+    ("Spearman with the real outcome", "survey_spearman", None, _NUMBER),
+)
+
+
+def _event_rows(event: str, words: str) -> tuple[Row, ...]:
+    return (
+        (f"AUC: {words}", f"survey_auc_{event}", None, _NUMBER),
+        ("the same by the amount stated", f"survey_stated_auc_{event}", None, _NUMBER),
+        ("difference of the two", f"survey_auc_gain_{event}", None, "{:+.2f}"),
+    )
+
+
+_PERSUASION: tuple[Row, ...] = (
+    *_event_rows("donated_a_quarter", "donated $0.25 or more"),
+    *_event_rows("donated", "donated anything"),
+    ("dialogues with an amount stated", "survey_stated", None, _SHARE),
+)
+_EVENT_ROWS: Mapping[str, tuple[Row, ...]] = {
+    "persuasion": _PERSUASION,
+    "emotional_support": (("AUC: released (final intensity 2 or less)", "survey_auc_released", None, _NUMBER),),
+}
+_TURNS: tuple[Row, ...] = (
+    ("words", "turns_simulated_words", "turns_human_words", "{:.1f}"),
+    ("turns with a question", "turns_simulated_questions", "turns_human_questions", _SHARE),
+    ("different word pairs (distinct-2)", "turns_simulated_distinct_2", "turns_human_distinct_2", "{:.3f}"),
+    ("told from people by words, AUC", "turns_told_apart_words", None, _NUMBER),
+    ("told from people by characters, AUC", "turns_told_apart_characters", None, _NUMBER),
+    ("role flips", "turns_simulated_role_flips", "turns_human_role_flips", _SHARE),
+    ("other flaws", "turns_simulated_other_flaws", "turns_human_other_flaws", _SHARE),
+)
+_READERS: tuple[Row, ...] = (
+    ("sampled answers that `pattern` cannot read", "readers_unreadable", None, _SHARE),
+    ("bias: `pattern` − `expected`", "readers_pattern_bias", None, "{:+.3f}"),
+    ("variance of `pattern` within a dialogue", "readers_pattern_noise", None, "{:.3f}"),
+    ("mean square of `pattern` − `expected`", "readers_pattern_distance", None, "{:.3f}"),
+    ("Spearman with the outcome, `expected`", "readers_spearman_expected", None, _NUMBER),
+    ("Spearman with the outcome, one answer by `pattern`", "readers_spearman_pattern", None, _NUMBER),
+    ("difference of the two", "readers_spearman_gain", None, "{:+.2f}"),
+)
+_COST: tuple[Row, ...] = tuple(
+    (f"{words} a dialogue, `{reader}`", f"cost_{reader}_{name}", None, shape)
+    for name, words, shape in (
+        ("calls", "calls in", "{:.1f}"),
+        ("prompt_tokens", "prompt tokens of", _COUNT),
+        ("reused_tokens", "prompt tokens reused in", _COUNT),
+        ("completion_tokens", "tokens generated in", "{:.1f}"),
+        ("seconds", "seconds for", "{:.2f}"),
+    )
+    for reader in ("expected", "pattern")
+)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What the page says before its figures: title lines by name, and remarks that are a sentence each."""
+
+    lines: Mapping[str, str]
+    remarks: Sequence[str] = field(default_factory=tuple)
+
+
+def plot_name(domain: str) -> str:
+    """Of a domain's reliability plot, without its ending."""
+    return f"reliability_{domain.replace(':', '_')}"
+
+
+def card_page(heading: Heading, cards: Sequence[SimulatorFigures]) -> str:
+    """The whole page; its plots are beside it under `plot_name`."""
+    parts = ["# Simulator card", "\n".join(f"- {name}: {value}" for name, value in heading.lines.items())]
+    parts.append(
+        f"In brackets: {CONFIDENCE:.0%} interval, from resampling dialogues. A dash: there is no such number. "
+        "An interval that is missing: too few dialogues."
+    )
+    parts += list(heading.remarks)
+    for domain in dict.fromkeys(card.domain for card in cards):
+        parts += _domain([card for card in cards if card.domain == domain])
+    return "\n\n".join(parts) + "\n"
+
+
+def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
+    domain, count = cards[0].domain, cards[0].dialogues
+    unit = {"persuasion": "dollars, 0 to 2", "emotional_support": "final intensity, 1 to 5"}.get(domain, "its own unit")
+    name, readers = load_domain(domain).user_name, [f"{card.simulator}: {card.reader_verdict}" for card in cards]
+    return [
+        f"## {domain.replace('_', ' ')} ({count} dialogues)",
+        f"### What the {name} really said",
+        _table(_LIKELIHOOD, cards),
+        f"### Exit survey ({unit})",
+        _table((*_SURVEY, *_EVENT_ROWS.get(domain, ())), cards),
+        f"![Predicted against real outcomes]({plot_name(domain)}.png)",
+        *([_STATED] if domain == "persuasion" else []),
+        f"### What the {name} says next, at the same places",
+        _table(_TURNS, cards, "people"),
+        _TOLD,
+        "### Readers of the exit survey",
+        _table((*_READERS, *_COST), cards),
+        _COSTS,
+        "\n".join(f"- {sentence}" for sentence in readers),
+        "### Some turns",
+        *(_examples(card) for card in cards),
+    ]
+
+
+_STATED = (
+    "The amount stated is the last one of $2 at most that a regular expression finds in the user's turns, 0 where there is none. "
+    "A simulator has to rank better than that to have understood more than the figure."
+)
+_TOLD = (
+    "Told from people: 0.5 where nobody could tell, 1 where everybody can; the classifier learns on other dialogues. By words: "
+    "lower-case words and punctuation marks; by characters: triples with their case, so that typing habits count. Flaws are those "
+    "of first draws, by rules on the text; what the rules say of people's own turns is their false alarm. A simulated turn ends "
+    "at the token limit of its configuration, a real one does not."
+)
+_COSTS = (
+    "`pattern` draws all its answers to a dialogue in one request; tokens generated and variance are those of all of them. Seconds are "
+    "of a round over all dialogues, divided by their number. `expected` was asked first: what `pattern` reuses of its prompt is in part its gift."
+)
+
+
+def _table(rows: Sequence[Row], cards: Sequence[SimulatorFigures], people: str | None = None) -> str:
+    shows_people = people or any(row[2] for row in rows)
+    names = [*(["people"] if shows_people else []), *(card.simulator for card in cards)]
+    lines = [f"| | {' | '.join(names)} |", f"|---{'|---:' * len(names)}|"]
+    for label, key, human, shape in rows:
+        cells = [_shown(cards[0].figures.get(human), shape) if human else ""] if shows_people else []
+        cells += [_shown(card.figures.get(key), shape) for card in cards]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _shown(one: Estimate | None, shape: str) -> str:
+    if one is None or one.value is None:
+        return "–"
+    told = shape.format(one.value)
+    return (
+        told if one.low is None or one.high is None else f"{told} [{shape.format(one.low)}, {shape.format(one.high)}]"
+    )
+
+
+def _examples(card: SimulatorFigures) -> str:
+    if not card.examples:
+        return f"No turn of {card.simulator}."
+    lines = [f"| a person | {card.simulator} | flaw |", "|---|---|---|"]
+    lines += [f"| {_cell(one.human)} | {_cell(one.simulated)} | {one.simulated_flaw or ''} |" for one in card.examples]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def card_summary(cards: Sequence[SimulatorFigures]) -> str:
+    """A few lines a simulator and domain."""
+    return "\n".join(line for card in cards for line in _summary(card))
+
+
+def _summary(card: SimulatorFigures) -> list[str]:
+    def told(name: str, shape: str = _NUMBER) -> str:
+        return _shown(card.figures.get(name), shape)
+
+    lines = [
+        f"{card.domain}, {card.simulator}, {card.dialogues} dialogues:",
+        f"  perplexity of real user turns {told('perplexity')}; over that of bare {told('perplexity_to_bare')}",
+        f"  survey against real outcomes: Spearman {told('survey_spearman')}",
+    ]
+    for label, key, _, _ in _EVENT_ROWS.get(card.domain, ()):
+        if key.startswith("survey_auc_") and "gain" not in key:
+            stated = told(key.replace("survey_auc_", "survey_stated_auc_"))
+            lines.append(f"  {label} {told(key)}" + (f"; by the amount stated {stated}" if stated != "–" else ""))
+    return [
+        *lines,
+        f"  turns told from people's by words, AUC {told('turns_told_apart_words')}; role flips "
+        f"{told('turns_simulated_role_flips', _SHARE)}; unreadable answers {told('readers_unreadable', _SHARE)}",
+        f"  {card.reader_verdict}",
+    ]

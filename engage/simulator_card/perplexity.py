@@ -1,0 +1,144 @@
+"""How well a simulator predicts what people said: the likelihood of real user turns after the simulator's own prompt.
+
+The survey's answer is left out. Works on weights, not on an engine: engines tell likelihoods of short choices only.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from engage.corpora import HumanDialogue
+from engage.models import ModelRef
+from engage.sft import IGNORED, tokenise_chat
+from engage.simulator_card.estimates import Estimate, divided, estimate
+from engage.simulator_chats import simulator_chat
+from engage.training import quiet
+
+BATCH_TOKENS = 2048
+"""Tokens of one batch, padding included: with 49 000 words of vocabulary its logits take up to 0.4 GB."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Of the user turns of one dialogue: summed negative log-likelihood in nats, and tokens, ends of turns included."""
+
+    nats: float
+    tokens: int
+
+
+def user_turn_likelihoods(
+    dialogues: Sequence[HumanDialogue],
+    base: ModelRef,
+    adapter: str,
+    max_length: int,
+    on_done: Callable[[int], None] = lambda _: None,
+) -> dict[str, Likelihood]:
+    """By scenario id; without dialogues of which not even one turn fits. `adapter` is a folder, "" for the base alone.
+
+    A chat of more than `max_length` tokens counts up to its last whole user turn. `on_done` hears of dialogues done.
+    """
+    with quiet():
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(base.path)
+        model = _load(base, adapter)
+        rows = {}
+        for human in dialogues:
+            row = cut_row(tokenise_chat(simulator_chat(replace(human, outcome=None)), tokenizer), max_length)
+            if row["input_ids"]:
+                rows[human.scenario_id] = row
+        found: dict[str, Likelihood] = {}
+        for names in batches({name: len(row["input_ids"]) for name, row in rows.items()}):
+            found.update(zip(names, _likelihoods(model, [rows[name] for name in names]), strict=True))
+            on_done(len(names))
+    return found
+
+
+def cut_row(row: Mapping[str, Any], max_length: int) -> dict[str, list[int]]:
+    """A chat's tokens up to the last labelled stretch that ends within `max_length`; empty where none does."""
+    ids, labels = list(row["input_ids"]), list(row["labels"])
+    ends = [
+        place + 1
+        for place in range(min(len(labels), max_length))
+        if labels[place] != IGNORED and (place + 1 == len(labels) or labels[place + 1] == IGNORED)
+    ]
+    end = max(ends, default=0)
+    return {"input_ids": ids[:end], "labels": labels[:end]}
+
+
+def batches(lengths: Mapping[str, int], tokens: int = BATCH_TOKENS) -> list[list[str]]:
+    """Names by falling length, as many to a batch as `tokens` hold of the longest; one at least."""
+    found: list[list[str]] = []
+    room = 0
+    for name in sorted(lengths, key=lambda name: -lengths[name]):
+        if room <= 0:
+            found.append([])
+            room = max(1, tokens // max(1, lengths[name]))
+        found[-1].append(name)
+        room -= 1
+    return found
+
+
+def _load(base: ModelRef, adapter: str) -> Any:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype, attn_implementation="sdpa")
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter)
+    return model.to(device).eval()
+
+
+def _likelihoods(model: Any, rows: Sequence[Mapping[str, list[int]]]) -> list[Likelihood]:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    width = max(len(row["input_ids"]) for row in rows)
+
+    def padded(name: str, filler: int) -> Any:
+        return torch.tensor([row[name] + [filler] * (width - len(row[name])) for row in rows], device=model.device)
+
+    input_ids, labels = padded("input_ids", 0), padded("labels", IGNORED)
+    mask = torch.tensor([[1] * len(r["input_ids"]) + [0] * (width - len(r["input_ids"])) for r in rows])
+    columns = (labels[:, 1:] != IGNORED).any(0).nonzero().squeeze(-1)
+    with torch.inference_mode():
+        logits = model(
+            input_ids=input_ids, attention_mask=mask.to(model.device), use_cache=False, logits_to_keep=columns
+        ).logits
+        targets = labels[:, columns + 1]
+        nats = cross_entropy(logits.transpose(1, 2).float(), targets, ignore_index=IGNORED, reduction="none").sum(1)
+    counts = (targets != IGNORED).sum(1)
+    return [Likelihood(float(nat), int(count)) for nat, count in zip(nats, counts, strict=True)]
+
+
+def perplexity(likelihoods: Mapping[str, Likelihood], seed: int = 0) -> Estimate:
+    """exp(nats per token) over all of the dialogues."""
+    nats, tokens = _sums(likelihoods, sorted(likelihoods))
+    return estimate(len(nats), lambda index: _perplexity(nats[index], tokens[index]), seed)
+
+
+def perplexity_ratio(
+    likelihoods: Mapping[str, Likelihood], others: Mapping[str, Likelihood], seed: int = 0
+) -> Estimate:
+    """Perplexity over that of another simulator, on the dialogues that both have."""
+    shared = sorted({*likelihoods} & {*others})
+    (nats, tokens), (other_nats, other_tokens) = _sums(likelihoods, shared), _sums(others, shared)
+    return estimate(
+        len(shared),
+        lambda index: _perplexity(nats[index], tokens[index]) / _perplexity(other_nats[index], other_tokens[index]),
+        seed,
+    )
+
+
+def _sums(likelihoods: Mapping[str, Likelihood], names: Sequence[str]) -> tuple[Any, Any]:
+    told = [likelihoods[name] for name in names]
+    return np.array([one.nats for one in told], dtype=float), np.array([one.tokens for one in told], dtype=float)
+
+
+def _perplexity(nats: Any, tokens: Any) -> float:
+    return math.exp(divided(float(nats.sum()), float(tokens.sum())))

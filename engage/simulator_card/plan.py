@@ -1,0 +1,91 @@
+"""What a card is made of: which simulators, and which held-out dialogues of people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engage.corpora import HumanDialogue, read_corpus
+from engage.crisis import speaks_of_harm
+from engage.dialogue import Role
+from engage.errors import ConfigError
+from engage.models import ModelRef, adapter_folder, check_adapter
+from engage.seeds import derive_seed
+
+
+class CardConfig(BaseModel):
+    """One card; the engine and how users speak are those of the cycle's configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    corpora: tuple[str, ...] = Field(min_length=1, description="`esconv:PATH` or `p4g:PATH`")
+    adapters: tuple[str, ...] = Field(
+        min_length=1, description="simulators side by side: `embedded`, `bare` or folders"
+    )
+    split: Literal["validation", "test"] = Field("validation", description="which held-out dialogues")
+    max_dialogues: int | None = Field(None, ge=1, description="dialogues of one corpus at most, drawn by the seed")
+    places: int = Field(
+        2, ge=1, le=20, description="user turns of one dialogue that are simulated beside the real ones"
+    )
+    answers: int = Field(
+        4, ge=2, le=64, description="survey answers sampled for one dialogue, for the reader `pattern`"
+    )
+    seed: int = Field(0, ge=0, description="draws dialogues and places, and seeds every request")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Dialogues with a known outcome by domain; `crises` were left out because a user in crisis is asked nothing."""
+
+    by_domain: Mapping[str, tuple[HumanDialogue, ...]]
+    crises: int
+
+
+def held_out_dialogues(config: CardConfig) -> HeldOut:
+    """ConfigError where a corpus has none in the split; ConfigError and CorpusError for a corpus that cannot be read."""
+    found: dict[str, dict[str, HumanDialogue]] = {}
+    crises = 0
+    for name in config.corpora:
+        known = [
+            human
+            for human in read_corpus(name).dialogues
+            if human.split == config.split and human.outcome is not None and human.reward is not None
+        ]
+        calm = sorted((human for human in known if not _in_crisis(human)), key=lambda human: human.scenario_id)
+        if not calm:
+            raise ConfigError(
+                f"{name}: no dialogue of the {config.split} split has an outcome; give a larger file or another --split"
+            )
+        if config.max_dialogues is not None and len(calm) > config.max_dialogues:
+            calm = Random(derive_seed(config.seed, "card")).sample(calm, config.max_dialogues)
+        crises += len(known) - sum(not _in_crisis(human) for human in known)
+        for human in sorted(calm, key=lambda human: human.scenario_id):
+            found.setdefault(human.domain, {})[human.scenario_id] = human
+    return HeldOut({domain: tuple(humans.values()) for domain, humans in sorted(found.items())}, crises)
+
+
+def _in_crisis(human: HumanDialogue) -> bool:
+    return any(turn.role is Role.USER and speaks_of_harm(turn.text) for turn in human.dialogue.turns)
+
+
+def simulator_labels(adapters: tuple[str, ...], base: ModelRef | None) -> dict[str, str]:
+    """A simulator's name on the card to its adapter as a prompt names it ("" for `bare`), in the order given.
+
+    A folder is told by the last two parts of its path. ConfigError for a name given twice; ModelError for an adapter that
+    does not fit `base` (None: a server's own business).
+    """
+    found: dict[str, str] = {}
+    for name in adapters:
+        folder = adapter_folder(name)
+        if folder is None:
+            raise ConfigError("--adapter is empty: use embedded, bare or the folder of an adapter")
+        label = name if folder != name else "/".join(Path(name).expanduser().resolve().parts[-2:])
+        if label in found:
+            raise ConfigError(f"--adapter {name}: {label} is on the card already; name each simulator once")
+        found[label] = str(Path(folder).expanduser()) if folder else ""
+        if folder and base is not None:
+            check_adapter(found[label], base)
+    return found

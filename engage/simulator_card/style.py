@@ -1,0 +1,99 @@
+"""Whether preference pairs teach style: how far length and punctuation alone tell the chosen reply from the rejected."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engage.hacking import words
+from engage.pairs import PreferencePair
+from engage.simulator_card.estimates import Estimate, estimate
+
+FEATURES = (
+    "words",
+    "characters",
+    "question marks",
+    "exclamation marks",
+    "contractions",
+    "capital letters",
+    "word length",
+)
+FOLDS = 5
+_CONTRACTION = re.compile(r"\w['’](?:s|t|re|ve|ll|d|m)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PairStyle:
+    """Of the pairs of one source: `accuracy` of the style classifier (0.5 is chance), mean words of both replies."""
+
+    source: str
+    pairs: int
+    accuracy: Estimate
+    chosen_words: Estimate
+    rejected_words: Estimate
+
+
+def style_features(text: str) -> list[float]:
+    """FEATURES of a reply, in their order; no word of it is among them."""
+    told = words(text)
+    return [
+        float(len(told)),
+        float(len(text)),
+        float(text.count("?")),
+        float(text.count("!")),
+        float(len(_CONTRACTION.findall(text))),
+        float(sum(letter.isupper() for letter in text)),
+        sum(len(word) for word in told) / len(told) if told else 0.0,
+    ]
+
+
+def pair_styles(pairs: Sequence[PreferencePair], seed: int = 0) -> list[PairStyle]:
+    """One entry per source (`search`, `human`), sorted; intervals resample scenarios."""
+    found = []
+    for source in sorted({pair.source for pair in pairs}):
+        own = [pair for pair in pairs if pair.source == source]
+        lengths = ([len(words(pair.chosen)) for pair in own], [len(words(pair.rejected)) for pair in own])
+        chosen, rejected = (_by_scenario(own, np.array(one, dtype=float), seed) for one in lengths)
+        found.append(PairStyle(source, len(own), style_accuracy(own, seed), chosen, rejected))
+    return found
+
+
+def style_accuracy(pairs: Sequence[PreferencePair], seed: int = 0) -> Estimate:
+    """Share of pairs whose chosen reply a classifier names that was trained on the pairs of other scenarios.
+
+    Logistic regression on the difference of both replies' features, without an intercept: which reply comes first says nothing.
+    No number below two scenarios.
+    """
+    groups = [pair.scenario_id for pair in pairs]
+    if len(set(groups)) < 2:
+        return Estimate(n=len(set(groups)))
+    differences = np.array([np.subtract(style_features(p.chosen), style_features(p.rejected)) for p in pairs])
+    return _by_scenario(pairs, _held_out_hits(differences, groups), seed)
+
+
+def _held_out_hits(differences: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
+    """1 where the chosen reply scores higher, 0.5 where both score the same."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold
+
+    hits = np.zeros(len(differences))
+    for train, test in GroupKFold(min(FOLDS, len(set(groups)))).split(differences, groups=groups):
+        scale = np.sqrt((differences[train] ** 2).mean(0))
+        both: Any = np.concatenate([differences[train], -differences[train]]) / np.where(scale > 0, scale, 1.0)
+        labels = np.repeat([1, 0], len(train))
+        fitted = LogisticRegression(fit_intercept=False).fit(both, labels)
+        score = (differences[test] / np.where(scale > 0, scale, 1.0)) @ fitted.coef_[0]
+        hits[test] = np.where(np.abs(score) < 1e-12, 0.5, score > 0)
+    return hits
+
+
+def _by_scenario(pairs: Sequence[PreferencePair], values: NDArray[np.float64], seed: int) -> Estimate:
+    """Mean over pairs; `n` and the interval are the scenarios'."""
+    names = sorted({pair.scenario_id for pair in pairs})
+    place = {name: number for number, name in enumerate(names)}
+    index_of = np.array([place[pair.scenario_id] for pair in pairs], dtype=int)
+    sums, counts = np.bincount(index_of, values, len(names)), np.bincount(index_of, minlength=len(names))
+    return estimate(len(names), lambda index: float(sums[index].sum() / counts[index].sum()), seed)

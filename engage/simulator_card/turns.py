@@ -1,0 +1,103 @@
+"""How simulated user turns differ from what people said at the same places: counts, and whether a classifier tells them apart."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engage.hacking import words
+from engage.simulator_card.asking import SaidTwice
+from engage.simulator_card.estimates import Estimate, auc, divided, estimate, jackknife, rate, ratio
+
+Turns = Mapping[str, Sequence[SaidTwice]]
+Figures = dict[str, Estimate]
+FOLDS = 5
+ROLE_FLIPS = {"role_flip", "role_leak"}
+
+
+def turn_figures(turns: Turns, seed: int = 0) -> Figures:
+    """Of people under `human_…`, of the simulator under `simulated_…`: `words` and `questions` per turn, `distinct_2`,
+    `role_flips` (leaks of role names among them) and `other_flaws` per first draw; `told_apart_…`, the classifier's AUC.
+    """
+    said = [list(turns[name]) for name in sorted(turns) if turns[name]]
+    sizes = [len(places) for places in said]
+    figures: Figures = {}
+    for side in ("human", "simulated"):
+        texts = [[getattr(place, side) for place in places] for places in said]
+        flaws = [[getattr(place, f"{side}_flaw") for place in places] for places in said]
+        figures |= {
+            f"{side}_words": ratio([sum(len(words(text)) for text in one) for one in texts], sizes, seed),
+            f"{side}_questions": rate([sum("?" in text for text in one) for one in texts], sizes, seed),
+            f"{side}_role_flips": rate([sum(flaw in ROLE_FLIPS for flaw in one) for one in flaws], sizes, seed),
+            f"{side}_other_flaws": rate(
+                [sum(flaw is not None and flaw not in ROLE_FLIPS for flaw in one) for one in flaws], sizes, seed
+            ),
+        }
+    figures |= _distinct_2(said)
+    figures["told_apart_words"] = told_apart(turns, "words", seed)
+    figures["told_apart_characters"] = told_apart(turns, "characters", seed)
+    return figures
+
+
+def _distinct_2(said: Sequence[Sequence[SaidTwice]]) -> Figures:
+    """Share of different word pairs among the first n of each side, n what the shorter side has: it falls with n."""
+    grams = {
+        side: [[gram for place in places for gram in _bigrams(getattr(place, side))] for places in said]
+        for side in ("human", "simulated")
+    }
+
+    def share(side: str, index: NDArray[np.intp]) -> float:
+        told = {name: [gram for i in index for gram in of[i]] for name, of in grams.items()}
+        size = min(len(of) for of in told.values())
+        return divided(len(set(told[side][:size])), size)
+
+    return {
+        f"{side}_distinct_2": jackknife(len(said), lambda index, side=side: share(side, index))  # type: ignore[misc]
+        for side in grams
+    }
+
+
+def _bigrams(text: str) -> list[tuple[str, str]]:
+    told = words(text)
+    return list(pairwise(told))
+
+
+def told_apart(turns: Turns, features: Literal["words", "characters"], seed: int = 0) -> Estimate:
+    """AUC of a classifier trained on other dialogues that tells simulated from human turns: 0.5 alike, 1 unlike.
+
+    Logistic regression on tf-idf of lower-case words and punctuation marks, or of character triples with their case, so that
+    spelling habits count; cross-validated in FOLDS folds of whole dialogues.
+    """
+    names = [name for name in sorted(turns) if turns[name]]
+    texts = [text for name in names for place in turns[name] for text in (place.human, place.simulated)]
+    groups = [number for number, name in enumerate(names) for _ in range(2 * len(turns[name]))]
+    simulated = np.arange(len(texts)) % 2 == 1
+    if len(names) < 2:
+        return Estimate(n=len(names))
+    scores = _held_out_scores(texts, simulated, groups, features)
+    members = [np.flatnonzero(np.array(groups) == number) for number in range(len(names))]
+
+    def statistic(index: NDArray[np.intp]) -> float:
+        chosen = np.concatenate([members[i] for i in index]) if len(index) else np.array([], dtype=int)
+        return auc(scores[chosen], simulated[chosen]) if len(chosen) else math.nan
+
+    return estimate(len(names), statistic, seed)
+
+
+def _held_out_scores(texts: Sequence[str], labels: NDArray[np.bool_], groups: Sequence[int], features: str) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+
+    if features == "words":
+        seen = TfidfVectorizer(lowercase=True, token_pattern=r"[\w']+|[^\w\s]", sublinear_tf=True)
+    else:
+        seen = TfidfVectorizer(lowercase=False, analyzer="char_wb", ngram_range=(1, 3), sublinear_tf=True)
+    folds = GroupKFold(min(FOLDS, len(set(groups))))
+    classifier = make_pipeline(seen, LogisticRegression(C=10.0, max_iter=2_000))
+    found = cross_val_predict(classifier, list(texts), labels, groups=groups, cv=folds, method="predict_proba")
+    return found[:, 1]

@@ -1,0 +1,64 @@
+"""The commands `engage simulator …`: train one on human dialogues, and tell how good simulators are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.options import Profile, Settings, Verbose, console
+
+simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train one, and tell how real they are.")
+
+
+@simulator_app.command("train")
+def train_simulator(
+    corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH, p4g:PATH, or shipped")],
+    out: Annotated[Path, typer.Option("--out", help="folder of the run; the adapter is OUT/adapter")],
+    role: Annotated[
+        list[str] | None, typer.Option("--role", help="whose turns are learnt: simulator (the default) or policy")
+    ] = None,
+    max_dialogues: Annotated[
+        int | None, typer.Option("--max-dialogues", min=1, help="dialogues of people taken from one corpus at most")
+    ] = None,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Fine-tune an adapter on what people said, with the exit survey as they answered it."""
+    from flows.running import run_simulator_training
+
+    text = run_simulator_training(
+        console, profile, set_ or [], corpus, role or ["simulator"], max_dialogues, out, verbose
+    )
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@simulator_app.command("card")
+def card(
+    corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH or p4g:PATH")],
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option("--adapter", help="a simulator: embedded, bare or a folder; several stand side by side"),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="held-out dialogues: validation or test")] = "validation",
+    max_dialogues: Annotated[
+        int | None, typer.Option("--max-dialogues", min=1, help="dialogues of one corpus at most")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the page and its plots; one in the home by default")
+    ] = None,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Compare simulated users with people on held-out dialogues: likelihood, survey, turns, readers."""
+    from flows.running import run_simulator_card
+
+    settings = {
+        "corpora": corpus,
+        "adapters": adapter or ["embedded"],
+        "split": split,
+        "max_dialogues": max_dialogues,
+    }
+    text = run_simulator_card(console, profile, set_ or [], settings, out, verbose)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

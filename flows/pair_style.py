@@ -1,0 +1,61 @@
+"""The style of a cycle's pairs as a table, and in the cycle's run of MLflow."""
+
+from rich.console import Console
+from rich.table import Table
+
+from engage.config import Home
+from engage.errors import ConfigError
+from engage.pairs import load_pairs
+from engage.simulator_card.estimates import Estimate
+from engage.simulator_card.style import PairStyle, pair_styles
+
+
+def show_style(console: Console, cycle: str | None) -> None:
+    """Print one row per source of pairs; ConfigError for an unknown cycle or one without pairs."""
+    home = Home.from_env()
+    cycle_id = cycle or _latest(home)
+    path = home.cycle(cycle_id) / "pairs.parquet"
+    if not path.is_file():
+        raise ConfigError(f"cycle {cycle_id!r} has no pairs ({path}); run `engage align --cycle {cycle_id}` first")
+    styles = pair_styles(load_pairs(path))
+    console.print(style_table(styles))
+    console.print(
+        "Accuracy: how often a classifier that sees only length, punctuation and capitals names the chosen reply of other "
+        "scenarios' pairs; 50 % is chance. In brackets: 95 % interval over scenarios.",
+        highlight=False,
+    )
+    _track(home, cycle_id, styles)
+
+
+def style_table(styles: list[PairStyle]) -> Table:
+    """Numbers that do not exist are a dash."""
+    table = Table("pairs of", "pairs", "accuracy", "words chosen", "words rejected")
+    for one in styles:
+        lengths = (_shown(one.chosen_words, "{:.1f}"), _shown(one.rejected_words, "{:.1f}"))
+        table.add_row(one.source, str(one.pairs), _shown(one.accuracy, "{:.1%}"), *lengths)
+    return table
+
+
+def _shown(one: Estimate, shape: str) -> str:
+    if one.value is None:
+        return "–"
+    bounds = "" if one.low is None or one.high is None else f" [{shape.format(one.low)}, {shape.format(one.high)}]"
+    return shape.format(one.value) + bounds
+
+
+def _latest(home: Home) -> str:
+    found = sorted(home.cycle("any").parent.glob("*/pairs.parquet"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ConfigError("no cycle has pairs yet; run `engage align` or `engage nightly` first")
+    return found[-1].parent.name
+
+
+def _track(home: Home, cycle_id: str, styles: list[PairStyle]) -> None:
+    from tasks.tracking import Tracker
+
+    run = Tracker(home).cycle_run(cycle_id)
+    for one in styles:
+        numbers = {"accuracy": one.accuracy, "words_chosen": one.chosen_words, "words_rejected": one.rejected_words}
+        for name, number in numbers.items():
+            ends = (("", number.value), ("_low", number.low), ("_high", number.high))
+            run.metrics({f"style/{one.source}/{name}{end}": value for end, value in ends})

@@ -1,0 +1,52 @@
+from engage.simulator_card.asking import SaidTwice
+from engage.simulator_card.card import SimulatorFigures
+from engage.simulator_card.estimates import Estimate
+from engage.simulator_card.page import Heading, card_page, card_summary
+
+FIGURES = {
+    "perplexity": Estimate(12.345, 11.0, 14.0, 9),
+    "turns_human_words": Estimate(9.0, 8.0, 10.0, 9),
+    "turns_simulated_words": Estimate(7.0, n=9),
+    "turns_simulated_role_flips": Estimate(0.05, 0.01, 0.125, 9),
+    "survey_auc_donated": Estimate(0.61, 0.5, 0.72, 9),
+    "survey_stated_auc_donated": Estimate(0.7, 0.6, 0.8, 9),
+}
+TURN = SaidTwice(3, "I | you", None, "No.", "greeting")
+CARD = SimulatorFigures("run/adapter", "persuasion", 9, FIGURES, (), "Nothing favours one.", (TURN,))
+HEADING = Heading({"model": "tiny"}, ["One was left out."])
+
+
+def test_numbers_stand_with_their_intervals_and_what_is_missing_is_a_dash():
+    page = card_page(HEADING, [CARD])
+    assert "| perplexity of a token | 12.35 [11.00, 14.00] |" in page or "12.34 [11.00, 14.00]" in page
+    assert "| words | 9.0 [8.0, 10.0] | 7.0 |" in page
+    assert "| role flips | – | 5.0% [1.0%, 12.5%] |" in page
+    assert "| over that of `bare` | – |" in page
+    assert "- model: tiny" in page and "One was left out." in page
+
+
+def test_turns_are_shown_without_breaking_the_table():
+    assert "| I \\| you | No. | greeting |" in card_page(HEADING, [CARD])
+
+
+def test_simulators_stand_side_by_side_and_domains_below_each_other():
+    other = SimulatorFigures("bare", "persuasion", 9, {"perplexity": Estimate(30.0, n=9)})
+    support = SimulatorFigures("bare", "emotional_support", 5, {})
+    page = card_page(HEADING, [CARD, other, support])
+    assert "| | run/adapter | bare |" in page and "[11.00, 14.00] | 30.00 |" in page
+    assert page.index("## persuasion (9 dialogues)") < page.index("## emotional support (5 dialogues)")
+    assert "AUC: released" in page
+
+
+def test_the_short_form_names_the_main_figures():
+    text = card_summary([CARD])
+    assert text.startswith("persuasion, run/adapter, 9 dialogues:")
+    assert "AUC: donated anything 0.61 [0.50, 0.72]; by the amount stated 0.70 [0.60, 0.80]" in text
+    assert "role flips 5.0% [1.0%, 12.5%]" in text and text.endswith("Nothing favours one.")
+
+
+def test_metrics_are_named_by_simulator_and_domain():
+    found = CARD.metrics()
+    assert found["run_adapter/persuasion/perplexity"] == 12.345
+    assert found["run_adapter/persuasion/perplexity_low"] == 11.0
+    assert found["run_adapter/persuasion/turns_simulated_words_high"] is None
