@@ -38,7 +38,9 @@ def card(
     corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH or p4g:PATH")],
     adapter: Annotated[
         list[str] | None,
-        typer.Option("--adapter", help="a simulator: embedded, bare or a folder; several stand side by side"),
+        typer.Option(
+            "--adapter", help="embedded, bare or a folder, again for more side by side; the profile's by default"
+        ),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="held-out dialogues: validation or test")] = "validation",
     max_dialogues: Annotated[
@@ -56,7 +58,7 @@ def card(
 
     settings = {
         "corpora": corpus,
-        "adapters": adapter or ["embedded"],
+        "adapters": adapter,
         "split": split,
         "max_dialogues": max_dialogues,
     }

@@ -98,14 +98,18 @@ def run_simulator_card(
     out: Path | None,
     verbose: bool,
 ) -> str:
-    """Make a simulator card in this process; `settings` are those of `CardConfig`. Returns its short form and where the page is."""
+    """Make a simulator card in this process; returns its short form and where the page is.
+
+    `settings` are those of `CardConfig`; without `adapters` the profile's own simulator.
+    """
     from pydantic import ValidationError
 
     from engage.simulator_card.plan import CardConfig
 
     config = load_config(profile, overrides)
     try:
-        card = CardConfig.model_validate(settings)
+        adapters = settings["adapters"] or [config.engine.simulator_adapter or "bare"]
+        card = CardConfig.model_validate({**settings, "adapters": adapters})
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
