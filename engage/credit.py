@@ -1,6 +1,31 @@
-"""Statistics of the credit check: how noisy one rollout is, and whether the stated P(Q⁺ > Q⁻) holds. Under way."""
+"""Statistics of the credit check: how noisy one rollout is, and whether the stated P(Q⁺ > Q⁻) holds. Pure: rolls nothing out.
 
+Two estimands stand side by side. The search states a reply's value *under the search policy*: simulations go on through better
+replies where it has looked further. A fresh rollout gives its value *under the policy without search*. So a stated P can be
+wrong about the fresh difference although it is right about its own; `SearchShift` shows how far the two values lie apart.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+CONFIDENCE = 0.95
+TOLD_APART = 0.8
+FIRST_LOOK = 8
+_RESAMPLES = 2_000
+_VARIANCE_FLOOR = 1e-6
+"""Squared reward; the floor of sql/score: equal rewards are not certain."""
+_NORMAL = NormalDist()
+_MEDIAN_GAP = math.sqrt(2) * _NORMAL.inv_cdf(0.75)
+
+Turns = Sequence[Sequence[float | None]]
+"""Rewards below one reply: one list per fresh user turn, one reward per rollout through it; None where it could not be read."""
 
 
 class CreditConfig(BaseModel):
@@ -8,6 +33,169 @@ class CreditConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pairs: int = Field(200, ge=1, le=100_000, description="pairs re-rolled, spread evenly over the stated P")
+    pairs: int = Field(100, ge=1, le=100_000, description="pairs re-rolled, spread evenly over the stated P")
     prefixes: int = Field(12, ge=2, le=100_000, description="dialogue prefixes per domain behind the noise floor")
-    cap: int = Field(64, ge=8, le=100_000, description="fresh rollouts of one reply at most")
+    turns: int = Field(12, ge=2, le=10_000, description="fresh user turns of one reply behind the noise floor")
+    below: int = Field(2, ge=2, le=100, description="rollouts through each of those user turns")
+    precision: float = Field(3.0, gt=0.0, description="a pair's difference in standard errors at which it is precise")
+    cap: int = Field(64, ge=FIRST_LOOK, le=100_000, description="fresh rollouts of one reply of a pair at most")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Fresh mean of one reply minus that of the other, in reward; `count` readable rollouts of the reply that has fewer.
+
+    The standard error is Welch's, with every reply's variance at least 1e-6.
+    """
+
+    mean: float
+    standard_error: float
+    count: int
+
+    def is_precise(self, precision: float) -> bool:
+        """Whether the standard error is at most the magnitude over `precision`."""
+        return self.standard_error * precision <= abs(self.mean)
+
+
+def fresh_difference(chosen: Sequence[float | None], rejected: Sequence[float | None]) -> Difference | None:
+    """From one rollout per fresh user turn, so that rollouts are independent; None below two readable ones on a side."""
+    sides = [np.array([reward for reward in side if reward is not None]) for side in (chosen, rejected)]
+    if min(len(side) for side in sides) < 2:
+        return None
+    variance = sum(max(float(side.var(ddof=1)), _VARIANCE_FLOOR) / len(side) for side in sides)
+    return Difference(float(sides[0].mean() - sides[1].mean()), math.sqrt(variance), min(len(side) for side in sides))
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """One domain's spread, in reward; see `noise_floor`. `low` and `high` bound `simulations_needed` (inf: no spread is seen)."""
+
+    domain: str
+    prefixes: int
+    replies: int
+    rollouts: int
+    unreadable: int
+    reward_mean: float
+    rollout_sd: float
+    turn_sd: float
+    below_sd: float
+    sibling_sd: float
+    median_gap: float
+    simulations_needed: float
+    low: float
+    high: float
+
+
+def noise_floor(domain: str, prefixes: Sequence[Sequence[Turns]], seed: int = 0) -> NoiseFloor | None:
+    """A nested analysis of variance of fresh rollouts: siblings at a prefix > user turns below a reply > rollouts below a turn.
+
+    `prefixes` holds, per prefix, its replies. A reward is prefix + reply + user turn + rest, so with K rollouts a turn, T turns a
+    reply and mean squares: below² = mean square within a turn; turn² = (mean square of turn means) − below²/K; sibling² = (mean
+    square of reply means at a prefix) − (mean square of turn means)/T: what is left of it without noise. All are at least 0. One
+    simulation goes through a user turn of its own: rollout² = turn² + below².
+
+    How many simulations n each of two replies needs: true values spread by sibling are N(m, sibling²), so their gap is
+    N(0, 2·sibling²) and its median magnitude g = √2 · 0.6745 · sibling. The difference of two means of n has variance
+    2·rollout²/n. It has the right sign with probability Φ(g·√n / (√2·rollout)), which is 0.8 at
+    n = 2·(0.8416·rollout/g)² = 1.557·(rollout/sibling)².
+
+    Turns with an unreadable rollout are left out; None where nothing is left to compare. The interval resamples prefixes.
+    """
+    parts = [part for part in map(_sums_of_squares, prefixes) if part is not None]
+    if not parts:
+        return None
+    sums = np.array(parts)
+    rewards = [reward for replies in prefixes for turns in replies for turn in turns for reward in turn]
+    readable = [reward for reward in rewards if reward is not None]
+    below, turn, sibling = (math.sqrt(part) for part in _components(sums.sum(axis=0)))
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=_RESAMPLES) @ sums
+    needed = sorted(_simulations_needed(*_components(row)) for row in drawn)
+    tail = int((1 - CONFIDENCE) / 2 * _RESAMPLES)
+    return NoiseFloor(
+        domain=domain,
+        prefixes=len(parts),
+        replies=sum(map(len, prefixes)),
+        rollouts=len(rewards),
+        unreadable=len(rewards) - len(readable),
+        reward_mean=float(np.mean(readable)),
+        rollout_sd=math.hypot(turn, below),
+        turn_sd=turn,
+        below_sd=below,
+        sibling_sd=sibling,
+        median_gap=_MEDIAN_GAP * sibling,
+        simulations_needed=_simulations_needed(below**2, turn**2, sibling**2),
+        low=needed[tail],
+        high=needed[-tail - 1],
+    )
+
+
+def _sums_of_squares(replies: Sequence[Turns]) -> tuple[float, ...] | None:
+    """One prefix: sum of squares and degrees of freedom below, between turns and between siblings; noise weight; rollouts a turn.
+
+    The last two are such that totals over prefixes divide: (weight of a turn's mean square in the siblings' sum), K·(turn freedom).
+    """
+    tables = [[[r for r in turn if r is not None] for turn in turns if None not in turn and turn] for turns in replies]
+    arrays = [np.array(table) for table in tables if len(table) >= 2]
+    if len(arrays) < 2:
+        return None
+    reply_means = np.array([array.mean() for array in arrays])
+    turn_freedom = sum(len(array) - 1 for array in arrays)
+    return (
+        sum(float(((array - array.mean(axis=1, keepdims=True)) ** 2).sum()) for array in arrays),
+        sum(array.size - len(array) for array in arrays),
+        sum(float(((array.mean(axis=1) - array.mean()) ** 2).sum()) for array in arrays),
+        turn_freedom,
+        float(((reply_means - reply_means.mean()) ** 2).sum()),
+        len(arrays) - 1,
+        sum(1 / len(array) for array in arrays) * (1 - 1 / len(arrays)),
+        turn_freedom * arrays[0].shape[1],
+    )
+
+
+def _components(sums: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Variances below a turn, between turns and between siblings."""
+    below_sum, below_freedom, turn_sum, turn_freedom, sibling_sum, sibling_freedom, weight, turn_rollouts = sums
+    below = below_sum / below_freedom if below_freedom else 0.0
+    turn_square = turn_sum / turn_freedom
+    turn = max(0.0, turn_square - below * turn_freedom / turn_rollouts)
+    sibling = max(0.0, (sibling_sum - turn_square * weight) / sibling_freedom)
+    return float(below), float(turn), float(sibling)
+
+
+def _simulations_needed(below: float, turn: float, sibling: float) -> float:
+    if sibling == 0:
+        return math.inf
+    gap = _MEDIAN_GAP * math.sqrt(sibling)
+    return 2 * _NORMAL.inv_cdf(TOLD_APART) ** 2 * (below + turn) / gap**2
+
+
+@dataclass(frozen=True)
+class SearchShift:
+    """Value in the search minus fresh value, in reward, over replies of one kind; its standard error counts prefixes as one each."""
+
+    domain: str
+    on_spine: bool
+    replies: int
+    mean: float
+    standard_error: float | None
+
+
+def search_shifts(rows: Sequence[tuple[str, bool, str, float]]) -> list[SearchShift]:
+    """Rows of (domain, whether the search moved on through the reply, prefix, value in the search − fresh mean)."""
+    grouped: dict[tuple[str, bool], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for domain, on_spine, prefix, shift in rows:
+        grouped[domain, on_spine][prefix].append(shift)
+    found = []
+    for (domain, on_spine), by_prefix in sorted(grouped.items()):
+        means = np.array([np.mean(shifts) for shifts in by_prefix.values()])
+        error = float(means.std(ddof=1) / math.sqrt(len(means))) if len(means) > 1 else None
+        replies = sum(map(len, by_prefix.values()))
+        found.append(SearchShift(domain, on_spine, replies, float(means.mean()), error))
+    return found
+
+
+def by_domain(items: Mapping[str, Sequence[Sequence[Turns]]]) -> list[NoiseFloor]:
+    """The noise floor of every domain that has one, by name."""
+    floors = (noise_floor(domain, prefixes) for domain, prefixes in sorted(items.items()))
+    return [floor for floor in floors if floor is not None]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from engage.calibration import Bin
 from engage.evaluation import Comparison
 
 _BASE, _CANDIDATE, _MUTED = "#7f8fa6", "#0b6e99", "#b0b0b0"
@@ -121,6 +122,30 @@ def reliability(bins: Mapping[str, Sequence[tuple[float, float, float | None, fl
         reach += [*actual, *(high for _, _, _, high in points if high is not None)]
     axes.axline((min(reach), min(reach)), slope=1.0, color=_MUTED, linestyle="--", linewidth=1, label="as predicted")
     axes.legend(frameon=False)
+    return figure
+
+
+def stated_against_fresh(bins: Sequence[Bin]) -> Any:
+    """Stated P(Q⁺ > Q⁻) against the share of pairs whose fresh difference agrees in sign; bars: Jeffreys' 95 % interval."""
+    from scipy.stats import beta
+
+    title = "Stated P against fresh re-rollouts\nnumbers: pairs of the bin; bars: 95 % interval of the share"
+    figure, axes = _figure(title, "stated P(Q⁺ > Q⁻) under the search policy", "share that agrees afresh")
+    if not bins:
+        return _empty(figure, axes, "no pair was re-rolled")
+    stated, agreed = [one.stated for one in bins], [one.outcomes["sign"] for one in bins]
+    counts = [(one.pairs * one.outcomes["sign"] + 0.5, one.pairs * (1 - one.outcomes["sign"]) + 0.5) for one in bins]
+    limits = [beta.ppf([0.025, 0.975], *count) for count in counts]
+    below = [max(0.0, share - low) for share, (low, _) in zip(agreed, limits, strict=True)]
+    above = [max(0.0, high - share) for share, (_, high) in zip(agreed, limits, strict=True)]
+    axes.plot([0.5, 1], [0.5, 1], color=_MUTED, linestyle="--", linewidth=1, label="calibrated")
+    axes.errorbar(stated, agreed, yerr=[below, above], color=_CANDIDATE, marker="o", capsize=3, label="sign agrees")
+    posterior = [one.outcomes["posterior_stated"] for one in bins]
+    axes.plot(stated, posterior, color=_BASE, marker="s", linewidth=1, label="posterior, stated belief as prior")
+    for one, share in zip(bins, agreed, strict=True):
+        axes.annotate(str(one.pairs), (one.stated, share), xytext=(6, -10), textcoords="offset points", fontsize=8)
+    axes.set(xlim=(0.48, 1.02), ylim=(-0.02, 1.04))
+    axes.legend(frameon=False, loc="lower right")
     return figure
 
 

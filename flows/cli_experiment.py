@@ -14,7 +14,7 @@ def credit(
     cycle: Annotated[
         str | None, typer.Option("--cycle", help="id of a collected cycle; the latest where it is left out")
     ] = None,
-    pairs: Annotated[int, typer.Option("--pairs", min=1, help="pairs re-rolled, spread over the stated P")] = 200,
+    pairs: Annotated[int, typer.Option("--pairs", min=1, help="pairs re-rolled, spread over the stated P")] = 100,
     prefixes: Annotated[
         int, typer.Option("--prefixes", min=2, help="dialogue prefixes per domain, for the noise")
     ] = 12,
@@ -27,4 +27,20 @@ def credit(
     from flows.running import run_credit
 
     text = run_credit(console, profile, set_ or [], cycle, pairs, prefixes, cap, verbose)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@experiment_app.command("comparison")
+def comparison(
+    cycle: Annotated[
+        str | None, typer.Option("--cycle", help="id of the experiment; an earlier one is taken up again")
+    ] = None,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Compare policies on the same held-out scenarios: prompted, fine-tuned, searching, trained with DPO."""
+    from flows.running import run_stage
+
+    text = run_stage(console, "comparison", profile, set_ or [], cycle, verbose, must_exist=False)
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How far the values of a collected cycle can be believed."""
+"""How far the values of a collected cycle can be believed: the noise of one rollout, and the stated P(Q⁺ > Q⁻) put to the test."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ from prefect import flow
 
 from engage.config import CycleConfig
 from engage.credit import CreditConfig
+from tasks.credit import judge_credit, reroll_pairs, roll_out_replies
 from tasks.cycle import begin_cycle
 
 
 @flow(name="credit")
 def credit(config: CycleConfig, cycle_id: str, check: CreditConfig) -> dict[str, Any]:
-    """Roll out replies of the cycle afresh and compare; under way: it finds the cycle, no more."""
-    begin_cycle(config, cycle_id)
-    return {"text": "nothing is re-rolled yet"}
+    """Roll out replies of the cycle afresh and compare; rollouts that are kept already are not made again."""
+    cycle = begin_cycle(config, cycle_id)
+    failed = roll_out_replies(config, cycle, check) | reroll_pairs(config, cycle, check)
+    return judge_credit(config, cycle, check, failed)

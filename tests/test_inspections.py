@@ -85,6 +85,8 @@ def test_every_statement_is_part_of_the_list(store):
 # The columns that tell a row of each inspection from all others.
 GRAIN = {
     "best_and_worst": ("id",),
+    "credit_pairs": ("tree_id", "chosen_id", "rejected_id"),
+    "credit_replies": ("tree_id", "reply_id"),
     "cycle_cost": ("purpose", "side", "kind"),
     "dialogue_ends": ("purpose", "policy", "simulator", "domain", "end_reason"),
     "engagement_by_condition": ("purpose", "policy", "domain", "condition", "level"),
@@ -321,3 +323,35 @@ def test_evaluation_dialogues_of_one_policy(store):
     replies = store.rows("evaluation_replies", {"policy": "candidate"})
     assert [(row["turn_index"], row["text"]) for row in replies] == [(1, "Tell me."), (1, "Tell me.")]
     assert len(store.rows("evaluation_rewards")) == 4
+
+
+def test_pairs_of_the_credit_check_come_from_all_bins_in_turn_and_more_of_them_begin_with_the_same(tmp_path):
+    # Three replies with the means 0.9, 0.5 and 0.1 make three pairs; which of them share a bin decides their stratum's size.
+    replies = {"Tell me more.": [[1.0], [0.8]], "Hm.": [[0.6], [0.4]], "Cheer up.": [[0.2], [0.0]]}
+    store = filled(tmp_path, [BAKER, NURSE], [hand_tree(BAKER, replies), hand_tree(NURSE, replies)])
+    rows = store.rows("credit_pairs")
+    assert len(rows) == 6
+    bins = [row["p_bin"] for row in rows]
+    assert all(row["p_bin"] == min(9, int((row["p_greater"] - 0.5) * 20)) for row in rows)
+    assert [row["stratum_pairs"] for row in rows] == [bins.count(here) for here in bins]
+    assert bins[: len(set(bins))] == sorted(set(bins))
+    assert store.rows("credit_pairs", {"pairs": 2}) == rows[:2]
+    assert {(row["chosen"], row["rejected"]) for row in rows} == {
+        ("Tell me more.", "Hm."),
+        ("Tell me more.", "Cheer up."),
+        ("Hm.", "Cheer up."),
+    }
+
+
+def test_replies_of_the_credit_check_are_all_siblings_of_a_few_prefixes(store):
+    rows = store.rows("credit_replies", {"prefixes": 1})
+    assert len({(row["tree_id"], row["decision_id"]) for row in rows}) == 1
+    assert len(rows) >= 2
+    everything = store.rows("credit_replies")
+    assert {row["on_spine"] for row in everything if row["tree_id"] == "c1/baker"} == {False}  # it has one search root
+    assert sum(row["on_spine"] for row in everything if row["tree_id"] == "c1/nurse") <= 1
+    baker = [row for row in everything if row["tree_id"] == "c1/baker"]
+    assert {row["reply"]: (row["group_count"], row["q_mean"]) for row in baker} == {
+        "Tell me more.": (2, 0.875),
+        "Cheer up.": (2, 0.125),
+    }

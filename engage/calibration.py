@@ -1,0 +1,170 @@
+"""Calibration of the stated P(Q⁺ > Q⁻) against fresh re-rollouts: bins, expected calibration error, intervals. Pure."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engage.credit import CONFIDENCE, Difference
+
+OUTCOMES = ("sign", "posterior", "posterior_stated")
+_RESAMPLES = 2_000
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class PairCheck:
+    """One re-rolled pair: what the search stated (`p_greater`, `q_gap` in reward) and what fresh rollouts gave.
+
+    `p_bin` and `domain` are its stratum, of which the cycle has `stratum_pairs`; `difference` is chosen minus rejected.
+    """
+
+    domain: str
+    scenario_id: str
+    p_bin: int
+    stratum_pairs: int
+    p_greater: float
+    q_gap: float
+    difference: Difference
+    precise: bool
+
+    @property
+    def sign(self) -> float:
+        """1 where the fresh difference agrees in sign, 0 where it does not, half for none."""
+        return 0.5 + 0.5 * float(np.sign(self.difference.mean))
+
+    @property
+    def posterior(self) -> float:
+        """P(true fresh difference > 0) under a flat prior and normal noise: what the rollouts alone tell."""
+        return _NORMAL.cdf(self.difference.mean / self.difference.standard_error)
+
+    @property
+    def posterior_stated(self) -> float:
+        """The same with the stated belief, N(q_gap, sd²) of which p_greater = Φ(q_gap/sd), as the prior.
+
+        Were the belief right, its mean over pairs would be the stated P however few the rollouts and whenever they stopped; where
+        rollouts leave much open it leans on what it checks.
+        """
+        p = min(self.p_greater, 1 - 1e-9)
+        if self.q_gap <= 0 or p <= 0.5:
+            return self.posterior
+        weight, fresh = (_NORMAL.inv_cdf(p) / self.q_gap) ** 2, 1 / self.difference.standard_error**2
+        mean = (weight * self.q_gap + fresh * self.difference.mean) / (weight + fresh)
+        return _NORMAL.cdf(mean * math.sqrt(weight + fresh))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Pairs whose stated P lies in [low, high): means of what was stated and of the outcomes; `share` of the cycle's pairs."""
+
+    low: float
+    high: float
+    pairs: int
+    share: float
+    stated: float
+    outcomes: dict[str, float]
+
+
+@dataclass(frozen=True)
+class CalibrationError:
+    """Expected calibration error of one outcome, and `excess`: mean stated − mean outcome, above 0 where P is overconfident.
+
+    Intervals at `CONFIDENCE` resample scenarios with all their pairs. Chance alone gives few pairs an error above zero:
+    `if_calibrated` is its mean and `if_calibrated_high` its upper limit were the stated P exactly right.
+    """
+
+    ece: float
+    low: float
+    high: float
+    excess: float
+    excess_low: float
+    excess_high: float
+    if_calibrated: float
+    if_calibrated_high: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """`at_cap` of the pairs never reached the wanted precision; they count in all figures."""
+
+    pairs: int
+    scenarios: int
+    at_cap: int
+    bins: tuple[Bin, ...]
+    errors: dict[str, CalibrationError]
+
+
+def reliability(checks: Sequence[PairCheck], seed: int = 0) -> Reliability | None:
+    """Stated P against each of `OUTCOMES`; None without pairs.
+
+    Strata are sampled evenly, so a pair weighs as much as its stratum (bin and domain) has pairs in the cycle, over those sampled
+    of it. The error is Σ over ten bins of [0.5, 1) of (weight of the bin)·|mean stated − mean outcome| (Naeini et al. 2015).
+    """
+    if not checks:
+        return None
+    world = _World(checks, seed)
+    bins = tuple(_bin(checks, world, place) for place in range(10) if (world.place == place).any())
+    at_cap = sum(not check.precise for check in checks)
+    errors = {name: world.error(_outcome(checks, name)) for name in OUTCOMES}
+    return Reliability(len(checks), len({check.scenario_id for check in checks}), at_cap, bins, errors)
+
+
+class _World:
+    """The pairs as arrays, the same resamples for every outcome."""
+
+    def __init__(self, checks: Sequence[PairCheck], seed: int) -> None:
+        sampled = Counter((check.domain, check.p_bin) for check in checks)
+        self.weight = np.array([check.stratum_pairs / sampled[check.domain, check.p_bin] for check in checks])
+        self.stated = np.array([check.p_greater for check in checks])
+        self.place = np.array([check.p_bin for check in checks])
+        self.members = np.eye(10)[self.place]
+        names = sorted({check.scenario_id for check in checks})
+        scenario = np.array([names.index(check.scenario_id) for check in checks])
+        rng = np.random.default_rng(seed)
+        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=_RESAMPLES)
+        self.resampled = drawn[:, scenario] * self.weight
+        self.imagined = (rng.random((_RESAMPLES, len(checks))) < self.stated).astype(float)
+
+    def error(self, outcome: NDArray[np.float64]) -> CalibrationError:
+        """A mean over bins of magnitudes is biased upward by chance, the resampled ones twice.
+
+        So its interval is the basic one, 2·estimate − quantiles (Davison & Hinkley 1997, 5.2), within [0, 1].
+        """
+        tail = (1 - CONFIDENCE) / 2
+        ece, excess = (float(found[0]) for found in self._figures(self.weight[None], outcome[None]))
+        eces, excesses = self._figures(self.resampled, outcome[None])
+        low, high = (min(1.0, max(0.0, 2 * ece - float(q))) for q in np.quantile(eces, [1 - tail, tail]))
+        excess_low, excess_high = (float(q) for q in np.quantile(excesses, [tail, 1 - tail]))
+        chance, _ = self._figures(self.weight[None], self.imagined)
+        chance_high = float(np.quantile(chance, CONFIDENCE))
+        return CalibrationError(ece, low, high, excess, excess_low, excess_high, float(chance.mean()), chance_high)
+
+    def _figures(
+        self, weight: NDArray[np.float64], outcome: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Per row: the error, and the mean of stated − outcome. `weight` and `outcome` are (rows or 1, pairs)."""
+        apart = weight * (self.stated - outcome)
+        total = weight.sum(axis=1)
+        return np.abs(apart @ self.members).sum(axis=1) / total, apart.sum(axis=1) / total
+
+
+def _bin(checks: Sequence[PairCheck], world: _World, place: int) -> Bin:
+    inside = world.place == place
+    weight = world.weight[inside]
+    means = {name: float(np.average(_outcome(checks, name)[inside], weights=weight)) for name in OUTCOMES}
+    return Bin(
+        low=0.5 + place / 20,
+        high=0.55 + place / 20,
+        pairs=int(inside.sum()),
+        share=float(weight.sum() / world.weight.sum()),
+        stated=float(np.average(world.stated[inside], weights=weight)),
+        outcomes=means,
+    )
+
+
+def _outcome(checks: Sequence[PairCheck], name: str) -> NDArray[np.float64]:
+    return np.array([getattr(check, name) for check in checks], dtype=float)

@@ -1,0 +1,154 @@
+"""The credit check as one Markdown page, and its short form for the terminal."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engage.calibration import CalibrationError, Reliability
+from engage.credit import CreditConfig, NoiseFloor, SearchShift
+
+GOAL = 0.05
+OUTCOME_WORDS = {
+    "sign": "sign of the fresh difference",
+    "posterior": "P(fresh difference > 0), rollouts alone",
+    "posterior_stated": "P(fresh difference > 0), stated belief as prior",
+}
+ESTIMANDS = """The two values are not the same thing. The search states a reply's value *under the search policy*: simulations that go on
+below it take replies that the search has found better. A fresh rollout has the value *under the policy without search*, which is
+what the trained policy is compared with. A stated P may be right about the first and wrong about the second."""
+
+
+@dataclass(frozen=True)
+class CreditFigures:
+    """All that a check found; `spent` is the mean number of sampled user turns behind a reply in the search, by domain.
+
+    `unreadable_pairs` have too few readable rollouts, `failed_pairs` were not rolled out to the end.
+    """
+
+    floors: Sequence[NoiseFloor]
+    shifts: Sequence[SearchShift]
+    spent: dict[str, float]
+    reliability: Reliability | None
+    rollouts: int
+    unreadable_pairs: int
+    failed_pairs: int
+
+
+def credit_page(cycle_id: str, found: CreditFigures, check: CreditConfig) -> str:
+    """The whole page; `credit.png` lies beside it."""
+    parts = [f"# Credit check of cycle {cycle_id}", *credit_lines(found), "## Noise floor", _floor_table(found)]
+    parts += [
+        f"Fresh rollouts of the policy without search: {check.turns} user turns a reply, {check.below} rollouts through each. "
+        "Standard deviations in reward (0 to 1). The siblings' spread is what is left after the noise is taken out; the simulations "
+        f"needed let each of two replies of the median true gap be told apart with probability 0.8 (interval over prefixes)."
+    ]
+    if found.reliability:
+        parts += ["## Stated P(Q⁺ > Q⁻) against fresh re-rollouts", "![reliability](credit.png)"]
+        parts += [_bin_table(found.reliability), _error_table(found.reliability), _how(found.reliability, check)]
+    return "\n\n".join([*parts, "## Two estimands", ESTIMANDS, _shift_table(found.shifts)]) + "\n"
+
+
+def credit_lines(found: CreditFigures) -> list[str]:
+    """The result in a few sentences."""
+    lines = [_floor_sentence(floor, found.spent.get(floor.domain)) for floor in found.floors]
+    lines += [_error_sentence(found.reliability)] if found.reliability else ["No pair could be compared."]
+    left = {
+        "had too few readable rollouts": found.unreadable_pairs,
+        "were not rolled out to the end": found.failed_pairs,
+    }
+    lines += [f"Left out: {count} pairs {why}." for why, count in left.items() if count]
+    return [*lines, f"Fresh rollouts kept: {found.rollouts}."]
+
+
+def _floor_sentence(floor: NoiseFloor, spent: float | None) -> str:
+    has = "" if spent is None else f"; the search gave it {spent:.1f}"
+    if math.isinf(floor.simulations_needed):
+        needs = "no spread between siblings is seen above it, so no number of simulations is known to tell them apart"
+    else:
+        needs = (
+            f"siblings differ by {floor.sibling_sd:.4f}: a reply needs about {floor.simulations_needed:.0f} simulations "
+            f"({_count(floor.low)} to {_count(floor.high)})"
+        )
+    return f"{floor.domain}: one rollout of a reply has a standard deviation of {floor.rollout_sd:.4f}, {needs}{has}."
+
+
+def _error_sentence(reliability: Reliability) -> str:
+    error = reliability.errors["sign"]
+    if error.high <= GOAL:
+        verdict = f"at most {GOAL}, as wanted"
+    elif error.low > GOAL:
+        verdict = f"above the {GOAL} that is wanted"
+    else:
+        verdict = f"not enough to say whether it is at most {GOAL}"
+    direction = "over" if error.excess > 0 else "under"
+    return (
+        f"Expected calibration error {error.ece:.3f} ({error.low:.3f} to {error.high:.3f}) on {reliability.pairs} pairs of "
+        f"{reliability.scenarios} scenarios: {verdict}. Were P exactly right, so few pairs would show {error.if_calibrated:.3f} "
+        f"(up to {error.if_calibrated_high:.3f}). P is {direction}confident by {abs(error.excess):.3f} on average "
+        f"({error.excess_low:+.3f} to {error.excess_high:+.3f}). {reliability.at_cap} pairs stopped at the cap, imprecise."
+    )
+
+
+def _floor_table(found: CreditFigures) -> str:
+    head = "| domain | prefixes | replies | rollouts (unreadable) | mean reward | one rollout | from the user turn | below it "
+    lines = [head + "| between siblings | median gap | simulations needed | spent |", "|---" + "|---:" * 11 + "|"]
+    for one in found.floors:
+        spread = " | ".join(f"{value:.4f}" for value in (one.rollout_sd, one.turn_sd, one.below_sd, one.sibling_sd))
+        needed = f"{_count(one.simulations_needed)} ({_count(one.low)} to {_count(one.high)})"
+        counts = f"{one.domain} | {one.prefixes} | {one.replies} | {one.rollouts} ({one.unreadable})"
+        spent = found.spent.get(one.domain)
+        rest = f"{one.median_gap:.4f} | {needed} | {'–' if spent is None else f'{spent:.1f}'}"
+        lines.append(f"| {counts} | {one.reward_mean:.3f} | {spread} | {rest} |")
+    return "\n".join(lines)
+
+
+def _bin_table(reliability: Reliability) -> str:
+    names = " | ".join(OUTCOME_WORDS.values())
+    lines = [f"| stated P | pairs | share of the cycle's | mean stated | {names} |", "|---" + "|---:" * 6 + "|"]
+    for one in reliability.bins:
+        outcomes = " | ".join(f"{one.outcomes[name]:.3f}" for name in OUTCOME_WORDS)
+        lines.append(
+            f"| {one.low:.2f} to {one.high:.2f} | {one.pairs} | {one.share:.1%} | {one.stated:.3f} | {outcomes} |"
+        )
+    return "\n".join(lines)
+
+
+def _error_table(reliability: Reliability) -> str:
+    lines = ["| outcome | calibration error | interval | if P were right | overconfidence | interval |"]
+    lines.append("|---" + "|---:" * 5 + "|")
+    return "\n".join([*lines, *(_error_row(name, found) for name, found in reliability.errors.items())])
+
+
+def _error_row(name: str, found: CalibrationError) -> str:
+    chance = f"{found.if_calibrated:.3f} (up to {found.if_calibrated_high:.3f})" if name == "sign" else "–"
+    return (
+        f"| {OUTCOME_WORDS[name]} | {found.ece:.3f} | {found.low:.3f} to {found.high:.3f} | {chance} | {found.excess:+.3f} "
+        f"| {found.excess_low:+.3f} to {found.excess_high:+.3f} |"
+    )
+
+
+def _how(reliability: Reliability, check: CreditConfig) -> str:
+    return (
+        f"{reliability.pairs} pairs, spread evenly over ten bins of the stated P and weighed by how many pairs of the cycle stand "
+        f"there. Both replies were rolled out afresh, each with its own seeds, until the difference was {check.precision:g} standard "
+        f"errors from zero or each had {check.cap} rollouts: {reliability.at_cap} pairs stopped there, and count. Intervals are at "
+        "95 % and resample scenarios. The sign of an imprecise difference, and what the rollouts alone tell, draw the outcome "
+        "towards a half (P looks overconfident); with the stated belief as prior the outcome leans towards what was stated. The "
+        "truth lies between them."
+    )
+
+
+def _shift_table(shifts: Sequence[SearchShift]) -> str:
+    lines = [
+        "| domain | the search moved on through it | replies | value in the search − fresh value |",
+        "|---|---|---:|---:|",
+    ]
+    for one in shifts:
+        error = "" if one.standard_error is None else f" ± {one.standard_error:.4f}"
+        lines.append(f"| {one.domain} | {'yes' if one.on_spine else 'no'} | {one.replies} | {one.mean:+.4f}{error} |")
+    note = "± is one standard error over prefixes. The search moves on through the reply it visited most, often one that was lucky."
+    return "\n".join([*lines, "", note])
+
+
+def _count(number: float) -> str:
+    return "no limit" if math.isinf(number) else f"{number:.0f}"

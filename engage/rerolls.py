@@ -1,0 +1,234 @@
+"""Fresh rollouts of replies that a search has valued: the policy without search plays on, the user answers, to the survey.
+
+Each reply has seeds of its own: two siblings share no random numbers. What is rolled out is kept in one Parquet file, so that an
+interrupted or larger run adds what is missing.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engage.collect import Outcome, Sides, gather
+from engage.credit import FIRST_LOOK, CreditConfig, Difference, fresh_difference
+from engage.dialogue import Dialogue, Role, Turn
+from engage.engine import Engine
+from engage.errors import StoreError
+from engage.rollout import DialogueConfig, Stage, play_out, set_stage
+from engage.run_folder import digest
+from engage.scenario import Scenario
+from engage.seeds import derive_seed
+
+SAVE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class SpokenReply:
+    """An assistant reply at a prefix that ends with a user turn; `exchanges` were held before it."""
+
+    scenario: Scenario
+    prefix: Dialogue
+    text: str
+    exchanges: int
+
+    @property
+    def key(self) -> str:
+        """Names its rollouts: the same words in the same scenario are the same reply, whatever tree they stand in."""
+        return digest([self.scenario.content_hash, [(turn.role, turn.text) for turn in self.prefix.turns], self.text])
+
+
+SpokenPair = tuple[SpokenReply, SpokenReply]
+
+
+def spoken_reply(scenarios: Mapping[str, Scenario], row: Mapping[str, Any], column: str) -> SpokenReply:
+    """From a row of sql/inspect/credit_pairs.sql or credit_replies.sql; `column` holds the reply."""
+    said = [*json.loads(row["opening"]), *row["turns"]]
+    prefix = Dialogue(tuple(Turn(Role(turn["role"]), turn["text"]) for turn in said))
+    return SpokenReply(scenarios[row["scenario_id"]], prefix, row[column], row["spine_index"])
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Rollout number `below` through fresh user turn number `turn` of the reply `key`; `reward` None where it is unreadable."""
+
+    key: str
+    scenario_id: str
+    turn: int
+    below: int
+    user_text: str
+    last_user_text: str
+    exchanges: int
+    end_reason: str
+    reward: float | None
+
+
+class KeptRollouts:
+    """The rollouts of one cycle, in memory and in one file; StoreError where the file cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._found = {(r.key, r.turn, r.below): r for r in map(lambda row: Rollout(**row), _read(path))}
+        self._saved_at, self._unsaved = time.monotonic(), False
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def rewards(self, reply: SpokenReply, turns: int, below: int = 1) -> list[list[float | None]] | None:
+        """Of the first `turns` user turns the first `below` rollouts each; None where one is missing."""
+        wanted = [[self._found.get((reply.key, turn, place)) for place in range(below)] for turn in range(turns)]
+        if any(rollout is None for row in wanted for rollout in row):
+            return None
+        return [[rollout.reward for rollout in row if rollout] for row in wanted]
+
+    def missing(self, reply: SpokenReply, turn: int, below: int) -> list[int]:
+        """Which of the first `below` rollouts through a user turn are not there."""
+        return [place for place in range(below) if (reply.key, turn, place) not in self._found]
+
+    def user_text(self, reply: SpokenReply, turn: int) -> str | None:
+        """The user turn if it has been drawn: an engine need not draw the same again."""
+        known = (self._found.get((reply.key, turn, below)) for below in (0, 1))
+        return next((rollout.user_text for rollout in known if rollout), None)
+
+    def add(self, rollout: Rollout) -> None:
+        """Keep it; on disk at once only if the last saving was a while ago."""
+        self._found[rollout.key, rollout.turn, rollout.below] = rollout
+        self._unsaved = True
+        if time.monotonic() - self._saved_at >= SAVE_EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        if self._unsaved:
+            _write(self.path, list(self._found.values()))
+            self._saved_at, self._unsaved = time.monotonic(), False
+
+
+@dataclass(frozen=True)
+class Roller:
+    """Rolls out on one engine; `seed` is the cycle's. Used on one event loop."""
+
+    engine: Engine
+    dialogue: DialogueConfig
+    sides: Sides
+    seed: int
+    kept: KeptRollouts
+    _alone: dict[str, asyncio.Lock] = field(default_factory=dict)  # pairs share replies: one rolls out, the other finds
+
+    async def replies(
+        self, replies: Sequence[SpokenReply], check: CreditConfig, on_done: Callable[[None], None]
+    ) -> Outcome:
+        """Roll out what the noise floor needs of each, as many at once as the engine has room for."""
+
+        async def one(reply: SpokenReply) -> None:
+            await self._reply(reply, check.turns, check.below)
+
+        return await gather(self.engine, replies, one, on_done, lambda reply: reply.scenario.scenario_id)
+
+    async def pairs(self, pairs: Sequence[SpokenPair], check: CreditConfig, on_done: Callable[[None], None]) -> Outcome:
+        """Roll out both replies of every pair until their difference is settled."""
+
+        async def one(pair: SpokenPair) -> None:
+            for look in looks(check.cap):
+                await _all([self._reply(reply, look, 1) for reply in pair])
+                if settled(self.kept, pair, check):
+                    return
+
+        return await gather(self.engine, pairs, one, on_done, lambda pair: pair[0].scenario.scenario_id)
+
+    async def _reply(self, reply: SpokenReply, turns: int, below: int) -> None:
+        """Add what is missing of `turns` user turns with `below` rollouts each, all at once."""
+        seed = derive_seed(self.seed, "credit", reply.key)
+        sides = (self.sides.policy_adapter, self.sides.simulator_adapter)
+        stage = set_stage(self.engine, reply.scenario, self.dialogue, seed, *sides)
+        async with self._alone.setdefault(reply.key, asyncio.Lock()):
+            wanted = ((turn, self.kept.missing(reply, turn, below)) for turn in range(turns))
+            await _all([self._turn(stage, reply, turn, places) for turn, places in wanted if places])
+
+    async def _turn(self, stage: Stage, reply: SpokenReply, turn: int, places: Sequence[int]) -> None:
+        path = f"credit.{reply.key[:8]}.{turn}"
+        said = reply.prefix.add(Turn(Role.ASSISTANT, reply.text))
+        text = self.kept.user_text(reply, turn)
+        if text is None:
+            drawn = await stage.user.next_turn(said, stage.key_of(path), stage.seed_of("turn", turn))
+            text = drawn.turn.text
+        answered = said.add(Turn(Role.USER, text))
+
+        async def one(place: int) -> None:
+            ended = await play_out(stage, answered, reply.exchanges + 1, path, place)
+            last = next(turn.text for turn in reversed(ended.dialogue.turns) if turn.role is Role.USER)
+            how = (ended.exchanges, ended.end_reason, ended.reward)
+            self.kept.add(Rollout(reply.key, reply.scenario.scenario_id, turn, place, text, last, *how))
+
+        await _all([one(place) for place in places])
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Await all of it; what fails is raised when the rest has ended, so that nothing runs on unseen."""
+    for ended in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
+
+
+def settled(kept: KeptRollouts, pair: SpokenPair, check: CreditConfig) -> tuple[Difference | None, bool] | None:
+    """The fresh difference at the first look where it is precise, and True; at the cap False. None while rollouts are missing.
+
+    A function of the rollouts alone, whatever else has been rolled out of these replies. No difference: too few are readable.
+    """
+    difference = None
+    for look in looks(check.cap):
+        sides = [kept.rewards(reply, look) for reply in pair]
+        if sides[0] is None or sides[1] is None:
+            return None
+        difference = fresh_difference(*([row[0] for row in side] for side in sides if side))
+        if difference and difference.is_precise(check.precision):
+            return difference, True
+    return difference, False
+
+
+def looks(cap: int) -> list[int]:
+    """Rollouts of each reply at which a pair is looked at: half as many again each time."""
+    found = [min(FIRST_LOOK, cap)]
+    while found[-1] < cap:
+        found.append(min(cap, found[-1] + found[-1] // 2))
+    return found
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    text, integer = pa.string(), pa.int32()
+    columns = {"key": text, "scenario_id": text, "turn": integer, "below": integer, "user_text": text}
+    columns |= {"last_user_text": text, "exchanges": integer, "end_reason": text, "reward": pa.float64()}
+    return pa.schema(list(columns.items()))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        return []
+    try:
+        return list(pq.read_table(path, schema=_schema()).to_pylist())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise StoreError(f"{path}: not a file of fresh rollouts, or damaged; delete it and run again") from error
+
+
+def _write(path: Path, rollouts: Sequence[Rollout]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = pa.Table.from_pylist([asdict(rollout) for rollout in rollouts], schema=_schema())
+        pq.write_table(table, temporary, compression="zstd")
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,190 @@
+"""Rolling out replies of a collected cycle afresh, and what that says about its values."""
+
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+from prefect import task
+
+from engage.calibration import PairCheck, reliability
+from engage.collect import Outcome, Sides
+from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.credit import CreditConfig, Turns, by_domain, search_shifts
+from engage.credit_page import CreditFigures, credit_lines, credit_page
+from engage.engines import shared_engine
+from engage.errors import ConfigError
+from engage.outbox import Outbox
+from engage.plots import stated_against_fresh
+from engage.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, settled, spoken_reply
+from engage.run_folder import digest
+from engage.scenario import Scenario
+from engage.store import TrajectoryStore
+from tasks import stopping
+from tasks.cycle import Cycle, worth_retrying
+from tasks.progress import Bar
+from tasks.tracking import StageRun, Tracker
+
+Row = dict[str, Any]
+
+
+@task(name="reroll-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def reroll_pairs(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> dict[str, str]:
+    """Roll out both replies of the sampled pairs; returns scenario id to reason for those that failed for good.
+
+    ConfigError where the cycle has no pair.
+    """
+    home = Home.from_env()
+    store = TrajectoryStore(home.database)
+    store.drain(Outbox(home.outbox))
+    pairs = [pair for _, pair in _pairs(config, cycle, check)]
+    if not pairs:
+        raise ConfigError(
+            f"cycle {cycle.cycle_id!r} has no two sibling replies with two sampled user turns each: collect it first, or collect "
+            "another with more search.num_simulations or search.min_visits"
+        )
+    return _roll(config, cycle, "pairs re-rolled", len(pairs), lambda r, done: r.pairs(pairs, check, done))
+
+
+@task(name="roll-out-replies", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def roll_out_replies(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> dict[str, str]:
+    """Roll out the replies behind the noise floor; returns scenario id to reason for those that failed for good."""
+    replies = [reply for _, reply in _replies(config, cycle, check)]
+    return _roll(
+        config,
+        cycle,
+        "replies rolled out for their noise",
+        len(replies),
+        lambda r, done: r.replies(replies, check, done),
+    )
+
+
+@task(name="judge-credit")
+def judge_credit(config: CycleConfig, cycle: Cycle, check: CreditConfig, failed: dict[str, str]) -> dict[str, Any]:
+    """Figures, page and plot from the rollouts that are kept; logged as the stage `credit`."""
+    home = Home.from_env()
+    found = _figures(config, cycle, check)
+    page, folder = credit_page(cycle.cycle_id, found, check), home.cycle(cycle.cycle_id)
+    plot = stated_against_fresh(found.reliability.bins if found.reliability else ())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "credit.md").write_text(page, encoding="utf-8")
+    plot.savefig(folder / "credit.png")
+    with Tracker(home).stage(cycle.cycle_id, "credit") as run:
+        run.params({f"credit.{name}": value for name, value in check.model_dump().items()})
+        _log(run, found)
+        run.figure(plot, "credit")
+        run.text(page, "credit.md")
+    lines = credit_lines(found)
+    if failed:
+        scenario, reason = min(failed.items())
+        lines.append(f"{len(failed)} scenarios failed, {scenario} because: {reason}. The same command tries again.")
+    return {"text": "\n".join([*lines, f"The page: {folder / 'credit.md'}"]), "figures": found, "failed": failed}
+
+
+def _roll(
+    config: CycleConfig,
+    cycle: Cycle,
+    what: str,
+    total: int,
+    work: Callable[[Roller, Callable[[None], None]], Coroutine[Any, Any, Outcome]],
+) -> dict[str, str]:
+    """What was rolled out when Ctrl-C came is kept."""
+    bar, kept = Bar(what, total), _kept(cycle)
+    sides = Sides(policy_adapter=cycle.champion_adapter)
+    roller = Roller(shared_engine(config.engine), config.dialogue, sides, cycle.seed, kept)
+    try:
+        outcome = stopping.run(work(roller, lambda _: bar.advance()))
+    finally:
+        kept.save()
+    bar.finish()
+    return outcome.failed
+
+
+def _kept(cycle: Cycle) -> KeptRollouts:
+    """The cycle's file; its name holds what the rollouts depend on, so that a cycle begun anew under the same id has another."""
+    home = Home.from_env()
+    identity = digest(TrajectoryStore(home.database).cycle_config(cycle.cycle_id))
+    return KeptRollouts(home.cycle(cycle.cycle_id) / "credit" / f"rollouts-{identity[:16]}.parquet")
+
+
+def _pairs(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> list[tuple[Row, SpokenPair]]:
+    rows = _rows("credit_pairs", {"cycle": cycle.cycle_id, "pairs": check.pairs})
+    known = _scenarios(config)
+    return [(row, (spoken_reply(known, row, "chosen"), spoken_reply(known, row, "rejected"))) for row in rows]
+
+
+def _replies(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> list[tuple[Row, SpokenReply]]:
+    rows = _rows("credit_replies", {"cycle": cycle.cycle_id, "prefixes": check.prefixes})
+    known = _scenarios(config)
+    return [(row, spoken_reply(known, row, "reply")) for row in rows]
+
+
+def _rows(name: str, params: dict[str, Any]) -> list[Row]:
+    return TrajectoryStore(Home.from_env().database).rows(name, params)
+
+
+def _scenarios(config: CycleConfig) -> dict[str, Scenario]:
+    return {scenario.scenario_id: scenario for scenario in load_cycle_scenarios(config.scenarios)}
+
+
+def _figures(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> CreditFigures:
+    kept = _kept(cycle)
+    ends = [(row, settled(kept, pair, check)) for row, pair in _pairs(config, cycle, check)]
+    checks = [
+        PairCheck(
+            **{name: row[name] for name in ("domain", "scenario_id", "p_bin", "stratum_pairs", "p_greater", "q_gap")},
+            difference=end[0],
+            precise=end[1],
+        )
+        for row, end in ends
+        if end and end[0]
+    ]
+    rolled = [
+        (row, rewards)
+        for row, reply in _replies(config, cycle, check)
+        if (rewards := kept.rewards(reply, check.turns, check.below)) is not None
+    ]
+    spent: dict[str, list[int]] = defaultdict(list)
+    for row, _ in rolled:
+        spent[row["domain"]].append(row["group_count"])
+    return CreditFigures(
+        floors=by_domain(_by_prefix(rolled)),
+        shifts=search_shifts(_shifts(rolled)),
+        spent={domain: fmean(counts) for domain, counts in spent.items()},
+        reliability=reliability(checks),
+        rollouts=len(kept),
+        unreadable_pairs=sum(end is not None and end[0] is None for _, end in ends),
+        failed_pairs=sum(end is None for _, end in ends),
+    )
+
+
+def _by_prefix(rolled: Sequence[tuple[Row, Turns]]) -> dict[str, list[list[Turns]]]:
+    found: dict[str, dict[tuple[str, int], list[Turns]]] = defaultdict(lambda: defaultdict(list))
+    for row, rewards in rolled:
+        found[row["domain"]][row["tree_id"], row["decision_id"]].append(rewards)
+    return {domain: list(prefixes.values()) for domain, prefixes in found.items()}
+
+
+def _shifts(rolled: Sequence[tuple[Row, Turns]]) -> list[tuple[str, bool, str, float]]:
+    found = []
+    for row, rewards in rolled:
+        readable = [reward for turn in rewards for reward in turn if reward is not None]
+        if readable:
+            prefix = f"{row['tree_id']}/{row['decision_id']}"
+            found.append((row["domain"], row["on_spine"], prefix, row["q_mean"] - fmean(readable)))
+    return found
+
+
+def _log(run: StageRun, found: CreditFigures) -> None:
+    """MLflow takes no infinity: a domain without visible spread has no number of simulations."""
+    for floor in found.floors:
+        numbers = {name: value for name, value in asdict(floor).items() if isinstance(value, int | float)}
+        run.metrics({f"noise/{floor.domain}/{name}": value for name, value in numbers.items() if value != float("inf")})
+    for shift in found.shifts:
+        run.metrics({f"search_minus_fresh/{shift.domain}/{'on' if shift.on_spine else 'off'}_spine": shift.mean})
+    run.metrics({"rollouts": found.rollouts, "pairs_unreadable": found.unreadable_pairs})
+    if found.reliability:
+        run.metrics({"pairs": found.reliability.pairs, "pairs_at_cap": found.reliability.at_cap})
+        for name, error in found.reliability.errors.items():
+            run.metrics({f"{name}/{key}": value for key, value in asdict(error).items()})
