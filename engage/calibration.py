@@ -130,17 +130,19 @@ class _World:
         self.imagined = (rng.random((_RESAMPLES, len(checks))) < self.stated).astype(float)
 
     def error(self, outcome: NDArray[np.float64]) -> CalibrationError:
-        """A mean over bins of magnitudes is biased upward by chance, the resampled ones twice.
+        """Chance alone makes a mean of magnitudes too large, and once more in resamples of it: the interval is kept on the safe side.
 
-        So its interval is the basic one, 2·estimate − quantiles (Davison & Hinkley 1997, 5.2), within [0, 1].
+        Its upper end is that of the resamples; its lower end is the basic one, 2·estimate − upper quantile (Davison & Hinkley 1997,
+        5.2), and 0 where a calibrated P would show as much by chance.
         """
         tail = (1 - CONFIDENCE) / 2
         ece, excess = (float(found[0]) for found in self._figures(self.weight[None], outcome[None]))
         eces, excesses = self._figures(self.resampled, outcome[None])
-        low, high = (min(1.0, max(0.0, 2 * ece - float(q))) for q in np.quantile(eces, [1 - tail, tail]))
         excess_low, excess_high = (float(q) for q in np.quantile(excesses, [tail, 1 - tail]))
         chance, _ = self._figures(self.weight[None], self.imagined)
         chance_high = float(np.quantile(chance, CONFIDENCE))
+        high = max(ece, float(np.quantile(eces, 1 - tail)))
+        low = max(0.0, 2 * ece - high) if ece > chance_high else 0.0
         return CalibrationError(ece, low, high, excess, excess_low, excess_high, float(chance.mean()), chance_high)
 
     def _figures(

@@ -2,8 +2,9 @@ import io
 
 import pytest
 
+from engage.calibration import Bin
 from engage.evaluation import paired_comparison
-from engage.plots import q_gap_histogram, reliability, reward_by_turn, reward_comparison
+from engage.plots import q_gap_histogram, reliability, reward_by_turn, reward_comparison, stated_against_fresh
 
 COMPARISONS = {
     "emotional_support": paired_comparison({"a": 0.25, "b": 0.5, "c": 0.5}, {"a": 0.5, "b": 0.5, "c": 0.75}),
@@ -56,3 +57,12 @@ def test_reliability_draws_the_bins_of_every_simulator_and_the_diagonal() -> Non
     assert list(axes.containers[0].lines[0].get_ydata()) == [0.25, 0.75]
     assert png_of(axes.figure).startswith(b"\x89PNG")
     assert reliability({"bare": []}, "dollars").axes[0].texts[0].get_text() == "too few dialogues"
+
+
+def test_stated_p_is_drawn_against_the_share_that_agrees() -> None:
+    outcomes = {"sign": 0.5, "posterior": 0.6, "posterior_stated": 0.7}
+    axes = stated_against_fresh([Bin(0.6, 0.65, 4, 1.0, 0.62, outcomes)]).axes[0]
+    shares = {(round(float(x), 3), round(float(y), 3)) for line in axes.lines for x, y in line.get_xydata()}
+    assert {(0.62, 0.5), (0.62, 0.7)} <= shares
+    assert [text.get_text() for text in axes.texts] == ["4"]
+    assert stated_against_fresh([]).axes[0].texts[0].get_text() == "no pair was re-rolled"

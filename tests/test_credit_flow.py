@@ -1,0 +1,109 @@
+"""The credit check through the real flow, on a cycle that scripted speakers have searched."""
+
+import pytest
+from mlflow import MlflowClient
+from prefect.testing.utilities import prefect_test_harness
+
+import engage.engines
+from engage.config import Home, load_config
+from engage.credit import CreditConfig
+from engage.engines.scripted import ScriptedEngine, canned_reply
+from engage.errors import ConfigError
+from flows.collect import collect
+from flows.credit import credit
+from tasks.tracking import Tracker
+
+SETTINGS = (
+    "engine.kind=scripted",
+    "scenarios.per_domain=2",
+    "search.num_simulations=12",
+    "engine.policy_adapter=bare",
+    "engine.simulator_adapter=bare",
+)
+CHECK = CreditConfig(pairs=6, prefixes=2, turns=3, below=2, cap=12)
+
+
+class Asked(ScriptedEngine):
+    """Canned answers; counts what it was asked to say."""
+
+    def __init__(self):
+        super().__init__(self._answer)
+        self.requests = 0
+
+    def _answer(self, prompt, seed):
+        self.requests += 1
+        return canned_reply(prompt, seed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The engine, the home, the configuration and the first check's result."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENGAGE_HOME", str(tmp_path_factory.mktemp("credit") / "my home"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        engage.engines.close_engines()
+        engine = Asked()
+        patch.setattr(engage.engines, "_create", lambda _: engine)
+        config = load_config("laptop", SETTINGS)
+        collect(config, "c1")
+        engine.requests = 0
+        yield engine, Home.from_env(), config, credit(config, "c1", CHECK)
+        engage.engines.close_engines()
+
+
+def test_a_check_writes_a_page_and_a_plot_and_says_what_it_found(world):
+    _, home, _, result = world
+    folder = home.cycle("c1")
+    page = (folder / "credit.md").read_text(encoding="utf-8")
+    assert all(heading in page for heading in ("## Noise floor", "## Stated P", "## Two estimands", "search policy"))
+    assert (folder / "credit.png").read_bytes().startswith(b"\x89PNG")
+    assert "Expected calibration error" in result["text"] and str(folder / "credit.md") in result["text"]
+    assert result["figures"].reliability.pairs == 6
+    assert {floor.domain: floor.prefixes for floor in result["figures"].floors} == {
+        "emotional_support": 2,
+        "persuasion": 2,
+    }
+    assert result["failed"] == {}
+
+
+def test_a_check_is_a_child_run_of_its_cycle(world):
+    _, home, _, result = world
+    client = MlflowClient(home.tracking_uri)
+    with Tracker(home).stage("c1", "credit") as found:
+        run = client.get_run(found.run_id)
+    assert run.data.metrics["sign/ece"] == pytest.approx(result["figures"].reliability.errors["sign"].ece)
+    assert run.data.params["credit.cap"] == "12"
+    assert run.data.tags["mlflow.parentRunId"] == Tracker(home).cycle_run("c1").run_id
+    assert {file.path for file in client.list_artifacts(found.run_id)} == {"credit.md", "plots"}
+
+
+def test_a_second_check_rolls_nothing_out_and_a_larger_one_only_what_is_missing(world):
+    engine, _, config, result = world
+    assert engine.requests > 0
+    engine.requests = 0
+    again = credit(config, "c1", CHECK)
+    assert (engine.requests, again["text"]) == (0, result["text"])
+    larger = credit(config, "c1", CHECK.model_copy(update={"pairs": 8}))
+    assert engine.requests > 0
+    assert larger["figures"].reliability.pairs == 8
+
+
+def test_a_cycle_without_pairs_is_told(world):
+    _, _, config, _ = world
+    config = config.model_copy(update={"search": config.search.model_copy(update={"num_simulations": 1})})
+    collect(config, "c2")
+    with pytest.raises(ConfigError, match="cycle 'c2' has no two sibling replies"):
+        credit(config, "c2", CHECK)
+
+
+def test_a_cycle_collected_under_another_configuration_is_refused(world):
+    _, _, config, _ = world
+    config = config.model_copy(update={"search": config.search.model_copy(update={"num_simulations": 1})})
+    with pytest.raises(ConfigError, match="another configuration"):
+        credit(config, "c1", CHECK)
