@@ -85,6 +85,10 @@ class NoiseFloor:
     low: float
     high: float
 
+    def rollouts_for(self, precision: float) -> float:
+        """Fresh rollouts of each reply that bring the error of the median gap down to gap/`precision`: n = 2·(precision·rollout/g)²."""
+        return 2 * (precision * self.rollout_sd / self.median_gap) ** 2 if self.median_gap else math.inf
+
 
 def noise_floor(domain: str, prefixes: Sequence[Sequence[Turns]], seed: int = 0) -> NoiseFloor | None:
     """A nested analysis of variance of fresh rollouts: siblings at a prefix > user turns below a reply > rollouts below a turn.

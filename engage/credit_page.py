@@ -44,7 +44,7 @@ def credit_page(cycle_id: str, found: CreditFigures, check: CreditConfig) -> str
     ]
     if found.reliability:
         parts += ["## Stated P(Q⁺ > Q⁻) against fresh re-rollouts", "![reliability](credit.png)"]
-        parts += [_bin_table(found.reliability), _error_table(found.reliability), _how(found.reliability, check)]
+        parts += [_bin_table(found.reliability), _error_table(found.reliability), _how(found, found.reliability, check)]
     return "\n\n".join([*parts, "## Two estimands", ESTIMANDS, _shift_table(found.shifts)]) + "\n"
 
 
@@ -127,11 +127,12 @@ def _error_row(name: str, found: CalibrationError) -> str:
     )
 
 
-def _how(reliability: Reliability, check: CreditConfig) -> str:
+def _how(found: CreditFigures, reliability: Reliability, check: CreditConfig) -> str:
+    wanted = ", ".join(f"{_count(floor.rollouts_for(check.precision))} in {floor.domain}" for floor in found.floors)
     return (
         f"{reliability.pairs} pairs, spread evenly over ten bins of the stated P and weighed by how many pairs of the cycle stand "
         f"there. Both replies were rolled out afresh, each with its own seeds, until the difference was {check.precision:g} standard "
-        f"errors from zero or each had {check.cap} rollouts: {reliability.at_cap} pairs stopped there, and count. Intervals are at "
+        f"errors from zero or each had {check.cap} rollouts: {reliability.at_cap} pairs stopped there, and count (a pair of the median true gap takes {wanted}). Intervals are at "
         "95 % and resample scenarios. The sign of an imprecise difference, and what the rollouts alone tell, draw the outcome "
         "towards a half (P looks overconfident); with the stated belief as prior the outcome leans towards what was stated. The "
         "truth lies between them."

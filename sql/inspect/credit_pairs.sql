@@ -1,6 +1,6 @@
--- One row per pair of sibling replies that the credit check re-rolls ($pairs of them, 200 by default), with the prefix before both:
--- taken in turn from ten bins of the stated p_greater (0.5 to 1) and the domains, so that no bin is left to chance. `stratum_pairs`
--- is how many pairs of the cycle stand in the same bin and domain. A larger $pairs takes the same pairs and more.
+-- One row per pair of sibling replies that the credit check re-rolls ($pairs of them, 100 by default), with the prefix before both:
+-- taken in turn from ten bins of the stated p_greater (0.5 to 1), and there from the domains, so that none is left to chance.
+-- `stratum_pairs` is how many pairs of the cycle stand in the same bin and domain. A larger $pairs takes the same pairs and more.
 with candidate as (
     select
         sibling_pair.cycle_id,
@@ -17,6 +17,24 @@ with candidate as (
     from sibling_pair
     where sibling_pair.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
 ),
+stratified as (
+    select
+        cycle_id,
+        domain,
+        scenario_id,
+        tree_id,
+        decision_id,
+        spine_index,
+        chosen_id,
+        rejected_id,
+        q_gap,
+        p_greater,
+        p_bin,
+        md5(concat_ws('/', tree_id, decision_id, chosen_id, rejected_id)) as chance,
+        count(*) over (partition by domain, p_bin) as stratum_pairs,
+        row_number() over (partition by domain, p_bin order by chance) as place_in_stratum
+    from candidate
+),
 drawn as (
     select
         cycle_id,
@@ -30,14 +48,11 @@ drawn as (
         q_gap,
         p_greater,
         p_bin,
-        count(*) over (partition by domain, p_bin) as stratum_pairs,
-        row_number() over (
-            partition by domain, p_bin
-            order by md5(concat_ws('/', tree_id, decision_id, chosen_id, rejected_id))
-        ) as place
-    from candidate
-    order by place, p_bin, domain
-    limit coalesce($pairs::integer, 200)
+        stratum_pairs,
+        row_number() over (partition by p_bin order by place_in_stratum, chance) as place
+    from stratified
+    order by place, p_bin
+    limit coalesce($pairs::integer, 100)
 )
 select
     drawn.domain,
@@ -63,4 +78,4 @@ join spine_prefix
     and spine_prefix.node_id = drawn.decision_id
 join node as chosen on chosen.tree_id = drawn.tree_id and chosen.node_id = drawn.chosen_id
 join node as rejected on rejected.tree_id = drawn.tree_id and rejected.node_id = drawn.rejected_id
-order by drawn.place, drawn.p_bin, drawn.domain
+order by drawn.place, drawn.p_bin
