@@ -30,6 +30,7 @@ def test_next_turns_stand_beside_what_the_person_said_there():
     (first, second) = ask(lambda prompt, seed: "Maybe so.").turns[human.scenario_id]
     assert (first.human, second.human) == ("What do they do with it?", "I could give 50 cents.")
     assert {first.simulated, second.simulated} == {"Maybe so."}
+    assert first.before == "Would you give something, Wha?"
 
 
 def test_a_flawed_first_draw_is_kept():

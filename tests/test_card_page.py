@@ -1,3 +1,5 @@
+import pytest
+
 from engage.simulator_card.asking import SaidTwice
 from engage.simulator_card.card import SimulatorFigures
 from engage.simulator_card.estimates import Estimate
@@ -11,7 +13,7 @@ FIGURES = {
     "survey_auc_donated": Estimate(0.61, 0.5, 0.72, 9),
     "survey_stated_auc_donated": Estimate(0.7, 0.6, 0.8, 9),
 }
-TURN = SaidTwice(3, "I | you", None, "No.", "greeting")
+TURN = SaidTwice(3, "I | you", None, "No.", "greeting", "Who?")
 CARD = SimulatorFigures("run/adapter", "persuasion", 9, FIGURES, (), "Nothing favours one.", (TURN,))
 HEADING = Heading({"model": "tiny"}, ["One was left out."])
 
@@ -26,7 +28,7 @@ def test_numbers_stand_with_their_intervals_and_what_is_missing_is_a_dash():
 
 
 def test_turns_are_shown_without_breaking_the_table():
-    assert "| I \\| you | No. | greeting |" in card_page(HEADING, [CARD])
+    assert "| Who? | I \\| you | No. | greeting |" in card_page(HEADING, [CARD])
 
 
 def test_simulators_stand_side_by_side_and_domains_below_each_other():
@@ -43,6 +45,25 @@ def test_the_short_form_names_the_main_figures():
     assert text.startswith("persuasion, run/adapter, 9 dialogues:")
     assert "AUC: donated anything 0.61 [0.50, 0.72]; by the amount stated 0.70 [0.60, 0.80]" in text
     assert "role flips 5.0% [1.0%, 12.5%]" in text and text.endswith("Nothing favours one.")
+
+
+@pytest.mark.parametrize(
+    ("spearman", "gain", "sentence"),
+    [
+        (Estimate(0.3, 0.1, 0.5, 9), Estimate(0.2, 0.1, 0.3, 9), "better than chance; better than the amount stated."),
+        (
+            Estimate(0.3, 0.1, 0.5, 9),
+            Estimate(0.0, -0.1, 0.1, 9),
+            "better than chance; not told from the amount stated.",
+        ),
+        (Estimate(-0.3, -0.5, -0.1, 9), Estimate(-0.2, -0.3, -0.1, 9), "the wrong way round; worse than the amount"),
+        (Estimate(0.1, -0.1, 0.3, 9), Estimate(), "is not known."),
+        (Estimate(0.5, n=2), Estimate(), "too few outcomes"),
+    ],
+)
+def test_what_the_survey_is_worth_is_said_in_words(spearman, gain, sentence):
+    figures = {"survey_spearman": spearman, "survey_auc_gain_donated": gain}
+    assert sentence in card_page(HEADING, [SimulatorFigures("bare", "persuasion", 9, figures)])
 
 
 def test_metrics_are_named_by_simulator_and_domain():

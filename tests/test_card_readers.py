@@ -49,15 +49,26 @@ def test_costs_are_those_of_one_dialogue():
     assert cost_figures(Cost(), 4) == {}
 
 
+SURE, OPEN = Estimate(0.4, 0.2, 0.6, 9), Estimate(0.0, -0.2, 0.2, 9)
+
+
 @pytest.mark.parametrize(
-    ("gain", "noise", "lost", "sentence"),
+    ("rank", "gain", "noise", "lost", "sentence"),
     [
-        (Estimate(0.3, 0.1, 0.5, 9), 0.04, 0.1, "`expected` is favoured: it ranks"),
-        (Estimate(-0.3, -0.5, -0.1, 9), 0.04, 0.1, "`pattern` is favoured: one sampled"),
-        (Estimate(0.0, -0.2, 0.2, 9), 0.04, 0.0, "`expected` is favoured, because it adds no noise"),
-        (Estimate(0.0, -0.2, 0.2, 9), 0.0, 0.0, "nothing favours one"),
+        (SURE, Estimate(0.3, 0.1, 0.5, 9), 0.04, 0.1, "`expected` is favoured: it ranks"),
+        (SURE, Estimate(-0.3, -0.5, -0.1, 9), 0.04, 0.1, "`pattern` is favoured: one sampled"),
+        (SURE, OPEN, 0.04, 0.0, "better than the other beyond doubt; `expected` is favoured, because it adds no noise"),
+        (SURE, OPEN, 0.0, 0.0, "nothing favours one"),
+        # a reader that ranks the wrong way round is not worse for doing so more clearly
+        (
+            Estimate(-0.4, -0.6, -0.2, 9),
+            Estimate(-0.3, -0.5, -0.1, 9),
+            0.04,
+            0.1,
+            "so that they cannot decide; `expected`",
+        ),
     ],
 )
-def test_the_evidence_decides_between_the_readers(gain, noise, lost, sentence):
-    figures = {"spearman_gain": gain, "pattern_noise": Estimate(noise, n=9), "unreadable": Estimate(lost, n=9)}
-    assert sentence in favoured(figures)
+def test_the_evidence_decides_between_the_readers(rank, gain, noise, lost, sentence):
+    figures = {"spearman_expected": rank, "spearman_gain": gain}
+    assert sentence in favoured(figures | {"pattern_noise": Estimate(noise, n=9), "unreadable": Estimate(lost, n=9)})

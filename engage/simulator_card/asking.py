@@ -27,13 +27,17 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class SaidTwice:
-    """One place of a dialogue: what the person said there, what the simulator says, and the flaw found in each."""
+    """One place of a dialogue: what the person said there, what the simulator says, and the flaw found in each.
+
+    `before` is the assistant's turn that both answer.
+    """
 
     index: int
     human: str
     human_flaw: str | None
     simulated: str
     simulated_flaw: str | None
+    before: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ async def _turns(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[Sa
         seed = derive_seed(asked.seed, human.scenario_id, "card", "turn", index)
         drawn = (await simulator.next_turn(prefix, f"{human.scenario_id}/card/turn/{index}", seed)).turn
         flaw = find_flaw(simulator.domain, prefix, Role.USER, real)
-        said.append(SaidTwice(index, real, flaw, drawn.text, drawn.flaw))
+        said.append(SaidTwice(index, real, flaw, drawn.text, drawn.flaw, human.dialogue.turns[index - 1].text))
     return tuple(said)
 
 

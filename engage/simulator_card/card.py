@@ -12,7 +12,7 @@ from engage.simulator_card.survey import Bin, calibration, outcomes, reliability
 from engage.simulator_card.turns import turn_figures
 
 Likelihoods = Mapping[str, Likelihood]
-EXAMPLES = 6
+EXAMPLES = 10
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
         _table(_LIKELIHOOD, cards),
         f"### Exit survey ({unit})",
         _table((*_SURVEY, *_EVENT_ROWS.get(domain, ())), cards),
+        "\n".join(f"- {card.simulator}: {_believed(card)}" for card in cards),
         f"![Predicted against real outcomes]({plot_name(domain)}.png)",
         *([_STATED] if domain == "persuasion" else []),
         f"### What the {name} says next, at the same places",
@@ -118,6 +119,23 @@ def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
         "### Some turns",
         *(_examples(card) for card in cards),
     ]
+
+
+def _believed(card: SimulatorFigures) -> str:
+    """What the survey's rank correlation says, in words, and where it stands beside the stated amount."""
+    found = card.figures.get("survey_spearman", Estimate())
+    if found.low is None or found.high is None:
+        return "too few outcomes to say whether its answers tell them."
+    words = "its answers rank the real outcomes better than chance"
+    if found.high < 0:
+        words = "its answers rank the real outcomes the wrong way round"
+    elif found.low <= 0:
+        words = "whether its answers tell anything of the real outcomes is not known"
+    gains = [one for name, one in card.figures.items() if name.startswith("survey_auc_gain_") and one.low is not None]
+    if not gains:
+        return f"{words}."
+    ahead, behind = (all((one.low or 0) > 0 for one in gains), any((one.high or 0) < 0 for one in gains))
+    return f"{words}; {'better than' if ahead else 'worse than' if behind else 'not told from'} the amount stated."
 
 
 _STATED = (
@@ -159,8 +177,11 @@ def _shown(one: Estimate | None, shape: str) -> str:
 def _examples(card: SimulatorFigures) -> str:
     if not card.examples:
         return f"No turn of {card.simulator}."
-    lines = [f"| a person | {card.simulator} | flaw |", "|---|---|---|"]
-    lines += [f"| {_cell(one.human)} | {_cell(one.simulated)} | {one.simulated_flaw or ''} |" for one in card.examples]
+    lines = [f"| they answer | a person | {card.simulator} | flaw |", "|---|---|---|---|"]
+    lines += [
+        f"| {_cell(one.before)} | {_cell(one.human)} | {_cell(one.simulated)} | {one.simulated_flaw or ''} |"
+        for one in card.examples
+    ]
     return "\n".join(lines)
 
 
@@ -180,7 +201,7 @@ def _summary(card: SimulatorFigures) -> list[str]:
     lines = [
         f"{card.domain}, {card.simulator}, {card.dialogues} dialogues:",
         f"  perplexity of real user turns {told('perplexity')}; over that of bare {told('perplexity_to_bare')}",
-        f"  survey against real outcomes: Spearman {told('survey_spearman')}",
+        f"  survey against real outcomes: Spearman {told('survey_spearman')}; {_believed(card)}",
     ]
     for label, key, _, _ in _EVENT_ROWS.get(card.domain, ()):
         if key.startswith("survey_auc_") and "gain" not in key:

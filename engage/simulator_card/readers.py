@@ -70,11 +70,15 @@ def favoured(figures: Figures) -> str:
     shares = f"{lost.value:.0%} of the sampled answers cannot be read"
     if noise.value is not None:
         shares += f", and answers to one dialogue vary by a standard deviation of {noise.value**0.5:.2f}"
-    if gain.low is not None and gain.low > 0:
+    each = [figures.get(f"spearman_{reader}", Estimate()) for reader in ("expected", "pattern")]
+    if not any(one.low is not None and one.low > 0 for one in each):
+        same = "Neither reader ranks the real outcomes beyond chance, so that they cannot decide"
+    elif gain.low is not None and gain.low > 0:
         return f"`expected` is favoured: it ranks the real outcomes better than one sampled answer ({shares})."
-    if gain.high is not None and gain.high < 0:
+    elif gain.high is not None and gain.high < 0:
         return f"`pattern` is favoured: one sampled answer ranks the real outcomes better than `expected`, though {shares}."
-    same = "Neither reader ranks the real outcomes better beyond doubt"
+    else:
+        same = "Neither reader ranks the real outcomes better than the other beyond doubt"
     if lost.value > 0 or (noise.value or 0.0) > 0:
         return f"{same}; `expected` is favoured, because it adds no noise and loses no answer ({shares})."
     return f"{same}, and {shares}: nothing favours one of them."
