@@ -23,7 +23,7 @@ def train_simulator(
 @flow(name="simulator-card")
 def simulator_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str]:
     """Returns the page's path and its short form; see `engage.simulator_card`."""
-    simulators = check_card(config, card)
+    simulators = check_card(config, card, out)
     likelihoods = {label: measure_likelihoods(config, card, label, adapter) for label, adapter in simulators.items()}
     answers = {label: ask_in_their_place(config, card, label, adapter) for label, adapter in simulators.items()}
     return write_card(config, card, likelihoods, answers, out)

@@ -1,7 +1,9 @@
 """The simulator card, step by step: likelihoods, answers, then the page, its plots and one run of MLflow."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -29,8 +31,10 @@ Likelihoods = Mapping[str, Mapping[str, Likelihood]]
 
 
 @task(name="check-card")
-def check_card(config: CycleConfig, card: CardConfig) -> dict[str, str]:
-    """Simulators by label, after everything that a user can get wrong was looked at."""
+def check_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str]:
+    """Simulators by label, after everything that a user can get wrong was looked at: what follows takes many minutes."""
+    with _written(Path(out)):
+        Path(out).mkdir(parents=True, exist_ok=True)
     held_out_dialogues(card)
     base = resolve_model(config.engine.simulator_model) if model_names(config.engine) else None
     return simulator_labels(card.adapters, base)
@@ -105,16 +109,25 @@ def write_card(
         )
         for domain in held_out.by_domain
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "card.md").write_text(page, encoding="utf-8")
-        for domain, figure in figures.items():
-            figure.savefig(folder / f"{plot_name(domain)}.png")
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out") from error
+    _save(folder, page, figures)
     _track(config, card, cards, page, figures)
     create_markdown_artifact(page, key="engage-simulator-card", description="simulator card")
     return {"page": str(folder / "card.md"), "text": card_summary(cards)}
+
+
+def _save(folder: Path, page: str, figures: Mapping[str, Any]) -> None:
+    with _written(folder):
+        (folder / "card.md").write_text(page, encoding="utf-8")
+        for domain, figure in figures.items():
+            figure.savefig(folder / f"{plot_name(domain)}.png")
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out") from error
 
 
 def _unit(domain: str) -> str:
@@ -143,7 +156,7 @@ def _heading(config: CycleConfig, card: CardConfig, held_out: HeldOut, cards: li
 
 
 def _track(
-    config: CycleConfig, card: CardConfig, cards: list[SimulatorFigures], page: str, figures: Mapping[str, object]
+    config: CycleConfig, card: CardConfig, cards: list[SimulatorFigures], page: str, figures: Mapping[str, Any]
 ) -> None:
     tracker = Tracker(Home.from_env())
     settings = config.model_dump(mode="json", include={"engine", "dialogue"})

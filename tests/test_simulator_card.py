@@ -18,6 +18,7 @@ from engage.pairs import save_pairs
 from engage.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels
 from flows import cli
 from flows.simulator import simulator_card
+from tasks.simulator_card import check_card
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,13 @@ def test_simulators_are_named_once_and_must_fit_the_model(tiny, tmp_path):
         simulator_labels(("bare", "bare"), base)
     with pytest.raises(ModelError, match="cannot be read"):
         simulator_labels((str(tmp_path / "nowhere"),), base)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(corpus, tmp_path):
+    (tmp_path / "file").write_text("")
+    card = CardConfig(corpora=(corpus,), adapters=("bare",))
+    with pytest.raises(ConfigError, match="name another folder with --out"):
+        check_card.fn(load_config("laptop", ("engine.kind=scripted",)), card, str(tmp_path / "file" / "card"))
 
 
 def test_a_split_without_a_dialogue_is_refused(tmp_path):
