@@ -80,12 +80,12 @@ def _error_sentence(reliability: Reliability) -> str:
         verdict = f"above the {GOAL} that is wanted"
     else:
         verdict = f"not enough to say whether it is at most {GOAL}"
-    direction = "over" if error.excess > 0 else "under"
+    told = "over" if error.excess_low > 0 else "under" if error.excess_high < 0 else "neither over- nor under"
     return (
         f"Expected calibration error {error.ece:.3f} ({error.low:.3f} to {error.high:.3f}) on {reliability.pairs} pairs of "
         f"{reliability.scenarios} scenarios: {verdict}. Were P exactly right, so few pairs would show {error.if_calibrated:.3f} "
-        f"(up to {error.if_calibrated_high:.3f}). P is {direction}confident by {abs(error.excess):.3f} on average "
-        f"({error.excess_low:+.3f} to {error.excess_high:+.3f}). {reliability.at_cap} pairs stopped at the cap, imprecise."
+        f"(up to {error.if_calibrated_high:.3f}). On average P states {error.excess:+.3f} more than agrees "
+        f"({error.excess_low:+.3f} to {error.excess_high:+.3f}): {told}confident as far as can be told. {reliability.at_cap} pairs stopped at the cap, imprecise."
     )
 
 

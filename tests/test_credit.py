@@ -10,6 +10,7 @@ import pytest
 
 from engage.calibration import PairCheck, reliability
 from engage.credit import Difference, fresh_difference, noise_floor, search_shifts
+from engage.credit_page import CreditFigures, credit_lines
 
 PHI = NormalDist()
 
@@ -202,3 +203,21 @@ def test_few_pairs_show_an_error_by_chance_which_is_told():
 
 def test_no_pair_has_no_reliability():
     assert reliability([]) is None
+
+
+def sentence(checks):
+    return credit_lines(CreditFigures((), (), {}, reliability(checks), 100, 0, 0))[0]
+
+
+def test_the_result_says_what_can_be_told_and_no_more():
+    assert "at most 0.05, as wanted" in sentence(drawn_pairs(4000, 0.001))
+    bold = sentence(drawn_pairs(4000, 0.001, boldness=3.0))
+    assert "above the 0.05 that is wanted" in bold and ": overconfident as far as can be told" in bold
+    few = sentence(drawn_pairs(20, 0.001))
+    assert "not enough to say" in few and "neither over- nor underconfident" in few
+
+
+def test_pairs_that_could_not_be_compared_are_counted():
+    lines = credit_lines(CreditFigures((), (), {}, None, 100, 2, 1))
+    assert "Left out: 2 pairs had too few readable rollouts." in lines
+    assert "Left out: 1 pairs were not rolled out to the end." in lines
