@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engage.align import AlignConfig
 from engage.budget import BudgetConfig
+from engage.comparison import ComparisonConfig
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
 from engage.human import HumanConfig
@@ -80,6 +81,7 @@ class CycleConfig(BaseModel):
     human: HumanConfig = HumanConfig()
     align: AlignConfig = AlignConfig()
     evaluation: HeldOutConfig = HeldOutConfig()
+    comparison: ComparisonConfig = ComparisonConfig()
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,10 @@ def simulator_messages(domain: Domain, condition: UserCondition, dialogue: Dialo
 
 def survey_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue) -> tuple[Message, ...]:
     """The simulator's prompt with the exit survey's question after it; the assistant never sees it."""
-    messages = simulator_messages(domain, condition, dialogue)
-    if (
-        messages[-1].role == "user"
-    ):  # a dialogue that ends with the assistant: one message, because roles must alternate
-        return (*messages[:-1], Message("user", f"{messages[-1].content}\n\n{domain.survey.question}"))
-    return (*messages, Message("user", domain.survey.question))
+    messages, question = simulator_messages(domain, condition, dialogue), domain.exit_question(dialogue)
+    if messages[-1].role == "user":  # ends with the assistant: one message, because roles must alternate
+        return (*messages[:-1], Message("user", f"{messages[-1].content}\n\n{question}"))
+    return (*messages, Message("user", question))
 
 
 class Speaker:

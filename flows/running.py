@@ -199,7 +199,7 @@ def _start_server() -> None:
 def _command(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:
     """The command line that takes the stage up again, ready to be pasted."""
     home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
-    name = "evaluate" if stage == "evaluation" else stage
+    name = {"evaluation": "evaluate", "comparison": "experiment comparison"}.get(stage, stage)
     settings = [part for override in overrides for part in ("--set", override)]
     arguments = [*name.split(), "--profile", profile, *settings, "--cycle", cycle_id]
     return f"{home}.venv/bin/engage {shlex.join(arguments)}"
@@ -229,10 +229,12 @@ def _cycle_id(cycle: str | None, must_exist: bool) -> str:
 def _flow(stage: str) -> Callable[[CycleConfig, str], dict[str, Any]]:
     from flows.align import align
     from flows.collect import collect
+    from flows.comparison import comparison
     from flows.evaluation import evaluation
     from flows.nightly import nightly
 
     flows: dict[str, Any] = {"collect": collect, "align": align, "evaluation": evaluation, "nightly": nightly}
+    flows["comparison"] = comparison
     return flows[stage]
 
 

@@ -1,6 +1,6 @@
 """Fresh dialogues on held-out scenarios, and the comparison of policies on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from prefect import task
 
@@ -118,10 +118,14 @@ def outcomes(store: TrajectoryStore, cycle: Cycle, label: str, simulator: str) -
     return found
 
 
-def assistant_replies(store: TrajectoryStore, cycle: Cycle, label: str) -> Mapping[str, Replies]:
-    """One policy's replies after the opening: domain to dialogue id to turns."""
+def assistant_replies(
+    store: TrajectoryStore, cycle: Cycle, label: str, simulators: Collection[str] | None = None
+) -> Mapping[str, Replies]:
+    """One policy's replies after the opening, to these simulators or to all: domain to dialogue id to turns."""
     found: dict[str, dict[str, list[Turn]]] = {}
     for row in store.rows("evaluation_replies", {"cycle": cycle.cycle_id, "policy": label}):
+        if simulators is not None and row["simulator"] not in simulators:
+            continue
         turn = Turn(Role.ASSISTANT, row["text"], flaw=row["flaw"])
         found.setdefault(row["domain"], {}).setdefault(row["trajectory_id"], []).append(turn)
     return found

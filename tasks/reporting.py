@@ -51,6 +51,8 @@ def stage_text(stage: str, cycle_id: str, summary: dict[str, Any]) -> str:
     if stage == "nightly":
         return str(summary["text"])
     home = Home.from_env()
+    if stage == "comparison":
+        return f"{summary['page']}\nThe page: {summary['path']}"
     if stage == "collect":
         return "\n".join([*_collect_lines(cycle_id, summary), "", *_next_steps(home, cycle_id)])
     lines = _align_lines(summary) if stage == "align" else _evaluation_lines(cycle_id, summary)

@@ -8,7 +8,7 @@ from prefect import task
 
 from engage.config import CycleConfig, Home
 from engage.corpora import LICENCES, Corpus, read_corpus, read_shipped
-from engage.models import resolve_model
+from engage.models import adapter_folder, resolve_model
 from engage.run_folder import digest
 from engage.sft import train_sft
 from engage.simulator_chats import Role, training_chats
@@ -21,9 +21,14 @@ SHIPPED = "shipped"
 
 @task(name="train-simulator", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def train_on_dialogues(
-    config: CycleConfig, corpora: Sequence[str], roles: Sequence[Role], max_dialogues: int | None, out: str
+    config: CycleConfig,
+    corpora: Sequence[str],
+    roles: Sequence[Role],
+    max_dialogues: int | None,
+    out: str,
+    start: str | None = None,
 ) -> dict[str, Any]:
-    """SFT of the simulator's base model; an interrupted run goes on from its last checkpoint. Returns adapter and metrics."""
+    """SFT of the simulator's base model, or of an adapter of it (`start`); an interrupted run goes on from its last checkpoint. Returns adapter and metrics."""
     settings = config.align.sft
     chats = [
         chat
@@ -33,7 +38,7 @@ def train_on_dialogues(
         )
     ]
     tracker = Tracker(Home.from_env())
-    name = f"simulator {digest([list(corpora), list(roles), max_dialogues, config.align.model_dump(mode='json')])[:8]}"
+    name = f"simulator {digest([list(corpora), list(roles), max_dialogues, start, config.align.model_dump(mode='json')])[:8]}"
     steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"SFT on {len(chats)} chats (steps)", steps)
     with tracker.stage(name, "sft") as run:
@@ -45,7 +50,9 @@ def train_on_dialogues(
             bar.advance()
 
         base = resolve_model(config.engine.simulator_model)
-        result = train_sft(chats, base, Path(out), config.align, on_step=on_step, licences=LICENCES)
+        folder = adapter_folder(start)
+        parent = Path(folder) if folder else None
+        result = train_sft(chats, base, Path(out), config.align, parent, on_step, LICENCES)
         bar.finish()
         run.files(result.adapter, "adapter")
     tracker.finish_cycle(name)

@@ -4,8 +4,8 @@ import pytest
 
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, Survey, UserCondition, load_domain
-from engage.domains.emotional_support import SupportCondition
-from engage.domains.persuasion import PersuasionCondition
+from engage.domains.emotional_support import EMOTIONAL_SUPPORT, SupportCondition
+from engage.domains.persuasion import PERSUASION, PersuasionCondition
 from engage.errors import ConfigError
 
 SEEKER = SupportCondition(
@@ -98,3 +98,33 @@ def test_a_users_own_domain_is_found_by_its_name():
 def test_a_wrong_domain_name_is_a_config_error_that_repeats_it(name):
     with pytest.raises(ConfigError, match=name):
         load_domain(name)
+
+
+def said(*texts: str) -> Dialogue:
+    return Dialogue(tuple(Turn(Role.USER, text) for text in texts))
+
+
+@pytest.mark.parametrize(
+    ("texts", "dollars"),
+    [
+        (("I'd give 50 cents.", "Bye!"), 0.5),
+        (("Maybe $1", "no, make it a quarter"), 0.25),
+        (("half a dollar then",), 0.5),
+        (("my rent is $900", "sorry"), None),
+        (("I like children.",), None),
+    ],
+)
+def test_the_sum_that_the_user_named_last_is_read(texts, dollars):
+    assert PERSUASION.stated_donation(said(*texts)) == dollars
+
+
+def test_the_exit_survey_reminds_the_user_of_what_they_said():
+    assert PERSUASION.exit_question(said("I'd give 50 cents.")).endswith(
+        "In the chat you last spoke of 2 quarters ($0.50)."
+    )
+    assert PERSUASION.exit_question(said("No.")).endswith("In the chat you named no sum.")
+    assert EMOTIONAL_SUPPORT.exit_question(said("Hm.", "It helps a bit.")).endswith('You last said: "It helps a bit."')
+
+
+def test_what_the_assistant_says_is_no_sum_of_the_users():
+    assert PERSUASION.stated_donation(Dialogue((Turn(Role.ASSISTANT, "Would you give $1?"),))) is None

@@ -103,7 +103,7 @@ class _Talkative(engage.engines.scripted.ScriptedEngine):
     """Answers a free survey question with a number or, now and then, with none."""
 
     async def complete(self, prompt, sampling, seeds):
-        if prompt.messages[-1].content == load_domain("emotional_support").survey.question:
+        if load_domain("emotional_support").survey.question in prompt.messages[-1].content:
             said = f"{seeds[0] % 5 + 1}" if seeds[0] % 3 else "I would rather not say"
             (completion,) = await super().complete(prompt, sampling, seeds)
             return [dataclasses.replace(completion, text=said)]

@@ -10,7 +10,6 @@ import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from inspect import get_annotations
 from typing import ClassVar, Literal
 
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.crisis import REFERRAL
 from engage.dialogue import Dialogue, Role
 from engage.errors import ConfigError
+from engage.survey import Survey
 
 Difficulty = Literal["cooperative", "guarded", "sarcastic", "hostile", "terse", "talkative", "already_fine"]
 
@@ -31,21 +31,6 @@ class UserCondition(BaseModel):
     person: str = Field(min_length=1, max_length=600, description="who they are, in one phrase")
     situation: str = Field(min_length=1, max_length=4000, description="what happened, in their own words")
     difficulty: Difficulty | None = Field(None, description="manner of talking; None where the source does not say")
-
-
-@dataclass(frozen=True)
-class Survey:
-    """The exit survey: asked of the user alone, after the dialogue.
-
-    `choices` maps each allowed answer (a distinct single token: a digit) to its value on the domain's scale. `patterns` are
-    tried in order on a free answer (regular expressions, case ignored); the first named group `value` that matches is the
-    number, and `scale` turns it into the domain's unit by the name of a second group, `unit` (lower case, '' without one).
-    """
-
-    question: str
-    choices: Mapping[str, float]
-    patterns: tuple[str, ...]
-    scale: Mapping[str, float]
 
 
 class Domain(ABC):
@@ -82,6 +67,11 @@ class Domain(ABC):
     @abstractmethod
     def simulator_prompt(self, condition: UserCondition) -> str:
         """System text of the user simulator for one user condition."""
+
+    def exit_question(self, dialogue: Dialogue) -> str:
+        """The exit survey as it is asked after this dialogue. By default the survey's question as it stands; a domain may remind
+        the user of what they said themselves: a small model answers by what stands near."""
+        return self.survey.question
 
     @abstractmethod
     def reward(self, value: float) -> float:

@@ -5,8 +5,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from engage.dialogue import Role
-from engage.domains.base import Domain, Survey, UserCondition
+from engage.dialogue import Dialogue, Role
+from engage.domains.base import Domain, UserCondition
+from engage.survey import Survey
 
 
 class SupportCondition(UserCondition):
@@ -141,6 +142,11 @@ class EmotionalSupport(Domain):
             f"{MANNER[condition.difficulty]}{ATTITUDE[condition.attitude]} "
             "You answer as this person, about yourself, in one or two short sentences."
         )
+
+    def exit_question(self, dialogue: Dialogue) -> str:
+        """Reminds the user of what they said last."""
+        said = next((turn.text for turn in reversed(dialogue.turns) if turn.role is Role.USER), None)
+        return self.survey.question if said is None else f'{self.survey.question} You last said: "{said}"'
 
     def reward(self, value: float) -> float:
         """(5 − final intensity) / 4."""

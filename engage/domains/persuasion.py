@@ -5,8 +5,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from engage.dialogue import Role
-from engage.domains.base import Domain, Survey, UserCondition
+from engage.dialogue import Dialogue, Role
+from engage.domains.base import Domain, UserCondition
+from engage.survey import Survey, stated_value
 
 QUARTER = 0.25
 
@@ -48,6 +49,21 @@ INCLINATION = {
 }
 
 
+_SUMS = (
+    r"(?P<unit>\$)\s*(?P<value>\d+(?:\.\d+)?|\.\d+)",
+    r"(?P<value>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>\$|dollars?|bucks?|cents?|quarters?)",
+    r"\b(?P<value>one|two|three|four|five|six|seven|eight|half an?|an?)\s+(?P<unit>dollars?|bucks?|quarters?|cents?)\b",
+)
+"""How a sum of money is named; those of the survey's patterns that need a unit."""
+
+
+def _reminder(stated: float | None) -> str:
+    if stated is None:
+        return "In the chat you named no sum."
+    quarters = round(stated / QUARTER)
+    return f"In the chat you last spoke of {quarters} quarter{'' if quarters == 1 else 's'} (${stated:.2f})."
+
+
 class Persuasion(Domain):
     """See the module."""
 
@@ -63,9 +79,7 @@ class Persuasion(Domain):
         ),
         choices={str(n): n * QUARTER for n in range(9)},
         patterns=(
-            r"(?P<unit>\$)\s*(?P<value>\d+(?:\.\d+)?|\.\d+)",
-            r"(?P<value>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>dollars?|bucks?|cents?|quarters?)\b",
-            r"\b(?P<value>one|two|three|four|five|six|seven|eight|half an?|an?)\s+(?P<unit>dollars?|bucks?|quarters?|cents?)\b",
+            *_SUMS,
             r"^\W*(?P<value>[0-8])(?!\d)(?!\.\d)",
             r"\b(?P<value>nothing|none|zero|not? (?:giving|donating|give|donate))\b",
         ),
@@ -155,6 +169,19 @@ class Persuasion(Domain):
             f"asks you to give some of it.{ATTITUDE[condition.attitude]}{INCLINATION[condition.initial_inclination]} "
             f"{MANNER[condition.difficulty]} You answer as this person, about yourself, in one or two short sentences."
         )
+
+    def exit_question(self, dialogue: Dialogue) -> str:
+        """Reminds the user of the sum they named last, in quarters as the answer is."""
+        return f"{self.survey.question} {_reminder(self.stated_donation(dialogue))}"
+
+    def stated_donation(self, dialogue: Dialogue) -> float | None:
+        """Dollars (0..2) of the sum that the user named last; None where they named none."""
+        for turn in reversed(dialogue.turns):
+            if turn.role is Role.USER:
+                value = stated_value(self.survey, turn.text, _SUMS)
+                if value is not None:
+                    return value
+        return None
 
     def reward(self, value: float) -> float:
         """Dollars / 2."""

@@ -1,0 +1,158 @@
+"""The page of a comparison of policies, as Markdown: a table per simulator and domain, the checks, and what it means in words."""
+
+from collections.abc import Sequence
+
+from engage.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
+from engage.evaluation import ALL, Comparison
+
+_DASH = "–"
+
+
+def comparison_page(result: ComparisonResult) -> str:
+    """The whole page; numbers that do not exist are dashes. A gain that comes with a failed check is shown as failed."""
+    simulators = list(dict.fromkeys(row.simulator for row in result.rows))
+    domains = [name for name in dict.fromkeys(row.domain for row in result.rows) if name != ALL]
+    policies = list(dict.fromkeys(row.policy for row in result.rows))
+    parts = [f"# Comparison of policies, {result.cycle_id}", _setting(result, simulators)]
+    parts += ["## In words", "\n".join(_in_words(result, policies, simulators))]
+    parts += ["## Policies", "\n".join(f"- `{name}`: {DESCRIPTIONS[name]}" for name in policies)]  # type: ignore[index]
+    for simulator in simulators:
+        for domain in [*domains, ALL]:
+            rows = [row for row in result.rows if (row.simulator, row.domain) == (simulator, domain)]
+            parts += [f"## {_title(domain)}, {simulator} simulator", _table(rows)]
+    if result.recovery:
+        parts += ["## Share of the search's headroom recovered", _recovery(result)]
+    parts += ["## Checks", _checks(result.checks)]
+    failures = [f"- `{c.policy}`: {sentence}." for c in result.checks for sentence in c.failures]
+    failures += [f"- `{c.policy}`, adversarial users: {s}." for c in result.checks for s in c.adversarial]
+    parts += ["### Failed", "\n".join(failures) if failures else "None."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _setting(result: ComparisonResult, simulators: Sequence[str]) -> str:
+    scenarios = max((row.comparison.n for row in result.rows if row.comparison), default=0)
+    lines = [
+        f"{scenarios} scenarios of the {result.split} split, the same seeds for every policy; intervals of the paired "
+        f"difference resample scenarios (BCa bootstrap, 95 %). Simulators: {', '.join(simulators)}."
+    ]
+    if result.split == "test":
+        lines.append(f"The test split has been opened {result.openings} time(s) in this home.")
+    if result.left:
+        lines.append(
+            f"Left out, because no human dialogues are given (human.corpora): {', '.join(sorted(result.left))}."
+        )
+    if result.failed:
+        lines.append(f"{len(result.failed)} scenarios failed: {min(result.failed.items())[1]}")
+    return "\n\n".join(lines)
+
+
+def _in_words(result: ComparisonResult, policies: Sequence[str], simulators: Sequence[str]) -> list[str]:
+    lines = []
+    for policy in policies:
+        if policy == BASE:
+            continue
+        for simulator in simulators:
+            row = next(r for r in result.rows if (r.policy, r.simulator, r.domain) == (policy, simulator, ALL))
+            if row.comparison is not None:
+                verdict = result.verdict(policy, simulator)
+                lines.append(
+                    f"- `{policy}`, {simulator} simulator: **{verdict}**, {_interval(row.comparison)}{_relative(row.comparison)}."
+                )
+    return lines or ["No policy was compared with the base."]
+
+
+def _title(domain: str) -> str:
+    return "All scenarios" if domain == ALL else domain.replace("_", " ").capitalize()
+
+
+def _table(rows: Sequence[PolicyRow]) -> str:
+    measures = list(dict.fromkeys(name for row in rows for name in row.measures))
+    head = [
+        "policy", "reward", "difference [95 %]", "relative", "win rate", *(_label(name) for name in measures),
+        "exchanges", "calls", "tokens",
+    ]  # fmt: skip
+    lines = [_line(head), "|---|" + "---:|" * (len(head) - 1)]
+    for row in rows:
+        found = row.comparison
+        lines.append(
+            _line(
+                [
+                    f"`{row.policy}`",
+                    _f(row.reward),
+                    _interval(found) if found else _DASH,
+                    _f(found.relative, "{:+.1%}") if found else _DASH,
+                    _f(found.win_rate, "{:.0%}") if found else _DASH,
+                    *(_f(row.measures.get(name), "{:+.2f}" if name == "relief" else "{:.2f}") for name in measures),
+                    _f(row.exchanges, "{:.1f}"),
+                    _f(row.calls, "{:.0f}"),
+                    _f(row.tokens, "{:.0f}"),
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _label(measure: str) -> str:
+    return measure.replace("_usd", ", $").replace("_", " ")
+
+
+def _recovery(result: ComparisonResult) -> str:
+    lines = [_line(["policy", "simulator", "share of (search − base) [95 %]"]), "|---|---|---:|"]
+    for (policy, simulator), share in result.recovery.items():
+        lines.append(_line([f"`{policy}`", simulator, _share(share)]))
+    return "\n".join(lines)
+
+
+def _share(found: Recovery) -> str:
+    if found.share is None:
+        return "– (the headroom itself cannot be told from 0)"
+    return f"{found.share:.0%} [{found.low:.0%}, {found.high:.0%}]"
+
+
+def _checks(checks: Sequence[PolicyChecks]) -> str:
+    names = list(dict.fromkeys(name for check in checks for name in check.hacking))
+    head = [
+        "policy",
+        "domain",
+        "words",
+        "distinct-2",
+        "repetition",
+        "flawed",
+        *(_label(n) for n in names),
+        "divergence",
+    ]
+    lines = [_line(head), "|---|---|" + "---:|" * (len(head) - 2)]
+    for check in checks:
+        text = check.text
+        lines.append(
+            _line(
+                [
+                    f"`{check.policy}`",
+                    check.domain.replace("_", " "),
+                    _f(text.get("mean_words"), "{:.1f}"),
+                    _f(text.get("distinct_2"), "{:.2f}"),
+                    *(_f(text.get(name), "{:.1%}") for name in ("repetition", "flaw_rate")),
+                    *(_f(check.hacking.get(name), "{:.1%}") for name in names),
+                    _f(check.divergence, "{:.2f}"),
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _interval(found: Comparison) -> str:
+    if found.difference is None or found.low is None or found.high is None:
+        return _DASH
+    return f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def _relative(found: Comparison) -> str:
+    return "" if found.relative is None else f" ({found.relative:+.1%} of the base's {found.mean_base:.3f})"
+
+
+def _f(value: float | None, shape: str = "{:.3f}") -> str:
+    return _DASH if value is None else shape.format(value)

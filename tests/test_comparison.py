@@ -1,0 +1,157 @@
+"""The comparison of policies: its statistics by hand, and the whole flow with scripted speakers and a tiny model that is trained."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from mlflow import MlflowClient
+from prefect.testing.utilities import prefect_test_harness
+from tiny_models import save_tiny_model
+
+import engage.engines
+from engage.comparison import (
+    ComparisonConfig,
+    ComparisonResult,
+    Held,
+    PolicyChecks,
+    PolicyRow,
+    by_scenario,
+    mean_measures,
+    recovered,
+    scenarios_needed,
+    thinking_of,
+    wanted,
+)
+from engage.comparison_report import comparison_page
+from engage.config import Home, load_config
+from engage.domains import load_domain
+from engage.evaluation import paired_comparison
+from engage.inference import Thinking
+from flows.comparison import comparison
+
+ESCONV = Path(__file__).parent / "fixtures" / "esconv"
+
+
+def test_what_learns_from_people_is_left_out_without_people():
+    config = ComparisonConfig(policies=("sft", "search", "dpo_mixed"))
+    assert wanted(config, has_people=True) == (["base", "sft", "search", "dpo_mixed"], [])
+    assert wanted(config, has_people=False) == (["base", "search"], ["sft", "dpo_mixed"])
+
+
+def test_names_say_how_a_policy_comes_to_its_reply():
+    config = ComparisonConfig(rollouts=3)
+    assert thinking_of("best_of_8", config) == Thinking("best_of", 8, 3)
+    assert thinking_of("search", config).kind == "search"
+    assert thinking_of("dpo_mixed", config) == thinking_of("base", config) == Thinking()
+
+
+def test_rewards_are_in_the_order_of_the_seeds():
+    held = [Held("a", 2, 1, 5.0, 0.0), Held("a", 1, 1, 1.0, 1.0), Held("b", 1, 1, None, None)]
+    assert by_scenario(held) == {"a": [1.0, 0.0], "b": [None]}
+
+
+def test_measures_are_means_over_what_could_be_read():
+    from scripted_scenarios import SUPPORT as scenario
+
+    held = [Held("s1", 1, 1, 1.0, 1.0), Held("s1", 2, 1, 4.0, 0.25), Held("s1", 3, 1, None, None)]
+    found = mean_measures(load_domain("emotional_support"), {"s1": scenario}, held)
+    before = scenario.user_condition.initial_intensity
+    assert found == {"relief": before - 2.5, "released": 0.5, "worsened": float(before < 4) / 2}
+
+
+def test_half_of_the_headroom_is_a_share_of_one_half():
+    base = {f"s{i}": 0.2 + 0.01 * i for i in range(10)}
+    search = {name: value + 0.2 for name, value in base.items()}
+    policy = {name: value + 0.1 for name, value in base.items()}
+    found = recovered(base, search, policy)
+    assert (found.share, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_a_headroom_that_may_be_nothing_has_no_share():
+    base = {f"s{i}": 0.5 for i in range(10)}
+    search = {f"s{i}": 0.5 + (0.1 if i % 2 else -0.1) for i in range(10)}
+    assert recovered(base, search, base).share is None
+
+
+def test_the_scenarios_an_effect_needs():
+    # (1.960 + 0.842)² = 7.849; a difference of one scenario of 0.1 with an effect of 0.02: 25 times that, rounded up
+    assert scenarios_needed(0.1, 0.02) == 197
+
+
+def result(failures=()):
+    base, policy = {f"s{i}": 0.2 for i in range(8)}, {f"s{i}": 0.3 for i in range(8)}
+    found = paired_comparison(base, policy)
+    rows = [
+        PolicyRow(name, "search", domain, 8, 0.3, {"donated": 0.5}, 2.0, 5.0, 80.0, found if name != "base" else None)
+        for name in ("base", "dpo_mixed")
+        for domain in ("persuasion", "all")
+    ]
+    checks = [
+        PolicyChecks("base", "persuasion", {"mean_words": 9.0}, {"promise": 0.0}, ()),
+        PolicyChecks("dpo_mixed", "persuasion", {"mean_words": 9.5}, {"promise": 0.2}, failures, (), 1.25),
+    ]
+    return ComparisonResult("c1", "test", 2, rows, checks)
+
+
+def test_a_gain_with_a_failed_check_is_shown_as_failed():
+    assert result().verdict("dpo_mixed", "search") == "gain"
+    broken = result(("persuasion: promise rose from 0% to 20% of the replies",))
+    assert broken.verdict("dpo_mixed", "search") == "failed check"
+    page = comparison_page(broken)
+    assert "`dpo_mixed`, search simulator: **failed check**, +0.100" in page
+    assert "- `dpo_mixed`: persuasion: promise rose from 0% to 20% of the replies." in page
+    assert "The test split has been opened 2 time(s)" in page
+    assert "| `dpo_mixed` | 0.300 | +0.100 [+0.100, +0.100] | +50.0% | 100% | 0.50 | 2.0 | 5 | 80 |" in page
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    engage.engines.close_engines()
+    tiny = save_tiny_model(tmp_path / "tiny")
+    policies = ["base", "strategy", "sft", "best_of_4", "search", "dpo_search", "dpo_human", "dpo_mixed", "iterated"]
+    settings = load_config(
+        "laptop",
+        [
+            "engine.kind=scripted",
+            f"engine.policy_model={tiny}",
+            "engine.policy_adapter=bare",
+            "engine.simulator_adapter=bare",
+            "scenarios.per_domain=2",
+            "search.num_simulations=8",
+            "search.round_size=8",
+            "align.dpo={max_length=4096, max_pairs=4, batch_size=2, gradient_accumulation=1}",
+            "align.sft.max_length=4096",
+            "evaluation={per_domain=2, second_simulator='bare'}",
+            f"human.corpora=['esconv:{ESCONV}']",
+            f"comparison={{policies={policies}, adversarial=1}}",
+        ],
+    )
+    found = comparison(settings, "night")
+    assert [name in found["page"] for name in policies] == [True] * len(policies)
+    assert Path(found["path"]).read_text() == found["page"]
+    home = Home.from_env()
+    with duckdb.connect(str(home.database), read_only=True) as store:
+        counted = store.sql(
+            "select simulator, count(*) from trajectory where purpose = 'evaluation' and cycle_id = 'night' group by all"
+        )
+        held = dict(counted.fetchall())
+        # 9 policies x 2 domains x 2 scenarios with each simulator, x 1 scenario with each adversary
+        assert held == {"search": 36, "held-out bare": 36} | {
+            f"adversary {name}": 18 for name in ("never_moved", "always_moved", "contradicting")
+        }
+        assert store.sql("select count(distinct policy) from evaluation where metric = 'difference'").fetchall() == [
+            (8,)
+        ]
+    client = MlflowClient(home.tracking_uri)
+    (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'comparison'")
+    assert 0.0 <= run.data.metrics["reward/base/search/all"] <= 1.0
+    assert run.data.metrics["divergence/dpo_search/persuasion"] == pytest.approx(0.0)  # canned answers have no adapter
+    again = comparison(settings, "night")
+    assert again["page"] == found["page"]

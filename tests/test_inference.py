@@ -1,0 +1,108 @@
+"""Policies that look ahead, in a world whose truth is known: one word of the assistant decides what the user answers to the survey."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from scripted_scenarios import SUPPORT
+
+from engage.dialogue import Dialogue, Role, Turn
+from engage.engine import Side
+from engage.engines.scripted import ScriptedEngine
+from engage.inference import Adversary, Thinking, adversary, exchanges_held, rehearse
+from engage.rollout import DialogueConfig, hold_dialogue, set_stage
+from engage.search import SearchConfig
+
+GOOD = ("I see. Tell me more?", "What would a friend of yours say?")
+LINES = (*GOOD, "That is nothing.", "Everybody has that.")
+SEARCH = SearchConfig(num_simulations=24, round_size=8, reply_factor=4.0, reply_exponent=0.0, min_visits=2)
+TALK = DialogueConfig(max_exchanges=2)
+
+
+def reply(prompt, seed):
+    return LINES[seed % 4] if prompt.side is Side.POLICY else ("Hm.", "Well.", "Maybe so.")[seed % 3]
+
+
+def choose(prompt, choices):
+    """The more good lines were said, the weaker the feeling."""
+    good = sum(message.content in GOOD for message in prompt.messages)
+    peak = 4 - 2 * good
+    return [1.0 if index == peak else 1e-9 for index in range(len(choices))]
+
+
+def hold(kind, *numbers, dress=None):
+    engine = ScriptedEngine(reply, choose)
+    dress = dress or Thinking(kind, *numbers).dress(rehearse, SEARCH)
+    held = [
+        asyncio.run(hold_dialogue(engine, replace(SUPPORT, scenario_id=f"s{i}"), TALK, 7, None, None, dress))[0]
+        for i in range(12)
+    ]
+    return [trajectory.reward for trajectory in held]
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def test_search_and_best_of_n_find_the_reply_that_helps():
+    # drawn at random two of four replies help, at either of two turns: each of them moves the reward by a half
+    assert mean(hold("sampled")) < 0.7
+    assert mean(hold("best_of", 8, 2)) > 0.85
+    assert mean(hold("search")) > 0.85
+
+
+def test_a_thinking_policy_keeps_to_the_length_of_the_dialogue():
+    engine = ScriptedEngine(reply, choose)
+    for thinking in (Thinking("search"), Thinking("best_of", 4, 2)):
+        dress = thinking.dress(rehearse, SEARCH)
+        held, calls = asyncio.run(hold_dialogue(engine, SUPPORT, TALK, 7, None, None, dress))
+        assert held.exchanges == 2
+        assert len(calls) > 10  # what it thought is part of what the dialogue cost
+
+
+def test_replies_are_tried_out_with_the_simulator_that_the_search_knows():
+    stage = set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, "held-out")
+    tried = rehearse(stage)
+    assert (stage.user.adapter, tried.user.adapter) == ("held-out", None)
+    assert tried.seed != stage.seed
+
+
+def test_the_prompted_baseline_names_the_domains_strategies():
+    stage = set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, None)
+    dressed = Thinking("strategy").dress(rehearse, SEARCH)(stage)
+    system = dressed.policy.messages(stage.scenario.opening)[0].content
+    assert system == f"{stage.domain.policy_prompt()} {stage.domain.strategies}"
+
+
+def test_an_adversary_says_its_lines_in_turn_and_is_asked_nothing():
+    stage = adversary("never_moved")(set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, None))
+    assert isinstance(stage.user, Adversary)
+    lines = stage.domain.adversaries["never_moved"]
+    dialogue, said = stage.scenario.opening, []
+    for _ in range(len(lines) + 1):
+        dialogue = dialogue.add(Turn(Role.ASSISTANT, "Why?"))
+        turn = asyncio.run(stage.user.next_turn(dialogue, "k", 0)).turn
+        said.append(turn.text)
+        dialogue = dialogue.add(turn)
+    assert said == [*lines, lines[0]]
+    assert asyncio.run(stage.user.react(dialogue, "k", 0)).value is None
+
+
+def test_exchanges_are_counted_after_the_opening():
+    stage = set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, None)
+    opening = Dialogue((Turn(Role.USER, "I feel low."),))
+    stage = replace(stage, scenario=replace(stage.scenario, opening=opening))
+    assert exchanges_held(stage, opening) == 0
+    assert exchanges_held(stage, opening.add(Turn(Role.ASSISTANT, "Why?")).add(Turn(Role.USER, "Hm."))) == 1
+
+
+@pytest.mark.parametrize("domain", ["emotional_support", "persuasion"])
+def test_no_adversary_speaks_of_self_harm_or_says_goodbye(domain):
+    from engage.crisis import speaks_of_harm
+    from engage.domains import load_domain
+
+    kind = load_domain(domain)
+    for lines in kind.adversaries.values():
+        for line in lines:
+            assert not speaks_of_harm(line)
+            assert kind.end_reason(Dialogue((Turn(Role.USER, line),))) is None
