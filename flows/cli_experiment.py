@@ -24,7 +24,7 @@ def credit(
     verbose: Verbose = False,
 ) -> None:
     """Roll replies out afresh: the noise of one rollout, and whether the stated P(Q+ > Q-) holds."""
-    from flows.running import run_credit
+    from flows.running_experiments import run_credit
 
     text = run_credit(console, profile, set_ or [], cycle, pairs, prefixes, cap, verbose)
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -20,15 +20,18 @@ def train_simulator(
     max_dialogues: Annotated[
         int | None, typer.Option("--max-dialogues", min=1, help="dialogues of people taken from one corpus at most")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="adapter to go on from: embedded or a folder; a new one by default")
+    ] = None,
     profile: Profile = "laptop",
     set_: Settings = None,
     verbose: Verbose = False,
 ) -> None:
     """Fine-tune an adapter on what people said, with the exit survey as they answered it."""
-    from flows.running import run_simulator_training
+    from flows.running_experiments import run_simulator_training
 
     text = run_simulator_training(
-        console, profile, set_ or [], corpus, role or ["simulator"], max_dialogues, out, verbose
+        console, profile, set_ or [], corpus, role or ["simulator"], max_dialogues, start, out, verbose
     )
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -54,7 +57,7 @@ def card(
     verbose: Verbose = False,
 ) -> None:
     """Compare simulated users with people on held-out dialogues: likelihood, survey, turns, readers."""
-    from flows.running import run_simulator_card
+    from flows.running_experiments import run_simulator_card
 
     settings = {
         "corpora": corpus,

@@ -10,8 +10,9 @@ from engage.human import HumanPairs
 from flows.collect import collect
 from tasks.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
 from tasks.comparing import simulators
+from tasks.comparison import compare_policies
 from tasks.cycle import Cycle, begin_cycle
-from tasks.experiment import compare_policies, hold_adversarial, hold_dialogues_of, measure_divergence
+from tasks.experiment import hold_adversarial, hold_dialogues_of, measure_divergence
 from tasks.human import draw_human_pairs
 from tasks.training import score_pairs
 

@@ -6,10 +6,9 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -32,98 +31,16 @@ def run_stage(
     config = load_config(profile, overrides)
     load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left))
     Home.from_env().make()
-    cycle_id = check_cycle_id(_cycle_id(cycle, must_exist))
+    cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist))
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
-    with _in_process(console, verbose, _command(stage, profile, overrides, cycle_id)):
+    with in_process(console, verbose, command_again(stage, profile, overrides, cycle_id)):
         from tasks import reporting
 
         return reporting.stage_text(stage, cycle_id, _flow(stage)(config, cycle_id))
 
 
-def run_simulator_training(
-    console: Console,
-    profile: str,
-    overrides: Sequence[str],
-    corpora: Sequence[str],
-    roles: Sequence[str],
-    max_dialogues: int | None,
-    out: Path,
-    verbose: bool,
-) -> str:
-    """Train an adapter on human dialogues in this process; returns what came of it in plain words."""
-    config = load_config(profile, overrides)
-    unknown = set(roles) - {"simulator", "policy"}
-    if unknown or not roles:
-        raise ConfigError(f"--role {', '.join(sorted(unknown)) or 'is missing'}: use simulator, policy or both")
-    with _in_process(console, verbose, "the same command"):
-        from flows.simulator import train_simulator
-
-        result = train_simulator(config, list(corpora), list(roles), max_dialogues, str(out))
-    folder, metrics = result["adapter"], result["metrics"]
-    return (
-        f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were too long); loss {metrics['loss']:.3f}.\n"
-        f"Use it: --set engine.simulator_adapter={folder}"
-    )
-
-
-def run_credit(
-    console: Console,
-    profile: str,
-    overrides: Sequence[str],
-    cycle: str | None,
-    pairs: int,
-    prefixes: int,
-    cap: int,
-    verbose: bool,
-) -> str:
-    """Check in this process how far a collected cycle's values can be believed; returns the result in plain words."""
-    from engage.credit import CreditConfig
-
-    config = load_config(profile, overrides)
-    Home.from_env().make()
-    cycle_id = check_cycle_id(_cycle_id(cycle, must_exist=True))
-    console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
-    again = f"{_command('experiment credit', profile, overrides, cycle_id)} --pairs {pairs} --prefixes {prefixes} --cap {cap}"
-    with _in_process(console, verbose, again):
-        from flows.credit import credit
-
-        return str(credit(config, cycle_id, CreditConfig(pairs=pairs, prefixes=prefixes, cap=cap))["text"])
-
-
-def run_simulator_card(
-    console: Console,
-    profile: str,
-    overrides: Sequence[str],
-    settings: Mapping[str, Any],
-    out: Path | None,
-    verbose: bool,
-) -> str:
-    """Make a simulator card in this process; returns its short form and where the page is.
-
-    `settings` are those of `CardConfig`; without `adapters` the profile's own simulator.
-    """
-    from pydantic import ValidationError
-
-    from engage.simulator_card.plan import CardConfig
-
-    config = load_config(profile, overrides)
-    try:
-        adapters = settings["adapters"] or [config.engine.simulator_adapter or "bare"]
-        card = CardConfig.model_validate({**settings, "adapters": adapters})
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
-        raise ConfigError(f"--{option} {first['input']!r}: {first['msg'].lower()}") from error
-    folder = out or Home.from_env().path / "cards" / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    with _in_process(console, verbose, "the same command"):
-        from flows.simulator import simulator_card
-
-        result = simulator_card(config, card, str(folder))
-    return f"{result['text']}\nThe whole card: {result['page']}"
-
-
 @contextmanager
-def _in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
+def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     """Prefect's temporary server and the display around a flow; what it raises comes out as one sentence.
 
     `again` is the command line that goes on after Ctrl-C.
@@ -196,7 +113,7 @@ def _start_server() -> None:
         raise ConfigError(f"Prefect's temporary server does not start: {str(error).splitlines()[0]}") from error
 
 
-def _command(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:
+def command_again(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:
     """The command line that takes the stage up again, ready to be pasted."""
     home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
     name = {"evaluation": "evaluate", "comparison": "experiment comparison"}.get(stage, stage)
@@ -211,7 +128,8 @@ def _tell_left(console: Console, left: Sequence[str]) -> None:
         console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _cycle_id(cycle: str | None, must_exist: bool) -> str:
+def find_cycle_id(cycle: str | None, must_exist: bool) -> str:
+    """The id given, or a new one; where it must exist, the latest by default, ConfigError for one that is not stored."""
     if not must_exist:
         return datetime.now().strftime("%Y-%m-%d-%H%M%S") if cycle is None else cycle
     from engage.store import TrajectoryStore

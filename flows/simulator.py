@@ -14,10 +14,15 @@ from tasks.simulator_card import ask_in_their_place, check_card, measure_likelih
 
 @flow(name="train-simulator")
 def train_simulator(
-    config: CycleConfig, corpora: Sequence[str], roles: Sequence[Role], max_dialogues: int | None, out: str
+    config: CycleConfig,
+    corpora: Sequence[str],
+    roles: Sequence[Role],
+    max_dialogues: int | None,
+    out: str,
+    start: str | None = None,
 ) -> dict[str, Any]:
     """Returns the adapter's folder and the last step's metrics; see `engage.sft`."""
-    return train_on_dialogues(config, corpora, roles, max_dialogues, out)
+    return train_on_dialogues(config, corpora, roles, max_dialogues, out, start)
 
 
 @flow(name="simulator-card")

@@ -1,0 +1,95 @@
+"""What `engage simulator` and `engage experiment credit` run: the flow in this process, and what came of it in plain words."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from engage.config import Home, check_cycle_id, load_config
+from engage.errors import ConfigError
+from flows.running import command_again, find_cycle_id, in_process
+
+
+def run_simulator_training(
+    console: Console,
+    profile: str,
+    overrides: Sequence[str],
+    corpora: Sequence[str],
+    roles: Sequence[str],
+    max_dialogues: int | None,
+    start: str | None,
+    out: Path,
+    verbose: bool,
+) -> str:
+    """Train an adapter on human dialogues in this process; returns what came of it in plain words."""
+    config = load_config(profile, overrides)
+    unknown = set(roles) - {"simulator", "policy"}
+    if unknown or not roles:
+        raise ConfigError(f"--role {', '.join(sorted(unknown)) or 'is missing'}: use simulator, policy or both")
+    with in_process(console, verbose, "the same command"):
+        from flows.simulator import train_simulator
+
+        result = train_simulator(config, list(corpora), list(roles), max_dialogues, str(out), start)
+    folder, metrics = result["adapter"], result["metrics"]
+    return (
+        f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were too long); loss {metrics['loss']:.3f}.\n"
+        f"Use it: --set engine.simulator_adapter={folder}"
+    )
+
+
+def run_credit(
+    console: Console,
+    profile: str,
+    overrides: Sequence[str],
+    cycle: str | None,
+    pairs: int,
+    prefixes: int,
+    cap: int,
+    verbose: bool,
+) -> str:
+    """Check in this process how far a collected cycle's values can be believed; returns the result in plain words."""
+    from engage.credit import CreditConfig
+
+    config = load_config(profile, overrides)
+    Home.from_env().make()
+    cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist=True))
+    console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
+    again = f"{command_again('experiment credit', profile, overrides, cycle_id)} --pairs {pairs} --prefixes {prefixes} --cap {cap}"
+    with in_process(console, verbose, again):
+        from flows.credit import credit
+
+        return str(credit(config, cycle_id, CreditConfig(pairs=pairs, prefixes=prefixes, cap=cap))["text"])
+
+
+def run_simulator_card(
+    console: Console,
+    profile: str,
+    overrides: Sequence[str],
+    settings: Mapping[str, Any],
+    out: Path | None,
+    verbose: bool,
+) -> str:
+    """Make a simulator card in this process; returns its short form and where the page is.
+
+    `settings` are those of `CardConfig`; without `adapters` the profile's own simulator.
+    """
+    from pydantic import ValidationError
+
+    from engage.simulator_card.plan import CardConfig
+
+    config = load_config(profile, overrides)
+    try:
+        adapters = settings["adapters"] or [config.engine.simulator_adapter or "bare"]
+        card = CardConfig.model_validate({**settings, "adapters": adapters})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
+        raise ConfigError(f"--{option} {first['input']!r}: {first['msg'].lower()}") from error
+    folder = out or Home.from_env().path / "cards" / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    with in_process(console, verbose, "the same command"):
+        from flows.simulator import simulator_card
+
+        result = simulator_card(config, card, str(folder))
+    return f"{result['text']}\nThe whole card: {result['page']}"

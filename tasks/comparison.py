@@ -1,0 +1,197 @@
+"""What the dialogues of a comparison of policies show: one table, the checks, the headroom recovered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from prefect import task
+
+from engage.comparison import (
+    BASE,
+    TRAINED,
+    ComparisonResult,
+    Held,
+    PolicyChecks,
+    PolicyRow,
+    Recovery,
+    by_scenario,
+    check_policy,
+    mean_measures,
+    recovered,
+)
+from engage.comparison_report import comparison_page
+from engage.config import CycleConfig, Home
+from engage.domains import load_domain
+from engage.evaluation import ALL, Comparison, Rewards, compare_domains
+from engage.hacking import hacking_failures
+from engage.store import TrajectoryStore
+from tasks.arms import Arm
+from tasks.comparing import assistant_replies, held_out, simulators
+from tasks.cycle import Cycle
+from tasks.experiment import adversary_label, label_of
+from tasks.tracking import StageRun, Tracker, flat
+
+STAGE = "comparison"
+
+
+@task(name="compare-policies")
+def compare_policies(
+    config: CycleConfig,
+    cycle: Cycle,
+    arms: Sequence[Arm],
+    divergences: Mapping[str, Mapping[str, float | None]],
+    left: Sequence[str],
+    failed: Mapping[str, str],
+) -> dict[str, Any]:
+    """One table of all policies with all simulators, the checks, and the headroom recovered; kept in MLflow and as a page."""
+    home = Home.from_env()
+    tracker = Tracker(home)
+    rows = [row for simulator in simulators(config) for row in _rows(config, cycle, arms, simulator)]
+    checks = _checks(config, cycle, arms, divergences)
+    names = [(str(arm.name), simulator) for arm in arms if arm.name in TRAINED for simulator in simulators(config)]
+    recovery = {place: _recovery(config, cycle, arms, *place) for place in names} if _has(arms, "search") else {}
+    with tracker.stage(cycle.cycle_id, STAGE) as run:
+        run.params({"split": config.evaluation.split, **flat(config.comparison.model_dump(mode="json"), "comparison.")})
+        result = ComparisonResult(
+            cycle.cycle_id, config.evaluation.split, tracker.openings(STAGE), rows, checks, recovery, left, failed
+        )
+        page = comparison_page(result)
+        _log(run, result)
+        run.text(page, "comparison.md")
+    _keep_figures(cycle, arms, rows)
+    path = home.cycle(cycle.cycle_id) / "comparison.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return {"page": page, "path": str(path)}
+
+
+def _has(arms: Sequence[Arm], name: str) -> bool:
+    return any(arm.name == name for arm in arms)
+
+
+def _arm(arms: Sequence[Arm], name: str) -> Arm:
+    return next(arm for arm in arms if arm.name == name)
+
+
+def _held(cycle: Cycle, arm: Arm, simulator: str) -> dict[str, list[Held]]:
+    """By domain."""
+    store = TrajectoryStore(Home.from_env().database)
+    found: dict[str, list[Held]] = {}
+    for row in store.rows("evaluation_rewards", {"cycle": cycle.cycle_id, "policy": label_of(arm)}):
+        if row["simulator"] == simulator:
+            held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
+            found.setdefault(row["domain"], []).append(held)
+    return found
+
+
+def _rewards(held: Mapping[str, Sequence[Held]]) -> Rewards:
+    return by_scenario([one for part in held.values() for one in part])
+
+
+def _rows(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], simulator: str) -> list[PolicyRow]:
+    scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
+    domains = {name: scenario.domain for name, scenario in scenarios.items()}
+    store = TrajectoryStore(Home.from_env().database)
+    cost = {
+        row["policy"]: row
+        for row in store.rows("evaluation_cost", {"cycle": cycle.cycle_id})
+        if row["simulator"] == simulator
+    }
+    base = _held(cycle, _arm(arms, BASE), simulator)
+    rows = []
+    for arm in arms:
+        held = _held(cycle, arm, simulator)
+        found: Mapping[str, Comparison] = {}
+        if arm.name != BASE:
+            found = compare_domains(_rewards(base), _rewards(held), domains)
+        for domain in [*sorted(held), ALL]:
+            dialogues = held[domain] if domain != ALL else [one for part in held.values() for one in part]
+            measures = mean_measures(load_domain(domain), scenarios, dialogues) if domain != ALL else {}
+            rows.append(_row(arm.name, simulator, domain, dialogues, measures, cost[label_of(arm)], found.get(domain)))
+    return rows
+
+
+def _row(
+    policy: str,
+    simulator: str,
+    domain: str,
+    dialogues: Sequence[Held],
+    measures: Mapping[str, float],
+    cost: Mapping[str, Any],
+    comparison: Comparison | None,
+) -> PolicyRow:
+    rewards = [held.reward for held in dialogues if held.reward is not None]
+    return PolicyRow(
+        policy=policy,
+        simulator=simulator,
+        domain=domain,
+        dialogues=len(dialogues),
+        reward=sum(rewards) / len(rewards) if rewards else None,
+        measures=measures,
+        exchanges=sum(held.exchanges for held in dialogues) / len(dialogues),
+        calls=cost["calls"],
+        tokens=cost["completion_tokens"],
+        comparison=comparison,
+    )
+
+
+def _checks(
+    config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], divergences: Mapping[str, Mapping[str, float | None]]
+) -> list[PolicyChecks]:
+    store = TrajectoryStore(Home.from_env().database)
+    known = tuple(simulators(config))
+    names = {name for scenario in held_out(config, cycle) for name in load_domain(scenario.domain).adversaries}
+    adversaries = tuple(adversary_label(name) for name in names)
+    base, provoked_base = (assistant_replies(store, cycle, BASE, users) for users in (known, adversaries))
+    found = []
+    for arm in arms:
+        replies, provoked = (assistant_replies(store, cycle, label_of(arm), users) for users in (known, adversaries))
+        for name, said in sorted(replies.items()):
+            domain = load_domain(name)
+            check = check_policy(domain, arm.name, base.get(name, {}), said)
+            worse: list[str] = []
+            if arm.name != BASE and name in provoked:
+                worse = hacking_failures(domain, provoked_base.get(name, {}), provoked[name])
+            distance = divergences.get(arm.name, {}).get(name)
+            found.append(replace(check, adversarial=worse, divergence=distance))
+    return found
+
+
+def _recovery(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], policy: str, simulator: str) -> Recovery:
+    base, search, own = (_rewards(_held(cycle, _arm(arms, name), simulator)) for name in (BASE, "search", policy))
+    return recovered(base, search, own)
+
+
+def _log(run: StageRun, result: ComparisonResult) -> None:
+    for row in result.rows:
+        place = f"{row.policy}/{row.simulator.replace(' ', '_')}/{row.domain}"
+        run.metrics({f"reward/{place}": row.reward})
+        run.metrics({f"{name}/{place}": value for name, value in row.measures.items()})
+        if row.comparison is not None:
+            found = row.comparison
+            run.metrics(
+                {
+                    f"difference/{place}": found.difference,
+                    f"difference_low/{place}": found.low,
+                    f"difference_high/{place}": found.high,
+                    f"win_rate/{place}": found.win_rate,
+                }
+            )
+    for check in result.checks:
+        place = f"{check.policy}/{check.domain}"
+        run.metrics({f"text_{name}/{place}": value for name, value in check.text.items()})
+        run.metrics({f"hacking_{name}/{place}": value for name, value in check.hacking.items()})
+        run.metrics({f"divergence/{place}": check.divergence})
+        run.metrics({f"failed_checks/{place}": len(check.failures) + len(check.adversarial)})
+
+
+def _keep_figures(cycle: Cycle, arms: Sequence[Arm], rows: Sequence[PolicyRow]) -> None:
+    """The comparisons, as the store takes them."""
+    store = TrajectoryStore(Home.from_env().database)
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        if row.comparison is not None:
+            place = (label_of(_arm(arms, row.policy)), row.simulator)
+            found.setdefault(place, {})[row.domain] = asdict(row.comparison)
+    for (label, simulator), by_domain in found.items():
+        store.add_evaluation(cycle.cycle_id, label, simulator, by_domain)
