@@ -111,7 +111,8 @@ def _likelihoods(model: Any, rows: Sequence[Mapping[str, list[int]]]) -> list[Li
             input_ids=input_ids, attention_mask=mask.to(model.device), use_cache=False, logits_to_keep=columns
         ).logits
         targets = labels[:, columns + 1]
-        nats = cross_entropy(logits.transpose(1, 2).float(), targets, ignore_index=IGNORED, reduction="none").sum(1)
+        flat = logits.float().flatten(0, 1)  # words last and together: across rows the CPU is several times slower
+        nats = cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="none").view_as(targets).sum(1)
     counts = (targets != IGNORED).sum(1)
     return [Likelihood(float(nat), int(count)) for nat, count in zip(nats, counts, strict=True)]
 
