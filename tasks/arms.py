@@ -70,10 +70,13 @@ def train_on_pairs(
 def train_on_replies(config: CycleConfig, cycle: Cycle) -> Arm:
     """SFT on what people said in dialogues of the train split that went well, from what the cycle starts from."""
     home, settings = Home.from_env(), config.align.sft
-    people = read_human(config.human)
-    chats = training_chats(
-        people, ["policy"], config.dialogue.speech, settings.max_length, config.align.dpo.max_pairs, cycle.seed
-    )
+    people, speech = read_human(config.human), config.dialogue.speech
+    chats = training_chats(people, ["policy"], speech, settings.max_length, None, cycle.seed)
+    if not chats:
+        raise ConfigError(
+            "no human reply to train sft on: they are longer than dialogue.speech.policy.max_tokens, or no dialogue of the train "
+            "split went well (human.min_reward); leave sft out of comparison.policies"
+        )
     close_engines()  # a training and an engine together would hold the weights twice
     steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"SFT on {len(chats)} human dialogues (steps)", steps)
