@@ -112,6 +112,9 @@ def said(*texts: str) -> Dialogue:
         (("half a dollar then",), 0.5),
         (("my rent is $900", "sorry"), None),
         (("I like children.",), None),
+        (("I'm going to keep the $2.",), None),
+        (("I earned my $2 honestly. You can have a quarter of it, $0.50.",), 0.5),
+        (("I'd give $1.", "I won't give $2."), 1.0),
     ],
 )
 def test_the_sum_that_the_user_named_last_is_read(texts, dollars):

@@ -1,5 +1,6 @@
 """Persuasion for good: the user decides how much of a $2 payment goes to Save the Children (PersuasionForGood's donation)."""
 
+import re
 from types import MappingProxyType
 from typing import Literal
 
@@ -55,6 +56,10 @@ _SUMS = (
     r"\b(?P<value>one|two|three|four|five|six|seven|eight|half an?|an?)\s+(?P<unit>dollars?|bucks?|quarters?|cents?)\b",
 )
 """How a sum of money is named; those of the survey's patterns that need a unit."""
+_NO_GIFT = re.compile(
+    r"\b(?:keep(?:ing)?|kept|earn\w*|costs?|owe|rent)\b|\b(?:not|won't|don't|can't|cannot|never) (?:\w+ )?(?:giv\w+|donat\w+)",
+    re.IGNORECASE,
+)
 
 
 def _reminder(stated: float | None) -> str:
@@ -175,10 +180,13 @@ class Persuasion(Domain):
         return f"{self.survey.question} {_reminder(self.stated_donation(dialogue))}"
 
     def stated_donation(self, dialogue: Dialogue) -> float | None:
-        """Dollars (0..2) of the sum that the user named last; None where they named none."""
+        """Dollars (0..2) of the sum that the user named last, in a sentence that neither refuses nor speaks of keeping or earning it.
+
+        None where they named none.
+        """
         for turn in reversed(dialogue.turns):
-            if turn.role is Role.USER:
-                value = stated_value(self.survey, turn.text, _SUMS)
+            for sentence in reversed(re.split(r"(?<=[.!?])\s+", turn.text) if turn.role is Role.USER else ()):
+                value = None if _NO_GIFT.search(sentence) else stated_value(self.survey, sentence, _SUMS)
                 if value is not None:
                     return value
         return None
