@@ -318,7 +318,9 @@ def test_a_gain_on_the_simulator_never_searched_with_is_promoted(night, counted,
         best = {"1": "1", "0": str(len(choices) - 1)}[choices[0]] if good else {"1": "5", "0": "0"}[choices[0]]
         return [1.0 if choice == best else 1e-9 for choice in choices]
 
-    config = small(tiny, "evaluation.per_domain=8", "evaluation.second_simulator=bare", "evaluation.alpha=0.4")
+    lenient = ("pairs.min_q_gap=0.0", "pairs.confidence=0.5")  # whatever the canned answers favour is trained on
+    held_out = ("evaluation.per_domain=8", "evaluation.second_simulator=bare", "evaluation.alpha=0.4")
+    config = small(tiny, *lenient, *held_out)
     collect(config, "better")
     candidate = align(config, "better")["candidate"]
     counted._reply, counted._choose = reply, choose

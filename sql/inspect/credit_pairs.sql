@@ -11,9 +11,9 @@ with candidate as (
         sibling_pair.spine_index,
         sibling_pair.chosen_id,
         sibling_pair.rejected_id,
-        sibling_pair.q_gap,
-        sibling_pair.p_greater,
-        least(floor((sibling_pair.p_greater - 0.5) * 20), 9)::integer as p_bin
+        round(sibling_pair.q_gap, 12) as q_gap, -- sums of several threads differ in their last digits
+        round(sibling_pair.p_greater, 12) as p_greater,
+        least(floor((round(sibling_pair.p_greater, 12) - 0.5) * 20), 9)::integer as p_bin
     from sibling_pair
     where sibling_pair.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
 ),
