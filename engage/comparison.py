@@ -64,10 +64,14 @@ def thinking_of(name: PolicyName, config: ComparisonConfig) -> Thinking:
     return Thinking(name) if name in ("strategy", "search") else Thinking()
 
 
-def wanted(config: ComparisonConfig, has_people: bool) -> tuple[list[PolicyName], list[PolicyName]]:
-    """The policies to compare, `base` first, and those left out because no human dialogues are given."""
+NO_PEOPLE = "no human dialogues are given (human.corpora)"
+NO_PAIR = "no pair to train on (more scenarios, a lower pairs.min_q_gap or pairs.confidence give some)"
+
+
+def wanted(config: ComparisonConfig, has_people: bool) -> tuple[list[PolicyName], dict[PolicyName, str]]:
+    """The policies to compare, `base` first, and why others are left out."""
     asked: list[PolicyName] = [BASE, *(name for name in config.policies if name != BASE)]
-    left = [name for name in asked if name in FROM_PEOPLE and not has_people]
+    left = {name: NO_PEOPLE for name in asked if name in FROM_PEOPLE and not has_people}
     return [name for name in asked if name not in left], left
 
 
@@ -190,7 +194,7 @@ def scenarios_needed(sd: float, effect: float, power: float = 0.8, alpha: float 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """All that a comparison found; `left` are the policies without human dialogues to learn from."""
+    """All that a comparison found; `left` says why a policy is left out."""
 
     cycle_id: str
     split: str
@@ -199,7 +203,7 @@ class ComparisonResult:
     checks: Sequence[PolicyChecks]
     recovery: Mapping[tuple[str, str], Recovery] = field(default_factory=dict)
     """Policy and simulator to its share of the headroom, over all scenarios."""
-    left: Sequence[str] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
     def verdict(self, policy: str, simulator: str) -> str:

@@ -37,10 +37,7 @@ def _setting(result: ComparisonResult, simulators: Sequence[str]) -> str:
     ]
     if result.split == "test":
         lines.append(f"The test split has been opened {result.openings} time(s) in this home.")
-    if result.left:
-        lines.append(
-            f"Left out, because no human dialogues are given (human.corpora): {', '.join(sorted(result.left))}."
-        )
+    lines += [f"Left out, `{name}`: {reason}." for name, reason in result.left.items()]
     if result.failed:
         lines.append(f"{len(result.failed)} scenarios failed: {min(result.failed.items())[1]}")
     return "\n\n".join(lines)

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from engage.comparison import FROM_SEARCH, TRAINED, PolicyName, wanted
+from engage.comparison import FROM_SEARCH, NO_PAIR, TRAINED, PolicyName, wanted
 from engage.config import CycleConfig
 from engage.human import HumanPairs
 from flows.collect import collect
@@ -22,7 +22,9 @@ def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     """Train what has to be trained, hold all dialogues, and compare; whatever was done before is kept."""
     cycle = begin_cycle(config, cycle_id, from_champion=False)
     names, left = wanted(config.comparison, bool(config.human.corpora))
-    arms = train_policies(config, cycle, names)
+    trained = train_policies(config, cycle, names)
+    left |= {name: NO_PAIR for name in names if name in TRAINED and name not in trained}
+    arms = [trained.get(name, Arm(name=name)) for name in names if name not in left]
     failed: dict[str, str] = {}
     for simulator in simulators(config):
         for arm in arms:
@@ -34,38 +36,37 @@ def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     return compare_policies(config, cycle, arms, divergences, left, failed)
 
 
-def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> list[Arm]:
-    """All policies of these names, in their order."""
+def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, Arm]:
+    """Those of these names that are trained, without those for which there is nothing to learn."""
     trained: dict[PolicyName, Arm] = {}
     if any(name in FROM_SEARCH for name in names):
         collect(config, cycle.cycle_id, from_champion=False)
-        trained = train_from_search(config, cycle, [name for name in names if name != "iterated"])
+        trained = train_from_search(config, cycle, names)
         if "iterated" in names:
-            trained["iterated"] = second_cycle(config, cycle, trained)
-    if "sft" in names:
-        trained["sft"] = train_on_replies(config, cycle)
-    return [trained.get(name, Arm(name=name)) for name in names]
+            trained |= second_cycle(config, cycle, trained)
+    if "sft" in names and (tuned := train_on_replies(config, cycle)):
+        trained["sft"] = tuned
+    return trained
 
 
 def train_from_search(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, Arm]:
-    """DPO on each pair set that is asked for."""
+    """DPO on each pair set that is asked for and not empty."""
     scored = score_pairs(config, cycle)
     human: HumanPairs = draw_human_pairs(as_many_from_people(config), cycle, scored["accepted"])
-    sets = pair_sets(config, cycle, human)
-    return {name: train_on_pairs(config, cycle, name, pairs, human) for name, pairs in sets.items() if name in names}
+    sets = {name: pairs for name, pairs in pair_sets(config, cycle, human).items() if name in names and pairs}
+    return {name: train_on_pairs(config, cycle, name, pairs, human) for name, pairs in sets.items()}
 
 
-def second_cycle(config: CycleConfig, cycle: Cycle, trained: dict[PolicyName, Arm]) -> Arm:
+def second_cycle(config: CycleConfig, cycle: Cycle, trained: dict[PolicyName, Arm]) -> dict[PolicyName, Arm]:
     """Search again with the first cycle's policy (trained on both kinds of pairs where it was) and train on what that finds."""
-    start = (
-        trained.get("dpo_mixed")
-        or trained.get("dpo_search")
-        or train_from_search(config, cycle, ["dpo_search"])["dpo_search"]
-    )
+    first = trained or train_from_search(config, cycle, ["dpo_search"])
+    start = first.get("dpo_mixed") or first.get("dpo_search")
+    if start is None:
+        return {}
     engine = config.engine.model_copy(update={"policy_adapter": start.adapter})
     again = config.model_copy(update={"engine": engine, "seed": cycle.seed + 1})
     cycle_id = f"{cycle.cycle_id}-second"
     collect(again, cycle_id, from_champion=False)
-    name: PolicyName = "dpo_mixed" if start.name == "dpo_mixed" else "dpo_search"
     second = begin_cycle(again, cycle_id, from_champion=False)
-    return Arm(name="iterated", adapter=train_from_search(again, second, [name])[name].adapter)
+    found = train_from_search(again, second, [start.name]).get(start.name)
+    return {"iterated": Arm(name="iterated", adapter=found.adapter)} if found else {}

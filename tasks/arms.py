@@ -10,7 +10,6 @@ from engage.comparison import PolicyName
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.corpora import LICENCES
 from engage.engines import close_engines
-from engage.errors import ConfigError
 from engage.human import HumanPairs, pair_licences, read_human
 from engage.models import resolve_model
 from engage.pairs import PreferencePair, mix, pair_set_hash, read_pairs, save_pairs
@@ -49,13 +48,8 @@ def as_many_from_people(config: CycleConfig) -> CycleConfig:
 def train_on_pairs(
     config: CycleConfig, cycle: Cycle, name: PolicyName, pairs: Sequence[PreferencePair], human: HumanPairs
 ) -> Arm:
-    """DPO from what the cycle starts from; an interrupted run goes on from its last checkpoint. ConfigError without a pair."""
+    """DPO from what the cycle starts from; an interrupted run goes on from its last checkpoint."""
     home = Home.from_env()
-    if not pairs:
-        raise ConfigError(
-            f"no pair to train {name} on: collect more scenarios, accept smaller gaps (pairs.min_q_gap, pairs.confidence), or "
-            "leave it out of comparison.policies"
-        )
     folder = home.cycle(cycle.cycle_id) / "policies" / name
     save_pairs(pairs, folder / "pairs.parquet")
     licences = pair_licences(pairs, [*load_cycle_scenarios(config.scenarios), *human.scenarios()])
@@ -67,16 +61,16 @@ def train_on_pairs(
 
 
 @task(name="train-policy-on-replies", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def train_on_replies(config: CycleConfig, cycle: Cycle) -> Arm:
-    """SFT on what people said in dialogues of the train split that went well, from what the cycle starts from."""
+def train_on_replies(config: CycleConfig, cycle: Cycle) -> Arm | None:
+    """SFT on what people said in dialogues of the train split that went well, from what the cycle starts from.
+
+    None where no reply may be learnt: all are longer than the policy speaks, or no dialogue went well.
+    """
     home, settings = Home.from_env(), config.align.sft
     people, speech = read_human(config.human), config.dialogue.speech
     chats = training_chats(people, ["policy"], speech, settings.max_length, None, cycle.seed)
     if not chats:
-        raise ConfigError(
-            "no human reply to train sft on: they are longer than dialogue.speech.policy.max_tokens, or no dialogue of the train "
-            "split went well (human.min_reward); leave sft out of comparison.policies"
-        )
+        return None
     close_engines()  # a training and an engine together would hold the weights twice
     steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"SFT on {len(chats)} human dialogues (steps)", steps)

@@ -40,7 +40,7 @@ def compare_policies(
     cycle: Cycle,
     arms: Sequence[Arm],
     divergences: Mapping[str, Mapping[str, float | None]],
-    left: Sequence[str],
+    left: Mapping[str, str],
     failed: Mapping[str, str],
 ) -> dict[str, Any]:
     """One table of all policies with all simulators, the checks, and the headroom recovered; kept in MLflow and as a page."""

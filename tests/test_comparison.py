@@ -34,8 +34,10 @@ ESCONV = Path(__file__).parent / "fixtures" / "esconv"
 
 def test_what_learns_from_people_is_left_out_without_people():
     config = ComparisonConfig(policies=("sft", "search", "dpo_mixed"))
-    assert wanted(config, has_people=True) == (["base", "sft", "search", "dpo_mixed"], [])
-    assert wanted(config, has_people=False) == (["base", "search"], ["sft", "dpo_mixed"])
+    assert wanted(config, has_people=True) == (["base", "sft", "search", "dpo_mixed"], {})
+    names, left = wanted(config, has_people=False)
+    assert names == ["base", "search"]
+    assert left == dict.fromkeys(("sft", "dpo_mixed"), "no human dialogues are given (human.corpora)")
 
 
 def test_names_say_how_a_policy_comes_to_its_reply():
