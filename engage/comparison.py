@@ -1,4 +1,4 @@
-"""The comparison of policies (issue of the paper's claim): which there are, what is said of each, and how much of the search's headroom training recovers.
+"""The comparison of policies: which there are, what is said of each, and how much of the search's headroom training recovers.
 
 Statistics only: holds no dialogue and reads no store. Scenarios are the unit of evidence, as in `engage.evaluation`.
 """

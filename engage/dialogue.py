@@ -1,5 +1,6 @@
 """Who said what, and how it ended: the values everything else passes around. Frozen; knows no domain and no model."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -35,6 +36,11 @@ class Dialogue:
     """Turns in order; either side may open."""
 
     turns: tuple[Turn, ...] = ()
+
+    @staticmethod
+    def of(said: Iterable[Mapping[str, str]]) -> "Dialogue":
+        """From turns as the store and its JSON hold them: `role` and `text`."""
+        return Dialogue(tuple(Turn(Role(turn["role"]), turn["text"]) for turn in said))
 
     def add(self, turn: Turn) -> "Dialogue":
         """The dialogue one turn longer."""

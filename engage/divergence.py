@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from statistics import fmean
 
-from engage.dialogue import Dialogue, Role, Turn
+from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
 from engage.engine import Engine, Prompt, ScoresUnavailable, Side
 from engage.seeds import derive_seed
@@ -24,7 +24,7 @@ async def mean_divergence(
     configured temperature, both are rated at 1. None without a reply, and where the engine rates no whole replies.
     """
     places = [
-        (Dialogue(tuple(Turn(Role(turn["role"]), turn["text"]) for turn in turns[:index])), turns[index]["text"])
+        (Dialogue.of(turns[:index]), turns[index]["text"])
         for turns, opening in dialogues
         for index in range(opening, len(turns))
         if turns[index]["role"] == Role.ASSISTANT

@@ -5,17 +5,17 @@ Which sibling replies become pairs is decided in SQL (`TrajectoryStore.score_pai
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from engage.dialogue import Dialogue, Role, Turn
+from engage.dialogue import Dialogue
 from engage.domains import load_domain
 from engage.errors import ScenarioError, StoreError
 from engage.evidence import PairConfig
+from engage.parquet import write_parquet
 from engage.scenario import Split
 from engage.simulator import policy_messages
 from engage.store import TrajectoryStore
@@ -74,8 +74,7 @@ def read_pairs(store: TrajectoryStore, cycle_id: str) -> list[PreferencePair]:
 
 
 def _search_pair(row: dict[str, Any]) -> PreferencePair:
-    said = [*json.loads(row["opening"]), *row["turns"]]
-    dialogue = Dialogue(tuple(Turn(Role(turn["role"]), turn["text"]) for turn in said))
+    dialogue = Dialogue.of([*json.loads(row["opening"]), *row["turns"]])
     return PreferencePair(
         prompt=_prompt(row["domain"], dialogue),
         chosen=row["chosen"],
@@ -137,19 +136,10 @@ def _hash(value: Any) -> str:
 def save_pairs(pairs: Sequence[PreferencePair], path: Path) -> str:
     """Write the pairs as Parquet, whole or not at all; returns `pair_set_hash`, which the file carries too."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     pair_hash = pair_set_hash(pairs)
     table = pa.Table.from_pylist([asdict(pair) for pair in pairs], schema=_schema())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.replace_schema_metadata({_HASH_KEY: pair_hash.encode()}), temporary, compression="zstd")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_parquet(table.replace_schema_metadata({_HASH_KEY: pair_hash.encode()}), path)
     return pair_hash
 
 

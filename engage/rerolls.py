@@ -6,7 +6,6 @@ interrupted or larger run adds what is missing.
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from engage.credit import FIRST_LOOK, CreditConfig, Difference, fresh_difference
 from engage.dialogue import Dialogue, Role, Turn
 from engage.engine import Engine
 from engage.errors import StoreError
+from engage.parquet import write_parquet
 from engage.rollout import DialogueConfig, Stage, play_out, set_stage
 from engage.run_folder import digest
 from engage.scenario import Scenario
@@ -46,8 +46,7 @@ SpokenPair = tuple[SpokenReply, SpokenReply]
 
 def spoken_reply(scenarios: Mapping[str, Scenario], row: Mapping[str, Any], column: str) -> SpokenReply:
     """From a row of sql/inspect/credit_pairs.sql or credit_replies.sql; `column` holds the reply."""
-    said = [*json.loads(row["opening"]), *row["turns"]]
-    prefix = Dialogue(tuple(Turn(Role(turn["role"]), turn["text"]) for turn in said))
+    prefix = Dialogue.of([*json.loads(row["opening"]), *row["turns"]])
     return SpokenReply(scenarios[row["scenario_id"]], prefix, row[column], row["spine_index"])
 
 
@@ -220,15 +219,5 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def _write(path: Path, rollouts: Sequence[Rollout]) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table = pa.Table.from_pylist([asdict(rollout) for rollout in rollouts], schema=_schema())
-        pq.write_table(table, temporary, compression="zstd")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_parquet(pa.Table.from_pylist([asdict(rollout) for rollout in rollouts], schema=_schema()), path)
