@@ -44,7 +44,13 @@ class CollectConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shard_size: int = Field(32, ge=1, le=10_000, description="scenarios of one Prefect task")
-    workers: int = Field(2, ge=1, le=1_000, description="shards under way at once on this machine")
+    workers: int = Field(2, ge=1, le=1_000, description="shards under way at once")
+    dask_scheduler: str | None = Field(
+        None,
+        min_length=1,
+        description="address of a Dask scheduler, such as tcp://host:8786, whose workers search the shards; they see "
+        "ENGAGE_HOME and the models under the same path. Without one, threads of this process search",
+    )
     budget: BudgetConfig = BudgetConfig()
 
 

@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 from prefect import flow, unmapped
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from engage.config import CycleConfig
-from engage.errors import NothingSearched
+from engage.config import CollectConfig, CycleConfig
+from engage.errors import ConfigError, NothingSearched
 from tasks.collecting import search_shard, store_trees
 from tasks.cycle import begin_cycle
 from tasks.planning import foretell, plan_shards
@@ -19,7 +19,7 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> d
     """Search the cycle's training scenarios; trees that are stored already are skipped."""
     cycle = begin_cycle(config, cycle_id, from_champion)
     began_s, failed = time.time(), dict[str, str]()
-    with ThreadPoolTaskRunner(max_workers=config.collect.workers) as runner, stopped_on_interrupt():
+    with shard_runner(config.collect) as runner, stopped_on_interrupt():
         while shards := plan_shards(config, cycle, began_s, list(failed)):
             given = {"config": unmapped(config), "cycle": unmapped(cycle), "scenario_ids": shards}
             for reasons in runner.map(search_shard, given).result():
@@ -29,3 +29,29 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> d
     if failed and not summary["rewards"]:
         raise NothingSearched(f"no scenario could be searched; {min(failed)}: {failed[min(failed)]}")
     return summary
+
+
+def shard_runner(collect: CollectConfig) -> TaskRunner[Any]:
+    """What searches the shards: threads of this process, or the workers of a Dask scheduler.
+
+    A worker searches with its own engine and leaves its trees in the outbox of ENGAGE_HOME, which all machines share; the
+    database is opened by this process alone. ConfigError where Dask is not installed or the scheduler does not answer.
+    """
+    address = collect.dask_scheduler
+    if address is None:
+        return ThreadPoolTaskRunner(max_workers=collect.workers)
+    try:
+        from distributed import Client
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise ConfigError("collect.dask_scheduler needs Dask: install engage with its extra `dask`") from error
+    try:
+        with Client(address, timeout="10s", set_as_default=False) as client:
+            workers = len(client.scheduler_info()["workers"])
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no Dask scheduler answers at {address} (collect.dask_scheduler); start it with `dask scheduler`"
+        ) from error
+    if not workers:
+        raise ConfigError(f"the Dask scheduler at {address} has no worker; start one with `dask worker {address}`")
+    return DaskTaskRunner(address=address)

@@ -1,0 +1,124 @@
+"""A real Dask scheduler with two workers in processes of their own: they search the shards, and one that dies loses nothing."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from test_schedule import free_port, wait_for
+
+SLOW = Path(__file__).with_name("slow_engage.py")
+SETTINGS = (
+    "engine.kind=scripted",
+    "engine.policy_adapter=bare",
+    "engine.simulator_adapter=bare",
+    "scenarios.per_domain=6",
+    "search.num_simulations=4",
+    "collect.shard_size=2",
+    "collect.workers=2",
+)
+pytestmark = pytest.mark.timeout(400)
+
+
+class Cluster:
+    """A scheduler and its workers on loopback."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.folder, self.env = folder, env
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        port = self.address.rpartition(":")[2]
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
+        self.workers = [
+            self._start(
+                *("worker", self.address, "--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard"),
+                *("--host", "127.0.0.1", "--preload", str(folder / "slow_engine.py")),
+            )
+            for name in ("first", "second")
+        ]
+
+    def _start(self, *arguments: str) -> "subprocess.Popen[str]":
+        with (self.folder / f"dask-{len(list(self.folder.glob('dask-*')))}.log").open("w") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "distributed.cli." + f"dask_{arguments[0]}", *arguments[1:]],
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    (tmp_path / "slow_engine.py").write_text(
+        "import os, pathlib\n"
+        "import engage.engines\n"
+        "from engage.engines.scripted import ScriptedEngine\n"
+        "def create(_config):\n"
+        f"    pathlib.Path({str(tmp_path)!r}, 'searched-by-' + str(os.getpid())).touch()\n"
+        "    return ScriptedEngine(latency_s=0.1, slots=4)\n"
+        "engage.engines._create = create\n"
+    )
+    env = {**os.environ, "ENGAGE_HOME": str(tmp_path / "home"), "PREFECT_HOME": str(tmp_path / "prefect")}
+    env.pop("PREFECT_API_URL", None)
+    found = Cluster(tmp_path, env)
+    yield found
+    found.stop()
+
+
+def collect(cluster: Cluster, cycle: str, *settings: str) -> "subprocess.Popen[str]":
+    given = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
+    return subprocess.Popen(
+        [sys.executable, str(SLOW), "collect", *given, "--set", "seed=1", "--cycle", cycle],
+        env={**cluster.env, "ENGAGE_TEST_LATENCY_S": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def trees(home: Path, cycle: str):
+    sql = """
+        select tree.scenario_id, count(*), string_agg(node.text, '|' order by node.node_id)
+        from tree join node using (tree_id) where tree.cycle_id = ? group by all order by all
+    """
+    with duckdb.connect(str(home / "engage.duckdb"), read_only=True) as connection:
+        return connection.execute(sql, [cycle]).fetchall()
+
+
+def test_workers_search_what_threads_would_and_the_death_of_one_loses_nothing(cluster, tmp_path):
+    home = tmp_path / "home"
+    process = collect(cluster, "spread", f'collect.dask_scheduler="{cluster.address}"')
+    searching = [tmp_path / f"searched-by-{worker.pid}" for worker in cluster.workers]
+    wait_for(lambda: all(mark.exists() for mark in searching), 120, "a search in every worker")
+    wait_for(lambda: list((home / "outbox").glob("*.tree.parquet")), 120, "the first tree")
+    os.killpg(cluster.workers[0].pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, ""), out
+    alone = collect(cluster, "alone")
+    alone.communicate(timeout=300)
+    assert len(trees(home, "spread")) == 12
+    assert trees(home, "spread") == trees(home, "alone")
+
+
+def test_without_a_scheduler_or_a_worker_one_sentence_says_so(cluster, tmp_path):
+    def refused(address: str) -> str:
+        process = collect(cluster, "c", f'collect.dask_scheduler="{address}"')
+        _, err = process.communicate(timeout=200)
+        assert process.returncode == 2 and err.count("\n") == 1, err
+        return err
+
+    assert "no Dask scheduler answers at" in refused(f"tcp://127.0.0.1:{free_port()}")
+    for worker in cluster.workers:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait(30)
+    assert "has no worker" in refused(cluster.address)
