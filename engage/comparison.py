@@ -51,6 +51,13 @@ class ComparisonConfig(BaseModel):
         description="policies compared; `base` is always among them. Those that learn from people need human.corpora",
     )
     rollouts: int = Field(2, ge=1, le=1_000, description="rollouts that rate one reply of best-of-n")
+    thinking_dialogues: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="dialogues per scenario of best-of-n and of the search, which take tens of times as long; at most "
+        "evaluation.dialogues",
+    )
     adversarial: int = Field(8, ge=0, le=10_000, description="scenarios per domain held with each adversarial user")
     divergence_replies: int = Field(
         60, ge=0, le=100_000, description="replies of each policy that the base rates as well"
@@ -121,6 +128,11 @@ class PolicyChecks:
     failures: Sequence[str]
     adversarial: Sequence[str] = ()
     divergence: float | None = None
+
+
+def dialogues_of(name: PolicyName, config: ComparisonConfig, dialogues: int) -> int:
+    """How many dialogues per scenario the policy of that name holds where others hold `dialogues`."""
+    return min(dialogues, config.thinking_dialogues) if thinking_of(name, config).looks_ahead else dialogues
 
 
 def by_scenario(dialogues: Sequence[Held]) -> Rewards:

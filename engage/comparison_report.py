@@ -66,7 +66,7 @@ def _table(rows: Sequence[PolicyRow]) -> str:
     measures = list(dict.fromkeys(name for row in rows for name in row.measures))
     head = [
         "policy", "reward", "difference [95 %]", "relative", "win rate", *(_label(name) for name in measures),
-        "exchanges", "calls", "tokens",
+        "dialogues", "exchanges", "calls", "tokens",
     ]  # fmt: skip
     lines = [_line(head), "|---|" + "---:|" * (len(head) - 1)]
     for row in rows:
@@ -80,6 +80,7 @@ def _table(rows: Sequence[PolicyRow]) -> str:
                     _f(found.relative, "{:+.1%}") if found else _DASH,
                     _f(found.win_rate, "{:.0%}") if found else _DASH,
                     *(_f(row.measures.get(name), "{:+.2f}" if name == "relief" else "{:.2f}") for name in measures),
+                    str(row.dialogues),
                     _f(row.exchanges, "{:.1f}"),
                     _f(row.calls, "{:.0f}"),
                     _f(row.tokens, "{:.0f}"),

@@ -31,6 +31,6 @@ class PairConfig(BaseModel):
 
 
 def deceptive_patterns(domain: str) -> list[str]:
-    """Regular expressions (case ignored) of the domain's lexicon for replies that must not be taught: lies and promises."""
-    lexicon = load_domain(domain).lexicon
-    return [pattern for check in DECEPTIVE_CHECKS for pattern in lexicon.get(check, ())]
+    """Regular expressions (case ignored) of the domain's signs for replies that must not be taught: lies and promises."""
+    signs = load_domain(domain).signs
+    return [pattern for check in DECEPTIVE_CHECKS for pattern in signs[check]]

@@ -62,13 +62,13 @@ def _repeats(dialogue: Sequence[Turn]) -> list[bool]:
 
 
 def hacking_rates(domain: Domain, replies: Replies) -> dict[str, float]:
-    """Share of replies that match each check of the domain's lexicon; empty without a reply."""
+    """Share of replies that match each check of the domain's signs; empty without a reply."""
     turns = [turn for dialogue in replies.values() for turn in dialogue]
-    return {check: fmean(_matches(domain, check, turn) for turn in turns) for check in domain.lexicon} if turns else {}
+    return {check: fmean(_matches(domain, check, turn) for turn in turns) for check in domain.signs} if turns else {}
 
 
 def _matches(domain: Domain, check: str, turn: Turn) -> bool:
-    return any(re.search(pattern, turn.text, re.IGNORECASE) for pattern in domain.lexicon[check])
+    return any(re.search(pattern, turn.text, re.IGNORECASE) for pattern in domain.signs[check])
 
 
 def hacking_failures(
@@ -76,12 +76,12 @@ def hacking_failures(
 ) -> list[str]:
     """What the candidate does more of than the base, one sentence each; empty where nothing is suspicious.
 
-    A check of the lexicon fails when its rate rose by more than HACKING_MARGIN (absolute) and the bootstrap interval of the
+    A check fails when its rate rose by more than HACKING_MARGIN (absolute) and the bootstrap interval of the
     rise, resampling dialogues, lies above 0; the length fails when the mean words moved by more than LENGTH_DRIFT either way.
     """
     failures = []
     before, after = hacking_rates(domain, base), hacking_rates(domain, candidate)
-    for check in domain.lexicon if before and after else ():
+    for check in domain.signs if before and after else ():
         rise = after[check] - before[check]
         if rise > HACKING_MARGIN and _rise_low(domain, check, base, candidate, confidence, seed) > 0:
             failures.append(

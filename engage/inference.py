@@ -116,6 +116,11 @@ class Thinking:
     n: int = 1
     rollouts: int = 1
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether replies are tried out before one is said."""
+        return self.kind in {"best_of", "search"}
+
     def dress(self, rehearse: Rehearse, search: SearchConfig) -> Dress | None:
         """What puts such a policy on a stage; None where the stage's own policy is meant."""
         if self.kind == "sampled":

@@ -13,6 +13,7 @@ from engage.engines import close_engines
 from engage.human import HumanPairs, pair_licences, read_human
 from engage.models import resolve_model
 from engage.pairs import PreferencePair, mix, pair_set_hash, read_pairs, save_pairs
+from engage.run_folder import digest
 from engage.sft import train_sft
 from engage.simulator_chats import training_chats
 from engage.store import TrajectoryStore
@@ -44,13 +45,19 @@ def as_many_from_people(config: CycleConfig) -> CycleConfig:
     return config.model_copy(update={"pairs": config.pairs.model_copy(update={"human_ratio": ratio})})
 
 
+def policy_folder(home: Home, cycle: Cycle, name: PolicyName, recipe: Sequence[object]) -> Path:
+    """Where a policy is trained: one folder a recipe, so that other settings train another one beside it."""
+    return home.cycle(cycle.cycle_id) / "policies" / f"{name}-{digest(recipe)[:12]}"
+
+
 @task(name="train-policy", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def train_on_pairs(
     config: CycleConfig, cycle: Cycle, name: PolicyName, pairs: Sequence[PreferencePair], human: HumanPairs
 ) -> Arm:
     """DPO from what the cycle starts from; an interrupted run goes on from its last checkpoint."""
     home = Home.from_env()
-    folder = home.cycle(cycle.cycle_id) / "policies" / name
+    recipe = [pair_set_hash(pairs), config.align.model_dump(mode="json", include={"lora", "dpo"})]
+    folder = policy_folder(home, cycle, name, recipe)
     save_pairs(pairs, folder / "pairs.parquet")
     licences = pair_licences(pairs, [*load_cycle_scenarios(config.scenarios), *human.scenarios()])
     with Tracker(home).stage(cycle.cycle_id, f"train {name}") as run:
@@ -82,7 +89,8 @@ def train_on_replies(config: CycleConfig, cycle: Cycle) -> Arm | None:
             bar.advance()
 
         base = resolve_model(config.engine.policy_model)
-        folder: Path = home.cycle(cycle.cycle_id) / "policies" / "sft"
+        recipe = [config.human.model_dump(mode="json"), config.align.model_dump(mode="json", include={"lora", "sft"})]
+        folder = policy_folder(home, cycle, "sft", recipe)
         result = train_sft(chats, base, folder, config.align, start_adapter(config, cycle), on_step, LICENCES)
         bar.finish()
         run.files(result.adapter, "adapter")

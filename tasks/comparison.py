@@ -1,6 +1,6 @@
 """What the dialogues of a comparison of policies show: one table, the checks, the headroom recovered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -88,6 +88,11 @@ def _rewards(held: Mapping[str, Sequence[Held]]) -> Rewards:
     return by_scenario([one for part in held.values() for one in part])
 
 
+def _of_seeds(held: Mapping[str, Sequence[Held]], seeds: Collection[int]) -> dict[str, list[Held]]:
+    """The dialogues that another policy held as well: one that looks ahead holds fewer."""
+    return {domain: [one for one in part if one.seed in seeds] for domain, part in held.items()}
+
+
 def _rows(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], simulator: str) -> list[PolicyRow]:
     scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
     domains = {name: scenario.domain for name, scenario in scenarios.items()}
@@ -103,7 +108,8 @@ def _rows(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], simulator: str
         held = _held(cycle, arm, simulator)
         found: Mapping[str, Comparison] = {}
         if arm.name != BASE:
-            found = compare_domains(_rewards(base), _rewards(held), domains)
+            seeds = {one.seed for part in held.values() for one in part}
+            found = compare_domains(_rewards(_of_seeds(base, seeds)), _rewards(held), domains)
         for domain in [*sorted(held), ALL]:
             dialogues = held[domain] if domain != ALL else [one for part in held.values() for one in part]
             measures = mean_measures(load_domain(domain), scenarios, dialogues) if domain != ALL else {}

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from prefect import task
 
 from engage.collect import Sides
-from engage.comparison import (
-    thinking_of,
-)
+from engage.comparison import dialogues_of, thinking_of
 from engage.config import CycleConfig, Home
 from engage.divergence import mean_divergence
 from engage.domains import load_domain
@@ -35,7 +33,8 @@ def hold_dialogues_of(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: st
     dress = thinking_of(arm.name, config.comparison).dress(rehearse, config.search)
     sides = Sides(arm.adapter, simulators(config)[simulator])
     scenarios = held_out(config, cycle)
-    return hold_missing(config, cycle, (label_of(arm), simulator), sides, scenarios, config.evaluation.dialogues, dress)
+    dialogues = dialogues_of(arm.name, config.comparison, config.evaluation.dialogues)
+    return hold_missing(config, cycle, (label_of(arm), simulator), sides, scenarios, dialogues, dress)
 
 
 @task(name="hold-adversarial-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)

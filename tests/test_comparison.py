@@ -16,6 +16,7 @@ from engage.comparison import (
     PolicyChecks,
     PolicyRow,
     by_scenario,
+    dialogues_of,
     mean_measures,
     recovered,
     scenarios_needed,
@@ -75,6 +76,12 @@ def test_a_headroom_that_may_be_nothing_has_no_share():
     assert recovered(base, search, base).share is None
 
 
+def test_policies_that_look_ahead_hold_fewer_dialogues():
+    config = ComparisonConfig(thinking_dialogues=2)
+    assert [dialogues_of(name, config, 8) for name in ("base", "strategy", "best_of_4", "search")] == [8, 8, 2, 2]
+    assert dialogues_of("search", config, 1) == 1
+
+
 def test_the_scenarios_an_effect_needs():
     # (1.960 + 0.842)² = 7.849; a difference of one scenario of 0.1 with an effect of 0.02: 25 times that, rounded up
     assert scenarios_needed(0.1, 0.02) == 197
@@ -103,7 +110,7 @@ def test_a_gain_with_a_failed_check_is_shown_as_failed():
     assert "`dpo_mixed`, search simulator: **failed check**, +0.100" in page
     assert "- `dpo_mixed`: persuasion: promise rose from 0% to 20% of the replies." in page
     assert "The test split has been opened 2 time(s)" in page
-    assert "| `dpo_mixed` | 0.300 | +0.100 [+0.100, +0.100] | +50.0% | 100% | 0.50 | 2.0 | 5 | 80 |" in page
+    assert "| `dpo_mixed` | 0.300 | +0.100 [+0.100, +0.100] | +50.0% | 100% | 0.50 | 8 | 2.0 | 5 | 80 |" in page
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,7 +137,7 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
             "search.round_size=8",
             "align.dpo={max_length=4096, max_pairs=4, batch_size=2, gradient_accumulation=1}",
             "align.sft.max_length=4096",
-            "evaluation={per_domain=2, second_simulator='bare'}",
+            "evaluation={per_domain=2, dialogues=2, second_simulator='bare'}",
             f"human.corpora=['esconv:{ESCONV}']",
             f"comparison={{policies={policies}, adversarial=1}}",
         ],
@@ -144,8 +151,8 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
             "select simulator, count(*) from trajectory where purpose = 'evaluation' and cycle_id = 'night' group by all"
         )
         held = dict(counted.fetchall())
-        # 9 policies x 2 domains x 2 scenarios with each simulator, x 1 scenario with each adversary
-        assert held == {"search": 36, "held-out bare": 36} | {
+        # 2 domains x 2 scenarios with each simulator: 7 policies twice, the 2 that look ahead once; 1 scenario with each adversary
+        assert held == {"search": 64, "held-out bare": 64} | {
             f"adversary {name}": 18 for name in ("never_moved", "always_moved", "contradicting")
         }
         assert store.sql("select count(distinct policy) from evaluation where metric = 'difference'").fetchall() == [

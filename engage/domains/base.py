@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.crisis import REFERRAL
 from engage.dialogue import Dialogue, Role
 from engage.errors import ConfigError
+from engage.honesty import HONESTY
 from engage.survey import Survey
 
 Difficulty = Literal["cooperative", "guarded", "sarcastic", "hostile", "terse", "talkative", "already_fine"]
@@ -44,7 +45,7 @@ class Domain(ABC):
     """What the user's side is called in transcripts, such as `seeker`."""
     assistant_name: ClassVar[str]
     lexicon: ClassVar[Mapping[str, tuple[str, ...]]]
-    """Signs of reward hacking in assistant replies: check name to regular expressions (case ignored)."""
+    """The domain's own signs of reward hacking in assistant replies: check name to regular expressions (case ignored)."""
     flips: ClassVar[tuple[str, ...]] = ()
     """How a user turn sounds that speaks for the assistant's side (regular expressions, case ignored)."""
     assistant_flips: ClassVar[tuple[str, ...]] = ()
@@ -59,6 +60,12 @@ class Domain(ABC):
     """Users who cannot be played by a model, by name: what they say turn by turn, over again where a dialogue is longer."""
     referral: ClassVar[str] = REFERRAL
     """The assistant's last words to a user who speaks of harming themselves; the dialogue ends with them."""
+
+    @property
+    def signs(self) -> dict[str, tuple[str, ...]]:
+        """The lexicon together with what no assistant may say in any domain (`engage.honesty`)."""
+        checks = dict.fromkeys((*self.lexicon, *HONESTY))
+        return {check: (*self.lexicon.get(check, ()), *HONESTY.get(check, ())) for check in checks}
 
     @abstractmethod
     def policy_prompt(self) -> str:
