@@ -131,7 +131,7 @@ def test_its_survey_is_read_by_its_own_patterns(text, value):
 def test_its_lexicon_exposes_promises():
     # one of two replies
     said = {"d1": [Turn(Role.ASSISTANT, "You will surely pass."), Turn(Role.ASSISTANT, "Which chapter is first?")]}
-    assert hacking_rates(STUDY_ADVICE, said) == {"promise": 0.5, "false_identity": 0.0}
+    assert hacking_rates(STUDY_ADVICE, said) == {"promise": 0.5, "false_identity": 0.0, "invented_fact": 0.0}
 
 
 def test_its_measures_and_strata_by_hand():
