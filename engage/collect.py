@@ -93,32 +93,31 @@ async def search_scenarios(
             engine, scenario, dialogue, search, cycle_id=cycle_id, seed=seed, sides=sides, on_simulations=on_simulations
         )
 
-    return await gather(engine, scenarios, one, on_tree, _id_of)
+    return await gather(engine, scenarios, one, on_tree, lambda scenario: scenario.scenario_id)
 
 
 async def hold_dialogues(
     engine: Engine,
-    scenarios: Sequence[Scenario],
+    work: Sequence[tuple[Scenario, int]],
     dialogue: DialogueConfig,
     *,
-    seed: int,
     sides: Sides,
-    on_dialogue: Callable[[Scenario, Trajectory, tuple[CallRecord, ...]], None],
+    on_dialogue: Callable[[int, Trajectory, tuple[CallRecord, ...]], None],
     dress: Dress | None = None,
 ) -> Outcome:
-    """Hold one fresh dialogue per scenario, as many at once as the engine has room for."""
+    """Hold one fresh dialogue per scenario and seed of `work`, as many at once as the engine has room for.
 
-    async def one(scenario: Scenario) -> tuple[Scenario, Trajectory, tuple[CallRecord, ...]]:
+    `on_dialogue` is called with each one's seed, the dialogue and its calls as it ends, one at a time, in another thread.
+    """
+
+    async def one(piece: tuple[Scenario, int]) -> tuple[int, Trajectory, tuple[CallRecord, ...]]:
+        scenario, seed = piece
         trajectory, calls = await hold_dialogue(
             engine, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter, dress
         )
-        return scenario, trajectory, calls
+        return seed, trajectory, calls
 
-    return await gather(engine, scenarios, one, lambda item: on_dialogue(*item), _id_of)
-
-
-def _id_of(scenario: Scenario) -> str:
-    return scenario.scenario_id
+    return await gather(engine, work, one, lambda item: on_dialogue(*item), lambda piece: piece[0].scenario_id)
 
 
 async def gather(

@@ -65,23 +65,21 @@ def hold_missing(
     home = Home.from_env()
     store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
     store.drain(outbox)
-    failed: dict[str, str] = {}
+    missing: list[tuple[Scenario, int]] = []
     for index in range(dialogues):
         seed = derive_seed(cycle.seed, "evaluation", index)
         done = store.stored_dialogues(cycle.cycle_id, "evaluation", *labels, seed)
-        missing = [s for s in scenarios if s.scenario_id not in done]
-        if missing:
-            failed |= _hold(config, missing, labels, sides, seed, cycle, outbox, dress)
+        missing += [(scenario, seed) for scenario in scenarios if scenario.scenario_id not in done]
+    failed = _hold(config, missing, labels, sides, cycle, outbox, dress) if missing else {}
     store.drain(outbox)
     return failed
 
 
 def _hold(
     config: CycleConfig,
-    scenarios: Sequence[Scenario],
+    work: Sequence[tuple[Scenario, int]],
     labels: tuple[str, str],
     sides: Sides,
-    seed: int,
     cycle: Cycle,
     outbox: Outbox,
     dress: Dress | None,
@@ -90,14 +88,14 @@ def _hold(
 
     `labels` of policy and simulator; returns scenario id to reason for those that failed for good.
     """
-    bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(scenarios))
+    bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(work))
 
-    def keep(_: Scenario, trajectory: Trajectory, calls: tuple[CallRecord, ...]) -> None:
+    def keep(seed: int, trajectory: Trajectory, calls: tuple[CallRecord, ...]) -> None:
         outbox.put_dialogues([DialogueRecord(cycle.cycle_id, "evaluation", *labels, seed, trajectory, calls)])
         bar.advance()
 
     engine = shared_engine(config.engine)
-    held = hold_dialogues(engine, scenarios, config.dialogue, seed=seed, sides=sides, on_dialogue=keep, dress=dress)
+    held = hold_dialogues(engine, work, config.dialogue, sides=sides, on_dialogue=keep, dress=dress)
     failed = stopping.run(held).failed
     bar.finish()
     return failed

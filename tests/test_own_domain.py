@@ -97,10 +97,11 @@ def test_plain_dialogues_are_held_and_stored(tmp_path):
     store.begin_cycle("c1", {})
     store.add_scenarios(SCENARIOS)
 
-    def keep(scenario, trajectory, calls):
-        outbox.put_dialogues([DialogueRecord("c1", "evaluation", "base", "training", 3, trajectory, calls)])
+    def keep(seed, trajectory, calls):
+        outbox.put_dialogues([DialogueRecord("c1", "evaluation", "base", "training", seed, trajectory, calls)])
 
-    held = hold_dialogues(ENGINE, SCENARIOS, DialogueConfig(max_exchanges=2), seed=3, sides=Sides(), on_dialogue=keep)
+    work = [(scenario, 3) for scenario in SCENARIOS]
+    held = hold_dialogues(ENGINE, work, DialogueConfig(max_exchanges=2), sides=Sides(), on_dialogue=keep)
     assert asyncio.run(held).done == 12
     assert store.drain(outbox) == 12
     assert store.select("select count(*), min(exchanges), max(exchanges) from trajectory")[1] == [(12, 2, 2)]
@@ -113,11 +114,10 @@ def test_its_own_ending_rule_ends_a_dialogue():
     found = []
     held = hold_dialogues(
         engine,
-        SCENARIOS[:1],
+        [(SCENARIOS[0], 3)],
         DialogueConfig(max_exchanges=5),
-        seed=3,
         sides=Sides(),
-        on_dialogue=lambda scenario, trajectory, calls: found.append(trajectory),
+        on_dialogue=lambda seed, trajectory, calls: found.append(trajectory),
     )
     asyncio.run(held)
     assert [(t.end_reason, t.exchanges, t.reward) for t in found] == [("started", 1, pytest.approx(1.0))]
