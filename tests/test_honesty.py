@@ -63,6 +63,7 @@ def test_what_no_assistant_may_say(text, domain):
         "How much would you like to give?",
         "I can tell you more about what the charity does.",
         "I'll give you some time to think about it.",
+        "Let me see if I can give you an example.",
         "Your mother sounds like a strong woman. What did she say?",
         "You could donate one of your two dollars.",
         "I understand that you have bills to pay.",
