@@ -10,7 +10,7 @@ from engage.models import resolve_model
 from engage.pairs import PreferencePair
 
 
-def test_two_steps_of_dpo_on_the_embedded_model(tmp_path: Path) -> None:
+def test_steps_of_dpo_on_the_embedded_model(tmp_path: Path) -> None:
     if not embedded_status().converted:
         pytest.skip("the embedded model is not installed or not converted yet")
     system = {"role": "system", "content": load_domain("persuasion").policy_prompt()}
@@ -26,9 +26,9 @@ def test_two_steps_of_dpo_on_the_embedded_model(tmp_path: Path) -> None:
         )
         for n in range(4)
     ]
-    config = AlignConfig(dpo=DpoSettings(batch_size=2, gradient_accumulation=1))
-    result = train_dpo(pairs, resolve_model("embedded"), tmp_path, config)
-    assert len(result.history) == 2
+    settings = DpoSettings(batch_size=2, gradient_accumulation=1, epochs=4, learning_rate=2e-4)
+    result = train_dpo(pairs, resolve_model("embedded"), tmp_path, AlignConfig(dpo=settings))
+    assert len(result.history) == 8
     assert result.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
-    assert result.history[1]["rewards/margins"] > 0
+    assert result.history[-1]["rewards/margins"] > 1.0
     assert (result.adapter / "adapter_model.safetensors").stat().st_size < 25_000_000
