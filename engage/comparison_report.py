@@ -33,7 +33,8 @@ def _setting(result: ComparisonResult, simulators: Sequence[str]) -> str:
     scenarios = max((row.comparison.n for row in result.rows if row.comparison), default=0)
     lines = [
         f"{scenarios} scenarios of the {result.split} split, the same seeds for every policy; intervals of the paired "
-        f"difference resample scenarios (BCa bootstrap, 95 %). Simulators: {', '.join(simulators)}."
+        f"difference resample scenarios (BCa bootstrap, 95 %). A difference counts the dialogues whose seeds both policies have, a "
+        f"reward all of them. Simulators: {', '.join(simulators)}."
     ]
     if result.split == "test":
         lines.append(f"The test split has been opened {result.openings} time(s) in this home.")
