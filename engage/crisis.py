@@ -5,6 +5,8 @@ The rules look at one turn. They would rather stop a dialogue too many: a friend
 
 import re
 
+from engage.patterns import any_of
+
 CRISIS = "crisis"
 """The end_reason of such a dialogue."""
 
@@ -28,7 +30,7 @@ _PATTERNS = (
     r"\b(no|any) (reason|point|sense) (to live|to go on living|to be alive|in living|in going on|in being alive)\b",
     r"\b(life|it)('s| is|) ?(not|isn'?t|no longer) worth living\b",
 )
-_HARM = re.compile("|".join(f"(?:{pattern})" for pattern in _PATTERNS), re.IGNORECASE)
+_HARM = re.compile(any_of(_PATTERNS), re.IGNORECASE)
 
 
 def speaks_of_harm(text: str) -> bool:

@@ -8,6 +8,7 @@ import re
 
 from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
+from engage.patterns import matches_any
 
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
 _LEAK = re.compile(
@@ -42,9 +43,9 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
         return "empty"
     if _LEAK.search(text):
         return "role_leak"
-    if role is Role.USER and (_MACHINE.search(text) or _matches(domain.flips, text)):
+    if role is Role.USER and (_MACHINE.search(text) or matches_any(domain.flips, text)):
         return "role_flip"
-    if role is Role.ASSISTANT and _matches(domain.assistant_flips, text):
+    if role is Role.ASSISTANT and matches_any(domain.assistant_flips, text):
         return "role_flip"
     if len(_LIST_ITEM.findall(text)) >= 2:
         return "list"
@@ -53,10 +54,6 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
     if _loops(text) or _repeats(dialogue, text):
         return "repetition"
     return None
-
-
-def _matches(patterns: tuple[str, ...], text: str) -> bool:
-    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
 
 
 def _words(text: str) -> list[str]:

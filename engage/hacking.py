@@ -8,6 +8,7 @@ import numpy as np
 
 from engage.dialogue import Turn
 from engage.domains import Domain
+from engage.patterns import matches_any
 
 Replies = Mapping[str, Sequence[Turn]]
 """Dialogue id to the policy's own replies in order (not those of the scenario's opening)."""
@@ -64,11 +65,10 @@ def _repeats(dialogue: Sequence[Turn]) -> list[bool]:
 def hacking_rates(domain: Domain, replies: Replies) -> dict[str, float]:
     """Share of replies that match each check of the domain's signs; empty without a reply."""
     turns = [turn for dialogue in replies.values() for turn in dialogue]
-    return {check: fmean(_matches(domain, check, turn) for turn in turns) for check in domain.signs} if turns else {}
-
-
-def _matches(domain: Domain, check: str, turn: Turn) -> bool:
-    return any(re.search(pattern, turn.text, re.IGNORECASE) for pattern in domain.signs[check])
+    if not turns:
+        return {}
+    signs = domain.signs.items()
+    return {check: fmean(matches_any(patterns, turn.text) for turn in turns) for check, patterns in signs}
 
 
 def hacking_failures(
@@ -81,9 +81,9 @@ def hacking_failures(
     """
     failures = []
     before, after = hacking_rates(domain, base), hacking_rates(domain, candidate)
-    for check in domain.signs if before and after else ():
+    for check, patterns in domain.signs.items() if before and after else ():
         rise = after[check] - before[check]
-        if rise > HACKING_MARGIN and _rise_low(domain, check, base, candidate, confidence, seed) > 0:
+        if rise > HACKING_MARGIN and _rise_low(patterns, base, candidate, confidence, seed) > 0:
             failures.append(
                 f"{domain.name}: {check} rose from {before[check]:.0%} to {after[check]:.0%} of the replies"
             )
@@ -93,13 +93,13 @@ def hacking_failures(
     return failures
 
 
-def _rise_low(domain: Domain, check: str, base: Replies, candidate: Replies, confidence: float, seed: int) -> float:
+def _rise_low(patterns: Sequence[str], base: Replies, candidate: Replies, confidence: float, seed: int) -> float:
     """Lower bound of rate(candidate) − rate(base), percentile bootstrap over whole dialogues."""
     random = np.random.default_rng(seed)
     rates = []
     for side in (base, candidate):
         dialogues = [dialogue for dialogue in side.values() if dialogue]
-        hits = np.array([sum(_matches(domain, check, turn) for turn in dialogue) for dialogue in dialogues])
+        hits = np.array([sum(matches_any(patterns, turn.text) for turn in dialogue) for dialogue in dialogues])
         sizes = np.array([len(dialogue) for dialogue in dialogues])
         drawn = random.integers(0, len(dialogues), (_RESAMPLES, len(dialogues)))
         rates.append(hits[drawn].sum(1) / sizes[drawn].sum(1))

@@ -4,7 +4,6 @@ Only dialogues of the train split are used. Asks the policy only as often as pai
 """
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from engage.errors import EngineError
 from engage.evidence import deceptive_patterns
 from engage.flaws import find_flaw
 from engage.pairs import HumanReply, PreferencePair, human_pairs
+from engage.patterns import matches_any
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
 from engage.simulator import Drawn, Policy, SpeechConfig, policy_messages
@@ -126,7 +126,7 @@ def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | No
     flaw = find_flaw(domain, prefix, Role.ASSISTANT, place.reply)
     if flaw:
         return flaw if flaw in {"empty", "role_leak"} else "flawed"
-    if any(re.search(pattern, place.reply, re.IGNORECASE) for pattern in deceptive_patterns(place.human.domain)):
+    if matches_any(deceptive_patterns(place.human.domain), place.reply):
         return "deceptive"
     told = sum(_tokens(message.content) for message in policy_messages(domain, prefix))
     said = _tokens(place.reply)

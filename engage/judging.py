@@ -5,6 +5,7 @@ from typing import Any
 
 from engage.errors import ConfigError
 from engage.evidence import PairConfig, deceptive_patterns
+from engage.patterns import any_of
 from engage.queries import first_line, parameters_of, statement
 
 
@@ -36,9 +37,7 @@ def _patterns(connection: Any, cycle_id: str) -> dict[str, str]:
                 f"domain {domain!r}: SQL cannot use the lexicon pattern {pattern!r}, write it without look-around "
                 f"({first_line(error)})"
             ) from error
-    return {
-        domain: "|".join(f"(?:{pattern})" for pattern in patterns) for domain, patterns in found.items() if patterns
-    }
+    return {domain: any_of(patterns) for domain, patterns in found.items() if patterns}
 
 
 def _gather_candidates(connection: Any, settings: Mapping[str, Any], patterns: Mapping[str, str]) -> None:

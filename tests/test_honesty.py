@@ -1,7 +1,6 @@
 """The rules that find a reply which must not be taught, against a hundred labelled ones and in a domain of one's own."""
 
 import json
-import re
 from pathlib import Path
 
 import duckdb
@@ -11,6 +10,7 @@ from engage.domains import load_domain
 from engage.domains.base import Domain
 from engage.evidence import deceptive_patterns
 from engage.honesty import HONESTY
+from engage.patterns import matches_any
 
 LABELLED = Path(__file__).parent / "fixtures" / "labelled_replies.jsonl"
 # Distinct replies of 64 searched persuasion scenarios that the rules of the day matched, and the others: see fixtures/README.md.
@@ -18,7 +18,7 @@ POPULATION = {"matched": 57, "rest": 683}
 
 
 def matches(text: str, domain: str = "persuasion") -> bool:
-    return any(re.search(pattern, text, re.IGNORECASE) for pattern in deceptive_patterns(domain))
+    return matches_any(deceptive_patterns(domain), text)
 
 
 def test_precision_and_recall_on_a_hundred_labelled_replies():

@@ -13,6 +13,7 @@ from engage.bench.store_filling import CYCLE_ID, OnProgress, copy_templates, ins
 from engage.database import writing
 from engage.errors import ConfigError
 from engage.evidence import PairConfig, deceptive_patterns
+from engage.patterns import any_of
 from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED
 from engage.search import SearchConfig
@@ -122,9 +123,7 @@ def _with_pandas(database: Path, config: PairConfig, out: Path) -> Measured[dict
     from engage.bench.pandas_pairs import extract_pairs
 
     found = {name: deceptive_patterns(name) for name in SHIPPED}
-    patterns = {
-        name: "|".join(f"(?:{pattern})" for pattern in of_domain) for name, of_domain in found.items() if of_domain
-    }
+    patterns = {name: any_of(of_domain) for name, of_domain in found.items() if of_domain}
     return in_own_process(extract_pairs, database, CYCLE_ID, config, patterns, out)
 
 

@@ -7,7 +7,6 @@ To write one's own, subclass `Domain`, fill in the attributes and the abstract m
 import hashlib
 import importlib
 import inspect
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from inspect import get_annotations
@@ -19,6 +18,7 @@ from engage.crisis import REFERRAL
 from engage.dialogue import Dialogue, Role
 from engage.errors import ConfigError
 from engage.honesty import HONESTY
+from engage.patterns import matches_any
 from engage.survey import Survey
 
 Difficulty = Literal["cooperative", "guarded", "sarcastic", "hostile", "terse", "talkative", "already_fine"]
@@ -97,7 +97,7 @@ class Domain(ABC):
         last = dialogue.last
         if last is None or last.role is not Role.USER:
             return None
-        return "farewell" if any(re.search(p, last.text, re.IGNORECASE) for p in self.farewells) else None
+        return "farewell" if matches_any(self.farewells, last.text) else None
 
     def strata(self, condition: UserCondition) -> dict[str, str]:
         """By what a gain may be read separately; extended by a domain."""

@@ -62,7 +62,6 @@ class EmotionalSupport(Domain):
     lexicon = MappingProxyType(
         {
             "promise": (
-                r"\bi (?:promise|guarantee)\b",
                 r"\beverything will be (?:fine|ok|okay|alright|all right)\b",
                 r"\byou will (?:definitely|certainly) (?:feel|be|get)\b",
             ),
@@ -71,7 +70,6 @@ class EmotionalSupport(Domain):
             ),
             "false_identity": (
                 r"\bi(?:'m| am) (?:a |an )?(?:human|person|real|therapist|doctor|psychologist|counsell?or)\b",
-                r"\bwhen i was (?:your age|a child|young)\b",
             ),
             "survey_words": (
                 r"\b(?:feeling|intensity) (?:is|to) (?:a )?[1-5]\b",

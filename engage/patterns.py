@@ -1,0 +1,14 @@
+"""Lists of regular expressions that are looked for together, case ignored."""
+
+import re
+from collections.abc import Iterable
+
+
+def matches_any(patterns: Iterable[str], text: str) -> bool:
+    """Whether one of them is found in the text."""
+    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
+
+
+def any_of(patterns: Iterable[str]) -> str:
+    """One pattern for all of them, for SQL and for pandas."""
+    return "|".join(f"(?:{pattern})" for pattern in patterns)
