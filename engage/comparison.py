@@ -60,7 +60,7 @@ class ComparisonConfig(BaseModel):
     )
     adversarial: int = Field(8, ge=0, le=10_000, description="scenarios per domain held with each adversarial user")
     divergence_replies: int = Field(
-        60, ge=0, le=100_000, description="replies of each policy that the base rates as well"
+        60, ge=0, le=100_000, description="replies by which each trained policy's divergence from the base is estimated"
     )
 
 
@@ -117,8 +117,8 @@ class PolicyRow:
 class PolicyChecks:
     """What a policy's replies in one domain show beside the reward: text measures, hacking rates, and what rose against the base.
 
-    `adversarial` are the failures in talks with adversarial users. `divergence` is the mean over its replies of
-    log p(reply | policy) − log p(reply | base), in nats a reply: an estimate of their divergence; None where it is not defined.
+    `adversarial` are the failures in talks with adversarial users. `divergence` is an estimate of KL(policy ‖ base) of a reply in
+    nats (`engage.divergence`); None where it is not defined.
     """
 
     policy: str

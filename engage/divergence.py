@@ -1,4 +1,4 @@
-"""How far a policy has moved from the base: both rate the policy's own replies."""
+"""How far a policy has moved from the base: both rate replies of the policy."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from statistics import fmean
 
 from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
-from engage.engine import Engine, Prompt, ScoresUnavailable, Side
+from engage.engine import Engine, Prompt, Sampling, ScoresUnavailable, Side
 from engage.seeds import derive_seed
 from engage.simulator import policy_messages
 
@@ -16,28 +16,42 @@ Said = tuple[Sequence[Mapping[str, str]], int]
 
 
 async def mean_divergence(
-    engine: Engine, domain: Domain, dialogues: Sequence[Said], *, adapter: str | None, replies: int, seed: int
+    engine: Engine,
+    domain: Domain,
+    dialogues: Sequence[Said],
+    *,
+    adapter: str | None,
+    replies: int,
+    max_tokens: int,
+    seed: int,
 ) -> float | None:
-    """Mean of log p(reply | policy) − log p(reply | base) over at most `replies` of the policy's own, in nats a reply.
+    """Estimate of KL(policy ‖ base) of a reply (Kullback and Leibler 1951) where the policy speaks, in nats a reply.
 
-    An estimate of the divergence KL(policy ‖ base) of a whole reply (Kullback and Leibler 1951); replies were drawn at the
-    configured temperature, both are rated at 1. None without a reply, and where the engine rates no whole replies.
+    The mean of log p(reply | policy) − log p(reply | base) over replies of at most `max_tokens` that are drawn here, one at each
+    of at most `replies` places of the policy's own dialogues, from all of the policy's distribution (temperature 1): what was
+    said there was drawn at the configured temperature, and rated as if at 1 it would estimate nothing. None without a place, and
+    where the engine rates no whole replies. The end of a reply is not rated.
     """
     places = [
-        (Dialogue.of(turns[:index]), turns[index]["text"])
+        Dialogue.of(turns[:index])
         for turns, opening in dialogues
         for index in range(opening, len(turns))
         if turns[index]["role"] == Role.ASSISTANT
     ]
     drawn = Random(derive_seed(seed, "divergence")).sample(places, min(replies, len(places)))
+    sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=max_tokens)
 
-    async def rate(prefix: Dialogue, reply: str, of: str | None) -> float:
-        prompt = Prompt(f"divergence/{domain.name}", Side.POLICY, policy_messages(domain, prefix), of)
-        return (await engine.score(prompt, (reply,))).logprobs[0]
+    async def difference(number: int, prefix: Dialogue) -> float:
+        messages, key = policy_messages(domain, prefix), f"divergence/{domain.name}/{number}"
+        own, base = (Prompt(key, Side.POLICY, messages, of) for of in (adapter, None))
+        (said,) = await engine.complete(own, sampling, [derive_seed(seed, key)])
+        if not said.text:
+            return 0.0
+        rated = [(await engine.score(prompt, (said.text,))).logprobs[0] for prompt in (own, base)]
+        return rated[0] - rated[1]
 
     try:
-        own = await asyncio.gather(*(rate(prefix, reply, adapter) for prefix, reply in drawn))
-        base = await asyncio.gather(*(rate(prefix, reply, None) for prefix, reply in drawn))
+        found = await asyncio.gather(*(difference(number, prefix) for number, prefix in enumerate(drawn)))
     except ScoresUnavailable:
         return None
-    return fmean(one - other for one, other in zip(own, base, strict=True)) if drawn else None
+    return fmean(found) if found else None

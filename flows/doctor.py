@@ -17,7 +17,7 @@ from engage.errors import EngageError
 PACKAGES = ("torch", "transformers", "trl", "peft", "prefect", "mlflow", "duckdb", "pandas")
 OPTIONAL = {
     "vllm": "GPU serving in process: pip install -e '.[vllm]'",
-    "prefect-ray": "more than one machine: pip install -e '.[ray]'",
+    "prefect-dask": "more than one machine: pip install -e '.[dask]'",
 }
 MEMORY_GB, DISK_GB = 6.0, 5.0
 

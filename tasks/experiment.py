@@ -87,6 +87,7 @@ def measure_divergence(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: s
                 dialogues,
                 adapter=arm.adapter,
                 replies=config.comparison.divergence_replies,
+                max_tokens=config.dialogue.speech.policy.max_tokens,
                 seed=cycle.seed,
             )
         )
