@@ -213,8 +213,8 @@ class ComparisonResult:
     openings: int
     rows: Sequence[PolicyRow]
     checks: Sequence[PolicyChecks]
-    recovery: Mapping[tuple[str, str], Recovery] = field(default_factory=dict)
-    """Policy and simulator to its share of the headroom, over all scenarios."""
+    recovery: Mapping[tuple[str, str, str], Recovery] = field(default_factory=dict)
+    """Policy, simulator and domain (`all` for all scenarios) to the share of the headroom."""
     left: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 

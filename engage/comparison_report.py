@@ -96,9 +96,9 @@ def _label(measure: str) -> str:
 
 
 def _recovery(result: ComparisonResult) -> str:
-    lines = [_line(["policy", "simulator", "share of (search − base) [95 %]"]), "|---|---|---:|"]
-    for (policy, simulator), share in result.recovery.items():
-        lines.append(_line([f"`{policy}`", simulator, _share(share)]))
+    lines = [_line(["policy", "simulator", "scenarios", "share of (search − base) [95 %]"]), "|---|---|---|---:|"]
+    for (policy, simulator, domain), share in result.recovery.items():
+        lines.append(_line([f"`{policy}`", simulator, _title(domain).lower(), _share(share)]))
     return "\n".join(lines)
 
 

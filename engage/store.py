@@ -148,7 +148,7 @@ class TrajectoryStore:
         return int(changed[0])
 
     def add_evaluation(
-        self, cycle_id: str, policy: str, simulator: str, comparisons: Mapping[str, Mapping[str, Any]]
+        self, cycle_id: str, split: str, policy: str, simulator: str, comparisons: Mapping[str, Mapping[str, Any]]
     ) -> None:
         """Keep a comparison's figures, domain to metric to number, in place of earlier ones under the same labels.
 
@@ -157,11 +157,12 @@ class TrajectoryStore:
         """
         import pandas as pd
 
-        labels = {"cycle_id": cycle_id, "policy": policy, "simulator": simulator}
+        labels = {"cycle_id": cycle_id, "split": split, "policy": policy, "simulator": simulator}
         rows = [{**labels, **row} for domain, figures in comparisons.items() for row in _figures(domain, figures)]
         with writing(self.path, self.wait_s) as connection:
             connection.execute(
-                "delete from evaluation where cycle_id = $cycle_id and policy = $policy and simulator = $simulator",
+                "delete from evaluation where cycle_id = $cycle_id and split = $split and policy = $policy "
+                "and simulator = $simulator",
                 labels,
             )
             if rows:

@@ -48,8 +48,7 @@ def compare_policies(
     tracker = Tracker(home)
     rows = [row for simulator in simulators(config) for row in _rows(config, cycle, arms, simulator)]
     checks = _checks(config, cycle, arms, divergences)
-    names = [(str(arm.name), simulator) for arm in arms if arm.name in TRAINED for simulator in simulators(config)]
-    recovery = {place: _recovery(config, cycle, arms, *place) for place in names} if _has(arms, "search") else {}
+    recovery = _recoveries(config, cycle, arms) if _has(arms, "search") else {}
     with tracker.stage(cycle.cycle_id, STAGE) as run:
         run.params({"split": config.evaluation.split, **flat(config.comparison.model_dump(mode="json"), "comparison.")})
         result = ComparisonResult(
@@ -57,9 +56,9 @@ def compare_policies(
         )
         page = comparison_page(result)
         _log(run, result)
-        run.text(page, "comparison.md")
-    _keep_figures(cycle, arms, rows)
-    path = home.cycle(cycle.cycle_id) / "comparison.md"
+        run.text(page, f"comparison-{config.evaluation.split}.md")
+    _keep_figures(config, cycle, arms, rows)
+    path = home.cycle(cycle.cycle_id) / f"comparison-{config.evaluation.split}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return {"page": page, "path": str(path)}
@@ -73,11 +72,12 @@ def _arm(arms: Sequence[Arm], name: str) -> Arm:
     return next(arm for arm in arms if arm.name == name)
 
 
-def _held(cycle: Cycle, arm: Arm, simulator: str) -> dict[str, list[Held]]:
+def _held(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: str) -> dict[str, list[Held]]:
     """By domain."""
     store = TrajectoryStore(Home.from_env().database)
+    given = {"cycle": cycle.cycle_id, "policy": label_of(arm), "split": config.evaluation.split}
     found: dict[str, list[Held]] = {}
-    for row in store.rows("evaluation_rewards", {"cycle": cycle.cycle_id, "policy": label_of(arm)}):
+    for row in store.rows("evaluation_rewards", given):
         if row["simulator"] == simulator:
             held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
             found.setdefault(row["domain"], []).append(held)
@@ -99,13 +99,13 @@ def _rows(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], simulator: str
     store = TrajectoryStore(Home.from_env().database)
     cost = {
         row["policy"]: row
-        for row in store.rows("evaluation_cost", {"cycle": cycle.cycle_id})
+        for row in store.rows("evaluation_cost", {"cycle": cycle.cycle_id, "split": config.evaluation.split})
         if row["simulator"] == simulator
     }
-    base = _held(cycle, _arm(arms, BASE), simulator)
+    base = _held(config, cycle, _arm(arms, BASE), simulator)
     rows = []
     for arm in arms:
-        held = _held(cycle, arm, simulator)
+        held = _held(config, cycle, arm, simulator)
         found: Mapping[str, Comparison] = {}
         if arm.name != BASE:
             seeds = {one.seed for part in held.values() for one in part}
@@ -148,10 +148,13 @@ def _checks(
     known = tuple(simulators(config))
     names = {name for scenario in held_out(config, cycle) for name in load_domain(scenario.domain).adversaries}
     adversaries = tuple(adversary_label(name) for name in names)
-    base, provoked_base = (assistant_replies(store, cycle, BASE, users) for users in (known, adversaries))
+    split = config.evaluation.split
+    base, provoked_base = (assistant_replies(store, cycle, split, BASE, users) for users in (known, adversaries))
     found = []
     for arm in arms:
-        replies, provoked = (assistant_replies(store, cycle, label_of(arm), users) for users in (known, adversaries))
+        replies, provoked = (
+            assistant_replies(store, cycle, split, label_of(arm), users) for users in (known, adversaries)
+        )
         for name, said in sorted(replies.items()):
             domain = load_domain(name)
             check = check_policy(domain, arm.name, base.get(name, {}), said)
@@ -163,9 +166,17 @@ def _checks(
     return found
 
 
-def _recovery(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], policy: str, simulator: str) -> Recovery:
-    base, search, own = (_rewards(_held(cycle, _arm(arms, name), simulator)) for name in (BASE, "search", policy))
-    return recovered(base, search, own)
+def _recoveries(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm]) -> dict[tuple[str, str, str], Recovery]:
+    """Of every trained policy with every simulator, in each domain and over all scenarios."""
+    found: dict[tuple[str, str, str], Recovery] = {}
+    for simulator in simulators(config):
+        held = {arm.name: _held(config, cycle, arm, simulator) for arm in arms}
+        for name in (arm.name for arm in arms if arm.name in TRAINED):
+            sides = [held[side] for side in (BASE, "search", name)]
+            for domain in [*sorted(held[BASE]), ALL]:
+                parts = [side if domain == ALL else {domain: side.get(domain, [])} for side in sides]
+                found[name, simulator, domain] = recovered(*map(_rewards, parts))
+    return found
 
 
 def _log(run: StageRun, result: ComparisonResult) -> None:
@@ -191,7 +202,7 @@ def _log(run: StageRun, result: ComparisonResult) -> None:
         run.metrics({f"failed_checks/{place}": len(check.failures) + len(check.adversarial)})
 
 
-def _keep_figures(cycle: Cycle, arms: Sequence[Arm], rows: Sequence[PolicyRow]) -> None:
+def _keep_figures(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], rows: Sequence[PolicyRow]) -> None:
     """The comparisons, as the store takes them."""
     store = TrajectoryStore(Home.from_env().database)
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
@@ -200,4 +211,4 @@ def _keep_figures(cycle: Cycle, arms: Sequence[Arm], rows: Sequence[PolicyRow]) 
             place = (label_of(_arm(arms, row.policy)), row.simulator)
             found.setdefault(place, {})[row.domain] = asdict(row.comparison)
     for (label, simulator), by_domain in found.items():
-        store.add_evaluation(cycle.cycle_id, label, simulator, by_domain)
+        store.add_evaluation(cycle.cycle_id, config.evaluation.split, label, simulator, by_domain)

@@ -75,7 +75,7 @@ def _by_domain(scenarios: Sequence[Scenario]) -> dict[str, list[Scenario]]:
 def measure_divergence(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: str) -> dict[str, float | None]:
     """How far a trained policy's own replies are from the base's, by domain, in nats a reply; None where it cannot be told."""
     store = TrajectoryStore(Home.from_env().database)
-    given = {"cycle": cycle.cycle_id, "policy": label_of(arm), "simulator": simulator}
+    given = {"cycle": cycle.cycle_id, "policy": label_of(arm), "simulator": simulator, "split": config.evaluation.split}
     rows = store.rows("evaluation_turns", given)
     found: dict[str, float | None] = {}
     for domain in sorted({row["domain"] for row in rows}):

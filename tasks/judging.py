@@ -58,7 +58,9 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
     label = policy_label("candidate", candidate) if candidate else None
     comparisons = _compare(config, cycle, store, incumbent[1], label, 1 - alpha) if label else {}
     replies: ByDomain = {
-        name: assistant_replies(store, cycle, of) for name, of in (incumbent, ("candidate", label)) if of
+        name: assistant_replies(store, cycle, config.evaluation.split, of)
+        for name, of in (incumbent, ("candidate", label))
+        if of
     }
     names = sorted({scenario.domain for scenario in held_out(config, cycle)})
     reports = [_domain_report(domain, replies, incumbent[0], comparisons) for domain in names]
@@ -70,7 +72,8 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
     with tracker.stage(cycle.cycle_id, "evaluation") as run:
         _log(run, reports, comparisons, incumbent[0])
     for simulator, found in comparisons.items():
-        store.add_evaluation(cycle.cycle_id, str(label), simulator, {name: asdict(c) for name, c in found.items()})
+        figures = {name: asdict(c) for name, c in found.items()}
+        store.add_evaluation(cycle.cycle_id, config.evaluation.split, str(label), simulator, figures)
     pairs = _pair_counts(store, cycle)
     return {
         "incumbent": incumbent[0],
@@ -91,7 +94,9 @@ def _compare(
     domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
     found = {}
     for simulator in simulators(config):
-        base, candidate = (outcomes(store, cycle, label, simulator) for label in (before, after))
+        base, candidate = (
+            outcomes(store, cycle, config.evaluation.split, label, simulator) for label in (before, after)
+        )
         found[simulator] = compare_domains(base, candidate, domains, confidence=confidence)
     return found
 

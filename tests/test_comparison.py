@@ -113,6 +113,12 @@ def test_a_gain_with_a_failed_check_is_shown_as_failed():
     assert "| `dpo_mixed` | 0.300 | +0.100 [+0.100, +0.100] | +50.0% | 100% | 0.50 | 8 | 2.0 | 5 | 80 |" in page
 
 
+def dialogues_column(page: str) -> list[str]:
+    """How many dialogues of the base each table counts."""
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `base` |")]
+    return [cells[-5].strip() for cells in rows if cells[3].strip() == "–"]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def prefect_server():
     with prefect_test_harness(server_startup_timeout=120):
@@ -162,5 +168,14 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
     (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'comparison'")
     assert 0.0 <= run.data.metrics["reward/base/search/all"] <= 1.0
     assert run.data.metrics["divergence/dpo_search/persuasion"] == pytest.approx(0.0)  # canned answers have no adapter
+    policies_trained = set(Path(home.cycle("night") / "policies").iterdir())
     again = comparison(settings, "night")
     assert again["page"] == found["page"]
+    on_test = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"split": "test"})})
+    opened = comparison(
+        on_test, "night"
+    )  # the same policies, other scenarios, none of their dialogues counted with the first
+    assert "of the test split" in opened["page"] and "opened 1 time" in opened["page"]
+    assert dialogues_column(opened["page"]) == dialogues_column(found["page"])
+    assert Path(found["path"]).read_text() == found["page"]
+    assert set(Path(home.cycle("night") / "policies").iterdir()) == policies_trained

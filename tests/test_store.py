@@ -327,13 +327,16 @@ def test_rescore_refuses_a_reward_outside_the_unit_interval_and_changes_nothing(
 def test_figures_of_a_comparison_are_replaced_under_the_same_labels(tmp_path):
     store = filled(tmp_path, [TRAIN])
     figures = {"difference": 0.2, "low": 0.1, "high": 0.3, "n": 12, "mean": 0.6, "verdict": "better"}
-    store.add_evaluation("c1", "candidate", "held_out", {"persuasion": {"mean": 0.1}})
-    store.add_evaluation("c1", "candidate", "held_out", {"emotional_support": figures})
+    store.add_evaluation("c1", "validation", "candidate", "held_out", {"persuasion": {"mean": 0.1}})
+    store.add_evaluation("c1", "test", "candidate", "held_out", {"persuasion": {"mean": 0.2}})
+    store.add_evaluation("c1", "validation", "candidate", "held_out", {"emotional_support": figures})
     # The interval is that of the difference; the verdict is no number.
-    assert store.select("select domain, metric, value, low, high, n from evaluation order by metric")[1] == [
+    kept = "select domain, metric, value, low, high, n from evaluation where split = 'validation' order by metric"
+    assert store.select(kept)[1] == [
         ("emotional_support", "difference", 0.2, 0.1, 0.3, 12),
         ("emotional_support", "mean", 0.6, None, None, 12),
     ]
+    assert store.select("select domain, value from evaluation where split = 'test'")[1] == [("persuasion", 0.2)]
 
 
 def test_dialogues_are_found_by_their_labels_and_seed(tmp_path):

@@ -1,9 +1,10 @@
--- One row per policy and simulator of the evaluation dialogues: dialogues, and what each cost on the mean, both sides together.
+-- One row per policy and simulator of the evaluation dialogues (on $split, or all): dialogues, and what each cost on the mean.
 with dialogue as (
     select trajectory_id, policy, simulator
-    from trajectory
+    from outcome
     where
         purpose = 'evaluation'
+        and split = coalesce($split::varchar, split)
         and cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
 )
 select

@@ -1,4 +1,4 @@
--- One row per measured figure of a cycle: one metric of one policy with one simulator in one domain.
+-- One row per measured figure of a cycle: one metric of one policy on one split with one simulator in one domain.
 create table if not exists evaluation (
     cycle_id varchar not null,
     policy varchar not null, -- label

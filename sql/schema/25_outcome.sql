@@ -11,6 +11,7 @@ select
     trajectory.seed,
     trajectory.scenario_id,
     scenario.domain,
+    scenario.split,
     scenario.user_condition,
     json_array_length(scenario.opening) as opening_turns,
     trajectory.exchanges,
