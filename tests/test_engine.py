@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engage.engine import Message, Prompt, Sampling, Side
 from engage.engines import EngineConfig, engine_identity
-from engage.engines.decoder import ATTENTION, Closed, Decoder
+from engage.engines.decoder import ATTENTION, CALL_TOKENS, Closed, Decoder
 from engage.engines.prefix_cache import PrefixCache
 from engage.engines.sampling import Row, choose
 from engage.engines.transformers import TransformersConfig, TransformersEngine
@@ -121,6 +121,19 @@ def test_logits_and_log_probabilities_are_those_of_a_plain_forward(tiny):
         assert torch.allclose(found[row.tokens][0].log_softmax(-1), plain[at], atol=1e-4)
         said = [float(plain[at + step, token]) for step, token in enumerate(row.generated)]
         assert row.logprobs == pytest.approx(said, abs=1e-3)
+
+
+def test_prompts_are_prefilled_in_batches_that_waste_no_more_than_a_call_costs(tiny, monkeypatch):
+    monkeypatch.setattr("engage.engines.decoder.PREFILL_TOKENS", 600)
+    prompts = [tuple(range(5 + number, 5 + number + 4 * number)) for number in range(1, 40)]
+    batches = decoder(tiny, {1})._prefill_batches(prompts)
+    assert sorted(prompt for batch in batches for prompt in batch) == sorted(prompts)
+    for batch in batches:
+        lengths = [len(prompt) for prompt in batch]
+        padded = len(batch) * max(lengths)
+        assert padded - sum(lengths) <= CALL_TOKENS["cpu"]
+        assert len(batch) == 1 or padded <= 600
+    assert len(batches) < len(prompts) / 2  # and no more calls than that takes
 
 
 def test_many_rows_that_end_at_different_steps_are_dropped_without_disturbing_the_others(tiny):

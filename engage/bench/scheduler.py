@@ -21,7 +21,7 @@ from engage.scenario import SHIPPED, load_scenarios
 from engage.search import SearchConfig
 from engage.tree import TreeRecord
 
-FEW_TREES = 100
+FEW_TREES, WARM_UP_TREES = 100, 4
 SEARCH = SearchConfig(num_simulations=8, round_size=8, reply_factor=3.0, reply_exponent=0.0)
 DIALOGUE = DialogueConfig(max_exchanges=2)
 
@@ -39,7 +39,9 @@ class SchedulerRun:
 
 
 def schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:
-    """Search `trees` scenarios and keep each in an outbox, as a cycle does."""
+    """Search `trees` scenarios and keep each in an outbox, as a cycle does; what a process does once is done before."""
+    if trees > WARM_UP_TREES:
+        schedule(WARM_UP_TREES, slots, latency_s=0.0)
     engine = MeteredEngine(ScriptedEngine(latency_s=latency_s, slots=slots))
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,8 @@ from engage.engines.sampling import Row, choose
 
 ATTENTION = "engage_grouped"
 PREFILL_TOKENS = 4096
+CALL_TOKENS = {"cpu": 96, "cuda": 2048}
+"""What a call of the model costs before its first token, in tokens: weights read, kernels started."""
 WORTH_SHARING = 32
 WORTH_COMPACTING = 0.75
 
@@ -111,14 +113,16 @@ class Decoder:
         return min(sum(length for _, length in self.cache.match(prompt)), len(prompt) - 1)
 
     def _prefill_batches(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+        """Prompts with about as many new tokens together: another batch where padding would cost more than its call does."""
         batches: list[list[tuple[int, ...]]] = []
-        size = 0
-        for prompt in sorted(prompts, key=lambda p: len(p) - self._known(p)):
-            new = len(prompt) - self._known(prompt)
-            if not batches or (len(batches[-1]) + 1) * new > PREFILL_TOKENS or new > 2 * size + 16:
+        fresh = 0  # new tokens of the latest batch
+        for new, prompt in sorted((len(prompt) - self._known(prompt), prompt) for prompt in prompts):
+            padded = (len(batches[-1]) + 1) * new if batches else 0
+            if not batches or padded > PREFILL_TOKENS or padded - fresh - new > CALL_TOKENS[self.device.type]:
                 batches.append([])
-                size = new
+                fresh = 0
             batches[-1].append(prompt)
+            fresh += new
         return batches
 
     def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[Any, int]]:
