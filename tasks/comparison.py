@@ -174,8 +174,10 @@ def _recoveries(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm]) -> dict[
         for name in (arm.name for arm in arms if arm.name in TRAINED):
             sides = [held[side] for side in (BASE, "search", name)]
             for domain in [*sorted(held[BASE]), ALL]:
-                parts = [side if domain == ALL else {domain: side.get(domain, [])} for side in sides]
-                found[name, simulator, domain] = recovered(*map(_rewards, parts))
+                base, search, own = (
+                    _rewards(side if domain == ALL else {domain: side.get(domain, [])}) for side in sides
+                )
+                found[name, simulator, domain] = recovered(base, search, own)
     return found
 
 

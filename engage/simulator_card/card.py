@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from engage.corpora import HumanDialogue
 from engage.simulator_card.asking import Answers, SaidTwice
@@ -47,9 +48,17 @@ class Measured:
 
 
 def simulator_figures(
-    simulator: str, dialogues: Sequence[HumanDialogue], measured: Measured, bare: Likelihoods, seed: int = 0
+    simulator: str,
+    dialogues: Sequence[HumanDialogue],
+    measured: Measured,
+    bare: Likelihoods,
+    seed: int = 0,
+    foretold: Mapping[str, float] = MappingProxyType({}),
 ) -> SimulatorFigures:
-    """`dialogues` are of one domain; `bare` are the likelihoods of the prompted base model, empty where it is not on the card."""
+    """`dialogues` are of one domain; `bare` are the likelihoods of the prompted base model, empty where it is not on the card.
+
+    `foretold` are the outcomes that the user's words alone foretell (`engage.simulator_card.words`).
+    """
     answers = measured.answers
     reading = reader_figures(dialogues, answers, seed)
     groups: dict[str, Mapping[str, Estimate]] = {
@@ -57,7 +66,7 @@ def simulator_figures(
             "perplexity": perplexity(measured.likelihoods, seed),
             "perplexity_to_bare": perplexity_ratio(measured.likelihoods, bare, seed),
         },
-        "survey_": calibration(dialogues, answers.expected, seed),
+        "survey_": calibration(dialogues, answers.expected, seed, foretold),
         "turns_": turn_figures(answers.turns, seed),
         "readers_": reading,
         "cost_expected_": cost_figures(answers.expected_cost, len(dialogues)),

@@ -19,6 +19,7 @@ _SURVEY: tuple[Row, ...] = (
     ("mean answer", "survey_predicted", "survey_actual", _NUMBER),
     ("answer − real outcome", "survey_bias", None, "{:+.2f}"),
     ("Spearman with the real outcome", "survey_spearman", None, _NUMBER),
+    ("the same by the user's words alone", "survey_words_spearman", None, _NUMBER),
 )
 
 
@@ -27,6 +28,7 @@ def _event_rows(event: str, words: str) -> tuple[Row, ...]:
         (f"AUC: {words}", f"survey_auc_{event}", None, _NUMBER),
         ("the same by the amount stated", f"survey_stated_auc_{event}", None, _NUMBER),
         ("difference of the two", f"survey_auc_gain_{event}", None, "{:+.2f}"),
+        ("by the user's words alone", f"survey_words_auc_{event}", None, _NUMBER),
     )
 
 
@@ -37,7 +39,10 @@ _PERSUASION: tuple[Row, ...] = (
 )
 _EVENT_ROWS: Mapping[str, tuple[Row, ...]] = {
     "persuasion": _PERSUASION,
-    "emotional_support": (("AUC: released (final intensity 2 or less)", "survey_auc_released", None, _NUMBER),),
+    "emotional_support": (
+        ("AUC: released (final intensity 2 or less)", "survey_auc_released", None, _NUMBER),
+        ("by the user's words alone", "survey_words_auc_released", None, _NUMBER),
+    ),
 }
 _TURNS: tuple[Row, ...] = (
     ("words", "turns_simulated_words", "turns_human_words", "{:.1f}"),
@@ -109,6 +114,7 @@ def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
         "\n".join(f"- {card.simulator}: {_believed(card)}" for card in cards),
         f"![Predicted against real outcomes]({plot_name(domain)}.png)",
         *([_STATED] if domain == "persuasion" else []),
+        *([_BY_WORDS] if "survey_words_spearman" in cards[0].figures else []),
         f"### What the {name} says next, at the same places",
         _table(_TURNS, cards, "people"),
         _TOLD,
@@ -141,6 +147,10 @@ def _believed(card: SimulatorFigures) -> str:
 _STATED = (
     "The amount stated is the last one of $2 at most that a regular expression finds in the user's turns, 0 where there is none. "
     "A simulator has to rank better than that to have understood more than the figure."
+)
+_BY_WORDS = (
+    "By words alone: a ridge regression on the words and word pairs of the user's turns, fitted to the outcomes of the corpus's train "
+    "split. Where that finds little, the outcome hardly shows in what is said, and no simulator can tell it from there."
 )
 _TOLD = (
     "Told from people: 0.5 where nobody could tell, 1 where everybody can; the classifier learns on other dialogues. By words: "

@@ -38,22 +38,27 @@ class CardConfig(BaseModel):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Dialogues with a known outcome by domain; `crises` were left out because a user in crisis is asked nothing."""
+    """Dialogues with a known outcome by domain; `crises` were left out because a user in crisis is asked nothing.
+
+    `train` are those of the train split, by domain: what may be learnt of outcomes before these are looked at.
+    """
 
     by_domain: Mapping[str, tuple[HumanDialogue, ...]]
+    train: Mapping[str, tuple[HumanDialogue, ...]]
     crises: int
 
 
 def held_out_dialogues(config: CardConfig) -> HeldOut:
     """ConfigError where a corpus has none in the split; ConfigError and CorpusError for a corpus that cannot be read."""
     found: dict[str, dict[str, HumanDialogue]] = {}
+    train: dict[str, dict[str, HumanDialogue]] = {}
     crises = 0
     for name in config.corpora:
-        known = [
-            human
-            for human in read_corpus(name).dialogues
-            if human.split == config.split and human.outcome is not None and human.reward is not None
-        ]
+        told = [human for human in read_corpus(name).dialogues if human.outcome is not None]
+        known = [human for human in told if human.split == config.split]
+        for human in told:
+            if human.split == "train":
+                train.setdefault(human.domain, {})[human.scenario_id] = human
         calm = sorted((human for human in known if not _in_crisis(human)), key=lambda human: human.scenario_id)
         if not calm:
             raise ConfigError(
@@ -64,7 +69,10 @@ def held_out_dialogues(config: CardConfig) -> HeldOut:
         crises += len(known) - sum(not _in_crisis(human) for human in known)
         for human in sorted(calm, key=lambda human: human.scenario_id):
             found.setdefault(human.domain, {})[human.scenario_id] = human
-    return HeldOut({domain: tuple(humans.values()) for domain, humans in sorted(found.items())}, crises)
+    by_domain, learnt = (
+        {domain: tuple(humans.values()) for domain, humans in sorted(part.items())} for part in (found, train)
+    )
+    return HeldOut(by_domain, learnt, crises)
 
 
 def _in_crisis(human: HumanDialogue) -> bool:

@@ -1,0 +1,50 @@
+"""The yardstick beside the exit survey: what the user's words alone foretell."""
+
+import pytest
+from card_dialogues import persuadee
+
+from engage.dialogue import Reaction
+from engage.simulator_card.card import SimulatorFigures
+from engage.simulator_card.page import Heading, card_page
+from engage.simulator_card.survey import calibration
+from engage.simulator_card.words import LEAST_LEARNT, foretold_by_words
+
+GLAD = ("I never heard of them, sorry.", "I will gladly do that.")
+SORRY = ("I never heard of them, sorry.", "I would rather keep it.")
+
+
+def people(count: int, first: int = 0):
+    """Every second one gives a dollar and says so in the same words, the others nothing."""
+    return [
+        persuadee(number, float(number % 2), GLAD if number % 2 else SORRY) for number in range(first, first + count)
+    ]
+
+
+def test_outcomes_that_the_words_tell_are_foretold():
+    held_out = people(10, first=1_000)
+    found = foretold_by_words(people(LEAST_LEARNT), held_out)
+    assert [found[human.scenario_id] for human in held_out] == pytest.approx([0.0, 1.0] * 5, abs=0.05)
+
+
+def test_words_that_tell_nothing_foretell_the_mean():
+    alike = [persuadee(number, float(number % 2), GLAD) for number in range(LEAST_LEARNT)]
+    assert list(foretold_by_words(alike, people(2, first=1_000)).values()) == pytest.approx([0.5, 0.5], abs=0.05)
+
+
+def test_nothing_is_foretold_from_too_few_or_where_all_ended_alike():
+    held_out = people(2, first=1_000)
+    assert foretold_by_words(people(LEAST_LEARNT - 1), held_out) == {}
+    assert foretold_by_words([persuadee(number, 0.5) for number in range(LEAST_LEARNT)], held_out) == {}
+
+
+def test_the_card_shows_it_beside_the_answers():
+    humans = people(6)
+    readings = {human.scenario_id: Reaction("expected", "", 0.5) for human in humans}
+    foretold = {human.scenario_id: float(human.outcome or 0) for human in humans}
+    figures = calibration(humans, readings, foretold=foretold)
+    assert figures["words_auc_donated"].value == 1.0 and figures["auc_donated"].value == 0.5
+    assert figures["words_spearman"].value == pytest.approx(1.0)
+    shown = {f"survey_{name}": one for name, one in figures.items()}
+    page = card_page(Heading({}), [SimulatorFigures("bare", "persuasion", 6, shown)])
+    assert "| the same by the user's words alone |  | 1.00 [1.00, 1.00] |" in page and "By words alone:" in page
+    assert "By words alone" not in card_page(Heading({}), [SimulatorFigures("bare", "persuasion", 6, {})])
