@@ -168,6 +168,8 @@ def _create_schema(connection: Any, path: Path) -> None:
         _check_version(connection, path, tables)
     for sql in statements("schema").values():
         connection.execute(sql)
+    if tables:  # files of this version from before figures had a split
+        connection.execute("alter table evaluation add column if not exists split varchar")
     for name, select in statements("score").items():
         connection.execute(f"create or replace view {name} as {select}")
     if not tables:

@@ -1,6 +1,7 @@
 """How far a policy has moved from the base: both rate replies of the policy."""
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from random import Random
 from statistics import fmean
@@ -25,12 +26,12 @@ async def mean_divergence(
     max_tokens: int,
     seed: int,
 ) -> float | None:
-    """Estimate of KL(policy ‖ base) of a reply (Kullback and Leibler 1951) where the policy speaks, in nats a reply.
+    """Estimate of the divergence KL(policy ‖ base) of what a reply says (Kullback and Leibler 1951), in nats a reply.
 
-    The mean of log p(reply | policy) − log p(reply | base) over replies of at most `max_tokens` that are drawn here, one at each
-    of at most `replies` places of the policy's own dialogues, from all of the policy's distribution (temperature 1): what was
-    said there was drawn at the configured temperature, and rated as if at 1 it would estimate nothing. None without a place, and
-    where the engine rates no whole replies. The end of a reply is not rated.
+    The mean of log p(words | policy) − log p(words | base) over replies of at most `max_tokens`, drawn here at temperature 1, one
+    at each of at most `replies` places of the policy's own dialogues. The end of a reply is not rated: a policy that has only
+    learnt to stop earlier shows too little, one that goes on longer too much. None without a place, and where the engine rates
+    no whole replies.
     """
     places = [
         Dialogue.of(turns[:index])
@@ -44,14 +45,15 @@ async def mean_divergence(
     async def difference(number: int, prefix: Dialogue) -> float:
         messages, key = policy_messages(domain, prefix), f"divergence/{domain.name}/{number}"
         own, base = (Prompt(key, Side.POLICY, messages, of) for of in (adapter, None))
-        (said,) = await engine.complete(own, sampling, [derive_seed(seed, key)])
-        if not said.text:
+        (reply,) = await engine.complete(own, sampling, [derive_seed(seed, key)])
+        if not reply.text:
             return 0.0
-        rated = [(await engine.score(prompt, (said.text,))).logprobs[0] for prompt in (own, base)]
+        rated = [(await engine.score(prompt, (reply.text,))).logprobs[0] for prompt in (own, base)]
         return rated[0] - rated[1]
 
     try:
         found = await asyncio.gather(*(difference(number, prefix) for number, prefix in enumerate(drawn)))
     except ScoresUnavailable:
         return None
-    return fmean(found) if found else None
+    mean = fmean(found) if found else math.nan
+    return mean if math.isfinite(mean) else None  # a server that knows the likeliest tokens only rates a reply at −inf

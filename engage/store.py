@@ -161,8 +161,8 @@ class TrajectoryStore:
         rows = [{**labels, **row} for domain, figures in comparisons.items() for row in _figures(domain, figures)]
         with writing(self.path, self.wait_s) as connection:
             connection.execute(
-                "delete from evaluation where cycle_id = $cycle_id and split = $split and policy = $policy "
-                "and simulator = $simulator",
+                "delete from evaluation where cycle_id = $cycle_id and (split = $split or split is null) "
+                "and policy = $policy and simulator = $simulator",
                 labels,
             )
             if rows:

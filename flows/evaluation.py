@@ -8,12 +8,13 @@ from engage.collect import Sides
 from engage.config import CycleConfig
 from tasks.comparing import hold_held_out_dialogues, policy_label, simulators
 from tasks.cycle import begin_cycle
-from tasks.judging import judge, latest_candidate
+from tasks.judging import judge, latest_candidate, require_validation
 
 
 @flow(name="evaluation")
 def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     """Hold fresh dialogues with every policy and compare them; the same seeds for all."""
+    require_validation(config)
     cycle = begin_cycle(config, cycle_id)
     candidate = latest_candidate(cycle)
     policies = {

@@ -10,12 +10,14 @@ from engage.config import CycleConfig
 from flows.align import align
 from flows.collect import collect
 from flows.evaluation import evaluation
+from tasks.judging import require_validation
 from tasks.reporting import report_cycle
 
 
 @flow(name="nightly")
 def nightly(config: CycleConfig, cycle_id: str | None = None) -> dict[str, Any]:
     """Returns the cycle's summary; its `text` says in plain words what happened."""
+    require_validation(config)
     cycle_id = cycle_id or new_cycle_id()
     collected = collect(config, cycle_id)
     aligned = align(config, cycle_id)

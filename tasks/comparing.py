@@ -107,23 +107,34 @@ def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
     return sample_scenarios(scenarios, config.evaluation.split, config.evaluation.per_domain, cycle.seed)
 
 
+def held_out_ids(config: CycleConfig, cycle: Cycle) -> list[str]:
+    """Of the scenarios that a comparison is about: a cycle may have held dialogues on others, with other settings."""
+    return [scenario.scenario_id for scenario in held_out(config, cycle)]
+
+
 def outcomes(
-    store: TrajectoryStore, cycle: Cycle, split: str, label: str, simulator: str
+    store: TrajectoryStore, cycle: Cycle, scenarios: Sequence[str], label: str, simulator: str
 ) -> dict[str, list[float | None]]:
-    """Rewards of one policy's dialogues on a split with one simulator: scenario to one value per dialogue, in seed order."""
+    """Rewards of one policy's dialogues on these scenarios with one simulator, in seed order."""
     found: dict[str, list[float | None]] = {}
-    for row in store.rows("evaluation_rewards", {"cycle": cycle.cycle_id, "policy": label, "split": split}):
+    given = {"cycle": cycle.cycle_id, "policy": label, "scenarios": scenarios}
+    for row in store.rows("evaluation_rewards", given):
         if row["simulator"] == simulator:
             found.setdefault(row["scenario_id"], []).append(row["reward"])
     return found
 
 
 def assistant_replies(
-    store: TrajectoryStore, cycle: Cycle, split: str, label: str, simulators: Collection[str] | None = None
+    store: TrajectoryStore,
+    cycle: Cycle,
+    scenarios: Sequence[str],
+    label: str,
+    simulators: Collection[str] | None = None,
 ) -> Mapping[str, Replies]:
-    """One policy's replies after the opening on the scenarios of a split, to these simulators or to all: domain to dialogue id to turns."""
+    """One policy's replies after the opening on these scenarios, to these simulators or to all: domain to dialogue id to turns."""
     found: dict[str, dict[str, list[Turn]]] = {}
-    for row in store.rows("evaluation_replies", {"cycle": cycle.cycle_id, "policy": label, "split": split}):
+    given = {"cycle": cycle.cycle_id, "policy": label, "scenarios": scenarios}
+    for row in store.rows("evaluation_replies", given):
         if simulators is not None and row["simulator"] not in simulators:
             continue
         turn = Turn(Role.ASSISTANT, row["text"], flaw=row["flaw"])

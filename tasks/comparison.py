@@ -26,7 +26,7 @@ from engage.evaluation import ALL, Comparison, Rewards, compare_domains
 from engage.hacking import hacking_failures
 from engage.store import TrajectoryStore
 from tasks.arms import Arm
-from tasks.comparing import assistant_replies, held_out, simulators
+from tasks.comparing import assistant_replies, held_out, held_out_ids, simulators
 from tasks.cycle import Cycle
 from tasks.experiment import adversary_label, label_of
 from tasks.tracking import StageRun, Tracker, flat
@@ -49,10 +49,11 @@ def compare_policies(
     rows = [row for simulator in simulators(config) for row in _rows(config, cycle, arms, simulator)]
     checks = _checks(config, cycle, arms, divergences)
     recovery = _recoveries(config, cycle, arms) if _has(arms, "search") else {}
-    with tracker.stage(cycle.cycle_id, STAGE) as run:
+    stage = f"{STAGE} on {config.evaluation.split}"  # a run each: the opening of the test split is counted by it
+    with tracker.stage(cycle.cycle_id, stage) as run:
         run.params({"split": config.evaluation.split, **flat(config.comparison.model_dump(mode="json"), "comparison.")})
         result = ComparisonResult(
-            cycle.cycle_id, config.evaluation.split, tracker.openings(STAGE), rows, checks, recovery, left, failed
+            cycle.cycle_id, config.evaluation.split, tracker.openings(stage), rows, checks, recovery, left, failed
         )
         page = comparison_page(result)
         _log(run, result)
@@ -75,7 +76,7 @@ def _arm(arms: Sequence[Arm], name: str) -> Arm:
 def _held(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: str) -> dict[str, list[Held]]:
     """By domain."""
     store = TrajectoryStore(Home.from_env().database)
-    given = {"cycle": cycle.cycle_id, "policy": label_of(arm), "split": config.evaluation.split}
+    given = {"cycle": cycle.cycle_id, "policy": label_of(arm), "scenarios": held_out_ids(config, cycle)}
     found: dict[str, list[Held]] = {}
     for row in store.rows("evaluation_rewards", given):
         if row["simulator"] == simulator:
@@ -99,7 +100,7 @@ def _rows(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], simulator: str
     store = TrajectoryStore(Home.from_env().database)
     cost = {
         row["policy"]: row
-        for row in store.rows("evaluation_cost", {"cycle": cycle.cycle_id, "split": config.evaluation.split})
+        for row in store.rows("evaluation_cost", {"cycle": cycle.cycle_id, "scenarios": held_out_ids(config, cycle)})
         if row["simulator"] == simulator
     }
     base = _held(config, cycle, _arm(arms, BASE), simulator)
@@ -148,12 +149,12 @@ def _checks(
     known = tuple(simulators(config))
     names = {name for scenario in held_out(config, cycle) for name in load_domain(scenario.domain).adversaries}
     adversaries = tuple(adversary_label(name) for name in names)
-    split = config.evaluation.split
-    base, provoked_base = (assistant_replies(store, cycle, split, BASE, users) for users in (known, adversaries))
+    on = held_out_ids(config, cycle)
+    base, provoked_base = (assistant_replies(store, cycle, on, BASE, users) for users in (known, adversaries))
     found = []
     for arm in arms:
         replies, provoked = (
-            assistant_replies(store, cycle, split, label_of(arm), users) for users in (known, adversaries)
+            assistant_replies(store, cycle, on, label_of(arm), users) for users in (known, adversaries)
         )
         for name, said in sorted(replies.items()):
             domain = load_domain(name)
@@ -167,17 +168,22 @@ def _checks(
 
 
 def _recoveries(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm]) -> dict[tuple[str, str, str], Recovery]:
-    """Of every trained policy with every simulator, in each domain and over all scenarios."""
+    """Of every trained policy with every simulator, in each domain and over all scenarios, on the seeds that the search held."""
     found: dict[tuple[str, str, str], Recovery] = {}
+    trained = [arm for arm in arms if arm.name in TRAINED]
     for simulator in simulators(config):
-        held = {arm.name: _held(config, cycle, arm, simulator) for arm in arms}
-        for name in (arm.name for arm in arms if arm.name in TRAINED):
-            sides = [held[side] for side in (BASE, "search", name)]
+        held = {
+            arm.name: _held(config, cycle, arm, simulator) for arm in (_arm(arms, BASE), _arm(arms, "search"), *trained)
+        }
+        seeds = {one.seed for part in held["search"].values() for one in part}
+        shared = {name: _of_seeds(sides, seeds) for name, sides in held.items()}
+        for arm in trained:
             for domain in [*sorted(held[BASE]), ALL]:
                 base, search, own = (
-                    _rewards(side if domain == ALL else {domain: side.get(domain, [])}) for side in sides
+                    _rewards(shared[name] if domain == ALL else {domain: shared[name].get(domain, [])})
+                    for name in (BASE, "search", arm.name)
                 )
-                found[name, simulator, domain] = recovered(base, search, own)
+                found[arm.name, simulator, domain] = recovered(base, search, own)
     return found
 
 

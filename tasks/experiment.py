@@ -16,7 +16,7 @@ from engage.scenario import Scenario
 from engage.store import TrajectoryStore
 from tasks import stopping
 from tasks.arms import Arm
-from tasks.comparing import held_out, hold_missing, policy_label, simulators
+from tasks.comparing import held_out, held_out_ids, hold_missing, policy_label, simulators
 from tasks.cycle import Cycle, worth_retrying
 
 ADVERSARY = "adversary"
@@ -73,9 +73,14 @@ def _by_domain(scenarios: Sequence[Scenario]) -> dict[str, list[Scenario]]:
 
 @task(name="measure-divergence", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def measure_divergence(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: str) -> dict[str, float | None]:
-    """How far a trained policy's own replies are from the base's, by domain, in nats a reply; None where it cannot be told."""
+    """How far a trained policy has moved from the base in its own dialogues, by domain, in nats a reply; None where it cannot be told."""
     store = TrajectoryStore(Home.from_env().database)
-    given = {"cycle": cycle.cycle_id, "policy": label_of(arm), "simulator": simulator, "split": config.evaluation.split}
+    given = {
+        "cycle": cycle.cycle_id,
+        "policy": label_of(arm),
+        "simulator": simulator,
+        "scenarios": held_out_ids(config, cycle),
+    }
     rows = store.rows("evaluation_turns", given)
     found: dict[str, float | None] = {}
     for domain in sorted({row["domain"] for row in rows}):

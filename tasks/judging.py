@@ -10,6 +10,7 @@ from prefect import task
 
 from engage.config import CycleConfig, Home
 from engage.domains import load_domain
+from engage.errors import ConfigError
 from engage.evaluation import (
     ALL,
     Comparison,
@@ -29,6 +30,7 @@ from tasks.comparing import (
     SEARCH_SIMULATOR,
     assistant_replies,
     held_out,
+    held_out_ids,
     outcomes,
     policy_label,
     simulators,
@@ -46,6 +48,14 @@ def latest_candidate(cycle: Cycle) -> str | None:
     return str(newest.parent) if newest else None
 
 
+def require_validation(config: CycleConfig) -> None:
+    """ConfigError where a night would be judged, and promoted, on the test split: only experiments open it, and are counted."""
+    if config.evaluation.split != "validation":
+        raise ConfigError(
+            "evaluation.split=test: nights are judged on validation; `engage experiment comparison` opens the test split"
+        )
+
+
 @task(name="judge")
 def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict[str, str]) -> dict[str, Any]:
     """Compare per domain, check for reward hacking, decide on promotion, and record all of it."""
@@ -57,10 +67,9 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
     )
     label = policy_label("candidate", candidate) if candidate else None
     comparisons = _compare(config, cycle, store, incumbent[1], label, 1 - alpha) if label else {}
+    on = held_out_ids(config, cycle)
     replies: ByDomain = {
-        name: assistant_replies(store, cycle, config.evaluation.split, of)
-        for name, of in (incumbent, ("candidate", label))
-        if of
+        name: assistant_replies(store, cycle, on, of) for name, of in (incumbent, ("candidate", label)) if of
     }
     names = sorted({scenario.domain for scenario in held_out(config, cycle)})
     reports = [_domain_report(domain, replies, incumbent[0], comparisons) for domain in names]
@@ -94,9 +103,7 @@ def _compare(
     domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
     found = {}
     for simulator in simulators(config):
-        base, candidate = (
-            outcomes(store, cycle, config.evaluation.split, label, simulator) for label in (before, after)
-        )
+        base, candidate = (outcomes(store, cycle, list(domains), label, simulator) for label in (before, after))
         found[simulator] = compare_domains(base, candidate, domains, confidence=confidence)
     return found
 

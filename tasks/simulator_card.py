@@ -20,7 +20,7 @@ from engage.simulator_card.card import Measured, SimulatorFigures, simulator_fig
 from engage.simulator_card.page import Heading, card_page, card_summary, plot_name
 from engage.simulator_card.perplexity import Likelihood, user_turn_likelihoods
 from engage.simulator_card.plan import CardConfig, HeldOut, held_out_dialogues, simulator_labels
-from engage.simulator_card.words import foretold_by_words
+from engage.simulator_card.words import predicted_from_words
 from tasks import stopping
 from tasks.cycle import worth_retrying
 from tasks.progress import Bar
@@ -87,8 +87,8 @@ def write_card(
 ) -> dict[str, str]:
     """The page `OUT/card.md` with its plots beside it, all of it in MLflow too; returns the page's path and its short form."""
     held_out = held_out_dialogues(card)
-    foretold = {
-        domain: foretold_by_words(held_out.train.get(domain, ()), humans)
+    from_words = {
+        domain: predicted_from_words(held_out.train.get(domain, ()), humans)
         for domain, humans in held_out.by_domain.items()
     }
     cards = [
@@ -98,7 +98,7 @@ def write_card(
             Measured(answers[label][domain], likelihoods[label].get(domain, {})),
             likelihoods.get(BARE, {}).get(domain, {}),
             card.seed,
-            foretold[domain],
+            from_words[domain],
         )
         for domain, humans in held_out.by_domain.items()
         for label in answers

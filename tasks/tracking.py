@@ -171,8 +171,8 @@ class Tracker:
         return len(self._client.search_runs([self._experiment_id], query, max_results=10_000))
 
     def openings(self, stage: str) -> int:
-        """Runs of a stage that looked at the test split, this one included."""
-        query = f"tags.`{STAGE_TAG}` = '{stage}' and params.split = 'test'"
+        """Runs of a stage that looks at the test split, this one included."""
+        query = f"tags.`{STAGE_TAG}` = '{stage}'"
         return len(self._client.search_runs([self._experiment_id], query, max_results=10_000))
 
     def _run(self, name: str, tags: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The yardstick beside the exit survey: what the user's words alone foretell."""
+"""The yardstick beside the exit survey: what a simple model reads from the words alone."""
 
 import pytest
 from card_dialogues import persuadee
@@ -7,7 +7,7 @@ from engage.dialogue import Reaction
 from engage.simulator_card.card import SimulatorFigures
 from engage.simulator_card.page import Heading, card_page
 from engage.simulator_card.survey import calibration
-from engage.simulator_card.words import LEAST_LEARNT, foretold_by_words
+from engage.simulator_card.words import MIN_TRAIN_DIALOGUES, predicted_from_words
 
 GLAD = ("I never heard of them, sorry.", "I will gladly do that.")
 SORRY = ("I never heard of them, sorry.", "I would rather keep it.")
@@ -20,28 +20,28 @@ def people(count: int, first: int = 0):
     ]
 
 
-def test_outcomes_that_the_words_tell_are_foretold():
+def test_outcomes_that_the_words_tell_are_predicted():
     held_out = people(10, first=1_000)
-    found = foretold_by_words(people(LEAST_LEARNT), held_out)
+    found = predicted_from_words(people(MIN_TRAIN_DIALOGUES), held_out)
     assert [found[human.scenario_id] for human in held_out] == pytest.approx([0.0, 1.0] * 5, abs=0.05)
 
 
-def test_words_that_tell_nothing_foretell_the_mean():
-    alike = [persuadee(number, float(number % 2), GLAD) for number in range(LEAST_LEARNT)]
-    assert list(foretold_by_words(alike, people(2, first=1_000)).values()) == pytest.approx([0.5, 0.5], abs=0.05)
+def test_words_that_tell_nothing_predict_the_mean():
+    alike = [persuadee(number, float(number % 2), GLAD) for number in range(MIN_TRAIN_DIALOGUES)]
+    assert list(predicted_from_words(alike, people(2, first=1_000)).values()) == pytest.approx([0.5, 0.5], abs=0.05)
 
 
-def test_nothing_is_foretold_from_too_few_or_where_all_ended_alike():
+def test_nothing_is_predicted_from_too_few_or_where_all_ended_alike():
     held_out = people(2, first=1_000)
-    assert foretold_by_words(people(LEAST_LEARNT - 1), held_out) == {}
-    assert foretold_by_words([persuadee(number, 0.5) for number in range(LEAST_LEARNT)], held_out) == {}
+    assert predicted_from_words(people(MIN_TRAIN_DIALOGUES - 1), held_out) == {}
+    assert predicted_from_words([persuadee(number, 0.5) for number in range(MIN_TRAIN_DIALOGUES)], held_out) == {}
 
 
 def test_the_card_shows_it_beside_the_answers():
     humans = people(6)
     readings = {human.scenario_id: Reaction("expected", "", 0.5) for human in humans}
-    foretold = {human.scenario_id: float(human.outcome or 0) for human in humans}
-    figures = calibration(humans, readings, foretold=foretold)
+    from_words = {human.scenario_id: float(human.outcome or 0) for human in humans}
+    figures = calibration(humans, readings, from_words=from_words)
     assert figures["words_auc_donated"].value == 1.0 and figures["auc_donated"].value == 0.5
     assert figures["words_spearman"].value == pytest.approx(1.0)
     shown = {f"survey_{name}": one for name, one in figures.items()}

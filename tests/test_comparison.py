@@ -165,7 +165,7 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
             (8,)
         ]
     client = MlflowClient(home.tracking_uri)
-    (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'comparison'")
+    (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'comparison on validation'")
     assert 0.0 <= run.data.metrics["reward/base/search/all"] <= 1.0
     assert run.data.metrics["divergence/dpo_search/persuasion"] == pytest.approx(0.0)  # canned answers have no adapter
     policies_trained = set(Path(home.cycle("night") / "policies").iterdir())
@@ -176,6 +176,9 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
         on_test, "night"
     )  # the same policies, other scenarios, none of their dialogues counted with the first
     assert "of the test split" in opened["page"] and "opened 1 time" in opened["page"]
-    assert dialogues_column(opened["page"]) == dialogues_column(found["page"])
+    # by simulator: 2 scenarios x 2 dialogues in each domain, and both together
+    assert dialogues_column(opened["page"]) == dialogues_column(found["page"]) == ["4", "4", "8"] * 2
+    for domain in ("emotional support", "persuasion", "all scenarios"):
+        assert f"| `dpo_search` | held-out bare | {domain} |" in opened["page"]
     assert Path(found["path"]).read_text() == found["page"]
     assert set(Path(home.cycle("night") / "policies").iterdir()) == policies_trained

@@ -39,7 +39,7 @@ class TwoReplies:
         if not self.rates:
             raise ScoresUnavailable("no log-probabilities", prompt.key)
         known = TRAINED if prompt.adapter == "trained" else BASE
-        return Scores(tuple(math.log(known[choice]) for choice in choices), 1, 0)
+        return Scores(tuple((math.log(known[choice]) if known[choice] else -math.inf) for choice in choices), 1, 0)
 
     def close(self) -> None:
         pass
@@ -61,6 +61,11 @@ def test_it_estimates_the_divergence_of_the_distributions_whatever_was_said_in_t
 
 def test_the_base_does_not_diverge_from_itself():
     assert measure(TwoReplies(), 20, None) == 0.0
+
+
+def test_a_reply_that_one_side_cannot_rate_gives_no_number(monkeypatch):
+    monkeypatch.setitem(BASE, "Yes.", 0.0)
+    assert measure(TwoReplies(), 20, "trained") is None
 
 
 def test_it_is_none_where_nothing_can_be_rated_and_where_the_policy_never_spoke():

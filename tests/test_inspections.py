@@ -327,6 +327,21 @@ def test_evaluation_dialogues_of_one_policy(store):
     assert len(store.rows("evaluation_rewards")) == 4
 
 
+@pytest.mark.parametrize("name", ["evaluation_rewards", "evaluation_replies", "evaluation_turns"])
+def test_evaluation_dialogues_of_some_scenarios(store, name):
+    of_baker = {row["trajectory_id"] for row in store.rows("evaluation_turns") if row["scenario_id"] == "baker"}
+    every, some = store.rows(name), store.rows(name, {"scenarios": ["baker"]})
+    assert len(some) == len(every) / 2 == 2
+    assert all(row.get("scenario_id", "baker") == "baker" for row in some)
+    assert all(row.get("trajectory_id") in {None, *of_baker} for row in some)
+    assert store.rows(name, {"scenarios": []}) == []
+
+
+def test_the_cost_of_dialogues_on_some_scenarios(store):
+    assert {row["dialogues"] for row in store.rows("evaluation_cost")} == {2}
+    assert {row["dialogues"] for row in store.rows("evaluation_cost", {"scenarios": ["nurse"]})} == {1}
+
+
 def test_pairs_of_the_credit_check_come_from_all_bins_in_turn_and_more_of_them_begin_with_the_same(tmp_path):
     # Three replies with the means 0.9, 0.5 and 0.1 make three pairs; which of them share a bin decides their stratum's size.
     replies = {"Tell me more.": [[1.0], [0.8]], "Hm.": [[0.6], [0.4]], "Cheer up.": [[0.2], [0.0]]}

@@ -53,7 +53,8 @@ def engage(monkeypatch, capsys):
     return run
 
 
-def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, tmp_path):
+def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("engage.simulator_card.words.MIN_TRAIN_DIALOGUES", 5)
     adapter = save_adapter(tiny, tmp_path / "mine" / "adapter")
     settings = (f"engine.simulator_model={tiny}", "align.sft.max_length=4096", "dialogue.speech.user.max_tokens=4")
     config = load_config("laptop", settings)  # the adapters of the profile do not fit this model, and are not asked
@@ -62,6 +63,7 @@ def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, 
         result = simulator_card(config, card, str(tmp_path / "card"))
     page = (tmp_path / "card" / "card.md").read_text()
     assert "## persuasion (3 dialogues)" in page and "| | bare | mine/adapter |" in page
+    assert "By words alone:" in page and "| the same by the user's words alone |  | –" not in page
     assert (tmp_path / "card" / "reliability_persuasion.png").read_bytes().startswith(b"\x89PNG")
     assert result["page"] == str(tmp_path / "card" / "card.md") and "persuasion, mine/adapter" in result["text"]
     client = MlflowClient(Home.from_env().tracking_uri)
@@ -77,7 +79,9 @@ def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, 
 
 def test_only_held_out_dialogues_with_an_outcome_are_taken_and_a_limit_draws_among_them(corpus):
     known = {human.scenario_id: human for human in read_corpus(corpus).dialogues}
-    taken = held_out_dialogues(CardConfig(corpora=(corpus, corpus), adapters=("bare",))).by_domain["persuasion"]
+    held_out = held_out_dialogues(CardConfig(corpora=(corpus, corpus), adapters=("bare",)))
+    assert {human.split for human in held_out.train["persuasion"]} == {"train"}
+    taken = held_out.by_domain["persuasion"]
     assert len(taken) == 4 and {known[human.scenario_id].split for human in taken} == {"validation"}
     few = held_out_dialogues(CardConfig(corpora=(corpus,), adapters=("bare",), max_dialogues=2)).by_domain["persuasion"]
     assert len(few) == 2 and set(few) <= set(taken)

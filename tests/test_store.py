@@ -324,6 +324,15 @@ def test_rescore_refuses_a_reward_outside_the_unit_interval_and_changes_nothing(
     assert store.select("select min(reward), max(reward) from reaction")[1] == [(0.0, 1.0)]
 
 
+def test_a_file_from_before_splits_were_noted_takes_new_figures_in_place_of_the_old(tmp_path):
+    store = filled(tmp_path, [TRAIN])
+    store.add_evaluation("c1", "validation", "candidate", "held_out", {"persuasion": {"mean": 0.1}})
+    with duckdb.connect(str(store.path)) as connection:
+        connection.execute("alter table evaluation drop column split")
+    store.add_evaluation("c1", "validation", "candidate", "held_out", {"persuasion": {"mean": 0.2}})
+    assert store.select("select split, value from evaluation")[1] == [("validation", 0.2)]
+
+
 def test_figures_of_a_comparison_are_replaced_under_the_same_labels(tmp_path):
     store = filled(tmp_path, [TRAIN])
     figures = {"difference": 0.2, "low": 0.1, "high": 0.3, "n": 12, "mean": 0.6, "verdict": "better"}

@@ -53,11 +53,11 @@ def simulator_figures(
     measured: Measured,
     bare: Likelihoods,
     seed: int = 0,
-    foretold: Mapping[str, float] = MappingProxyType({}),
+    from_words: Mapping[str, float] = MappingProxyType({}),
 ) -> SimulatorFigures:
     """`dialogues` are of one domain; `bare` are the likelihoods of the prompted base model, empty where it is not on the card.
 
-    `foretold` are the outcomes that the user's words alone foretell (`engage.simulator_card.words`).
+    `from_words` are the outcomes predicted from the user's words alone (`engage.simulator_card.words`).
     """
     answers = measured.answers
     reading = reader_figures(dialogues, answers, seed)
@@ -66,7 +66,7 @@ def simulator_figures(
             "perplexity": perplexity(measured.likelihoods, seed),
             "perplexity_to_bare": perplexity_ratio(measured.likelihoods, bare, seed),
         },
-        "survey_": calibration(dialogues, answers.expected, seed, foretold),
+        "survey_": calibration(dialogues, answers.expected, seed, from_words),
         "turns_": turn_figures(answers.turns, seed),
         "readers_": reading,
         "cost_expected_": cost_figures(answers.expected_cost, len(dialogues)),

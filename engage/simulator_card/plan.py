@@ -40,7 +40,7 @@ class CardConfig(BaseModel):
 class HeldOut:
     """Dialogues with a known outcome by domain; `crises` were left out because a user in crisis is asked nothing.
 
-    `train` are those of the train split, by domain: what may be learnt of outcomes before these are looked at.
+    `train` are those of the train split, by domain.
     """
 
     by_domain: Mapping[str, tuple[HumanDialogue, ...]]
@@ -54,9 +54,9 @@ def held_out_dialogues(config: CardConfig) -> HeldOut:
     train: dict[str, dict[str, HumanDialogue]] = {}
     crises = 0
     for name in config.corpora:
-        told = [human for human in read_corpus(name).dialogues if human.outcome is not None]
-        known = [human for human in told if human.split == config.split]
-        for human in told:
+        with_outcome = [human for human in read_corpus(name).dialogues if human.outcome is not None]
+        known = [human for human in with_outcome if human.split == config.split]
+        for human in with_outcome:
             if human.split == "train":
                 train.setdefault(human.domain, {})[human.scenario_id] = human
         calm = sorted((human for human in known if not _in_crisis(human)), key=lambda human: human.scenario_id)
@@ -69,10 +69,10 @@ def held_out_dialogues(config: CardConfig) -> HeldOut:
         crises += len(known) - sum(not _in_crisis(human) for human in known)
         for human in sorted(calm, key=lambda human: human.scenario_id):
             found.setdefault(human.domain, {})[human.scenario_id] = human
-    by_domain, learnt = (
+    by_domain, of_train = (
         {domain: tuple(humans.values()) for domain, humans in sorted(part.items())} for part in (found, train)
     )
-    return HeldOut(by_domain, learnt, crises)
+    return HeldOut(by_domain, of_train, crises)
 
 
 def _in_crisis(human: HumanDialogue) -> bool:

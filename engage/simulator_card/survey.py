@@ -86,26 +86,26 @@ def calibration(
     dialogues: Sequence[HumanDialogue],
     readings: Mapping[str, Reaction],
     seed: int = 0,
-    foretold: Mapping[str, float] = MappingProxyType({}),
+    from_words: Mapping[str, float] = MappingProxyType({}),
 ) -> Figures:
     """Predicted against actual outcomes, where the answer could be read.
 
     `actual`, `predicted` and `bias` (predicted − actual) are means in the survey's unit; `auc_EVENT` ranks by the predicted
     reward. In persuasion `stated_auc_EVENT` ranks the same dialogues by the amount that the user states (none: 0), and
-    `auc_gain_EVENT` is the paired difference. `words_spearman` and `words_auc_EVENT` are those of `foretold`, outcomes by scenario
-    id that the user's words alone foretell; they need one for every dialogue.
+    `auc_gain_EVENT` is the paired difference. `words_spearman` and `words_auc_EVENT` are those of `from_words`, outcomes by scenario
+    id predicted from the user's words alone; they need one for every dialogue.
     """
     read = [human for human in dialogues if _value(human, readings) is not None]
     predicted, actual = outcomes(read, readings)
     domains = {human.domain for human in read}
-    words = np.array([foretold.get(human.scenario_id, np.nan) for human in read])
+    words = np.array([from_words.get(human.scenario_id, np.nan) for human in read])
     figures: Figures = {
         "actual": mean(actual, seed),
         "predicted": mean(predicted, seed),
         "bias": mean(predicted - actual, seed),
         "spearman": estimate(len(read), lambda index: spearman(predicted[index], actual[index]), seed),
     }
-    if foretold:
+    if from_words:
         figures["words_spearman"] = estimate(len(read), lambda index: spearman(words[index], actual[index]), seed)
     if len(domains) != 1:
         return figures
@@ -115,7 +115,7 @@ def calibration(
     for name, event in EVENTS.get(domain.name, {}).items():
         happened = np.array([event(value) for value in actual], dtype=bool)
         figures |= _told_apart(name, happened, score, stated if domain.name == "persuasion" else None, seed)
-        if foretold:
+        if from_words:
             figures[f"words_auc_{name}"] = _auc(np.array([domain.reward(value) for value in words]), happened, seed)
     if domain.name == "persuasion":
         figures["stated"] = rate([stated_amount(human.dialogue) is not None for human in read], [1] * len(read), seed)

@@ -1,6 +1,6 @@
-"""How much of the real outcome the user's words alone tell: a yardstick beside the simulator's answer.
+"""How much of the real outcome a simple model reads from the user's words: a yardstick beside the simulator's answer.
 
-Where a model that was fitted to hundreds of outcomes finds little in the text, no simulator can answer the survey from it.
+A lower bound on what the text tells: a few hundred outcomes teach it little.
 """
 
 from collections.abc import Sequence
@@ -10,26 +10,25 @@ import numpy as np
 from engage.corpora import HumanDialogue
 from engage.dialogue import Role
 
-LEAST_LEARNT = 100
-"""Dialogues to learn from, below which nothing is foretold."""
+MIN_TRAIN_DIALOGUES = 100
+"""With fewer, nothing is predicted."""
 
 
-def foretold_by_words(learnt_from: Sequence[HumanDialogue], dialogues: Sequence[HumanDialogue]) -> dict[str, float]:
-    """Scenario id to the outcome (in the survey's unit, not clipped) that a ridge regression on the user's words foretells.
+def predicted_from_words(train: Sequence[HumanDialogue], dialogues: Sequence[HumanDialogue]) -> dict[str, float]:
+    """Scenario id to the outcome (in the survey's unit, not clipped) that a ridge regression predicts from the user's words.
 
-    TF-IDF of words and word pairs that at least two dialogues have; the penalty by leave-one-out over `learnt_from`, which must
-    hold none of `dialogues`. Empty with fewer than LEAST_LEARNT, and where all ended alike.
+    TF-IDF of words and word pairs that at least two dialogues have; the penalty by leave-one-out over `train`, whose outcomes
+    are known and which holds none of `dialogues`. Empty with fewer than MIN_TRAIN_DIALOGUES, and where all ended alike.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
 
-    known = [human for human in learnt_from if human.outcome is not None]
-    if len(known) < LEAST_LEARNT or len({human.outcome for human in known}) < 2 or not dialogues:
+    if len(train) < MIN_TRAIN_DIALOGUES or len({human.outcome for human in train}) < 2:
         return {}
-    seen = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    seen = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\b\w+\b")
     model = make_pipeline(seen, RidgeCV(np.logspace(-1, 3, 15)))
-    model.fit([_said(human) for human in known], [human.outcome for human in known])
+    model.fit([_said(human) for human in train], [human.outcome for human in train])
     found = model.predict([_said(human) for human in dialogues])
     return {human.scenario_id: float(value) for human, value in zip(dialogues, found, strict=True)}
 

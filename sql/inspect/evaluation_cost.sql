@@ -1,10 +1,10 @@
--- One row per policy and simulator of the evaluation dialogues (on $split, or all): dialogues, and what each cost on the mean.
+-- One row per policy and simulator of the evaluation dialogues (on $scenarios, or all): dialogues, and what each cost on the mean, both sides together.
 with dialogue as (
     select trajectory_id, policy, simulator
-    from outcome
+    from trajectory
     where
         purpose = 'evaluation'
-        and split = coalesce($split::varchar, split)
+        and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], scenario_id))
         and cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
 )
 select

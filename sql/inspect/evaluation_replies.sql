@@ -1,4 +1,4 @@
--- One row per assistant reply after the opening in the evaluation dialogues (of $policy, on $split, or all), in order.
+-- One row per assistant reply after the opening in the evaluation dialogues (of $policy, on $scenarios, or all), in order.
 select
     outcome.policy,
     outcome.simulator,
@@ -16,5 +16,5 @@ where
     outcome.purpose = 'evaluation'
     and outcome.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
     and outcome.policy = coalesce($policy::varchar, outcome.policy)
-    and outcome.split = coalesce($split::varchar, outcome.split)
+    and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], outcome.scenario_id))
 order by outcome.policy, outcome.trajectory_id, turn.turn_index

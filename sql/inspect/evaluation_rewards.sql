@@ -1,4 +1,4 @@
--- One row per evaluation dialogue (of $policy, on $split, or all): its scenario and reward, empty where the reaction could not be read.
+-- One row per evaluation dialogue (of $policy, on $scenarios, or all): its scenario and reward, empty where the reaction could not be read.
 select
     policy,
     simulator,
@@ -13,5 +13,5 @@ where
     purpose = 'evaluation'
     and cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
     and policy = coalesce($policy::varchar, policy)
-    and split = coalesce($split::varchar, split)
+    and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], scenario_id))
 order by policy, simulator, domain, scenario_id, seed

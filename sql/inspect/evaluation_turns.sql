@@ -1,4 +1,4 @@
--- One row per evaluation dialogue of $policy with $simulator on $split (or all): its turns in order, as a list of {role, text}.
+-- One row per evaluation dialogue of $policy with $simulator on $scenarios (or all): its turns in order, as a list of {role, text}.
 select
     outcome.policy,
     outcome.simulator,
@@ -13,7 +13,7 @@ where
     outcome.purpose = 'evaluation'
     and outcome.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
     and outcome.policy = coalesce($policy::varchar, outcome.policy)
-    and outcome.split = coalesce($split::varchar, outcome.split)
+    and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], outcome.scenario_id))
     and outcome.simulator = coalesce($simulator::varchar, outcome.simulator)
 group by
     outcome.policy,

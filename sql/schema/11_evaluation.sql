@@ -8,5 +8,6 @@ create table if not exists evaluation (
     value double not null,
     low double, -- interval of the metric; null where it has none
     high double,
-    n integer -- held-out scenarios behind it
+    n integer, -- held-out scenarios behind it
+    split varchar -- of the scenarios; null in figures written before it was noted
 )

@@ -11,7 +11,6 @@ select
     trajectory.seed,
     trajectory.scenario_id,
     scenario.domain,
-    scenario.split,
     scenario.user_condition,
     json_array_length(scenario.opening) as opening_turns,
     trajectory.exchanges,
