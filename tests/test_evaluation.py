@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engage.config import load_config
 from engage.dialogue import Role, Turn
 from engage.domains import load_domain
+from engage.errors import ConfigError
 from engage.evaluation import (
     ALL,
     Comparison,
@@ -18,6 +20,7 @@ from engage.evaluation import (
     text_metrics,
 )
 from engage.report import DomainReport, report
+from tasks.judging import require_validation
 
 SUPPORT = load_domain("emotional_support")
 
@@ -237,3 +240,9 @@ def test_report_shows_every_number_and_dashes_for_the_missing() -> None:
     assert "- Collect more." in text
     assert "Training simulator: the candidate is better at 95.00% confidence; reward +0.060 (+12.0%)" in text
     assert "1 dialogue pairs could not be read" in text
+
+
+def test_a_night_is_not_judged_on_the_test_split():
+    require_validation(load_config("laptop"))
+    with pytest.raises(ConfigError, match="nights are judged on validation"):
+        require_validation(load_config("laptop", ["evaluation.split=test"]))
