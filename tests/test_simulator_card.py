@@ -54,7 +54,7 @@ def engage(monkeypatch, capsys):
 
 
 def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("engage.simulator_card.words.MIN_TRAIN_DIALOGUES", 5)
+    monkeypatch.setattr("engage.simulator_card.words.MIN_TRAIN_DIALOGUES", 4)
     adapter = save_adapter(tiny, tmp_path / "mine" / "adapter")
     settings = (f"engine.simulator_model={tiny}", "align.sft.max_length=4096", "dialogue.speech.user.max_tokens=4")
     config = load_config("laptop", settings)  # the adapters of the profile do not fit this model, and are not asked
@@ -63,7 +63,7 @@ def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, 
         result = simulator_card(config, card, str(tmp_path / "card"))
     page = (tmp_path / "card" / "card.md").read_text()
     assert "## persuasion (3 dialogues)" in page and "| | bare | mine/adapter |" in page
-    assert "By words alone:" in page and "| the same by the user's words alone |  | –" not in page
+    assert "By words alone:" in page and "| by the user's words alone |  | 0.50 | 0.50 |" in page
     assert (tmp_path / "card" / "reliability_persuasion.png").read_bytes().startswith(b"\x89PNG")
     assert result["page"] == str(tmp_path / "card" / "card.md") and "persuasion, mine/adapter" in result["text"]
     client = MlflowClient(Home.from_env().tracking_uri)
