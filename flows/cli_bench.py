@@ -57,7 +57,7 @@ def bench_engine(
 
 @bench_app.command("search")
 def bench_search(
-    scenarios: Annotated[int, typer.Option("--scenarios", min=1, help="scenarios searched at once")] = 24,
+    scenarios: Annotated[int, typer.Option("--scenarios", min=1, max=100_000, help="scenarios searched at once")] = 24,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="time for one simulation at a time")] = 40.0,
     profile: Profile = "laptop",
     set_: Settings = None,
@@ -71,9 +71,11 @@ def bench_search(
 
 @bench_app.command("scheduler")
 def bench_scheduler(
-    trees: Annotated[int, typer.Option("--trees", min=1, help="trees searched")] = 1000,
-    slots: Annotated[int, typer.Option("--slots", min=1, help="requests answered at a time")] = 256,
-    latency: Annotated[float, typer.Option("--latency", min=0.0, help="seconds that an answer takes")] = 0.5,
+    trees: Annotated[int, typer.Option("--trees", min=1, max=10_000_000, help="trees searched")] = 1000,
+    slots: Annotated[int, typer.Option("--slots", min=1, max=1_000_000, help="requests answered at a time")] = 256,
+    latency: Annotated[
+        float, typer.Option("--latency", min=0.0, max=3600.0, help="seconds that an answer takes")
+    ] = 0.5,
     json: Json = False,
 ) -> None:
     """Search without a model, on scripted answers: what the search itself costs, and whether all slots are busy."""

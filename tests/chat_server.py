@@ -38,6 +38,7 @@ class ChatServer:
 
     def __init__(self, models: tuple[str, ...] = ("m",)) -> None:
         self.models = models
+        self.models_answer: bytes | None = None  # a page in place of the list of models
         self.behave: Callable[[Any, dict[str, Any], int], dict[str, Any] | None] = lambda _, body, __: answer(body)
         self.bodies: list[dict[str, Any]] = []
         self.loaded: list[dict[str, Any]] = []
@@ -74,7 +75,10 @@ class ChatServer:
 
             def do_GET(self) -> None:
                 models = [{"id": m, "object": "model", "created": 1, "owned_by": "x"} for m in owner.models]
-                self.send_json({"object": "list", "data": models})
+                if owner.models_answer is not None:
+                    self.send_json(owner.models_answer, headers={"Content-Type": "text/html"})
+                else:
+                    self.send_json({"object": "list", "data": models})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

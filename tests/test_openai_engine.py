@@ -8,6 +8,7 @@ import time
 
 import pytest
 from chat_server import ChatServer, answer, cut_line, refuse, trickle
+from pydantic import ValidationError
 
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
@@ -132,6 +133,7 @@ def test_what_does_not_pass_fails_with_its_reason_and_the_requests_key(server, o
         (403, "refuses the key"),
         (404, "does not know the model 'm' (no)"),
         (400, "refuses the request: no"),
+        (501, "does not offer chat completions (501): correct base_urls"),
     ],
 )
 def test_a_refusal_is_not_tried_again(status, said, server, open_engine):
@@ -159,6 +161,34 @@ def test_the_key_comes_from_the_environment_and_shows_nowhere(server, open_engin
         complete(open_engine(server))
     assert server.keys == {"Bearer sk-very-secret"}
     assert "sk-very-secret" not in caplog.text + str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000/v1", "http://127.0.0.1:99999/v1", "http://[::1/v1", "http://", "http://a b/v1"]
+)
+def test_what_is_no_address_is_refused_with_the_settings(url):
+    with pytest.raises(ValidationError, match=r"http|port|IPv6|address"):
+        ServerConfig(base_urls=(url,))
+
+
+def test_a_server_that_answers_with_a_page_is_told_at_once(server, open_engine):
+    server.models_answer = b"<html>Welcome</html>"
+    with pytest.raises(ConfigError, match=r"is no OpenAI-compatible server .*: correct base_urls"):
+        open_engine(server)
+
+
+@pytest.mark.parametrize("key", ["sk-é", "sk-one two", "sk-one\ntwo"])
+def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key, server, open_engine, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ConfigError, match="the key in the environment variable OPENAI_API_KEY has") as raised:
+        open_engine(server)
+    assert key not in str(raised.value)
+
+
+def test_a_line_break_behind_the_key_is_no_part_of_it(server, open_engine, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\n")
+    complete(open_engine(server))
+    assert server.keys == {"Bearer sk-secret"}
 
 
 def test_requests_are_spread_and_a_dead_server_is_left_out(server, open_engine):

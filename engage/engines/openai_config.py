@@ -1,11 +1,21 @@
 """Settings of the engine that talks to servers; apart from it, so that they are read without the client library."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engage.engine import Side
 from engage.models import ModelsConfig
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)  # raises ValueError for brackets that do not close, as `port` does for what is no port
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or any(map(str.isspace, url)):
+        raise ValueError(
+            "not a server's address, which begins with http:// or https://, such as http://127.0.0.1:8000/v1"
+        )
+    return url
 
 
 class ServerConfig(BaseModel):
@@ -13,7 +23,7 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_urls: tuple[Annotated[str, Field(pattern=r"^https?://[^\s/]+")], ...] = Field(
+    base_urls: tuple[Annotated[str, AfterValidator(_address)], ...] = Field(
         ("http://127.0.0.1:8000/v1",),
         min_length=1,
         description="servers of the same model; requests are spread over them",

@@ -21,6 +21,7 @@ from engage.errors import ConfigError
 Answer = TypeVar("Answer")
 
 FIRST_LIMIT = 32
+NOT_IMPLEMENTED = 501
 LONGEST_PAUSE_S = 20.0
 LONGEST_RETRY_AFTER_S = 120.0
 
@@ -58,7 +59,12 @@ class ServerGroup:
     def __init__(self, config: ServerConfig, timeout_s: float, retry_s: float, max_concurrency: int) -> None:
         self.config = config
         self._timeout_s, self._retry_s = timeout_s, retry_s
-        key = os.environ.get(config.api_key_env) or "none"
+        key = os.environ.get(config.api_key_env, "").strip() or "none"
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise ConfigError(
+                f"the key in the environment variable {config.api_key_env} has a line break, a space or a letter that no key has; "
+                "put a valid one there"
+            )
         self._servers = [
             _Server(
                 url,
@@ -88,8 +94,11 @@ class ServerGroup:
         except (openai.APIConnectionError, TimeoutError):
             server.down_until = time.monotonic() + LONGEST_PAUSE_S
             return f"no server answers at {server.url}: start it, or correct base_urls of engine.openai.policy (or simulator)"
-        except Exception:  # many servers offer no list; the first request will tell
+        except openai.APIError:  # many servers offer no list; the first request will tell
             return None
+        except Exception as error:  # what is no list of models breaks the client in its own ways
+            reason = " ".join(str(error).split())[:100]
+            return f"{server.url} is no OpenAI-compatible server ({type(error).__name__}: {reason}): correct base_urls"
         if served and model not in served:
             return f"{server.url} does not serve {model!r} but {', '.join(served[:5])}: correct the model's name"
         return None
@@ -151,6 +160,8 @@ class ServerGroup:
             server.failures = 0
             return answer
         except (openai.APIConnectionError, TimeoutError, openai.InternalServerError) as error:
+            if getattr(error, "status_code", None) == NOT_IMPLEMENTED:
+                raise Refused(f"{server.url} does not offer chat completions (501): correct base_urls") from error
             lost = isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError)
             self._rest(server, lost)
             raise _Transient(f"{server.url} {_reason(error)}", _retry_after(error)) from error
@@ -171,6 +182,10 @@ class ServerGroup:
             raise kind(f"{server.url} refuses the request: {_said(error)}") from error
         except (openai.APIError, json.JSONDecodeError) as error:
             raise _Transient(f"{server.url} gives an answer that cannot be read ({type(error).__name__})") from error
+        except (_Transient, Refused):
+            raise
+        except Exception as error:  # of the client or the libraries below it: one request fails, not the search
+            raise Refused(f"{server.url}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
         finally:
             server.in_flight -= 1
             self.limit.release(tokens, refused)
