@@ -181,7 +181,14 @@ def test_the_climb_ends_where_two_sizes_bring_nothing(monkeypatch):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"batch_sizes": ()}, {"batch_sizes": (0,)}, {"prompt_lengths": ()}, {"sampling": Sampling(max_tokens=1)}],
+    [
+        {"batch_sizes": ()},
+        {"batch_sizes": (0,)},
+        {"batch_sizes": (10**9,)},
+        {"prompt_lengths": ()},
+        {"prompt_lengths": (10**9,)},
+        {"sampling": Sampling(max_tokens=1)},
+    ],
 )
 def test_a_sweep_of_nothing_is_refused(changes):
     with pytest.raises(ConfigError):

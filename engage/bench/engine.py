@@ -22,6 +22,7 @@ DECODE_TOKENS = 64
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=DECODE_TOKENS)
 _TASK = "Write these words down again and again, in any order, without ever stopping."
 ENOUGH_GAIN = 1.03
+MOST_REQUESTS, MOST_PROMPT_TOKENS = 65_536, 1_000_000
 _WORDS = [
     "river",
     "window",
@@ -155,10 +156,10 @@ async def saturation(
 
 
 def _check(batch_sizes: Sequence[int], prompt_lengths: Sequence[int], sampling: Sampling) -> None:
-    if not batch_sizes or min(batch_sizes) < 1:
-        raise ConfigError("name batch sizes of at least 1, such as 1, 8, 64")
-    if not prompt_lengths or min(prompt_lengths) < 1:
-        raise ConfigError("name prompt lengths of at least 1 token, such as 64, 256")
+    if not batch_sizes or not 1 <= min(batch_sizes) <= max(batch_sizes) <= MOST_REQUESTS:
+        raise ConfigError(f"name batch sizes from 1 to {MOST_REQUESTS:,}, such as 1, 8, 64")
+    if not prompt_lengths or not 1 <= min(prompt_lengths) <= max(prompt_lengths) <= MOST_PROMPT_TOKENS:
+        raise ConfigError(f"name prompt lengths from 1 to {MOST_PROMPT_TOKENS:,} tokens, such as 64, 256")
     if sampling.max_tokens < 2:
         raise ConfigError("decoding is measured over at least 2 tokens")
 
