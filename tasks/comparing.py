@@ -107,11 +107,6 @@ def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
     return sample_scenarios(scenarios, config.evaluation.split, config.evaluation.per_domain, cycle.seed)
 
 
-def held_out_ids(config: CycleConfig, cycle: Cycle) -> list[str]:
-    """Of the scenarios that a comparison is about: a cycle may have held dialogues on others, with other settings."""
-    return [scenario.scenario_id for scenario in held_out(config, cycle)]
-
-
 def outcomes(
     store: TrajectoryStore, cycle: Cycle, scenarios: Sequence[str], label: str, simulator: str
 ) -> dict[str, list[float | None]]:

@@ -12,6 +12,7 @@ from engage.comparison import (
     ComparisonResult,
     Held,
     PolicyChecks,
+    PolicyName,
     PolicyRow,
     Recovery,
     by_scenario,
@@ -24,14 +25,20 @@ from engage.config import CycleConfig, Home
 from engage.domains import load_domain
 from engage.evaluation import ALL, Comparison, Rewards, compare_domains
 from engage.hacking import hacking_failures
+from engage.scenario import Scenario
 from engage.store import TrajectoryStore
 from tasks.arms import Arm
-from tasks.comparing import assistant_replies, held_out, held_out_ids, simulators
+from tasks.comparing import assistant_replies, held_out, simulators
 from tasks.cycle import Cycle
 from tasks.experiment import adversary_label, label_of
 from tasks.tracking import StageRun, Tracker, flat
 
 STAGE = "comparison"
+Scenarios = Mapping[str, Scenario]
+"""Those that are compared on, by id."""
+ByDomain = dict[str, list[Held]]
+Dialogues = Mapping[PolicyName, Mapping[str, ByDomain]]
+"""By policy, then by simulator."""
 
 
 @task(name="compare-policies")
@@ -46,9 +53,11 @@ def compare_policies(
     """One table of all policies with all simulators, the checks, and the headroom recovered; kept in MLflow and as a page."""
     home = Home.from_env()
     tracker = Tracker(home)
-    rows = [row for simulator in simulators(config) for row in _rows(config, cycle, arms, simulator)]
-    checks = _checks(config, cycle, arms, divergences)
-    recovery = _recoveries(config, cycle, arms) if _has(arms, "search") else {}
+    scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
+    dialogues = {arm.name: _dialogues(cycle, scenarios, arm) for arm in arms}
+    rows = [row for simulator in simulators(config) for row in _rows(cycle, scenarios, arms, dialogues, simulator)]
+    checks = _checks(config, cycle, scenarios, arms, divergences)
+    recovery = _recoveries(config, dialogues) if "search" in dialogues else {}
     stage = f"{STAGE} on {config.evaluation.split}"  # a run each: the opening of the test split is counted by it
     with tracker.stage(cycle.cycle_id, stage) as run:
         run.params({"split": config.evaluation.split, **flat(config.comparison.model_dump(mode="json"), "comparison.")})
@@ -65,23 +74,18 @@ def compare_policies(
     return {"page": page, "path": str(path)}
 
 
-def _has(arms: Sequence[Arm], name: str) -> bool:
-    return any(arm.name == name for arm in arms)
-
-
 def _arm(arms: Sequence[Arm], name: str) -> Arm:
     return next(arm for arm in arms if arm.name == name)
 
 
-def _held(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: str) -> dict[str, list[Held]]:
-    """By domain."""
+def _dialogues(cycle: Cycle, scenarios: Scenarios, arm: Arm) -> dict[str, ByDomain]:
+    """One policy's dialogues on the scenarios, by simulator."""
     store = TrajectoryStore(Home.from_env().database)
-    given = {"cycle": cycle.cycle_id, "policy": label_of(arm), "scenarios": held_out_ids(config, cycle)}
-    found: dict[str, list[Held]] = {}
+    given = {"cycle": cycle.cycle_id, "policy": label_of(arm), "scenarios": list(scenarios)}
+    found: dict[str, ByDomain] = {}
     for row in store.rows("evaluation_rewards", given):
-        if row["simulator"] == simulator:
-            held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
-            found.setdefault(row["domain"], []).append(held)
+        held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
+        found.setdefault(row["simulator"], {}).setdefault(row["domain"], []).append(held)
     return found
 
 
@@ -94,27 +98,28 @@ def _of_seeds(held: Mapping[str, Sequence[Held]], seeds: Collection[int]) -> dic
     return {domain: [one for one in part if one.seed in seeds] for domain, part in held.items()}
 
 
-def _rows(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], simulator: str) -> list[PolicyRow]:
-    scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
+def _rows(
+    cycle: Cycle, scenarios: Scenarios, arms: Sequence[Arm], dialogues: Dialogues, simulator: str
+) -> list[PolicyRow]:
     domains = {name: scenario.domain for name, scenario in scenarios.items()}
     store = TrajectoryStore(Home.from_env().database)
     cost = {
         row["policy"]: row
-        for row in store.rows("evaluation_cost", {"cycle": cycle.cycle_id, "scenarios": held_out_ids(config, cycle)})
+        for row in store.rows("evaluation_cost", {"cycle": cycle.cycle_id, "scenarios": list(scenarios)})
         if row["simulator"] == simulator
     }
-    base = _held(config, cycle, _arm(arms, BASE), simulator)
+    base = dialogues[BASE].get(simulator, {})
     rows = []
     for arm in arms:
-        held = _held(config, cycle, arm, simulator)
+        held = dialogues[arm.name].get(simulator, {})
         found: Mapping[str, Comparison] = {}
         if arm.name != BASE:
             seeds = {one.seed for part in held.values() for one in part}
             found = compare_domains(_rewards(_of_seeds(base, seeds)), _rewards(held), domains)
         for domain in [*sorted(held), ALL]:
-            dialogues = held[domain] if domain != ALL else [one for part in held.values() for one in part]
-            measures = mean_measures(load_domain(domain), scenarios, dialogues) if domain != ALL else {}
-            rows.append(_row(arm.name, simulator, domain, dialogues, measures, cost[label_of(arm)], found.get(domain)))
+            counted = held[domain] if domain != ALL else [one for part in held.values() for one in part]
+            measures = mean_measures(load_domain(domain), scenarios, counted) if domain != ALL else {}
+            rows.append(_row(arm.name, simulator, domain, counted, measures, cost[label_of(arm)], found.get(domain)))
     return rows
 
 
@@ -143,13 +148,17 @@ def _row(
 
 
 def _checks(
-    config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], divergences: Mapping[str, Mapping[str, float | None]]
+    config: CycleConfig,
+    cycle: Cycle,
+    scenarios: Scenarios,
+    arms: Sequence[Arm],
+    divergences: Mapping[str, Mapping[str, float | None]],
 ) -> list[PolicyChecks]:
     store = TrajectoryStore(Home.from_env().database)
     known = tuple(simulators(config))
-    names = {name for scenario in held_out(config, cycle) for name in load_domain(scenario.domain).adversaries}
+    names = {name for scenario in scenarios.values() for name in load_domain(scenario.domain).adversaries}
     adversaries = tuple(adversary_label(name) for name in names)
-    on = held_out_ids(config, cycle)
+    on = list(scenarios)
     base, provoked_base = (assistant_replies(store, cycle, on, BASE, users) for users in (known, adversaries))
     found = []
     for arm in arms:
@@ -167,23 +176,21 @@ def _checks(
     return found
 
 
-def _recoveries(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm]) -> dict[tuple[str, str, str], Recovery]:
+def _recoveries(config: CycleConfig, dialogues: Dialogues) -> dict[tuple[str, str, str], Recovery]:
     """Of every trained policy with every simulator, in each domain and over all scenarios, on the seeds that the search held."""
     found: dict[tuple[str, str, str], Recovery] = {}
-    trained = [arm for arm in arms if arm.name in TRAINED]
+    trained = [name for name in dialogues if name in TRAINED]
     for simulator in simulators(config):
-        held = {
-            arm.name: _held(config, cycle, arm, simulator) for arm in (_arm(arms, BASE), _arm(arms, "search"), *trained)
-        }
+        held = {name: dialogues[name].get(simulator, {}) for name in (BASE, "search", *trained)}
         seeds = {one.seed for part in held["search"].values() for one in part}
         shared = {name: _of_seeds(sides, seeds) for name, sides in held.items()}
-        for arm in trained:
+        for policy in trained:
             for domain in [*sorted(held[BASE]), ALL]:
                 base, search, own = (
                     _rewards(shared[name] if domain == ALL else {domain: shared[name].get(domain, [])})
-                    for name in (BASE, "search", arm.name)
+                    for name in (BASE, "search", policy)
                 )
-                found[arm.name, simulator, domain] = recovered(base, search, own)
+                found[policy, simulator, domain] = recovered(base, search, own)
     return found
 
 

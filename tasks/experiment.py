@@ -16,7 +16,7 @@ from engage.scenario import Scenario
 from engage.store import TrajectoryStore
 from tasks import stopping
 from tasks.arms import Arm
-from tasks.comparing import held_out, held_out_ids, hold_missing, policy_label, simulators
+from tasks.comparing import held_out, hold_missing, policy_label, simulators
 from tasks.cycle import Cycle, worth_retrying
 
 ADVERSARY = "adversary"
@@ -79,7 +79,7 @@ def measure_divergence(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: s
         "cycle": cycle.cycle_id,
         "policy": label_of(arm),
         "simulator": simulator,
-        "scenarios": held_out_ids(config, cycle),
+        "scenarios": [scenario.scenario_id for scenario in held_out(config, cycle)],
     }
     rows = store.rows("evaluation_turns", given)
     found: dict[str, float | None] = {}

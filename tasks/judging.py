@@ -30,7 +30,6 @@ from tasks.comparing import (
     SEARCH_SIMULATOR,
     assistant_replies,
     held_out,
-    held_out_ids,
     outcomes,
     policy_label,
     simulators,
@@ -66,13 +65,12 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
         ("champion", policy_label("champion", cycle.champion_adapter)) if cycle.champion_adapter else ("base", "base")
     )
     label = policy_label("candidate", candidate) if candidate else None
-    comparisons = _compare(config, cycle, store, incumbent[1], label, 1 - alpha) if label else {}
-    on = held_out_ids(config, cycle)
+    domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
+    comparisons = _compare(config, cycle, store, domains, incumbent[1], label, 1 - alpha) if label else {}
     replies: ByDomain = {
-        name: assistant_replies(store, cycle, on, of) for name, of in (incumbent, ("candidate", label)) if of
+        name: assistant_replies(store, cycle, list(domains), of) for name, of in (incumbent, ("candidate", label)) if of
     }
-    names = sorted({scenario.domain for scenario in held_out(config, cycle)})
-    reports = [_domain_report(domain, replies, incumbent[0], comparisons) for domain in names]
+    reports = [_domain_report(domain, replies, incumbent[0], comparisons) for domain in sorted(set(domains.values()))]
     failures = _failures(replies, incumbent[0]) if label else []
     second = [found for simulator, found in comparisons.items() if simulator != SEARCH_SIMULATOR]
     verdict = decide(second[0] if second else None, failures, alpha) if label else None
@@ -97,10 +95,15 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
 
 
 def _compare(
-    config: CycleConfig, cycle: Cycle, store: TrajectoryStore, before: str, after: str, confidence: float
+    config: CycleConfig,
+    cycle: Cycle,
+    store: TrajectoryStore,
+    domains: Mapping[str, str],
+    before: str,
+    after: str,
+    confidence: float,
 ) -> dict[str, dict[str, Comparison]]:
-    """By simulator and domain."""
-    domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
+    """By simulator and domain; `domains` are those of the scenarios that count, by id."""
     found = {}
     for simulator in simulators(config):
         base, candidate = (outcomes(store, cycle, list(domains), label, simulator) for label in (before, after))
