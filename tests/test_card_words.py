@@ -26,6 +26,14 @@ def test_outcomes_that_the_words_tell_are_predicted():
     assert [found[human.scenario_id] for human in held_out] == pytest.approx([0.0, 1.0] * 5, abs=0.05)
 
 
+def test_a_sum_that_was_never_named_before_counts():
+    def giving(cents: int):
+        return persuadee(cents, cents / 100, ("I never heard of them, sorry.", f"I will give {cents} cents."))
+
+    found = predicted_from_words([giving(2 * n) for n in range(MIN_TRAIN_DIALOGUES)], [giving(31), giving(151)])
+    assert list(found.values()) == pytest.approx([0.31, 1.51], abs=0.1)
+
+
 def test_words_that_tell_nothing_predict_the_mean():
     alike = [persuadee(number, float(number % 2), GLAD) for number in range(MIN_TRAIN_DIALOGUES)]
     assert list(predicted_from_words(alike, people(2, first=1_000)).values()) == pytest.approx([0.5, 0.5], abs=0.05)

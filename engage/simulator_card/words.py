@@ -6,9 +6,11 @@ A lower bound on what the text tells: a few hundred outcomes teach it little.
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engage.corpora import HumanDialogue
 from engage.dialogue import Role
+from engage.simulator_card.survey import stated_amount
 
 MIN_TRAIN_DIALOGUES = 100
 """With fewer, nothing is predicted."""
@@ -17,21 +19,30 @@ MIN_TRAIN_DIALOGUES = 100
 def predicted_from_words(train: Sequence[HumanDialogue], dialogues: Sequence[HumanDialogue]) -> dict[str, float]:
     """Scenario id to the outcome (in the survey's unit, not clipped) that a ridge regression predicts from the user's words.
 
-    TF-IDF of words and word pairs that at least two dialogues have; the penalty by leave-one-out over `train`, whose outcomes
-    are known and which holds none of `dialogues`. Empty with fewer than MIN_TRAIN_DIALOGUES, and where all ended alike.
+    TF-IDF of words and word pairs that at least two dialogues have, and the sum in dollars that the user named last (none: 0);
+    the penalty by leave-one-out over `train`, whose outcomes are known and which holds none of `dialogues`. Empty with fewer
+    than MIN_TRAIN_DIALOGUES, and where all ended alike.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
+    from sklearn.pipeline import make_pipeline, make_union
+    from sklearn.preprocessing import FunctionTransformer
 
     if len(train) < MIN_TRAIN_DIALOGUES or len({human.outcome for human in train}) < 2:
         return {}
-    seen = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\b\w+\b")
-    model = make_pipeline(seen, RidgeCV(np.logspace(-1, 3, 15)))
-    model.fit([_said(human) for human in train], [human.outcome for human in train])
-    found = model.predict([_said(human) for human in dialogues])
+    words = TfidfVectorizer(
+        preprocessor=_said, ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\b\w+\b"
+    )
+    model = make_pipeline(make_union(words, FunctionTransformer(_stated)), RidgeCV(np.logspace(-1, 3, 15)))
+    model.fit(train, [human.outcome for human in train])
+    found = model.predict(dialogues)
     return {human.scenario_id: float(value) for human, value in zip(dialogues, found, strict=True)}
 
 
 def _said(human: HumanDialogue) -> str:
-    return "\n".join(turn.text for turn in human.dialogue.turns if turn.role is Role.USER)
+    return "\n".join(turn.text for turn in human.dialogue.turns if turn.role is Role.USER).lower()
+
+
+def _stated(dialogues: Sequence[HumanDialogue]) -> NDArray[np.float64]:
+    """One column."""
+    return np.array([[stated_amount(human.dialogue) or 0.0] for human in dialogues])
