@@ -187,13 +187,16 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
-    where = "--set" if any(o.partition("=")[0].strip().startswith(name) for o in overrides) else path.name
+    given = [override.partition("=")[0].strip() for override in overrides]
+    where = "--set" if any(f"{name}.".startswith(f"{o}.") or f"{o}.".startswith(f"{name}.") for o in given) else path.name
     if first["type"] == "extra_forbidden":
         close = _closest(name)
         return f"{where}: {name} is not a setting" + (f"; did you mean {close}?" if close else "")
     reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
     if first["type"] == "tuple_type" and isinstance(first["input"], str):
         reason = f'write a list, such as ["{first["input"]}"]'
+    if first["type"] in ("model_type", "dict_type"):
+        reason = f"it is a table; set what is in it, such as {name}.NAME=VALUE"
     return f"{where}: {name}: {reason} (got {first['input']!r:.80})"
 
 

@@ -58,6 +58,11 @@ class TrajectoryStore:
         rows = self._read("select cycle_id from cycle order by started_at desc, cycle_id desc")[1]
         return [cycle_id for (cycle_id,) in rows]
 
+    def latest_cycle(self) -> str | None:
+        """The cycle that queries and commands take where none is named: the last to begin of those that hold something."""
+        rows = self._read("select cycle_id from latest_cycle")[1] if self.path.exists() else []
+        return rows[0][0] if rows else None
+
     def cycle_config(self, cycle_id: str) -> dict[str, Any] | None:
         """What the cycle was begun with; None for an unknown one, or where there is no store yet."""
         if not self.path.exists():

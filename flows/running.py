@@ -134,9 +134,11 @@ def find_cycle_id(cycle: str | None, must_exist: bool) -> str:
         return datetime.now().strftime("%Y-%m-%d-%H%M%S") if cycle is None else cycle
     from engage.store import TrajectoryStore
 
-    known = TrajectoryStore(Home.from_env().database).cycle_ids()
-    if cycle is None and known:
-        return known[0]
+    store = TrajectoryStore(Home.from_env().database)
+    latest = store.latest_cycle() if cycle is None else None
+    if latest is not None:
+        return latest
+    known = store.cycle_ids()
     if cycle not in known:
         if not known:
             raise ConfigError("no cycle has been run yet; run `engage collect` or `engage nightly` first")

@@ -67,6 +67,8 @@ def test_a_folder_as_a_profile_is_one_sentence(tmp_path):
             "evaluation.split=train",
             "evaluation.split: input should be 'validation' or 'test' (got 'train')",
         ),
+        ("scenarios.sources=[3]", "scenarios.sources.0: input should be a valid string (got 3)"),
+        ("align.lora=3", "align.lora: it is a table; set what is in it, such as align.lora.NAME=VALUE (got 3)"),
         (
             "scenarios.sources=own.jsonl",
             "scenarios.sources: write a list, such as [\"own.jsonl\"] (got 'own.jsonl')",

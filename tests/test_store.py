@@ -150,6 +150,16 @@ def test_cycles_are_listed_latest_first_and_none_where_there_is_no_store(tmp_pat
     assert (store.cycle_ids(), store.cycle_config("unknown")) == (["a", "b"], None)
 
 
+def test_the_latest_cycle_is_one_that_holds_something(tmp_path):
+    store = TrajectoryStore(tmp_path / "engage.duckdb")
+    assert store.latest_cycle() is None
+    store.begin_cycle("failed-at-once", {})
+    assert store.latest_cycle() == "failed-at-once"
+    store = filled(tmp_path, [SUPPORT], [searched()])
+    store.begin_cycle("failed-at-once-too", {})
+    assert (store.latest_cycle(), store.cycle_ids()[0]) == ("c1", "failed-at-once-too")
+
+
 def test_scenarios_are_added_once(tmp_path):
     store = TrajectoryStore(tmp_path / "engage.duckdb")
     store.add_scenarios([TRAIN])
