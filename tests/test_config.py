@@ -36,7 +36,7 @@ def test_an_unknown_profile_lists_those_that_are_there():
         (b"seed = '\xff'", "cannot be read: 'utf-8' codec"),
         (b"[search]\nnum_simulation = 8", "mine.toml: search.num_simulation is not a setting"),
         (b"[search]\nnum_simulations = 0", "mine.toml: search.num_simulations: input should be greater than or equal"),
-        (b"search = 3", "mine.toml: search: input should be a valid dictionary"),
+        (b"search = 3", "mine.toml: search: it is a table"),
     ],
 )
 def test_a_wrong_profile_file_is_one_sentence(tmp_path, content, reason):
