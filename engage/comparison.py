@@ -24,6 +24,8 @@ BASE: PolicyName = "base"
 TRAINED: tuple[PolicyName, ...] = ("sft", "dpo_search", "dpo_human", "dpo_mixed", "iterated")
 FROM_SEARCH: tuple[PolicyName, ...] = ("dpo_search", "dpo_human", "dpo_mixed", "iterated")
 FROM_PEOPLE: tuple[PolicyName, ...] = ("sft", "dpo_human", "dpo_mixed")
+MIN_STRATUM = 5
+"""Scenarios below which a stratum is not told."""
 _RESAMPLES = 9_999
 
 DESCRIPTIONS: Mapping[PolicyName, str] = {
@@ -114,6 +116,26 @@ class PolicyRow:
 
 
 @dataclass(frozen=True)
+class Stratum:
+    """The scenarios of one domain whose users share a level of a condition, such as attitude: doubtful."""
+
+    domain: str
+    condition: str
+    level: str
+    scenarios: frozenset[str]
+
+
+@dataclass(frozen=True)
+class StratumRow:
+    """One policy against the base in one stratum with one simulator."""
+
+    policy: str
+    simulator: str
+    stratum: Stratum
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
 class PolicyChecks:
     """What a policy's replies in one domain show beside the reward: text measures, hacking rates, and what rose against the base.
 
@@ -141,6 +163,16 @@ def by_scenario(dialogues: Sequence[Held]) -> Rewards:
     for held in sorted(dialogues, key=lambda one: (one.scenario_id, one.seed)):
         found.setdefault(held.scenario_id, []).append(held.reward)
     return found
+
+
+def strata(scenarios: Mapping[str, Scenario]) -> list[Stratum]:
+    """Every level of every user condition that at least MIN_STRATUM scenarios share; `person` and `situation` are told in words."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for name, scenario in scenarios.items():
+        for condition, level in scenario.user_condition.model_dump(exclude_none=True).items():
+            if condition not in ("person", "situation"):
+                found.setdefault((scenario.domain, condition, str(level)), set()).add(name)
+    return [Stratum(*key, frozenset(names)) for key, names in sorted(found.items()) if len(names) >= MIN_STRATUM]
 
 
 def mean_measures(domain: Domain, scenarios: Mapping[str, Scenario], dialogues: Sequence[Held]) -> dict[str, float]:
@@ -213,6 +245,7 @@ class ComparisonResult:
     openings: int
     rows: Sequence[PolicyRow]
     checks: Sequence[PolicyChecks]
+    strata: Sequence[StratumRow] = ()
     recovery: Mapping[tuple[str, str, str], Recovery] = field(default_factory=dict)
     """Policy, simulator and domain (`all` for all scenarios) to the share of the headroom."""
     left: Mapping[str, str] = field(default_factory=dict)

@@ -2,10 +2,23 @@
 
 from collections.abc import Sequence
 
-from engage.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
+from engage.comparison import (
+    BASE,
+    DESCRIPTIONS,
+    MIN_STRATUM,
+    ComparisonResult,
+    PolicyChecks,
+    PolicyRow,
+    Recovery,
+    StratumRow,
+)
 from engage.evaluation import ALL, Comparison
 
 _DASH = "–"
+_STRATA = (
+    f"Differences to the base on the scenarios whose users share a level of a condition, {MIN_STRATUM} scenarios at least. With so "
+    "many intervals about one in twenty excludes 0 by chance alone."
+)
 
 
 def comparison_page(result: ComparisonResult) -> str:
@@ -20,6 +33,8 @@ def comparison_page(result: ComparisonResult) -> str:
         for domain in [*domains, ALL]:
             rows = [row for row in result.rows if (row.simulator, row.domain) == (simulator, domain)]
             parts += [f"## {_title(domain)}, {simulator} simulator", _table(rows)]
+    if result.strata:
+        parts += ["## By user condition", _STRATA, *_strata(result)]
     if result.recovery:
         parts += ["## Share of the search's headroom recovered", _recovery(result)]
     parts += ["## Checks", _checks(result.checks)]
@@ -93,6 +108,25 @@ def _table(rows: Sequence[PolicyRow]) -> str:
 
 def _label(measure: str) -> str:
     return measure.replace("_usd", ", $").replace("_", " ")
+
+
+def _strata(result: ComparisonResult) -> list[str]:
+    """A heading and a table for each simulator and domain: a line per level, a column per policy."""
+    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, StratumRow]]] = {}
+    for row in result.strata:
+        levels = found.setdefault((row.simulator, row.stratum.domain), {})
+        levels.setdefault((row.stratum.condition, row.stratum.level), {})[row.policy] = row
+    parts = []
+    for (simulator, domain), levels in found.items():
+        policies = list(dict.fromkeys(policy for by_policy in levels.values() for policy in by_policy))
+        head = ["condition", "level", "scenarios", *(f"`{policy}`" for policy in policies)]
+        lines = [_line(head), "|---|---|" + "---:|" * (len(head) - 2)]
+        for (condition, level), by_policy in levels.items():
+            rows = [by_policy[policy] for policy in policies]
+            cells = [_label(condition), _label(level), str(len(rows[0].stratum.scenarios))]
+            lines.append(_line([*cells, *(_interval(row.comparison) for row in rows)]))
+        parts += [f"### {_title(domain)}, {simulator} simulator, by condition", "\n".join(lines)]
+    return parts
 
 
 def _recovery(result: ComparisonResult) -> str:

@@ -15,15 +15,17 @@ from engage.comparison import (
     PolicyName,
     PolicyRow,
     Recovery,
+    StratumRow,
     by_scenario,
     check_policy,
     mean_measures,
     recovered,
+    strata,
 )
 from engage.comparison_report import comparison_page
 from engage.config import CycleConfig, Home
 from engage.domains import load_domain
-from engage.evaluation import ALL, Comparison, Rewards, compare_domains
+from engage.evaluation import ALL, Comparison, Rewards, compare_domains, paired_comparison
 from engage.hacking import hacking_failures
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
@@ -56,13 +58,22 @@ def compare_policies(
     scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
     dialogues = {arm.name: _dialogues(cycle, scenarios, arm) for arm in arms}
     rows = [row for simulator in simulators(config) for row in _rows(cycle, scenarios, arms, dialogues, simulator)]
+    by_level = [row for simulator in simulators(config) for row in _strata(scenarios, dialogues, simulator)]
     checks = _checks(config, cycle, scenarios, arms, divergences)
     recovery = _recoveries(config, dialogues) if "search" in dialogues else {}
     stage = f"{STAGE} on {config.evaluation.split}"  # a run each: the opening of the test split is counted by it
     with tracker.stage(cycle.cycle_id, stage) as run:
         run.params({"split": config.evaluation.split, **flat(config.comparison.model_dump(mode="json"), "comparison.")})
         result = ComparisonResult(
-            cycle.cycle_id, config.evaluation.split, tracker.openings(stage), rows, checks, recovery, left, failed
+            cycle.cycle_id,
+            config.evaluation.split,
+            tracker.openings(stage),
+            rows,
+            checks,
+            by_level,
+            recovery,
+            left,
+            failed,
         )
         page = comparison_page(result)
         _log(run, result)
@@ -98,6 +109,24 @@ def _of_seeds(held: Mapping[str, Sequence[Held]], seeds: Collection[int]) -> dic
     return {domain: [one for one in part if one.seed in seeds] for domain, part in held.items()}
 
 
+def _paired(dialogues: Dialogues, policy: PolicyName, simulator: str) -> tuple[Rewards, Rewards]:
+    """Rewards of the base and of the policy, of the dialogues whose seeds both have."""
+    held = dialogues[policy].get(simulator, {})
+    seeds = {one.seed for part in held.values() for one in part}
+    return _rewards(_of_seeds(dialogues[BASE].get(simulator, {}), seeds)), _rewards(held)
+
+
+def _strata(scenarios: Scenarios, dialogues: Dialogues, simulator: str) -> list[StratumRow]:
+    found = []
+    for policy in dialogues:
+        if policy != BASE:
+            base, own = _paired(dialogues, policy, simulator)
+            for stratum in strata(scenarios):
+                left, right = ({k: v for k, v in side.items() if k in stratum.scenarios} for side in (base, own))
+                found.append(StratumRow(policy, simulator, stratum, paired_comparison(left, right)))
+    return found
+
+
 def _rows(
     cycle: Cycle, scenarios: Scenarios, arms: Sequence[Arm], dialogues: Dialogues, simulator: str
 ) -> list[PolicyRow]:
@@ -108,14 +137,12 @@ def _rows(
         for row in store.rows("evaluation_cost", {"cycle": cycle.cycle_id, "scenarios": list(scenarios)})
         if row["simulator"] == simulator
     }
-    base = dialogues[BASE].get(simulator, {})
     rows = []
     for arm in arms:
         held = dialogues[arm.name].get(simulator, {})
         found: Mapping[str, Comparison] = {}
         if arm.name != BASE:
-            seeds = {one.seed for part in held.values() for one in part}
-            found = compare_domains(_rewards(_of_seeds(base, seeds)), _rewards(held), domains)
+            found = compare_domains(*_paired(dialogues, arm.name, simulator), domains)
         for domain in [*sorted(held), ALL]:
             counted = held[domain] if domain != ALL else [one for part in held.values() for one in part]
             measures = mean_measures(load_domain(domain), scenarios, counted) if domain != ALL else {}

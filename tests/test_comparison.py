@@ -1,5 +1,6 @@
 """The comparison of policies: its statistics by hand, and the whole flow with scripted speakers and a tiny model that is trained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -15,11 +16,14 @@ from engage.comparison import (
     Held,
     PolicyChecks,
     PolicyRow,
+    Stratum,
+    StratumRow,
     by_scenario,
     dialogues_of,
     mean_measures,
     recovered,
     scenarios_needed,
+    strata,
     thinking_of,
     wanted,
 )
@@ -85,6 +89,28 @@ def test_policies_that_look_ahead_hold_fewer_dialogues():
 def test_the_scenarios_an_effect_needs():
     # (1.960 + 0.842)² = 7.849; a difference of one scenario of 0.1 with an effect of 0.02: 25 times that, rounded up
     assert scenarios_needed(0.1, 0.02) == 197
+
+
+def test_strata_are_levels_that_enough_users_share():
+    from scripted_scenarios import SUPPORT
+
+    doubtful = SUPPORT.user_condition.model_copy(update={"attitude": "doubtful", "difficulty": None})
+    users = {f"s{i}": replace(SUPPORT, scenario_id=f"s{i}", user_condition=doubtful) for i in range(5)}
+    alone = {
+        "s9": replace(SUPPORT, scenario_id="s9", user_condition=doubtful.model_copy(update={"attitude": "hopeful"}))
+    }
+    found = [(stratum.condition, stratum.level, len(stratum.scenarios)) for stratum in strata(users | alone)]
+    assert ("attitude", "doubtful", 5) in found and ("emotion", doubtful.emotion, 6) in found
+    assert {condition for condition, _, _ in found} == {"attitude", "emotion", "initial_intensity", "problem"}
+    assert "hopeful" not in {level for _, level, _ in found}
+
+
+def test_the_page_tells_differences_by_condition():
+    found = paired_comparison({f"s{i}": 0.2 for i in range(5)}, {f"s{i}": 0.3 for i in range(5)})
+    stratum = Stratum("persuasion", "attitude", "short_of_money", frozenset(f"s{i}" for i in range(5)))
+    page = comparison_page(replace(result(), strata=[StratumRow("dpo_mixed", "search", stratum, found)]))
+    assert "### Persuasion, search simulator, by condition" in page
+    assert "| attitude | short of money | 5 | +0.100 [+0.100, +0.100] |" in page
 
 
 def result(failures=()):

@@ -89,7 +89,7 @@ GRAIN = {
     "credit_replies": ("tree_id", "reply_id"),
     "cycle_cost": ("purpose", "side", "kind"),
     "dialogue_ends": ("purpose", "policy", "simulator", "domain", "end_reason"),
-    "engagement_by_condition": ("purpose", "policy", "domain", "condition", "level"),
+    "engagement_by_condition": ("purpose", "policy", "simulator", "domain", "condition", "level"),
     "engagement_by_scenario": ("purpose", "policy", "domain", "scenario"),
     "evaluation_cost": ("policy", "simulator"),
     "evaluation_replies": ("trajectory_id", "turn_index"),

@@ -1,9 +1,10 @@
--- One row per policy, domain and level of a user condition: how the users ended up. `relief` is in points of intensity,
+-- One row per policy, simulator, domain and level of a user condition: how the users ended up. `relief` is in points of intensity,
 -- `released` is the share with a final intensity of at most 2, `donation_usd` of at most 2.
 with condition as (
     select
         purpose,
         coalesce(policy, '') as policy,
+        coalesce(simulator, '') as simulator,
         coalesce(domain, '') as domain,
         unnest(json_keys(user_condition)) as condition,
         user_condition,
@@ -15,6 +16,7 @@ with condition as (
 select
     purpose,
     policy,
+    simulator,
     domain,
     condition,
     json_extract_string(user_condition, '$."' || condition || '"') as level,
@@ -27,5 +29,5 @@ select
     round(avg(value) filter (where domain = 'persuasion'), 3) as donation_usd
 from condition
 where condition not in ('person', 'situation')
-group by purpose, policy, domain, condition, level
-order by purpose, policy, domain, condition, level
+group by purpose, policy, simulator, domain, condition, level
+order by purpose, policy, simulator, domain, condition, level
