@@ -1,5 +1,6 @@
 """Running a stage from the command line: its configuration, its cycle's id, the display, and a failure's one sentence."""
 
+import atexit
 import logging
 import os
 import shlex
@@ -84,9 +85,9 @@ def check_prefect(url: str) -> None:
 
 
 def _start_server() -> None:
-    """Start Prefect's temporary server, where none is configured, deaf to Ctrl-C: a terminal sends it to all processes.
+    """Start Prefect's temporary server, where none is configured, deaf to what ends us: Ctrl-C and `timeout` reach all processes.
 
-    The server inherits the blocked signal. If it ended at Ctrl-C, the flow would wait for it for more than a minute and fail.
+    The server inherits the blocked signals. If it ended at them, the flow would wait for it for more than a minute and fail.
     One process at a time starts one: two that create Prefect's database at once spoil each other's.
     """
     from filelock import FileLock
@@ -100,9 +101,10 @@ def _start_server() -> None:
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         with FileLock(settings.home / "engage.lock"):
-            held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             try:
                 get_client(sync_client=True)
+                atexit.register(_end_server)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, held)
     except OSError as error:
@@ -111,6 +113,14 @@ def _start_server() -> None:
         ) from error
     except RuntimeError as error:
         raise ConfigError(f"Prefect's temporary server does not start: {str(error).splitlines()[0]}") from error
+
+
+def _end_server() -> None:
+    """What Prefect would end it with is blocked there; it would wait five seconds before it does this."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    if process := SubprocessASGIServer().server_process:
+        process.kill()
 
 
 def command_again(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:

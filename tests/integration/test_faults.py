@@ -124,9 +124,9 @@ def wait_until(process, condition, what: str) -> None:
         time.sleep(0.01)
 
 
-def interrupt(process) -> str:
-    """Ctrl-C as a terminal sends it, to the whole group; the one sentence of the answer."""
-    os.killpg(process.pid, signal.SIGINT)
+def interrupt(process, how: signal.Signals = signal.SIGINT) -> str:
+    """Ctrl-C as a terminal sends it, or what `timeout` sends, to the whole group; the one sentence of the answer."""
+    os.killpg(process.pid, how)
     code, out, err = ended(process)
     assert code == 130, (code, out, err)
     assert len(err.strip().splitlines()) == 1, err
@@ -161,10 +161,11 @@ def test_a_killed_collect_goes_on_where_it_stopped(room):
     assert room.waiting() == []
 
 
-def test_an_interrupted_collect_names_the_command_that_goes_on(room):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_collect_names_the_command_that_goes_on(room, how):
     process = room.start("collect", *ONE_BY_ONE, latency_s=0.05)
     wait_until(process, lambda: room.waiting(), "a first tree")
-    sentence = interrupt(process)
+    sentence = interrupt(process, how)
     kept = walls(room.waiting())
     assert 1 <= len(kept) < TREES
     assert f"ENGAGE_HOME={room.home} .venv/bin/engage collect --profile laptop --set " in sentence
