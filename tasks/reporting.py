@@ -17,7 +17,7 @@ FEW_PAIRS = 16
 def report_cycle(
     config: CycleConfig, cycle_id: str, collected: dict[str, Any], aligned: dict[str, Any], judged: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write the report, close the cycle's MLflow run, and return the summary with its text."""
+    """Write the report, keep it with the cycle's MLflow run, and return the summary with its text."""
     home = Home.from_env()
     text = summary_text(home, cycle_id, collected, aligned, judged)
     folder = home.cycle(cycle_id)
@@ -32,7 +32,6 @@ def report_cycle(
             place = f"{simulator.replace(' ', '_')}/{domain}"
             run.metrics({f"reward_difference/{place}": found["difference"], f"reward_base/{place}": found["mean_base"]})
     run.metrics({"pairs_accepted": aligned["pairs"]["accepted"]})
-    tracker.finish_cycle(cycle_id)
     create_markdown_artifact(page, key="engage-cycle-report", description=f"cycle {cycle_id}, MLflow run {run.run_id}")
     return {"cycle_id": cycle_id, "collected": collected, "aligned": aligned, "judged": judged, "text": text}
 

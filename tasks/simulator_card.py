@@ -164,14 +164,12 @@ def _heading(config: CycleConfig, card: CardConfig, held_out: HeldOut, cards: li
 def _track(
     config: CycleConfig, card: CardConfig, cards: list[SimulatorFigures], page: str, figures: Mapping[str, Any]
 ) -> None:
-    tracker = Tracker(Home.from_env())
     settings = config.model_dump(mode="json", include={"engine", "dialogue"})
     name = f"simulator card {digest([card.model_dump(mode='json'), settings])[:8]}"
-    with tracker.stage(name, "simulator-card") as run:
+    with Tracker(Home.from_env()).stage(name, "simulator-card") as run:
         run.params(flat(card.model_dump(mode="json"), "card.") | flat(settings))
         for one in cards:
             run.metrics(one.metrics())
         for domain, figure in figures.items():
             run.figure(figure, plot_name(domain))
         run.text(page, "card.md")
-    tracker.finish_cycle(name)

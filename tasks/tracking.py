@@ -116,20 +116,18 @@ class Tracker:
 
     @contextmanager
     def stage(self, cycle_id: str, name: str) -> Iterator[StageRun]:
-        """A child run that ends FINISHED, or FAILED where the body raises."""
+        """A child run that ends FINISHED, or FAILED where the body raises; the cycle's run is what its last stage was."""
         parent = self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
         run_id = self._run(name, {CYCLE_TAG: cycle_id, STAGE_TAG: name, PARENT_TAG: parent})
-        self._client.update_run(run_id, status="RUNNING")
+        for run in (parent, run_id):
+            self._client.update_run(run, status="RUNNING")
+        ended = "FAILED"
         try:
             yield StageRun(self._client, run_id)
-        except BaseException:
-            self._client.set_terminated(run_id, "FAILED")
-            raise
-        self._client.set_terminated(run_id, "FINISHED")
-
-    def finish_cycle(self, cycle_id: str, failed: bool = False) -> None:
-        """Close the parent run."""
-        self._client.set_terminated(self.cycle_run(cycle_id).run_id, "FAILED" if failed else "FINISHED")
+            ended = "FINISHED"
+        finally:
+            for run in (run_id, parent):
+                self._client.set_terminated(run, ended)
 
     def register(self, run: StageRun, adapter: Path, tags: Mapping[str, str]) -> str:
         """Add an adapter to the registry as the next version; the version already made for this run where there is one."""
