@@ -195,12 +195,17 @@ def check_policy(domain: Domain, policy: str, base: Replies, replies: Replies) -
 class Recovery:
     """How much of the search's headroom a policy recovers: (policy − base) / (search − base), with its bootstrap interval.
 
-    None where the headroom's own interval reaches 0: a share of nothing says nothing.
+    The share is None where the headroom's own interval reaches 0: a share of nothing says nothing. `over_half`, in reward, is
+    (policy − base) − (search − base) / 2 and always defined: where its interval lies above 0, the policy recovers more than half of
+    whatever headroom there is (Fieller 1954). All None with fewer than two scenarios.
     """
 
-    share: float | None
+    share: float | None = None
     low: float | None = None
     high: float | None = None
+    over_half: float | None = None
+    over_half_low: float | None = None
+    over_half_high: float | None = None
 
 
 def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float = 0.95, seed: int = 0) -> Recovery:
@@ -208,16 +213,16 @@ def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float
     sides = [_means(side) for side in (base, search, policy)]
     shared = sorted(set(sides[0]) & set(sides[1]) & set(sides[2]))
     if len(shared) < 2:
-        return Recovery(None)
+        return Recovery()
     low, top, own = (np.array([side[name] for name in shared]) for side in sides)
     drawn = np.random.default_rng(seed).integers(0, len(shared), (_RESAMPLES, len(shared)))
     headroom, gain = (top - low)[drawn].mean(1), (own - low)[drawn].mean(1)
-    tail = (1 - confidence) / 2
-    if np.quantile(headroom, tail) <= 0:
-        return Recovery(None)
-    shares = gain / headroom
+    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
+    beyond = (float((own - low).mean() - (top - low).mean() / 2), *map(float, np.quantile(gain - headroom / 2, tails)))
+    if np.quantile(headroom, tails[0]) <= 0:
+        return Recovery(None, None, None, *beyond)
     share = float((own - low).mean() / (top - low).mean())
-    return Recovery(share, float(np.quantile(shares, tail)), float(np.quantile(shares, 1 - tail)))
+    return Recovery(share, *map(float, np.quantile(gain / headroom, tails)), *beyond)
 
 
 def _means(rewards: Rewards) -> dict[str, float]:

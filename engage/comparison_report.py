@@ -130,9 +130,17 @@ def _strata(result: ComparisonResult) -> list[str]:
 
 
 def _recovery(result: ComparisonResult) -> str:
-    lines = [_line(["policy", "simulator", "scenarios", "share of (search − base) [95 %]"]), "|---|---|---|---:|"]
-    for (policy, simulator, domain), share in result.recovery.items():
-        lines.append(_line([f"`{policy}`", simulator, _title(domain).lower(), _share(share)]))
+    head = [
+        "policy",
+        "simulator",
+        "scenarios",
+        "share of (search − base) [95 %]",
+        "gain − half of (search − base) [95 %]",
+    ]
+    lines = [_line(head), "|---|---|---|---:|---:|"]
+    for (policy, simulator, domain), found in result.recovery.items():
+        cells = [f"`{policy}`", simulator, _title(domain).lower(), _share(found), _over_half(found)]
+        lines.append(_line(cells))
     return "\n".join(lines)
 
 
@@ -140,6 +148,12 @@ def _share(found: Recovery) -> str:
     if found.share is None:
         return "– (the headroom itself cannot be told from 0)"
     return f"{found.share:.0%} [{found.low:.0%}, {found.high:.0%}]"
+
+
+def _over_half(found: Recovery) -> str:
+    if found.over_half is None:
+        return _DASH
+    return f"{found.over_half:+.3f} [{found.over_half_low:+.3f}, {found.over_half_high:+.3f}]"
 
 
 def _checks(checks: Sequence[PolicyChecks]) -> str:

@@ -16,6 +16,7 @@ from engage.comparison import (
     Held,
     PolicyChecks,
     PolicyRow,
+    Recovery,
     Stratum,
     StratumRow,
     by_scenario,
@@ -72,12 +73,18 @@ def test_half_of_the_headroom_is_a_share_of_one_half():
     policy = {name: value + 0.1 for name, value in base.items()}
     found = recovered(base, search, policy)
     assert (found.share, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert (found.over_half, found.over_half_low, found.over_half_high) == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
 
 
 def test_a_headroom_that_may_be_nothing_has_no_share():
     base = {f"s{i}": 0.5 for i in range(10)}
     search = {f"s{i}": 0.5 + (0.1 if i % 2 else -0.1) for i in range(10)}
-    assert recovered(base, search, base).share is None
+    policy = {name: value + 0.04 for name, value in base.items()}
+    found = recovered(base, search, policy)
+    assert (found.share, found.low, found.high) == (None, None, None)
+    # The headroom is 0 on the mean, ±0.1 a scenario: of ten, the mean of half of it has a standard error of 0.05/√10 = 0.016.
+    assert found.over_half == pytest.approx(0.04) and found.over_half_low == pytest.approx(0.01, abs=0.005)
+    assert recovered({"s1": 0.5}, {"s1": 0.6}, {"s1": 0.6}) == Recovery()
 
 
 def test_policies_that_look_ahead_hold_fewer_dialogues():
