@@ -12,10 +12,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.domains import Domain
-from engage.evaluation import Comparison, Rewards
+from engage.evaluation import Comparison, Rewards, paired_comparison
 from engage.hacking import Replies, hacking_failures, hacking_rates, text_metrics
 from engage.inference import Thinking
 from engage.scenario import Scenario
+from engage.strata import StratumRow
 
 PolicyName = Literal[
     "base", "strategy", "sft", "best_of_4", "best_of_8", "search", "dpo_search", "dpo_human", "dpo_mixed", "iterated"
@@ -24,8 +25,6 @@ BASE: PolicyName = "base"
 TRAINED: tuple[PolicyName, ...] = ("sft", "dpo_search", "dpo_human", "dpo_mixed", "iterated")
 FROM_SEARCH: tuple[PolicyName, ...] = ("dpo_search", "dpo_human", "dpo_mixed", "iterated")
 FROM_PEOPLE: tuple[PolicyName, ...] = ("sft", "dpo_human", "dpo_mixed")
-MIN_STRATUM = 5
-"""Scenarios below which a stratum is not told."""
 _RESAMPLES = 9_999
 
 DESCRIPTIONS: Mapping[PolicyName, str] = {
@@ -116,26 +115,6 @@ class PolicyRow:
 
 
 @dataclass(frozen=True)
-class Stratum:
-    """The scenarios of one domain whose users share a level of a condition, such as attitude: doubtful."""
-
-    domain: str
-    condition: str
-    level: str
-    scenarios: frozenset[str]
-
-
-@dataclass(frozen=True)
-class StratumRow:
-    """One policy against the base in one stratum with one simulator."""
-
-    policy: str
-    simulator: str
-    stratum: Stratum
-    comparison: Comparison
-
-
-@dataclass(frozen=True)
 class PolicyChecks:
     """What a policy's replies in one domain show beside the reward: text measures, hacking rates, and what rose against the base.
 
@@ -165,16 +144,6 @@ def by_scenario(dialogues: Sequence[Held]) -> Rewards:
     return found
 
 
-def strata(scenarios: Mapping[str, Scenario]) -> list[Stratum]:
-    """Every level of every user condition that at least MIN_STRATUM scenarios share; `person` and `situation` are told in words."""
-    found: dict[tuple[str, str, str], set[str]] = {}
-    for name, scenario in scenarios.items():
-        for condition, level in scenario.user_condition.model_dump(exclude_none=True).items():
-            if condition not in ("person", "situation"):
-                found.setdefault((scenario.domain, condition, str(level)), set()).add(name)
-    return [Stratum(*key, frozenset(names)) for key, names in sorted(found.items()) if len(names) >= MIN_STRATUM]
-
-
 def mean_measures(domain: Domain, scenarios: Mapping[str, Scenario], dialogues: Sequence[Held]) -> dict[str, float]:
     """Means of the domain's measures over the dialogues whose reaction could be read."""
     rows = [
@@ -195,34 +164,34 @@ def check_policy(domain: Domain, policy: str, base: Replies, replies: Replies) -
 class Recovery:
     """How much of the search's headroom a policy recovers: (policy − base) / (search − base), with its bootstrap interval.
 
-    The share is None where the headroom's own interval reaches 0: a share of nothing says nothing. `over_half`, in reward, is
-    (policy − base) − (search − base) / 2 and always defined: where its interval lies above 0, the policy recovers more than half of
-    whatever headroom there is (Fieller 1954). All None with fewer than two scenarios.
+    The share is None where the headroom's own interval reaches 0: a share of nothing says nothing. `over_midpoint` compares the
+    policy with the midpoint of base and search, (base + search) / 2 by scenario, which is defined in any case. Where it is a gain
+    and the search is above the base, the policy recovers more than half. It is None with fewer than two scenarios.
     """
 
     share: float | None = None
     low: float | None = None
     high: float | None = None
-    over_half: float | None = None
-    over_half_low: float | None = None
-    over_half_high: float | None = None
+    over_midpoint: Comparison | None = None
 
 
 def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float = 0.95, seed: int = 0) -> Recovery:
-    """Percentile bootstrap over the scenarios that all three have."""
+    """Over the scenarios that all three have; the share's interval is a percentile bootstrap of the draws that have a headroom."""
     sides = [_means(side) for side in (base, search, policy)]
     shared = sorted(set(sides[0]) & set(sides[1]) & set(sides[2]))
     if len(shared) < 2:
         return Recovery()
     low, top, own = (np.array([side[name] for name in shared]) for side in sides)
+    middle = dict(zip(shared, ((low + top) / 2).tolist(), strict=True))
+    over = paired_comparison(middle, {name: sides[2][name] for name in shared}, confidence, seed)
     drawn = np.random.default_rng(seed).integers(0, len(shared), (_RESAMPLES, len(shared)))
     headroom, gain = (top - low)[drawn].mean(1), (own - low)[drawn].mean(1)
-    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
-    beyond = (float((own - low).mean() - (top - low).mean() / 2), *map(float, np.quantile(gain - headroom / 2, tails)))
-    if np.quantile(headroom, tails[0]) <= 0:
-        return Recovery(None, None, None, *beyond)
-    share = float((own - low).mean() / (top - low).mean())
-    return Recovery(share, *map(float, np.quantile(gain / headroom, tails)), *beyond)
+    tail = (1 - confidence) / 2
+    if np.quantile(headroom, tail) <= 0:
+        return Recovery(over_midpoint=over)
+    found = headroom > 0
+    bounds = np.quantile(gain[found] / headroom[found], [tail, 1 - tail])
+    return Recovery(float((own - low).mean() / (top - low).mean()), float(bounds[0]), float(bounds[1]), over)
 
 
 def _means(rewards: Rewards) -> dict[str, float]:
@@ -250,9 +219,9 @@ class ComparisonResult:
     openings: int
     rows: Sequence[PolicyRow]
     checks: Sequence[PolicyChecks]
-    strata: Sequence[StratumRow] = ()
+    by_stratum: Sequence[StratumRow] = ()
     recovery: Mapping[tuple[str, str, str], Recovery] = field(default_factory=dict)
-    """Policy, simulator and domain (`all` for all scenarios) to the share of the headroom."""
+    """By policy, simulator and domain (`all` for all scenarios)."""
     left: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 

@@ -2,22 +2,18 @@
 
 from collections.abc import Sequence
 
-from engage.comparison import (
-    BASE,
-    DESCRIPTIONS,
-    MIN_STRATUM,
-    ComparisonResult,
-    PolicyChecks,
-    PolicyRow,
-    Recovery,
-    StratumRow,
-)
+from engage.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
 from engage.evaluation import ALL, Comparison
+from engage.strata import MIN_STRATUM, StratumRow
 
 _DASH = "–"
 _STRATA = (
-    f"Differences to the base on the scenarios whose users share a level of a condition, {MIN_STRATUM} scenarios at least. With so "
-    "many intervals about one in twenty excludes 0 by chance alone."
+    f"Differences to the base among users of one kind, where {MIN_STRATUM} scenarios at least could be compared. With so many "
+    "intervals about one in twenty excludes 0 by chance, and more of those of few scenarios."
+)
+_MIDPOINT = (
+    "The last column compares the policy with the midpoint of base and search, scenario by scenario: above 0 where it recovers more "
+    "than half, if the search is above the base at all."
 )
 
 
@@ -33,10 +29,10 @@ def comparison_page(result: ComparisonResult) -> str:
         for domain in [*domains, ALL]:
             rows = [row for row in result.rows if (row.simulator, row.domain) == (simulator, domain)]
             parts += [f"## {_title(domain)}, {simulator} simulator", _table(rows)]
-    if result.strata:
-        parts += ["## By user condition", _STRATA, *_strata(result)]
+    if result.by_stratum:
+        parts += ["## By kind of user", _STRATA, *_strata(result.by_stratum)]
     if result.recovery:
-        parts += ["## Share of the search's headroom recovered", _recovery(result)]
+        parts += ["## Share of the search's headroom recovered", _MIDPOINT, _recovery(result)]
     parts += ["## Checks", _checks(result.checks)]
     failures = [f"- `{c.policy}`: {sentence}." for c in result.checks for sentence in c.failures]
     failures += [f"- `{c.policy}`, adversarial users: {s}." for c in result.checks for s in c.adversarial]
@@ -110,23 +106,27 @@ def _label(measure: str) -> str:
     return measure.replace("_usd", ", $").replace("_", " ")
 
 
-def _strata(result: ComparisonResult) -> list[str]:
+def _strata(rows: Sequence[StratumRow]) -> list[str]:
     """A heading and a table for each simulator and domain: a line per level, a column per policy."""
-    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, StratumRow]]] = {}
-    for row in result.strata:
-        levels = found.setdefault((row.simulator, row.stratum.domain), {})
-        levels.setdefault((row.stratum.condition, row.stratum.level), {})[row.policy] = row
+    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Comparison]]] = {}
+    for row in rows:
+        levels = found.setdefault((row.simulator, row.domain), {})
+        levels.setdefault((row.condition, row.level), {})[row.policy] = row.comparison
     parts = []
     for (simulator, domain), levels in found.items():
         policies = list(dict.fromkeys(policy for by_policy in levels.values() for policy in by_policy))
         head = ["condition", "level", "scenarios", *(f"`{policy}`" for policy in policies)]
         lines = [_line(head), "|---|---|" + "---:|" * (len(head) - 2)]
         for (condition, level), by_policy in levels.items():
-            rows = [by_policy[policy] for policy in policies]
-            cells = [_label(condition), _label(level), str(len(rows[0].stratum.scenarios))]
-            lines.append(_line([*cells, *(_interval(row.comparison) for row in rows)]))
-        parts += [f"### {_title(domain)}, {simulator} simulator, by condition", "\n".join(lines)]
+            fewest = min(comparison.n for comparison in by_policy.values())
+            told = (_interval(by_policy[policy]) if policy in by_policy else _DASH for policy in policies)
+            lines.append(_line([_spaced(condition), _spaced(level), str(fewest), *told]))
+        parts += [f"### {_title(domain)}, {simulator} simulator, by kind of user", "\n".join(lines)]
     return parts
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ").replace("|", "/")
 
 
 def _recovery(result: ComparisonResult) -> str:
@@ -139,8 +139,8 @@ def _recovery(result: ComparisonResult) -> str:
     ]
     lines = [_line(head), "|---|---|---|---:|---:|"]
     for (policy, simulator, domain), found in result.recovery.items():
-        cells = [f"`{policy}`", simulator, _title(domain).lower(), _share(found), _over_half(found)]
-        lines.append(_line(cells))
+        over = _interval(found.over_midpoint) if found.over_midpoint else _DASH
+        lines.append(_line([f"`{policy}`", simulator, _title(domain).lower(), _share(found), over]))
     return "\n".join(lines)
 
 
@@ -148,12 +148,6 @@ def _share(found: Recovery) -> str:
     if found.share is None:
         return "– (the headroom itself cannot be told from 0)"
     return f"{found.share:.0%} [{found.low:.0%}, {found.high:.0%}]"
-
-
-def _over_half(found: Recovery) -> str:
-    if found.over_half is None:
-        return _DASH
-    return f"{found.over_half:+.3f} [{found.over_half_low:+.3f}, {found.over_half_high:+.3f}]"
 
 
 def _checks(checks: Sequence[PolicyChecks]) -> str:

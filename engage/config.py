@@ -202,6 +202,11 @@ def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> st
     return f"{where}: {name}: {reason} (got {first['input']!r:.80})"
 
 
+def _touches(name: str, key: str) -> bool:
+    """Whether one of two dotted names is the other, or holds it."""
+    return f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")
+
+
 def _closest(name: str) -> str | None:
     """The setting that may have been meant: one of nearly that name in the same table, or of that name in another."""
     parent, _, leaf = name.rpartition(".")

@@ -59,7 +59,7 @@ class TrajectoryStore:
         return [cycle_id for (cycle_id,) in rows]
 
     def latest_cycle(self) -> str | None:
-        """The cycle that queries and commands take where none is named: the last to begin of those that hold something."""
+        """The cycle that queries and commands take where none is named: the last to begin, of those that hold dialogues if any does."""
         rows = self._read("select cycle_id from latest_cycle")[1] if self.path.exists() else []
         return rows[0][0] if rows else None
 

@@ -9,7 +9,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from engage.config import CollectConfig, CycleConfig
 from engage.errors import ConfigError, NothingSearched
 from tasks.collecting import search_shard, store_trees
-from tasks.cycle import begin_cycle
+from tasks.cycle import begin_cycle, end_cycle
 from tasks.planning import foretell, plan_shards
 from tasks.stopping import stopped_on_interrupt
 
@@ -26,6 +26,7 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> d
                 failed |= reasons
             foretell(config, cycle, began_s)
     summary = store_trees(config, cycle, failed)
+    end_cycle(cycle)
     if failed and not summary["rewards"]:
         raise NothingSearched(f"no scenario could be searched; {min(failed)}: {failed[min(failed)]}")
     return summary

@@ -11,7 +11,7 @@ from flows.collect import collect
 from tasks.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
 from tasks.comparing import simulators
 from tasks.comparison import compare_policies
-from tasks.cycle import Cycle, begin_cycle
+from tasks.cycle import Cycle, begin_cycle, end_cycle
 from tasks.experiment import hold_adversarial, hold_dialogues_of, measure_divergence
 from tasks.human import draw_human_pairs
 from tasks.training import score_pairs
@@ -33,7 +33,9 @@ def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
         failed |= hold_adversarial(config, cycle, arm)
     first = next(iter(simulators(config)))
     divergences = {arm.name: measure_divergence(config, cycle, arm, first) for arm in arms if arm.name in TRAINED}
-    return compare_policies(config, cycle, arms, divergences, left, failed)
+    compared = compare_policies(config, cycle, arms, divergences, left, failed)
+    end_cycle(cycle)
+    return compared
 
 
 def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, Arm]:

@@ -7,7 +7,7 @@ from prefect import flow
 from engage.config import CycleConfig
 from engage.credit import CreditConfig
 from tasks.credit import judge_credit, reroll_pairs, roll_out_replies
-from tasks.cycle import begin_cycle
+from tasks.cycle import begin_cycle, end_cycle
 
 
 @flow(name="credit")
@@ -15,4 +15,6 @@ def credit(config: CycleConfig, cycle_id: str, check: CreditConfig) -> dict[str,
     """Roll out replies of the cycle afresh and compare; rollouts that are kept already are not made again."""
     cycle = begin_cycle(config, cycle_id)
     failed = roll_out_replies(config, cycle, check) | reroll_pairs(config, cycle, check)
-    return judge_credit(config, cycle, check, failed)
+    judged = judge_credit(config, cycle, check, failed)
+    end_cycle(cycle)
+    return judged

@@ -7,7 +7,7 @@ from prefect import flow
 from engage.collect import Sides
 from engage.config import CycleConfig
 from tasks.comparing import hold_held_out_dialogues, policy_label, simulators
-from tasks.cycle import begin_cycle
+from tasks.cycle import begin_cycle, end_cycle
 from tasks.judging import judge, latest_candidate, require_validation
 
 
@@ -27,4 +27,6 @@ def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
         for label, adapter in policies.items():
             if adapter is not None or label == "base":
                 failed |= hold_held_out_dialogues(config, cycle, label, Sides(adapter, user), simulator)
-    return judge(config, cycle, candidate, failed)
+    judged = judge(config, cycle, candidate, failed)
+    end_cycle(cycle)
+    return judged

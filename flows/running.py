@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from engage.config import CycleConfig, Home, check_cycle_id, load_config, load_cycle_scenarios
 from engage.engines import close_engines
-from engage.errors import ConfigError, EngageError, Interrupted
+from engage.errors import ConfigError, EngageError, Interrupted, StoreError
 
 
 def run_stage(
@@ -104,8 +104,8 @@ def _start_server() -> None:
             held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             try:
                 get_client(sync_client=True)
-                atexit.register(_end_server)
             finally:
+                atexit.register(_end_server)  # after Prefect's own ending, so that it comes before it
                 signal.pthread_sigmask(signal.SIG_SETMASK, held)
     except OSError as error:
         raise ConfigError(
@@ -142,18 +142,21 @@ def find_cycle_id(cycle: str | None, must_exist: bool) -> str:
     """The id given, or a new one; where it must exist, the latest by default, ConfigError for one that is not stored."""
     if not must_exist:
         return datetime.now().strftime("%Y-%m-%d-%H%M%S") if cycle is None else cycle
+    from engage.outbox import Outbox
     from engage.store import TrajectoryStore
 
-    store = TrajectoryStore(Home.from_env().database)
-    latest = store.latest_cycle() if cycle is None else None
-    if latest is not None:
-        return latest
+    home = Home.from_env()
+    store = TrajectoryStore(home.database)
+    if cycle is None:
+        with suppress(StoreError):  # locked by another program: what waits is stored later
+            store.drain(Outbox(home.outbox))
+        cycle = store.latest_cycle()
     known = store.cycle_ids()
+    if cycle is None or not known:
+        raise ConfigError("no cycle has been run yet; run `engage collect` or `engage nightly` first")
     if cycle not in known:
-        if not known:
-            raise ConfigError("no cycle has been run yet; run `engage collect` or `engage nightly` first")
         raise ConfigError(f"cycle {cycle!r} is not in the store; the latest there are {', '.join(known[:5])}")
-    return str(cycle)
+    return cycle
 
 
 def _flow(stage: str) -> Callable[[CycleConfig, str], dict[str, Any]]:

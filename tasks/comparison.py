@@ -1,6 +1,6 @@
 """What the dialogues of a comparison of policies show: one table, the checks, the headroom recovered."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,20 +15,19 @@ from engage.comparison import (
     PolicyName,
     PolicyRow,
     Recovery,
-    StratumRow,
     by_scenario,
     check_policy,
     mean_measures,
     recovered,
-    strata,
 )
 from engage.comparison_report import comparison_page
 from engage.config import CycleConfig, Home
 from engage.domains import load_domain
-from engage.evaluation import ALL, Comparison, Rewards, compare_domains, paired_comparison
+from engage.evaluation import ALL, Comparison, Rewards, compare_domains
 from engage.hacking import hacking_failures
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
+from engage.strata import compare_strata
 from tasks.arms import Arm
 from tasks.comparing import assistant_replies, held_out, simulators
 from tasks.cycle import Cycle
@@ -58,7 +57,13 @@ def compare_policies(
     scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
     dialogues = {arm.name: _dialogues(cycle, scenarios, arm) for arm in arms}
     rows = [row for simulator in simulators(config) for row in _rows(cycle, scenarios, arms, dialogues, simulator)]
-    by_level = [row for simulator in simulators(config) for row in _strata(scenarios, dialogues, simulator)]
+    by_stratum = [
+        row
+        for simulator in simulators(config)
+        for policy in dialogues
+        if policy != BASE
+        for row in compare_strata(policy, simulator, scenarios, *_paired(dialogues, (BASE, policy), simulator))
+    ]
     checks = _checks(config, cycle, scenarios, arms, divergences)
     recovery = _recoveries(config, dialogues) if "search" in dialogues else {}
     stage = f"{STAGE} on {config.evaluation.split}"  # a run each: the opening of the test split is counted by it
@@ -70,7 +75,7 @@ def compare_policies(
             tracker.openings(stage),
             rows,
             checks,
-            by_level,
+            by_stratum,
             recovery,
             left,
             failed,
@@ -100,31 +105,14 @@ def _dialogues(cycle: Cycle, scenarios: Scenarios, arm: Arm) -> dict[str, ByDoma
     return found
 
 
-def _rewards(held: Mapping[str, Sequence[Held]]) -> Rewards:
-    return by_scenario([one for part in held.values() for one in part])
-
-
-def _of_seeds(held: Mapping[str, Sequence[Held]], seeds: Collection[int]) -> dict[str, list[Held]]:
-    """The dialogues that another policy held as well: one that looks ahead holds fewer."""
-    return {domain: [one for one in part if one.seed in seeds] for domain, part in held.items()}
-
-
-def _paired(dialogues: Dialogues, policy: PolicyName, simulator: str) -> tuple[Rewards, Rewards]:
-    """Rewards of the base and of the policy, of the dialogues whose seeds both have."""
-    held = dialogues[policy].get(simulator, {})
-    seeds = {one.seed for part in held.values() for one in part}
-    return _rewards(_of_seeds(dialogues[BASE].get(simulator, {}), seeds)), _rewards(held)
-
-
-def _strata(scenarios: Scenarios, dialogues: Dialogues, simulator: str) -> list[StratumRow]:
-    found = []
-    for policy in dialogues:
-        if policy != BASE:
-            base, own = _paired(dialogues, policy, simulator)
-            for stratum in strata(scenarios):
-                left, right = ({k: v for k, v in side.items() if k in stratum.scenarios} for side in (base, own))
-                found.append(StratumRow(policy, simulator, stratum, paired_comparison(left, right)))
-    return found
+def _paired(dialogues: Dialogues, policies: Sequence[PolicyName], simulator: str, domain: str = ALL) -> list[Rewards]:
+    """Rewards of these policies, of the dialogues (scenario and seed) that all of them have: one that looks ahead holds fewer."""
+    held = [
+        [one for name, part in dialogues[policy].get(simulator, {}).items() if domain in (ALL, name) for one in part]
+        for policy in policies
+    ]
+    shared = set.intersection(*({(one.scenario_id, one.seed) for one in side} for side in held))
+    return [by_scenario([one for one in side if (one.scenario_id, one.seed) in shared]) for side in held]
 
 
 def _rows(
@@ -142,7 +130,7 @@ def _rows(
         held = dialogues[arm.name].get(simulator, {})
         found: Mapping[str, Comparison] = {}
         if arm.name != BASE:
-            found = compare_domains(*_paired(dialogues, arm.name, simulator), domains)
+            found = compare_domains(*_paired(dialogues, (BASE, arm.name), simulator), domains)
         for domain in [*sorted(held), ALL]:
             counted = held[domain] if domain != ALL else [one for part in held.values() for one in part]
             measures = mean_measures(load_domain(domain), scenarios, counted) if domain != ALL else {}
@@ -208,16 +196,10 @@ def _recoveries(config: CycleConfig, dialogues: Dialogues) -> dict[tuple[str, st
     found: dict[tuple[str, str, str], Recovery] = {}
     trained = [name for name in dialogues if name in TRAINED]
     for simulator in simulators(config):
-        held = {name: dialogues[name].get(simulator, {}) for name in (BASE, "search", *trained)}
-        seeds = {one.seed for part in held["search"].values() for one in part}
-        shared = {name: _of_seeds(sides, seeds) for name, sides in held.items()}
         for policy in trained:
-            for domain in [*sorted(held[BASE]), ALL]:
-                base, search, own = (
-                    _rewards(shared[name] if domain == ALL else {domain: shared[name].get(domain, [])})
-                    for name in (BASE, "search", policy)
-                )
-                found[policy, simulator, domain] = recovered(base, search, own)
+            for domain in [*sorted(dialogues[BASE].get(simulator, {})), ALL]:
+                sides = _paired(dialogues, (BASE, "search", policy), simulator, domain)
+                found[policy, simulator, domain] = recovered(*sides)
     return found
 
 

@@ -50,8 +50,14 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
         read_human(config.human)  # what is wrong with a corpus shows before the night's work, not after it
     store.begin_cycle(cycle_id, _identity(config, cycle, scenarios))
     store.add_scenarios(scenarios)
-    tracker.cycle_run(cycle_id, {"cycle_id": cycle_id, **cycle.model_dump(), **flat(config.model_dump(mode="json"))})
+    tracker.open_cycle(cycle_id, {"cycle_id": cycle_id, **cycle.model_dump(), **flat(config.model_dump(mode="json"))})
     return cycle
+
+
+@task(name="end-cycle")
+def end_cycle(cycle: Cycle) -> None:
+    """What was to be done of it is done; the next stage takes it up again."""
+    Tracker(Home.from_env()).finish_cycle(cycle.cycle_id)
 
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:

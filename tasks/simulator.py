@@ -40,7 +40,8 @@ def train_on_dialogues(
     name = f"simulator {digest([list(corpora), list(roles), max_dialogues, start, config.align.model_dump(mode='json')])[:8]}"
     steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"SFT on {len(chats)} chats (steps)", steps)
-    with Tracker(Home.from_env()).stage(name, "sft") as run:
+    tracker = Tracker(Home.from_env())
+    with tracker.stage(name, "sft") as run:
         run.params({"corpora": ", ".join(c.partition(":")[0] for c in corpora), "roles": ", ".join(roles)})
         run.params({f"sft.{key}": value for key, value in settings.model_dump().items()})
 
@@ -54,6 +55,7 @@ def train_on_dialogues(
         result = train_sft(chats, base, Path(out), config.align, parent, on_step, LICENCES)
         bar.finish()
         run.files(result.adapter, "adapter")
+    tracker.finish_cycle(name)
     return {"adapter": str(result.adapter), "metrics": result.metrics}
 
 

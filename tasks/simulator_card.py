@@ -166,10 +166,12 @@ def _track(
 ) -> None:
     settings = config.model_dump(mode="json", include={"engine", "dialogue"})
     name = f"simulator card {digest([card.model_dump(mode='json'), settings])[:8]}"
-    with Tracker(Home.from_env()).stage(name, "simulator-card") as run:
+    tracker = Tracker(Home.from_env())
+    with tracker.stage(name, "simulator-card") as run:
         run.params(flat(card.model_dump(mode="json"), "card.") | flat(settings))
         for one in cards:
             run.metrics(one.metrics())
         for domain, figure in figures.items():
             run.figure(figure, plot_name(domain))
         run.text(page, "card.md")
+    tracker.finish_cycle(name)

@@ -116,18 +116,27 @@ class Tracker:
 
     @contextmanager
     def stage(self, cycle_id: str, name: str) -> Iterator[StageRun]:
-        """A child run that ends FINISHED, or FAILED where the body raises; the cycle's run is what its last stage was."""
+        """A child run that ends FINISHED; where the body raises it ends FAILED, and the cycle's run with it."""
         parent = self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
         run_id = self._run(name, {CYCLE_TAG: cycle_id, STAGE_TAG: name, PARENT_TAG: parent})
         for run in (parent, run_id):
             self._client.update_run(run, status="RUNNING")
-        ended = "FAILED"
         try:
             yield StageRun(self._client, run_id)
-            ended = "FINISHED"
-        finally:
+        except BaseException:
             for run in (run_id, parent):
-                self._client.set_terminated(run, ended)
+                self._client.set_terminated(run, "FAILED")
+            raise
+        self._client.set_terminated(run_id, "FINISHED")
+
+    def open_cycle(self, cycle_id: str, params: Mapping[str, Any]) -> None:
+        """Begin the cycle's run, or take it up again."""
+        run = self.cycle_run(cycle_id, params)
+        self._client.update_run(run.run_id, status="RUNNING")
+
+    def finish_cycle(self, cycle_id: str) -> None:
+        """Close the cycle's run; its next stage opens it again."""
+        self._client.set_terminated(self.cycle_run(cycle_id).run_id, "FINISHED")
 
     def register(self, run: StageRun, adapter: Path, tags: Mapping[str, str]) -> str:
         """Add an adapter to the registry as the next version; the version already made for this run where there is one."""

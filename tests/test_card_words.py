@@ -2,12 +2,14 @@
 
 import pytest
 from card_dialogues import persuadee
+from scripted_scenarios import SUPPORT
 
-from engage.dialogue import Reaction
+from engage.corpora import HumanDialogue
+from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.simulator_card.card import SimulatorFigures
 from engage.simulator_card.page import Heading, card_page
 from engage.simulator_card.survey import calibration
-from engage.simulator_card.words import MIN_TRAIN_DIALOGUES, predicted_from_words
+from engage.simulator_card.words import MIN_TRAIN_DIALOGUES, _stated, predicted_from_words
 
 GLAD = ("I never heard of them, sorry.", "I will gladly do that.")
 SORRY = ("I never heard of them, sorry.", "I would rather keep it.")
@@ -32,6 +34,11 @@ def test_a_sum_that_was_never_named_before_counts():
 
     found = predicted_from_words([giving(2 * n) for n in range(MIN_TRAIN_DIALOGUES)], [giving(31), giving(151)])
     assert list(found.values()) == pytest.approx([0.31, 1.51], abs=0.1)
+
+
+def test_half_is_no_sum_where_nothing_is_given():
+    said = Dialogue((Turn(Role.USER, "half my friends left"),))
+    assert _stated([HumanDialogue(SUPPORT, said, 3.0, "")]).tolist() == [[0.0]]
 
 
 def test_words_that_tell_nothing_predict_the_mean():

@@ -17,14 +17,11 @@ from engage.comparison import (
     PolicyChecks,
     PolicyRow,
     Recovery,
-    Stratum,
-    StratumRow,
     by_scenario,
     dialogues_of,
     mean_measures,
     recovered,
     scenarios_needed,
-    strata,
     thinking_of,
     wanted,
 )
@@ -33,7 +30,9 @@ from engage.config import Home, load_config
 from engage.domains import load_domain
 from engage.evaluation import paired_comparison
 from engage.inference import Thinking
+from engage.strata import StratumRow
 from flows.comparison import comparison
+from tasks.comparison import _paired
 
 ESCONV = Path(__file__).parent / "fixtures" / "esconv"
 
@@ -73,7 +72,7 @@ def test_half_of_the_headroom_is_a_share_of_one_half():
     policy = {name: value + 0.1 for name, value in base.items()}
     found = recovered(base, search, policy)
     assert (found.share, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert (found.over_half, found.over_half_low, found.over_half_high) == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
+    assert found.over_midpoint.difference == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_headroom_that_may_be_nothing_has_no_share():
@@ -82,9 +81,18 @@ def test_a_headroom_that_may_be_nothing_has_no_share():
     policy = {name: value + 0.04 for name, value in base.items()}
     found = recovered(base, search, policy)
     assert (found.share, found.low, found.high) == (None, None, None)
-    # The headroom is 0 on the mean, ±0.1 a scenario: of ten, the mean of half of it has a standard error of 0.05/√10 = 0.016.
-    assert found.over_half == pytest.approx(0.04) and found.over_half_low == pytest.approx(0.01, abs=0.005)
+    # Differences to the midpoint of -0.01 and +0.09, five each: mean 0.04, standard error 0.05/√10 = 0.016.
+    over = found.over_midpoint
+    assert (over.difference, over.low, over.high) == pytest.approx((0.04, 0.01, 0.07), abs=0.005)
     assert recovered({"s1": 0.5}, {"s1": 0.6}, {"s1": 0.6}) == Recovery()
+
+
+def test_draws_without_a_headroom_do_not_spoil_the_bounds_of_a_share():
+    base = {f"s{i}": 0.5 for i in range(5)}
+    search = {f"s{i}": 0.5 if i < 2 else 0.7 for i in range(5)}  # (2/5)^5, 1 % of the draws, take only the first two
+    policy = {name: (base[name] + search[name]) / 2 for name in base}
+    found = recovered(base, search, policy)
+    assert (found.share, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
 def test_policies_that_look_ahead_hold_fewer_dialogues():
@@ -98,26 +106,26 @@ def test_the_scenarios_an_effect_needs():
     assert scenarios_needed(0.1, 0.02) == 197
 
 
-def test_strata_are_levels_that_enough_users_share():
-    from scripted_scenarios import SUPPORT
+def test_the_page_tells_differences_by_kind_of_user():
+    found = paired_comparison({f"s{i}": 0.2 for i in range(12)}, {f"s{i}": 0.3 for i in range(12)})
+    row = StratumRow("dpo_mixed", "search", "persuasion", "attitude", "short_of_money", found)
+    page = comparison_page(replace(result(), by_stratum=[row]))
+    assert "### Persuasion, search simulator, by kind of user" in page
+    assert "| attitude | short of money | 12 | +0.100 [+0.100, +0.100] |" in page
 
-    doubtful = SUPPORT.user_condition.model_copy(update={"attitude": "doubtful", "difficulty": None})
-    users = {f"s{i}": replace(SUPPORT, scenario_id=f"s{i}", user_condition=doubtful) for i in range(5)}
-    alone = {
-        "s9": replace(SUPPORT, scenario_id="s9", user_condition=doubtful.model_copy(update={"attitude": "hopeful"}))
+
+def test_a_difference_counts_the_dialogues_that_both_policies_have():
+    def side(*held):
+        return {"search": {"persuasion": [Held(name, seed, 1, 1.0, reward) for name, seed, reward in held]}}
+
+    dialogues = {
+        "base": side(("a", 1, 0.1), ("a", 2, 0.2), ("b", 1, 0.3), ("b", 2, 0.4)),
+        "sft": side(("a", 1, 0.5), ("a", 2, 0.6), ("b", 2, 0.7)),  # the first dialogue of b failed
     }
-    found = [(stratum.condition, stratum.level, len(stratum.scenarios)) for stratum in strata(users | alone)]
-    assert ("attitude", "doubtful", 5) in found and ("emotion", doubtful.emotion, 6) in found
-    assert {condition for condition, _, _ in found} == {"attitude", "emotion", "initial_intensity", "problem"}
-    assert "hopeful" not in {level for _, level, _ in found}
-
-
-def test_the_page_tells_differences_by_condition():
-    found = paired_comparison({f"s{i}": 0.2 for i in range(5)}, {f"s{i}": 0.3 for i in range(5)})
-    stratum = Stratum("persuasion", "attitude", "short_of_money", frozenset(f"s{i}" for i in range(5)))
-    page = comparison_page(replace(result(), strata=[StratumRow("dpo_mixed", "search", stratum, found)]))
-    assert "### Persuasion, search simulator, by condition" in page
-    assert "| attitude | short of money | 5 | +0.100 [+0.100, +0.100] |" in page
+    assert _paired(dialogues, ("base", "sft"), "search") == [
+        {"a": [0.1, 0.2], "b": [0.4]},
+        {"a": [0.5, 0.6], "b": [0.7]},
+    ]
 
 
 def result(failures=()):

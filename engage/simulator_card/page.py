@@ -149,8 +149,8 @@ _STATED = (
     "A simulator has to rank better than that to have understood more than the figure."
 )
 _BY_WORDS = (
-    "By words alone: a ridge regression on the words, the word pairs and the last sum of the user's turns, fitted to the outcomes of "
-    "the corpus's train split. Where it ranks better than a simulator, the simulator has missed what the words tell; where it finds little, the words "
+    "By words alone: a ridge regression on the words and word pairs of the user's turns, in persuasion also on the last sum named, "
+    "fitted to the outcomes of the corpus's train split. Where it ranks better than a simulator, the simulator has missed what the words tell; where it finds little, the words "
     "tell little, or these outcomes are too few to learn it from."
 )
 _TOLD = (

@@ -19,8 +19,8 @@ MIN_TRAIN_DIALOGUES = 100
 def predicted_from_words(train: Sequence[HumanDialogue], dialogues: Sequence[HumanDialogue]) -> dict[str, float]:
     """Scenario id to the outcome (in the survey's unit, not clipped) that a ridge regression predicts from the user's words.
 
-    TF-IDF of words and word pairs that at least two dialogues have, and the sum in dollars that the user named last (none: 0);
-    the penalty by leave-one-out over `train`, whose outcomes are known and which holds none of `dialogues`. Empty with fewer
+    TF-IDF of words and word pairs that at least two dialogues have, in persuasion also the sum in dollars that the user named
+    last (none: 0); the penalty by leave-one-out over `train`, whose outcomes are known and which holds none of `dialogues`. Empty with fewer
     than MIN_TRAIN_DIALOGUES, and where all ended alike.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -44,5 +44,6 @@ def _said(human: HumanDialogue) -> str:
 
 
 def _stated(dialogues: Sequence[HumanDialogue]) -> NDArray[np.float64]:
-    """One column."""
-    return np.array([[stated_amount(human.dialogue) or 0.0] for human in dialogues])
+    """One column, of zeros where the outcome is no sum."""
+    sums = [stated_amount(human.dialogue) if human.domain == "persuasion" else None for human in dialogues]
+    return np.array([[amount or 0.0] for amount in sums])

@@ -1,4 +1,4 @@
--- At most one row: the cycle that began last; one that holds nothing, because it failed at its beginning, only where no other does.
+-- At most one row: the cycle that began last of those that hold dialogues; where none does, the one that began last.
 create or replace view latest_cycle as
 select cycle.cycle_id
 from cycle

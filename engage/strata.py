@@ -1,0 +1,40 @@
+"""Where a gain comes from: policies compared among users of one kind (`Domain.strata`), such as doubtful ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engage.domains import load_domain
+from engage.evaluation import Comparison, Rewards, paired_comparison
+from engage.scenario import Scenario
+
+MIN_STRATUM = 10
+"""Scenarios below which a stratum is not told: a bootstrap of few is too narrow."""
+
+
+@dataclass(frozen=True)
+class StratumRow:
+    """One policy against the base, with one simulator, among the users whose `condition` has this `level`."""
+
+    policy: str
+    simulator: str
+    domain: str
+    condition: str
+    level: str
+    comparison: Comparison
+
+
+def compare_strata(
+    policy: str, simulator: str, scenarios: Mapping[str, Scenario], base: Rewards, own: Rewards
+) -> list[StratumRow]:
+    """A row for every level that MIN_STRATUM scenarios with readable dialogues on both sides share; by domain, condition, level."""
+    members: dict[tuple[str, str, str], list[str]] = {}
+    for name, scenario in scenarios.items():
+        for condition, level in load_domain(scenario.domain).strata(scenario.user_condition).items():
+            members.setdefault((scenario.domain, condition, level), []).append(name)
+    rows = []
+    for place, names in sorted(members.items()):
+        left, right = ({name: side[name] for name in names if name in side} for side in (base, own))
+        found = paired_comparison(left, right)
+        if found.n >= MIN_STRATUM:
+            rows.append(StratumRow(policy, simulator, *place, found))
+    return rows
