@@ -27,7 +27,7 @@ from engage.evaluation import ALL, Comparison, Rewards, compare_domains
 from engage.hacking import hacking_failures
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
-from engage.strata import compare_strata
+from engage.strata import StratumRow, compare_strata
 from tasks.arms import Arm
 from tasks.comparing import assistant_replies, held_out, simulators
 from tasks.cycle import Cycle
@@ -57,13 +57,7 @@ def compare_policies(
     scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
     dialogues = {arm.name: _dialogues(cycle, scenarios, arm) for arm in arms}
     rows = [row for simulator in simulators(config) for row in _rows(cycle, scenarios, arms, dialogues, simulator)]
-    by_stratum = [
-        row
-        for simulator in simulators(config)
-        for policy in dialogues
-        if policy != BASE
-        for row in compare_strata(policy, simulator, scenarios, *_paired(dialogues, (BASE, policy), simulator))
-    ]
+    by_stratum = [row for simulator in simulators(config) for row in _strata(scenarios, dialogues, simulator)]
     checks = _checks(config, cycle, scenarios, arms, divergences)
     recovery = _recoveries(config, dialogues) if "search" in dialogues else {}
     stage = f"{STAGE} on {config.evaluation.split}"  # a run each: the opening of the test split is counted by it
@@ -115,6 +109,15 @@ def _paired(dialogues: Dialogues, policies: Sequence[PolicyName], simulator: str
     return [by_scenario([one for one in side if (one.scenario_id, one.seed) in shared]) for side in held]
 
 
+def _strata(scenarios: Scenarios, dialogues: Dialogues, simulator: str) -> list[StratumRow]:
+    found: list[StratumRow] = []
+    for policy in dialogues:
+        if policy != BASE:
+            base, own = _paired(dialogues, (BASE, policy), simulator)
+            found += compare_strata(policy, simulator, scenarios, base, own)
+    return found
+
+
 def _rows(
     cycle: Cycle, scenarios: Scenarios, arms: Sequence[Arm], dialogues: Dialogues, simulator: str
 ) -> list[PolicyRow]:
@@ -130,7 +133,8 @@ def _rows(
         held = dialogues[arm.name].get(simulator, {})
         found: Mapping[str, Comparison] = {}
         if arm.name != BASE:
-            found = compare_domains(*_paired(dialogues, (BASE, arm.name), simulator), domains)
+            base, own = _paired(dialogues, (BASE, arm.name), simulator)
+            found = compare_domains(base, own, domains)
         for domain in [*sorted(held), ALL]:
             counted = held[domain] if domain != ALL else [one for part in held.values() for one in part]
             measures = mean_measures(load_domain(domain), scenarios, counted) if domain != ALL else {}
@@ -198,8 +202,8 @@ def _recoveries(config: CycleConfig, dialogues: Dialogues) -> dict[tuple[str, st
     for simulator in simulators(config):
         for policy in trained:
             for domain in [*sorted(dialogues[BASE].get(simulator, {})), ALL]:
-                sides = _paired(dialogues, (BASE, "search", policy), simulator, domain)
-                found[policy, simulator, domain] = recovered(*sides)
+                base, search, own = _paired(dialogues, (BASE, "search", policy), simulator, domain)
+                found[policy, simulator, domain] = recovered(base, search, own)
     return found
 
 
