@@ -90,7 +90,7 @@ GRAIN = {
     "cycle_cost": ("purpose", "side", "kind"),
     "dialogue_ends": ("purpose", "policy", "simulator", "domain", "end_reason"),
     "engagement_by_condition": ("purpose", "policy", "simulator", "domain", "condition", "level"),
-    "engagement_by_scenario": ("purpose", "policy", "domain", "scenario"),
+    "engagement_by_scenario": ("purpose", "policy", "simulator", "domain", "scenario"),
     "evaluation_cost": ("policy", "simulator"),
     "evaluation_replies": ("trajectory_id", "turn_index"),
     "evaluation_rewards": ("policy", "simulator", "domain", "scenario_id", "seed"),
@@ -139,6 +139,7 @@ def test_engagement_by_scenario(store):
     assert searched_baker == {
         "purpose": "search",
         "policy": "",
+        "simulator": "",
         "domain": "emotional_support",
         "scenario": "baker",
         "dialogues": 6,

@@ -1,5 +1,5 @@
--- One row per policy, simulator, domain and level of a user condition: how the users ended up. `relief` is in points of intensity,
--- `released` is the share with a final intensity of at most 2, `donation_usd` of at most 2.
+-- One row per purpose, policy, simulator, domain and level of a user condition: how the users ended up. `relief` is in points of
+-- intensity, `released` is the share with a final intensity of at most 2, `donation_usd` of at most 2.
 with condition as (
     select
         purpose,

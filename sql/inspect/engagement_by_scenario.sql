@@ -1,8 +1,9 @@
--- One row per purpose, policy and scenario: how its user ended up. A search holds many dialogues of one scenario. `relief` is in
--- points of intensity, `released` is the share with a final intensity of at most 2, `donation_usd` of at most 2.
+-- One row per purpose, policy, simulator and scenario: how its user ended up. A search holds many dialogues of one scenario.
+-- `relief` is in points of intensity, `released` is the share with a final intensity of at most 2, `donation_usd` of at most 2.
 select
     purpose,
     coalesce(policy, '') as policy,
+    coalesce(simulator, '') as simulator,
     coalesce(domain, '') as domain,
     scenario_id as scenario,
     count(*) as dialogues,
@@ -17,5 +18,5 @@ select
     round(avg(exchanges), 2) as exchanges
 from outcome
 where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
-group by purpose, coalesce(policy, ''), coalesce(domain, ''), scenario_id
-order by purpose, policy, domain, scenario
+group by purpose, coalesce(policy, ''), coalesce(simulator, ''), coalesce(domain, ''), scenario_id
+order by purpose, policy, simulator, domain, scenario
