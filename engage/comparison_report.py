@@ -103,7 +103,7 @@ def _table(rows: Sequence[PolicyRow]) -> str:
 
 
 def _label(measure: str) -> str:
-    return measure.replace("_usd", ", $").replace("_", " ")
+    return _spaced(measure.replace("_usd", ", $"))
 
 
 def _strata(rows: Sequence[StratumRow]) -> list[str]:

@@ -188,9 +188,7 @@ def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> st
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     given = [override.partition("=")[0].strip() for override in overrides]
-    where = (
-        "--set" if any(f"{name}.".startswith(f"{o}.") or f"{o}.".startswith(f"{name}.") for o in given) else path.name
-    )
+    where = "--set" if any(_touches(name, key) for key in given) else path.name
     if first["type"] == "extra_forbidden":
         close = _closest(name)
         return f"{where}: {name} is not a setting" + (f"; did you mean {close}?" if close else "")

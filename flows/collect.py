@@ -26,9 +26,9 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> d
                 failed |= reasons
             foretell(config, cycle, began_s)
     summary = store_trees(config, cycle, failed)
-    end_cycle(cycle)
     if failed and not summary["rewards"]:
         raise NothingSearched(f"no scenario could be searched; {min(failed)}: {failed[min(failed)]}")
+    end_cycle(cycle)
     return summary
 
 

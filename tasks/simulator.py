@@ -37,10 +37,10 @@ def train_on_dialogues(
             _read(name).dialogues, roles, config.dialogue.speech, settings.max_length, max_dialogues, settings.seed
         )
     ]
+    tracker = Tracker(Home.from_env())
     name = f"simulator {digest([list(corpora), list(roles), max_dialogues, start, config.align.model_dump(mode='json')])[:8]}"
     steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"SFT on {len(chats)} chats (steps)", steps)
-    tracker = Tracker(Home.from_env())
     with tracker.stage(name, "sft") as run:
         run.params({"corpora": ", ".join(c.partition(":")[0] for c in corpora), "roles": ", ".join(roles)})
         run.params({f"sft.{key}": value for key, value in settings.model_dump().items()})

@@ -164,9 +164,9 @@ def _heading(config: CycleConfig, card: CardConfig, held_out: HeldOut, cards: li
 def _track(
     config: CycleConfig, card: CardConfig, cards: list[SimulatorFigures], page: str, figures: Mapping[str, Any]
 ) -> None:
+    tracker = Tracker(Home.from_env())
     settings = config.model_dump(mode="json", include={"engine", "dialogue"})
     name = f"simulator card {digest([card.model_dump(mode='json'), settings])[:8]}"
-    tracker = Tracker(Home.from_env())
     with tracker.stage(name, "simulator-card") as run:
         run.params(flat(card.model_dump(mode="json"), "card.") | flat(settings))
         for one in cards:

@@ -150,8 +150,8 @@ _STATED = (
 )
 _BY_WORDS = (
     "By words alone: a ridge regression on the words and word pairs of the user's turns, in persuasion also on the last sum named, "
-    "fitted to the outcomes of the corpus's train split. Where it ranks better than a simulator, the simulator has missed what the words tell; where it finds little, the words "
-    "tell little, or these outcomes are too few to learn it from."
+    "fitted to the outcomes of the corpus's train split. Where it ranks better than a simulator, the simulator has missed what the "
+    "words tell; where it finds little, the words tell little, or these outcomes are too few to learn it from."
 )
 _TOLD = (
     "Told from people: 0.5 where nobody could tell, 1 where everybody can; the classifier learns on other dialogues. By words: "

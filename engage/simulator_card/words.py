@@ -20,8 +20,8 @@ def predicted_from_words(train: Sequence[HumanDialogue], dialogues: Sequence[Hum
     """Scenario id to the outcome (in the survey's unit, not clipped) that a ridge regression predicts from the user's words.
 
     TF-IDF of words and word pairs that at least two dialogues have, in persuasion also the sum in dollars that the user named
-    last (none: 0); the penalty by leave-one-out over `train`, whose outcomes are known and which holds none of `dialogues`. Empty with fewer
-    than MIN_TRAIN_DIALOGUES, and where all ended alike.
+    last (none: 0); the penalty by leave-one-out over `train`, whose outcomes are known and which holds none of `dialogues`.
+    Empty with fewer than MIN_TRAIN_DIALOGUES, and where all ended alike.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import RidgeCV
