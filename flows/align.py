@@ -5,12 +5,12 @@ from typing import Any
 from prefect import flow
 
 from engage.config import CycleConfig
-from tasks.cycle import begin_cycle, end_cycle
+from tasks.cycle import CLOSING, begin_cycle
 from tasks.human import draw_human_pairs
 from tasks.training import extract_pairs, score_pairs, train_candidate
 
 
-@flow(name="align")
+@flow(name="align", **CLOSING)
 def align(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     """Score pairs, add some from human dialogues where they are given, and train on them; without an accepted pair there is no candidate, and the summary says so."""
     cycle = begin_cycle(config, cycle_id)
@@ -18,5 +18,4 @@ def align(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     human = draw_human_pairs(config, cycle, scored["accepted"])
     pairs = extract_pairs(config, cycle, scored, human)
     candidate = train_candidate(config, cycle, pairs) if pairs["accepted"] else None
-    end_cycle(cycle)
     return {"pairs": pairs, "candidate": candidate}

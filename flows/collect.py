@@ -9,12 +9,12 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from engage.config import CollectConfig, CycleConfig
 from engage.errors import ConfigError, NothingSearched
 from tasks.collecting import search_shard, store_trees
-from tasks.cycle import begin_cycle, end_cycle
+from tasks.cycle import CLOSING, begin_cycle
 from tasks.planning import foretell, plan_shards
 from tasks.stopping import stopped_on_interrupt
 
 
-@flow(name="collect")
+@flow(name="collect", **CLOSING)
 def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> dict[str, Any]:
     """Search the cycle's training scenarios; trees that are stored already are skipped."""
     cycle = begin_cycle(config, cycle_id, from_champion)
@@ -28,7 +28,6 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> d
     summary = store_trees(config, cycle, failed)
     if failed and not summary["rewards"]:
         raise NothingSearched(f"no scenario could be searched; {min(failed)}: {failed[min(failed)]}")
-    end_cycle(cycle)
     return summary
 
 

@@ -11,13 +11,13 @@ from flows.collect import collect
 from tasks.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
 from tasks.comparing import simulators
 from tasks.comparison import compare_policies
-from tasks.cycle import Cycle, begin_cycle, end_cycle
+from tasks.cycle import CLOSING, Cycle, begin_cycle
 from tasks.experiment import hold_adversarial, hold_dialogues_of, measure_divergence
 from tasks.human import draw_human_pairs
 from tasks.training import score_pairs
 
 
-@flow(name="comparison")
+@flow(name="comparison", **CLOSING)
 def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     """Train what has to be trained, hold all dialogues, and compare; whatever was done before is kept."""
     cycle = begin_cycle(config, cycle_id, from_champion=False)
@@ -34,7 +34,6 @@ def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     first = next(iter(simulators(config)))
     divergences = {arm.name: measure_divergence(config, cycle, arm, first) for arm in arms if arm.name in TRAINED}
     compared = compare_policies(config, cycle, arms, divergences, left, failed)
-    end_cycle(cycle)
     return compared
 
 

@@ -7,14 +7,13 @@ from prefect import flow
 from engage.config import CycleConfig
 from engage.credit import CreditConfig
 from tasks.credit import judge_credit, reroll_pairs, roll_out_replies
-from tasks.cycle import begin_cycle, end_cycle
+from tasks.cycle import CLOSING, begin_cycle
 
 
-@flow(name="credit")
+@flow(name="credit", **CLOSING)
 def credit(config: CycleConfig, cycle_id: str, check: CreditConfig) -> dict[str, Any]:
     """Roll out replies of the cycle afresh and compare; rollouts that are kept already are not made again."""
     cycle = begin_cycle(config, cycle_id)
     failed = roll_out_replies(config, cycle, check) | reroll_pairs(config, cycle, check)
     judged = judge_credit(config, cycle, check, failed)
-    end_cycle(cycle)
     return judged

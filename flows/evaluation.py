@@ -7,11 +7,11 @@ from prefect import flow
 from engage.collect import Sides
 from engage.config import CycleConfig
 from tasks.comparing import hold_held_out_dialogues, policy_label, simulators
-from tasks.cycle import begin_cycle, end_cycle
+from tasks.cycle import CLOSING, begin_cycle
 from tasks.judging import judge, latest_candidate, require_validation
 
 
-@flow(name="evaluation")
+@flow(name="evaluation", **CLOSING)
 def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     """Hold fresh dialogues with every policy and compare them; the same seeds for all."""
     require_validation(config)
@@ -28,5 +28,4 @@ def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
             if adapter is not None or label == "base":
                 failed |= hold_held_out_dialogues(config, cycle, label, Sides(adapter, user), simulator)
     judged = judge(config, cycle, candidate, failed)
-    end_cycle(cycle)
     return judged

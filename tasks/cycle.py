@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import State, get_run_logger, task
+from prefect.client.schemas.objects import FlowRun
+from prefect.flows import Flow, FlowStateHook
 from pydantic import BaseModel, ConfigDict
 
 from engage.config import CycleConfig, Home, check_cycle_id, load_cycle_scenarios
@@ -54,10 +56,18 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
     return cycle
 
 
-@task(name="end-cycle")
-def end_cycle(cycle: Cycle) -> None:
-    """What was to be done of it is done; the next stage takes it up again."""
-    Tracker(Home.from_env()).finish_cycle(cycle.cycle_id)
+def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """The cycle's run in MLflow ends as the flow does; the next stage takes it up again."""
+    Tracker(Home.from_env()).close_cycle(flow_run.parameters["cycle_id"], completed=state.is_completed())
+
+
+CLOSING: dict[str, list[FlowStateHook[..., Any]]] = {
+    "on_completion": [_close],
+    "on_failure": [_close],
+    "on_crashed": [_close],
+    "on_cancellation": [_close],
+}
+"""Hooks of a flow that works on the cycle which its parameter `cycle_id` names."""
 
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:

@@ -55,7 +55,7 @@ def train_on_dialogues(
         result = train_sft(chats, base, Path(out), config.align, parent, on_step, LICENCES)
         bar.finish()
         run.files(result.adapter, "adapter")
-    tracker.finish_cycle(name)
+    tracker.close_cycle(name)
     return {"adapter": str(result.adapter), "metrics": result.metrics}
 
 

@@ -174,4 +174,4 @@ def _track(
         for domain, figure in figures.items():
             run.figure(figure, plot_name(domain))
         run.text(page, "card.md")
-    tracker.finish_cycle(name)
+    tracker.close_cycle(name)

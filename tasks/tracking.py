@@ -134,9 +134,11 @@ class Tracker:
         run = self.cycle_run(cycle_id, params)
         self._client.update_run(run.run_id, status="RUNNING")
 
-    def finish_cycle(self, cycle_id: str) -> None:
-        """Close the cycle's run; its next stage opens it again."""
-        self._client.set_terminated(self.cycle_run(cycle_id).run_id, "FINISHED")
+    def close_cycle(self, cycle_id: str, completed: bool = True) -> None:
+        """Close the cycle's run where there is one; its next stage opens it again."""
+        found = self._find({CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
+        if found is not None:
+            self._client.set_terminated(found, "FINISHED" if completed else "FAILED")
 
     def register(self, run: StageRun, adapter: Path, tags: Mapping[str, str]) -> str:
         """Add an adapter to the registry as the next version; the version already made for this run where there is one."""
@@ -183,12 +185,15 @@ class Tracker:
         return len(self._client.search_runs([self._experiment_id], query, max_results=10_000))
 
     def _run(self, name: str, tags: Mapping[str, str]) -> str:
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key != PARENT_TAG)
         with self._alone:
-            found = self._client.search_runs([self._experiment_id], query, max_results=1)
-            if found:
-                return str(found[0].info.run_id)
+            if found := self._find(tags):
+                return found
             return str(self._client.create_run(self._experiment_id, tags=dict(tags), run_name=name).info.run_id)
+
+    def _find(self, tags: Mapping[str, str]) -> str | None:
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key != PARENT_TAG)
+        found = self._client.search_runs([self._experiment_id], query, max_results=1)
+        return str(found[0].info.run_id) if found else None
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

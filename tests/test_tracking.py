@@ -1,9 +1,14 @@
 """What MLflow shows of a cycle while its stages run, and when they have ended."""
 
+from contextlib import nullcontext
+
 import pytest
 from mlflow import MlflowClient
+from prefect import flow
+from prefect.testing.utilities import prefect_test_harness
 
 from engage.config import Home
+from tasks.cycle import CLOSING
 from tasks.tracking import Tracker
 
 
@@ -26,7 +31,7 @@ def test_a_cycle_runs_from_its_beginning_to_its_end_and_when_it_is_taken_up_agai
     with tracker.stage("c1", "collect"):
         assert statuses(home) == {"c1": "RUNNING", "collect": "RUNNING"}
     assert statuses(home) == {"c1": "RUNNING", "collect": "FINISHED"}
-    tracker.finish_cycle("c1")
+    tracker.close_cycle("c1")
     assert statuses(home) == {"c1": "FINISHED", "collect": "FINISHED"}
     tracker.open_cycle("c1", {})
     assert statuses(home) == {"c1": "RUNNING", "collect": "FINISHED"}
@@ -39,3 +44,22 @@ def test_a_cycle_fails_with_its_stage_and_recovers_with_it(home):
     assert statuses(home) == {"c1": "FAILED", "align": "FAILED"}
     with tracker.stage("c1", "align"):
         assert statuses(home) == {"c1": "RUNNING", "align": "RUNNING"}
+
+
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_a_cycles_run_ends_as_its_flow_does_wherever_that_fails(home, error):
+    @flow(**CLOSING)
+    def outside_of_stages(cycle_id: str) -> None:
+        Tracker(home).open_cycle(cycle_id, {})
+        if error is not None:
+            raise error
+
+    with prefect_test_harness(server_startup_timeout=120):
+        with nullcontext() if error is None else pytest.raises(error):
+            outside_of_stages("c1")
+    assert statuses(home) == {"c1": "FAILED" if error else "FINISHED"}
+
+
+def test_a_flow_that_fails_before_its_cycle_begins_leaves_no_run(home):
+    Tracker(home).close_cycle("c1", completed=False)
+    assert statuses(home) == {}
