@@ -21,6 +21,8 @@ from rich.progress import (
 from rich.text import Text
 
 LINE_EVERY_S = 30.0
+FORETOLD_FROM = 0.02
+"""Part of the work after which a line says how long the rest takes: a search's first replies come late, and all together."""
 
 _shown: "Progress | Console | None" = None
 
@@ -94,5 +96,6 @@ class Bar:
         self._told = time.monotonic()
         took = self._told - self._began
         rate = self._done / took if took else 0.0
-        left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
+        foretold = FORETOLD_FROM * self._total <= self._done < self._total and rate
+        left = f", {(self._total - self._done) / rate:.0f} s left" if foretold else ""
         tell(f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}")

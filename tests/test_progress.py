@@ -25,6 +25,17 @@ def test_a_file_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch):
     assert lines[0].endswith("s left") and not lines[2].endswith("left")
 
 
+def test_nothing_is_foretold_from_the_first_of_many(monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    out = io.StringIO()
+    with progress.show(Console(file=out)):
+        bar = progress.Bar("searching", 1000)
+        bar.advance()
+        bar.advance(29)
+    first, second = out.getvalue().splitlines()
+    assert not first.endswith("left") and second.endswith("s left")
+
+
 def test_short_work_is_one_line(monkeypatch):
     assert shown(monkeypatch, 1000.0).count("\n") == 1
 

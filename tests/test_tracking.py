@@ -54,9 +54,8 @@ def test_a_cycles_run_ends_as_its_flow_does_wherever_that_fails(home, error):
         if error is not None:
             raise error
 
-    with prefect_test_harness(server_startup_timeout=120):
-        with nullcontext() if error is None else pytest.raises(error):
-            outside_of_stages("c1")
+    with prefect_test_harness(server_startup_timeout=120), nullcontext() if error is None else pytest.raises(error):
+        outside_of_stages("c1")
     assert statuses(home) == {"c1": "FAILED" if error else "FINISHED"}
 
 
