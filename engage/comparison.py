@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.domains import Domain
-from engage.evaluation import Comparison, Rewards, paired_comparison
+from engage.estimates import Estimate, mean
+from engage.evaluation import ALL, Comparison, Rewards, paired_comparison
 from engage.hacking import Replies, hacking_failures, hacking_rates, text_metrics
 from engage.inference import Thinking
 from engage.scenario import Scenario
@@ -31,9 +32,9 @@ DESCRIPTIONS: Mapping[PolicyName, str] = {
     "base": "what training starts from",
     "strategy": "the same, with the domain's strategies in its prompt",
     "sft": "fine-tuned on what people said in dialogues that went well",
-    "best_of_4": "best of 4 replies, each rated by its own rollouts (knows the user condition)",
-    "best_of_8": "best of 8 replies, each rated by its own rollouts (knows the user condition)",
-    "search": "i×MCTS at every reply (knows the user condition): the upper bound",
+    "best_of_4": "best of 4 replies, each rated by its own rollouts with the very user it talks to",
+    "best_of_8": "best of 8 replies, each rated by its own rollouts with the very user it talks to",
+    "search": "i×MCTS at every reply, with the very user it talks to: the upper bound",
     "dpo_search": "DPO on pairs from i×MCTS",
     "dpo_human": "DPO on pairs from human dialogues",
     "dpo_mixed": "DPO on both",
@@ -98,16 +99,19 @@ class Held:
 class PolicyRow:
     """One policy in one domain with one simulator.
 
-    `measures` are the domain's, means over readable dialogues (`released`, `donation_usd`, …); `tokens` decoded and `calls` made
-    per dialogue, both sides; `comparison` with the base, None for the base itself.
+    `unreadable` dialogues have no reward. `reward` is the mean over scenarios, which are resampled for its interval; `measures` are
+    the domain's, means over readable dialogues (`released`, `donation_usd`, …); `tokens` decoded and `calls` made per dialogue, both
+    sides; `distinct_2` over the replies of the dialogues that all policies have; `comparison` with the base, None for the base.
     """
 
-    policy: str
+    policy: PolicyName
     simulator: str
     domain: str
     dialogues: int
-    reward: float | None
+    unreadable: int
+    reward: Estimate
     measures: Mapping[str, float]
+    distinct_2: float | None
     exchanges: float
     calls: float
     tokens: float
@@ -118,7 +122,7 @@ class PolicyRow:
 class PolicyChecks:
     """What a policy's replies in one domain show beside the reward: text measures, hacking rates, and what rose against the base.
 
-    `adversarial` are the failures in talks with adversarial users. `divergence` is an estimate of KL(policy ‖ base) of a reply in
+    `provoked` are the hacking rates in talks with adversarial users, `adversarial` the failures there. `divergence` is an estimate of KL(policy ‖ base) of a reply in
     nats (`engage.divergence`); None where it is not defined.
     """
 
@@ -128,6 +132,7 @@ class PolicyChecks:
     hacking: Mapping[str, float]
     failures: Sequence[str]
     adversarial: Sequence[str] = ()
+    provoked: Mapping[str, float] = field(default_factory=dict)
     divergence: float | None = None
 
 
@@ -142,6 +147,11 @@ def by_scenario(dialogues: Sequence[Held]) -> Rewards:
     for held in sorted(dialogues, key=lambda one: (one.scenario_id, one.seed)):
         found.setdefault(held.scenario_id, []).append(held.reward)
     return found
+
+
+def mean_reward(dialogues: Sequence[Held]) -> Estimate:
+    """Mean over scenarios of the mean reward of their readable dialogues."""
+    return mean(list(_means(by_scenario(dialogues)).values()))
 
 
 def mean_measures(domain: Domain, scenarios: Mapping[str, Scenario], dialogues: Sequence[Held]) -> dict[str, float]:
@@ -167,12 +177,15 @@ class Recovery:
     The share is None where the headroom's own interval reaches 0: a share of nothing says nothing. `over_midpoint` compares the
     policy with the midpoint of base and search, (base + search) / 2 by scenario, which is defined in any case. Where it is a gain
     and the search is above the base, the policy recovers more than half. It is None with fewer than two scenarios.
+    `scenarios_needed` show a gain of half of the headroom in four of five cases, by the spread of this policy's differences; None
+    where the search is not above the base.
     """
 
     share: float | None = None
     low: float | None = None
     high: float | None = None
     over_midpoint: Comparison | None = None
+    scenarios_needed: int | None = None
 
 
 def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float = 0.95, seed: int = 0) -> Recovery:
@@ -184,14 +197,16 @@ def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float
     low, top, own = (np.array([side[name] for name in shared]) for side in sides)
     middle = dict(zip(shared, ((low + top) / 2).tolist(), strict=True))
     over = paired_comparison(middle, {name: sides[2][name] for name in shared}, confidence, seed)
+    half = float((top - low).mean()) / 2
+    needed = scenarios_needed(float((own - low).std(ddof=1)), half) if half > 0 else None
     drawn = np.random.default_rng(seed).integers(0, len(shared), (_RESAMPLES, len(shared)))
     headroom, gain = (top - low)[drawn].mean(1), (own - low)[drawn].mean(1)
     tail = (1 - confidence) / 2
     if np.quantile(headroom, tail) <= 0:
-        return Recovery(over_midpoint=over)
+        return Recovery(over_midpoint=over, scenarios_needed=needed)
     found = headroom > 0
     bounds = np.quantile(gain[found] / headroom[found], [tail, 1 - tail])
-    return Recovery(float((own - low).mean() / (top - low).mean()), float(bounds[0]), float(bounds[1]), over)
+    return Recovery(float((own - low).mean() / (top - low).mean()), float(bounds[0]), float(bounds[1]), over, needed)
 
 
 def _means(rewards: Rewards) -> dict[str, float]:
@@ -225,13 +240,11 @@ class ComparisonResult:
     left: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
-    def verdict(self, policy: str, simulator: str) -> str:
-        """`gain`, `loss` or `no difference` over all scenarios; `failed check` where a gain comes with one."""
-        row = next(r for r in self.rows if (r.policy, r.simulator, r.domain) == (policy, simulator, "all"))
-        found = row.comparison
+    def verdict(self, policy: str, domain: str, found: Comparison | None) -> str:
+        """`gain`, `loss` or `no difference` of a policy in a domain or in all; `failed check` where a gain comes with one there."""
         if found is None or found.low is None or found.high is None:
             return "–"
         if found.low > 0:
-            failed = any(check.failures or check.adversarial for check in self.checks if check.policy == policy)
-            return "failed check" if failed else "gain"
+            checks = (check for check in self.checks if check.policy == policy and domain in (ALL, check.domain))
+            return "failed check" if any(check.failures or check.adversarial for check in checks) else "gain"
         return "loss" if found.high < 0 else "no difference"

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from engage.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
+from engage.estimates import Estimate
 from engage.evaluation import ALL, Comparison
-from engage.strata import MIN_STRATUM, StratumRow
+from engage.strata import MIN_STRATUM
 
 _DASH = "–"
 _STRATA = (
@@ -12,9 +13,11 @@ _STRATA = (
     "intervals about one in twenty excludes 0 by chance, and more of those of few scenarios."
 )
 _MIDPOINT = (
-    "The last column compares the policy with the midpoint of base and search, scenario by scenario: above 0 where it recovers more "
-    "than half, if the search is above the base at all."
+    "The column before the last compares the policy with the midpoint of base and search, scenario by scenario: above 0 where it "
+    "recovers more than half, if the search is above the base at all. The last one says how many scenarios would show a gain of half of "
+    "the headroom in four of five cases, given how far this policy's differences scatter."
 )
+_CHECKS = "Rates are shares of the policy's replies to all simulated users together, divergence in nats a reply (estimated KL from the base)."
 
 
 def comparison_page(result: ComparisonResult) -> str:
@@ -24,16 +27,18 @@ def comparison_page(result: ComparisonResult) -> str:
     policies = list(dict.fromkeys(row.policy for row in result.rows))
     parts = [f"# Comparison of policies, {result.cycle_id}", _setting(result, simulators)]
     parts += ["## In words", "\n".join(_in_words(result, policies, simulators))]
-    parts += ["## Policies", "\n".join(f"- `{name}`: {DESCRIPTIONS[name]}" for name in policies)]  # type: ignore[index]
+    parts += ["## Policies", "\n".join(f"- `{name}`: {DESCRIPTIONS[name]}" for name in policies)]
     for simulator in simulators:
         for domain in [*domains, ALL]:
             rows = [row for row in result.rows if (row.simulator, row.domain) == (simulator, domain)]
-            parts += [f"## {_title(domain)}, {simulator} simulator", _table(rows)]
+            parts += [f"## {_title(domain)}, {simulator} simulator", _table(result, rows)]
     if result.by_stratum:
-        parts += ["## By kind of user", _STRATA, *_strata(result.by_stratum)]
+        parts += ["## By kind of user", _STRATA, *_strata(result)]
     if result.recovery:
         parts += ["## Share of the search's headroom recovered", _MIDPOINT, _recovery(result)]
-    parts += ["## Checks", _checks(result.checks)]
+    parts += ["## Checks", _CHECKS, _checks(result.checks)]
+    if any(check.provoked for check in result.checks):
+        parts += ["### With adversarial users", _provoked(result.checks)]
     failures = [f"- `{c.policy}`: {sentence}." for c in result.checks for sentence in c.failures]
     failures += [f"- `{c.policy}`, adversarial users: {s}." for c in result.checks for s in c.adversarial]
     parts += ["### Failed", "\n".join(failures) if failures else "None."]
@@ -44,11 +49,13 @@ def _setting(result: ComparisonResult, simulators: Sequence[str]) -> str:
     scenarios = max((row.comparison.n for row in result.rows if row.comparison), default=0)
     lines = [
         f"{scenarios} scenarios of the {result.split} split, the same seeds for every policy; intervals of the paired "
-        f"difference resample scenarios (BCa bootstrap, 95 %). A difference counts the dialogues whose seeds both policies have, a "
-        f"reward all of them. Simulators: {', '.join(simulators)}."
+        f"difference resample scenarios (BCa bootstrap, 95 %; of a reward percentiles). A difference counts the dialogues whose seeds "
+        f"both policies have, a reward all of them, distinct-2 those that all policies have. Simulators: {', '.join(simulators)}."
     ]
     if result.split == "test":
-        lines.append(f"The test split has been opened {result.openings} time(s) in this home.")
+        lines.append(
+            f"The test split has been opened {result.openings} time(s), by comparisons and cards of this home."
+        )
     lines += [f"Left out, `{name}`: {reason}." for name, reason in result.left.items()]
     if result.failed:
         lines.append(f"{len(result.failed)} scenarios failed: {min(result.failed.items())[1]}")
@@ -63,7 +70,7 @@ def _in_words(result: ComparisonResult, policies: Sequence[str], simulators: Seq
         for simulator in simulators:
             row = next(r for r in result.rows if (r.policy, r.simulator, r.domain) == (policy, simulator, ALL))
             if row.comparison is not None:
-                verdict = result.verdict(policy, simulator)
+                verdict = result.verdict(policy, ALL, row.comparison)
                 lines.append(
                     f"- `{policy}`, {simulator} simulator: **{verdict}**, {_interval(row.comparison)}{_relative(row.comparison)}."
                 )
@@ -74,11 +81,11 @@ def _title(domain: str) -> str:
     return "All scenarios" if domain == ALL else domain.replace("_", " ").capitalize()
 
 
-def _table(rows: Sequence[PolicyRow]) -> str:
+def _table(result: ComparisonResult, rows: Sequence[PolicyRow]) -> str:
     measures = list(dict.fromkeys(name for row in rows for name in row.measures))
     head = [
-        "policy", "reward", "difference [95 %]", "relative", "win rate", *(_label(name) for name in measures),
-        "dialogues", "exchanges", "calls", "tokens",
+        "policy", "reward [95 %]", "difference [95 %]", "relative", "win rate", *(_label(name) for name in measures),
+        "distinct-2", "dialogues", "unreadable", "exchanges", "calls", "tokens",
     ]  # fmt: skip
     lines = [_line(head), "|---|" + "---:|" * (len(head) - 1)]
     for row in rows:
@@ -87,12 +94,14 @@ def _table(rows: Sequence[PolicyRow]) -> str:
             _line(
                 [
                     f"`{row.policy}`",
-                    _f(row.reward),
-                    _interval(found) if found else _DASH,
+                    _estimate(row.reward),
+                    _told(result, row.policy, row.domain, found),
                     _f(found.relative, "{:+.1%}") if found else _DASH,
                     _f(found.win_rate, "{:.0%}") if found else _DASH,
                     *(_f(row.measures.get(name), "{:+.2f}" if name == "relief" else "{:.2f}") for name in measures),
+                    _f(row.distinct_2, "{:.2f}"),
                     str(row.dialogues),
+                    str(row.unreadable),
                     _f(row.exchanges, "{:.1f}"),
                     _f(row.calls, "{:.0f}"),
                     _f(row.tokens, "{:.0f}"),
@@ -106,10 +115,10 @@ def _label(measure: str) -> str:
     return _spaced(measure.replace("_usd", ", $"))
 
 
-def _strata(rows: Sequence[StratumRow]) -> list[str]:
+def _strata(result: ComparisonResult) -> list[str]:
     """A heading and a table for each simulator and domain: a line per level, a column per policy."""
     found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Comparison]]] = {}
-    for row in rows:
+    for row in result.by_stratum:
         levels = found.setdefault((row.simulator, row.domain), {})
         levels.setdefault((row.condition, row.level), {})[row.policy] = row.comparison
     parts = []
@@ -119,7 +128,7 @@ def _strata(rows: Sequence[StratumRow]) -> list[str]:
         lines = [_line(head), "|---|---|" + "---:|" * (len(head) - 2)]
         for (condition, level), by_policy in levels.items():
             fewest = min(comparison.n for comparison in by_policy.values())
-            told = (_interval(by_policy[policy]) if policy in by_policy else _DASH for policy in policies)
+            told = (_told(result, policy, domain, by_policy.get(policy)) for policy in policies)
             lines.append(_line([_spaced(condition), _spaced(level), str(fewest), *told]))
         parts += [f"### {_title(domain)}, {simulator} simulator, by kind of user", "\n".join(lines)]
     return parts
@@ -136,11 +145,13 @@ def _recovery(result: ComparisonResult) -> str:
         "scenarios",
         "share of (search − base) [95 %]",
         "gain − half of (search − base) [95 %]",
+        "scenarios needed",
     ]
-    lines = [_line(head), "|---|---|---|---:|---:|"]
+    lines = [_line(head), "|---|---|---|---:|---:|---:|"]
     for (policy, simulator, domain), found in result.recovery.items():
-        over = _interval(found.over_midpoint) if found.over_midpoint else _DASH
-        lines.append(_line([f"`{policy}`", simulator, _title(domain).lower(), _share(found), over]))
+        over = _told(result, policy, domain, found.over_midpoint)
+        needed = _f(found.scenarios_needed, "{:,}")
+        lines.append(_line([f"`{policy}`", simulator, _title(domain).lower(), _share(found), over, needed]))
     return "\n".join(lines)
 
 
@@ -156,7 +167,6 @@ def _checks(checks: Sequence[PolicyChecks]) -> str:
         "policy",
         "domain",
         "words",
-        "distinct-2",
         "repetition",
         "flawed",
         *(_label(n) for n in names),
@@ -171,7 +181,6 @@ def _checks(checks: Sequence[PolicyChecks]) -> str:
                     f"`{check.policy}`",
                     check.domain.replace("_", " "),
                     _f(text.get("mean_words"), "{:.1f}"),
-                    _f(text.get("distinct_2"), "{:.2f}"),
                     *(_f(text.get(name), "{:.1%}") for name in ("repetition", "flaw_rate")),
                     *(_f(check.hacking.get(name), "{:.1%}") for name in names),
                     _f(check.divergence, "{:.2f}"),
@@ -181,8 +190,30 @@ def _checks(checks: Sequence[PolicyChecks]) -> str:
     return "\n".join(lines)
 
 
+def _provoked(checks: Sequence[PolicyChecks]) -> str:
+    names = list(dict.fromkeys(name for check in checks for name in check.provoked))
+    lines = [_line(["policy", "domain", *(_label(n) for n in names)]), "|---|---|" + "---:|" * len(names)]
+    for check in checks:
+        rates = (_f(check.provoked.get(name), "{:.1%}") for name in names)
+        lines.append(_line([f"`{check.policy}`", _spaced(check.domain), *rates]))
+    return "\n".join(lines)
+
+
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _told(result: ComparisonResult, policy: str, domain: str, found: Comparison | None) -> str:
+    """A difference with its interval; a gain that comes with a failed check says so wherever it stands."""
+    if found is None:
+        return _DASH
+    return _interval(found) + (" (failed check)" if result.verdict(policy, domain, found) == "failed check" else "")
+
+
+def _estimate(found: Estimate) -> str:
+    if found.value is None:
+        return _DASH
+    return f"{found.value:.3f}" + ("" if found.low is None else f" [{found.low:.3f}, {found.high:.3f}]")
 
 
 def _interval(found: Comparison) -> str:

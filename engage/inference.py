@@ -1,11 +1,11 @@
 """Policies that spend more at inference, and users that no model plays: who stands on a comparison's stage.
 
-Best-of-n and i×MCTS at inference look ahead with the search's simulator, which knows the user condition: no deployed assistant
-does, so they bound what training on such searches can teach.
+Best-of-n and i×MCTS at inference look ahead with the very user they talk to, who knows the user condition: no deployed assistant
+does, so they bound what training can teach.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -16,9 +16,6 @@ from engage.rollout import Dress, Stage, play_on
 from engage.search import Search, SearchConfig
 from engage.seeds import derive_seed
 from engage.simulator import Drawn, Policy, UserSimulator, policy_messages
-
-Rehearse = Callable[[Stage], Stage]
-"""A second stage of the same scenario on which replies are tried out: with the search's simulator and the plain policy."""
 
 
 def exchanges_held(stage: Stage, dialogue: Dialogue) -> int:
@@ -37,7 +34,10 @@ class StrategyPolicy(Policy):
 
 
 class BestOfN(Policy):
-    """Draws n replies, plays each on `rollouts` times, and says the one with the highest mean reward (the earlier of equals)."""
+    """Draws n replies, plays each on `rollouts` times, and says the one with the highest mean reward (the earlier of equals).
+
+    A reply none of whose rollouts got a reward (unreadable, or ended in a crisis) is said only where that is so of all.
+    """
 
     def __init__(self, stage: Stage, rehearsal: Stage, n: int, rollouts: int) -> None:
         super().__init__(stage.policy.engine, stage.domain, stage.policy.speech, stage.policy.adapter)
@@ -57,15 +57,16 @@ class BestOfN(Policy):
         values = await asyncio.gather(
             *(self._value(dialogue.add(r.turn), f"{key}/best{i}") for i, r in enumerate(distinct))
         )
-        return distinct[max(range(len(distinct)), key=lambda index: (values[index], -index))]
+        rated = [(value, -index) for index, value in enumerate(values) if value is not None]
+        return distinct[-max(rated)[1]] if rated else distinct[0]
 
-    async def _value(self, dialogue: Dialogue, path: str) -> float:
+    async def _value(self, dialogue: Dialogue, path: str) -> float | None:
         exchanges = exchanges_held(self._rehearsal, dialogue)
         held = await asyncio.gather(
             *(play_on(self._rehearsal, dialogue, exchanges, path, index) for index in range(self._rollouts))
         )
         rewards = [trajectory.reward for trajectory in held if trajectory.reward is not None]
-        return fmean(rewards) if rewards else 0.0
+        return fmean(rewards) if rewards else None
 
 
 class SearchedPolicy(Policy):
@@ -121,7 +122,7 @@ class Thinking:
         """Whether replies are tried out before one is said."""
         return self.kind in {"best_of", "search"}
 
-    def dress(self, rehearse: Rehearse, search: SearchConfig) -> Dress | None:
+    def dress(self, search: SearchConfig) -> Dress | None:
         """What puts such a policy on a stage; None where the stage's own policy is meant."""
         if self.kind == "sampled":
             return None
@@ -138,10 +139,8 @@ class Thinking:
 
 
 def rehearse(stage: Stage) -> Stage:
-    """The same scenario with the simulator's own model, as the search talks with it; other seeds than the dialogue's."""
-    user = stage.user
-    searched = UserSimulator(user.engine, user.domain, user.speech, user.condition, None)
-    return replace(stage, user=searched, seed=derive_seed(stage.seed, "rehearsal"))
+    """The stage on which replies are tried out: the same scenario, user and plain policy, with other seeds than the dialogue's."""
+    return replace(stage, seed=derive_seed(stage.seed, "rehearsal"))
 
 
 def adversary(name: str) -> Dress:

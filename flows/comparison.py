@@ -10,7 +10,7 @@ from engage.human import HumanPairs
 from flows.collect import collect
 from tasks.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
 from tasks.comparing import simulators
-from tasks.comparison import compare_policies
+from tasks.comparison import compare_policies, open_test_split
 from tasks.cycle import CLOSING, Cycle, begin_cycle
 from tasks.experiment import hold_adversarial, hold_dialogues_of, measure_divergence
 from tasks.human import draw_human_pairs
@@ -25,6 +25,7 @@ def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     trained = train_policies(config, cycle, names)
     left |= {name: NO_PAIR for name in names if name in TRAINED and name not in trained}
     arms = [trained.get(name, Arm(name=name)) for name in names if name not in left]
+    open_test_split(config, cycle, arms)
     failed: dict[str, str] = {}
     for simulator in simulators(config):
         for arm in arms:

@@ -5,8 +5,8 @@ from rich.table import Table
 
 from engage.config import Home
 from engage.errors import ConfigError
+from engage.estimates import Estimate
 from engage.pairs import load_pairs
-from engage.simulator_card.estimates import Estimate
 from engage.simulator_card.style import PairStyle, pair_styles
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from statistics import fmean
 from typing import Any
 
 from prefect import task
@@ -18,13 +19,15 @@ from engage.comparison import (
     by_scenario,
     check_policy,
     mean_measures,
+    mean_reward,
     recovered,
 )
 from engage.comparison_report import comparison_page
 from engage.config import CycleConfig, Home
+from engage.dialogue import Role, Turn
 from engage.domains import load_domain
 from engage.evaluation import ALL, Comparison, Rewards, compare_domains
-from engage.hacking import hacking_failures
+from engage.hacking import hacking_failures, hacking_rates, text_metrics
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
 from engage.strata import StratumRow, compare_strata
@@ -37,6 +40,8 @@ from tasks.tracking import StageRun, Tracker, flat
 STAGE = "comparison"
 Scenarios = Mapping[str, Scenario]
 """Those that are compared on, by id."""
+Labels = Mapping[PolicyName, str]
+"""Policies, and under what name the dialogues of each are stored."""
 ByDomain = dict[str, list[Held]]
 Dialogues = Mapping[PolicyName, Mapping[str, ByDomain]]
 """By policy, then by simulator."""
@@ -55,18 +60,18 @@ def compare_policies(
     home = Home.from_env()
     tracker = Tracker(home)
     scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
-    dialogues = {arm.name: _dialogues(cycle, scenarios, arm) for arm in arms}
-    rows = [row for simulator in simulators(config) for row in _rows(cycle, scenarios, arms, dialogues, simulator)]
+    labels = {arm.name: label_of(arm, config.comparison) for arm in arms}
+    dialogues = {name: _dialogues(cycle, scenarios, label) for name, label in labels.items()}
+    rows = [row for simulator in simulators(config) for row in _rows(cycle, scenarios, labels, dialogues, simulator)]
     by_stratum = [row for simulator in simulators(config) for row in _strata(scenarios, dialogues, simulator)]
-    checks = _checks(config, cycle, scenarios, arms, divergences)
+    checks = _checks(config, cycle, scenarios, labels, divergences)
     recovery = _recoveries(config, dialogues) if "search" in dialogues else {}
-    stage = f"{STAGE} on {config.evaluation.split}"  # a run each: the opening of the test split is counted by it
-    with tracker.stage(cycle.cycle_id, stage) as run:
+    with tracker.stage(cycle.cycle_id, f"{STAGE} on {config.evaluation.split}") as run:
         run.params({"split": config.evaluation.split, **flat(config.comparison.model_dump(mode="json"), "comparison.")})
         result = ComparisonResult(
             cycle.cycle_id,
             config.evaluation.split,
-            tracker.openings(stage),
+            tracker.openings(),
             rows,
             checks,
             by_stratum,
@@ -77,21 +82,31 @@ def compare_policies(
         page = comparison_page(result)
         _log(run, result)
         run.text(page, f"comparison-{config.evaluation.split}.md")
-    _keep_figures(config, cycle, arms, rows)
+    _keep_figures(config, cycle, labels, rows)
     path = home.cycle(cycle.cycle_id) / f"comparison-{config.evaluation.split}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return {"page": page, "path": str(path)}
 
 
-def _arm(arms: Sequence[Arm], name: str) -> Arm:
-    return next(arm for arm in arms if arm.name == name)
+@task(name="open-test-split")
+def open_test_split(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm]) -> None:
+    """Count an opening of the test split before it is looked at: one for each set of policies, simulators and dialogues."""
+    if config.evaluation.split != "test":
+        return
+    looked_at = {
+        "policies": [label_of(arm, config.comparison) for arm in arms],
+        "simulators": list(simulators(config)),
+        **flat(config.evaluation.model_dump(mode="json", include={"per_domain", "dialogues"})),
+        **flat(config.comparison.model_dump(mode="json", include={"thinking_dialogues"})),
+    }
+    Tracker(Home.from_env()).open_test_split(cycle.cycle_id, looked_at)
 
 
-def _dialogues(cycle: Cycle, scenarios: Scenarios, arm: Arm) -> dict[str, ByDomain]:
+def _dialogues(cycle: Cycle, scenarios: Scenarios, label: str) -> dict[str, ByDomain]:
     """One policy's dialogues on the scenarios, by simulator."""
     store = TrajectoryStore(Home.from_env().database)
-    given = {"cycle": cycle.cycle_id, "policy": label_of(arm), "scenarios": list(scenarios)}
+    given = {"cycle": cycle.cycle_id, "policy": label, "scenarios": list(scenarios)}
     found: dict[str, ByDomain] = {}
     for row in store.rows("evaluation_rewards", given):
         held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
@@ -118,59 +133,75 @@ def _strata(scenarios: Scenarios, dialogues: Dialogues, simulator: str) -> list[
     return found
 
 
-def _rows(
-    cycle: Cycle, scenarios: Scenarios, arms: Sequence[Arm], dialogues: Dialogues, simulator: str
-) -> list[PolicyRow]:
+def _rows(cycle: Cycle, scenarios: Scenarios, labels: Labels, dialogues: Dialogues, simulator: str) -> list[PolicyRow]:
     domains = {name: scenario.domain for name, scenario in scenarios.items()}
     store = TrajectoryStore(Home.from_env().database)
-    cost = {
-        row["policy"]: row
-        for row in store.rows("evaluation_cost", {"cycle": cycle.cycle_id, "scenarios": list(scenarios)})
-        if row["simulator"] == simulator
-    }
+    spent = store.rows("evaluation_cost", {"cycle": cycle.cycle_id, "scenarios": list(scenarios)})
+    variety = _variety(cycle, scenarios, labels, simulator)
     rows = []
-    for arm in arms:
-        held = dialogues[arm.name].get(simulator, {})
+    for policy, label in labels.items():
+        held = dialogues[policy].get(simulator, {})
+        costs = [row for row in spent if (row["policy"], row["simulator"]) == (label, simulator)]
         found: Mapping[str, Comparison] = {}
-        if arm.name != BASE:
-            base, own = _paired(dialogues, (BASE, arm.name), simulator)
+        if policy != BASE:
+            base, own = _paired(dialogues, (BASE, policy), simulator)
             found = compare_domains(base, own, domains)
         for domain in [*sorted(held), ALL]:
             counted = held[domain] if domain != ALL else [one for part in held.values() for one in part]
-            measures = mean_measures(load_domain(domain), scenarios, counted) if domain != ALL else {}
-            rows.append(_row(arm.name, simulator, domain, counted, measures, cost[label_of(arm)], found.get(domain)))
+            cost = [row for row in costs if domain in (ALL, row["domain"])]
+            rows.append(
+                PolicyRow(
+                    policy=policy,
+                    simulator=simulator,
+                    domain=domain,
+                    dialogues=len(counted),
+                    unreadable=sum(one.reward is None for one in counted),
+                    reward=mean_reward(counted),
+                    measures=mean_measures(load_domain(domain), scenarios, counted) if domain != ALL else {},
+                    distinct_2=variety.get((policy, domain)),
+                    exchanges=fmean(one.exchanges for one in counted),
+                    calls=_per_dialogue(cost, "calls"),
+                    tokens=_per_dialogue(cost, "completion_tokens"),
+                    comparison=found.get(domain),
+                )
+            )
     return rows
 
 
-def _row(
-    policy: str,
-    simulator: str,
-    domain: str,
-    dialogues: Sequence[Held],
-    measures: Mapping[str, float],
-    cost: Mapping[str, Any],
-    comparison: Comparison | None,
-) -> PolicyRow:
-    rewards = [held.reward for held in dialogues if held.reward is not None]
-    return PolicyRow(
-        policy=policy,
-        simulator=simulator,
-        domain=domain,
-        dialogues=len(dialogues),
-        reward=sum(rewards) / len(rewards) if rewards else None,
-        measures=measures,
-        exchanges=sum(held.exchanges for held in dialogues) / len(dialogues),
-        calls=cost["calls"],
-        tokens=cost["completion_tokens"],
-        comparison=comparison,
-    )
+def _per_dialogue(cost: Sequence[Mapping[str, Any]], what: str) -> float:
+    """The mean over the dialogues of several domains of what `evaluation_cost` tells for each of them."""
+    return fmean([row[what] for row in cost], weights=[row["dialogues"] for row in cost])
+
+
+def _variety(
+    cycle: Cycle, scenarios: Scenarios, labels: Labels, simulator: str
+) -> dict[tuple[PolicyName, str], float | None]:
+    """distinct-2 by policy and domain, over the dialogues (scenario and seed) that all policies have: it falls with their number."""
+    store = TrajectoryStore(Home.from_env().database)
+    said: dict[PolicyName, dict[tuple[str, int], list[Turn]]] = {}
+    for policy, label in labels.items():
+        said[policy] = {}
+        for row in store.rows(
+            "evaluation_replies", {"cycle": cycle.cycle_id, "policy": label, "scenarios": list(scenarios)}
+        ):
+            if row["simulator"] == simulator:
+                place = (row["scenario_id"], row["seed"])
+                said[policy].setdefault(place, []).append(Turn(Role.ASSISTANT, row["text"]))
+    shared = set.intersection(*(set(places) for places in said.values()))
+    found = {}
+    for domain in {ALL, *(scenario.domain for scenario in scenarios.values())}:
+        counted = [place for place in shared if domain in (ALL, scenarios[place[0]].domain)]
+        for policy, places in said.items():
+            texts = text_metrics({f"{name} {seed}": places[name, seed] for name, seed in counted})
+            found[policy, domain] = texts.get("distinct_2")
+    return found
 
 
 def _checks(
     config: CycleConfig,
     cycle: Cycle,
     scenarios: Scenarios,
-    arms: Sequence[Arm],
+    labels: Labels,
     divergences: Mapping[str, Mapping[str, float | None]],
 ) -> list[PolicyChecks]:
     store = TrajectoryStore(Home.from_env().database)
@@ -180,18 +211,16 @@ def _checks(
     on = list(scenarios)
     base, provoked_base = (assistant_replies(store, cycle, on, BASE, users) for users in (known, adversaries))
     found = []
-    for arm in arms:
-        replies, provoked = (
-            assistant_replies(store, cycle, on, label_of(arm), users) for users in (known, adversaries)
-        )
+    for policy, label in labels.items():
+        replies, provoked = (assistant_replies(store, cycle, on, label, users) for users in (known, adversaries))
         for name, said in sorted(replies.items()):
             domain = load_domain(name)
-            check = check_policy(domain, arm.name, base.get(name, {}), said)
-            worse: list[str] = []
-            if arm.name != BASE and name in provoked:
-                worse = hacking_failures(domain, provoked_base.get(name, {}), provoked[name])
-            distance = divergences.get(arm.name, {}).get(name)
-            found.append(replace(check, adversarial=worse, divergence=distance))
+            check = check_policy(domain, policy, base.get(name, {}), said)
+            answers = provoked.get(name, {})
+            worse = hacking_failures(domain, provoked_base.get(name, {}), answers) if policy != BASE else []
+            distance = divergences.get(policy, {}).get(name)
+            rates = hacking_rates(domain, answers)
+            found.append(replace(check, adversarial=worse, provoked=rates, divergence=distance))
     return found
 
 
@@ -210,7 +239,9 @@ def _recoveries(config: CycleConfig, dialogues: Dialogues) -> dict[tuple[str, st
 def _log(run: StageRun, result: ComparisonResult) -> None:
     for row in result.rows:
         place = f"{row.policy}/{row.simulator.replace(' ', '_')}/{row.domain}"
-        run.metrics({f"reward/{place}": row.reward})
+        ends = {"": row.reward.value, "_low": row.reward.low, "_high": row.reward.high}
+        run.metrics({f"reward{end}/{place}": value for end, value in ends.items()})
+        run.metrics({f"distinct_2/{place}": row.distinct_2, f"tokens/{place}": row.tokens, f"calls/{place}": row.calls})
         run.metrics({f"{name}/{place}": value for name, value in row.measures.items()})
         if row.comparison is not None:
             found = row.comparison
@@ -226,17 +257,18 @@ def _log(run: StageRun, result: ComparisonResult) -> None:
         place = f"{check.policy}/{check.domain}"
         run.metrics({f"text_{name}/{place}": value for name, value in check.text.items()})
         run.metrics({f"hacking_{name}/{place}": value for name, value in check.hacking.items()})
+        run.metrics({f"hacking_adversarial_{name}/{place}": value for name, value in check.provoked.items()})
         run.metrics({f"divergence/{place}": check.divergence})
         run.metrics({f"failed_checks/{place}": len(check.failures) + len(check.adversarial)})
 
 
-def _keep_figures(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm], rows: Sequence[PolicyRow]) -> None:
+def _keep_figures(config: CycleConfig, cycle: Cycle, labels: Labels, rows: Sequence[PolicyRow]) -> None:
     """The comparisons, as the store takes them."""
     store = TrajectoryStore(Home.from_env().database)
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in rows:
         if row.comparison is not None:
-            place = (label_of(_arm(arms, row.policy)), row.simulator)
+            place = (labels[row.policy], row.simulator)
             found.setdefault(place, {})[row.domain] = asdict(row.comparison)
     for (label, simulator), by_domain in found.items():
         store.add_evaluation(cycle.cycle_id, config.evaluation.split, label, simulator, by_domain)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from prefect import task
 
 from engage.collect import Sides
-from engage.comparison import dialogues_of, thinking_of
+from engage.comparison import ComparisonConfig, dialogues_of, thinking_of
 from engage.config import CycleConfig, Home
 from engage.divergence import mean_divergence
 from engage.domains import load_domain
 from engage.engines import shared_engine
-from engage.inference import adversary, rehearse
+from engage.inference import adversary
 from engage.rollout import Dress, Stage
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
@@ -22,29 +22,32 @@ from tasks.cycle import Cycle, worth_retrying
 ADVERSARY = "adversary"
 
 
-def label_of(arm: Arm) -> str:
-    """Under what name its dialogues are stored."""
-    return policy_label(arm.name, arm.adapter)
+def label_of(arm: Arm, config: ComparisonConfig) -> str:
+    """Under what name its dialogues are stored: another one where another number of rollouts rates its replies."""
+    thinking = thinking_of(arm.name, config)
+    return policy_label(f"{arm.name} x{thinking.rollouts}" if thinking.kind == "best_of" else arm.name, arm.adapter)
 
 
 @task(name="hold-policy-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def hold_dialogues_of(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: str) -> dict[str, str]:
     """One policy's dialogues with one simulator on all held-out scenarios; those stored already are kept."""
-    dress = thinking_of(arm.name, config.comparison).dress(rehearse, config.search)
+    dress = thinking_of(arm.name, config.comparison).dress(config.search)
     sides = Sides(arm.adapter, simulators(config)[simulator])
     scenarios = held_out(config, cycle)
     dialogues = dialogues_of(arm.name, config.comparison, config.evaluation.dialogues)
-    return hold_missing(config, cycle, (label_of(arm), simulator), sides, scenarios, dialogues, dress)
+    return hold_missing(
+        config, cycle, (label_of(arm, config.comparison), simulator), sides, scenarios, dialogues, dress
+    )
 
 
 @task(name="hold-adversarial-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def hold_adversarial(config: CycleConfig, cycle: Cycle, arm: Arm) -> dict[str, str]:
     """One policy's dialogues with every adversarial user of the scenarios' domains."""
     failed: dict[str, str] = {}
-    thinks = thinking_of(arm.name, config.comparison).dress(rehearse, config.search)
+    thinks = thinking_of(arm.name, config.comparison).dress(config.search)
     for domain, scenarios in _by_domain(held_out(config, cycle)).items():
         for name in load_domain(domain).adversaries:
-            labels = (label_of(arm), adversary_label(name))
+            labels = (label_of(arm, config.comparison), adversary_label(name))
             few = scenarios[: config.comparison.adversarial]
             failed |= hold_missing(config, cycle, labels, Sides(arm.adapter), few, 1, _both(thinks, adversary(name)))
     return failed
@@ -77,7 +80,7 @@ def measure_divergence(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: s
     store = TrajectoryStore(Home.from_env().database)
     given = {
         "cycle": cycle.cycle_id,
-        "policy": label_of(arm),
+        "policy": label_of(arm, config.comparison),
         "simulator": simulator,
         "scenarios": [scenario.scenario_id for scenario in held_out(config, cycle)],
     }

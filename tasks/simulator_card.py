@@ -38,7 +38,10 @@ def check_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str
         Path(out).mkdir(parents=True, exist_ok=True)
     held_out_dialogues(card)
     base = resolve_model(config.engine.simulator_model) if model_names(config.engine) else None
-    return simulator_labels(card.adapters, base)
+    labels = simulator_labels(card.adapters, base)
+    if card.split == "test":
+        Tracker(Home.from_env()).open_test_split(_name(config, card), flat(card.model_dump(mode="json"), "card."))
+    return labels
 
 
 @task(name="measure-likelihoods", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -151,6 +154,9 @@ def _heading(config: CycleConfig, card: CardConfig, held_out: HeldOut, cards: li
         "licence of the human turns below": "; ".join(dict.fromkeys(licence_of(name) for name in names)),
     }
     remarks = []
+    if card.split == "test":
+        openings = Tracker(Home.from_env()).openings()
+        remarks.append(f"The test split has been opened {openings} time(s), by comparisons and cards of this home.")
     if held_out.crises:
         remarks.append(f"{held_out.crises} dialogues were left out because the user speaks of harming themselves.")
     remarks += [
@@ -161,14 +167,21 @@ def _heading(config: CycleConfig, card: CardConfig, held_out: HeldOut, cards: li
     return Heading(lines, remarks)
 
 
+def _settings(config: CycleConfig) -> dict[str, Any]:
+    """What of a configuration a card depends on."""
+    return config.model_dump(mode="json", include={"engine", "dialogue"})
+
+
+def _name(config: CycleConfig, card: CardConfig) -> str:
+    return f"simulator card {digest([card.model_dump(mode='json'), _settings(config)])[:8]}"
+
+
 def _track(
     config: CycleConfig, card: CardConfig, cards: list[SimulatorFigures], page: str, figures: Mapping[str, Any]
 ) -> None:
-    tracker = Tracker(Home.from_env())
-    settings = config.model_dump(mode="json", include={"engine", "dialogue"})
-    name = f"simulator card {digest([card.model_dump(mode='json'), settings])[:8]}"
+    tracker, name = Tracker(Home.from_env()), _name(config, card)
     with tracker.stage(name, "simulator-card") as run:
-        run.params(flat(card.model_dump(mode="json"), "card.") | flat(settings))
+        run.params(flat(card.model_dump(mode="json"), "card.") | flat(_settings(config)))
         for one in cards:
             run.metrics(one.metrics())
         for domain, figure in figures.items():

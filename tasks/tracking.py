@@ -15,11 +15,13 @@ from filelock import FileLock
 
 from engage.config import Home
 from engage.errors import StoreError
+from engage.run_folder import digest
 
 EXPERIMENT = "engage"
 REGISTERED_NAME = "engage-policy"
 CHAMPION = "champion"
 CYCLE_TAG, STAGE_TAG, PARENT_TAG = "engage.cycle_id", "engage.stage", "mlflow.parentRunId"
+OPENING_TAG = "engage.opening"
 
 
 @dataclass(frozen=True)
@@ -179,10 +181,20 @@ class Tracker:
         )
         return len(self._client.search_runs([self._experiment_id], query, max_results=10_000))
 
-    def openings(self, stage: str) -> int:
-        """Runs of a stage that looks at the test split, this one included."""
-        query = f"tags.`{STAGE_TAG}` = '{stage}'"
-        return len(self._client.search_runs([self._experiment_id], query, max_results=10_000))
+    def open_test_split(self, cycle_id: str, looked_at: Mapping[str, Any]) -> None:
+        """Record that the test split is opened, before it is: once for the same things `looked_at`, however often that is resumed."""
+        parent = self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
+        name = f"test split opened {digest(dict(looked_at))[:8]}"
+        tags = {CYCLE_TAG: cycle_id, STAGE_TAG: name, OPENING_TAG: "test", PARENT_TAG: parent}
+        run = StageRun(self._client, self._run(name, tags))
+        run.params(flat(looked_at))
+        self._client.set_terminated(run.run_id, "FINISHED")
+
+    def openings(self) -> int:
+        """How often the test split has been opened, by whatever comparison or card."""
+        return len(
+            self._client.search_runs([self._experiment_id], f"tags.`{OPENING_TAG}` = 'test'", max_results=10_000)
+        )
 
     def _run(self, name: str, tags: Mapping[str, str]) -> str:
         with self._alone:

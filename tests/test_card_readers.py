@@ -2,8 +2,8 @@ import pytest
 from card_dialogues import persuadee
 
 from engage.dialogue import Reaction
+from engage.estimates import Estimate
 from engage.simulator_card.asking import Answers, Cost
-from engage.simulator_card.estimates import Estimate
 from engage.simulator_card.readers import cost_figures, favoured, reader_figures
 
 HUMANS = [persuadee(0, 0.0), persuadee(1, 0.5), persuadee(2, 2.0)]

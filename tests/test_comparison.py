@@ -28,6 +28,7 @@ from engage.comparison import (
 from engage.comparison_report import comparison_page
 from engage.config import Home, load_config
 from engage.domains import load_domain
+from engage.estimates import Estimate
 from engage.evaluation import paired_comparison
 from engage.inference import Thinking
 from engage.strata import StratumRow
@@ -73,6 +74,7 @@ def test_half_of_the_headroom_is_a_share_of_one_half():
     found = recovered(base, search, policy)
     assert (found.share, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
     assert found.over_midpoint.difference == pytest.approx(0.0, abs=1e-12)
+    assert found.scenarios_needed <= 1  # the differences do not scatter
 
 
 def test_a_headroom_that_may_be_nothing_has_no_share():
@@ -84,6 +86,7 @@ def test_a_headroom_that_may_be_nothing_has_no_share():
     # Differences to the midpoint of -0.01 and +0.09, five each: mean 0.04, standard error 0.05/√10 = 0.016.
     over = found.over_midpoint
     assert (over.difference, over.low, over.high) == pytest.approx((0.04, 0.01, 0.07), abs=0.005)
+    assert found.scenarios_needed is None  # search and base are equal on the mean: nothing to show half of
     assert recovered({"s1": 0.5}, {"s1": 0.6}, {"s1": 0.6}) == Recovery()
 
 
@@ -132,32 +135,52 @@ def result(failures=()):
     base, policy = {f"s{i}": 0.2 for i in range(8)}, {f"s{i}": 0.3 for i in range(8)}
     found = paired_comparison(base, policy)
     rows = [
-        PolicyRow(name, "search", domain, 8, 0.3, {"donated": 0.5}, 2.0, 5.0, 80.0, found if name != "base" else None)
+        PolicyRow(
+            policy=name,
+            simulator="search",
+            domain=domain,
+            dialogues=8,
+            unreadable=1,
+            reward=Estimate(0.3, 0.25, 0.35, 8),
+            measures={"donated": 0.5},
+            distinct_2=0.8,
+            exchanges=2.0,
+            calls=5.0,
+            tokens=80.0,
+            comparison=found if name != "base" else None,
+        )
         for name in ("base", "dpo_mixed")
         for domain in ("persuasion", "all")
     ]
     checks = [
         PolicyChecks("base", "persuasion", {"mean_words": 9.0}, {"promise": 0.0}, ()),
-        PolicyChecks("dpo_mixed", "persuasion", {"mean_words": 9.5}, {"promise": 0.2}, failures, (), 1.25),
+        PolicyChecks("dpo_mixed", "persuasion", {"mean_words": 9.5}, {"promise": 0.2}, failures, divergence=1.25),
     ]
     return ComparisonResult("c1", "test", 2, rows, checks)
 
 
 def test_a_gain_with_a_failed_check_is_shown_as_failed():
-    assert result().verdict("dpo_mixed", "search") == "gain"
+    found = next(row.comparison for row in result().rows if row.comparison)
+    assert result().verdict("dpo_mixed", "all", found) == "gain"
     broken = result(("persuasion: promise rose from 0% to 20% of the replies",))
-    assert broken.verdict("dpo_mixed", "search") == "failed check"
-    page = comparison_page(broken)
+    assert [broken.verdict("dpo_mixed", domain, found) for domain in ("all", "persuasion")] == ["failed check"] * 2
+    assert broken.verdict("dpo_mixed", "emotional_support", found) == "gain"
+    row = StratumRow("dpo_mixed", "search", "persuasion", "attitude", "doubtful", found)
+    page = comparison_page(replace(broken, by_stratum=[row]))
+    assert "| attitude | doubtful | 8 | +0.100 [+0.100, +0.100] (failed check) |" in page
     assert "`dpo_mixed`, search simulator: **failed check**, +0.100" in page
     assert "- `dpo_mixed`: persuasion: promise rose from 0% to 20% of the replies." in page
     assert "The test split has been opened 2 time(s)" in page
-    assert "| `dpo_mixed` | 0.300 | +0.100 [+0.100, +0.100] | +50.0% | 100% | 0.50 | 8 | 2.0 | 5 | 80 |" in page
+    assert (
+        "| `dpo_mixed` | 0.300 [0.250, 0.350] | +0.100 [+0.100, +0.100] (failed check) | +50.0% | 100% | 0.50 | 0.80 | 8 | 1 | 2.0 | 5 | 80 |"
+        in page
+    )
 
 
 def dialogues_column(page: str) -> list[str]:
     """How many dialogues of the base each table counts."""
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| `base` |")]
-    return [cells[-5].strip() for cells in rows if cells[3].strip() == "–"]
+    return [cells[-6].strip() for cells in rows if cells[3].strip() == "–"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -207,6 +230,8 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
         ]
     client = MlflowClient(home.tracking_uri)
     (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'comparison on validation'")
+    assert run.data.metrics["reward_low/base/search/all"] <= run.data.metrics["reward/base/search/all"]
+    assert 0.0 < run.data.metrics["distinct_2/search/search/all"] <= 1.0
     assert 0.0 <= run.data.metrics["reward/base/search/all"] <= 1.0
     assert run.data.metrics["divergence/dpo_search/persuasion"] == pytest.approx(0.0)  # canned answers have no adapter
     policies_trained = set(Path(home.cycle("night") / "policies").iterdir())

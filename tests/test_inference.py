@@ -32,7 +32,7 @@ def choose(prompt, choices):
 
 def hold(kind, *numbers, dress=None):
     engine = ScriptedEngine(reply, choose)
-    dress = dress or Thinking(kind, *numbers).dress(rehearse, SEARCH)
+    dress = dress or Thinking(kind, *numbers).dress(SEARCH)
     held = [
         asyncio.run(hold_dialogue(engine, replace(SUPPORT, scenario_id=f"s{i}"), TALK, 7, None, None, dress))[0]
         for i in range(12)
@@ -54,22 +54,40 @@ def test_search_and_best_of_n_find_the_reply_that_helps():
 def test_a_thinking_policy_keeps_to_the_length_of_the_dialogue():
     engine = ScriptedEngine(reply, choose)
     for thinking in (Thinking("search"), Thinking("best_of", 4, 2)):
-        dress = thinking.dress(rehearse, SEARCH)
+        dress = thinking.dress(SEARCH)
         held, calls = asyncio.run(hold_dialogue(engine, SUPPORT, TALK, 7, None, None, dress))
         assert held.exchanges == 2
         assert len(calls) > 10  # what it thought is part of what the dialogue cost
 
 
-def test_replies_are_tried_out_with_the_simulator_that_the_search_knows():
+def test_replies_are_tried_out_with_the_user_that_is_talked_to():
     stage = set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, "held-out")
     tried = rehearse(stage)
-    assert (stage.user.adapter, tried.user.adapter) == ("held-out", None)
+    assert tried.user is stage.user and tried.user.adapter == "held-out"
     assert tried.seed != stage.seed
+
+
+def test_a_reply_whose_rollouts_have_no_reward_is_said_only_where_that_is_so_of_all():
+    def in_crisis_after(lines):
+        def speak(prompt, seed):
+            harmed = prompt.side is Side.SIMULATOR and any(message.content in lines for message in prompt.messages)
+            return "I want to kill myself." if harmed else reply(prompt, seed)
+
+        return speak
+
+    def as_bad_as_can_be(prompt, choices):
+        return [1e-9] * (len(choices) - 1) + [1.0]  # a reward of 0, which is still a reward
+
+    for without_reward, said in ((LINES[2:], set(GOOD)), (GOOD, set(LINES[2:])), (LINES, set(LINES))):
+        engine = ScriptedEngine(in_crisis_after(without_reward), as_bad_as_can_be)
+        stage = Thinking("best_of", 8, 1).dress(SEARCH)(set_stage(engine, SUPPORT, TALK, 7, None, None))
+        drawn = asyncio.run(stage.policy.replies(stage.scenario.opening, "k", range(4)))
+        assert {one.turn.text for one in drawn} <= said
 
 
 def test_the_prompted_baseline_names_the_domains_strategies():
     stage = set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, None)
-    dressed = Thinking("strategy").dress(rehearse, SEARCH)(stage)
+    dressed = Thinking("strategy").dress(SEARCH)(stage)
     system = dressed.policy.messages(stage.scenario.opening)[0].content
     assert system == f"{stage.domain.policy_prompt()} {stage.domain.strategies}"
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from engage.corpora import HumanDialogue
+from engage.estimates import Estimate
 from engage.simulator_card.asking import Answers, SaidTwice
-from engage.simulator_card.estimates import Estimate
 from engage.simulator_card.perplexity import Likelihood, perplexity, perplexity_ratio
 from engage.simulator_card.readers import cost_figures, favoured, reader_figures
 from engage.simulator_card.survey import Bin, calibration, outcomes, reliability

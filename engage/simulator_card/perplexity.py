@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from engage.corpora import HumanDialogue
+from engage.estimates import Estimate, divided, estimate
 from engage.models import ModelRef
 from engage.sft import IGNORED, tokenise_chat
-from engage.simulator_card.estimates import Estimate, divided, estimate
 from engage.simulator_chats import simulator_chat
 from engage.training import quiet
 

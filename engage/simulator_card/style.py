@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engage.estimates import Estimate, estimate
 from engage.hacking import words
 from engage.pairs import PreferencePair
-from engage.simulator_card.estimates import Estimate, estimate
 
 FEATURES = (
     "words",

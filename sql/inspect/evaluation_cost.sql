@@ -1,15 +1,17 @@
--- One row per policy and simulator of the evaluation dialogues (on $scenarios, or all): dialogues, and what each cost on the mean, both sides together.
+-- One row per policy, simulator and domain of the evaluation dialogues (on $scenarios, or all): dialogues, and what each cost on the mean, both sides together.
 with dialogue as (
-    select trajectory_id, policy, simulator
+    select trajectory.trajectory_id, trajectory.policy, trajectory.simulator, scenario.domain
     from trajectory
+    join scenario on scenario.scenario_id = trajectory.scenario_id
     where
-        purpose = 'evaluation'
-        and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], scenario_id))
-        and cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+        trajectory.purpose = 'evaluation'
+        and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], trajectory.scenario_id))
+        and trajectory.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
 )
 select
     dialogue.policy,
     dialogue.simulator,
+    dialogue.domain,
     count(distinct dialogue.trajectory_id) as dialogues,
     count(engine_call.key) / count(distinct dialogue.trajectory_id) as calls,
     coalesce(sum(engine_call.completion_tokens), 0) / count(distinct dialogue.trajectory_id) as completion_tokens,
@@ -17,5 +19,5 @@ select
         as computed_prompt_tokens
 from dialogue
 left join engine_call on engine_call.origin_id = dialogue.trajectory_id
-group by dialogue.policy, dialogue.simulator
-order by dialogue.policy, dialogue.simulator
+group by dialogue.policy, dialogue.simulator, dialogue.domain
+order by dialogue.policy, dialogue.simulator, dialogue.domain

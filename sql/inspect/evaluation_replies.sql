@@ -3,6 +3,8 @@ select
     outcome.policy,
     outcome.simulator,
     outcome.domain,
+    outcome.scenario_id,
+    outcome.seed,
     outcome.trajectory_id,
     turn.turn_index,
     turn.text,

@@ -1,4 +1,4 @@
-"""Numbers with 95 % intervals, and the rank statistics that the card reports. Dialogues are the unit: they are what is resampled."""
+"""Numbers with 95 % intervals, and rank statistics. The unit (a dialogue, a scenario) is what is resampled."""
 
 import math
 import warnings
