@@ -31,7 +31,7 @@ class BudgetConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Spent:
-    """What the stored trees of a cycle took; `most_calls` and `most_tokens` are those of the dearest tree."""
+    """What the stored trees of a cycle took; `most_calls` and `most_tokens` are those of the dearest tree, `longest_s` its seconds."""
 
     trees: int = 0
     simulations: int = 0
@@ -39,6 +39,7 @@ class Spent:
     tokens: int = 0
     most_calls: int = 0
     most_tokens: int = 0
+    longest_s: float = 0.0
 
 
 def pilot_size(scenarios: int, limited: bool) -> int:

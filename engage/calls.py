@@ -15,11 +15,6 @@ class RecordingEngine:
         self.calls: list[CallRecord] = []
 
     @property
-    def identity(self) -> str:
-        """See Engine."""
-        return self._engine.identity
-
-    @property
     def has_room(self) -> bool:
         """See Engine."""
         return self._engine.has_room

@@ -241,9 +241,12 @@ class ComparisonResult:
     failed: Mapping[str, str] = field(default_factory=dict)
 
     def verdict(self, policy: str, domain: str, found: Comparison | None) -> str:
-        """`gain`, `loss` or `no difference` of a policy in a domain or in all; `failed check` where a gain comes with one there."""
-        if found is None or found.low is None or found.high is None:
+        """`gain`, `loss` or `no difference` of a policy in a domain or in all, by interval and sign-flip test; `failed check` where a
+        gain comes with one there."""
+        if found is None or found.low is None or found.high is None or found.p_value is None:
             return "–"
+        if found.p_value > 1 - found.confidence:  # a bootstrap of few scenarios is too narrow
+            return "no difference"
         if found.low > 0:
             checks = (check for check in self.checks if check.policy == policy and domain in (ALL, check.domain))
             return "failed check" if any(check.failures or check.adversarial for check in checks) else "gain"

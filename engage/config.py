@@ -65,7 +65,7 @@ class HeldOutConfig(BaseModel):
     second_simulator: str | None = Field(
         None,
         description="adapter of a simulator that the search never sees (`bare`: the simulator's model without one, `embedded`, "
-        "or a folder); without it nothing is promoted",
+        "or a folder); without it, or where it is the search's own, nothing is promoted",
     )
     alpha: float = Field(0.05, gt=0.0, lt=0.5, description="error rate spent over all nights")
 

@@ -88,10 +88,6 @@ class Engine(Protocol):
     """See the module. An engine is created once per process and closed once."""
 
     @property
-    def identity(self) -> str:
-        """What the answers depend on beside the request: model fingerprints of both sides; part of a cycle's identity."""
-
-    @property
     def has_room(self) -> bool:
         """Whether one more request would be begun at once: what waits already does not keep the engine full."""
 

@@ -69,3 +69,14 @@ class Interrupted(EngageError):
     """The user stopped a run; the text names the command that goes on with it."""
 
     exit_code = 130
+
+
+def engage_error(error: BaseException | None) -> EngageError | None:
+    """The EngageError that another exception is, holds or was raised from; None where there is none."""
+    while error is not None:
+        if isinstance(error, EngageError):
+            return error
+        if isinstance(error, BaseExceptionGroup):
+            return next((found for found in map(engage_error, error.exceptions) if found), None)
+        error = error.__cause__ or error.__context__
+    return None

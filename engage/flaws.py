@@ -1,6 +1,6 @@
 """What is wrong with a sampled turn: role flips, leaks, empty turns, endless greetings, lists, repetition. Pure text rules.
 
-Small models need this. A flawed turn is drawn again a bounded number of times (`engage.speakers`); what is kept and still
+Small models need this. A flawed turn is drawn again a bounded number of times (`engage.simulator`); what is kept and still
 flawed carries the flaw's name into the store. Does not judge whether a turn is good.
 """
 

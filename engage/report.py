@@ -1,4 +1,4 @@
-"""The report of a cycle as Markdown: a table per domain, the verdict in plain words, where the pairs came from, hints."""
+"""The report of a cycle as Markdown: a table per domain, the verdict in plain words, where the pairs came from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,21 +31,30 @@ def report(
     verdict: Verdict | None,
     domains: Sequence[DomainReport],
     pairs: Mapping[str, int],
-    hints: Sequence[str] = (),
     base_name: str = "champion",
+    to_base: Mapping[str, Mapping[str, Comparison]] | None = None,
 ) -> str:
     """The whole page; `pairs` counts pairs by what became of them (`accepted`, then one entry per reason of a drop).
 
-    `base_name` is what the candidate is compared with. Numbers that do not exist are shown as a dash.
+    `base_name` is what the candidate is compared with; `to_base`, by simulator and domain, what the nights so far are worth, where
+    that is a champion. Numbers that do not exist are shown as a dash.
     """
     parts = [f"# {title}", f"**{_sentence(verdict.reason)}**" if verdict else "No candidate was judged."]
     for domain in domains:
         parts += [f"## {domain.domain}", _table(domain, base_name)]
         parts += [_sentence(_in_words(name, found)) for name, found in domain.comparisons.items()]
+    if to_base:
+        parts += ["## Against the base", *_against_base(to_base)]
     parts += ["## Pairs", _pairs(pairs)]
-    if hints:
-        parts += ["## Hints", "\n".join(f"- {hint}" for hint in hints)]
     return "\n\n".join(parts) + "\n"
+
+
+def _against_base(found: Mapping[str, Mapping[str, Comparison]]) -> list[str]:
+    return [
+        _sentence(f"{domain.replace('_', ' ')}: {_in_words(simulator, comparison)}")
+        for simulator, by_domain in found.items()
+        for domain, comparison in by_domain.items()
+    ]
 
 
 def _sentence(text: str) -> str:

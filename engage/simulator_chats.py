@@ -7,7 +7,7 @@ from typing import Literal
 from engage.corpora import HumanDialogue
 from engage.domains import Survey, load_domain
 from engage.engine import Message
-from engage.human import HumanConfig, drop_reason, reply_places, went_well
+from engage.human import drop_reason, reply_places, went_well
 from engage.seeds import derive_seed
 from engage.sft import ChatExample
 from engage.simulator import SpeechConfig, policy_messages, simulator_messages, survey_messages
@@ -50,11 +50,13 @@ def training_chats(
     max_length: int,
     max_dialogues: int | None,
     seed: int,
+    min_reward: float,
 ) -> list[ChatExample]:
     """Chats of every role; without those that teach nothing.
 
     Dialogues of people come from the train split, at most `max_dialogues` of them drawn by the seed; those of our own writing
-    are all taken, because nothing is ever measured on them. A policy learns from dialogues that went well, a simulator from all: one that saw only success cannot be unmoved.
+    are all taken, because nothing is ever measured on them. A policy learns from dialogues that went well (a reward of
+    `min_reward`), a simulator from all: one that saw only success cannot be unmoved.
     """
     own = [human for human in dialogues if human.scenario.source == OWN]
     people = [human for human in dialogues if human.scenario.source != OWN and human.split == "train"]
@@ -64,7 +66,7 @@ def training_chats(
     usable += sorted(own, key=lambda human: human.scenario_id)
     chats = [simulator_chat(human) for human in usable] if "simulator" in roles else []
     if "policy" in roles:
-        good = [human for human in usable if went_well(human, HumanConfig().min_reward)]
+        good = [human for human in usable if went_well(human, min_reward)]
         chats += [policy_chat(human, speech, max_length) for human in good]
     return [chat for chat in chats if chat.trained]
 

@@ -18,12 +18,13 @@ from tasks.stopping import stopped_on_interrupt
 def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> dict[str, Any]:
     """Search the cycle's training scenarios; trees that are stored already are skipped."""
     cycle = begin_cycle(config, cycle_id, from_champion)
-    began_s, failed = time.time(), dict[str, str]()
+    began_s, failed, tried = time.time(), dict[str, str](), set[str]()
     with shard_runner(config.collect) as runner, stopped_on_interrupt():
-        while shards := plan_shards(config, cycle, began_s, list(failed)):
+        while shards := plan_shards(config, cycle, began_s, sorted(tried)):
             given = {"config": unmapped(config), "cycle": unmapped(cycle), "scenario_ids": shards}
             for reasons in runner.map(search_shard, given).result():
                 failed |= reasons
+            tried |= {scenario_id for shard in shards for scenario_id in shard}
             foretell(config, cycle, began_s)
     summary = store_trees(config, cycle, failed)
     if failed and not summary["rewards"]:

@@ -45,7 +45,7 @@ def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -
         collect(config, cycle.cycle_id, from_champion=False)
         trained = train_from_search(config, cycle, names)
         if "iterated" in names:
-            trained |= second_cycle(config, cycle, trained)
+            trained |= search_again(config, cycle, trained)
     if "sft" in names and (tuned := train_on_replies(config, cycle)):
         trained["sft"] = tuned
     return trained
@@ -59,16 +59,21 @@ def train_from_search(config: CycleConfig, cycle: Cycle, names: list[PolicyName]
     return {name: train_on_pairs(config, cycle, name, pairs, human) for name, pairs in sets.items()}
 
 
-def second_cycle(config: CycleConfig, cycle: Cycle, trained: dict[PolicyName, Arm]) -> dict[PolicyName, Arm]:
-    """Search again with the first cycle's policy (trained on both kinds of pairs where it was) and train on what that finds."""
-    first = trained or train_from_search(config, cycle, ["dpo_search"])
-    start = first.get("dpo_mixed") or first.get("dpo_search")
+def search_again(config: CycleConfig, cycle: Cycle, trained: dict[PolicyName, Arm]) -> dict[PolicyName, Arm]:
+    """A second cycle with the first one's policy, trained on both kinds of pairs where it was; nothing where no pair trained one."""
+    start = trained.get("dpo_mixed") or trained.get("dpo_search")
+    start = start or train_from_search(config, cycle, ["dpo_search"]).get("dpo_search")
     if start is None:
         return {}
     engine = config.engine.model_copy(update={"policy_adapter": start.adapter})
     again = config.model_copy(update={"engine": engine, "seed": cycle.seed + 1})
-    cycle_id = f"{cycle.cycle_id}-second"
-    collect(again, cycle_id, from_champion=False)
-    second = begin_cycle(again, cycle_id, from_champion=False)
-    found = train_from_search(again, second, [start.name]).get(start.name)
+    found = second_cycle(again, f"{cycle.cycle_id}-second", start.name)
     return {"iterated": Arm(name="iterated", adapter=found.adapter)} if found else {}
+
+
+@flow(name="second-cycle", **CLOSING)
+def second_cycle(config: CycleConfig, cycle_id: str, name: PolicyName) -> Arm | None:
+    """Search with the configured policy and train on what that finds, as the policy of that name; None without a pair."""
+    collect(config, cycle_id, from_champion=False)
+    cycle = begin_cycle(config, cycle_id, from_champion=False)
+    return train_from_search(config, cycle, [name]).get(name)

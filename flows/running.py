@@ -16,7 +16,7 @@ from rich.console import Console
 
 from engage.config import CycleConfig, Home, check_cycle_id, load_config, load_cycle_scenarios
 from engage.engines import close_engines
-from engage.errors import ConfigError, EngageError, Interrupted, StoreError
+from engage.errors import ConfigError, EngageError, Interrupted, StoreError, engage_error
 
 
 def run_stage(
@@ -59,7 +59,7 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; nothing stored is lost, go on with: {again}") from error
     except Exception as error:
-        cause = _cause(error)
+        cause = engage_error(error)
         if cause is None:
             raise
         raise cause from error
@@ -187,14 +187,3 @@ def _quieten(verbose: bool) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
-
-
-def _cause(error: BaseException | None) -> EngageError | None:
-    """The EngageError behind what Prefect raised, if there is one."""
-    while error is not None:
-        if isinstance(error, EngageError):
-            return error
-        if isinstance(error, BaseExceptionGroup):
-            return next((found for found in map(_cause, error.exceptions) if found), None)
-        error = error.__cause__ or error.__context__
-    return None

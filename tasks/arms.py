@@ -60,7 +60,7 @@ def train_on_pairs(
     folder = policy_folder(home, cycle, name, recipe)
     save_pairs(pairs, folder / "pairs.parquet")
     licences = pair_licences(pairs, [*load_cycle_scenarios(config.scenarios), *human.scenarios()])
-    with Tracker(home).stage(cycle.cycle_id, f"train {name}") as run:
+    with Tracker(home).stage(cycle.cycle_id, f"train {name}", folder.name) as run:
         run.dataset(folder / "pairs.parquet", f"{name}-pairs", pair_set_hash(pairs))
         result = run_dpo(config, start_adapter(config, cycle), pairs, folder, run, licences)
         run.files(result.adapter, "adapter")
@@ -75,13 +75,15 @@ def train_on_replies(config: CycleConfig, cycle: Cycle) -> Arm | None:
     """
     home, settings = Home.from_env(), config.align.sft
     people, speech = read_human(config.human), config.dialogue.speech
-    chats = training_chats(people, ["policy"], speech, settings.max_length, None, cycle.seed)
+    chats = training_chats(people, ["policy"], speech, settings.max_length, None, cycle.seed, config.human.min_reward)
     if not chats:
         return None
     close_engines()  # a training and an engine together would hold the weights twice
     steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"SFT on {len(chats)} human dialogues (steps)", steps)
-    with Tracker(home).stage(cycle.cycle_id, "train sft") as run:
+    recipe = [config.human.model_dump(mode="json"), config.align.model_dump(mode="json", include={"lora", "sft"})]
+    folder = policy_folder(home, cycle, "sft", recipe)
+    with Tracker(home).stage(cycle.cycle_id, "train sft", folder.name) as run:
         run.params({f"sft.{key}": value for key, value in settings.model_dump().items()})
 
         def on_step(step: int, metrics: dict[str, float]) -> None:
@@ -89,8 +91,6 @@ def train_on_replies(config: CycleConfig, cycle: Cycle) -> Arm | None:
             bar.advance()
 
         base = resolve_model(config.engine.policy_model)
-        recipe = [config.human.model_dump(mode="json"), config.align.model_dump(mode="json", include={"lora", "sft"})]
-        folder = policy_folder(home, cycle, "sft", recipe)
         result = train_sft(chats, base, folder, config.align, start_adapter(config, cycle), on_step, LICENCES)
         bar.finish()
         run.files(result.adapter, "adapter")

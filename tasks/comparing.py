@@ -5,10 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from prefect import task
 
 from engage.collect import Sides, hold_dialogues
+from engage.comparison import Held, by_scenario
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
-from engage.evaluation import Replies
+from engage.evaluation import ALL, Replies, Rewards
 from engage.models import adapter_fingerprint, adapter_folder
 from engage.outbox import Outbox
 from engage.rollout import Dress
@@ -24,10 +25,21 @@ SEARCH_SIMULATOR, HELD_OUT_SIMULATOR = "search", "held-out"
 
 
 def simulators(config: CycleConfig) -> dict[str, str | None]:
-    """Who is talked with: label to the adapter that stands in for the simulator's own (None). The search never saw the second."""
+    """Who is talked with: label to the adapter that stands in for the simulator's own (None).
+
+    The search never saw the second; one that is the search's own by another name is left out.
+    """
     second = config.evaluation.second_simulator
     found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
-    return found if second is None else {**found, held_out_label(second): adapter_folder(second)}
+    if second is None or _weights(second) == _weights(config.engine.simulator_adapter):
+        return found
+    return {**found, held_out_label(second): adapter_folder(second)}
+
+
+def _weights(name: str | None) -> str | None:
+    """What an adapter adds to the simulator's model, None for nothing."""
+    folder = adapter_folder(name)
+    return adapter_fingerprint(folder) if folder else None
 
 
 def held_out_label(name: str) -> str:
@@ -107,16 +119,28 @@ def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
     return sample_scenarios(scenarios, config.evaluation.split, config.evaluation.per_domain, cycle.seed)
 
 
-def outcomes(
-    store: TrajectoryStore, cycle: Cycle, scenarios: Sequence[str], label: str, simulator: str
-) -> dict[str, list[float | None]]:
-    """Rewards of one policy's dialogues on these scenarios with one simulator, in seed order."""
-    found: dict[str, list[float | None]] = {}
+ByDomain = dict[str, list[Held]]
+
+
+def dialogues_held(cycle: Cycle, scenarios: Sequence[str], label: str) -> dict[str, ByDomain]:
+    """One policy's dialogues on these scenarios, by simulator and domain."""
+    store = TrajectoryStore(Home.from_env().database)
     given = {"cycle": cycle.cycle_id, "policy": label, "scenarios": scenarios}
+    found: dict[str, ByDomain] = {}
     for row in store.rows("evaluation_rewards", given):
-        if row["simulator"] == simulator:
-            found.setdefault(row["scenario_id"], []).append(row["reward"])
+        held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
+        found.setdefault(row["simulator"], {}).setdefault(row["domain"], []).append(held)
     return found
+
+
+def paired(sides: Sequence[Mapping[str, ByDomain]], simulator: str, domain: str = ALL) -> list[Rewards]:
+    """Rewards of several policies, of the dialogues (scenario and seed) that all of them have: one that looks ahead holds fewer."""
+    held = [
+        [one for name, part in side.get(simulator, {}).items() if domain in (ALL, name) for one in part]
+        for side in sides
+    ]
+    shared = set.intersection(*({(one.scenario_id, one.seed) for one in part} for part in held))
+    return [by_scenario([one for one in part if (one.scenario_id, one.seed) in shared]) for part in held]
 
 
 def assistant_replies(

@@ -11,12 +11,10 @@ from engage.comparison import (
     BASE,
     TRAINED,
     ComparisonResult,
-    Held,
     PolicyChecks,
     PolicyName,
     PolicyRow,
     Recovery,
-    by_scenario,
     check_policy,
     mean_measures,
     mean_reward,
@@ -26,13 +24,14 @@ from engage.comparison_report import comparison_page
 from engage.config import CycleConfig, Home
 from engage.dialogue import Role, Turn
 from engage.domains import load_domain
+from engage.errors import NothingSearched
 from engage.evaluation import ALL, Comparison, Rewards, compare_domains
 from engage.hacking import hacking_failures, hacking_rates, text_metrics
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
 from engage.strata import StratumRow, compare_strata
 from tasks.arms import Arm
-from tasks.comparing import assistant_replies, held_out, simulators
+from tasks.comparing import ByDomain, assistant_replies, dialogues_held, held_out, paired, simulators
 from tasks.cycle import Cycle
 from tasks.experiment import adversary_label, label_of
 from tasks.tracking import StageRun, Tracker, flat
@@ -42,7 +41,6 @@ Scenarios = Mapping[str, Scenario]
 """Those that are compared on, by id."""
 Labels = Mapping[PolicyName, str]
 """Policies, and under what name the dialogues of each are stored."""
-ByDomain = dict[str, list[Held]]
 Dialogues = Mapping[PolicyName, Mapping[str, ByDomain]]
 """By policy, then by simulator."""
 
@@ -61,7 +59,15 @@ def compare_policies(
     tracker = Tracker(home)
     scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
     labels = {arm.name: label_of(arm, config.comparison) for arm in arms}
-    dialogues = {name: _dialogues(cycle, scenarios, label) for name, label in labels.items()}
+    dialogues = {name: dialogues_held(cycle, list(scenarios), label) for name, label in labels.items()}
+    silent = [name for name, held in dialogues.items() if not all(held.get(user) for user in simulators(config))]
+    if BASE in silent:
+        raise NothingSearched(
+            f"no dialogue of the base could be held: {min(failed.values(), default='none was asked for')}"
+        )
+    left = {**left, **dict.fromkeys(silent, "none of its dialogues could be held")}
+    labels = {name: label for name, label in labels.items() if name not in silent}
+    dialogues = {name: dialogues[name] for name in labels}
     rows = [row for simulator in simulators(config) for row in _rows(cycle, scenarios, labels, dialogues, simulator)]
     by_stratum = [row for simulator in simulators(config) for row in _strata(scenarios, dialogues, simulator)]
     checks = _checks(config, cycle, scenarios, labels, divergences)
@@ -103,32 +109,15 @@ def open_test_split(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm]) -> N
     Tracker(Home.from_env()).open_test_split(cycle.cycle_id, looked_at)
 
 
-def _dialogues(cycle: Cycle, scenarios: Scenarios, label: str) -> dict[str, ByDomain]:
-    """One policy's dialogues on the scenarios, by simulator."""
-    store = TrajectoryStore(Home.from_env().database)
-    given = {"cycle": cycle.cycle_id, "policy": label, "scenarios": list(scenarios)}
-    found: dict[str, ByDomain] = {}
-    for row in store.rows("evaluation_rewards", given):
-        held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
-        found.setdefault(row["simulator"], {}).setdefault(row["domain"], []).append(held)
-    return found
-
-
-def _paired(dialogues: Dialogues, policies: Sequence[PolicyName], simulator: str, domain: str = ALL) -> list[Rewards]:
-    """Rewards of these policies, of the dialogues (scenario and seed) that all of them have: one that looks ahead holds fewer."""
-    held = [
-        [one for name, part in dialogues[policy].get(simulator, {}).items() if domain in (ALL, name) for one in part]
-        for policy in policies
-    ]
-    shared = set.intersection(*({(one.scenario_id, one.seed) for one in side} for side in held))
-    return [by_scenario([one for one in side if (one.scenario_id, one.seed) in shared]) for side in held]
+def _compared(dialogues: Dialogues, policies: Sequence[PolicyName], simulator: str, domain: str = ALL) -> list[Rewards]:
+    return paired([dialogues[policy] for policy in policies], simulator, domain)
 
 
 def _strata(scenarios: Scenarios, dialogues: Dialogues, simulator: str) -> list[StratumRow]:
     found: list[StratumRow] = []
     for policy in dialogues:
         if policy != BASE:
-            base, own = _paired(dialogues, (BASE, policy), simulator)
+            base, own = _compared(dialogues, (BASE, policy), simulator)
             found += compare_strata(policy, simulator, scenarios, base, own)
     return found
 
@@ -144,7 +133,7 @@ def _rows(cycle: Cycle, scenarios: Scenarios, labels: Labels, dialogues: Dialogu
         costs = [row for row in spent if (row["policy"], row["simulator"]) == (label, simulator)]
         found: Mapping[str, Comparison] = {}
         if policy != BASE:
-            base, own = _paired(dialogues, (BASE, policy), simulator)
+            base, own = _compared(dialogues, (BASE, policy), simulator)
             found = compare_domains(base, own, domains)
         for domain in [*sorted(held), ALL]:
             counted = held[domain] if domain != ALL else [one for part in held.values() for one in part]
@@ -231,7 +220,7 @@ def _recoveries(config: CycleConfig, dialogues: Dialogues) -> dict[tuple[str, st
     for simulator in simulators(config):
         for policy in trained:
             for domain in [*sorted(dialogues[BASE].get(simulator, {})), ALL]:
-                base, search, own = _paired(dialogues, (BASE, "search", policy), simulator, domain)
+                base, search, own = _compared(dialogues, (BASE, "search", policy), simulator, domain)
                 found[policy, simulator, domain] = recovered(base, search, own)
     return found
 

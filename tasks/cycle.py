@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engage.config import CycleConfig, Home, check_cycle_id, load_cycle_scenarios
 from engage.engines import engine_identity
-from engage.errors import InputError
+from engage.errors import InputError, engage_error
 from engage.human import read_human
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario
@@ -72,7 +72,7 @@ CLOSING: dict[str, list[FlowStateHook[..., Any]]] = {
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:
     """Whether a failed task may fare better a little later: not where the user's input is wrong."""
-    return not isinstance(state.result(raise_on_failure=False), InputError)
+    return not isinstance(engage_error(state.result(raise_on_failure=False)), InputError)
 
 
 def _warn_of_left(left: list[str]) -> None:

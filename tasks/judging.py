@@ -22,28 +22,29 @@ from engage.evaluation import (
     night_alpha,
     text_metrics,
 )
-from engage.models import CARD_NAME, AdapterCard
+from engage.models import CARD_NAME
 from engage.plots import reward_comparison
 from engage.report import DomainReport, report
 from engage.store import TrajectoryStore
 from tasks.comparing import (
     SEARCH_SIMULATOR,
     assistant_replies,
+    dialogues_held,
     held_out,
-    outcomes,
+    paired,
     policy_label,
     simulators,
 )
-from tasks.cycle import Cycle
+from tasks.cycle import Cycle, worth_retrying
 from tasks.tracking import StageRun, Tracker
 
 ByDomain = dict[str, Mapping[str, Replies]]
 
 
 def latest_candidate(cycle: Cycle) -> str | None:
-    """Folder of the adapter trained last in this cycle, None where none was."""
+    """Folder of the adapter that was trained, or asked for again, last in this cycle; None where none was."""
     cards = (Home.from_env().cycle(cycle.cycle_id) / "align").glob(f"*/adapter/{CARD_NAME}")
-    newest = max(cards, key=lambda card: AdapterCard.read(card.parent).created_at, default=None)
+    newest = max(cards, key=lambda card: card.stat().st_mtime_ns, default=None)
     return str(newest.parent) if newest else None
 
 
@@ -55,18 +56,19 @@ def require_validation(config: CycleConfig) -> None:
         )
 
 
-@task(name="judge")
+@task(name="judge", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict[str, str]) -> dict[str, Any]:
     """Compare per domain, check for reward hacking, decide on promotion, and record all of it."""
     home = Home.from_env()
     store, tracker = TrajectoryStore(home.database), Tracker(home)
-    alpha = night_alpha(tracker.nights(before=cycle.cycle_id) + 1, config.evaluation.alpha)
     incumbent = (
         ("champion", policy_label("champion", cycle.champion_adapter)) if cycle.champion_adapter else ("base", "base")
     )
     label = policy_label("candidate", candidate) if candidate else None
+    alpha = night_alpha(tracker.judged(cycle.cycle_id, label) + 1, config.evaluation.alpha) if label else 1.0
     domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
-    comparisons = _compare(config, cycle, store, domains, incumbent[1], label, 1 - alpha) if label else {}
+    comparisons = _compare(config, cycle, domains, incumbent[1], label, 1 - alpha) if label else {}
+    to_base = _compare(config, cycle, domains, "base", label, 1 - alpha) if label and cycle.champion_adapter else {}
     replies: ByDomain = {
         name: assistant_replies(store, cycle, list(domains), of) for name, of in (incumbent, ("candidate", label)) if of
     }
@@ -76,8 +78,9 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
     verdict = decide(second[0] if second else None, failures, alpha) if label else None
     if verdict and verdict.promoted:
         tracker.promote(tracker.version_of(Path(str(candidate))))
-    with tracker.stage(cycle.cycle_id, "evaluation") as run:
+    with tracker.stage(cycle.cycle_id, "evaluation", label) as run:
         _log(run, reports, comparisons, incumbent[0])
+        _log_comparisons(run, "comparison_to_base", to_base)
     for simulator, found in comparisons.items():
         figures = {name: asdict(c) for name, c in found.items()}
         store.add_evaluation(cycle.cycle_id, config.evaluation.split, str(label), simulator, figures)
@@ -89,24 +92,19 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
         "verdict": asdict(verdict)
         if verdict
         else {"promoted": False, "reason": "not promoted: no candidate was trained"},
-        "page": report(f"Evaluation of cycle {cycle.cycle_id}", verdict, reports, pairs, base_name=incumbent[0]),
+        "page": report(f"Evaluation of cycle {cycle.cycle_id}", verdict, reports, pairs, incumbent[0], to_base),
         "failed": failed,
     }
 
 
 def _compare(
-    config: CycleConfig,
-    cycle: Cycle,
-    store: TrajectoryStore,
-    domains: Mapping[str, str],
-    before: str,
-    after: str,
-    confidence: float,
+    config: CycleConfig, cycle: Cycle, domains: Mapping[str, str], before: str, after: str, confidence: float
 ) -> dict[str, dict[str, Comparison]]:
     """By simulator and domain; `domains` are those of the scenarios that count, by id."""
+    sides = [dialogues_held(cycle, list(domains), label) for label in (before, after)]
     found = {}
     for simulator in simulators(config):
-        base, candidate = (outcomes(store, cycle, list(domains), label, simulator) for label in (before, after))
+        base, candidate = paired(sides, simulator)
         found[simulator] = compare_domains(base, candidate, domains, confidence=confidence)
     return found
 
@@ -152,10 +150,15 @@ def _log(
         for name, (text, hacking) in sides.items():
             run.metrics({f"{name}/{part.domain}/{key}": value for key, value in text.items()})
             run.metrics({f"{name}/{part.domain}/hacking_{key}": value for key, value in hacking.items()})
+    _log_comparisons(run, "comparison", comparisons)
     for simulator, by_domain in comparisons.items():
-        place = simulator.replace(" ", "_")
-        for domain, comparison in by_domain.items():
-            numbers = {key: value for key, value in asdict(comparison).items() if isinstance(value, int | float)}
-            run.metrics({f"comparison/{place}/{domain}/{key}": value for key, value in numbers.items()})
         shown = {name: comparison for name, comparison in by_domain.items() if name != ALL}
-        run.figure(reward_comparison(shown, incumbent), f"base_against_candidate_{place}")
+        run.figure(reward_comparison(shown, incumbent), f"base_against_candidate_{simulator.replace(' ', '_')}")
+
+
+def _log_comparisons(run: StageRun, what: str, comparisons: Mapping[str, Mapping[str, Comparison]]) -> None:
+    for simulator, by_domain in comparisons.items():
+        for domain, comparison in by_domain.items():
+            place = f"{what}/{simulator.replace(' ', '_')}/{domain}"
+            numbers = {key: value for key, value in asdict(comparison).items() if isinstance(value, int | float)}
+            run.metrics({f"{place}/{key}": value for key, value in numbers.items()})

@@ -18,10 +18,11 @@ from tasks.tracking import Tracker
 
 
 @task(name="plan-shards", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
-def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, failed: Sequence[str]) -> list[list[str]]:
+def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Sequence[str]) -> list[list[str]]:
     """The next shards of the cycle's training scenarios that have no tree yet; none when all is done or the budget is spent.
 
-    `began_s` is when this run began (Unix time); `failed` are left to the next run. First comes a pilot, where the cycle is
+    `began_s` is when this run began (Unix time); `tried` are what it has searched, with or
+    without success: the next run takes up those that have no tree. First comes a pilot, where the cycle is
     large or limited. Without a limit or an early stop all the rest follows at once; with one, a wave of shards at a time.
     """
     home = Home.from_env()
@@ -35,7 +36,7 @@ def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, failed: Seque
         per_tree = config.search.num_simulations * config.dialogue.max_exchanges
         wanted = [s.scenario_id for s in planned(config, cycle, extra_scenarios(len(wanted), spent, per_tree))]
     done = store.stored_tree_ids(cycle.cycle_id)
-    names = {scenario_id: f"{cycle.cycle_id}/{scenario_id}" for scenario_id in wanted if scenario_id not in failed}
+    names = {scenario_id: f"{cycle.cycle_id}/{scenario_id}" for scenario_id in wanted if scenario_id not in tried}
     todo = [key for key, tree_id in names.items() if tree_id not in done and not outbox.has_tree(tree_id)]
     if spent.trees < pilot:
         return waves(todo[: pilot - spent.trees], config.collect.shard_size, None)
@@ -48,8 +49,15 @@ def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, failed: Seque
 def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, float]:
     """After a pilot: calls, tokens, hours and pairs that the whole cycle will take and give; shown, logged, and put into MLflow.
 
-    Empty where there is no pilot, or where the cycle has gone on beyond it.
+    Empty where there is no pilot, where the cycle has gone on beyond it, or where another program keeps the store locked.
     """
+    try:
+        return _forecast(config, cycle, began_s)
+    except StoreError:
+        return {}
+
+
+def _forecast(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, float]:
     home = Home.from_env()
     drain(home)
     store = TrajectoryStore(home.database)
@@ -57,7 +65,7 @@ def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, flo
     if not spent.trees or spent.trees != pilot_size(trees, config.collect.budget.limited):
         return {}
     pairs = store.score_pairs(cycle.cycle_id, config.pairs)["accepted"]
-    found = forecast(spent, trees, time.time() - began_s, pairs)
+    found = forecast(spent, trees, max(spent.longest_s, time.time() - began_s), pairs)
     text = (
         f"Pilot of {spent.trees} scenarios: all {trees} will take about {found['tokens'] / 1e6:.2f} million tokens in "
         f"{found['calls']:.0f} requests and at most {found['hours']:.2f} hours, and give about {found['pairs']:.0f} pairs."
@@ -92,6 +100,7 @@ def spent_by(store: TrajectoryStore, cycle: Cycle) -> Spent:
         tokens=sum(tokens),
         most_calls=max(calls, default=0),
         most_tokens=max(tokens, default=0),
+        longest_s=max((row["wall_s"] for row in rows), default=0.0),
     )
 
 

@@ -34,7 +34,13 @@ def train_on_dialogues(
         chat
         for name in corpora
         for chat in training_chats(
-            _read(name).dialogues, roles, config.dialogue.speech, settings.max_length, max_dialogues, settings.seed
+            _read(name).dialogues,
+            roles,
+            config.dialogue.speech,
+            settings.max_length,
+            max_dialogues,
+            settings.seed,
+            config.human.min_reward,
         )
     ]
     tracker = Tracker(Home.from_env())

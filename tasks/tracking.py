@@ -21,7 +21,7 @@ EXPERIMENT = "engage"
 REGISTERED_NAME = "engage-policy"
 CHAMPION = "champion"
 CYCLE_TAG, STAGE_TAG, PARENT_TAG = "engage.cycle_id", "engage.stage", "mlflow.parentRunId"
-OPENING_TAG = "engage.opening"
+OPENING_TAG, RECIPE_TAG = "engage.opening", "engage.recipe"
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,14 @@ class Tracker:
         return run
 
     @contextmanager
-    def stage(self, cycle_id: str, name: str) -> Iterator[StageRun]:
-        """A child run that ends FINISHED; where the body raises it ends FAILED, and the cycle's run with it."""
+    def stage(self, cycle_id: str, name: str, recipe: str | None = None) -> Iterator[StageRun]:
+        """A child run that ends FINISHED; where the body raises it ends FAILED, and the cycle's run with it.
+
+        One for each `recipe` where a stage may be done again with other settings, so that both can be compared.
+        """
         parent = self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
-        run_id = self._run(name, {CYCLE_TAG: cycle_id, STAGE_TAG: name, PARENT_TAG: parent})
+        of = {RECIPE_TAG: recipe} if recipe else {}
+        run_id = self._run(name, {CYCLE_TAG: cycle_id, STAGE_TAG: name, PARENT_TAG: parent, **of})
         for run in (parent, run_id):
             self._client.update_run(run, status="RUNNING")
         try:
@@ -143,22 +147,27 @@ class Tracker:
             self._client.set_terminated(found, "FINISHED" if completed else "FAILED")
 
     def register(self, run: StageRun, adapter: Path, tags: Mapping[str, str]) -> str:
-        """Add an adapter to the registry as the next version; the version already made for this run where there is one."""
+        """Add an adapter to the registry as the next version; the version it has already where there is one."""
         from mlflow.exceptions import MlflowException
 
         try:
             self._client.get_registered_model(REGISTERED_NAME)
         except MlflowException:
             self._client.create_registered_model(REGISTERED_NAME, description="adapters trained by engage")
-        for known in self._client.search_model_versions(f"run_id = '{run.run_id}'"):
-            return str(known.version)
+        if known := self._versions(adapter):
+            return known[0]
         made = self._client.create_model_version(REGISTERED_NAME, adapter.as_uri(), run.run_id, tags=dict(tags))
         return str(made.version)
 
     def version_of(self, adapter: Path) -> str:
         """The registry version of an adapter that `register` was given."""
-        found = self._client.search_model_versions(f"name = '{REGISTERED_NAME}'")
-        return next(str(known.version) for known in found if known.source == adapter.as_uri())
+        if known := self._versions(adapter):
+            return known[0]
+        raise StoreError(f"{adapter} is not in MLflow's registry ({REGISTERED_NAME}); run `engage align` again")
+
+    def _versions(self, adapter: Path) -> list[str]:
+        found = self._client.search_model_versions(f"name = '{REGISTERED_NAME}'", max_results=10_000)
+        return [str(known.version) for known in found if known.source == adapter.as_uri()]
 
     def promote(self, version: str) -> None:
         """Let the alias `champion` name this version."""
@@ -174,12 +183,12 @@ class Tracker:
             return None
         return Champion(str(version.version), Path(unquote(urlsplit(version.source).path)))
 
-    def nights(self, before: str) -> int:
-        """Other cycles whose evaluation has been judged; each has spent a part of the error rate."""
-        query = (
-            f"tags.`{STAGE_TAG}` = 'evaluation' and attributes.status = 'FINISHED' and tags.`{CYCLE_TAG}` != '{before}'"
-        )
-        return len(self._client.search_runs([self._experiment_id], query, max_results=10_000))
+    def judged(self, cycle_id: str, candidate: str) -> int:
+        """Candidates judged beside this one; each has spent a part of the error rate."""
+        query = f"tags.`{STAGE_TAG}` = 'evaluation' and attributes.status = 'FINISHED'"
+        runs = self._client.search_runs([self._experiment_id], query, max_results=10_000)
+        found = {(run.data.tags[CYCLE_TAG], run.data.tags.get(RECIPE_TAG)) for run in runs}
+        return len([one for one in found if one[1] and one != (cycle_id, candidate)])
 
     def open_test_split(self, cycle_id: str, looked_at: Mapping[str, Any]) -> None:
         """Record that the test split is opened, before it is: once for the same things `looked_at`, however often that is resumed."""

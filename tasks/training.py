@@ -8,9 +8,10 @@ from prefect import task
 
 from engage.align import TrainResult, train_dpo
 from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.domains import load_domain
 from engage.engines import close_engines
 from engage.human import HumanPairs, pair_licences
-from engage.models import adapter_folder, resolve_model
+from engage.models import CARD_NAME, adapter_folder, resolve_model
 from engage.pairs import PreferencePair, load_pairs, mix, read_pairs, save_pairs
 from engage.plots import q_gap_histogram
 from engage.run_folder import digest
@@ -22,8 +23,11 @@ from tasks.tracking import StageRun, Tracker
 
 @task(name="score-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
-    """Score the cycle's spine and decide on every candidate pair; counts by fate."""
-    return TrajectoryStore(Home.from_env().database).score_pairs(cycle.cycle_id, config.pairs)
+    """Score the cycle's spine and decide on every candidate pair, by the domains' rewards of today; counts by fate."""
+    store = TrajectoryStore(Home.from_env().database)
+    for domain in sorted({scenario.domain for scenario in load_cycle_scenarios(config.scenarios)}):
+        store.rescore(domain, load_domain(domain).reward)
+    return store.score_pairs(cycle.cycle_id, config.pairs)
 
 
 @task(name="extract-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
@@ -56,12 +60,14 @@ def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], hum
 def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) -> dict[str, Any]:
     """DPO from the champion on the saved pairs; an interrupted run goes on from its last checkpoint."""
     home = Home.from_env()
-    out = home.cycle(cycle.cycle_id) / "align" / digest([pairs["hash"], config.align.model_dump(mode="json")])[:12]
-    with Tracker(home).stage(cycle.cycle_id, "align") as run:
+    recipe = digest([pairs["hash"], config.align.model_dump(mode="json")])[:12]
+    out = home.cycle(cycle.cycle_id) / "align" / recipe
+    with Tracker(home).stage(cycle.cycle_id, "align", recipe) as run:
         run.dataset(Path(pairs["path"]), "preference-pairs", pairs["hash"])
         result = run_dpo(
             config, start_adapter(config, cycle), load_pairs(Path(pairs["path"])), out, run, pairs["licences"]
         )
+        (result.adapter / CARD_NAME).touch()  # the latest candidate, also where it had been trained before
         return _keep(run, cycle, result.adapter, result.metrics, Tracker(home))
 
 

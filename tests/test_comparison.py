@@ -33,7 +33,7 @@ from engage.evaluation import paired_comparison
 from engage.inference import Thinking
 from engage.strata import StratumRow
 from flows.comparison import comparison
-from tasks.comparison import _paired
+from tasks.comparing import paired
 
 ESCONV = Path(__file__).parent / "fixtures" / "esconv"
 
@@ -121,11 +121,9 @@ def test_a_difference_counts_the_dialogues_that_both_policies_have():
     def side(*held):
         return {"search": {"persuasion": [Held(name, seed, 1, 1.0, reward) for name, seed, reward in held]}}
 
-    dialogues = {
-        "base": side(("a", 1, 0.1), ("a", 2, 0.2), ("b", 1, 0.3), ("b", 2, 0.4)),
-        "sft": side(("a", 1, 0.5), ("a", 2, 0.6), ("b", 2, 0.7)),  # the first dialogue of b failed
-    }
-    assert _paired(dialogues, ("base", "sft"), "search") == [
+    base = side(("a", 1, 0.1), ("a", 2, 0.2), ("b", 1, 0.3), ("b", 2, 0.4))
+    sft = side(("a", 1, 0.5), ("a", 2, 0.6), ("b", 2, 0.7))  # the first dialogue of b failed
+    assert paired([base, sft], "search") == [
         {"a": [0.1, 0.2], "b": [0.4]},
         {"a": [0.5, 0.6], "b": [0.7]},
     ]
@@ -207,7 +205,7 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
             "search.round_size=8",
             "align.dpo={max_length=4096, max_pairs=4, batch_size=2, gradient_accumulation=1}",
             "align.sft.max_length=4096",
-            "evaluation={per_domain=2, dialogues=2, second_simulator='bare'}",
+            "evaluation={per_domain=2, dialogues=2, second_simulator='embedded'}",
             f"human.corpora=['esconv:{ESCONV}']",
             f"comparison={{policies={policies}, adversarial=1}}",
         ],
@@ -222,7 +220,7 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
         )
         held = dict(counted.fetchall())
         # 2 domains x 2 scenarios with each simulator: 7 policies twice, the 2 that look ahead once; 1 scenario with each adversary
-        assert held == {"search": 64, "held-out bare": 64} | {
+        assert held == {"search": 64, "held-out embedded": 64} | {
             f"adversary {name}": 18 for name in ("never_moved", "always_moved", "contradicting")
         }
         assert store.sql("select count(distinct policy) from evaluation where metric = 'difference'").fetchall() == [
@@ -245,6 +243,6 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
     # by simulator: 2 scenarios x 2 dialogues in each domain, and both together
     assert dialogues_column(opened["page"]) == dialogues_column(found["page"]) == ["4", "4", "8"] * 2
     for domain in ("emotional support", "persuasion", "all scenarios"):
-        assert f"| `dpo_search` | held-out bare | {domain} |" in opened["page"]
+        assert f"| `dpo_search` | held-out embedded | {domain} |" in opened["page"]
     assert Path(found["path"]).read_text() == found["page"]
     assert set(Path(home.cycle("night") / "policies").iterdir()) == policies_trained

@@ -21,6 +21,8 @@ from flows.align import align
 from flows.collect import collect
 from flows.evaluation import evaluation
 from flows.nightly import nightly
+from tasks.cycle import begin_cycle
+from tasks.judging import latest_candidate
 from tasks.reporting import stage_text
 from tasks.tracking import Tracker
 
@@ -184,7 +186,10 @@ def test_the_candidate_is_registered_and_bound_to_its_base(night, home, tiny):
 
 
 def test_without_a_held_out_simulator_nothing_is_promoted(night, home):
-    assert night["judged"]["verdict"] == {"promoted": False, "reason": "not promoted: no held-out simulator"}
+    assert night["judged"]["verdict"] == {
+        "promoted": False,
+        "reason": "not promoted: no held-out simulator (evaluation.second_simulator)",
+    }
     assert Tracker(home).champion() is None
 
 
@@ -198,7 +203,11 @@ def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
     assert lines[5] == "DPO ran on 4 pairs, fewer than 16: expect no effect that can be told from zero."
     # the scripted engine knows no adapters: both policies say the same
     assert sum(line.endswith(": no difference that can be told from zero.") for line in lines) == 3
-    assert lines[-6:-3] == ["Verdict: not promoted: no held-out simulator.", "", "Look further:"]
+    assert lines[-6:-3] == [
+        "Verdict: not promoted: no held-out simulator (evaluation.second_simulator).",
+        "",
+        "Look further:",
+    ]
     commands = [line.partition(".venv/bin/")[2].split(" --")[0] for line in lines[-3:]]
     assert commands == ["engage sql", "engage sql", "mlflow ui"]
     assert all("cycle=night" in line for line in lines[-3:-1])
@@ -297,13 +306,22 @@ def drawn(config: CycleConfig, cycle_id: str, split, per_domain: int) -> list[st
 
 def test_evaluation_compares_the_candidate_trained_last(night, counted, home, tiny):
     collect(small(tiny), "twice")
-    align(small(tiny), "twice")
+    first = align(small(tiny), "twice")["candidate"]
     second = align(small(tiny, "align.dpo.learning_rate=1e-4"), "twice")["candidate"]
     judged = evaluation(small(tiny), "twice")
     policies = "select distinct policy from trajectory where purpose = 'evaluation' and cycle_id = $cycle"
     label = f"candidate-{adapter_fingerprint(second['adapter'])[:8]}"
     assert set(ask(home, policies, "twice")) == {("base",), (label,)}
     assert judged["comparisons"]["search"]["all"]["n"] == 6
+    versions = {
+        str(version.source): version.run_id for version in MlflowClient(home.tracking_uri).search_model_versions()
+    }
+    assert set(versions) >= {Path(found["adapter"]).as_uri() for found in (first, second)}
+    runs = {versions[Path(found["adapter"]).as_uri()] for found in (first, second)}
+    rates = {MlflowClient(home.tracking_uri).get_run(run).data.params["dpo.learning_rate"] for run in runs}
+    assert rates == {"0.0001", str(small(tiny).align.dpo.learning_rate)}
+    align(small(tiny), "twice")  # nothing is trained, and the first is the candidate again
+    assert latest_candidate(begin_cycle.fn(small(tiny), "twice")) == first["adapter"]
 
 
 GOOD = "Tell me all of it. What happened first?"
@@ -319,7 +337,7 @@ def test_a_gain_on_the_simulator_never_searched_with_is_promoted(night, counted,
         return [1.0 if choice == best else 1e-9 for choice in choices]
 
     lenient = ("pairs.min_q_gap=0.0", "pairs.confidence=0.5")  # whatever the canned answers favour is trained on
-    held_out = ("evaluation.per_domain=8", "evaluation.second_simulator=bare", "evaluation.alpha=0.4")
+    held_out = ("evaluation.per_domain=8", "evaluation.second_simulator=embedded", "evaluation.alpha=0.4")
     config = small(tiny, *lenient, *held_out)
     collect(config, "better")
     candidate = align(config, "better")["candidate"]
@@ -329,7 +347,7 @@ def test_a_gain_on_the_simulator_never_searched_with_is_promoted(night, counted,
         # 2 domains x 8 scenarios, each worth 1 where it was worth 0, on both simulators
         assert {name: found["all"]["difference"] for name, found in judged["comparisons"].items()} == {
             "search": pytest.approx(1.0, abs=1e-6),
-            "held-out bare": pytest.approx(1.0, abs=1e-6),
+            "held-out embedded": pytest.approx(1.0, abs=1e-6),
         }
         assert judged["verdict"]["promoted"], judged["verdict"]
         assert str(Tracker(home).champion().adapter) == candidate["adapter"]

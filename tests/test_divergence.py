@@ -23,7 +23,7 @@ TURNS = [
 class TwoReplies:
     """Answers for the trained policy (adapter `trained`) and for the base; notes how it was asked to draw."""
 
-    identity, has_room = "two", True
+    has_room = True
 
     def __init__(self, rates: bool = True) -> None:
         self.rates = rates

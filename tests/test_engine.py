@@ -263,10 +263,9 @@ def test_the_simulators_own_adapter_is_not_the_policys(tiny, tmp_path):
         engine.close()
 
 
-def test_a_bare_side_answers_as_one_without_an_adapter_and_has_its_identity(tiny, engine):
+def test_a_bare_side_answers_as_one_without_an_adapter(tiny, engine):
     bare = open_engine(tiny, policy_adapter="bare", simulator_adapter="bare")
     try:
-        assert bare.identity == engine.identity
         assert complete(bare, prompt("I am sad."))[0].text == complete(engine, prompt("I am sad."))[0].text
         config = EngineConfig(
             policy_model=str(tiny), simulator_model=str(tiny), policy_adapter="bare", simulator_adapter="bare"

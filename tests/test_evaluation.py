@@ -184,7 +184,15 @@ def test_all_nights_together_spend_alpha() -> None:
 
 
 def test_no_heldout_simulator_no_promotion() -> None:
-    assert decide(None, [], 0.05).reason == "not promoted: no held-out simulator"
+    assert decide(None, [], 0.05).reason == "not promoted: no held-out simulator (evaluation.second_simulator)"
+
+
+def test_scenarios_too_few_for_the_error_that_is_left_are_told() -> None:
+    # all signs alike in 20 scenarios: p is 2/2^20 = 1.9e-6 at least
+    least = 1 - 1.5e-6
+    verdict = decide({ALL: comparison(0.02, 0.10, confidence=least, p_value=2**-19)}, [], 1.5e-6)
+    assert not verdict.promoted
+    assert "20 scenarios cannot show a gain at the error rate that is left (1.5e-06)" in verdict.reason
 
 
 def test_a_clear_gain_is_promoted() -> None:
@@ -229,15 +237,21 @@ def test_report_shows_every_number_and_dashes_for_the_missing() -> None:
         hacking_base={"survey_words": 0.0},
         hacking_candidate={"survey_words": 0.05},
     )
-    text = report("Night 3", decide(None, [], 0.05), [domain], {"accepted": 12, "duplicate": 3}, ["Collect more."])
-    assert "**Not promoted: no held-out simulator.**" in text
+    text = report(
+        "Night 3",
+        decide(None, [], 0.05),
+        [domain],
+        {"accepted": 12, "duplicate": 3},
+        to_base={"training": {ALL: comparison(0.03, 0.09)}},
+    )
+    assert "**Not promoted: no held-out simulator (evaluation.second_simulator).**" in text
     assert "| reward, training simulator | 0.500 | 0.560 | +0.060 [+0.020, +0.100] |" in text
     assert "| reward, held-out simulator | – | – | – |" in text
     assert "| words per reply | 10.0 | 12.5 | +2.5 |" in text
     assert "| replies with survey words | 0.0% | 5.0% | +5.0% |" in text
     assert "| accepted | 12 |" in text
     assert "| duplicate | 3 |" in text
-    assert "- Collect more." in text
+    assert "## Against the base\n\nAll: training simulator: the candidate is better" in text
     assert "Training simulator: the candidate is better at 95.00% confidence; reward +0.060 (+12.0%)" in text
     assert "1 dialogue pairs could not be read" in text
 

@@ -5,9 +5,14 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
+import tasks.planning
 from engage.config import Home, load_config
 from engage.engines.scripted import ScriptedEngine, canned_choice
+from engage.errors import StoreError
+from engage.outbox import Outbox
 from flows.collect import collect
+from tasks.cycle import Cycle
+from tasks.planning import foretell
 from tasks.reporting import stage_text
 
 SETTINGS = (
@@ -79,6 +84,35 @@ def test_a_pilot_foretells_what_the_cycle_takes(home, capsys):
     (calls,) = ask(home, "select count(*) from engine_call")[0]
     assert run.data.metrics["forecast/trees"] == 8
     assert run.data.metrics["forecast/calls"] == pytest.approx(calls, rel=0.3)
+
+
+def test_a_tree_that_cannot_be_stored_is_not_searched_for_ever(home, monkeypatch):
+    collect(config(), "whole")
+    read = Outbox.read
+
+    def damaged(outbox, path):
+        if "persuasion-" in path.name:
+            raise ValueError("columns of another version")
+        return read(outbox, path)
+
+    monkeypatch.setattr(Outbox, "read", damaged)
+    summary = collect(config(), "damaged")
+    assert [row["domain"] for row in summary["rewards"]] == ["emotional_support"]
+    assert len(list(home.outbox.glob("*.damaged"))) == 4
+    monkeypatch.undo()
+    monkeypatch.setenv("ENGAGE_HOME", str(home.path))
+    collect(config(), "damaged")
+    assert ask(home, "select count(*) from tree where cycle_id = 'damaged'") == [(8,)]
+
+
+def test_a_pilot_is_not_foretold_while_the_store_is_somebody_elses(home, monkeypatch):
+    limited = config("collect.budget.max_calls=100000")
+
+    def locked(*_):
+        raise StoreError("locked by another program")
+
+    monkeypatch.setattr(tasks.planning, "spent_by", locked)
+    assert foretell.fn(limited, Cycle(cycle_id="c", seed=1, champion_version=None, champion_adapter=None), 0.0) == {}
 
 
 def test_an_hours_limit_ends_the_search_between_waves(home):

@@ -1,6 +1,8 @@
 """A domain of a user's own, in one file, goes through all of the method: search, store, pairs, plain dialogues, checks."""
 
 import asyncio
+import importlib
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -185,3 +187,30 @@ def test_a_module_that_fails_while_it_is_imported_is_one_sentence(tmp_path, monk
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=f"cannot be loaded: {reason}"):
         load_domain(f"failing_{len(source)}:X")
+
+
+def test_what_collecting_depends_on_is_its_fingerprint(tmp_path, monkeypatch):
+    source = Path(__file__).with_name("own_domain.py").read_text(encoding="utf-8")
+
+    def fingerprint(name: str, old: str = "", new: str = "") -> str:
+        assert old in source
+        (tmp_path / f"{name}.py").write_text(source.replace(old, new) if old else source, encoding="utf-8")
+        return load_domain(f"{name}:STUDY_ADVICE").fingerprint()
+
+    monkeypatch.syspath_prepend(tmp_path)
+    plain = fingerprint("plain")
+    assert plain == fingerprint("rewarded", "return value / 4.0", "return value**2 / 16.0")
+    assert plain == fingerprint("read", "(?:surely |certainly )?", "(?:surely )?")  # its signs of a promise
+    assert plain == fingerprint("remarked", "def policy_prompt", "# asks for one step\n    def policy_prompt")
+    assert plain != fingerprint("prompted", "propose one small", "propose a small")
+    assert plain != fingerprint("ended", "i'm starting now", "i start now")
+    (tmp_path / "heir.py").write_text(
+        "from plain import StudyAdvice\n\n\nclass Heir(StudyAdvice):\n    pass\n\n\nHEIR = Heir()\n", encoding="utf-8"
+    )
+    inherited = load_domain("heir:HEIR").fingerprint()
+    (tmp_path / "heir.py").write_text(
+        (tmp_path / "heir.py").read_text(encoding="utf-8").replace("plain", "prompted"), encoding="utf-8"
+    )
+    monkeypatch.delitem(sys.modules, "heir")
+    importlib.invalidate_caches()
+    assert load_domain("heir:HEIR").fingerprint() != inherited

@@ -47,7 +47,6 @@ def test_the_whole_page():
         Verdict(True, "promoted: better on the held-out simulator"),
         [support],
         {"accepted": 20, "gap": 7, "role_leak": 1},
-        ["Raise search.num_simulations."],
     )
     assert page == (
         "# Night 1\n\n"
@@ -65,9 +64,7 @@ def test_the_whole_page():
         "Held-out simulator: the candidate is better at 95.00% confidence; reward +0.100 (+20.0%), "
         "ahead in 65% of 40 scenarios; 3 dialogue pairs could not be read.\n\n"
         "## Pairs\n\n"
-        "| | pairs |\n|---|---:|\n| accepted | 20 |\n| gap | 7 |\n| role leak | 1 |\n\n"
-        "## Hints\n\n"
-        "- Raise search.num_simulations.\n"
+        "| | pairs |\n|---|---:|\n| accepted | 20 |\n| gap | 7 |\n| role leak | 1 |\n"
     )
 
 

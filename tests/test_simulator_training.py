@@ -22,7 +22,7 @@ def test_an_adapter_is_trained_tracked_and_says_where_its_data_come_from(tmp_pat
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tiny = save_tiny_model(tmp_path / "tiny")
     settings = ("align.sft.max_length=8192", "align.lora.r=2", f"engine.simulator_model={tiny}")
-    chats = training_chats(read_corpus(P4G).dialogues, ["simulator"], SpeechConfig(), 8192, None, 0)
+    chats = training_chats(read_corpus(P4G).dialogues, ["simulator"], SpeechConfig(), 8192, None, 0, 0.5)
     assert chats
     with prefect_test_harness(server_startup_timeout=120):
         result = train_simulator(load_config("laptop", settings), [P4G], ["simulator"], None, str(tmp_path / "out"))
@@ -37,7 +37,7 @@ def test_an_adapter_is_trained_tracked_and_says_where_its_data_come_from(tmp_pat
 
 def test_a_limit_counts_the_dialogues_of_people_and_not_our_own():
     people, own = read_corpus(P4G).dialogues, read_shipped().dialogues
-    chats = training_chats([*people, *own], ["simulator"], SpeechConfig(), 1024, 1, 0)
+    chats = training_chats([*people, *own], ["simulator"], SpeechConfig(), 1024, 1, 0, 0.5)
     sources = [chat.source for chat in chats]
     assert (sources.count("p4g"), sources.count("engage")) == (1, len(own))
 
@@ -45,5 +45,5 @@ def test_a_limit_counts_the_dialogues_of_people_and_not_our_own():
 def test_a_policy_learns_from_dialogues_that_went_well_only():
     own = read_shipped().dialogues
     good = [human for human in own if human.reward is not None and human.reward >= 0.5]
-    chats = training_chats(own, ["policy"], SpeechConfig(), 1024, None, 0)
+    chats = training_chats(own, ["policy"], SpeechConfig(), 1024, None, 0, 0.5)
     assert 0 < len(chats) <= len(good) < len(own)

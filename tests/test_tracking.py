@@ -8,7 +8,8 @@ from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
 from engage.config import Home
-from tasks.cycle import CLOSING
+from engage.errors import ConfigError, EngineError, ModelError
+from tasks.cycle import CLOSING, worth_retrying
 from tasks.tracking import Tracker
 
 
@@ -62,3 +63,17 @@ def test_a_cycles_run_ends_as_its_flow_does_wherever_that_fails(home, error):
 def test_a_flow_that_fails_before_its_cycle_begins_leaves_no_run(home):
     Tracker(home).close_cycle("c1", completed=False)
     assert statuses(home) == {}
+
+
+def test_a_mistake_of_the_users_is_not_tried_again_wherever_it_lies():
+    from prefect.states import Failed
+
+    def retried(error: Exception) -> bool:
+        return worth_retrying(None, None, Failed(data=error))
+
+    assert retried(EngineError("no answer", "s1")) and retried(
+        ExceptionGroup("tasks", [EngineError("no answer", "s1")])
+    )
+    assert not retried(ConfigError("no such profile")) and not retried(
+        ExceptionGroup("tasks", [ModelError("no weights")])
+    )

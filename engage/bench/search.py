@@ -42,11 +42,6 @@ class MeteredEngine:
     _seen: set[str] = field(default_factory=set)
 
     @property
-    def identity(self) -> str:
-        """See Engine."""
-        return self.engine.identity
-
-    @property
     def has_room(self) -> bool:
         """See Engine."""
         return self.engine.has_room

@@ -4,11 +4,12 @@ To write one's own, subclass `Domain`, fill in the attributes and the abstract m
 `package.module:OBJECT` wherever a domain is named (scenario files, profiles). `emotional_support.py` is the example to copy.
 """
 
+import ast
 import hashlib
 import importlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from inspect import get_annotations
 from typing import ClassVar, Literal
 
@@ -20,6 +21,9 @@ from engage.errors import ConfigError
 from engage.honesty import HONESTY
 from engage.patterns import matches_any
 from engage.survey import Survey
+
+AFTERWARDS = frozenset({"lexicon", "strategies", "adversaries", "reward", "measures", "improved", "strata"})
+"""What of a domain no collecting depends on but for its choices: it can be changed, and the stored dialogues be read anew."""
 
 Difficulty = Literal["cooperative", "guarded", "sarcastic", "hostile", "terse", "talkative", "already_fine"]
 
@@ -104,8 +108,32 @@ class Domain(ABC):
         return {"difficulty": condition.difficulty or "unstated"}
 
     def fingerprint(self) -> str:
-        """SHA-256 of the domain's source text: prompts, survey, reward and rules are part of a cycle's identity."""
-        return hashlib.sha256(inspect.getsource(inspect.getmodule(type(self)) or type(self)).encode()).hexdigest()
+        """SHA-256 of the domain's source, its parents' included: prompts, survey and rules are part of a cycle's identity.
+
+        What only reads dialogues that are held already (AFTERWARDS) is left out, and so are comments and layout: the reward, say, may
+        be changed without one model call.
+        """
+        modules = dict.fromkeys(
+            inspect.getmodule(one) or one for one in type(self).__mro__ if issubclass(one, Domain) and one is not Domain
+        )
+        collecting = [_without(ast.parse(inspect.getsource(module)), AFTERWARDS) for module in modules]
+        return hashlib.sha256("\n".join(map(ast.unparse, collecting)).encode()).hexdigest()
+
+
+def _without(module: ast.Module, names: Collection[str]) -> ast.Module:
+    """The module without those attributes and methods of its classes."""
+
+    def name_of(part: ast.stmt) -> str | None:
+        if isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name):
+            return part.targets[0].id
+        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+            return part.target.id
+        return part.name if isinstance(part, ast.FunctionDef) else None
+
+    for part in module.body:
+        if isinstance(part, ast.ClassDef):
+            part.body = [one for one in part.body if name_of(one) not in names] or [ast.Pass()]
+    return module
 
 
 _SHIPPED = {

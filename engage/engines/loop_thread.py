@@ -18,11 +18,17 @@ class LoopThread:
         self.closed = False
 
     async def call(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Await a coroutine of this loop from another one; RuntimeError when it is closed."""
+        """Await a coroutine of this loop from another one; RuntimeError when it is closed, before or meanwhile."""
         if self.closed:
             work.close()
             raise RuntimeError("the loop is closed")
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        try:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is None or caller.cancelling() or not self.closed:
+                raise
+            raise RuntimeError("the loop was closed") from None
 
     def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine of this loop from a plain thread and wait for it."""

@@ -7,7 +7,7 @@ from typing import Any
 from engage.chat_template import render
 from engage.engine import Prompt, Side
 from engage.errors import EngineError, ModelError
-from engage.models import ModelsConfig, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
+from engage.models import ModelsConfig, adapter_folder, check_adapter, resolve_model
 
 
 class ModelSides:
@@ -26,12 +26,6 @@ class ModelSides:
             if adapter is not None:
                 check_adapter(adapter, self.refs[side])
         self.tokenizers = {side: _tokenizer(ref.path) for side, ref in self.refs.items()}
-
-    @property
-    def identity(self) -> str:
-        """Fingerprints of the models and of their own adapters; see Engine."""
-        own = [adapter_fingerprint(adapter)[:12] if adapter else "" for adapter in self._own.values()]
-        return ":".join([*(ref.fingerprint[:12] for ref in self.refs.values()), *own])
 
     def adapter(self, prompt: Prompt) -> str | None:
         """The folder of the adapter that answers; None for the base weights alone."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from engage.engine import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
 from engage.engines.loop_thread import LoopThread
 from engage.engines.openai_config import OpenAIConfig, served_names
@@ -51,12 +53,6 @@ class OpenAIEngine:
         for side, group in groups.items():
             await group.check(self._names[side])
         return groups
-
-    @property
-    def identity(self) -> str:
-        """See Engine; the served names stand for the weights, which a server does not show."""
-        own = [adapter_fingerprint(adapter)[:12] if adapter else "" for adapter in self._own.values()]
-        return ":".join([*self._names.values(), *own])
 
     @property
     def has_room(self) -> bool:
@@ -169,7 +165,7 @@ def choice_logprobs(listed: Sequence[tuple[str, float]], choices: Sequence[str])
         return tuple(-math.inf for _ in choices)
     left = max(1e-12, 1.0 - sum(math.exp(p) for _, p in listed))
     least = min(min(p for _, p in listed), math.log(left))
-    return tuple(math.log(sum(map(math.exp, found[choice]))) if found[choice] else least for choice in choices)
+    return tuple(float(np.logaddexp.reduce(found[choice])) if found[choice] else least for choice in choices)
 
 
 def _top_tokens(answer: Any) -> list[tuple[str, float]] | None:

@@ -68,11 +68,6 @@ class ScriptedEngine:
         self._free: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @property
-    def identity(self) -> str:
-        """See Engine."""
-        return f"scripted:{self._reply.__module__}.{self._reply.__qualname__}"
-
-    @property
     def has_room(self) -> bool:
         """See Engine."""
         return self._slots is None or self._in_flight < self._slots

@@ -58,11 +58,6 @@ class TransformersEngine:
         self._thread.start()
 
     @property
-    def identity(self) -> str:
-        """See Engine."""
-        return self._sides.identity
-
-    @property
     def has_room(self) -> bool:
         """See Engine: what waits while a batch is computed does not fill the next one yet."""
         return sum(job.rows for job in list(self._waiting)) < self.config.max_batch

@@ -47,11 +47,6 @@ class VllmEngine:
             )
 
     @property
-    def identity(self) -> str:
-        """See Engine."""
-        return self._sides.identity
-
-    @property
     def has_room(self) -> bool:
         """See Engine."""
         return any(served.rows < served.slots for served in self._served.values())
@@ -85,11 +80,6 @@ class VllmEngine:
     async def _call(self, prompt: Prompt, work: Any) -> Any:
         try:
             return await self._loop.call(work)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling() or not self._closed:
-                raise
-            raise EngineError("the engine was closed", prompt.key) from None
         except EngineError:
             raise
         except Exception as error:
