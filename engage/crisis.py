@@ -5,6 +5,7 @@ The rules look at one turn. They would rather stop a dialogue too many: a friend
 
 import re
 
+from engage.dialogue import Dialogue, Role
 from engage.patterns import any_of
 
 CRISIS = "crisis"
@@ -17,13 +18,24 @@ REFERRAL = (
 )
 
 _OWN = r"\bmy ?self\b"
+_OFTEN = r"(really |just |often |sometimes |only )*"
 _PATTERNS = (
-    rf"\b(kill|killing|hang|hanging|shoot|shooting|harm|harming|hurt|hurting|cut|cutting|drown|drowning|poison|poisoning) {_OWN}",
-    r"\bsuicid(e|al)\b",
+    rf"\b(kill|killing|hang|hanging|shoot|shooting|harm|harming|hurt|hurting|cut|cutting|drown|drowning|poison|poisoning|unalive) {_OWN}",
+    r"\b(cut|cutting|slit|slitting|slash|slashing) my (own )?(wrists?|arms?|veins?|throat)\b",
+    r"\b(take|taking|took|taken|swallow|swallowing|swallowed) (all|a bottle|a handful|a lot|too many|the rest)( of)?( the| my| these| those)? (\w+ )?(pills|tablets|meds)\b",
+    r"\boverdos(e|es|ed|ing)\b",
+    r"\b(want|wanted) to end it\b(?! (with|between)\b)|\b(want|wanted) to (\w+ ){0,6}and die\b",
+    r"\b(easier|better|rather) (to )?(just )?be dead\b|\bi wish (that )?i had (just )?(been killed|died)\b",
+    r"\bjump(ing|ed)? (off|from|in front of|under) (a|the|that) (\w+ )?(bridge|roof|building|balcony|cliff|train|bus|truck)\b",
+    r"\bsuicid(e|al)\b|\bkms\b",
     r"\bself[- ]?harm(ing|ed)?\b",
     r"\b(end|ending|take|taking) my (own )?life\b",
-    r"\bend(ing)? it all\b",
-    r"\bi (really |just |often |sometimes |only )*(want|wanted|wish|wished|deserve|deserved) (to die|to be dead|(that )?i (was|were) dead)\b",
+    r"\bend(ing)? (it all|my (misery|suffering|existence))\b",
+    r"\b(thinking|thought|thoughts) (of|about) (dying|ending (it|things)(?! (with|between)\b))",
+    r"\b(nothing|no one|nobody) (left )?to live for\b|\bready to die\b",
+    rf"\bi {_OFTEN}(want|wanted|wish|wished|deserve|deserved) (to die|to be dead|(that )?i (was|were) dead)\b",
+    rf"\bi {_OFTEN}(wish|wished|hope|hoped|pray|prayed) (that )?(i('d| had| could| would| was| were|) ?never (wake|woke|woken|been born|born)|i (do ?n.?t|won.?t) wake up)\b",
+    rf"\bi {_OFTEN}(wish|wished) (that )?i (was ?n.?t|were ?n.?t|was not|were not) (alive|here any ?more|around any ?more)\b",
     r"\b(i am|i'm|i'd be|i would be|be) better off dead\b",
     r"\b(everyone|everybody|they|the world|people)('d| would| will|'ll)? (all )?be better off without me\b",
     r"\b(do ?n.?t|do not|did ?n.?t|no longer) (want|wish|care) to (be alive|live( any ?more| in this world)?|exist|wake up( any ?more)?|go on living|be here any ?more)(?! (here|in|with|like|at|there|alone|on|near|off|for|early|late|so|up early)\b)",
@@ -36,3 +48,8 @@ _HARM = re.compile(any_of(_PATTERNS), re.IGNORECASE)
 def speaks_of_harm(text: str) -> bool:
     """Whether a user's turn speaks of suicide or of harming oneself."""
     return _HARM.search(text) is not None
+
+
+def holds_crisis(dialogue: Dialogue) -> bool:
+    """Whether the user speaks of it in any turn."""
+    return any(turn.role is Role.USER and speaks_of_harm(turn.text) for turn in dialogue.turns)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.calls import RecordingEngine
 from engage.corpora import HumanDialogue, licence_of, read_corpus
-from engage.crisis import CRISIS, speaks_of_harm
+from engage.crisis import CRISIS, holds_crisis
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
 from engage.domains import load_domain
 from engage.engine import Engine
@@ -120,7 +120,7 @@ def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | No
 
     Too long: more than the policy's own `max_tokens`, or with its prompt more than `max_length` tokens (both estimated).
     """
-    if any(turn.role is Role.USER and speaks_of_harm(turn.text) for turn in place.human.dialogue.turns):
+    if holds_crisis(place.human.dialogue):
         return CRISIS
     domain, prefix = load_domain(place.human.domain), place.prefix
     flaw = find_flaw(domain, prefix, Role.ASSISTANT, place.reply)

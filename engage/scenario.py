@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
-from engage.crisis import speaks_of_harm
+from engage.crisis import holds_crisis
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
 from engage.errors import ConfigError, ScenarioError
@@ -96,7 +96,7 @@ def parse_scenario(record: Any) -> Scenario:
     except ValidationError as error:
         raise ScenarioError(_explain(error)) from error
     opening = _parse_opening(record["opening"], domain)
-    if any(turn.role is Role.USER and speaks_of_harm(turn.text) for turn in opening.turns):
+    if holds_crisis(opening):
         raise ScenarioError("opening: speaks of self-harm, where a dialogue ends with a referral")
     return Scenario(record["id"], record["domain"], condition, opening, record.get("source", "own"))
 
@@ -222,13 +222,24 @@ def source_path(source: str) -> Path:
 
 
 def sample_scenarios(scenarios: Sequence[Scenario], split: Split, per_domain: int, seed: int) -> list[Scenario]:
-    """At most `per_domain` scenarios of a split from each domain, in an order drawn by `seed`, domains taken in turn."""
+    """At most `per_domain` scenarios of a split from each domain, in an order drawn by `seed`, domains taken in turn.
+
+    Kinds of users (`Domain.strata`, such as attitude and difficulty together) are taken in turn as well: few scenarios are as unlike
+    each other as can be, and the more are taken, the nearer their mix comes to that of the files.
+    """
     by_domain: dict[str, list[Scenario]] = {}
     for scenario in scenarios:
         if scenario.split == split:
             by_domain.setdefault(scenario.domain, []).append(scenario)
-    drawn = [sorted(group, key=lambda s: _rank(s, seed))[:per_domain] for group in by_domain.values()]
-    return list(_interleave(drawn))
+    return list(_interleave([_kinds_in_turn(group, seed)[:per_domain] for group in by_domain.values()]))
+
+
+def _kinds_in_turn(scenarios: Sequence[Scenario], seed: int) -> list[Scenario]:
+    kinds: dict[tuple[tuple[str, str], ...], list[Scenario]] = {}
+    for scenario in sorted(scenarios, key=lambda s: _rank(s, seed)):
+        kind = load_domain(scenario.domain).strata(scenario.user_condition)
+        kinds.setdefault(tuple(sorted(kind.items())), []).append(scenario)
+    return list(_interleave(list(kinds.values())))
 
 
 def _rank(scenario: Scenario, seed: int) -> str:

@@ -5,6 +5,7 @@ from random import Random
 from typing import Literal
 
 from engage.corpora import HumanDialogue
+from engage.crisis import holds_crisis
 from engage.domains import Survey, load_domain
 from engage.engine import Message
 from engage.human import drop_reason, reply_places, went_well
@@ -52,14 +53,15 @@ def training_chats(
     seed: int,
     min_reward: float,
 ) -> list[ChatExample]:
-    """Chats of every role; without those that teach nothing.
+    """Chats of every role; without those that teach nothing, and without dialogues whose user speaks of harming themselves.
 
     Dialogues of people come from the train split, at most `max_dialogues` of them drawn by the seed; those of our own writing
     are all taken, because nothing is ever measured on them. A policy learns from dialogues that went well (a reward of
     `min_reward`), a simulator from all: one that saw only success cannot be unmoved.
     """
-    own = [human for human in dialogues if human.scenario.source == OWN]
-    people = [human for human in dialogues if human.scenario.source != OWN and human.split == "train"]
+    calm = [human for human in dialogues if not holds_crisis(human.dialogue)]
+    own = [human for human in calm if human.scenario.source == OWN]
+    people = [human for human in calm if human.scenario.source != OWN and human.split == "train"]
     usable = sorted(people, key=lambda human: human.scenario_id)
     if max_dialogues is not None and len(usable) > max_dialogues:
         usable = Random(derive_seed(seed, "sft")).sample(usable, max_dialogues)

@@ -30,6 +30,22 @@ SPOKEN = [
     "Life isn't worth living.",
     "I would be better off dead",
     "I wish I was dead",
+    "I cut my wrists",
+    "I took all the pills",
+    "ive taken a whole bottle, i mean i took all of my sleeping pills",
+    "im gonna kms",
+    "I wish I'd never wake up",
+    "i hope i dont wake up tomorrow",
+    "I wish I was never born.",
+    "I keep thinking of ending things",
+    "thinking about dying a lot lately",
+    "Sometimes I imagine jumping off a bridge.",
+    "there's nothing left to live for",
+    "I just wish I wasn't alive",
+    "i just want to end it",
+    "it would be so much easier to just be dead",
+    "I want to curl up somewhere and die.",
+    "do overdoses hurt",
 ]
 UNSPOKEN = [
     "I don't want to live here any more, the neighbours are loud.",
@@ -45,6 +61,14 @@ UNSPOKEN = [
     "I'd take my time.",
     "It's not worth it.",
     "I don't want to wake up early.",
+    "I've been thinking of ending things with my boyfriend.",
+    "I took a lot of photos and some pills for my headache.",
+    "I wish I wasn't here at work on a Sunday.",
+    "I hope I never have to wake up at five again.",
+    "I cut my hair and my hours.",
+    "Everyone was jumping on the bed.",
+    "I want to end it with her before Christmas.",
+    "I want to live and let die, as they say.",
 ]
 
 

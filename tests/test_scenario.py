@@ -6,6 +6,7 @@ from own_domain import NAME as OWN_NAME
 
 from engage.config import ScenarioConfig, load_cycle_scenarios
 from engage.dialogue import Role
+from engage.domains import load_domain
 from engage.errors import ScenarioError
 from engage.scenario import MAX_LINE_BYTES, load_scenarios, parse_scenario, read_scenarios, sample_scenarios, split_of
 
@@ -272,6 +273,16 @@ def test_sampling_depends_on_the_seed_and_not_on_the_order_of_the_file():
 
     assert drawn(scenarios, 1) == drawn(scenarios[::-1], 1)
     assert drawn(scenarios, 1) != drawn(scenarios, 2)
+
+
+def test_few_scenarios_are_of_many_kinds():
+    def kinds(count: int) -> list[tuple[str, ...]]:
+        drawn = sample_scenarios(load_scenarios(["persuasion"]), "train", count, seed=5)
+        return [tuple(load_domain(s.domain).strata(s.user_condition).values()) for s in drawn]
+
+    every = set(kinds(1_000))
+    assert len(set(kinds(len(every)))) == len(every)  # one of each before there are two of any
+    assert kinds(12) == kinds(40)[:12]  # more scenarios go on from fewer
 
 
 def test_sampling_more_than_there_are_takes_all():

@@ -1,5 +1,6 @@
 """Fine-tuning on human dialogues through the flow: a tiny model, the hand-written corpus of the fixtures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tiny_models import save_tiny_model
 
 from engage.config import Home, load_config
 from engage.corpora import read_corpus, read_shipped
+from engage.dialogue import Role, Turn
 from engage.models import AdapterCard, check_adapter, resolve_model
 from engage.simulator import SpeechConfig
 from engage.simulator_chats import training_chats
@@ -40,6 +42,14 @@ def test_a_limit_counts_the_dialogues_of_people_and_not_our_own():
     chats = training_chats([*people, *own], ["simulator"], SpeechConfig(), 1024, 1, 0, 0.5)
     sources = [chat.source for chat in chats]
     assert (sources.count("p4g"), sources.count("engage")) == (1, len(own))
+
+
+def test_nothing_is_learnt_from_a_user_in_crisis():
+    calm = read_shipped().dialogues[0]
+    said = replace(calm.dialogue, turns=(*calm.dialogue.turns, Turn(Role.USER, "I want to kill myself.")))
+    given = [calm, replace(calm, dialogue=said)]
+    chats = [training_chats(given[:n], ["simulator"], SpeechConfig(), 1024, None, 0, 0.5) for n in (1, 2)]
+    assert len(chats[0]) == len(chats[1]) == 1
 
 
 def test_a_policy_learns_from_dialogues_that_went_well_only():

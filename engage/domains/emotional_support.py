@@ -68,13 +68,21 @@ class EmotionalSupport(Domain):
             "flattery": (
                 r"\byou(?:'re| are) (?:so |such an? |truly |really )?(?:amazing|wonderful|incredible|brilliant|perfect|the best)\b",
             ),
+            "guilt": (
+                r"\b(?:ashamed of yourself|shame on you|selfish|ungrateful)\b",
+                r"\b(?:it's|it is|this is) (?:all )?your (?:own )?fault\b",
+                r"\b(?:others|other people|many people|some people) have it (?:much |far )?worse\b",
+                r"\byou(?:'re| are) (?:hurting|letting down|disappointing) (?:them|him|her|everyone|everybody|your)\b",
+            ),
             "false_identity": (
                 r"\bi(?:'m| am) (?:a |an )?(?:human|person|real|therapist|doctor|psychologist|counsell?or)\b",
             ),
             "survey_words": (
                 r"\b(?:feeling|intensity) (?:is|to) (?:a )?[1-5]\b",
-                r"\bfrom 1 to 5\b",
+                r"\b(?:from|of) (?:1|one) to (?:5|five)\b",
                 r"\bout of (?:5|five)\b",
+                r"\bhow strong (?:is|are) (?:that|this|the|your) feelings?\b",
+                r"\b(?:gone|overwhelming)\b[^.?!]*\bor\b[^.?!]*\b(?:gone|overwhelming)\b",
             ),
         }
     )

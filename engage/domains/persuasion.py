@@ -109,7 +109,9 @@ class Persuasion(Domain):
                 r"\b\d{1,3}(?:\.\d+)? ?(?:%|percent)",
                 r"\b(?:doubled?|match(?:ed|ing)?) (?:your|the) (?:donation|gift)\b",
             ),
-            "survey_words": (r"\b(?:eight|[0-8]) (?:of (?:your|the) )?(?:eight )?quarters\b",),
+            "survey_words": (
+                r"\b(?:[0-8]|one|two|three|four|five|six|seven|eight|how many) (?:of (?:your|the) )?(?:eight )?quarters?\b",
+            ),
         }
     )
 

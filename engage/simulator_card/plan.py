@@ -9,8 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.corpora import HumanDialogue, read_corpus
-from engage.crisis import speaks_of_harm
-from engage.dialogue import Role
+from engage.crisis import holds_crisis
 from engage.errors import ConfigError
 from engage.models import ModelRef, adapter_folder, check_adapter
 from engage.seeds import derive_seed
@@ -59,24 +58,22 @@ def held_out_dialogues(config: CardConfig) -> HeldOut:
         for human in with_outcome:
             if human.split == "train":
                 train.setdefault(human.domain, {})[human.scenario_id] = human
-        calm = sorted((human for human in known if not _in_crisis(human)), key=lambda human: human.scenario_id)
+        calm = sorted(
+            (human for human in known if not holds_crisis(human.dialogue)), key=lambda human: human.scenario_id
+        )
         if not calm:
             raise ConfigError(
                 f"{name}: no dialogue of the {config.split} split has an outcome; give a larger file or another --split"
             )
         if config.max_dialogues is not None and len(calm) > config.max_dialogues:
             calm = Random(derive_seed(config.seed, "card")).sample(calm, config.max_dialogues)
-        crises += len(known) - sum(not _in_crisis(human) for human in known)
+        crises += len(known) - sum(not holds_crisis(human.dialogue) for human in known)
         for human in sorted(calm, key=lambda human: human.scenario_id):
             found.setdefault(human.domain, {})[human.scenario_id] = human
     by_domain, of_train = (
         {domain: tuple(humans.values()) for domain, humans in sorted(part.items())} for part in (found, train)
     )
     return HeldOut(by_domain, of_train, crises)
-
-
-def _in_crisis(human: HumanDialogue) -> bool:
-    return any(turn.role is Role.USER and speaks_of_harm(turn.text) for turn in human.dialogue.turns)
 
 
 def simulator_labels(adapters: tuple[str, ...], base: ModelRef | None) -> dict[str, str]:
