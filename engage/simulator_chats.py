@@ -52,19 +52,23 @@ def training_chats(
     max_dialogues: int | None,
     seed: int,
     min_reward: float,
+    skip_dialogues: int = 0,
 ) -> list[ChatExample]:
     """Chats of every role; without those that teach nothing, and without dialogues whose user speaks of harming themselves.
 
-    Dialogues of people come from the train split, at most `max_dialogues` of them drawn by the seed; those of our own writing
-    are all taken, because nothing is ever measured on them. A policy learns from dialogues that went well (a reward of
+    Dialogues of people come from the train split, at most `max_dialogues` of them drawn by the seed, none that a training with
+    `max_dialogues` of `skip_dialogues` takes; those of our own writing are all taken, because nothing is ever measured on them. A policy learns from dialogues that went well (a reward of
     `min_reward`), a simulator from all: one that saw only success cannot be unmoved.
     """
     calm = [human for human in dialogues if not holds_crisis(human.dialogue)]
     own = [human for human in calm if human.scenario.source == OWN]
     people = [human for human in calm if human.scenario.source != OWN and human.split == "train"]
     usable = sorted(people, key=lambda human: human.scenario_id)
+    drawn = Random(derive_seed(seed, "sft")).sample(usable, len(usable))
+    skipped = {human.scenario_id for human in drawn[:skip_dialogues]}
     if max_dialogues is not None and len(usable) > max_dialogues:
-        usable = Random(derive_seed(seed, "sft")).sample(usable, max_dialogues)
+        usable = drawn[skip_dialogues:][:max_dialogues]
+    usable = [human for human in usable if human.scenario_id not in skipped]
     usable += sorted(own, key=lambda human: human.scenario_id)
     chats = [simulator_chat(human) for human in usable] if "simulator" in roles else []
     if "policy" in roles:

@@ -20,6 +20,14 @@ def train_simulator(
     max_dialogues: Annotated[
         int | None, typer.Option("--max-dialogues", min=1, help="dialogues of people taken from one corpus at most")
     ] = None,
+    skip_dialogues: Annotated[
+        int,
+        typer.Option(
+            "--skip-dialogues",
+            min=0,
+            help="leave out the people that --max-dialogues N takes: a held-out simulator learns from others than the search's",
+        ),
+    ] = 0,
     start: Annotated[
         str | None, typer.Option("--from", help="adapter to go on from: embedded or a folder; a new one by default")
     ] = None,
@@ -31,7 +39,7 @@ def train_simulator(
     from flows.running_experiments import run_simulator_training
 
     text = run_simulator_training(
-        console, profile, set_ or [], corpus, role or ["simulator"], max_dialogues, start, out, verbose
+        console, profile, set_ or [], corpus, role or ["simulator"], max_dialogues, skip_dialogues, start, out, verbose
     )
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 

@@ -19,6 +19,7 @@ def run_simulator_training(
     corpora: Sequence[str],
     roles: Sequence[str],
     max_dialogues: int | None,
+    skip_dialogues: int,
     start: str | None,
     out: Path,
     verbose: bool,
@@ -31,7 +32,7 @@ def run_simulator_training(
     with in_process(console, verbose, "the same command"):
         from flows.simulator import train_simulator
 
-        result = train_simulator(config, list(corpora), list(roles), max_dialogues, str(out), start)
+        result = train_simulator(config, list(corpora), list(roles), max_dialogues, str(out), start, skip_dialogues)
     folder, metrics = result["adapter"], result["metrics"]
     return (
         f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were too long); loss {metrics['loss']:.3f}.\n"

@@ -20,9 +20,10 @@ def train_simulator(
     max_dialogues: int | None,
     out: str,
     start: str | None = None,
+    skip_dialogues: int = 0,
 ) -> dict[str, Any]:
     """Returns the adapter's folder and the last step's metrics; see `engage.sft`."""
-    return train_on_dialogues(config, corpora, roles, max_dialogues, out, start)
+    return train_on_dialogues(config, corpora, roles, max_dialogues, out, start, skip_dialogues)
 
 
 @flow(name="simulator-card")

@@ -27,6 +27,7 @@ def train_on_dialogues(
     max_dialogues: int | None,
     out: str,
     start: str | None = None,
+    skip_dialogues: int = 0,
 ) -> dict[str, Any]:
     """SFT of the simulator's base model, or of an adapter of it (`start`); an interrupted run goes on from its last checkpoint. Returns adapter and metrics."""
     settings = config.align.sft
@@ -41,10 +42,11 @@ def train_on_dialogues(
             max_dialogues,
             settings.seed,
             config.human.min_reward,
+            skip_dialogues,
         )
     ]
     tracker = Tracker(Home.from_env())
-    name = f"simulator {digest([list(corpora), list(roles), max_dialogues, start, config.align.model_dump(mode='json')])[:8]}"
+    name = f"simulator {digest([list(corpora), list(roles), max_dialogues, skip_dialogues, start, config.align.model_dump(mode='json')])[:8]}"
     steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"SFT on {len(chats)} chats (steps)", steps)
     with tracker.stage(name, "sft") as run:

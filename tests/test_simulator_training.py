@@ -12,6 +12,7 @@ from engage.config import Home, load_config
 from engage.corpora import read_corpus, read_shipped
 from engage.dialogue import Role, Turn
 from engage.models import AdapterCard, check_adapter, resolve_model
+from engage.sft import ChatExample
 from engage.simulator import SpeechConfig
 from engage.simulator_chats import training_chats
 from flows.simulator import train_simulator
@@ -42,6 +43,19 @@ def test_a_limit_counts_the_dialogues_of_people_and_not_our_own():
     chats = training_chats([*people, *own], ["simulator"], SpeechConfig(), 1024, 1, 0, 0.5)
     sources = [chat.source for chat in chats]
     assert (sources.count("p4g"), sources.count("engage")) == (1, len(own))
+
+
+def test_what_one_training_takes_another_can_leave_out():
+    esconv = f"esconv:{Path(__file__).parent / 'fixtures' / 'esconv'}"
+    people = [human for corpus in (P4G, esconv) for human in read_corpus(corpus).dialogues]
+
+    def taken(most: int | None, skip: int) -> list[ChatExample]:
+        return training_chats(people, ["simulator"], SpeechConfig(), 8192, most, 0, 0.5, skip)
+
+    every, first, rest = taken(None, 0), taken(2, 0), taken(None, 2)
+    assert len(every) == 6 and len(first) == 2
+    assert rest == [chat for chat in every if chat not in first]
+    assert len(taken(1, 2)) == 1 and taken(1, 2)[0] in rest
 
 
 def test_nothing_is_learnt_from_a_user_in_crisis():
