@@ -65,7 +65,8 @@ class HeldOutConfig(BaseModel):
     second_simulator: str | None = Field(
         None,
         description="adapter of a simulator that the search never sees (`bare`: the simulator's model without one, `embedded`, "
-        "or a folder); without it, or where it is the search's own, nothing is promoted",
+        "a folder, or `policy`: the policy's model without one, another base model where the two differ); without it, or where it is "
+        "the search's own, nothing is promoted",
     )
     alpha: float = Field(0.05, gt=0.0, lt=0.5, description="error rate spent over all nights")
 
@@ -148,7 +149,10 @@ PROFILES = Path(__file__).resolve().parents[1] / "deployments" / "profiles"
 
 
 def load_config(profile: str, overrides: Sequence[str] = ()) -> CycleConfig:
-    """A profile by name or path with `key.path=value` overrides; ConfigError says which key is wrong, and why."""
+    """A profile by name or path with `key.path=value` overrides; ConfigError says which key is wrong, and why.
+
+    An empty value takes what the profile says back to the default.
+    """
     path = Path(profile) if profile.endswith(".toml") or os.sep in profile else PROFILES / f"{profile}.toml"
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ConfigError(f"profile {path} is not a file")
@@ -181,7 +185,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
             raise ConfigError(f"--set {override!r}: {name} is a value, not a table")
-    table[leaf] = value
+    if not text.strip() and key.strip() in setting_names():
+        table.pop(leaf, None)  # TOML has no word for nothing: the setting's default counts
+    else:
+        table[leaf] = value
 
 
 def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> str:

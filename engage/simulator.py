@@ -19,6 +19,7 @@ from engage.reaction import read_expected, read_pattern
 from engage.seeds import derive_seed
 
 UNSAID = "…"
+POLICY_MODEL = "policy"
 
 
 class SpeechConfig(BaseModel):
@@ -111,21 +112,23 @@ class UserSimulator(Speaker):
     def __init__(
         self, engine: Engine, domain: Domain, speech: SpeechConfig, condition: UserCondition, adapter: str | None = None
     ) -> None:
-        super().__init__(engine, domain, speech, adapter)
+        """`adapter` as a prompt names it, or POLICY_MODEL: the policy's model without an adapter plays the user."""
+        super().__init__(engine, domain, speech, "" if adapter == POLICY_MODEL else adapter)
         self.condition = condition
+        self._side = Side.POLICY if adapter == POLICY_MODEL else Side.SIMULATOR
 
     async def next_turn(self, dialogue: Dialogue, key: str, seed: int) -> Drawn:
         """What the user says next."""
         messages = simulator_messages(self.domain, self.condition, dialogue)
         drawn = await self._draw(
-            Prompt(key, Side.SIMULATOR, messages, self.adapter), Role.USER, self.speech.user, dialogue, [seed]
+            Prompt(key, self._side, messages, self.adapter), Role.USER, self.speech.user, dialogue, [seed]
         )
         return drawn[0]
 
     async def react(self, dialogue: Dialogue, key: str, seed: int) -> Reaction:
         """The answer to the exit survey, unseen by the assistant; value None where it could not be read."""
         survey = self.domain.survey
-        prompt = Prompt(key, Side.SIMULATOR, survey_messages(self.domain, self.condition, dialogue), self.adapter)
+        prompt = Prompt(key, self._side, survey_messages(self.domain, self.condition, dialogue), self.adapter)
         if self.speech.reader == "expected":
             with contextlib.suppress(ScoresUnavailable):
                 scores = await self.engine.score(prompt, tuple(survey.choices))

@@ -11,7 +11,10 @@ Profile = Annotated[
     str, typer.Option("--profile", "-p", help="a name in deployments/profiles or the path of a TOML file")
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="override a setting, such as search.num_simulations=8")
+    list[str] | None,
+    typer.Option(
+        "--set", help="override a setting, such as search.num_simulations=8; an empty value takes the default"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on the last line, no table")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]

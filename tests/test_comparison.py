@@ -33,7 +33,7 @@ from engage.evaluation import paired_comparison
 from engage.inference import Thinking
 from engage.strata import StratumRow
 from flows.comparison import comparison
-from tasks.comparing import paired
+from tasks.comparing import paired, simulators
 
 ESCONV = Path(__file__).parent / "fixtures" / "esconv"
 
@@ -96,6 +96,25 @@ def test_draws_without_a_headroom_do_not_spoil_the_bounds_of_a_share():
     policy = {name: (base[name] + search[name]) / 2 for name in base}
     found = recovered(base, search, policy)
     assert (found.share, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_the_held_out_simulator_is_never_the_searchs():
+    def known(*settings):
+        return list(simulators(load_config("laptop", settings)))
+
+    alone, bare = ["search"], "engine.simulator_adapter=bare"
+    assert known() == ["search", "held-out bare"]
+    assert known(bare) == alone
+    assert known(bare, "evaluation.second_simulator=embedded") == ["search", "held-out embedded"]
+    assert known("evaluation.second_simulator=embedded") == alone
+    assert known("evaluation.second_simulator=") == alone
+    policy = "evaluation.second_simulator=policy"
+    assert known(policy) == ["search", "held-out policy"]  # the same model, without the search's adapter
+    assert known(bare, policy) == alone
+    assert known(bare, policy, "engine.policy_model=other") == ["search", "held-out policy"]
+    served = "engine.openai={policy={model='one'}, simulator={model='two'}}"
+    assert known(bare, policy, "engine.kind=openai", served) == ["search", "held-out policy"]
+    assert known(bare, policy, "engine.kind=openai", "engine.openai={policy={model='one'}}") == alone
 
 
 def test_policies_that_look_ahead_hold_fewer_dialogues():

@@ -89,6 +89,12 @@ def test_an_override_into_a_value_is_refused():
     assert said == "--set 'search.num_simulations.x=5': num_simulations is a value, not a table"
 
 
+def test_an_empty_value_takes_the_default_in_the_profiles_place():
+    config = load_config("laptop", ["evaluation.second_simulator=", "align.dpo.max_pairs="])
+    assert (config.evaluation.second_simulator, config.align.dpo.max_pairs) == (None, None)
+    assert refused("evaluation.second_simulato=").startswith("--set: evaluation.second_simulato is not a setting")
+
+
 def test_overrides_are_read_as_toml_and_otherwise_as_text():
     config = load_config(
         "laptop",

@@ -12,6 +12,7 @@ from engage.engines.scripted import ScriptedEngine
 from engage.inference import Adversary, Thinking, adversary, exchanges_held, rehearse
 from engage.rollout import DialogueConfig, hold_dialogue, set_stage
 from engage.search import SearchConfig
+from engage.simulator import POLICY_MODEL
 
 GOOD = ("I see. Tell me more?", "What would a friend of yours say?")
 LINES = (*GOOD, "That is nothing.", "Everybody has that.")
@@ -65,6 +66,20 @@ def test_replies_are_tried_out_with_the_user_that_is_talked_to():
     tried = rehearse(stage)
     assert tried.user is stage.user and tried.user.adapter == "held-out"
     assert tried.seed != stage.seed
+
+
+def test_the_policys_model_can_play_the_user():
+    asked = []
+
+    def speak(prompt, seed):
+        asked.append((prompt.side, prompt.adapter, prompt.messages[0].content))
+        return reply(prompt, seed)
+
+    sides = ("trained", POLICY_MODEL)
+    asyncio.run(hold_dialogue(ScriptedEngine(speak, choose), SUPPORT, TALK, 7, *sides))
+    users = {(side, adapter) for side, adapter, system in asked if SUPPORT.user_condition.person in system}
+    assert users == {(Side.POLICY, "")}
+    assert {(side, adapter) for side, adapter, _ in asked} - users == {(Side.POLICY, "trained")}
 
 
 def test_a_reply_whose_rollouts_have_no_reward_is_said_only_where_that_is_so_of_all():

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from engage.engine import Engine
+from engage.engine import Engine, Side
 from engage.engines.openai_config import OpenAIConfig, served_names
 from engage.engines.transformers import TransformersConfig
 from engage.engines.vllm_config import VllmConfig
@@ -30,6 +30,13 @@ def model_names(config: EngineConfig) -> list[str]:
     if config.kind in {"scripted", "openai"}:
         return []
     return sorted({config.policy_model, config.simulator_model})
+
+
+def model_of(config: EngineConfig, side: Side) -> str:
+    """The name of the model that answers for a side: what is served under, or what is loaded."""
+    if config.kind == "openai":
+        return served_names(config, config.openai)[side]
+    return config.policy_model if side is Side.POLICY else config.simulator_model
 
 
 def engine_identity(config: EngineConfig) -> dict[str, str]:
