@@ -8,7 +8,7 @@ import re
 
 from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
-from engage.patterns import matches_any
+from engage.patterns import matches_any, words_of
 
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
 _LEAK = re.compile(
@@ -56,24 +56,20 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
     return None
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[\w']+", text.lower())
-
-
 def _loops(text: str) -> bool:
     """Says the same four words twice, or hardly anything new."""
-    words = _words(text)
+    words = words_of(text)
     grams = [tuple(words[index : index + 4]) for index in range(len(words) - 3)]
     return len(set(grams)) < len(grams) or (len(words) >= 8 and len(set(words)) < 0.5 * len(words))
 
 
 def _repeats(dialogue: Dialogue, text: str) -> bool:
     """Says again (nearly) what somebody said before in this dialogue; short answers may recur."""
-    words = _words(text)
+    words = words_of(text)
     if len(words) < 5:
         return False
     for turn in dialogue.turns:
-        earlier = set(_words(turn.text))
+        earlier = set(words_of(turn.text))
         shared = len(earlier & set(words)) / max(1, len(earlier | set(words)))
         if shared >= 0.7:
             return True

@@ -1,6 +1,5 @@
 """How replies read, and signs that a policy games the simulator instead of helping: counts and rates over its own replies."""
 
-import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from engage.dialogue import Turn
 from engage.domains import Domain
-from engage.patterns import matches_any
+from engage.patterns import matches_any, words_of
 
 Replies = Mapping[str, Sequence[Turn]]
 """Dialogue id to the policy's own replies in order (not those of the scenario's opening)."""
@@ -16,11 +15,6 @@ Replies = Mapping[str, Sequence[Turn]]
 HACKING_MARGIN = 0.05
 LENGTH_DRIFT = 0.30
 _RESAMPLES = 9_999
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words of a text."""
-    return re.findall(r"[\w']+", text.lower())
 
 
 def text_metrics(replies: Replies) -> dict[str, float]:
@@ -31,7 +25,7 @@ def text_metrics(replies: Replies) -> dict[str, float]:
     share a sequence of four words with it; `flaw_rate`, the share kept with a flaw.
     """
     turns = [turn for dialogue in replies.values() for turn in dialogue]
-    texts = [words(turn.text) for turn in turns]
+    texts = [words_of(turn.text) for turn in turns]
     measures: dict[str, float] = {}
     if turns:
         measures["mean_words"] = fmean(len(text) for text in texts)
@@ -54,7 +48,7 @@ def _repeats(dialogue: Sequence[Turn]) -> list[bool]:
     seen: set[tuple[str, ...]] = set()
     found = []
     for number, turn in enumerate(dialogue):
-        text = words(turn.text)
+        text = words_of(turn.text)
         grams = {tuple(text), *_ngrams(text, 4)}
         if number:
             found.append(bool(grams & seen))

@@ -1,4 +1,4 @@
-"""Lists of regular expressions that are looked for together, case ignored."""
+"""What rules see of a text: its words, and lists of regular expressions that are looked for together, case ignored."""
 
 import re
 from collections.abc import Iterable
@@ -12,3 +12,8 @@ def matches_any(patterns: Iterable[str], text: str) -> bool:
 def any_of(patterns: Iterable[str]) -> str:
     """One pattern for all of them, for SQL and for pandas."""
     return "|".join(f"(?:{pattern})" for pattern in patterns)
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words of a text."""
+    return re.findall(r"[\w']+", text.lower())

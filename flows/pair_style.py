@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from engage.config import Home
+from engage.config import Home, check_cycle_id
 from engage.errors import ConfigError
 from engage.estimates import Estimate
 from engage.pairs import load_pairs
@@ -13,7 +13,7 @@ from engage.simulator_card.style import PairStyle, pair_styles
 def show_style(console: Console, cycle: str | None) -> None:
     """Print one row per source of pairs; ConfigError for an unknown cycle or one without pairs."""
     home = Home.from_env()
-    cycle_id = cycle or _latest(home)
+    cycle_id = check_cycle_id(cycle or _latest(home))
     path = home.cycle(cycle_id) / "pairs.parquet"
     if not path.is_file():
         raise ConfigError(f"cycle {cycle_id!r} has no pairs ({path}); run `engage align --cycle {cycle_id}` first")

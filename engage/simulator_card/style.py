@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage.estimates import Estimate, estimate
-from engage.hacking import words
 from engage.pairs import PreferencePair
+from engage.patterns import words_of
 
 FEATURES = (
     "words",
@@ -38,7 +38,7 @@ class PairStyle:
 
 def style_features(text: str) -> list[float]:
     """FEATURES of a reply, in their order; no word of it is among them."""
-    told = words(text)
+    told = words_of(text)
     return [
         float(len(told)),
         float(len(text)),
@@ -55,7 +55,7 @@ def pair_styles(pairs: Sequence[PreferencePair], seed: int = 0) -> list[PairStyl
     found = []
     for source in sorted({pair.source for pair in pairs}):
         own = [pair for pair in pairs if pair.source == source]
-        lengths = ([len(words(pair.chosen)) for pair in own], [len(words(pair.rejected)) for pair in own])
+        lengths = ([len(words_of(pair.chosen)) for pair in own], [len(words_of(pair.rejected)) for pair in own])
         chosen, rejected = (_by_scenario(own, np.array(one, dtype=float), seed) for one in lengths)
         found.append(PairStyle(source, len(own), style_accuracy(own, seed), chosen, rejected))
     return found

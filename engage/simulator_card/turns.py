@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage.estimates import Estimate, auc, divided, estimate, jackknife, rate, ratio
-from engage.hacking import words
+from engage.patterns import words_of
 from engage.simulator_card.asking import SaidTwice
 
 Turns = Mapping[str, Sequence[SaidTwice]]
@@ -29,7 +29,7 @@ def turn_figures(turns: Turns, seed: int = 0) -> Figures:
         texts = [[getattr(place, side) for place in places] for places in said]
         flaws = [[getattr(place, f"{side}_flaw") for place in places] for places in said]
         figures |= {
-            f"{side}_words": ratio([sum(len(words(text)) for text in one) for one in texts], sizes, seed),
+            f"{side}_words": ratio([sum(len(words_of(text)) for text in one) for one in texts], sizes, seed),
             f"{side}_questions": rate([sum("?" in text for text in one) for one in texts], sizes, seed),
             f"{side}_role_flips": rate([sum(flaw in ROLE_FLIPS for flaw in one) for one in flaws], sizes, seed),
             f"{side}_other_flaws": rate(
@@ -61,7 +61,7 @@ def _distinct_2(said: Sequence[Sequence[SaidTwice]]) -> Figures:
 
 
 def _bigrams(text: str) -> list[tuple[str, str]]:
-    told = words(text)
+    told = words_of(text)
     return list(pairwise(told))
 
 
