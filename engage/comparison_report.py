@@ -29,7 +29,7 @@ def comparison_page(result: ComparisonResult) -> str:
     parts += ["## In words", "\n".join(_in_words(result, policies, simulators))]
     parts += ["## Policies", "\n".join(f"- `{name}`: {DESCRIPTIONS[name]}" for name in policies)]
     for simulator in simulators:
-        for domain in [*domains, ALL]:
+        for domain in [*domains, ALL] if len(domains) > 1 else domains:
             rows = [row for row in result.rows if (row.simulator, row.domain) == (simulator, domain)]
             parts += [f"## {_title(domain)}, {simulator} simulator", _table(result, rows)]
     if result.by_stratum:

@@ -34,8 +34,7 @@ def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
         failed |= hold_adversarial(config, cycle, arm)
     first = next(iter(simulators(config)))
     divergences = {arm.name: measure_divergence(config, cycle, arm, first) for arm in arms if arm.name in TRAINED}
-    compared = compare_policies(config, cycle, arms, divergences, left, failed)
-    return compared
+    return compare_policies(config, cycle, arms, divergences, left, failed)
 
 
 def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, Arm]:

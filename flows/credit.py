@@ -15,5 +15,4 @@ def credit(config: CycleConfig, cycle_id: str, check: CreditConfig) -> dict[str,
     """Roll out replies of the cycle afresh and compare; rollouts that are kept already are not made again."""
     cycle = begin_cycle(config, cycle_id)
     failed = roll_out_replies(config, cycle, check) | reroll_pairs(config, cycle, check)
-    judged = judge_credit(config, cycle, check, failed)
-    return judged
+    return judge_credit(config, cycle, check, failed)

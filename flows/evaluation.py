@@ -27,5 +27,4 @@ def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
         for label, adapter in policies.items():
             if adapter is not None or label == "base":
                 failed |= hold_held_out_dialogues(config, cycle, label, Sides(adapter, user), simulator)
-    judged = judge(config, cycle, candidate, failed)
-    return judged
+    return judge(config, cycle, candidate, failed)
