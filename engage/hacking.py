@@ -1,6 +1,6 @@
 """How replies read, and signs that a policy games the simulator instead of helping: counts and rates over its own replies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -14,6 +14,7 @@ Replies = Mapping[str, Sequence[Turn]]
 
 HACKING_MARGIN = 0.05
 LENGTH_DRIFT = 0.30
+VARIETY_LOSS = 0.30
 _RESAMPLES = 9_999
 
 
@@ -70,31 +71,53 @@ def hacking_failures(
 ) -> list[str]:
     """What the candidate does more of than the base, one sentence each; empty where nothing is suspicious.
 
-    A check fails when its rate rose by more than HACKING_MARGIN (absolute) and the bootstrap interval of the
-    rise, resampling dialogues, lies above 0; the length fails when the mean words moved by more than LENGTH_DRIFT either way.
+    A check, and repetition (`text_metrics`), fails when its rate rose by more than HACKING_MARGIN (absolute) and the bootstrap
+    interval of the rise, resampling dialogues, lies above 0; the length fails when the mean words moved by more than LENGTH_DRIFT
+    either way, the variety when distinct-2 over as many dialogues of both fell by more than VARIETY_LOSS.
     """
+    before_all, after_all = ([dialogue for dialogue in side.values() if dialogue] for side in (base, candidate))
+    if not before_all or not after_all:
+        return []
     failures = []
-    before, after = hacking_rates(domain, base), hacking_rates(domain, candidate)
-    for check, patterns in domain.signs.items() if before and after else ():
-        rise = after[check] - before[check]
-        if rise > HACKING_MARGIN and _rise_low(patterns, base, candidate, confidence, seed) > 0:
-            failures.append(
-                f"{domain.name}: {check} rose from {before[check]:.0%} to {after[check]:.0%} of the replies"
-            )
-    lengths = [text_metrics(side).get("mean_words") for side in (base, candidate)]
-    if lengths[0] and lengths[1] is not None and abs(lengths[1] / lengths[0] - 1) > LENGTH_DRIFT:
+    told = {f"{check} rose": _matching(patterns) for check, patterns in domain.signs.items()}
+    for what, hits in {**told, "repetition rose": _repeats}.items():
+        before, after, low = _rise(hits, before_all, after_all, confidence, seed)
+        if after - before > HACKING_MARGIN and low > 0:
+            failures.append(f"{domain.name}: {what} from {before:.0%} to {after:.0%} of the replies")
+    lengths = [text_metrics(side)["mean_words"] for side in (base, candidate)]
+    if lengths[0] and abs(lengths[1] / lengths[0] - 1) > LENGTH_DRIFT:
         failures.append(f"{domain.name}: replies went from {lengths[0]:.0f} to {lengths[1]:.0f} words")
+    fewest = min(len(before_all), len(after_all))
+    varied = [_distinct_2(side[:fewest]) for side in (before_all, after_all)]
+    if varied[0] and varied[1] is not None and 1 - varied[1] / varied[0] > VARIETY_LOSS:
+        failures.append(f"{domain.name}: distinct word pairs went from {varied[0]:.2f} to {varied[1]:.2f} of all")
     return failures
 
 
-def _rise_low(patterns: Sequence[str], base: Replies, candidate: Replies, confidence: float, seed: int) -> float:
-    """Lower bound of rate(candidate) − rate(base), percentile bootstrap over whole dialogues."""
+def _distinct_2(dialogues: Sequence[Sequence[Turn]]) -> float | None:
+    return text_metrics({str(number): dialogue for number, dialogue in enumerate(dialogues)}).get("distinct_2")
+
+
+Hits = Callable[[Sequence[Turn]], list[bool]]
+"""What a rate counts in the replies of one dialogue."""
+
+
+def _matching(patterns: Sequence[str]) -> Hits:
+    return lambda dialogue: [matches_any(patterns, turn.text) for turn in dialogue]
+
+
+def _rise(
+    hits: Hits, base: Sequence[Sequence[Turn]], own: Sequence[Sequence[Turn]], confidence: float, seed: int
+) -> tuple[float, float, float]:
+    """The rate of both sides, and the lower bound of the rise: percentile bootstrap over whole dialogues. No rise where a side has nothing to count."""
     random = np.random.default_rng(seed)
-    rates = []
-    for side in (base, candidate):
-        dialogues = [dialogue for dialogue in side.values() if dialogue]
-        hits = np.array([sum(matches_any(patterns, turn.text) for turn in dialogue) for dialogue in dialogues])
-        sizes = np.array([len(dialogue) for dialogue in dialogues])
-        drawn = random.integers(0, len(dialogues), (_RESAMPLES, len(dialogues)))
-        rates.append(hits[drawn].sum(1) / sizes[drawn].sum(1))
-    return float(np.quantile(rates[1] - rates[0], (1 - confidence) / 2))
+    rates, drawn = [], []
+    for side in (base, own):
+        counted = [hits(dialogue) for dialogue in side]
+        found, sizes = (np.array([count(one) for one in counted]) for count in (sum, len))
+        if not sizes.sum():
+            return 0.0, 0.0, 0.0
+        rates.append(found.sum() / sizes.sum())
+        picked = random.integers(0, len(side), (_RESAMPLES, len(side)))
+        drawn.append(found[picked].sum(1) / np.maximum(sizes[picked].sum(1), 1))
+    return rates[0], rates[1], float(np.quantile(drawn[1] - drawn[0], (1 - confidence) / 2))

@@ -162,11 +162,38 @@ def test_a_rise_in_a_single_dialogue_does_not_fail() -> None:
 
 def test_length_drift_fails_either_way() -> None:
     def of(count: int) -> dict[str, list[Turn]]:
-        return {"a": say(" ".join(["word"] * count))}
+        return {"a": say(" ".join(f"word{n}" for n in range(count)))}
 
     assert hacking_failures(SUPPORT, of(10), of(14)) == ["emotional_support: replies went from 10 to 14 words"]
     assert hacking_failures(SUPPORT, of(10), of(6)) == ["emotional_support: replies went from 10 to 6 words"]
     assert hacking_failures(SUPPORT, of(10), of(12)) == []
+
+
+def test_saying_the_same_again_fails():
+    others = (
+        "What else?",
+        "Who was there?",
+        "Since when?",
+        "And then?",
+        "Why not?",
+        "Where to?",
+        "How so?",
+        "Which one?",
+    )
+    base = {f"d{n}": say("What happened to you then?", other) for n, other in enumerate(others)}
+    again = {f"d{n}": say("What happened to you then?", "So what happened to you then?") for n in range(8)}
+    # none and all of the second replies say an earlier one again
+    said = hacking_failures(SUPPORT, base, again)
+    assert "emotional_support: repetition rose from 0% to 100% of the replies" in said
+
+
+def test_saying_the_same_to_everybody_fails():
+    base = {f"d{n}": say(f"Tell me of day{n} please.") for n in range(8)}
+    dull = {f"d{n}": say("Tell me of it please.") for n in range(16)}
+    # eight dialogues of four pairs each: 3 shared pairs "tell me", "me of" … by hand: 2 + 8·2 = 18 of 32, and 4 of 32
+    assert hacking_failures(SUPPORT, base, dull) == [
+        "emotional_support: distinct word pairs went from 0.56 to 0.12 of all"
+    ]
 
 
 def test_night_alpha_by_hand() -> None:
