@@ -22,7 +22,7 @@ def nightly(config: CycleConfig, cycle_id: str | None = None) -> dict[str, Any]:
     collected = collect(config, cycle_id)
     aligned = align(config, cycle_id)
     judged = evaluation(config, cycle_id)
-    return report_cycle(config, cycle_id, collected, aligned, judged)
+    return report_cycle(cycle_id, collected, aligned, judged)
 
 
 def new_cycle_id() -> str:

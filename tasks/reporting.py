@@ -7,7 +7,7 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from engage.config import CycleConfig, Home
+from engage.config import Home
 from tasks.tracking import Tracker
 
 FEW_PAIRS = 16
@@ -15,7 +15,7 @@ FEW_PAIRS = 16
 
 @task(name="report-cycle")
 def report_cycle(
-    config: CycleConfig, cycle_id: str, collected: dict[str, Any], aligned: dict[str, Any], judged: dict[str, Any]
+    cycle_id: str, collected: dict[str, Any], aligned: dict[str, Any], judged: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the report, keep it with the cycle's MLflow run, and return the summary with its text."""
     home = Home.from_env()
