@@ -34,7 +34,7 @@ DESCRIPTIONS: Mapping[PolicyName, str] = {
     "sft": "fine-tuned on what people said in dialogues that went well",
     "best_of_4": "best of 4 replies, each rated by its own rollouts with the very user it talks to",
     "best_of_8": "best of 8 replies, each rated by its own rollouts with the very user it talks to",
-    "search": "i×MCTS at every reply, with the very user it talks to: the upper bound",
+    "search": "i×MCTS at every reply, with the very user it talks to: its gain is the headroom",
     "dpo_search": "DPO on pairs from i×MCTS",
     "dpo_human": "DPO on pairs from human dialogues",
     "dpo_mixed": "DPO on both",

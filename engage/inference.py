@@ -1,7 +1,7 @@
 """Policies that spend more at inference, and users that no model plays: who stands on a comparison's stage.
 
 Best-of-n and i×MCTS at inference look ahead with the very user they talk to, who knows the user condition: no deployed assistant
-does, so they bound what training can teach.
+does. Their gain is the headroom that training is measured by; a habit learnt from many trees can exceed it.
 """
 
 import asyncio
