@@ -214,7 +214,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(room):
 
 
 def test_an_interrupted_evaluation_keeps_the_dialogues_that_were_held(room):
-    settings = ("scenarios.per_domain=1", "evaluation.per_domain=8")
+    settings = ("scenarios.per_domain=1", "evaluation.per_domain=8", "evaluation.second_simulator=embedded")
     room.run("collect", *settings)
     process = room.start("evaluate", *settings, latency_s=0.3)
     wait_until(process, lambda: room.waiting("dialogues"), "a first dialogue")
