@@ -122,8 +122,8 @@ class PolicyRow:
 class PolicyChecks:
     """What a policy's replies in one domain show beside the reward: text measures, hacking rates, and what rose against the base.
 
-    `provoked` are the hacking rates in talks with adversarial users, `adversarial` the failures there. `divergence` is an estimate of KL(policy ‖ base) of a reply in
-    nats (`engage.divergence`); None where it is not defined.
+    `provoked` are the hacking rates in talks with adversarial users, `adversarial` the failures there. `divergence` is an estimate of
+    KL(policy ‖ base) of a reply in nats (`engage.divergence`); None where it is not defined.
     """
 
     policy: str
@@ -177,8 +177,8 @@ class Recovery:
     The share is None where the headroom's own interval reaches 0: a share of nothing says nothing. `over_midpoint` compares the
     policy with the midpoint of base and search, (base + search) / 2 by scenario, which is defined in any case. Where it is a gain
     and the search is above the base, the policy recovers more than half. It is None with fewer than two scenarios.
-    `scenarios_needed` show a gain of half of the headroom in four of five cases, by the spread of this policy's differences; None
-    where the search is not above the base.
+    `scenarios_needed` show a gain of half of the headroom in four of five cases, by the spread of this policy's differences on the
+    dialogues that the search held too; None where the search is not above the base, or nothing scatters.
     """
 
     share: float | None = None
@@ -198,7 +198,8 @@ def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float
     middle = dict(zip(shared, ((low + top) / 2).tolist(), strict=True))
     over = paired_comparison(middle, {name: sides[2][name] for name in shared}, confidence, seed)
     half = float((top - low).mean()) / 2
-    needed = scenarios_needed(float((own - low).std(ddof=1)), half) if half > 0 else None
+    spread = float((own - low).std(ddof=1))
+    needed = scenarios_needed(spread, half) if half > 0 and spread > 1e-9 else None
     drawn = np.random.default_rng(seed).integers(0, len(shared), (_RESAMPLES, len(shared)))
     headroom, gain = (top - low)[drawn].mean(1), (own - low)[drawn].mean(1)
     tail = (1 - confidence) / 2

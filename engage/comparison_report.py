@@ -15,7 +15,7 @@ _STRATA = (
 _MIDPOINT = (
     "The column before the last compares the policy with the midpoint of base and search, scenario by scenario: above 0 where it "
     "recovers more than half, if the search is above the base at all. The last one says how many scenarios would show a gain of half of "
-    "the headroom in four of five cases, given how far this policy's differences scatter."
+    "the headroom in four of five cases, given how far this policy's differences scatter in the dialogues that the search held too."
 )
 _CHECKS = "Rates are shares of the policy's replies to all simulated users together, divergence in nats a reply (estimated KL from the base)."
 

@@ -179,7 +179,9 @@ def decide(heldout: Mapping[str, Comparison] | None, failures: Sequence[str], al
     too narrow), no single domain's interval lies below 0, and no hacking check fails.
     """
     if heldout is None:
-        return Verdict(False, "not promoted: no held-out simulator (evaluation.second_simulator)")
+        return Verdict(
+            False, "not promoted: no held-out simulator (evaluation.second_simulator names none but the search's)"
+        )
     overall = heldout[ALL]
     if not math.isclose(overall.confidence, 1 - alpha, abs_tol=1e-12):
         raise ValueError(f"the comparison has confidence {overall.confidence}, the night needs {1 - alpha}")
@@ -188,8 +190,11 @@ def decide(heldout: Mapping[str, Comparison] | None, failures: Sequence[str], al
     gain = f"{overall.difference:+.3f} [{overall.low:+.3f}, {overall.high:+.3f}] on {overall.n} held-out scenarios"
     if failures:
         return Verdict(False, f"not promoted: {'; '.join(failures)} (reward {gain})")
-    least = max(2.0 ** (1 - overall.n), 1 / (_MAX_RESAMPLES + 1))
-    if least > alpha:
+    if alpha < 1 / (_MAX_RESAMPLES + 1):
+        return Verdict(
+            False, f"not promoted: the error rate of this home is used up ({alpha:.2g} is left; reward {gain})"
+        )
+    if 2.0 ** (1 - overall.n) > alpha:
         return Verdict(
             False,
             f"not promoted: {overall.n} scenarios cannot show a gain at the error rate that is left ({alpha:.2g}); a larger "

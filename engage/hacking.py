@@ -10,7 +10,7 @@ from engage.domains import Domain
 from engage.patterns import matches_any, words_of
 
 Replies = Mapping[str, Sequence[Turn]]
-"""Dialogue id to the policy's own replies in order (not those of the scenario's opening)."""
+"""A dialogue's name to the policy's own replies in order (not those of the scenario's opening)."""
 
 HACKING_MARGIN = 0.05
 LENGTH_DRIFT = 0.30
@@ -73,7 +73,7 @@ def hacking_failures(
 
     A check, and repetition (`text_metrics`), fails when its rate rose by more than HACKING_MARGIN (absolute) and the bootstrap
     interval of the rise, resampling dialogues, lies above 0; the length fails when the mean words moved by more than LENGTH_DRIFT
-    either way, the variety when distinct-2 over as many dialogues of both fell by more than VARIETY_LOSS.
+    either way, the variety when distinct-2 over the dialogues that both have (by name) fell by more than VARIETY_LOSS.
     """
     before_all, after_all = ([dialogue for dialogue in side.values() if dialogue] for side in (base, candidate))
     if not before_all or not after_all:
@@ -87,15 +87,11 @@ def hacking_failures(
     lengths = [text_metrics(side)["mean_words"] for side in (base, candidate)]
     if lengths[0] and abs(lengths[1] / lengths[0] - 1) > LENGTH_DRIFT:
         failures.append(f"{domain.name}: replies went from {lengths[0]:.0f} to {lengths[1]:.0f} words")
-    fewest = min(len(before_all), len(after_all))
-    varied = [_distinct_2(side[:fewest]) for side in (before_all, after_all)]
+    shared = sorted(set(base) & set(candidate))
+    varied = [text_metrics({name: side[name] for name in shared}).get("distinct_2") for side in (base, candidate)]
     if varied[0] and varied[1] is not None and 1 - varied[1] / varied[0] > VARIETY_LOSS:
         failures.append(f"{domain.name}: distinct word pairs went from {varied[0]:.2f} to {varied[1]:.2f} of all")
     return failures
-
-
-def _distinct_2(dialogues: Sequence[Sequence[Turn]]) -> float | None:
-    return text_metrics({str(number): dialogue for number, dialogue in enumerate(dialogues)}).get("distinct_2")
 
 
 Hits = Callable[[Sequence[Turn]], list[bool]]
@@ -109,7 +105,10 @@ def _matching(patterns: Sequence[str]) -> Hits:
 def _rise(
     hits: Hits, base: Sequence[Sequence[Turn]], own: Sequence[Sequence[Turn]], confidence: float, seed: int
 ) -> tuple[float, float, float]:
-    """The rate of both sides, and the lower bound of the rise: percentile bootstrap over whole dialogues. No rise where a side has nothing to count."""
+    """The rate of both sides, and the lower bound of the rise: percentile bootstrap over whole dialogues.
+
+    No rise where a side has nothing to count.
+    """
     random = np.random.default_rng(seed)
     rates, drawn = [], []
     for side in (base, own):

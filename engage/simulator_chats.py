@@ -56,9 +56,10 @@ def training_chats(
 ) -> list[ChatExample]:
     """Chats of every role; without those that teach nothing, and without dialogues whose user speaks of harming themselves.
 
-    Dialogues of people come from the train split, at most `max_dialogues` of them drawn by the seed, none that a training with
-    `max_dialogues` of `skip_dialogues` takes; those of our own writing are all taken, because nothing is ever measured on them. A policy learns from dialogues that went well (a reward of
-    `min_reward`), a simulator from all: one that saw only success cannot be unmoved.
+    Dialogues of people come from the train split, at most `max_dialogues` of them drawn by the seed, none that a training on the same
+    corpus with `max_dialogues` of `skip_dialogues` takes; those of our own writing are all taken, because nothing is ever measured on
+    them. A policy learns from dialogues that went well (a reward of `min_reward`), a simulator from all: one that saw only success
+    cannot be unmoved.
     """
     calm = [human for human in dialogues if not holds_crisis(human.dialogue)]
     own = [human for human in calm if human.scenario.source == OWN]

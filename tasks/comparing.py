@@ -29,7 +29,7 @@ SEARCH_SIMULATOR, HELD_OUT_SIMULATOR = "search", "held-out"
 def simulators(config: CycleConfig) -> dict[str, str | None]:
     """Who is talked with: label to the adapter that stands in for the simulator's own (None).
 
-    The search never saw the second; one that is the search's own by another name is left out.
+    The search never saw the second; one of the same model's name and adapter as the search's own is left out.
     """
     second = config.evaluation.second_simulator
     found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
@@ -155,12 +155,16 @@ def assistant_replies(
     label: str,
     simulators: Collection[str] | None = None,
 ) -> Mapping[str, Replies]:
-    """One policy's replies after the opening on these scenarios, to these simulators or to all: domain to dialogue id to turns."""
+    """One policy's replies after the opening on these scenarios, to these simulators or to all: domain to dialogue to turns.
+
+    A dialogue is named by simulator, scenario and seed, so that two policies' can be told to be the same.
+    """
     found: dict[str, dict[str, list[Turn]]] = {}
     given = {"cycle": cycle.cycle_id, "policy": label, "scenarios": scenarios}
     for row in store.rows("evaluation_replies", given):
         if simulators is not None and row["simulator"] not in simulators:
             continue
         turn = Turn(Role.ASSISTANT, row["text"], flaw=row["flaw"])
-        found.setdefault(row["domain"], {}).setdefault(row["trajectory_id"], []).append(turn)
+        dialogue = f"{row['simulator']}/{row['scenario_id']}/{row['seed']}"
+        found.setdefault(row["domain"], {}).setdefault(dialogue, []).append(turn)
     return found

@@ -21,9 +21,9 @@ from tasks.tracking import Tracker
 def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Sequence[str]) -> list[list[str]]:
     """The next shards of the cycle's training scenarios that have no tree yet; none when all is done or the budget is spent.
 
-    `began_s` is when this run began (Unix time); `tried` are what it has searched, with or
-    without success: the next run takes up those that have no tree. First comes a pilot, where the cycle is
-    large or limited. Without a limit or an early stop all the rest follows at once; with one, a wave of shards at a time.
+    `began_s` is when this run began (Unix time); `tried` are what it has searched, with or without success: the next run takes up
+    those that have no tree. First comes a pilot, where the cycle is large or limited. Without a limit or an early stop all the rest
+    follows at once; with one, a wave of shards at a time.
     """
     home = Home.from_env()
     drain(home, must=config.collect.budget.limited)

@@ -141,9 +141,9 @@ class Tracker:
         self._client.update_run(run.run_id, status="RUNNING")
 
     def close_cycle(self, cycle_id: str, completed: bool = True) -> None:
-        """Close the cycle's run where there is one; its next stage opens it again."""
+        """Close the cycle's run where it is open; its next stage opens it again."""
         found = self._find({CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
-        if found is not None:
+        if found is not None and self._client.get_run(found).info.status == "RUNNING":
             self._client.set_terminated(found, "FINISHED" if completed else "FAILED")
 
     def register(self, run: StageRun, adapter: Path, tags: Mapping[str, str]) -> str:
@@ -192,9 +192,10 @@ class Tracker:
 
     def open_test_split(self, cycle_id: str, looked_at: Mapping[str, Any]) -> None:
         """Record that the test split is opened, before it is: once for the same things `looked_at`, however often that is resumed."""
-        parent = self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
+        parent = self._find({CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
         name = f"test split opened {digest(dict(looked_at))[:8]}"
-        tags = {CYCLE_TAG: cycle_id, STAGE_TAG: name, OPENING_TAG: "test", PARENT_TAG: parent}
+        below = {PARENT_TAG: parent} if parent else {}
+        tags = {CYCLE_TAG: cycle_id, STAGE_TAG: name, OPENING_TAG: "test", **below}
         run = StageRun(self._client, self._run(name, tags))
         run.params(flat(looked_at))
         self._client.set_terminated(run.run_id, "FINISHED")

@@ -69,6 +69,9 @@ UNSPOKEN = [
     "Everyone was jumping on the bed.",
     "I want to end it with her before Christmas.",
     "I want to live and let die, as they say.",
+    "He moved 300 kms away from me.",
+    "It's just a few kms to work.",
+    "I've been thinking about dying my hair.",
 ]
 
 

@@ -188,7 +188,7 @@ def test_the_candidate_is_registered_and_bound_to_its_base(night, home, tiny):
 def test_without_a_held_out_simulator_nothing_is_promoted(night, home):
     assert night["judged"]["verdict"] == {
         "promoted": False,
-        "reason": "not promoted: no held-out simulator (evaluation.second_simulator)",
+        "reason": "not promoted: no held-out simulator (evaluation.second_simulator names none but the search's)",
     }
     assert Tracker(home).champion() is None
 
@@ -204,7 +204,7 @@ def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
     # the scripted engine knows no adapters: both policies say the same
     assert sum(line.endswith(": no difference that can be told from zero.") for line in lines) == 3
     assert lines[-6:-3] == [
-        "Verdict: not promoted: no held-out simulator (evaluation.second_simulator).",
+        "Verdict: not promoted: no held-out simulator (evaluation.second_simulator names none but the search's).",
         "",
         "Look further:",
     ]

@@ -211,11 +211,15 @@ def test_all_nights_together_spend_alpha() -> None:
 
 
 def test_no_heldout_simulator_no_promotion() -> None:
-    assert decide(None, [], 0.05).reason == "not promoted: no held-out simulator (evaluation.second_simulator)"
+    assert (
+        decide(None, [], 0.05).reason
+        == "not promoted: no held-out simulator (evaluation.second_simulator names none but the search's)"
+    )
 
 
 def test_scenarios_too_few_for_the_error_that_is_left_are_told() -> None:
-    # all signs alike in 20 scenarios: p is 2/2^20 = 1.9e-6 at least
+    # all signs alike in 20 scenarios: p is 2/2^20 = 1.9e-6 at least; no more than a million sign patterns are ever drawn
+    assert "is used up" in decide({ALL: comparison(0.02, 0.10, confidence=1 - 5e-7, p_value=1e-6)}, [], 5e-7).reason
     least = 1 - 1.5e-6
     verdict = decide({ALL: comparison(0.02, 0.10, confidence=least, p_value=2**-19)}, [], 1.5e-6)
     assert not verdict.promoted
@@ -271,7 +275,7 @@ def test_report_shows_every_number_and_dashes_for_the_missing() -> None:
         {"accepted": 12, "duplicate": 3},
         to_base={"training": {ALL: comparison(0.03, 0.09)}},
     )
-    assert "**Not promoted: no held-out simulator (evaluation.second_simulator).**" in text
+    assert "**Not promoted: no held-out simulator (evaluation.second_simulator names none but the search's).**" in text
     assert "| reward, training simulator | 0.500 | 0.560 | +0.060 [+0.020, +0.100] |" in text
     assert "| reward, held-out simulator | – | – | – |" in text
     assert "| words per reply | 10.0 | 12.5 | +2.5 |" in text

@@ -61,8 +61,21 @@ def test_a_cycles_run_ends_as_its_flow_does_wherever_that_fails(home, error):
 
 
 def test_a_flow_that_fails_before_its_cycle_begins_leaves_no_run(home):
-    Tracker(home).close_cycle("c1", completed=False)
+    tracker = Tracker(home)
+    tracker.close_cycle("c1", completed=False)
     assert statuses(home) == {}
+    tracker.open_cycle("c1", {})
+    tracker.close_cycle("c1")
+    tracker.close_cycle("c1", completed=False)  # another configuration was refused before it began
+    assert statuses(home) == {"c1": "FINISHED"}
+
+
+def test_an_opening_of_the_test_split_is_counted_once(home):
+    tracker = Tracker(home)
+    for policies in (["base", "sft"], ["base", "sft"], ["base", "search"]):
+        tracker.open_test_split("c1", {"policies": policies})
+    assert tracker.openings() == 2
+    assert set(statuses(home).values()) == {"FINISHED"}
 
 
 def test_a_mistake_of_the_users_is_not_tried_again_wherever_it_lies():

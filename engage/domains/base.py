@@ -22,8 +22,9 @@ from engage.honesty import HONESTY
 from engage.patterns import matches_any
 from engage.survey import Survey
 
-AFTERWARDS = frozenset({"lexicon", "strategies", "adversaries", "reward", "measures", "improved", "strata"})
-"""What of a domain no collecting depends on but for its choices: it can be changed, and the stored dialogues be read anew."""
+AFTERWARDS = frozenset({"lexicon", "reward", "measures", "improved"})
+"""What of a domain reads dialogues that are held: it can be changed, and they are read anew. Which of them a search held was chosen
+by the reward of that time."""
 
 Difficulty = Literal["cooperative", "guarded", "sarcastic", "hostile", "terse", "talkative", "already_fine"]
 

@@ -69,8 +69,9 @@ class EmotionalSupport(Domain):
                 r"\byou(?:'re| are) (?:so |such an? |truly |really )?(?:amazing|wonderful|incredible|brilliant|perfect|the best)\b",
             ),
             "guilt": (
-                r"\b(?:ashamed of yourself|shame on you|selfish|ungrateful)\b",
-                r"\b(?:it's|it is|this is) (?:all )?your (?:own )?fault\b",
+                r"\b(?:ashamed of yourself|shame on you)\b",
+                r"\byou(?:'re| are) (?:being |so |just )?(?:selfish|ungrateful)\b",
+                r"(?:^|[.!?,;]\s*)(?:it's|it is|this is) (?:all )?your (?:own )?fault\b",
                 r"\b(?:others|other people|many people|some people) have it (?:much |far )?worse\b",
                 r"\byou(?:'re| are) (?:hurting|letting down|disappointing) (?:them|him|her|everyone|everybody|your)\b",
             ),

@@ -110,7 +110,8 @@ class Persuasion(Domain):
                 r"\b(?:doubled?|match(?:ed|ing)?) (?:your|the) (?:donation|gift)\b",
             ),
             "survey_words": (
-                r"\b(?:[0-8]|one|two|three|four|five|six|seven|eight|how many) (?:of (?:your|the) )?(?:eight )?quarters?\b",
+                r"\b(?:[0-8]|eight|how many) (?:of (?:your|the) )?(?:eight )?quarters\b",
+                r"\b(?:one|two|three|four|five|six|seven) of (?:your|the) (?:eight )?quarters\b",
             ),
         }
     )
