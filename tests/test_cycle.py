@@ -324,15 +324,16 @@ def test_evaluation_compares_the_candidate_trained_last(night, counted, home, ti
     assert latest_candidate(begin_cycle.fn(small(tiny), "twice")) == first["adapter"]
 
 
-GOOD = "Tell me all of it. What happened first?"
-
-
 def test_a_gain_on_the_simulator_never_searched_with_is_promoted(night, counted, home, tiny):
     def reply(prompt, seed):
-        return GOOD if prompt.side is Side.POLICY and prompt.adapter else canned_reply(prompt, seed)
+        if prompt.side is not Side.POLICY or not prompt.adapter:
+            return canned_reply(prompt, seed)
+        return (
+            " ".join(f"{word}{seed % 9973}" for word in ["Tell", "me", "all", "of", "it", "from", "the", "first"]) + "?"
+        )
 
     def choose(prompt, choices):
-        good = any(message.content == GOOD for message in prompt.messages)
+        good = any(message.content.startswith("Tell") for message in prompt.messages)
         best = {"1": "1", "0": str(len(choices) - 1)}[choices[0]] if good else {"1": "5", "0": "0"}[choices[0]]
         return [1.0 if choice == best else 1e-9 for choice in choices]
 
