@@ -31,7 +31,7 @@ class BudgetConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Spent:
-    """What the stored trees of a cycle took; `most_calls` and `most_tokens` are those of the dearest tree, `longest_s` its seconds."""
+    """What the stored trees of a cycle took; `most_calls` and `most_tokens` are those of the dearest tree, `longest_s` the seconds of the longest."""
 
     trees: int = 0
     simulations: int = 0

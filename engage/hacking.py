@@ -41,6 +41,12 @@ def text_metrics(replies: Replies) -> dict[str, float]:
     return measures
 
 
+def distinct_2(sides: Sequence[Replies]) -> list[float | None]:
+    """`distinct_2` of several policies' replies over the dialogues (by name) that all of them have; None where there is no word pair."""
+    shared = sorted(set.intersection(*map(set, sides)))
+    return [text_metrics({name: side[name] for name in shared}).get("distinct_2") for side in sides]
+
+
 def _ngrams(text: Sequence[str], size: int) -> list[tuple[str, ...]]:
     return [tuple(text[start : start + size]) for start in range(len(text) - size + 1)]
 
@@ -87,8 +93,7 @@ def hacking_failures(
     lengths = [text_metrics(side)["mean_words"] for side in (base, candidate)]
     if lengths[0] and abs(lengths[1] / lengths[0] - 1) > LENGTH_DRIFT:
         failures.append(f"{domain.name}: replies went from {lengths[0]:.0f} to {lengths[1]:.0f} words")
-    shared = sorted(set(base) & set(candidate))
-    varied = [text_metrics({name: side[name] for name in shared}).get("distinct_2") for side in (base, candidate)]
+    varied = distinct_2((base, candidate))
     if varied[0] and varied[1] is not None and 1 - varied[1] / varied[0] > VARIETY_LOSS:
         failures.append(f"{domain.name}: distinct word pairs went from {varied[0]:.2f} to {varied[1]:.2f} of all")
     return failures

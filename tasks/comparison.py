@@ -22,11 +22,10 @@ from engage.comparison import (
 )
 from engage.comparison_report import comparison_page
 from engage.config import CycleConfig, Home
-from engage.dialogue import Role, Turn
 from engage.domains import load_domain
 from engage.errors import NothingSearched
 from engage.evaluation import ALL, Comparison, Rewards, compare_domains
-from engage.hacking import hacking_failures, hacking_rates, text_metrics
+from engage.hacking import distinct_2, hacking_failures, hacking_rates
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
 from engage.strata import StratumRow, compare_strata
@@ -165,24 +164,16 @@ def _per_dialogue(cost: Sequence[Mapping[str, Any]], what: str) -> float:
 def _variety(
     cycle: Cycle, scenarios: Scenarios, labels: Labels, simulator: str
 ) -> dict[tuple[PolicyName, str], float | None]:
-    """distinct-2 by policy and domain, over the dialogues (scenario and seed) that all policies have: it falls with their number."""
-    store = TrajectoryStore(Home.from_env().database)
-    said: dict[PolicyName, dict[tuple[str, int], list[Turn]]] = {}
-    for policy, label in labels.items():
-        said[policy] = {}
-        for row in store.rows(
-            "evaluation_replies", {"cycle": cycle.cycle_id, "policy": label, "scenarios": list(scenarios)}
-        ):
-            if row["simulator"] == simulator:
-                place = (row["scenario_id"], row["seed"])
-                said[policy].setdefault(place, []).append(Turn(Role.ASSISTANT, row["text"]))
-    shared = set.intersection(*(set(places) for places in said.values()))
-    found = {}
+    """distinct-2 by policy and domain, over the dialogues that all policies have: it falls with their number."""
+    store, on = TrajectoryStore(Home.from_env().database), list(scenarios)
+    said = [assistant_replies(store, cycle, on, label, [simulator]) for label in labels.values()]
+    found: dict[tuple[PolicyName, str], float | None] = {}
     for domain in {ALL, *(scenario.domain for scenario in scenarios.values())}:
-        counted = [place for place in shared if domain in (ALL, scenarios[place[0]].domain)]
-        for policy, places in said.items():
-            texts = text_metrics({f"{name} {seed}": places[name, seed] for name, seed in counted})
-            found[policy, domain] = texts.get("distinct_2")
+        sides = [
+            {name: turns for of, part in own.items() if domain in (ALL, of) for name, turns in part.items()}
+            for own in said
+        ]
+        found |= {(policy, domain): value for policy, value in zip(labels, distinct_2(sides), strict=True)}
     return found
 
 

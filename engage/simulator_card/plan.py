@@ -61,13 +61,13 @@ def held_out_dialogues(config: CardConfig) -> HeldOut:
         calm = sorted(
             (human for human in known if not holds_crisis(human.dialogue)), key=lambda human: human.scenario_id
         )
+        crises += len(known) - len(calm)
         if not calm:
             raise ConfigError(
                 f"{name}: no dialogue of the {config.split} split has an outcome; give a larger file or another --split"
             )
         if config.max_dialogues is not None and len(calm) > config.max_dialogues:
             calm = Random(derive_seed(config.seed, "card")).sample(calm, config.max_dialogues)
-        crises += len(known) - sum(not holds_crisis(human.dialogue) for human in known)
         for human in sorted(calm, key=lambda human: human.scenario_id):
             found.setdefault(human.domain, {})[human.scenario_id] = human
     by_domain, of_train = (
