@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage.credit import CONFIDENCE, Difference
+from engage.estimates import Estimate, ratio
 
 OUTCOMES = ("sign", "posterior", "posterior_stated")
 _RESAMPLES = 2_000
@@ -43,16 +44,22 @@ class PairCheck:
         return _NORMAL.cdf(self.difference.mean / self.difference.standard_error)
 
     @property
+    def stated_sd(self) -> float | None:
+        """The sd of the stated belief about the gap, N(q_gap, sd²), of which p_greater = Φ(q_gap/sd); None where it states nothing."""
+        p = min(self.p_greater, 1 - 1e-9)
+        return self.q_gap / _NORMAL.inv_cdf(p) if self.q_gap > 0 and p > 0.5 else None
+
+    @property
     def posterior_stated(self) -> float:
-        """The same with the stated belief, N(q_gap, sd²) of which p_greater = Φ(q_gap/sd), as the prior.
+        """The same with the stated belief as the prior.
 
         Were the belief right, its mean over pairs would be the stated P however few the rollouts and whenever they stopped; where
         rollouts leave much open it leans on what it checks.
         """
-        p = min(self.p_greater, 1 - 1e-9)
-        if self.q_gap <= 0 or p <= 0.5:
+        sd = self.stated_sd
+        if sd is None:
             return self.posterior
-        weight, fresh = (_NORMAL.inv_cdf(p) / self.q_gap) ** 2, 1 / self.difference.standard_error**2
+        weight, fresh = 1 / sd**2, 1 / self.difference.standard_error**2
         mean = (weight * self.q_gap + fresh * self.difference.mean) / (weight + fresh)
         return _NORMAL.cdf(mean * math.sqrt(weight + fresh))
 
@@ -88,6 +95,21 @@ class CalibrationError:
 
 
 @dataclass(frozen=True)
+class BeliefCheck:
+    """The stated belief about a pair's gap, N(q_gap, sd²), against the fresh difference; a pair weighs as in `reliability`.
+
+    `gap_ratio` is mean fresh difference over mean stated gap: below 1 where the gaps are too large. With z = (fresh − q_gap) /
+    √(sd² + standard error²), `bias` is the mean of z, in standard deviations, and `spread` that of z². Were the belief right they
+    would be 1, 0 and 1 however few the rollouts, which the sign of a difference is not: so they tell more with fewer of them.
+    Intervals resample scenarios; `n` counts these.
+    """
+
+    gap_ratio: Estimate
+    bias: Estimate
+    spread: Estimate
+
+
+@dataclass(frozen=True)
 class Reliability:
     """`at_cap` of the pairs never reached the wanted precision; they count in all figures."""
 
@@ -96,6 +118,7 @@ class Reliability:
     at_cap: int
     bins: tuple[Bin, ...]
     errors: dict[str, CalibrationError]
+    belief: BeliefCheck
 
 
 def reliability(checks: Sequence[PairCheck], seed: int = 0) -> Reliability | None:
@@ -110,7 +133,8 @@ def reliability(checks: Sequence[PairCheck], seed: int = 0) -> Reliability | Non
     bins = tuple(_bin(checks, world, place) for place in range(10) if (world.place == place).any())
     at_cap = sum(not check.precise for check in checks)
     errors = {name: world.error(_outcome(checks, name)) for name in OUTCOMES}
-    return Reliability(len(checks), len({check.scenario_id for check in checks}), at_cap, bins, errors)
+    belief = _belief(checks, world, seed)
+    return Reliability(len(checks), len({check.scenario_id for check in checks}), at_cap, bins, errors, belief)
 
 
 class _World:
@@ -152,6 +176,18 @@ class _World:
         apart = weight * (self.stated - outcome)
         total = weight.sum(axis=1)
         return np.abs(apart @ self.members).sum(axis=1) / total, apart.sum(axis=1) / total
+
+
+def _belief(checks: Sequence[PairCheck], world: _World, seed: int) -> BeliefCheck:
+    sums: dict[str, NDArray[np.float64]] = {}
+    for check, weight in zip(checks, world.weight, strict=True):
+        if (sd := check.stated_sd) is not None:
+            fresh = check.difference
+            z = (fresh.mean - check.q_gap) / math.hypot(sd, fresh.standard_error)
+            sums.setdefault(check.scenario_id, np.zeros(5))
+            sums[check.scenario_id] += weight * np.array([fresh.mean, check.q_gap, z, z**2, 1.0])
+    fresh_gaps, gaps, apart, squares, weights = np.array(list(sums.values())).reshape(-1, 5).T
+    return BeliefCheck(ratio(fresh_gaps, gaps, seed), ratio(apart, weights, seed), ratio(squares, weights, seed))
 
 
 def _bin(checks: Sequence[PairCheck], world: _World, place: int) -> Bin:

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engage.calibration import CalibrationError, Reliability
+from engage.calibration import BeliefCheck, CalibrationError, Reliability
 from engage.credit import CreditConfig, NoiseFloor, SearchShift
+from engage.estimates import Estimate
 
 GOAL = 0.05
 OUTCOME_WORDS = {
@@ -16,6 +17,11 @@ OUTCOME_WORDS = {
 ESTIMANDS = """The two values are not the same thing. The search states a reply's value *under the search policy*: simulations that go on
 below it take replies that the search has found better. A fresh rollout has the value *under the policy without search*, which is
 what the trained policy is compared with. A stated P may be right about the first and wrong about the second."""
+
+BELIEF = """Of a pair the search states its gap as N(gap, sd²), and P(Q⁺ > Q⁻) follows from that. z is the fresh difference minus the stated
+gap, over √(sd² + the rollouts' standard error²). Were the belief right, the three figures would be 1, 0 and 1 with any number of
+rollouts; the sign of a difference needs many. A ratio below 1 says that the gaps are too large (the replies chosen were lucky), a
+mean z² above 1 that the search is surer of them than it may be."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,14 @@ def credit_page(cycle_id: str, found: CreditFigures, check: CreditConfig) -> str
     if found.reliability:
         parts += ["## Stated P(Q⁺ > Q⁻) against fresh re-rollouts", "![reliability](credit.png)"]
         parts += [_bin_table(found.reliability), _error_table(found.reliability), _how(found, found.reliability, check)]
+        parts += ["## Stated gap against fresh differences", _belief_table(found.reliability.belief), BELIEF]
     return "\n\n".join([*parts, "## Two estimands", ESTIMANDS, _shift_table(found.shifts)]) + "\n"
 
 
 def credit_lines(found: CreditFigures) -> list[str]:
     """The result in a few sentences."""
     lines = [_floor_sentence(floor, found.spent.get(floor.domain)) for floor in found.floors]
-    lines += [_error_sentence(found.reliability)] if found.reliability else ["No pair could be compared."]
+    lines += _pair_sentences(found.reliability) if found.reliability else ["No pair could be compared."]
     left = {
         "had too few readable rollouts": found.unreadable_pairs,
         "were not rolled out to the end": found.failed_pairs,
@@ -72,6 +79,11 @@ def _floor_sentence(floor: NoiseFloor, spent: float | None) -> str:
     return f"{floor.domain}: one rollout of a reply has a standard deviation of {floor.rollout_sd:.4f}, {needs}{has}."
 
 
+def _pair_sentences(reliability: Reliability) -> list[str]:
+    told = reliability.belief.gap_ratio.value is not None
+    return [_error_sentence(reliability), *([_belief_sentence(reliability.belief)] if told else [])]
+
+
 def _error_sentence(reliability: Reliability) -> str:
     error = reliability.errors["sign"]
     if error.high <= GOAL:
@@ -87,6 +99,29 @@ def _error_sentence(reliability: Reliability) -> str:
         f"(up to {error.if_calibrated_high:.3f}). On average P states {error.excess:+.3f} more than agrees "
         f"({error.excess_low:+.3f} to {error.excess_high:+.3f}): {told}confident as far as can be told. {reliability.at_cap} pairs stopped at the cap, imprecise."
     )
+
+
+def _belief_sentence(belief: BeliefCheck) -> str:
+    return (
+        f"Fresh differences are {_bounded(belief.gap_ratio)} of the stated gaps; from these they lie {_bounded(belief.bias)} standard "
+        f"deviations away on average, with a mean square of {_bounded(belief.spread)} (a right belief: 1, 0 and 1)."
+    )
+
+
+def _belief_table(belief: BeliefCheck) -> str:
+    rows = {
+        "mean fresh difference / mean stated gap": (belief.gap_ratio, 1),
+        "mean z": (belief.bias, 0),
+        "mean z²": (belief.spread, 1),
+    }
+    told = (f"| {what} | {_bounded(found)} | {right} |" for what, (found, right) in rows.items())
+    return "\n".join(["| figure | value (interval) | were the belief right |", "|---|---:|---:|", *told])
+
+
+def _bounded(found: Estimate) -> str:
+    if found.value is None:
+        return "–"
+    return f"{found.value:.2f}" + ("" if found.low is None else f" ({found.low:.2f} to {found.high:.2f})")
 
 
 def _floor_table(found: CreditFigures) -> str:

@@ -86,7 +86,7 @@ def compare_policies(
         )
         page = comparison_page(result)
         _log(run, result)
-        run.text(page, f"comparison-{config.evaluation.split}.md")
+        run.page(page, f"comparison-{config.evaluation.split}.md")
     _keep_figures(config, cycle, labels, rows)
     path = home.cycle(cycle.cycle_id) / f"comparison-{config.evaluation.split}.md"
     path.parent.mkdir(parents=True, exist_ok=True)

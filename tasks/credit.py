@@ -27,6 +27,7 @@ from tasks.progress import Bar
 from tasks.tracking import StageRun, Tracker
 
 Row = dict[str, Any]
+BOUNDS = {"": "value", "_low": "low", "_high": "high"}
 
 
 @task(name="reroll-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -74,7 +75,7 @@ def judge_credit(config: CycleConfig, cycle: Cycle, check: CreditConfig, failed:
         run.params({f"credit.{name}": value for name, value in check.model_dump().items()})
         _log(run, found)
         run.figure(plot, "credit")
-        run.text(page, "credit.md")
+        run.page(page, "credit.md")
     lines = credit_lines(found)
     if failed:
         scenario, reason = min(failed.items())
@@ -188,3 +189,5 @@ def _log(run: StageRun, found: CreditFigures) -> None:
         run.metrics({"pairs": found.reliability.pairs, "pairs_at_cap": found.reliability.at_cap})
         for name, error in found.reliability.errors.items():
             run.metrics({f"{name}/{key}": value for key, value in asdict(error).items()})
+        for name, estimate in asdict(found.reliability.belief).items():
+            run.metrics({f"belief/{name}{end}": estimate[key] for end, key in BOUNDS.items()})

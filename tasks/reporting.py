@@ -26,7 +26,7 @@ def report_cycle(
     (folder / "report.md").write_text(page, encoding="utf-8")
     tracker = Tracker(home)
     run = tracker.cycle_run(cycle_id)
-    run.text(page, "report.md")
+    run.page(page, "report.md")
     for simulator, by_domain in judged["comparisons"].items():
         for domain, found in by_domain.items():
             place = f"{simulator.replace(' ', '_')}/{domain}"

@@ -186,5 +186,5 @@ def _track(
             run.metrics(one.metrics())
         for domain, figure in figures.items():
             run.figure(figure, plot_name(domain))
-        run.text(page, "card.md")
+        run.page(page, "card.md")
     tracker.close_cycle(name)

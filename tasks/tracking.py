@@ -22,6 +22,8 @@ REGISTERED_NAME = "engage-policy"
 CHAMPION = "champion"
 CYCLE_TAG, STAGE_TAG, PARENT_TAG = "engage.cycle_id", "engage.stage", "mlflow.parentRunId"
 OPENING_TAG, RECIPE_TAG = "engage.opening", "engage.recipe"
+DESCRIPTION_TAG, DESCRIPTION_LENGTH = "mlflow.note.content", 4_900
+"""Every MLflow server keeps at least 5,000 characters of a tag."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,10 @@ class StageRun:
         """Keep a matplotlib figure as a PNG under `plots/`."""
         self._client.log_figure(self.run_id, figure, f"plots/{name}.png")
 
-    def text(self, text: str, name: str) -> None:
-        """Keep a text as an artifact."""
+    def page(self, text: str, name: str) -> None:
+        """Keep a Markdown page as an artifact, and its first sections as the run's description."""
         self._client.log_text(self.run_id, text, name)
+        self._client.set_tag(self.run_id, DESCRIPTION_TAG, _first_sections(text, name))
 
     def files(self, path: Path, folder: str) -> None:
         """Keep a file or a whole folder as artifacts."""
@@ -216,6 +219,17 @@ class Tracker:
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key != PARENT_TAG)
         found = self._client.search_runs([self._experiment_id], query, max_results=1)
         return str(found[0].info.run_id) if found else None
+
+
+def _first_sections(text: str, name: str) -> str:
+    """Those that fit into a tag, without images, which a description cannot show."""
+    first, *others = "\n".join(line for line in text.splitlines() if not line.startswith("![")).split("\n## ")
+    told = first[:DESCRIPTION_LENGTH]
+    for other in others:
+        if len(told) + len(other) + len("\n## ") > DESCRIPTION_LENGTH:
+            return f"{told}\n\nMore in the artifact `{name}`."
+        told += f"\n## {other}"
+    return told
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -195,6 +195,30 @@ def test_the_posterior_of_the_belief_leans_on_what_was_stated_but_finds_an_overc
     assert errors["posterior_stated"].ece < errors["sign"].ece
 
 
+def test_the_stated_belief_by_hand():
+    # Φ(1) stated for a gap of 0.3 is N(0.3, 0.3²), for one of 0.6 N(0.6, 0.6²); rollouts with errors 0.4 and 0.8.
+    one = check(PHI.cdf(1.0), 0.8, "a", gap=0.3, error=0.4)  # z = 0.5/0.5
+    other = check(PHI.cdf(1.0), -0.4, "b", gap=0.6, error=0.8)  # z = -1/1
+    silent = check(0.5, 0.1, "c", gap=0.0)
+    belief = reliability([one, other, silent]).belief
+    assert (belief.gap_ratio.value, belief.bias.value, belief.spread.value) == pytest.approx((0.4 / 0.9, 0.0, 1.0))
+    assert belief.bias.n == 2
+    assert reliability([silent]).belief.spread.value is None
+
+
+def test_a_right_belief_is_found_right_through_any_noise():
+    belief = reliability(drawn_pairs(4000, 0.1)).belief
+    assert belief.gap_ratio.low < 1 < belief.gap_ratio.high
+    assert belief.bias.low < 0 < belief.bias.high
+    assert belief.spread.low < 1 < belief.spread.high
+
+
+def test_a_belief_that_is_too_sure_is_found_out_through_noise_that_hides_it_from_the_sign():
+    found = reliability(drawn_pairs(2000, 0.05, boldness=3.0))
+    assert found.belief.spread.low > 1.1
+    assert found.belief.bias.low < 0 < found.belief.bias.high  # the gaps themselves are right
+
+
 def test_few_pairs_show_an_error_by_chance_which_is_told():
     error = reliability(drawn_pairs(20, 0.001)).errors["sign"]
     assert error.if_calibrated > 0.05

@@ -1,6 +1,7 @@
 """What MLflow shows of a cycle while its stages run, and when they have ended."""
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -68,6 +69,16 @@ def test_a_flow_that_fails_before_its_cycle_begins_leaves_no_run(home):
     tracker.close_cycle("c1")
     tracker.close_cycle("c1", completed=False)  # another configuration was refused before it began
     assert statuses(home) == {"c1": "FINISHED"}
+
+
+def test_a_pages_first_sections_are_the_runs_description(home):
+    page = "# Cycle c1\n\n![plot](plot.png)\n\n## In words\n\nA gain.\n\n## Rows\n\n" + "| a | b |\n" * 1_000
+    run = Tracker(home).cycle_run("c1")
+    run.page(page, "report.md")
+    client = MlflowClient(home.tracking_uri)
+    told = client.get_run(run.run_id).data.tags["mlflow.note.content"]
+    assert told == "# Cycle c1\n\n\n## In words\n\nA gain.\n\n\nMore in the artifact `report.md`."
+    assert Path(client.download_artifacts(run.run_id, "report.md")).read_text() == page
 
 
 def test_an_opening_of_the_test_split_is_counted_once(home):
