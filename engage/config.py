@@ -68,7 +68,9 @@ class HeldOutConfig(BaseModel):
         "a folder, or `policy`: the policy's model without one, another base model where the two differ); without it, or where it is "
         "the search's own, nothing is promoted",
     )
-    alpha: float = Field(0.05, gt=0.0, lt=0.5, description="error rate spent over all nights")
+    alpha: float = Field(
+        0.05, gt=0.0, lt=0.5, description="chance at most that an incumbent is replaced by one no better"
+    )
 
 
 class CycleConfig(BaseModel):

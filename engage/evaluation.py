@@ -23,11 +23,11 @@ __all__ = [
     "Replies",
     "Rewards",
     "Verdict",
+    "candidate_alpha",
     "compare_domains",
     "decide",
     "hacking_failures",
     "hacking_rates",
-    "night_alpha",
     "paired_comparison",
     "text_metrics",
 ]
@@ -157,11 +157,14 @@ def _resamples(confidence: float) -> int:
     return min(_MAX_RESAMPLES, max(_RESAMPLES, math.ceil(40 / (1 - confidence))))
 
 
-def night_alpha(night: int, alpha: float = 0.05) -> float:
-    """Error rate of the n-th judged night (from 1): α · 6 / (π² n²), which sums to α over all nights that can ever come."""
-    if night < 1:
-        raise ValueError(f"nights are counted from 1, not {night}")
-    return alpha * 6 / (math.pi * night) ** 2
+def candidate_alpha(candidate: int, alpha: float = 0.05) -> float:
+    """Error rate of the n-th candidate (from 1) judged against one incumbent: α · 6 / (π² n²), α for all that can ever come.
+
+    So an incumbent is replaced by one that is no better with a chance of α at most; the next one's candidates are counted anew.
+    """
+    if candidate < 1:
+        raise ValueError(f"candidates are counted from 1, not {candidate}")
+    return alpha * 6 / (math.pi * candidate) ** 2
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def decide(heldout: Mapping[str, Comparison] | None, failures: Sequence[str], al
         )
     overall = heldout[ALL]
     if not math.isclose(overall.confidence, 1 - alpha, abs_tol=1e-12):
-        raise ValueError(f"the comparison has confidence {overall.confidence}, the night needs {1 - alpha}")
+        raise ValueError(f"the comparison has confidence {overall.confidence}, the candidate needs {1 - alpha}")
     if overall.difference is None or overall.low is None or overall.high is None or overall.p_value is None:
         return Verdict(False, f"not promoted: only {overall.n} held-out scenarios could be compared")
     gain = f"{overall.difference:+.3f} [{overall.low:+.3f}, {overall.high:+.3f}] on {overall.n} held-out scenarios"
@@ -192,7 +195,8 @@ def decide(heldout: Mapping[str, Comparison] | None, failures: Sequence[str], al
         return Verdict(False, f"not promoted: {'; '.join(failures)} (reward {gain})")
     if alpha < 1 / (_MAX_RESAMPLES + 1):
         return Verdict(
-            False, f"not promoted: the error rate of this home is used up ({alpha:.2g} is left; reward {gain})"
+            False,
+            f"not promoted: the error rate against this incumbent is used up ({alpha:.2g} is left; reward {gain})",
         )
     if 2.0 ** (1 - overall.n) > alpha:
         return Verdict(

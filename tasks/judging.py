@@ -15,11 +15,11 @@ from engage.evaluation import (
     ALL,
     Comparison,
     Replies,
+    candidate_alpha,
     compare_domains,
     decide,
     hacking_failures,
     hacking_rates,
-    night_alpha,
     text_metrics,
 )
 from engage.models import CARD_NAME
@@ -65,7 +65,8 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
         ("champion", policy_label("champion", cycle.champion_adapter)) if cycle.champion_adapter else ("base", "base")
     )
     label = policy_label("candidate", candidate) if candidate else None
-    alpha = night_alpha(tracker.judged(cycle.cycle_id, label) + 1, config.evaluation.alpha) if label else 1.0
+    judged = tracker.judged(incumbent[1], (cycle.cycle_id, label)) if label else 0
+    alpha = candidate_alpha(judged + 1, config.evaluation.alpha) if label else 1.0
     domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
     comparisons = _compare(config, cycle, domains, incumbent[1], label, 1 - alpha) if label else {}
     to_base = _compare(config, cycle, domains, "base", label, 1 - alpha) if label and cycle.champion_adapter else {}
@@ -79,6 +80,7 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
     if verdict and verdict.promoted:
         tracker.promote(tracker.version_of(Path(str(candidate))))
     with tracker.stage(cycle.cycle_id, "evaluation", label) as run:
+        run.params({"incumbent": incumbent[1]})
         _log(run, reports, comparisons, incumbent[0])
         _log_comparisons(run, "comparison_to_base", to_base)
     for simulator, found in comparisons.items():

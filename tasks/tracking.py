@@ -186,12 +186,14 @@ class Tracker:
             return None
         return Champion(str(version.version), Path(unquote(urlsplit(version.source).path)))
 
-    def judged(self, cycle_id: str, candidate: str) -> int:
-        """Candidates judged beside this one; each has spent a part of the error rate."""
-        query = f"tags.`{STAGE_TAG}` = 'evaluation' and attributes.status = 'FINISHED'"
+    def judged(self, incumbent: str, candidate: tuple[str, str]) -> int:
+        """Candidates judged against an incumbent beside this one (cycle and label); each has spent a part of the error rate."""
+        query = (
+            f"tags.`{STAGE_TAG}` = 'evaluation' and params.incumbent = '{incumbent}' and attributes.status = 'FINISHED'"
+        )
         runs = self._client.search_runs([self._experiment_id], query, max_results=10_000)
         found = {(run.data.tags[CYCLE_TAG], run.data.tags.get(RECIPE_TAG)) for run in runs}
-        return len([one for one in found if one[1] and one != (cycle_id, candidate)])
+        return len([one for one in found if one[1] and one != candidate])
 
     def open_test_split(self, cycle_id: str, looked_at: Mapping[str, Any]) -> None:
         """Record that the test split is opened, before it is: once for the same things `looked_at`, however often that is resumed."""

@@ -11,11 +11,11 @@ from engage.errors import ConfigError
 from engage.evaluation import (
     ALL,
     Comparison,
+    candidate_alpha,
     compare_domains,
     decide,
     hacking_failures,
     hacking_rates,
-    night_alpha,
     paired_comparison,
     text_metrics,
 )
@@ -103,8 +103,8 @@ def test_interval_agrees_with_the_normal_one_for_many_scenarios() -> None:
 def test_interval_is_wider_at_a_later_night() -> None:
     base = {f"s{n}": 0.5 for n in range(20)}
     candidate = {name: 0.4 + 0.02 * n for n, name in enumerate(base)}
-    first = paired_comparison(base, candidate, confidence=1 - night_alpha(1))
-    third = paired_comparison(base, candidate, confidence=1 - night_alpha(3))
+    first = paired_comparison(base, candidate, confidence=1 - candidate_alpha(1))
+    third = paired_comparison(base, candidate, confidence=1 - candidate_alpha(3))
     assert third.low < first.low < first.high < third.high  # type: ignore[operator]
 
 
@@ -196,17 +196,17 @@ def test_saying_the_same_to_everybody_fails():
     ]
 
 
-def test_night_alpha_by_hand() -> None:
+def test_candidate_alpha_by_hand() -> None:
     # 6 / π² = 0.607927
-    assert night_alpha(1) == pytest.approx(0.05 * 0.607927, rel=1e-5)
-    assert night_alpha(2) == pytest.approx(0.05 * 0.607927 / 4, rel=1e-5)
+    assert candidate_alpha(1) == pytest.approx(0.05 * 0.607927, rel=1e-5)
+    assert candidate_alpha(2) == pytest.approx(0.05 * 0.607927 / 4, rel=1e-5)
     with pytest.raises(ValueError, match="counted from 1"):
-        night_alpha(0)
+        candidate_alpha(0)
 
 
-def test_all_nights_together_spend_alpha() -> None:
-    # what is missing after N nights is about 6 / (π² N)
-    spent = sum(night_alpha(night) for night in range(1, 10_001))
+def test_all_candidates_together_spend_alpha() -> None:
+    # what is missing after N candidates is about 6 / (π² N)
+    spent = sum(candidate_alpha(candidate) for candidate in range(1, 10_001))
     assert spent == pytest.approx(0.05, abs=0.05 * 6 / math.pi**2 / 10_000)
 
 
@@ -256,7 +256,7 @@ def test_two_equal_gains_are_too_few_scenarios() -> None:
 
 def test_a_comparison_at_another_confidence_is_refused() -> None:
     with pytest.raises(ValueError, match="confidence"):
-        decide({ALL: comparison(0.02, 0.10, confidence=0.95)}, [], night_alpha(2))
+        decide({ALL: comparison(0.02, 0.10, confidence=0.95)}, [], candidate_alpha(2))
 
 
 def test_report_shows_every_number_and_dashes_for_the_missing() -> None:

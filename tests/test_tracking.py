@@ -89,6 +89,18 @@ def test_an_opening_of_the_test_split_is_counted_once(home):
     assert set(statuses(home).values()) == {"FINISHED"}
 
 
+def test_candidates_are_counted_by_what_they_were_judged_against(home):
+    tracker = Tracker(home)
+    judged = [("c1", "one", "base"), ("c2", "two", "base"), ("c3", "three", "champion-1"), ("c4", None, "base")]
+    for cycle, candidate, incumbent in judged:
+        with tracker.stage(cycle, "evaluation", candidate) as run:
+            run.params({"incumbent": incumbent})
+    assert tracker.judged("base", ("c5", "new")) == 2
+    assert tracker.judged("base", ("c2", "two")) == 1  # judged again
+    assert tracker.judged("champion-1", ("c5", "new")) == 1
+    assert tracker.judged("champion-2", ("c5", "new")) == 0
+
+
 def test_a_mistake_of_the_users_is_not_tried_again_wherever_it_lies():
     from prefect.states import Failed
 
