@@ -26,7 +26,8 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
     outbox = Outbox(Home.from_env().outbox)
     scenarios = [s for s in _by_id(config, scenario_ids) if not outbox.has_tree(f"{cycle.cycle_id}/{s.scenario_id}")]
     per_tree = config.search.num_simulations * config.dialogue.max_exchanges
-    bar = Bar(f"searching {len(scenarios)} scenarios (simulations)", len(scenarios) * per_tree)
+    first = f" from {scenarios[0].scenario_id}" if scenarios else ""  # tells shards apart that run beside each other
+    bar = Bar(f"searching {len(scenarios)} scenarios{first} (simulations)", len(scenarios) * per_tree)
 
     def keep(tree: TreeRecord) -> None:
         outbox.put_tree(tree)
