@@ -31,7 +31,6 @@ class PairCheck:
     p_greater: float
     q_gap: float
     difference: Difference
-    precise: bool
 
     @property
     def sign(self) -> float:
@@ -53,8 +52,8 @@ class PairCheck:
     def posterior_stated(self) -> float:
         """The same with the stated belief as the prior.
 
-        Were the belief right, its mean over pairs would be the stated P however few the rollouts and whenever they stopped; where
-        rollouts leave much open it leans on what it checks.
+        Were the belief right, its mean over pairs would be the stated P however few the rollouts; where they leave much open it
+        leans on what it checks.
         """
         sd = self.stated_sd
         if sd is None:
@@ -100,8 +99,8 @@ class BeliefCheck:
 
     `gap_ratio` is mean fresh difference over mean stated gap: below 1 where the gaps are too large. With z = (fresh − q_gap) /
     √(sd² + standard error²), `bias` is the mean of z, in standard deviations, and `spread` that of z². Were the belief right they
-    would be 1, 0 and 1 however few the rollouts, which the sign of a difference is not: so they tell more with fewer of them.
-    Intervals resample scenarios; `n` counts these.
+    would be 1, 0 and 1 however few the rollouts (z² a little more where the standard error is that of a handful), if their number
+    does not depend on what they gave. The sign of a difference needs many. Intervals resample scenarios; `n` counts these.
     """
 
     gap_ratio: Estimate
@@ -111,11 +110,11 @@ class BeliefCheck:
 
 @dataclass(frozen=True)
 class Reliability:
-    """`at_cap` of the pairs never reached the wanted precision; they count in all figures."""
+    """`precise` of the pairs have a precise difference; the others count as well, in all figures."""
 
     pairs: int
     scenarios: int
-    at_cap: int
+    precise: int
     bins: tuple[Bin, ...]
     errors: dict[str, CalibrationError]
     belief: BeliefCheck
@@ -131,10 +130,10 @@ def reliability(checks: Sequence[PairCheck], seed: int = 0) -> Reliability | Non
         return None
     world = _World(checks, seed)
     bins = tuple(_bin(checks, world, place) for place in range(10) if (world.place == place).any())
-    at_cap = sum(not check.precise for check in checks)
+    precise = sum(check.difference.is_precise for check in checks)
     errors = {name: world.error(_outcome(checks, name)) for name in OUTCOMES}
     belief = _belief(checks, world, seed)
-    return Reliability(len(checks), len({check.scenario_id for check in checks}), at_cap, bins, errors, belief)
+    return Reliability(len(checks), len({check.scenario_id for check in checks}), precise, bins, errors, belief)
 
 
 class _World:

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 CONFIDENCE = 0.95
 TOLD_APART = 0.8
-FIRST_LOOK = 8
+PRECISE = 3.0
+"""Standard errors that a difference is from 0 where it counts as precise."""
 _RESAMPLES = 2_000
 _VARIANCE_FLOOR = 1e-6
 """Squared reward; the floor of sql/score: equal rewards are not certain."""
@@ -37,8 +38,7 @@ class CreditConfig(BaseModel):
     prefixes: int = Field(12, ge=2, le=100_000, description="dialogue prefixes per domain behind the noise floor")
     turns: int = Field(12, ge=2, le=10_000, description="fresh user turns of one reply behind the noise floor")
     below: int = Field(2, ge=2, le=100, description="rollouts through each of those user turns")
-    precision: float = Field(3.0, gt=0.0, description="a pair's difference in standard errors at which it is precise")
-    cap: int = Field(64, ge=FIRST_LOOK, le=100_000, description="fresh rollouts of one reply of a pair at most")
+    rollouts: int = Field(32, ge=2, le=100_000, description="fresh rollouts of each reply of a pair")
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ class Difference:
     standard_error: float
     count: int
 
-    def is_precise(self, precision: float) -> bool:
-        """Whether the standard error is at most the magnitude over `precision`."""
-        return self.standard_error * precision <= abs(self.mean)
+    @property
+    def is_precise(self) -> bool:
+        """Whether the standard error is at most a third of the magnitude."""
+        return self.standard_error * PRECISE <= abs(self.mean)
 
 
 def fresh_difference(chosen: Sequence[float | None], rejected: Sequence[float | None]) -> Difference | None:
@@ -85,9 +86,10 @@ class NoiseFloor:
     low: float
     high: float
 
-    def rollouts_for(self, precision: float) -> float:
-        """Fresh rollouts of each reply that bring the error of the median gap down to gap/`precision`: n = 2·(precision·rollout/g)²."""
-        return 2 * (precision * self.rollout_sd / self.median_gap) ** 2 if self.median_gap else math.inf
+    @property
+    def rollouts_for_precision(self) -> float:
+        """Fresh rollouts of each reply that bring the error of the median gap g down to a third of it: n = 2·(3·rollout/g)²."""
+        return 2 * (PRECISE * self.rollout_sd / self.median_gap) ** 2 if self.median_gap else math.inf
 
 
 def noise_floor(domain: str, prefixes: Sequence[Sequence[Turns]], seed: int = 0) -> NoiseFloor | None:

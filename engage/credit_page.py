@@ -19,8 +19,8 @@ below it take replies that the search has found better. A fresh rollout has the 
 what the trained policy is compared with. A stated P may be right about the first and wrong about the second."""
 
 BELIEF = """Of a pair the search states its gap as N(gap, sd²), and P(Q⁺ > Q⁻) follows from that. z is the fresh difference minus the stated
-gap, over √(sd² + the rollouts' standard error²). Were the belief right, the three figures would be 1, 0 and 1 with any number of
-rollouts; the sign of a difference needs many. A ratio below 1 says that the gaps are too large (the replies chosen were lucky), a
+gap, over √(sd² + the rollouts' standard error²). Were the belief right, the three figures would be about 1, 0 and 1 with any number
+of rollouts; the sign of a difference needs many. A ratio below 1 says that the gaps are too large (the replies chosen were lucky), a
 mean z² above 1 that the search is surer of them than it may be."""
 
 
@@ -97,7 +97,7 @@ def _error_sentence(reliability: Reliability) -> str:
         f"Expected calibration error {error.ece:.3f} ({error.low:.3f} to {error.high:.3f}) on {reliability.pairs} pairs of "
         f"{reliability.scenarios} scenarios: {verdict}. Were P exactly right, so few pairs would show {error.if_calibrated:.3f} "
         f"(up to {error.if_calibrated_high:.3f}). On average P states {error.excess:+.3f} more than agrees "
-        f"({error.excess_low:+.3f} to {error.excess_high:+.3f}): {told}confident as far as can be told. {reliability.at_cap} pairs stopped at the cap, imprecise."
+        f"({error.excess_low:+.3f} to {error.excess_high:+.3f}): {told}confident as far as can be told. {reliability.precise} pairs have a difference three standard errors from 0."
     )
 
 
@@ -163,11 +163,11 @@ def _error_row(name: str, found: CalibrationError) -> str:
 
 
 def _how(found: CreditFigures, reliability: Reliability, check: CreditConfig) -> str:
-    wanted = ", ".join(f"{_count(floor.rollouts_for(check.precision))} in {floor.domain}" for floor in found.floors)
+    wanted = ", ".join(f"{_count(floor.rollouts_for_precision)} in {floor.domain}" for floor in found.floors)
     return (
         f"{reliability.pairs} pairs, spread evenly over ten bins of the stated P and weighed by how many pairs of the cycle stand "
-        f"there. Both replies were rolled out afresh, each with its own seeds, until the difference was {check.precision:g} standard "
-        f"errors from zero or each had {check.cap} rollouts: {reliability.at_cap} pairs stopped there, and count (a pair of the median true gap takes {wanted}). Intervals are at "
+        f"there. Both replies were rolled out afresh, {check.rollouts} times each with seeds of its own; the difference of "
+        f"{reliability.precise} pairs is three standard errors from 0 (one of the median true gap takes {wanted} rollouts), all count. Intervals are at "
         "95 % and resample scenarios. The sign of an imprecise difference, and what the rollouts alone tell, draw the outcome "
         "towards a half (P looks overconfident); with the stated belief as prior the outcome leans towards what was stated. The "
         "truth lies between them."

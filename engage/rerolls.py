@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.collect import Outcome, Sides, gather
-from engage.credit import FIRST_LOOK, CreditConfig, Difference, fresh_difference
+from engage.credit import CreditConfig
 from engage.dialogue import Dialogue, Role, Turn
 from engage.engine import Engine
 from engage.errors import StoreError
@@ -128,13 +128,10 @@ class Roller:
         return await gather(self.engine, replies, one, on_done, lambda reply: reply.scenario.scenario_id)
 
     async def pairs(self, pairs: Sequence[SpokenPair], check: CreditConfig, on_done: Callable[[None], None]) -> Outcome:
-        """Roll out both replies of every pair until their difference is settled."""
+        """Roll out both replies of every pair."""
 
         async def one(pair: SpokenPair) -> None:
-            for look in looks(check.cap):
-                await _all([self._reply(reply, look, 1) for reply in pair])
-                if settled(self.kept, pair, check):
-                    return
+            await _all([self._reply(reply, check.rollouts, 1) for reply in pair])
 
         return await gather(self.engine, pairs, one, on_done, lambda pair: pair[0].scenario.scenario_id)
 
@@ -170,30 +167,6 @@ async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
     for ended in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(ended, BaseException):
             raise ended
-
-
-def settled(kept: KeptRollouts, pair: SpokenPair, check: CreditConfig) -> tuple[Difference | None, bool] | None:
-    """The fresh difference at the first look where it is precise, and True; at the cap False. None while rollouts are missing.
-
-    A function of the rollouts alone, whatever else has been rolled out of these replies. No difference: too few are readable.
-    """
-    difference = None
-    for look in looks(check.cap):
-        sides = [kept.rewards(reply, look) for reply in pair]
-        if sides[0] is None or sides[1] is None:
-            return None
-        difference = fresh_difference(*([row[0] for row in side] for side in sides if side))
-        if difference and difference.is_precise(check.precision):
-            return difference, True
-    return difference, False
-
-
-def looks(cap: int) -> list[int]:
-    """Rollouts of each reply at which a pair is looked at: half as many again each time."""
-    found = [min(FIRST_LOOK, cap)]
-    while found[-1] < cap:
-        found.append(min(cap, found[-1] + found[-1] // 2))
-    return found
 
 
 def _schema() -> Any:

@@ -18,7 +18,7 @@ def credit(
     prefixes: Annotated[
         int, typer.Option("--prefixes", min=2, help="dialogue prefixes per domain, for the noise")
     ] = 12,
-    cap: Annotated[int, typer.Option("--cap", min=8, help="fresh rollouts of one reply at most")] = 64,
+    rollouts: Annotated[int, typer.Option("--rollouts", min=2, help="fresh rollouts of each reply of a pair")] = 32,
     profile: Profile = "laptop",
     set_: Settings = None,
     verbose: Verbose = False,
@@ -26,7 +26,7 @@ def credit(
     """Roll replies out afresh: the noise of one rollout, and whether the stated P(Q+ > Q-) holds."""
     from flows.running_experiments import run_credit
 
-    text = run_credit(console, profile, set_ or [], cycle, pairs, prefixes, cap, verbose)
+    text = run_credit(console, profile, set_ or [], cycle, pairs, prefixes, rollouts, verbose)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -47,7 +47,7 @@ def run_credit(
     cycle: str | None,
     pairs: int,
     prefixes: int,
-    cap: int,
+    rollouts: int,
     verbose: bool,
 ) -> str:
     """Check in this process how far a collected cycle's values can be believed; returns the result in plain words."""
@@ -57,11 +57,11 @@ def run_credit(
     Home.from_env().make()
     cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist=True))
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
-    again = f"{command_again('experiment credit', profile, overrides, cycle_id)} --pairs {pairs} --prefixes {prefixes} --cap {cap}"
+    again = f"{command_again('experiment credit', profile, overrides, cycle_id)} --pairs {pairs} --prefixes {prefixes} --rollouts {rollouts}"
     with in_process(console, verbose, again):
         from flows.credit import credit
 
-        return str(credit(config, cycle_id, CreditConfig(pairs=pairs, prefixes=prefixes, cap=cap))["text"])
+        return str(credit(config, cycle_id, CreditConfig(pairs=pairs, prefixes=prefixes, rollouts=rollouts))["text"])
 
 
 def run_simulator_card(

@@ -11,13 +11,13 @@ from prefect import task
 from engage.calibration import PairCheck, reliability
 from engage.collect import Outcome, Sides
 from engage.config import CycleConfig, Home, load_cycle_scenarios
-from engage.credit import CreditConfig, Turns, by_domain, search_shifts
+from engage.credit import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
 from engage.credit_page import CreditFigures, credit_lines, credit_page
 from engage.engines import shared_engine
 from engage.errors import ConfigError
 from engage.outbox import Outbox
 from engage.plots import stated_against_fresh
-from engage.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, settled, spoken_reply
+from engage.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
 from engage.run_folder import digest
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
@@ -71,7 +71,7 @@ def judge_credit(config: CycleConfig, cycle: Cycle, check: CreditConfig, failed:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "credit.md").write_text(page, encoding="utf-8")
     plot.savefig(folder / "credit.png")
-    with Tracker(home).stage(cycle.cycle_id, "credit") as run:
+    with Tracker(home).stage(cycle.cycle_id, "credit", digest(check.model_dump())[:12]) as run:
         run.params({f"credit.{name}": value for name, value in check.model_dump().items()})
         _log(run, found)
         run.figure(plot, "credit")
@@ -131,16 +131,16 @@ def _scenarios(config: CycleConfig) -> dict[str, Scenario]:
 
 def _figures(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> CreditFigures:
     kept = _kept(cycle)
-    ends = [(row, settled(kept, pair, check)) for row, pair in _pairs(config, cycle, check)]
-    checks = [
-        PairCheck(
-            **{name: row[name] for name in ("domain", "scenario_id", "p_bin", "stratum_pairs", "p_greater", "q_gap")},
-            difference=end[0],
-            precise=end[1],
-        )
-        for row, end in ends
-        if end and end[0]
-    ]
+    checks, unreadable, missing = [], 0, 0
+    for row, pair in _pairs(config, cycle, check):
+        sides = [kept.rewards(reply, check.rollouts) for reply in pair]
+        if sides[0] is None or sides[1] is None:
+            missing += 1
+        elif difference := fresh_difference(*([turn[0] for turn in side] for side in sides if side)):
+            stated = ("domain", "scenario_id", "p_bin", "stratum_pairs", "p_greater", "q_gap")
+            checks.append(PairCheck(**{name: row[name] for name in stated}, difference=difference))
+        else:
+            unreadable += 1
     rolled = [
         (row, rewards)
         for row, reply in _replies(config, cycle, check)
@@ -155,8 +155,8 @@ def _figures(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> CreditFi
         spent={domain: fmean(counts) for domain, counts in spent.items()},
         reliability=reliability(checks),
         rollouts=len(kept),
-        unreadable_pairs=sum(end is not None and end[0] is None for _, end in ends),
-        failed_pairs=sum(end is None for _, end in ends),
+        unreadable_pairs=unreadable,
+        failed_pairs=missing,
     )
 
 
@@ -186,7 +186,7 @@ def _log(run: StageRun, found: CreditFigures) -> None:
         run.metrics({f"search_minus_fresh/{shift.domain}/{'on' if shift.on_spine else 'off'}_spine": shift.mean})
     run.metrics({"rollouts": found.rollouts, "pairs_unreadable": found.unreadable_pairs})
     if found.reliability:
-        run.metrics({"pairs": found.reliability.pairs, "pairs_at_cap": found.reliability.at_cap})
+        run.metrics({"pairs": found.reliability.pairs, "pairs_precise": found.reliability.precise})
         for name, error in found.reliability.errors.items():
             run.metrics({f"{name}/{key}": value for key, value in asdict(error).items()})
         for name, estimate in asdict(found.reliability.belief).items():

@@ -104,7 +104,7 @@ def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(engage):
         (["evaluate", "--cycle", "c9"], "no cycle has been run yet"),
         (["experiment", "credit"], "no cycle has been run yet"),
         (["experiment", "credit", "--pairs", "0"], "Invalid value for '--pairs'"),
-        (["experiment", "credit", "--cap", "4"], "Invalid value for '--cap'"),
+        (["experiment", "credit", "--rollouts", "1"], "Invalid value for '--rollouts'"),
         (["schedule", "--at", "25:00"], "--at '25:00': write a time of day, such as 02:00"),
         (["scenarios", "list", "none.jsonl"], "none.jsonl: cannot be read: No such file or directory"),
         (["scenarios", "list", "."], ".: cannot be read: Is a directory"),

@@ -26,8 +26,8 @@ def test_a_difference_has_welchs_error_and_leaves_out_what_is_unreadable():
 def test_equal_rewards_are_not_certain():
     found = fresh_difference([1.0] * 8, [0.0] * 8)
     assert found.standard_error == pytest.approx(math.sqrt(2 * 1e-6 / 8))
-    assert found.is_precise(3.0)
-    assert not fresh_difference([0.5] * 8, [0.5] * 8).is_precise(3.0)
+    assert found.is_precise
+    assert not fresh_difference([0.5] * 8, [0.5] * 8).is_precise
 
 
 def test_one_readable_rollout_is_no_difference():
@@ -35,9 +35,9 @@ def test_one_readable_rollout_is_no_difference():
 
 
 def test_precise_is_a_third_of_the_difference():
-    assert Difference(0.375, 0.125, 8).is_precise(3.0)
-    assert Difference(-0.375, 0.125, 8).is_precise(3.0)
-    assert not Difference(0.37, 0.125, 8).is_precise(3.0)
+    assert Difference(0.375, 0.125, 8).is_precise
+    assert Difference(-0.375, 0.125, 8).is_precise
+    assert not Difference(0.37, 0.125, 8).is_precise
 
 
 # Turn means 0.5, 0 (reply mean 0.25) and 1, 0.5 (0.75). Squares within turns 0.5 on 4 degrees of freedom, of turn means
@@ -94,8 +94,8 @@ def test_as_many_simulations_as_needed_tell_the_median_gap_apart_four_times_in_f
     floor = noise_floor("support", [[FIRST, SECOND]])
     error = math.sqrt(2 / floor.simulations_needed) * floor.rollout_sd
     assert PHI.cdf(floor.median_gap / error) == pytest.approx(0.8)
-    assert floor.rollouts_for(3.0) == pytest.approx(2 * (3 * floor.rollout_sd / floor.median_gap) ** 2)
-    assert noise_floor("support", [[FIRST, FIRST]]).rollouts_for(3.0) == math.inf
+    assert floor.rollouts_for_precision == pytest.approx(2 * (3 * floor.rollout_sd / floor.median_gap) ** 2)
+    assert noise_floor("support", [[FIRST, FIRST]]).rollouts_for_precision == math.inf
 
 
 def test_a_shift_counts_every_prefix_once():
@@ -111,16 +111,16 @@ def test_a_shift_counts_every_prefix_once():
     assert (on.replies, on.mean, on.standard_error) == (3, pytest.approx(0.3), pytest.approx(0.1))
 
 
-def check(p, mean, scenario="s", *, stratum=1, gap=0.1, error=0.001, precise=True):
+def check(p, mean, scenario="s", *, stratum=1, gap=0.1, error=0.001):
     place = min(9, int((p - 0.5) * 20))
-    return PairCheck("support", scenario, place, stratum, p, gap, Difference(mean, error, 8), precise)
+    return PairCheck("support", scenario, place, stratum, p, gap, Difference(mean, error, 8))
 
 
 def test_the_calibration_error_by_hand():
     # Bin 0.6: two pairs stand for 6, stated 0.6, half agree. Bin 0.9: one pair stands for 2, stated 0.9, and agrees.
     checks = [
         check(0.6, 0.1, "a", stratum=6),
-        check(0.6, -0.1, "b", stratum=6, precise=False),
+        check(0.6, -0.1, "b", stratum=6, error=0.05),
         check(0.9, 0.1, "c", stratum=2),
     ]
     found = reliability(checks)
@@ -131,7 +131,7 @@ def test_the_calibration_error_by_hand():
     error = found.errors["sign"]
     assert error.ece == pytest.approx(0.75 * 0.1 + 0.25 * 0.1)
     assert error.excess == pytest.approx(0.75 * 0.1 - 0.25 * 0.1)
-    assert (found.pairs, found.scenarios, found.at_cap) == (3, 3, 1)
+    assert (found.pairs, found.scenarios, found.precise) == (3, 3, 2)
 
 
 def test_no_difference_agrees_by_half():

@@ -20,7 +20,7 @@ SETTINGS = (
     "engine.policy_adapter=bare",
     "engine.simulator_adapter=bare",
 )
-CHECK = CreditConfig(pairs=6, prefixes=2, turns=3, below=2, cap=12)
+CHECK = CreditConfig(pairs=6, prefixes=2, turns=3, below=2, rollouts=12)
 
 
 class Asked(ScriptedEngine):
@@ -78,7 +78,7 @@ def test_a_check_is_a_child_run_of_its_cycle(world):
     with Tracker(home).stage("c1", "credit") as found:
         run = client.get_run(found.run_id)
     assert run.data.metrics["sign/ece"] == pytest.approx(result["figures"].reliability.errors["sign"].ece)
-    assert run.data.params["credit.cap"] == "12"
+    assert run.data.params["credit.rollouts"] == "12"
     assert run.data.tags["mlflow.parentRunId"] == Tracker(home).cycle_run("c1").run_id
     assert {file.path for file in client.list_artifacts(found.run_id)} == {"credit.md", "plots"}
 

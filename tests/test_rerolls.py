@@ -1,4 +1,4 @@
-"""Fresh rollouts on scripted speakers: when a pair is settled, what is kept, and what a second run asks for."""
+"""Fresh rollouts on scripted speakers: what a pair takes, what is kept, and what a second run asks for."""
 
 import asyncio
 
@@ -11,11 +11,11 @@ from engage.dialogue import Role, Turn
 from engage.engine import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError, StoreError
-from engage.rerolls import KeptRollouts, Roller, SpokenReply, looks, settled
+from engage.rerolls import KeptRollouts, Roller, SpokenReply
 from engage.rollout import DialogueConfig
 
 GOOD, BAD = "What was he like?", "Dogs die."
-CHECK = CreditConfig(cap=18, turns=3, below=2)
+CHECK = CreditConfig(rollouts=8, turns=3, below=2)
 
 
 def said(text):
@@ -56,25 +56,12 @@ class Counting(ScriptedEngine):
         return self._inner._reply(prompt, seed)
 
 
-def test_half_as_many_rollouts_again_at_each_look():
-    assert looks(64) == [8, 12, 18, 27, 40, 60, 64]
-    assert looks(8) == [8]
-
-
-def test_a_clear_pair_is_settled_at_the_first_look(tmp_path):
+def test_both_replies_of_a_pair_are_rolled_out(tmp_path):
     kept, _ = rolled(Counting(), tmp_path)
     # The survey says 1 (reward 1) where GOOD was said and 5 (reward 0) where it was not.
-    difference, precise = settled(kept, PAIR, CHECK)
-    assert (difference.mean, difference.count, precise) == (pytest.approx(1.0), 8, True)
+    assert kept.rewards(PAIR[0], 8) == [[pytest.approx(1.0)]] * 8
+    assert kept.rewards(PAIR[1], 8) == [[pytest.approx(0.0, abs=1e-6)]] * 8
     assert len(kept) == 16
-
-
-def test_a_pair_without_a_difference_stops_at_the_cap_imprecise(tmp_path):
-    pair = (said(BAD), said("All dogs die."))
-    kept, _ = rolled(Counting(), tmp_path, [pair])
-    difference, precise = settled(kept, pair, CHECK)
-    assert (difference.mean, difference.count, precise) == (0.0, 18, False)
-    assert len(kept) == 36
 
 
 def test_two_replies_share_no_random_numbers(tmp_path):
@@ -88,13 +75,13 @@ def test_a_second_run_asks_for_nothing(tmp_path):
     engine = Counting()
     second, _ = rolled(engine, tmp_path)
     assert engine.drawn == []
-    assert settled(second, PAIR, CHECK) == settled(first, PAIR, CHECK)
+    assert [second.rewards(reply, 8) for reply in PAIR] == [first.rewards(reply, 8) for reply in PAIR]
 
 
 def test_what_was_rolled_out_before_a_failure_is_kept_and_the_next_run_adds_the_rest(tmp_path):
     kept, outcome = rolled(Counting(budget=10), tmp_path)
     assert len(kept) == 10
-    assert settled(kept, PAIR, CHECK) is None
+    assert None in [kept.rewards(reply, 8) for reply in PAIR]
     assert list(outcome.failed) == ["s1"] and "out of order" in outcome.failed["s1"]
     engine = Counting()
     kept, outcome = rolled(engine, tmp_path)
@@ -107,12 +94,12 @@ def test_pairs_that_share_a_reply_roll_it_out_once(tmp_path):
     assert len(engine.drawn) == len(kept) == 24
 
 
-def test_further_rollouts_of_a_reply_leave_a_settled_pair_as_it_was(tmp_path):
+def test_further_rollouts_of_a_reply_leave_the_first_as_they_were(tmp_path):
     kept, _ = rolled(Counting(), tmp_path)
-    before = settled(kept, PAIR, CHECK)
+    before = kept.rewards(PAIR[0], 8)
     more = CreditConfig(turns=12, below=2)
     asyncio.run(roller(Counting(), kept).replies([PAIR[0]], more, lambda _: None))
-    assert settled(kept, PAIR, CHECK) == before
+    assert kept.rewards(PAIR[0], 8) == before
 
 
 def test_the_noise_floor_rolls_out_several_times_through_each_user_turn(tmp_path):
