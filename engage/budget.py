@@ -15,7 +15,10 @@ WORTH_A_PILOT = 50
 
 
 class BudgetConfig(BaseModel):
-    """Limits of one cycle's collect; no tree is begun that would exceed one if it cost as much as the dearest so far."""
+    """Limits of one cycle's collect; no tree is begun that would exceed one if it cost as much as the dearest so far.
+
+    Hours are of the clock: many trees at once take longer each than the few of the pilot.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +59,7 @@ def affordable_trees(config: BudgetConfig, spent: Spent, hours: float) -> int | 
         room.append((config.max_calls - spent.calls) // spent.most_calls)
     if config.max_tokens is not None and spent.most_tokens:
         room.append((config.max_tokens - spent.tokens) // spent.most_tokens)
-    if config.max_hours is not None and hours >= config.max_hours:
+    if config.max_hours is not None and hours + spent.longest_s / 3600 > config.max_hours:
         room.append(0)
     return max(0, min(room)) if room else None
 

@@ -158,9 +158,9 @@ def _resamples(confidence: float) -> int:
 
 
 def candidate_alpha(candidate: int, alpha: float = 0.05) -> float:
-    """Error rate of the n-th candidate (from 1) judged against one incumbent: α · 6 / (π² n²), α for all that can ever come.
+    """Error rate of the n-th look at a candidate (from 1) beside one incumbent: α · 6 / (π² n²), α for all that can ever come.
 
-    So an incumbent is replaced by one that is no better with a chance of α at most; the next one's candidates are counted anew.
+    The same candidate under other settings of the evaluation is another look. So an incumbent is replaced by one that is no better with a chance of α at most; the next one's candidates are counted anew.
     """
     if candidate < 1:
         raise ValueError(f"candidates are counted from 1, not {candidate}")

@@ -7,7 +7,7 @@ from prefect import flow
 from engage.config import CycleConfig
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.human import draw_human_pairs
-from tasks.training import extract_pairs, score_pairs, train_candidate
+from tasks.training import extract_pairs, name_candidate, score_pairs, train_candidate
 
 
 @flow(name="align", **CLOSING)
@@ -17,5 +17,7 @@ def align(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     scored = score_pairs(config, cycle)
     human = draw_human_pairs(config, cycle, scored["accepted"])
     pairs = extract_pairs(config, cycle, scored, human)
-    candidate = train_candidate(config, cycle, pairs) if pairs["accepted"] else None
-    return {"pairs": pairs, "candidate": candidate}
+    if pairs["accepted"]:
+        return {"pairs": pairs, "candidate": train_candidate(config, cycle, pairs)}
+    name_candidate(cycle, None)
+    return {"pairs": pairs, "candidate": None}

@@ -7,9 +7,9 @@ from prefect import flow
 from engage.comparison import FROM_SEARCH, NO_PAIR, TRAINED, PolicyName, wanted
 from engage.config import CycleConfig
 from engage.human import HumanPairs
+from engage.second_simulator import simulators
 from flows.collect import collect
 from tasks.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
-from tasks.comparing import simulators
 from tasks.comparison import compare_policies, open_test_split
 from tasks.cycle import CLOSING, Cycle, begin_cycle
 from tasks.experiment import hold_adversarial, hold_dialogues_of, measure_divergence

@@ -6,9 +6,11 @@ from prefect import flow
 
 from engage.collect import Sides
 from engage.config import CycleConfig
-from tasks.comparing import hold_held_out_dialogues, policy_label, simulators
+from engage.second_simulator import simulators
+from tasks.comparing import hold_held_out_dialogues, policy_label
 from tasks.cycle import CLOSING, begin_cycle
-from tasks.judging import judge, latest_candidate, require_validation
+from tasks.judging import judge, require_validation
+from tasks.training import latest_candidate
 
 
 @flow(name="evaluation", **CLOSING)

@@ -1,5 +1,7 @@
 """The style of a cycle's pairs as a table, and in the cycle's run of MLflow."""
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
@@ -7,6 +9,7 @@ from engage.config import Home, check_cycle_id
 from engage.errors import ConfigError
 from engage.estimates import Estimate
 from engage.pairs import load_pairs
+from engage.run_folder import digest
 from engage.simulator_card.style import PairStyle, pair_styles
 
 
@@ -14,10 +17,14 @@ def show_style(console: Console, cycle: str | None) -> None:
     """Print one row per source of pairs; ConfigError for an unknown cycle or one without pairs."""
     home = Home.from_env()
     cycle_id = check_cycle_id(cycle or _latest(home))
-    path = home.cycle(cycle_id) / "pairs.parquet"
-    if not path.is_file():
-        raise ConfigError(f"cycle {cycle_id!r} has no pairs ({path}); run `engage align --cycle {cycle_id}` first")
-    styles = pair_styles(load_pairs(path))
+    paths = _pair_files(home, cycle_id)
+    if not paths:
+        raise ConfigError(
+            f"cycle {cycle_id!r} has no pairs ({home.cycle(cycle_id)}); `engage sql --name pair_counts --param cycle={cycle_id}` "
+            "says what became of them"
+        )
+    pairs = [pair for path in paths for pair in load_pairs(path)]  # those of a mixed set stand in two files
+    styles = pair_styles(list({digest([pair.prompt, pair.chosen, pair.rejected]): pair for pair in pairs}.values()))
     console.print(style_table(styles))
     console.print(
         "Accuracy: how often a classifier that sees only length, punctuation and capitals names the chosen reply of other "
@@ -43,11 +50,18 @@ def _shown(one: Estimate, shape: str) -> str:
     return shape.format(one.value) + bounds
 
 
+def _pair_files(home: Home, cycle: str) -> list[Path]:
+    """Of a night, and of a comparison's trainings; the latest last. `cycle` may be a pattern."""
+    folder = home.cycle("any").parent
+    found = [*folder.glob(f"{cycle}/pairs.parquet"), *folder.glob(f"{cycle}/policies/*/pairs.parquet")]
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
 def _latest(home: Home) -> str:
-    found = sorted(home.cycle("any").parent.glob("*/pairs.parquet"), key=lambda path: path.stat().st_mtime)
+    found = _pair_files(home, "*")
     if not found:
         raise ConfigError("no cycle has pairs yet; run `engage align` or `engage nightly` first")
-    return found[-1].parent.name
+    return found[-1].relative_to(home.cycle("any").parent).parts[0]
 
 
 def _track(home: Home, cycle_id: str, styles: list[PairStyle]) -> None:

@@ -8,49 +8,18 @@ from engage.collect import Sides, hold_dialogues
 from engage.comparison import Held, by_scenario
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
-from engage.engine import Side
-from engage.engines import EngineConfig, model_of, shared_engine
+from engage.engines import shared_engine
 from engage.evaluation import ALL, Replies, Rewards
-from engage.models import adapter_fingerprint, adapter_folder
+from engage.models import adapter_fingerprint
 from engage.outbox import Outbox
 from engage.rollout import Dress
 from engage.scenario import Scenario, sample_scenarios
 from engage.seeds import derive_seed
-from engage.simulator import POLICY_MODEL
 from engage.store import TrajectoryStore
 from engage.tree import CallRecord, DialogueRecord
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar
-
-SEARCH_SIMULATOR, HELD_OUT_SIMULATOR = "search", "held-out"
-
-
-def simulators(config: CycleConfig) -> dict[str, str | None]:
-    """Who is talked with: label to the adapter that stands in for the simulator's own (None).
-
-    The search never saw the second; one of the same model's name and adapter as the search's own is left out.
-    """
-    second = config.evaluation.second_simulator
-    found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
-    if second is None or _weights(config.engine, second) == _weights(config.engine, config.engine.simulator_adapter):
-        return found
-    return {**found, held_out_label(second): adapter_folder(second)}
-
-
-def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
-    """What plays the user: a model, and an adapter's fingerprint where there is one."""
-    if name == POLICY_MODEL:
-        return model_of(engine, Side.POLICY), None
-    folder = adapter_folder(name)
-    return model_of(engine, Side.SIMULATOR), adapter_fingerprint(folder) if folder else None
-
-
-def held_out_label(name: str) -> str:
-    """Under what label the second simulator's dialogues are stored, such as `held-out bare`; a folder by its fingerprint."""
-    folder = adapter_folder(name)
-    shown = adapter_fingerprint(folder)[:8] if folder == name and name != POLICY_MODEL else name
-    return f"{HELD_OUT_SIMULATOR} {shown}"
 
 
 def policy_label(name: str, adapter: str | None) -> str:

@@ -26,11 +26,13 @@ from engage.domains import load_domain
 from engage.errors import NothingSearched
 from engage.evaluation import ALL, Comparison, Rewards, compare_domains
 from engage.hacking import distinct_2, hacking_failures, hacking_rates
+from engage.run_folder import digest
 from engage.scenario import Scenario
+from engage.second_simulator import simulators
 from engage.store import TrajectoryStore
 from engage.strata import StratumRow, compare_strata
 from tasks.arms import Arm
-from tasks.comparing import ByDomain, assistant_replies, dialogues_held, held_out, paired, simulators
+from tasks.comparing import ByDomain, assistant_replies, dialogues_held, held_out, paired
 from tasks.cycle import Cycle
 from tasks.experiment import adversary_label, label_of
 from tasks.tracking import StageRun, Tracker, flat
@@ -71,7 +73,8 @@ def compare_policies(
     by_stratum = [row for simulator in simulators(config) for row in _strata(scenarios, dialogues, simulator)]
     checks = _checks(config, cycle, scenarios, labels, divergences)
     recovery = _recoveries(config, dialogues) if "search" in dialogues else {}
-    with tracker.stage(cycle.cycle_id, f"{STAGE} on {config.evaluation.split}") as run:
+    recipe = digest(config.model_dump(mode="json", include={"evaluation", "comparison"}) | {"policies": labels})[:8]
+    with tracker.stage(cycle.cycle_id, f"{STAGE} on {config.evaluation.split}", recipe) as run:
         run.params({"split": config.evaluation.split, **flat(config.comparison.model_dump(mode="json"), "comparison.")})
         result = ComparisonResult(
             cycle.cycle_id,
@@ -88,7 +91,7 @@ def compare_policies(
         _log(run, result)
         run.page(page, f"comparison-{config.evaluation.split}.md")
     _keep_figures(config, cycle, labels, rows)
-    path = home.cycle(cycle.cycle_id) / f"comparison-{config.evaluation.split}.md"
+    path = home.cycle(cycle.cycle_id) / f"comparison-{config.evaluation.split}-{recipe}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return {"page": page, "path": str(path)}

@@ -13,6 +13,7 @@ from engage.errors import InputError, engage_error
 from engage.human import read_human
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario
+from engage.second_simulator import check_adapters
 from engage.seeds import derive_seed
 from engage.store import TrajectoryStore
 from tasks.tracking import Tracker, flat
@@ -48,8 +49,11 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
     seed = config.seed if config.seed is not None else derive_seed("cycle", cycle_id) % 2**32
     cycle = Cycle(cycle_id=cycle_id, seed=seed, champion_version=version, champion_adapter=adapter)
     scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
-    if config.pairs.human_ratio:
-        read_human(config.human)  # what is wrong with a corpus shows before the night's work, not after it
+    check_adapters(
+        config, adapter
+    )  # what is wrong with them, or with a corpus, shows before the night's work, not after it
+    if config.human.corpora:
+        read_human(config.human)
     store.begin_cycle(cycle_id, _identity(config, cycle, scenarios))
     store.add_scenarios(scenarios)
     tracker.open_cycle(cycle_id, {"cycle_id": cycle_id, **cycle.model_dump(), **flat(config.model_dump(mode="json"))})

@@ -13,10 +13,11 @@ from engage.engines import shared_engine
 from engage.inference import adversary
 from engage.rollout import Dress, Stage
 from engage.scenario import Scenario
+from engage.second_simulator import simulators
 from engage.store import TrajectoryStore
 from tasks import stopping
 from tasks.arms import Arm
-from tasks.comparing import held_out, hold_missing, policy_label, simulators
+from tasks.comparing import held_out, hold_missing, policy_label
 from tasks.cycle import Cycle, worth_retrying
 
 ADVERSARY = "adversary"

@@ -15,6 +15,7 @@ from engage.evaluation import (
     ALL,
     Comparison,
     Replies,
+    Verdict,
     candidate_alpha,
     compare_domains,
     decide,
@@ -22,30 +23,22 @@ from engage.evaluation import (
     hacking_rates,
     text_metrics,
 )
-from engage.models import CARD_NAME
 from engage.plots import reward_comparison
 from engage.report import DomainReport, report
+from engage.run_folder import digest
+from engage.second_simulator import SEARCH_SIMULATOR, simulators
 from engage.store import TrajectoryStore
 from tasks.comparing import (
-    SEARCH_SIMULATOR,
     assistant_replies,
     dialogues_held,
     held_out,
     paired,
     policy_label,
-    simulators,
 )
 from tasks.cycle import Cycle, worth_retrying
 from tasks.tracking import StageRun, Tracker
 
 ByDomain = dict[str, Mapping[str, Replies]]
-
-
-def latest_candidate(cycle: Cycle) -> str | None:
-    """Folder of the adapter that was trained, or asked for again, last in this cycle; None where none was."""
-    cards = (Home.from_env().cycle(cycle.cycle_id) / "align").glob(f"*/adapter/{CARD_NAME}")
-    newest = max(cards, key=lambda card: card.stat().st_mtime_ns, default=None)
-    return str(newest.parent) if newest else None
 
 
 def require_validation(config: CycleConfig) -> None:
@@ -65,7 +58,8 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
         ("champion", policy_label("champion", cycle.champion_adapter)) if cycle.champion_adapter else ("base", "base")
     )
     label = policy_label("candidate", candidate) if candidate else None
-    judged = tracker.judged(incumbent[1], (cycle.cycle_id, label)) if label else 0
+    look = f"{label} {digest(config.evaluation.model_dump(mode='json', exclude={'alpha'}))[:8]}" if label else None
+    judged = tracker.judged(incumbent[1], (cycle.cycle_id, look)) if look else 0
     alpha = candidate_alpha(judged + 1, config.evaluation.alpha) if label else 1.0
     domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
     comparisons = _compare(config, cycle, domains, incumbent[1], label, 1 - alpha) if label else {}
@@ -78,9 +72,10 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
     second = [found for simulator, found in comparisons.items() if simulator != SEARCH_SIMULATOR]
     verdict = decide(second[0] if second else None, failures, alpha) if label else None
     if verdict and verdict.promoted:
-        tracker.promote(tracker.version_of(Path(str(candidate))))
-    with tracker.stage(cycle.cycle_id, "evaluation", label) as run:
-        run.params({"incumbent": incumbent[1]})
+        verdict = _promote(tracker, cycle, tracker.version_of(Path(str(candidate))), verdict)
+    with tracker.stage(cycle.cycle_id, "evaluation", look) as run:
+        if second:
+            run.params({"incumbent": incumbent[1]})
         _log(run, reports, comparisons, incumbent[0])
         _log_comparisons(run, "comparison_to_base", to_base)
     for simulator, found in comparisons.items():
@@ -97,6 +92,18 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
         "page": report(f"Evaluation of cycle {cycle.cycle_id}", verdict, reports, pairs, incumbent[0], to_base),
         "failed": failed,
     }
+
+
+def _promote(tracker: Tracker, cycle: Cycle, version: str, verdict: Verdict) -> Verdict:
+    """Where the champion is still the one that was compared with; an older cycle says nothing about a newer champion."""
+    champion = tracker.champion()
+    now = champion.version if champion else None
+    if now not in (cycle.champion_version, version):
+        return Verdict(
+            False, f"not promoted: the champion is version {now} by now, this cycle knew another; begin a new cycle"
+        )
+    tracker.promote(version)
+    return verdict
 
 
 def _compare(

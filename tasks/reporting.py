@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import task
@@ -39,10 +40,14 @@ def report_cycle(
 def summary_text(
     home: Home, cycle_id: str, collected: dict[str, Any], aligned: dict[str, Any], judged: dict[str, Any]
 ) -> str:
-    """What happened, what it means, and how to look further; plain words, no markup beyond headings."""
-    happened = [*_collect_lines(cycle_id, collected), *_align_lines(aligned)]
+    """What happened, what it means, and how to look further; Markdown that a terminal shows as well."""
+    happened = _items([*_collect_lines(cycle_id, collected), *_align_lines(aligned)])
     lines = [f"# Cycle {cycle_id}", "", *happened, "", *_evaluation_lines(cycle_id, judged)]
     return "\n".join([*lines, "", *_next_steps(home, cycle_id)])
+
+
+def _items(lines: Sequence[str]) -> list[str]:
+    return [f"- {line}" for line in lines]
 
 
 def stage_text(stage: str, cycle_id: str, summary: dict[str, Any]) -> str:
@@ -53,8 +58,8 @@ def stage_text(stage: str, cycle_id: str, summary: dict[str, Any]) -> str:
     if stage == "comparison":
         return f"{summary['page']}\nThe page: {summary['path']}"
     if stage == "collect":
-        return "\n".join([*_collect_lines(cycle_id, summary), "", *_next_steps(home, cycle_id)])
-    lines = _align_lines(summary) if stage == "align" else _evaluation_lines(cycle_id, summary)
+        return "\n".join([*_items(_collect_lines(cycle_id, summary)), "", *_next_steps(home, cycle_id)])
+    lines = _items(_align_lines(summary)) if stage == "align" else _evaluation_lines(cycle_id, summary)
     return "\n".join([*lines, "", *_next_steps(home, cycle_id)])
 
 
@@ -123,12 +128,12 @@ def _drops(counts: dict[str, int]) -> str:
 
 
 def _evaluation_lines(cycle_id: str, judged: dict[str, Any]) -> list[str]:
-    lines = _failed_lines(cycle_id, judged["failed"], "of the evaluation")
+    lines = _items(_failed_lines(cycle_id, judged["failed"], "of the evaluation"))
     for simulator, by_domain in judged["comparisons"].items():
-        lines.append(f"With the {simulator} simulator, on held-out scenarios:")
-        lines += [f"  {_comparison_line(domain, judged['incumbent'], found)}" for domain, found in by_domain.items()]
-    lines += [f"Failed check: {sentence}." for sentence in judged["failures"]]
-    return [*lines, f"Verdict: {judged['verdict']['reason']}."]
+        lines.append(f"- With the {simulator} simulator, on held-out scenarios:")
+        lines += [f"  - {_comparison_line(domain, judged['incumbent'], found)}" for domain, found in by_domain.items()]
+    lines += _items([f"Failed check: {sentence}." for sentence in judged["failures"]])
+    return [*lines, "", f"Verdict: {judged['verdict']['reason']}."]
 
 
 def _comparison_line(domain: str, incumbent: str, found: dict[str, Any]) -> str:
@@ -147,7 +152,8 @@ def _next_steps(home: Home, cycle_id: str) -> list[str]:
     prefix = f"ENGAGE_HOME={shlex.quote(str(home.path))} " if "ENGAGE_HOME" in os.environ else ""
     return [
         "Look further:",
-        f"  {prefix}.venv/bin/engage sql --name sibling_values --param cycle={cycle_id}",
-        f"  {prefix}.venv/bin/engage sql --name transcript --param cycle={cycle_id}",
-        f"  .venv/bin/mlflow ui --backend-store-uri {shlex.quote(home.tracking_uri)} --host 127.0.0.1 --port 5000",
+        "",
+        f"    {prefix}.venv/bin/engage sql --name sibling_values --param cycle={cycle_id}",
+        f"    {prefix}.venv/bin/engage sql --name transcript --param cycle={cycle_id}",
+        f"    .venv/bin/mlflow ui --backend-store-uri {shlex.quote(home.tracking_uri)} --host 127.0.0.1 --port 5000",
     ]

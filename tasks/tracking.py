@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
@@ -21,7 +20,7 @@ EXPERIMENT = "engage"
 REGISTERED_NAME = "engage-policy"
 CHAMPION = "champion"
 CYCLE_TAG, STAGE_TAG, PARENT_TAG = "engage.cycle_id", "engage.stage", "mlflow.parentRunId"
-OPENING_TAG, RECIPE_TAG = "engage.opening", "engage.recipe"
+OPENING_TAG, RECIPE_TAG, ADAPTER_TAG = "engage.opening", "engage.recipe", "engage.adapter"
 DESCRIPTION_TAG, DESCRIPTION_LENGTH = "mlflow.note.content", 4_900
 """Every MLflow server keeps at least 5,000 characters of a tag."""
 
@@ -91,10 +90,33 @@ def _told(home: Home) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
+        if getattr(error, "error_code", None) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise StoreError(
             f"MLflow at {home.tracking_uri} cannot be used ({reason}); start its server, or correct MLFLOW_TRACKING_URI"
         ) from error
+
+
+class _Client:
+    """MLflow's client; whatever it raises for want of a server, or of a database that can be used, is one sentence.
+
+    What MLflow does not find it says itself (`MlflowException` with RESOURCE_DOES_NOT_EXIST): the caller knows what that means.
+    """
+
+    def __init__(self, home: Home) -> None:
+        import mlflow
+
+        self._home, self._client = home, mlflow.MlflowClient()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def told(*args: Any, **kwargs: Any) -> Any:
+            with _told(self._home):
+                return method(*args, **kwargs)
+
+        return told
 
 
 class Tracker:
@@ -107,7 +129,7 @@ class Tracker:
         self._alone = FileLock(home.path / "mlflow.lock")  # look first, then create: one process at a time
         with self._alone, _told(home):
             mlflow.set_tracking_uri(home.tracking_uri)
-            self._client = mlflow.MlflowClient()
+            self._client = _Client(home)
             found = self._client.get_experiment_by_name(EXPERIMENT)
             local = home.tracking_uri.startswith("sqlite")
             location = (home.path / "mlflow-artifacts").as_uri() if local else None
@@ -150,7 +172,7 @@ class Tracker:
             self._client.set_terminated(found, "FINISHED" if completed else "FAILED")
 
     def register(self, run: StageRun, adapter: Path, tags: Mapping[str, str]) -> str:
-        """Add an adapter to the registry as the next version; the version it has already where there is one."""
+        """Add an adapter, kept by the run as `adapter`, to the registry as the next version; the version it has where there is one."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -159,7 +181,9 @@ class Tracker:
             self._client.create_registered_model(REGISTERED_NAME, description="adapters trained by engage")
         if known := self._versions(adapter):
             return known[0]
-        made = self._client.create_model_version(REGISTERED_NAME, adapter.as_uri(), run.run_id, tags=dict(tags))
+        source = f"runs:/{run.run_id}/adapter"  # what a tracking server takes; the folder is what the next night reads
+        kept = {**tags, ADAPTER_TAG: str(adapter)}
+        made = self._client.create_model_version(REGISTERED_NAME, source, run.run_id, tags=kept)
         return str(made.version)
 
     def version_of(self, adapter: Path) -> str:
@@ -170,7 +194,7 @@ class Tracker:
 
     def _versions(self, adapter: Path) -> list[str]:
         found = self._client.search_model_versions(f"name = '{REGISTERED_NAME}'", max_results=10_000)
-        return [str(known.version) for known in found if known.source == adapter.as_uri()]
+        return [str(known.version) for known in found if known.tags.get(ADAPTER_TAG) == str(adapter)]
 
     def promote(self, version: str) -> None:
         """Let the alias `champion` name this version."""
@@ -184,10 +208,10 @@ class Tracker:
             version = self._client.get_model_version_by_alias(REGISTERED_NAME, CHAMPION)
         except MlflowException:
             return None
-        return Champion(str(version.version), Path(unquote(urlsplit(version.source).path)))
+        return Champion(str(version.version), Path(version.tags[ADAPTER_TAG]))
 
     def judged(self, incumbent: str, candidate: tuple[str, str]) -> int:
-        """Candidates judged against an incumbent beside this one (cycle and label); each has spent a part of the error rate."""
+        """Looks at candidates beside an incumbent, without this one (cycle and recipe); each has spent a part of the error rate."""
         query = (
             f"tags.`{STAGE_TAG}` = 'evaluation' and params.incumbent = '{incumbent}' and attributes.status = 'FINISHED'"
         )
@@ -226,12 +250,12 @@ class Tracker:
 def _first_sections(text: str, name: str) -> str:
     """Those that fit into a tag, without images, which a description cannot show."""
     first, *others = "\n".join(line for line in text.splitlines() if not line.startswith("![")).split("\n## ")
-    told = first[:DESCRIPTION_LENGTH]
-    for other in others:
-        if len(told) + len(other) + len("\n## ") > DESCRIPTION_LENGTH:
-            return f"{told}\n\nMore in the artifact `{name}`."
-        told += f"\n## {other}"
-    return told
+    told = first
+    while others and len(told) + len("\n## ") + len(others[0]) <= DESCRIPTION_LENGTH:
+        told += f"\n## {others.pop(0)}"
+    if not others and len(told) <= DESCRIPTION_LENGTH:
+        return told
+    return f"{told[:DESCRIPTION_LENGTH]}\n\nMore in the artifact `{name}`."
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

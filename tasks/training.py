@@ -11,7 +11,7 @@ from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.domains import load_domain
 from engage.engines import close_engines
 from engage.human import HumanPairs, pair_licences
-from engage.models import CARD_NAME, adapter_folder, resolve_model
+from engage.models import adapter_folder, resolve_model
 from engage.pairs import PreferencePair, load_pairs, mix, read_pairs, save_pairs
 from engage.plots import q_gap_histogram
 from engage.run_folder import digest
@@ -67,8 +67,25 @@ def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) ->
         result = run_dpo(
             config, start_adapter(config, cycle), load_pairs(Path(pairs["path"])), out, run, pairs["licences"]
         )
-        (result.adapter / CARD_NAME).touch()  # the latest candidate, also where it had been trained before
+        name_candidate(cycle, str(result.adapter))
         return _keep(run, cycle, result.adapter, result.metrics, Tracker(home))
+
+
+def name_candidate(cycle: Cycle, adapter: str | None) -> None:
+    """Say which adapter the cycle's evaluation judges: the one that was trained, or asked for again, last; None for none."""
+    path = _candidate_file(cycle)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(adapter or "", encoding="utf-8")
+
+
+def latest_candidate(cycle: Cycle) -> str | None:
+    """The adapter that `name_candidate` named last."""
+    path = _candidate_file(cycle)
+    return (path.read_text(encoding="utf-8") or None) if path.is_file() else None
+
+
+def _candidate_file(cycle: Cycle) -> Path:
+    return Home.from_env().cycle(cycle.cycle_id) / "align" / "candidate"
 
 
 def start_adapter(config: CycleConfig, cycle: Cycle) -> Path | None:

@@ -5,7 +5,7 @@ import pytest
 from engage.budget import BudgetConfig, Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
 from engage.separation import separated
 
-SPENT = Spent(trees=4, simulations=80, calls=400, tokens=40_000, most_calls=150, most_tokens=12_000)
+SPENT = Spent(trees=4, simulations=80, calls=400, tokens=40_000, most_calls=150, most_tokens=12_000, longest_s=60.0)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,7 @@ def test_a_pilot_is_a_few_per_cent_where_it_is_worth_it(scenarios, limited, size
         ({"max_calls": 850, "max_tokens": 63_999}, 0.0, 1),
         ({"max_calls": 300}, 0.0, 0),
         ({"max_hours": 2.0}, 1.9, None),
+        ({"max_hours": 2.0}, 1.99, 0),
         ({"max_hours": 2.0}, 2.0, 0),
     ],
 )

@@ -28,12 +28,15 @@ from engage.comparison import (
 from engage.comparison_report import comparison_page
 from engage.config import Home, load_config
 from engage.domains import load_domain
+from engage.errors import ModelError
 from engage.estimates import Estimate
 from engage.evaluation import paired_comparison
 from engage.inference import Thinking
+from engage.models import adapter_folder
+from engage.second_simulator import check_adapters, simulators
 from engage.strata import StratumRow
 from flows.comparison import comparison
-from tasks.comparing import paired, simulators
+from tasks.comparing import paired
 
 ESCONV = Path(__file__).parent / "fixtures" / "esconv"
 
@@ -115,6 +118,17 @@ def test_the_held_out_simulator_is_never_the_searchs():
     served = "engine.openai={policy={model='one'}, simulator={model='two'}}"
     assert known(bare, policy, "engine.kind=openai", served) == ["search", "held-out policy"]
     assert known(bare, policy, "engine.kind=openai", "engine.openai={policy={model='one'}}") == alone
+
+
+def test_adapters_that_cannot_be_used_are_told_before_the_night(tmp_path):
+    missing = load_config("laptop", [f"evaluation.second_simulator={tmp_path}/none"])
+    with pytest.raises(ModelError, match=r"none/adapter_model\.safetensors: cannot be read"):
+        check_adapters(missing, None)
+    other = load_config("laptop", [f"engine.policy_model={save_tiny_model(tmp_path / 'tiny')}"])
+    champion = adapter_folder("embedded")  # trained on the embedded model
+    check_adapters(load_config("laptop", []), champion)
+    with pytest.raises(ModelError, match=r"the champion of this home: .*; another model needs another ENGAGE_HOME"):
+        check_adapters(other, champion)
 
 
 def test_policies_that_look_ahead_hold_fewer_dialogues():

@@ -22,9 +22,9 @@ from flows.collect import collect
 from flows.evaluation import evaluation
 from flows.nightly import nightly
 from tasks.cycle import begin_cycle
-from tasks.judging import latest_candidate
 from tasks.reporting import stage_text
 from tasks.tracking import Tracker
+from tasks.training import latest_candidate
 
 OWN = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
 SMALL = (
@@ -179,7 +179,8 @@ def test_the_candidate_is_registered_and_bound_to_its_base(night, home, tiny):
     run_id = runs_of(home, "night")["align"].info.run_id
     (version,) = MlflowClient(home.tracking_uri).search_model_versions(f"run_id = '{run_id}'")
     assert version.name == "engage-policy"
-    assert (str(version.version), version.source) == (candidate["version"], Path(candidate["adapter"]).as_uri())
+    assert (str(version.version), version.tags["engage.adapter"]) == (candidate["version"], candidate["adapter"])
+    assert version.source == f"runs:/{run_id}/adapter"
     card = AdapterCard.read(candidate["adapter"])
     assert card.base_fingerprint == resolve_model(str(tiny)).fingerprint
     assert card.metrics["pairs"] == 4
@@ -197,16 +198,17 @@ def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
     lines = night["text"].splitlines()
     accepted = night["aligned"]["pairs"]["accepted"]
     assert lines[0] == "# Cycle night"
-    assert lines[2].startswith("emotional_support: 2 trees, ") and ", mean reward 0." in lines[2]
+    assert lines[2].startswith("- emotional_support: 2 trees, ") and ", mean reward 0." in lines[2]
     assert f", {accepted} accepted (" in lines[4]
     # max_pairs is 4, whatever was accepted
-    assert lines[5] == "DPO ran on 4 pairs, fewer than 16: expect no effect that can be told from zero."
+    assert lines[5] == "- DPO ran on 4 pairs, fewer than 16: expect no effect that can be told from zero."
     # the scripted engine knows no adapters: both policies say the same
     assert sum(line.endswith(": no difference that can be told from zero.") for line in lines) == 3
-    assert lines[-6:-3] == [
+    assert lines[-7:-3] == [
         "Verdict: not promoted: no held-out simulator (evaluation.second_simulator names none but the search's).",
         "",
         "Look further:",
+        "",
     ]
     commands = [line.partition(".venv/bin/")[2].split(" --")[0] for line in lines[-3:]]
     assert commands == ["engage sql", "engage sql", "mlflow ui"]
@@ -248,7 +250,7 @@ def test_a_users_own_domain_goes_the_whole_way(counted, home, tiny):
     assert summary["aligned"]["candidate"] is not None
     assert dialogues(home, "own") == {"base": 3, "candidate": 3}
     assert set(summary["judged"]["comparisons"]["search"]) >= {"own_domain:STUDY_ADVICE"}
-    assert "\nown_domain:STUDY_ADVICE: 2 trees, " in summary["text"]
+    assert "\n- own_domain:STUDY_ADVICE: 2 trees, " in summary["text"]
 
 
 def test_a_night_without_an_accepted_pair_ends_with_advice(counted, home, tiny):
@@ -263,6 +265,9 @@ def test_a_night_without_an_accepted_pair_ends_with_advice(counted, home, tiny):
     counted.requests = 0
     assert align(small(tiny), "no-pairs")["pairs"]["accepted"] > 0
     assert counted.requests == 0
+    # and under the first one again, nothing is judged that was not trained
+    assert align(small(tiny, "pairs.min_q_gap=0.99"), "no-pairs")["candidate"] is None
+    assert evaluation(small(tiny), "no-pairs")["verdict"]["reason"] == "not promoted: no candidate was trained"
 
 
 def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, home, tiny):
@@ -314,10 +319,11 @@ def test_evaluation_compares_the_candidate_trained_last(night, counted, home, ti
     assert set(ask(home, policies, "twice")) == {("base",), (label,)}
     assert judged["comparisons"]["search"]["all"]["n"] == 6
     versions = {
-        str(version.source): version.run_id for version in MlflowClient(home.tracking_uri).search_model_versions()
+        version.tags["engage.adapter"]: version.run_id
+        for version in MlflowClient(home.tracking_uri).search_model_versions()
     }
-    assert set(versions) >= {Path(found["adapter"]).as_uri() for found in (first, second)}
-    runs = {versions[Path(found["adapter"]).as_uri()] for found in (first, second)}
+    assert set(versions) >= {found["adapter"] for found in (first, second)}
+    runs = {versions[found["adapter"]] for found in (first, second)}
     rates = {MlflowClient(home.tracking_uri).get_run(run).data.params["dpo.learning_rate"] for run in runs}
     assert rates == {"0.0001", str(small(tiny).align.dpo.learning_rate)}
     align(small(tiny), "twice")  # nothing is trained, and the first is the candidate again
@@ -352,6 +358,10 @@ def test_a_gain_on_the_simulator_never_searched_with_is_promoted(night, counted,
         }
         assert judged["verdict"]["promoted"], judged["verdict"]
         assert str(Tracker(home).champion().adapter) == candidate["adapter"]
+        Tracker(home).promote(night["aligned"]["candidate"]["version"])  # by a later cycle, say
+        late = evaluation(config, "better")["verdict"]
+        assert not late["promoted"] and "the champion is version" in late["reason"]
+        assert str(Tracker(home).champion().adapter) == night["aligned"]["candidate"]["adapter"]
     finally:
         MlflowClient(home.tracking_uri).delete_registered_model_alias("engage-policy", "champion")
 
