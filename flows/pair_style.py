@@ -24,7 +24,9 @@ def show_style(console: Console, cycle: str | None) -> None:
             "says what became of them"
         )
     pairs = [pair for path in paths for pair in load_pairs(path)]  # those of a mixed set stand in two files
-    styles = pair_styles(list({digest([pair.prompt, pair.chosen, pair.rejected]): pair for pair in pairs}.values()))
+    styles = pair_styles(
+        list({digest([pair.scenario_id, pair.prompt, pair.chosen, pair.rejected]): pair for pair in pairs}.values())
+    )
     console.print(style_table(styles))
     console.print(
         "Accuracy: how often a classifier that sees only length, punctuation and capitals names the chosen reply of other "

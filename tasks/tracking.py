@@ -4,7 +4,7 @@ Runs are found again by their tags, so that a resumed cycle goes on in the runs 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,15 +82,18 @@ class StageRun:
 
 
 @contextmanager
-def _told(home: Home) -> Iterator[None]:
-    """StoreError in one sentence where MLflow cannot be used: no server, a damaged or full database, an unknown address."""
+def _told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
+    """StoreError in one sentence where MLflow cannot be used: no server, a damaged or full database, an unknown address.
+
+    MLflow's errors with a code in `through` come out as they are.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        if getattr(error, "error_code", None) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+        if getattr(error, "error_code", None) in through:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise StoreError(
@@ -101,8 +104,10 @@ def _told(home: Home) -> Iterator[None]:
 class _Client:
     """MLflow's client; whatever it raises for want of a server, or of a database that can be used, is one sentence.
 
-    What MLflow does not find it says itself (`MlflowException` with RESOURCE_DOES_NOT_EXIST): the caller knows what that means.
+    What MLflow does not find it says itself: the caller knows what that means.
     """
+
+    NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: no such alias
 
     def __init__(self, home: Home) -> None:
         import mlflow
@@ -113,7 +118,7 @@ class _Client:
         method = getattr(self._client, name)
 
         def told(*args: Any, **kwargs: Any) -> Any:
-            with _told(self._home):
+            with _told(self._home, self.NOT_FOUND):
                 return method(*args, **kwargs)
 
         return told
