@@ -88,7 +88,7 @@ def _error_sentence(reliability: Reliability) -> str:
     error = reliability.errors["sign"]
     if error.high <= GOAL:
         verdict = f"at most {GOAL}, as wanted"
-    elif error.low > GOAL:
+    elif error.low > GOAL and reliability.errors["posterior_stated"].low > GOAL:  # not for imprecise signs alone
         verdict = f"above the {GOAL} that is wanted"
     else:
         verdict = f"not enough to say whether it is at most {GOAL}"

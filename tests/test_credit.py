@@ -236,6 +236,7 @@ def sentence(checks):
 def test_the_result_says_what_can_be_told_and_no_more():
     assert "at most 0.05, as wanted" in sentence(drawn_pairs(4000, 0.001))
     bold = sentence(drawn_pairs(4000, 0.001, boldness=3.0))
+    assert "not enough to say" in sentence(drawn_pairs(4000, 0.05))  # signs that noise has turned
     assert "above the 0.05 that is wanted" in bold and ": overconfident as far as can be told" in bold
     few = sentence(drawn_pairs(20, 0.001))
     assert "not enough to say" in few and "neither over- nor underconfident" in few
