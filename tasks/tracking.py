@@ -213,6 +213,11 @@ class Tracker:
             version = self._client.get_model_version_by_alias(REGISTERED_NAME, CHAMPION)
         except MlflowException:
             return None
+        if ADAPTER_TAG not in version.tags:
+            raise StoreError(
+                f"version {version.version} of {REGISTERED_NAME}, the champion, has no tag {ADAPTER_TAG}: set it to the adapter's "
+                "folder, or remove the alias"
+            )
         return Champion(str(version.version), Path(version.tags[ADAPTER_TAG]))
 
     def judged(self, incumbent: str, candidate: tuple[str, str]) -> int:
