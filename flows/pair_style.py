@@ -73,5 +73,4 @@ def _track(home: Home, cycle_id: str, styles: list[PairStyle]) -> None:
     for one in styles:
         numbers = {"accuracy": one.accuracy, "words_chosen": one.chosen_words, "words_rejected": one.rejected_words}
         for name, number in numbers.items():
-            ends = (("", number.value), ("_low", number.low), ("_high", number.high))
-            run.metrics({f"style/{one.source}/{name}{end}": value for end, value in ends})
+            run.estimate(f"style/{one.source}/{name}", number)

@@ -222,8 +222,7 @@ def _recoveries(config: CycleConfig, dialogues: Dialogues) -> dict[tuple[str, st
 def _log(run: StageRun, result: ComparisonResult) -> None:
     for row in result.rows:
         place = f"{row.policy}/{row.simulator.replace(' ', '_')}/{row.domain}"
-        ends = {"": row.reward.value, "_low": row.reward.low, "_high": row.reward.high}
-        run.metrics({f"reward{end}/{place}": value for end, value in ends.items()})
+        run.estimate("reward", row.reward, f"/{place}")
         run.metrics({f"distinct_2/{place}": row.distinct_2, f"tokens/{place}": row.tokens, f"calls/{place}": row.calls})
         run.metrics({f"{name}/{place}": value for name, value in row.measures.items()})
         if row.comparison is not None:

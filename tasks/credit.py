@@ -27,7 +27,6 @@ from tasks.progress import Bar
 from tasks.tracking import StageRun, Tracker
 
 Row = dict[str, Any]
-BOUNDS = {"": "value", "_low": "low", "_high": "high"}
 
 
 @task(name="reroll-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -189,5 +188,6 @@ def _log(run: StageRun, found: CreditFigures) -> None:
         run.metrics({"pairs": found.reliability.pairs, "pairs_precise": found.reliability.precise})
         for name, error in found.reliability.errors.items():
             run.metrics({f"{name}/{key}": value for key, value in asdict(error).items()})
-        for name, estimate in asdict(found.reliability.belief).items():
-            run.metrics({f"belief/{name}{end}": estimate[key] for end, key in BOUNDS.items()})
+        belief = found.reliability.belief
+        for name, estimate in (("gap_ratio", belief.gap_ratio), ("bias", belief.bias), ("spread", belief.spread)):
+            run.estimate(f"belief/{name}", estimate)

@@ -49,9 +49,8 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
     seed = config.seed if config.seed is not None else derive_seed("cycle", cycle_id) % 2**32
     cycle = Cycle(cycle_id=cycle_id, seed=seed, champion_version=version, champion_adapter=adapter)
     scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
-    check_adapters(
-        config, adapter
-    )  # what is wrong with them, or with a corpus, shows before the night's work, not after it
+    # what is wrong with an adapter or a corpus shows before the night's work, not after it
+    check_adapters(config, adapter)
     if config.human.corpora:
         read_human(config.human)
     store.begin_cycle(cycle_id, _identity(config, cycle, scenarios))

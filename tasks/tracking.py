@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from engage.config import Home
 from engage.errors import StoreError
+from engage.estimates import Estimate
 from engage.run_folder import digest
 
 EXPERIMENT = "engage"
@@ -52,6 +53,10 @@ class StageRun:
         for name, value in values.items():
             if value is not None:
                 self._client.log_metric(self.run_id, name, float(value), step=step)
+
+    def estimate(self, name: str, found: Estimate, of: str = "") -> None:
+        """Record a number and the bounds of its interval, as `name`, `name_low` and `name_high`, each followed by `of`."""
+        self.metrics({f"{name}{of}": found.value, f"{name}_low{of}": found.low, f"{name}_high{of}": found.high})
 
     def figure(self, figure: Any, name: str) -> None:
         """Keep a matplotlib figure as a PNG under `plots/`."""
