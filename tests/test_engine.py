@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engage.engine import Message, Prompt, Sampling, Side
 from engage.engines import EngineConfig, engine_identity
-from engage.engines.decoder import ATTENTION, CALL_TOKENS, Closed, Decoder
-from engage.engines.prefix_cache import PrefixCache
-from engage.engines.sampling import Row, choose
+from engage.engines.attention import ATTENTION
+from engage.engines.decoder import CALL_TOKENS, PREFILL_TOKENS, Closed, Decoder
+from engage.engines.sampling import Row, choose, nucleus_settings
 from engage.engines.transformers import TransformersConfig, TransformersEngine
 from engage.errors import EngineError, ModelError
 from engage.models import ModelsConfig, resolve_model
@@ -79,7 +79,7 @@ def plain_logprobs(tiny: Path, tokens: tuple[int, ...]):
 
 def decoder(tiny: Path, end_tokens: set[int], cache_bytes: int = 10**8) -> Decoder:
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
-    return Decoder(model, end_tokens, PrefixCache(cache_bytes))
+    return Decoder(model, end_tokens, cache_bytes)
 
 
 def rows(sampling: Sampling = GREEDY) -> list[Row]:
@@ -118,18 +118,18 @@ def test_logits_and_log_probabilities_are_those_of_a_plain_forward(tiny):
     for row in batch:
         plain = plain_logprobs(tiny, (*row.tokens, *row.generated))
         at = len(row.tokens) - 1
-        assert torch.allclose(found[row.tokens][0].log_softmax(-1), plain[at], atol=1e-4)
+        assert torch.allclose(found.logits[found.rows[row.tokens]].log_softmax(-1), plain[at], atol=1e-4)
         said = [float(plain[at + step, token]) for step, token in enumerate(row.generated)]
         assert row.logprobs == pytest.approx(said, abs=1e-3)
 
 
 def test_prompts_are_prefilled_in_batches_that_waste_no_more_than_a_call_costs(tiny, monkeypatch):
-    monkeypatch.setattr("engage.engines.decoder.PREFILL_TOKENS", 600)
+    monkeypatch.setitem(PREFILL_TOKENS, "cpu", 600)
     prompts = [tuple(range(5 + number, 5 + number + 4 * number)) for number in range(1, 40)]
     batches = decoder(tiny, {1})._prefill_batches(prompts)
-    assert sorted(prompt for batch in batches for prompt in batch) == sorted(prompts)
+    assert sorted(prompt for batch in batches for prompt, _ in batch) == sorted(prompts)
     for batch in batches:
-        lengths = [len(prompt) for prompt in batch]
+        lengths = [len(prompt) for prompt, _ in batch]
         padded = len(batch) * max(lengths)
         assert padded - sum(lengths) <= CALL_TOKENS["cpu"]
         assert len(batch) == 1 or padded <= 600
@@ -171,24 +171,28 @@ def test_the_completion_says_why_it_ended_and_what_it_cost(tiny, engine):
     assert completion.mean_logprob < 0
 
 
+def draw(logits, sampling: Sampling, uniform: float) -> int:
+    return int(choose(logits, *nucleus_settings([sampling], "cpu"), torch.tensor([uniform], dtype=torch.float64)))
+
+
 def test_the_nucleus_is_inverted_at_the_uniform_number():
     # sorted: token 2 with 0.5, token 0 with 0.3, token 1 with 0.2; top_p 0.7 keeps the first two, 0.5 / 0.8 = 0.625
     logits = torch.log(torch.tensor([[0.3, 0.2, 0.5]]))
     nucleus = Sampling(temperature=1.0, top_p=0.7)
-    drawn = [int(choose(logits, [nucleus], [u])) for u in (0.0, 0.62, 0.63, 0.999, 1 - 2**-53)]
+    drawn = [draw(logits, nucleus, u) for u in (0.0, 0.62, 0.63, 0.999, 1 - 2**-53)]
     assert drawn == [2, 2, 0, 0, 0]
     # top_p 1 keeps all three: bounds 0.5, 0.8, 1
-    drawn = [int(choose(logits, [Sampling(temperature=1.0, top_p=1.0)], [u])) for u in (0.49, 0.51, 0.79, 0.81)]
+    drawn = [draw(logits, Sampling(temperature=1.0, top_p=1.0), u) for u in (0.49, 0.51, 0.79, 0.81)]
     assert drawn == [2, 0, 0, 1]
     # temperature 0.5 squares the odds, 25 : 9 : 4 of 38: bounds 0.658, 0.895
-    drawn = [int(choose(logits, [Sampling(temperature=0.5, top_p=1.0)], [u])) for u in (0.65, 0.67, 0.89, 0.9)]
+    drawn = [draw(logits, Sampling(temperature=0.5, top_p=1.0), u) for u in (0.65, 0.67, 0.89, 0.9)]
     assert drawn == [2, 0, 0, 1]
 
 
 def test_a_flat_distribution_over_more_tokens_than_are_looked_at_first_keeps_its_whole_nucleus():
     logits = torch.zeros(1, 1000)
     sampling = Sampling(temperature=1.0, top_p=0.9)
-    drawn = {int(choose(logits, [sampling], [u])) for u in np.linspace(0, 0.9999, 4000)}
+    drawn = {draw(logits, sampling, u) for u in np.linspace(0, 0.9999, 4000)}
     assert 895 <= len(drawn) <= 905
 
 
@@ -215,9 +219,9 @@ def test_prompts_that_split_known_segments_are_computed_as_if_nothing_was_known(
     base = tuple(range(10, 110))
     prompts = [base, base[:60], (*base[:60], 7, 8, 9), (*base[:30], 5), base[:1], (*base, 3)]
     for tokens in prompts:
-        (logits, known) = warm.next_logits([tokens])[tokens]
-        assert torch.allclose(logits.log_softmax(-1), plain_logprobs(tiny, tokens)[-1], atol=1e-4)
-    assert known == 100
+        found = warm.next_logits([tokens])
+        assert torch.allclose(found.logits[0].log_softmax(-1), plain_logprobs(tiny, tokens)[-1], atol=1e-4)
+    assert found.cached == {tokens: 100}
 
 
 def test_the_cache_stays_within_its_budget_from_batch_to_batch(tiny):
@@ -320,7 +324,7 @@ class Gate:
     def __getattr__(self, name):
         return getattr(self.decoder, name)
 
-    def generate(self, batch):
+    def decode(self, batch, found):
         self.sizes.append(len(batch))
         if not self.entered.is_set():
             self.entered.set()
@@ -328,7 +332,7 @@ class Gate:
         elif self.failures:
             self.failures -= 1
             raise MemoryError
-        self.decoder.generate(batch)
+        self.decoder.decode(batch, found)
 
 
 async def ask_behind(gate: Gate, engine, prompts, meanwhile):
@@ -400,11 +404,10 @@ def test_closing_fails_what_waits_and_what_is_under_way(tiny):
 def test_a_decoder_gives_up_between_two_tokens_once_it_is_closed(tiny):
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
     looks = iter([False] * 4)  # before the prefill and before each of three tokens
-    closing = Decoder(model, set(), PrefixCache(10**8), lambda: next(looks, True))
-    (row,) = longest = rows()[-1:]
+    closing = Decoder(model, set(), 10**8, lambda: next(looks, True))
     with pytest.raises(Closed):
-        closing.generate(longest)
-    assert len(row.generated) == 3
+        closing.generate(rows()[-1:])
+    assert closing.decode_tokens == 3
 
 
 def test_a_caller_that_has_gone_does_not_stop_the_others(tiny):

@@ -1,99 +1,95 @@
 """Batched generation on one transformers model with key/value reuse and one random stream per row.
 
-Prompts are prefilled in sub-batches from what the prefix cache holds, then decoded together in preallocated buffers. Rows are
-left-padded to common columns; masks hide the padding and positions are each row's own, so a row computes what it would alone.
+Prompts are prefilled in sub-batches from what the prefix cache holds, then decoded together in preallocated buffers. Masks come
+from positions, which are each row's own, so a row computes what it would alone.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.cache_utils import Cache, DynamicLayer
-from transformers.masking_utils import sdpa_mask
 
-from engage.engines.prefix_cache import PrefixCache
-from engage.engines.sampling import Row, choose
+from engage.engines.attention import NOWHERE, AttentionShape, Place, buffer_cache
+from engage.engines.batch import Batch, RecordedBatch, call_model
+from engage.engines.prefix_cache import PADDING, PrefixCache
+from engage.engines.sampling import Row
 
-ATTENTION = "engage_grouped"
-PREFILL_TOKENS = 4096
-CALL_TOKENS = {"cpu": 96, "cuda": 2048}
+PREFILL_TOKENS = {"cpu": 4096, "cuda": 32768}
+CALL_TOKENS = {"cpu": 96, "cuda": 4096}
 """What a call of the model costs before its first token, in tokens: weights read, kernels started."""
-WORTH_SHARING = 32
-WORTH_COMPACTING = 0.75
-
-
-def grouped_attention(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **_: Any
-) -> tuple[Any, None]:
-    """Scaled dot-product attention that never copies shared heads: the queries of one key head become more query positions."""
-    batch, heads, length, width = query.shape
-    groups = heads // key.shape[1]
-    folded = query.reshape(batch, key.shape[1], groups * length, width)
-    mask = None if attention_mask is None else attention_mask.repeat(1, 1, groups, 1) if length > 1 else attention_mask
-    out = torch.nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
-    return out.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(ATTENTION, grouped_attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-
-
-class _Layer(DynamicLayer):
-    """Keys and values in a buffer allocated once: [batch, kv_heads, capacity, head_dim], filled up to `length` columns."""
-
-    def __init__(self, keys: Any, values: Any, length: int) -> None:
-        super().__init__()
-        self.buffer_keys, self.buffer_values, self.length = keys, values, length
-        self.is_initialized = True
-
-    def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
-        end = self.length + key_states.shape[2]
-        self.buffer_keys[:, :, self.length : end] = key_states
-        self.buffer_values[:, :, self.length : end] = value_states
-        self.length = end
-        return self.buffer_keys[:, :, :end], self.buffer_values[:, :, :end]
-
-    def get_seq_length(self) -> int:
-        return self.length
+WORTH_SHARING = {"cpu": 32, "cuda": 1024}
+"""Tokens of an unknown prefix from which on it pays to compute it for one prompt first, with a call of its own."""
+WORTH_COMPACTING = {"cpu": 0.75, "cuda": 0.5}
+COLUMN_STEP = {"cpu": 1, "cuda": 64}
+"""Buffers have a multiple of this many columns: on a GPU, so that few graphs serve all batches."""
+RECORDED_ROOM = 1024
+"""Tokens that a recorded batch can give a row; longer replies are decoded without a graph."""
 
 
 class Closed(Exception):
     """The batch was given up, because nobody waits for it any more."""
 
 
+@dataclass
+class Found:
+    """What comes after distinct prompts: `logits` [prompts, vocabulary]; each prompt's row there, and how much of it was reused."""
+
+    logits: Any
+    rows: dict[tuple[int, ...], int]
+    cached: dict[tuple[int, ...], int]
+
+
 class Decoder:
     """One model, its prefix cache and its counters; used from one thread. Gives up with Closed once `is_closed` says so."""
 
     def __init__(
-        self, model: Any, end_tokens: set[int], cache: PrefixCache, is_closed: Callable[[], bool] = lambda: False
+        self,
+        model: Any,
+        end_tokens: set[int],
+        cache_bytes: float,
+        is_closed: Callable[[], bool] = lambda: False,
+        buffer_bytes: float | None = None,
+        buffer_tokens: int = 0,
     ) -> None:
-        self.model, self.end_tokens, self.cache = model, end_tokens, cache
+        """`buffer_bytes`, `buffer_tokens`: memory that is kept on a GPU for buffers, at most so many bytes and rows × columns."""
+        self.model, self.end_tokens = model, np.array(sorted(end_tokens), np.int64)
         self._is_closed = is_closed
-        self.device, self.dtype = model.device, model.dtype
-        config = model.config
-        self.layers = config.num_hidden_layers
-        self.kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        self.width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.max_length = config.max_position_embeddings
+        self.device = model.device
+        self.shape = AttentionShape.of(model)
+        self._like = torch.empty(0, dtype=model.dtype, device=model.device)
+        self.cache = PrefixCache(cache_bytes, self.shape, self._like)
+        self.max_length = model.config.max_position_embeddings
         self.prefill_tokens = self.cached_tokens = self.decode_tokens = 0
+        self._workspace_tokens: int | None = None
+        if buffer_bytes is not None:
+            self._workspace_tokens = min(int(buffer_bytes // self.cache.token_bytes), buffer_tokens)
+        self._workspace: Any = None
+        self._recorded: dict[tuple[int, int], RecordedBatch] = {}
+        self._graph_memory: Any = None
         # The last positions of a batch are a view with gaps, for which torch would copy the output weights once a row.
         head = model.get_output_embeddings()
         if head is not None:
             head.register_forward_pre_hook(lambda _, inputs: tuple(value.contiguous() for value in inputs))
 
     @torch.inference_mode()
-    def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[Any, int]]:
-        """Logits [vocabulary] of the token after each distinct prompt, and how many of its tokens were reused."""
+    def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> Found:
+        """Logits of the token after each distinct prompt."""
         self.cache.tick += 1
         self.cache.shrink()
-        found: dict[tuple[int, ...], tuple[Any, int]] = {}
+        logits: list[Any] = []
+        rows: dict[tuple[int, ...], int] = {}
+        cached: dict[tuple[int, ...], int] = {}
         for wave in self._waves(sorted(set(prompts))):
             for batch in self._prefill_batches(wave):
                 self._give_up_if_closed()
-                found |= self._prefill(batch)
-        return found
+                logits.append(self._prefill(batch))
+                for prompt, known in batch:
+                    rows[prompt] = len(rows)
+                    cached[prompt] = known
+        return Found(torch.cat(logits), rows, cached)
 
     def _give_up_if_closed(self) -> None:
         if self._is_closed():
@@ -105,149 +101,187 @@ class Decoder:
         second: list[tuple[int, ...]] = []
         for prompt in prompts:
             shared = _common_length(first[-1], prompt) if first else 0
-            (second if shared - self._known(prompt) >= WORTH_SHARING else first).append(prompt)
+            worth = shared - self._known(prompt) >= WORTH_SHARING[self.device.type]
+            (second if worth else first).append(prompt)
         return [wave for wave in (first, second) if wave]
 
     def _known(self, prompt: tuple[int, ...]) -> int:
         """Tokens in the cache; the last one is always computed, for its logits."""
-        return min(sum(length for _, length in self.cache.match(prompt)), len(prompt) - 1)
+        return min(len(self.cache.match(prompt)), len(prompt) - 1)
 
-    def _prefill_batches(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-        """Prompts with about as many new tokens together: another batch where padding would cost more than its call does."""
-        batches: list[list[tuple[int, ...]]] = []
-        fresh = 0  # new tokens of the latest batch
-        for new, prompt in sorted((len(prompt) - self._known(prompt), prompt) for prompt in prompts):
-            padded = (len(batches[-1]) + 1) * new if batches else 0
-            if not batches or padded > PREFILL_TOKENS or padded - fresh - new > CALL_TOKENS[self.device.type]:
+    def _prefill_batches(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[tuple[int, ...], int]]]:
+        """Prompts, and how much of each is known, with about as many new tokens together.
+
+        Another batch where padding would cost more than its call does, and where the buffers end.
+        """
+        batches: list[list[tuple[tuple[int, ...], int]]] = []
+        fresh = longest = 0  # new tokens of the latest batch, and its longest prompt
+        sized = [(len(prompt) - known, prompt, known) for prompt in prompts for known in [self._known(prompt)]]
+        for new, prompt, known in sorted(sized):
+            rows = len(batches[-1]) + 1 if batches else 1
+            padded = rows * new
+            columns = self._columns(max(longest, len(prompt)) + new)
+            full = self._workspace_tokens is not None and rows * columns > self._workspace_tokens
+            wasteful = padded - fresh - new > CALL_TOKENS[self.device.type]
+            if not batches or full or wasteful or padded > PREFILL_TOKENS[self.device.type]:
                 batches.append([])
-                fresh = 0
-            batches[-1].append(prompt)
+                fresh = longest = 0
+            batches[-1].append((prompt, known))
             fresh += new
+            longest = max(longest, len(prompt))
         return batches
 
-    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[Any, int]]:
-        known = [self._known(prompt) for prompt in prompts]
-        past, new = max(known), max(len(p) - k for p, k in zip(prompts, known, strict=True))
-        cache, valid = self._assemble(prompts, known, past, new)
-        ids = torch.zeros(len(prompts), new, dtype=torch.long, device=self.device)
-        positions = torch.zeros_like(ids)
-        for index, (prompt, k) in enumerate(zip(prompts, known, strict=True)):
-            fresh = len(prompt) - k
-            ids[index, new - fresh :] = torch.tensor(prompt[k:], device=self.device)
-            positions[index, new - fresh :] = torch.arange(k, len(prompt), device=self.device)
-            valid[index, past + new - fresh : past + new] = True
+    def _columns(self, count: int) -> int:
+        step = COLUMN_STEP[self.device.type]
+        return -(-count // step) * step
+
+    def _prefill(self, prompts: Sequence[tuple[tuple[int, ...], int]]) -> Any:
+        """Logits [prompts, vocabulary] after each; what is computed for them is kept."""
+        past = max(known for _, known in prompts)
+        new = max(len(prompt) - known for prompt, known in prompts)
+        columns = self._columns(past + new)
+        states = self._buffers(len(prompts), columns)
+        keys = self._assemble([(prompt, known, past) for prompt, known in prompts], states)
+        ids = np.zeros((len(prompts), new), np.int64)
+        positions = np.zeros_like(ids)
+        for index, (prompt, known) in enumerate(prompts):
+            fresh = len(prompt) - known
+            ids[index, new - fresh :] = prompt[known:]
+            positions[index, new - fresh :] = np.arange(known, len(prompt))
+            keys[index, past + new - fresh : past + new] = np.arange(known, len(prompt))
             self.prefill_tokens += fresh
-            self.cached_tokens += k
-        causal = torch.ones(new, past + new, dtype=torch.bool, device=self.device).tril(past)
-        mask = causal & valid[:, None, :]
-        mask[:, :, 0] |= ~mask.any(-1)  # a padding query must attend to something, or its softmax is undefined
-        out = self.model(
-            input_ids=ids,
-            attention_mask=self._additive(mask[:, None]),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
+            self.cached_tokens += known
+        logits = call_model(
+            self.model,
+            self._tensor(ids),
+            self._tensor(positions),
+            self._tensor(keys),
+            buffer_cache(states, Place(slice(past, past + new), columns)),
         )
-        found = {}
-        for index, (prompt, k) in enumerate(zip(prompts, known, strict=True)):
-            states = self._states(cache, index, past + new - (len(prompt) - k), past + new)
-            self.cache.insert(prompt, k, states)
-            found[prompt] = (out.logits[index, -1].float(), k)
-        return found
+        for index, (prompt, known) in enumerate(prompts):
+            end = index * columns + past + new
+            self.cache.insert(prompt, known, np.arange(end - (len(prompt) - known), end))
+        self.cache.store(states.flatten(2, 3))
+        return logits
 
-    def _assemble(
-        self, prompts: Sequence[tuple[int, ...]], known: Sequence[int], past: int, room: int
-    ) -> tuple[Cache, Any]:
-        """Buffers with each row's first `known` tokens right-aligned at column `past`, and which columns are valid."""
-        shape = (len(prompts), self.kv_heads, past + room, self.width)
-        buffers = [
-            [torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(self.layers)] for _ in range(2)
-        ]
-        valid = torch.zeros(len(prompts), past + room, dtype=torch.bool, device=self.device)
-        for index, (prompt, k) in enumerate(zip(prompts, known, strict=True)):
-            column, left = past - k, k
-            valid[index, column:past] = True
-            for segment, length in self.cache.match(prompt):
-                take = min(length, left)
-                for side in range(2):
-                    for layer in range(self.layers):
-                        buffers[side][layer][index, :, column : column + take] = segment.states[side, layer, :, :take]
-                column, left = column + take, left - take
-        return Cache(layers=[_Layer(keys, values, past) for keys, values in zip(*buffers, strict=True)]), valid
+    def _tensor(self, values: Any) -> Any:
+        return torch.from_numpy(values).to(self.device)
 
-    def _additive(self, mask: Any) -> Any:
-        """0 where a query may look and −inf elsewhere: with a boolean mask the CPU's attention is seven times slower."""
-        return torch.zeros(mask.shape, dtype=self.dtype, device=self.device).masked_fill_(~mask, float("-inf"))
+    def _assemble(self, rows: Sequence[tuple[tuple[int, ...], int, int]], states: Any) -> Any:
+        """Fill buffers [2 × layers, key heads, rows or more, columns, width] with the states of (prompt, how many tokens of it,
+        column where they end); the positions of their columns, as numpy [rows, columns]. One gathering, however many rows.
+        """
+        size, columns = states.shape[2:4]
+        slots = np.full((size, columns), PADDING, np.int64)
+        keys = np.full((len(rows), columns), NOWHERE, np.int64)
+        for index, (prompt, known, end) in enumerate(rows):
+            slots[index, end - known : end] = self.cache.match(prompt)[:known]
+            keys[index, end - known : end] = np.arange(known)
+        self.cache.gather(self._tensor(slots.reshape(-1)), states.flatten(2, 3))
+        return keys
 
-    def _states(self, cache: Any, index: int, start: int, end: int) -> Any:
-        return torch.stack(
-            [
-                torch.stack([layer.buffer_keys[index, :, start:end] for layer in cache.layers]),
-                torch.stack([layer.buffer_values[index, :, start:end] for layer in cache.layers]),
-            ]
-        )
+    def _buffers(self, rows: int, columns: int) -> Any:
+        """A part of the memory that is kept for buffers; new memory where that is too small."""
+        if self._workspace_tokens is None or rows * columns > self._workspace_tokens:
+            return self.shape.empty(rows, columns, self._like)
+        if self._workspace is None:
+            self._workspace = self.shape.empty(1, self._workspace_tokens, self._like).flatten().zero_()
+        shape = self.shape.buffers(rows, columns)
+        return self._workspace[: math.prod(shape)].view(shape)
 
-    @torch.inference_mode()
     def generate(self, rows: Sequence[Row]) -> None:
         """Complete the rows in place; rows of equal prompts prefill once. None may outgrow `max_length`."""
-        found = self.next_logits([row.tokens for row in rows])
+        self.decode(rows, self.next_logits([row.tokens for row in rows]))
+
+    @torch.inference_mode()
+    def decode(self, rows: Sequence[Row], found: Found) -> None:
+        """Complete the rows in place, from what was found for their prompts by the `next_logits` just before."""
         for row in rows:
-            row.logits, row.cached = found[row.tokens]
-        longest, room = max(len(row.tokens) for row in rows), max(row.sampling.max_tokens for row in rows)
-        uniforms = [np.random.default_rng(row.seed).random(row.sampling.max_tokens) for row in rows]
-        cache, valid = self._assemble([row.tokens for row in rows], [len(row.tokens) for row in rows], longest, room)
-        live = list(
-            range(len(rows))
-        )  # buffer row -> row of `rows`; finished rows ride along until it pays to drop them
-        logits = torch.stack([row.logits for row in rows])
+            row.cached = found.cached[row.tokens]
+        for some in self._fitting(sorted(rows, key=lambda row: len(row.tokens))):
+            self._decode(some, found)
+
+    def _fitting(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """Rows that are decoded together: all of them, or as many as the buffers hold."""
+        groups: list[list[Row]] = []
+        room = max(row.sampling.max_tokens for row in rows)
+        for row in rows:  # the shortest first, so that the latest is the longest of its group
+            columns = self._columns(len(row.tokens) + room)
+            limit = self._workspace_tokens
+            if not groups or (limit is not None and (len(groups[-1]) + 1) * columns > limit):
+                groups.append([])
+            groups[-1].append(row)
+        return groups
+
+    def _decode(self, rows: Sequence[Row], found: Found) -> None:
+        filled, room = max(len(row.tokens) for row in rows), max(row.sampling.max_tokens for row in rows)
+        batch = self._load(rows, filled, room, found)
+        limits = np.array([row.sampling.max_tokens for row in rows])
+        tokens, logprobs = np.zeros((room, len(rows)), np.int64), np.zeros((room, len(rows)))
+        live = np.arange(len(rows))  # place in the batch -> row; finished rows ride along until it pays to drop them
+        going = np.ones(len(rows), bool)  # by place
+        done: list[int] = []  # places that finished since the batch was last looked through
         for step in range(room):
             self._give_up_if_closed()
-            active = self._take_tokens(logits, rows, live, uniforms, step, cache, longest)
-            self.decode_tokens += len(active)
-            going = [place for place in active if not rows[live[place]].finished]
-            if not going:
-                break
-            chosen = torch.tensor([rows[i].last for i in live], device=self.device)
-            if len(going) <= WORTH_COMPACTING * len(live):
-                index = torch.tensor(going, device=self.device)
-                for layer in cache.layers:
-                    layer.buffer_keys, layer.buffer_values = layer.buffer_keys[index], layer.buffer_values[index]
-                valid, chosen, live = valid[index], chosen[index], [live[place] for place in going]
-            valid[:, longest + step] = True
-            positions = torch.tensor([[len(rows[i].tokens) + step] for i in live], device=self.device)
-            mask = self._additive(valid[:, None, None, : longest + step + 1])
-            out = self.model(
-                input_ids=chosen[:, None],
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
+            drawn = batch.fetch()[:, : len(live)]
+            tokens[step, live], logprobs[step, live] = drawn
+            self.decode_tokens += int(going.sum())
+            ended = np.isin(drawn[0], self.end_tokens)
+            finished = going & (ended | (step + 1 >= limits[live]))
+            for place in np.flatnonzero(finished):
+                row, stopped = int(live[place]), bool(ended[place])
+                rows[row].take(tokens[: step + 1, row].tolist(), logprobs[: step + 1, row].tolist(), stopped)
+                done.append(int(place))
+            going &= ~finished
+            if going.sum() <= WORTH_COMPACTING[self.device.type] * len(live):
+                self._keep(batch, [(place, rows[live[place]]) for place in done], filled)
+                if not going.any():
+                    return
+                batch, live, done = batch.keep_only(np.flatnonzero(going)), live[going], []
+                going = going[going]
+            batch.advance(filled + step)
+
+    def _load(self, rows: Sequence[Row], filled: int, room: int, found: Found) -> Batch:
+        columns = self._columns(filled + room)
+        batch: Batch
+        if (
+            self._workspace_tokens is not None
+            and len(rows) * columns <= self._workspace_tokens
+            and room <= RECORDED_ROOM
+        ):
+            batch = self._recorded_batch(len(rows), columns)
+        else:
+            batch = Batch(self.model, self._buffers(len(rows), columns), room)
+        keys = self._assemble([(row.tokens, len(row.tokens), filled) for row in rows], batch.states)
+        at = np.array([found.rows[row.tokens] for row in rows])
+        batch.load(rows, self._tensor(keys), filled, found.logits[self._tensor(at)])
+        return batch
+
+    def _recorded_batch(self, rows: int, columns: int) -> RecordedBatch:
+        """The recorded batch of the next power of two, made on first use (half a second)."""
+        size = 1 << (rows - 1).bit_length()
+        if size * columns > (self._workspace_tokens or 0):
+            size = rows
+        if (size, columns) not in self._recorded:
+            if self._graph_memory is None:
+                self._graph_memory = torch.cuda.graph_pool_handle()
+            self._recorded[size, columns] = RecordedBatch(
+                self.model,
+                self._buffers(size, columns),
+                RECORDED_ROOM,
+                self._graph_memory,
+                lambda fewer: self._recorded_batch(fewer, columns),
             )
-            logits = out.logits[:, -1].float()
+        return self._recorded[size, columns]
 
-    def _take_tokens(
-        self, logits: Any, rows: Sequence[Row], live: Sequence[int], uniforms: Any, step: int, cache: Any, longest: int
-    ) -> list[int]:
-        """Draw the next token of every unfinished row; places (in the buffers) of the rows that drew one."""
-        active = [place for place, i in enumerate(live) if not rows[i].finished]
-        some = logits if len(active) == len(live) else logits[torch.tensor(active, device=self.device)]
-        at = [live[place] for place in active]
-        chosen = choose(some, [rows[i].sampling for i in at], [float(uniforms[i][step]) for i in at])
-        logprobs = torch.log_softmax(some, -1).gather(1, chosen[:, None])[:, 0].tolist()
-        for place, i, token, logprob in zip(active, at, chosen.tolist(), logprobs, strict=True):
-            row = rows[i]
-            row.take(token, logprob, token in self.end_tokens)
-            if row.finished:
-                self._keep(cache, row, place, longest)
-        return active
-
-    def _keep(self, cache: Any, row: Row, place: int, longest: int) -> None:
-        """Remember a finished row; the states of its last token were never computed."""
-        tokens = (*row.tokens, *(row.generated if row.stopped else row.generated[:-1]))
-        if len(tokens) > len(row.tokens):
-            states = self._states(cache, place, longest, longest + len(tokens) - len(row.tokens))
-            self.cache.insert(tokens, len(row.tokens), states)
+    def _keep(self, batch: Batch, finished: Sequence[tuple[int, Row]], filled: int) -> None:
+        """Remember finished rows; the states of a row's last token were never computed."""
+        for place, row in finished:
+            said = row.generated if row.stopped else row.generated[:-1]
+            start = place * batch.columns + filled
+            if said:
+                self.cache.insert((*row.tokens, *said), len(row.tokens), np.arange(start, start + len(said)))
+        self.cache.store(batch.states.flatten(2, 3))
 
 
 def _common_length(one: Sequence[int], other: Sequence[int]) -> int:

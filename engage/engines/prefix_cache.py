@@ -1,110 +1,179 @@
 """Keys and values of prompts already computed, shared by common prefix: a radix tree over token ids, bounded in bytes.
 
-Every edge holds one run of tokens and their keys and values in all layers, so a prefix that many prompts share is kept once.
-The idea is SGLang's RadixAttention (Zheng et al. 2024); least recently used leaves go first.
+All states lie in one tensor, one slot a token; the tree says which slot holds which token, so that gathering the prefixes of a
+batch, and keeping what a batch computed, are each one indexed operation. The idea is SGLang's RadixAttention (Zheng et al. 2024);
+least recently used leaves go first.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Tensor = Any
+import numpy as np
+import torch
+
+from engage.engines.attention import AttentionShape
+
+Slots = Any
+"""Slot numbers, an int64 numpy array [tokens]."""
+PADDING = 0
+"""The slot that stays zero: what columns without a token are filled with."""
 
 
 @dataclass(eq=False)
 class Segment:
-    """One edge. `states` has shape [2 (keys, values), layers, kv_heads, len(tokens), head_dim]."""
+    """One edge: a run of tokens and where their states lie."""
 
     tokens: tuple[int, ...]
-    states: Tensor
+    slots: Slots
     parent: "Segment | None"
     last_used: int = 0
     children: dict[int, "Segment"] = field(default_factory=dict)
 
-    @property
-    def size_bytes(self) -> int:
-        """Memory of the states."""
-        return int(self.states.numel() * self.states.element_size())
-
 
 class PrefixCache:
-    """See the module. `tick` is the current batch: what it has touched is not evicted before the next one."""
+    """See the module. `tick` is the current batch: what it has touched is not evicted before the next one.
 
-    def __init__(self, budget_bytes: int) -> None:
-        self.budget_bytes = budget_bytes
-        self.used_bytes = 0
+    A batch that needs more slots than the budget has gets them, until the next `shrink`.
+    """
+
+    def __init__(self, budget_bytes: float, shape: AttentionShape, like: Any) -> None:
+        """`like` is a tensor of the model's type, on its device."""
+        self.token_bytes = 2 * shape.layers * shape.kv_heads * shape.width * like.element_size()
+        self.budget_tokens = int(budget_bytes // self.token_bytes)
         self.tick = 0
-        self._root = Segment((), None, None)
+        self._shape, self._like = shape, like
+        self._root = Segment((), np.empty(0, np.int64), None)
+        self._waiting: list[tuple[Slots, Slots]] = []
+        self.states = self._empty(self.budget_tokens)
+        self._free = np.arange(self.budget_tokens, 0, -1)  # the last ones are given first
 
-    def match(self, tokens: Sequence[int]) -> list[tuple[Segment, int]]:
-        """The longest known prefix as segments and how many tokens of each count (all but the last count whole)."""
-        found: list[tuple[Segment, int]] = []
-        node, at = self._root, 0
+    @property
+    def used_tokens(self) -> int:
+        """Slots that hold a token's states."""
+        return int(self.states.shape[2]) - 1 - len(self._free)
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory of the states that are kept."""
+        return self.used_tokens * self.token_bytes
+
+    def match(self, tokens: Sequence[int]) -> Slots:
+        """Slots of the longest known prefix; marks it as used now."""
+        found, node, at = [self._root.slots], self._root, 0
         while at < len(tokens) and (child := node.children.get(tokens[at])) is not None:
             shared = _common(child.tokens, tokens, at)
             child.last_used = self.tick
-            found.append((child, shared))
+            found.append(child.slots[:shared])
             at += shared
             if shared < len(child.tokens):
                 break
             node = child
-        return found
+        return np.concatenate(found)
 
-    def insert(self, tokens: Sequence[int], known: int, states: Tensor) -> None:
-        """Add the states of `tokens[known:]`; the first `known` tokens must be in the cache. What is there already is kept."""
-        path = self.match(tokens)
-        at = sum(length for _, length in path)
+    def insert(self, tokens: Sequence[int], known: int, places: Slots) -> None:
+        """Keep the states of `tokens[known:]`, which `store` will find at `places`, one a token.
+
+        The first `known` tokens must be in the cache. What is there already is kept.
+        """
+        parent, at = self._root, 0
+        while at < len(tokens) and (child := parent.children.get(tokens[at])) is not None:
+            shared = _common(child.tokens, tokens, at)
+            at += shared
+            parent = child if shared == len(child.tokens) else self._split(child, shared)
+            parent.last_used = self.tick
+            if parent is not child:
+                break
         if at >= len(tokens):
             return
         assert at >= known, "the prefix was evicted while it was in use"
-        parent = self._root
-        if path:
-            parent, shared = path[-1]
-            if shared < len(parent.tokens):
-                parent = self._split(parent, shared)
         rest = tuple(tokens[at:])
-        segment = Segment(rest, states[..., at - known :, :].clone(), parent, self.tick)
-        parent.children[rest[0]] = segment
-        self.used_bytes += segment.size_bytes
+        slots = self._take(len(rest))
+        parent.children[rest[0]] = Segment(rest, slots, parent, self.tick)
+        self._waiting.append((slots, places[at - known :]))
+
+    def store(self, states: Any) -> None:
+        """Copy what was inserted since the last call out of `states` [2 × layers, key heads, places, width]."""
+        if self._waiting:
+            slots, places = (
+                torch.from_numpy(np.concatenate(part)).to(self._like.device)
+                for part in zip(*self._waiting, strict=True)
+            )
+            self.states.index_copy_(2, slots, states.index_select(2, places))
+            self._waiting.clear()
+
+    def gather(self, slots: Any, out: Any | None = None) -> Any:
+        """The states in `slots` [n], as [2 × layers, key heads, n, width]."""
+        return torch.index_select(self.states, 2, slots, out=out)
 
     def shrink(self) -> None:
         """Evict least recently used leaves until the budget holds, sparing what the current batch uses."""
-        while self.used_bytes > self.budget_bytes:
+        while self.used_tokens > self.budget_tokens:
             leaves = [leaf for leaf in self._leaves() if leaf.last_used < self.tick]
             if not leaves:
                 return
+            freed = [self._free]
+            over = self.used_tokens - self.budget_tokens
             for leaf in sorted(leaves, key=lambda leaf: leaf.last_used):
-                if self.used_bytes <= self.budget_bytes:
-                    return
+                if over <= 0:
+                    break
                 assert leaf.parent is not None
                 del leaf.parent.children[leaf.tokens[0]]
-                self.used_bytes -= leaf.size_bytes
+                freed.append(leaf.slots)
+                over -= len(leaf.slots)
+            self._free = np.concatenate(freed)
+        if self.states.shape[2] - 1 > self.budget_tokens:
+            self._resize(self.budget_tokens)
+
+    def _take(self, count: int) -> Slots:
+        if count > len(self._free):
+            self._resize(self.states.shape[2] - 1 + max(count, (self.states.shape[2] - 1) // 4))
+        self._free, taken = self._free[: len(self._free) - count], self._free[len(self._free) - count :]
+        return taken[::-1].copy()
+
+    def _empty(self, tokens: int) -> Any:
+        shape = (2 * self._shape.layers, self._shape.kv_heads, tokens + 1, self._shape.width)
+        states = torch.empty(shape, dtype=self._like.dtype, device=self._like.device)
+        states[:, :, PADDING] = 0
+        return states
+
+    def _resize(self, tokens: int) -> None:
+        """A new tensor of `tokens` slots, the kept ones first; `store` finds what it has yet to fill under new numbers."""
+        old, segments = self.states, self._segments()
+        kept = np.concatenate([np.array([PADDING]), *(segment.slots for segment in segments)])
+        numbers = np.zeros(old.shape[2], np.int64)
+        numbers[kept] = np.arange(len(kept))
+        self.states = self._empty(tokens)
+        self.states[:, :, : len(kept)] = old.index_select(2, torch.from_numpy(kept).to(old.device))
+        for segment in segments:
+            segment.slots = numbers[segment.slots]
+        self._waiting = [(numbers[slots], places) for slots, places in self._waiting]
+        self._free = np.arange(tokens, len(kept) - 1, -1)
 
     def _split(self, segment: Segment, length: int) -> Segment:
         """Cut a segment in two; returns the upper part."""
         assert segment.parent is not None
-        upper = Segment(
-            segment.tokens[:length], segment.states[..., :length, :].clone(), segment.parent, segment.last_used
-        )
+        upper = Segment(segment.tokens[:length], segment.slots[:length], segment.parent, segment.last_used)
         segment.parent.children[segment.tokens[0]] = upper
-        segment.tokens, segment.states = segment.tokens[length:], segment.states[..., length:, :].clone()
-        segment.parent = upper
+        segment.tokens, segment.slots, segment.parent = segment.tokens[length:], segment.slots[length:], upper
         upper.children[segment.tokens[0]] = segment
         return upper
 
-    def _leaves(self) -> list[Segment]:
-        leaves, stack = [], list(self._root.children.values())
+    def _segments(self) -> list[Segment]:
+        found, stack = [], list(self._root.children.values())
         while stack:
             segment = stack.pop()
             stack.extend(segment.children.values())
-            if not segment.children:
-                leaves.append(segment)
-        return leaves
+            found.append(segment)
+        return found
+
+    def _leaves(self) -> list[Segment]:
+        return [segment for segment in self._segments() if not segment.children]
 
 
-def _common(known: Sequence[int], tokens: Sequence[int], at: int) -> int:
+def _common(known: tuple[int, ...], tokens: Sequence[int], at: int) -> int:
+    """How many of a segment's tokens come next in `tokens` from `at` on."""
     length = min(len(known), len(tokens) - at)
-    for index in range(length):
-        if known[index] != tokens[at + index]:
-            return index
-    return length
+    if known[:length] == tuple(tokens[at : at + length]):
+        return length
+    return next(index for index in range(length) if known[index] != tokens[at + index])

@@ -1,8 +1,10 @@
-"""One sequence while it is generated, and how its next token is drawn."""
+"""One sequence while it is generated, and how next tokens are drawn: each row inverts its nucleus at its own uniform number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
 
 from engage.engine import Sampling
 
@@ -12,49 +14,56 @@ NUCLEUS_CANDIDATES = (64, 512)
 
 @dataclass
 class Row:
-    """One sequence to generate. `logits` are those of the next token, filled in by the prefill."""
+    """One sequence to generate; `cached` counts the prompt tokens that were not computed afresh."""
 
     tokens: tuple[int, ...]
     sampling: Sampling
     seed: int
-    logits: Any = None
     cached: int = 0
     generated: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stopped: bool = False
-    last: int = 0
 
-    @property
-    def finished(self) -> bool:
-        """Nothing more is drawn: the model ended, or the row has all the tokens it may have."""
-        return self.stopped or len(self.generated) >= self.sampling.max_tokens
-
-    def take(self, token: int, logprob: float, ends: bool) -> None:
-        """Add a drawn token; an end token is not part of the text."""
-        self.last, self.stopped = token, ends
-        self.logprobs.append(logprob)
-        if not ends:
-            self.generated.append(token)
+    def take(self, tokens: list[int], logprobs: list[float], stopped: bool) -> None:
+        """What was drawn; an end token is not part of the text and has its log-probability."""
+        self.generated = tokens[:-1] if stopped else tokens
+        self.logprobs, self.stopped = logprobs, stopped
 
 
-def choose(logits: Any, samplings: Sequence[Sampling], uniforms: Sequence[float]) -> Any:
-    """One token per row: the nucleus of the tempered distribution, inverted at the row's uniform number."""
-    import torch
+def nucleus_settings(samplings: Sequence[Sampling], device: Any) -> tuple[Any, Any]:
+    """Temperatures and nucleus sizes, each [rows]; at temperature 0 the nucleus is the most probable token alone."""
+    temperature = torch.tensor([max(s.temperature, 1e-6) for s in samplings], device=device)
+    return temperature, torch.tensor([s.top_p if s.temperature > 0 else 0.0 for s in samplings], device=device)
 
-    temperature = torch.tensor([max(s.temperature, 1e-6) for s in samplings], device=logits.device)
+
+def choose(logits: Any, temperature: Any, top_p: Any, uniforms: Any) -> Any:
+    """One token per row: the nucleus of the tempered distribution, inverted at the row's uniform number.
+
+    `logits` [rows, vocabulary]; `temperature`, `top_p` and `uniforms` [rows].
+    """
     probabilities = torch.softmax(logits / temperature[:, None], -1)
-    top_p = torch.tensor([s.top_p if s.temperature > 0 else 0.0 for s in samplings], device=logits.device)
     for count in NUCLEUS_CANDIDATES:
-        values, tokens = probabilities.topk(min(count, probabilities.shape[-1]))
-        if not bool((values.sum(-1) < top_p).any()):
-            break
-    else:
-        values, tokens = probabilities.sort(dim=-1, descending=True)
+        tokens, covered = invert(probabilities, top_p, uniforms, count)
+        if bool(covered.all()):
+            return tokens
+    return invert(probabilities, top_p, uniforms, probabilities.shape[-1])[0]
+
+
+def invert(probabilities: Any, top_p: Any, uniforms: Any, count: int) -> tuple[Any, Any]:
+    """Tokens [rows] by the `count` most probable ones alone, and whether those hold the whole nucleus of a row [rows]."""
+    size = probabilities.shape[-1]
+    values, tokens = probabilities.topk(count) if count < size else probabilities.sort(dim=-1, descending=True)
+    covered = values.sum(-1) >= top_p
     before = values.cumsum(-1) - values
     values = torch.where(before < top_p[:, None], values, 0.0)
     values[:, 0] = values[:, 0].clamp_min(1e-12)
     cumulative = values.cumsum(-1)
-    target = torch.tensor(uniforms, device=logits.device, dtype=cumulative.dtype)[:, None] * cumulative[:, -1:]
+    target = uniforms.to(cumulative.dtype)[:, None] * cumulative[:, -1:]
     picked = (cumulative <= target).sum(-1, keepdim=True)  # a uniform number that rounds to 1 would leave the nucleus
     picked = picked.minimum((values > 0).sum(-1, keepdim=True) - 1)
-    return tokens.gather(1, picked)[:, 0]
+    return tokens.gather(1, picked)[:, 0], covered if count < size else torch.ones_like(covered)
+
+
+def logprob_of(logits: Any, tokens: Any) -> Any:
+    """Natural-log probabilities [rows] of `tokens` [rows] under `logits` [rows, vocabulary]."""
+    return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)

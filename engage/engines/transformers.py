@@ -5,6 +5,7 @@ reuses the keys and values of known prefixes, and draws every completion from it
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -22,6 +23,12 @@ from engage.models import ModelRef, ModelsConfig, check_adapter
 
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 MAX_LOADED = 4
+MAX_BATCH = {"cpu": 64, "cuda": 512}
+CPU_CACHE_BYTES = 1_200_000_000
+MEMORY_SHARE = 0.1
+"""Of the memory that is free when a model is loaded: what its cache may take, and on a GPU its buffers once more."""
+BUFFER_COLUMNS = 1024
+"""Tokens of each of the longest dialogues that the buffers of a full batch have room for, where memory allows."""
 
 
 class TransformersConfig(BaseModel):
@@ -29,8 +36,15 @@ class TransformersConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_batch: int = Field(64, ge=1, le=4096, description="sequences decoded together at most")
-    cache_mb: int = Field(1200, ge=0, le=1_000_000, description="keys and values kept for reuse, in MB per model")
+    max_batch: int | None = Field(
+        None, ge=1, le=4096, description="sequences decoded together at most; left out: 64 on a CPU, 512 on a GPU"
+    )
+    cache_mb: int | None = Field(
+        None,
+        ge=0,
+        le=1_000_000,
+        description="keys and values kept for reuse, in MB per model; left out: a tenth of the memory, on a CPU 1200 at most",
+    )
     device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="`auto`: bfloat16 where the device multiplies it natively, else float32"
@@ -43,12 +57,17 @@ class TransformersEngine:
     def __init__(self, models: ModelsConfig, config: TransformersConfig) -> None:
         import torch
 
+        from engage.engines.attention import check_family
+
         self.config = config
         cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
         self._device = "cuda" if cuda else "cpu"
         wanted = config.dtype if config.dtype != "auto" else "bfloat16" if cuda or cpu_has_bfloat16() else "float32"
         self._dtype = getattr(torch, wanted)
+        self._max_batch = config.max_batch or MAX_BATCH[self._device]
         self._sides = ModelSides(models)
+        for ref in dict.fromkeys(self._sides.refs.values()):
+            check_family(ref.name, ref.path)
         self._loaded: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
         self._condition = threading.Condition()
         self._waiting: list[Job] = []
@@ -60,7 +79,7 @@ class TransformersEngine:
     @property
     def has_room(self) -> bool:
         """See Engine: what waits while a batch is computed does not fill the next one yet."""
-        return sum(job.rows for job in list(self._waiting)) < self.config.max_batch
+        return sum(job.rows for job in list(self._waiting)) < self._max_batch
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """See Engine."""
@@ -78,6 +97,10 @@ class TransformersEngine:
             self._condition.notify()
         self._thread.join()
         self._loaded.clear()
+        if self._device == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
 
     def stats(self) -> dict[str, float]:
         """Totals since the start: prefill, cached and decode tokens, batches, rows, seconds busy."""
@@ -123,7 +146,7 @@ class TransformersEngine:
             taken: list[Job] = []
             rows = 0
             for job in self._waiting:
-                if self._model_of(job) == model and (not taken or rows + job.rows <= self.config.max_batch):
+                if self._model_of(job) == model and (not taken or rows + job.rows <= self._max_batch):
                     taken.append(job)
                     rows += job.rows
             self._waiting = [job for job in self._waiting if job not in taken]
@@ -154,29 +177,18 @@ class TransformersEngine:
             (job, [Row(job.tokens, job.sampling, seed) for seed in job.seeds]) for job in jobs if job.sampling
         ]
         scoring = [job for job in jobs if not job.sampling]
-        if scoring:
-            self._score(decoder, scoring)
         rows = [row for _, some in completing for row in some]
+        scored = {job.tokens + choice[:at] for job in scoring for choice in job.choices for at in range(len(choice))}
+        if not rows and not scored:
+            return
+        found = decoder.next_logits([*scored, *(row.tokens for row in rows)])
+        _score(found, scoring)
         if rows:
-            decoder.generate(rows)
+            decoder.decode(rows, found)
         for job, some in completing:
             resolve(job, [self._completion(job, row) for row in some])
         self._counts["batches"] += 1
         self._counts["rows"] += len(rows) + len(scoring)
-
-    def _score(self, decoder: Any, jobs: Sequence[Job]) -> None:
-        """A choice's likelihood is the product over its tokens, each read after the prompt and the tokens before it."""
-        import torch
-
-        wanted = {job.tokens + choice[:at] for job in jobs for choice in job.choices for at in range(len(choice))}
-        found = decoder.next_logits(sorted(wanted))
-        logprobs = {prompt: torch.log_softmax(logits, -1) for prompt, (logits, _) in found.items()}
-        for job in jobs:
-            sums = [
-                sum(float(logprobs[job.tokens + choice[:at]][token]) for at, token in enumerate(choice))
-                for choice in job.choices
-            ]
-            resolve(job, Scores(tuple(sums), len(job.tokens), found[job.tokens][1]))
 
     def _completion(self, job: Job, row: Any) -> Completion:
         text = self._sides.tokenizers[job.prompt.side].decode(row.generated, skip_special_tokens=True).strip()
@@ -198,28 +210,57 @@ class TransformersEngine:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from engage.engines.decoder import ATTENTION, Decoder
-        from engage.engines.prefix_cache import PrefixCache
+        from engage.engines.attention import ATTENTION
+        from engage.engines.decoder import Decoder
 
-        merge = self._device == "cpu"
-        first = torch.float32 if adapter and merge else self._dtype
+        first = torch.float32 if adapter else self._dtype
         model = AutoModelForCausalLM.from_pretrained(ref.path, dtype=first, attn_implementation=ATTENTION)
         if adapter:
-            model = _with_adapter(model, ref, adapter, merge)
+            model = _merged(model, ref, adapter)
         model = model.to(self._device, self._dtype).eval()
         ends = model.generation_config.eos_token_id
         end_tokens = {ends} if isinstance(ends, int) else set(ends or ())
         end_tokens.add(
             next(self._sides.tokenizers[side] for side, known in self._sides.refs.items() if known == ref).eos_token_id
         )
-        return Decoder(model, end_tokens, PrefixCache(self.config.cache_mb * 1_000_000), lambda: self._closed)
+        share = MEMORY_SHARE * _free_memory(self._device)
+        cache = self.config.cache_mb * 1_000_000 if self.config.cache_mb is not None else share
+        if self._device == "cpu":
+            return Decoder(model, end_tokens, min(cache, CPU_CACHE_BYTES), lambda: self._closed)
+        return Decoder(model, end_tokens, cache, lambda: self._closed, share, self._max_batch * BUFFER_COLUMNS)
 
 
-def _with_adapter(model: Any, ref: ModelRef, adapter: str, merge: bool) -> Any:
-    """LoRA weights on the base: merged (in float32, rounded once) on a CPU, where two small products a layer cost a third of
-    the time; beside it elsewhere."""
+def _score(found: Any, jobs: Sequence[Job]) -> None:
+    """A choice's likelihood is the product over its tokens, each read after the prompt and the tokens before it."""
+    import torch
+
+    asked = [
+        (found.rows[job.tokens + choice[:at]], token)
+        for job in jobs
+        for choice in job.choices
+        for at, token in enumerate(choice)
+    ]
+    if not asked:
+        return
+    rows, tokens = torch.tensor(asked, device=found.logits.device).T
+    logprobs = iter((found.logits[rows, tokens] - found.logits.logsumexp(-1)[rows]).tolist())
+    for job in jobs:
+        sums = tuple(sum(next(logprobs) for _ in choice) for choice in job.choices)
+        resolve(job, Scores(sums, len(job.tokens), found.cached[job.tokens]))
+
+
+def _merged(model: Any, ref: ModelRef, adapter: str) -> Any:
+    """The base with the LoRA weights merged in, in float32 and rounded once: beside it they cost a third of the time."""
     from peft import PeftModel
 
     check_adapter(adapter, ref)
-    model = PeftModel.from_pretrained(model, adapter)
-    return model.merge_and_unload() if merge else model
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def _free_memory(device: str) -> int:
+    """Bytes free on a GPU, or the machine's memory."""
+    import torch
+
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

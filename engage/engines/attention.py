@@ -1,0 +1,283 @@
+"""Attention of the embedded engine: one function for every model family, masks from positions, and which families it serves.
+
+Keys and values come from a buffer whose columns are in any order; a mask says what a query may look at, built from the positions
+of queries and keys. A family may limit a layer to a sliding window, cap its scores, or give each head a sink: all three are
+honoured here, as in transformers' eager attention. `check_family` refuses, by name, models that need more than that.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.masking_utils import sdpa_mask
+
+from engage.errors import ModelError
+
+ATTENTION = "engage_grouped"
+_WATCHED = "engage_watched"
+NOWHERE = 2**30
+"""Position of a column that holds no key."""
+_SERVED_LAYERS = {"full_attention", "sliding_attention"}
+_KNOWN_TENSORS = {"s_aux", "position_ids", "cache_position"}
+
+
+class Visible:
+    """What the queries of one call may look at, as additive masks: 0 or −inf (a boolean mask is seven times slower on a CPU).
+
+    `queries` [rows, length] and `keys` [rows, columns] are positions within each row; a key is visible to queries that do not
+    come before it, within the window where a layer has one. Masks are [rows, 1, groups × length, columns], one a kind of layer.
+    """
+
+    def __init__(self, queries: Any, keys: Any, dtype: torch.dtype) -> None:
+        self._distance = queries[:, :, None] - keys[:, None, :]
+        self._dtype = dtype
+        self._masks: dict[tuple[int | None, int], Any] = {}
+
+    def mask(self, window: int | None, groups: int = 1) -> Any:
+        """The mask for layers that look back over `window` positions (None: all), each query repeated `groups` times."""
+        if window is not None and window >= NOWHERE:
+            window = None
+        if (window, groups) not in self._masks:
+            hidden = self._distance < 0
+            if window is not None:
+                hidden = hidden | (self._distance >= window)
+            mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)
+            mask = mask.masked_fill_(hidden, float("-inf"))[:, None]
+            self._masks[window, groups] = mask.repeat(1, 1, groups, 1) if groups > 1 and mask.shape[2] > 1 else mask
+        return self._masks[window, groups]
+
+
+_visible: ContextVar[Visible] = ContextVar("visible")
+
+
+@contextmanager
+def looking_at(visible: Visible) -> Iterator[None]:
+    """Within it, calls of a model with ATTENTION use these masks, whatever mask the model passes on."""
+    token = _visible.set(visible)
+    try:
+        yield
+    finally:
+        _visible.reset(token)
+
+
+def grouped_attention(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Any = None,
+    **_: Any,
+) -> tuple[Any, None]:
+    """Attention that never copies shared heads: the queries of one key head become more query positions.
+
+    `query` [rows, heads, length, width], `key` and `value` [rows, key heads, columns, width]. Rows and key heads change places
+    for the kernel, because the buffers keep the columns of one key head together.
+    """
+    rows, heads, length, width = query.shape
+    groups = heads // key.shape[1]
+    folded = query.reshape(rows, key.shape[1], groups * length, width).transpose(0, 1)
+    key, value = key.transpose(0, 1), value.transpose(0, 1)
+    mask = _visible.get().mask(sliding_window, groups).transpose(0, 1)
+    scale = width**-0.5 if scaling is None else scaling
+    if softcap is None and s_aux is None:
+        out = torch.nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scale)
+    else:
+        out = _capped(folded, key, value, mask, scale, softcap, s_aux, length)
+    return out.transpose(0, 1).reshape(rows, heads, length, width).transpose(1, 2).contiguous(), None
+
+
+def _capped(
+    query: Any, key: Any, value: Any, mask: Any, scale: float, softcap: float | None, sinks: Any, length: int
+) -> Any:
+    """The same, step by step, with scores softly capped (Gemma 2) and a sink beside each head's scores (gpt-oss).
+
+    `query` [key heads, rows, groups × length, width]; `sinks` [heads].
+    """
+    scores = (query @ key.transpose(-1, -2)).float() * scale
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores + mask
+    columns = scores.shape[-1]
+    if sinks is not None:
+        sink = sinks.float().view(key.shape[0], 1, -1, 1).repeat_interleave(length, dim=2)
+        scores = torch.cat([scores, sink.expand(*scores.shape[:-1], 1)], dim=-1)
+    return scores.softmax(-1)[..., :columns].to(value.dtype) @ value
+
+
+AttentionInterface.register(ATTENTION, grouped_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+@dataclass
+class Place:
+    """Where a call writes its keys and values, and how many columns its queries look over."""
+
+    write: Any  # a slice, or the columns as a tensor where the call is recorded in a CUDA graph
+    columns: int
+
+
+class BufferLayer(DynamicLayer):
+    """Keys and values of one layer in a buffer allocated once: each [key heads, rows, columns, width]."""
+
+    def __init__(self, keys: Any, values: Any, place: Place) -> None:
+        super().__init__()
+        self.keys_buffer, self.values_buffer, self.place = keys, values, place
+        self.is_initialized = True
+
+    def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
+        place = self.place
+        self.keys_buffer[:, :, place.write] = key_states.transpose(0, 1)
+        self.values_buffer[:, :, place.write] = value_states.transpose(0, 1)
+        return tuple(buffer[:, :, : place.columns].transpose(0, 1) for buffer in (self.keys_buffer, self.values_buffer))
+
+    def get_seq_length(self) -> int:
+        return 0  # positions and masks are the caller's
+
+
+def buffer_cache(states: Any, place: Place) -> Cache:
+    """transformers' cache over `states` [2 × layers, key heads, rows, columns, width]: keys and values of each layer in turn."""
+    return Cache(layers=[BufferLayer(states[at], states[at + 1], place) for at in range(0, len(states), 2)])
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """What one token's keys and values are: layers, key heads of each, numbers of each head."""
+
+    layers: int
+    kv_heads: int
+    width: int
+
+    @staticmethod
+    @torch.inference_mode()
+    def of(model: Any) -> "AttentionShape":
+        """Read off a call of the model, which has ATTENTION: configurations of other families have other names for it."""
+        kept = DynamicCache()
+        positions = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+        visible = Visible(positions, positions, model.dtype)
+        with looking_at(visible):
+            model(
+                input_ids=positions,
+                attention_mask=visible.mask(None),
+                position_ids=positions,
+                past_key_values=kept,
+                use_cache=True,
+            )
+        _, heads, _, width = kept.layers[0].keys.shape
+        return AttentionShape(len(kept.layers), heads, width)
+
+    def buffers(self, rows: int, columns: int) -> tuple[int, ...]:
+        """Shape of the keys and values of `rows` sequences: those of each layer in turn."""
+        return (2 * self.layers, self.kv_heads, rows, columns, self.width)
+
+    def empty(self, rows: int, columns: int, like: Any) -> Any:
+        """New buffers with nothing in them; `like` gives type and device."""
+        return torch.empty(self.buffers(rows, columns), dtype=like.dtype, device=like.device)
+
+
+def check_family(name: str, folder: Path) -> None:
+    """ModelError, naming the family, for a model whose attention this engine cannot compute. Loads no weights.
+
+    Recurrent and convolutional layers, position biases, and models of pictures or sound are refused.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    def refuse(why: str, family: str = "") -> ModelError:
+        return ModelError(
+            f"model {name!r}{f' ({family})' if family else ''}: {why}; serve it with vLLM (--set engine.kind=vllm, or a server "
+            "and engine.kind=openai), or name another model"
+        )
+
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except Exception as error:  # it raises what it likes
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise refuse(f"its config.json cannot be used by this version of transformers ({reason})") from error
+    family = str(getattr(config, "model_type", "unknown"))
+    if config.get_text_config() is not config:
+        raise refuse("it reads more than text, which the embedded engine does not serve", family)
+    unusual = set(getattr(config, "layer_types", None) or ()) - _SERVED_LAYERS
+    if unusual:
+        raise refuse(f"it has layers of the kind {', '.join(sorted(unusual))}, which keep another state", family)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=_WATCHED)
+    except Exception as error:
+        raise refuse("it is no causal language model whose attention can be replaced", family) from error
+    if model._is_stateful or not model._supports_attention_backend:
+        raise refuse("it keeps another state than keys and values", family)
+    why = _unserved(model)
+    if why:
+        raise refuse(why, family)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a layer handed to its attention."""
+
+    key: tuple[int, ...]
+    value: tuple[int, ...]
+    window: int | None
+    tensors: frozenset[str]
+
+
+_calls: ContextVar[list[_Call]] = ContextVar("calls")
+
+
+def _watch(module: Any, query: Any, key: Any, value: Any, mask: Any, **more: Any) -> tuple[Any, None]:
+    """Attention that computes nothing and notes how it was called."""
+    tensors = frozenset(name for name, given in more.items() if isinstance(given, torch.Tensor))
+    _calls.get().append(_Call(tuple(key.shape), tuple(value.shape), more.get("sliding_window"), tensors))
+    return torch.empty_like(query).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(_WATCHED, _watch)
+AttentionMaskInterface.register(_WATCHED, sdpa_mask)
+
+
+def _unserved(model: Any) -> str | None:
+    """Why the attention of a model (on the device `meta`, with _WATCHED) is not what this module computes; None where it is."""
+    calls = _called(model)
+    if not calls:
+        return "its attention cannot be called as the embedded engine does"
+    if len({shape for call in calls for shape in (call.key, call.value)}) > 1:
+        return "its layers keep keys and values of different shapes"
+    unknown = set[str]().union(*(call.tensors for call in calls)) - _KNOWN_TENSORS
+    if unknown:
+        return f"its attention takes {', '.join(sorted(unknown))}, which the embedded engine does not know"
+    types = getattr(model.config, "layer_types", None)
+    limited = getattr(model.config, "sliding_window", None) and getattr(model.config, "use_sliding_window", True)
+    limits = limited and (types is None or "sliding_attention" in types[: len(calls)])
+    if limits and not any(call.window for call in calls):
+        return "it does not tell its attention how far a layer looks back"
+    return None
+
+
+@torch.no_grad()
+def _called(model: Any) -> list[_Call]:
+    """The calls of its attention in one call of the model over two tokens."""
+    like = next(model.parameters())
+    token = _calls.set([])
+    try:
+        model(
+            input_ids=torch.zeros(1, 2, dtype=torch.long, device="meta"),
+            attention_mask=torch.zeros(1, 1, 2, 2, device="meta", dtype=like.dtype),
+            position_ids=torch.arange(2, device="meta")[None],
+            past_key_values=DynamicCache(),
+            use_cache=True,
+        )
+    except Exception:  # layers whose work depends on the data (experts) cannot be tried without it
+        pass
+    finally:
+        calls = _calls.get()
+        _calls.reset(token)
+    return calls
