@@ -145,7 +145,7 @@ def build_trainer(
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    shares = can_share_prompts(model)
+    shares = can_share_prompts(model, settings.max_length)
 
     class PairTrainer(DPOTrainer):
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:

@@ -10,11 +10,17 @@ from typing import Any
 _MASKABLE_LAYERS = {"full_attention", "sliding_attention"}
 
 
-def can_share_prompts(model: Any) -> bool:
-    """Whether an attention mask alone can hide one reply from the other: not in recurrent or convolutional layers."""
+def can_share_prompts(model: Any, max_length: int) -> bool:
+    """Whether one attention mask for all layers hides one reply from the other and nothing else, in rows of `max_length` tokens.
+
+    Not in recurrent or convolutional layers, nor where a layer looks back over fewer tokens than that.
+    """
     base = model.get_base_model()
-    layers = getattr(base.config.get_text_config(), "layer_types", None) or ()
-    return not base._is_stateful and set(layers) <= _MASKABLE_LAYERS
+    config = base.config.get_text_config()
+    layers = getattr(config, "layer_types", None) or ()
+    window = getattr(config, "sliding_window", None)
+    limited = window is not None and window < max_length and (not layers or "sliding_attention" in layers)
+    return not base._is_stateful and set(layers) <= _MASKABLE_LAYERS and not limited
 
 
 def reply_logprobs(model: Any, input_ids: Any, labels: Any, **_: Any) -> SimpleNamespace:

@@ -90,7 +90,9 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
     if parent is not None:
         check_adapter(parent, base)
     set_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=native_dtype(), attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(
+        base.path, dtype=native_dtype(), attn_implementation=training_attention(base.path)
+    )
     if parent is not None:
         started = PeftModel.from_pretrained(model, str(parent), is_trainable=True)
         # under the name in the adapter's file peft would ask the hub for the base's configuration at every checkpoint
@@ -101,6 +103,16 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
     )
     return get_peft_model(model, shape)
+
+
+def training_attention(folder: Path) -> str:
+    """transformers' attention that trains a model rightly: `sdpa`, or `eager` where that one knows no softcap or sink."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder)
+    family = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return "eager" if capped or not getattr(family, "_supports_sdpa", True) else "sdpa"
 
 
 def trainer_arguments(folder: RunFolder, settings: DpoSettings | SftSettings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from engage.engine import Message, Prompt, Sampling, Side
 from engage.engines import EngineConfig, engine_identity
 from engage.engines.attention import ATTENTION
-from engage.engines.decoder import CALL_TOKENS, PREFILL_TOKENS, Closed, Decoder
+from engage.engines.decoder import CALL_TOKENS, COLUMN_STEP, PREFILL_TOKENS, Closed, Decoder
 from engage.engines.sampling import Row, choose, nucleus_settings
 from engage.engines.transformers import TransformersConfig, TransformersEngine
 from engage.errors import EngineError, ModelError
@@ -439,3 +439,54 @@ def test_a_prompt_that_the_template_refuses_is_an_engine_error(engine):
             complete(engine, Prompt("k", Side.POLICY, twice))
     finally:
         tokenizer.chat_template = known
+
+
+def recording(tiny: Path, end_tokens: set[int]) -> Decoder:
+    """A decoder as on a GPU: buffers of fixed size, steps recorded; here the recording is the step itself."""
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
+    found = Decoder(model, end_tokens, 10**8, buffer_bytes=10**8, buffer_tokens=600)
+    found._recorder = recorder
+    return found
+
+
+def recorder(step):
+    """Takes the step for a replay, and writes its results where the first call wrote them, as a graph does."""
+    batch = step.__self__
+    step()
+    first = batch.drawn, batch.logits
+
+    def replay() -> None:
+        step()
+        first[0].copy_(batch.drawn)
+        first[1].copy_(batch.logits)
+        batch.logits = first[1]
+
+    return replay
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(temperature=1.0, top_p=0.3, max_tokens=12)])
+def test_recorded_steps_draw_what_plain_steps_draw(tiny, monkeypatch, sampling):
+    monkeypatch.setitem(COLUMN_STEP, "cpu", 16)
+    monkeypatch.setattr("engage.engines.batch.NUCLEUS_CANDIDATES", (4, 8))  # larger nuclei are drawn again from all
+    lengths = [Sampling(**{**sampling.model_dump(), "max_tokens": n}) for n in (2, 12, 5, 7)]
+    plain, recorded = decoder(tiny, {1}), recording(tiny, {1})
+    for _ in range(2):  # the second time everything is known
+        batches = [[Row(row.tokens, s, row.seed) for row, s in zip(rows(), lengths, strict=True)] for _ in range(2)]
+        plain.generate(batches[0])
+        recorded.generate(batches[1])
+        for row, again in zip(*batches, strict=True):
+            assert row.generated == again.generated
+            assert row.logprobs == pytest.approx(again.logprobs, abs=1e-4)
+    # 4 rows of up to 41 + 12 tokens: 64 columns, as many as three rows have room for beside one; then 2 rows, then 1
+    assert {size for size, _ in recorded._recorded} == {1, 2, 4}
+
+
+def test_rows_that_the_buffers_cannot_hold_together_are_decoded_in_turn(tiny):
+    small = recording(tiny, set())
+    small._workspace_tokens = 120  # two rows of 41 + 12 columns
+    batch = [Row(tuple(range(9 + n, 50 + n)), DRAWN, n) for n in range(5)]
+    small.generate(batch)
+    for row in batch:
+        (alone,) = one = [Row(row.tokens, DRAWN, row.seed)]
+        decoder(tiny, set()).generate(one)
+        assert alone.generated == row.generated

@@ -53,9 +53,9 @@ def test_shared_prompts_give_the_log_probabilities_of_separate_rows(tmp_path: Pa
 
 def test_a_recurrent_model_does_not_share_prompts(tmp_path: Path) -> None:
     model = start_model(tiny(tmp_path), None, LORA, 0).float()
-    assert can_share_prompts(model)
+    assert can_share_prompts(model, 512)
     model.get_base_model().config.layer_types = ["conv", "full_attention"]
-    assert not can_share_prompts(model)
+    assert not can_share_prompts(model, 512)
 
 
 def test_batches_hold_similar_lengths_and_every_item_once() -> None:

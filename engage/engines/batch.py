@@ -117,30 +117,45 @@ class Batch:
         self.step += 1
 
 
-class RecordedBatch(Batch):
-    """A batch of fixed size whose step is a CUDA graph, recorded once and replayed for every batch that fits.
+class Recorder:
+    """Makes CUDA graphs that share their memory: only one of them runs at a time."""
 
-    `smaller` gives a recorded batch of the same columns for a number of rows; `pool` is the memory that graphs share.
-    """
+    def __init__(self) -> None:
+        self._pool: Any = None
 
-    def __init__(
-        self, model: Any, states: Any, room: int, pool: Any, smaller: Callable[[int], "RecordedBatch"]
-    ) -> None:
-        super().__init__(model, states, room)
-        self.place.write = self.column
-        self.keys[:, 0] = 0
-        self._smaller = smaller
+    def __call__(self, step: Callable[[], None]) -> Callable[[], None]:
+        """Record a step, which leaves the counters of its batch moved on; the replay."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # kernels are chosen and memory is taken before the recording
             for _ in range(WARM_UPS):
-                self._step()
-                for counter in (self.column, self.step, self.positions):
-                    counter.zero_()
+                step()
         torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool):
-            self._step()
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            step()
+        return graph.replay
+
+
+class RecordedBatch(Batch):
+    """A batch of fixed size whose step is recorded once and replayed for every batch that fits: on a GPU, one CUDA graph."""
+
+    def __init__(
+        self,
+        model: Any,
+        states: Any,
+        room: int,
+        record: Callable[[Callable[[], None]], Callable[[], None]],
+        smaller: Callable[[int], "RecordedBatch"],
+    ) -> None:
+        """`record` records a step and returns its replay; `smaller` gives the batch of the same columns for fewer rows."""
+        super().__init__(model, states, room)
+        self.place.write = self.column
+        self.keys[:, 0] = 0
+        self._smaller = smaller
+        self._replay = record(self._step)
         self._recorded = self.drawn
 
     def _step(self) -> None:
@@ -152,7 +167,7 @@ class RecordedBatch(Batch):
         self.drawn = torch.stack([tokens.double(), logprob_of(self.logits, tokens).double(), covered.double()])
 
     def advance(self, filled: int) -> None:
-        self.graph.replay()
+        self._replay()
         self.drawn = self._recorded
 
     def fetch(self) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from engage.engines.attention import NOWHERE, AttentionShape, Place, buffer_cache
-from engage.engines.batch import Batch, RecordedBatch, call_model
+from engage.engines.batch import Batch, RecordedBatch, Recorder, call_model
 from engage.engines.prefix_cache import PADDING, PrefixCache
 from engage.engines.sampling import Row
 
@@ -68,7 +68,7 @@ class Decoder:
             self._workspace_tokens = min(int(buffer_bytes // self.cache.token_bytes), buffer_tokens)
         self._workspace: Any = None
         self._recorded: dict[tuple[int, int], RecordedBatch] = {}
-        self._graph_memory: Any = None
+        self._recorder: Callable[[Callable[[], None]], Callable[[], None]] = Recorder()
         # The last positions of a batch are a view with gaps, for which torch would copy the output weights once a row.
         head = model.get_output_embeddings()
         if head is not None:
@@ -263,13 +263,11 @@ class Decoder:
         if size * columns > (self._workspace_tokens or 0):
             size = rows
         if (size, columns) not in self._recorded:
-            if self._graph_memory is None:
-                self._graph_memory = torch.cuda.graph_pool_handle()
             self._recorded[size, columns] = RecordedBatch(
                 self.model,
                 self._buffers(size, columns),
                 RECORDED_ROOM,
-                self._graph_memory,
+                self._recorder,
                 lambda fewer: self._recorded_batch(fewer, columns),
             )
         return self._recorded[size, columns]
