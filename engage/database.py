@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import StoreError
-from engage.queries import first_line, statements
+from engage.queries import first_line
+from engage.schema import bring_up_to_date, is_current
 
-SCHEMA_VERSION = 1
-_READ_ONLY = {
+_CLOSED = {
     "enable_external_access": False,
     "python_enable_replacements": False,
     "autoload_known_extensions": False,
     "autoinstall_known_extensions": False,
     "lock_configuration": True,
 }
+"""No files beside the store, and no extensions: DuckDB would fetch one from the network to open a SQLite file."""
 _in_use: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 
@@ -29,7 +30,7 @@ _in_use: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 def reading(path: Path, wait_s: float) -> Iterator[Any]:
     """A connection that can neither write nor reach files; StoreError where there is no store yet or it cannot be opened.
 
-    Errors of the statements run on it are DuckDB's own, except where the file turns out to be damaged (StoreError).
+    A store of an older version is brought up to date first. Errors of the statements run on it are DuckDB's own, except where the file turns out to be damaged (StoreError).
     """
     import duckdb
 
@@ -37,9 +38,12 @@ def reading(path: Path, wait_s: float) -> Iterator[Any]:
         raise StoreError(f"{path}: no cycle has been run yet; run `make run` or `engage nightly`")
     _check_file(path)
     with _turn(path, wait_s):
-        connection = _open(path, wait_s, read_only=True, config=_READ_ONLY)
+        connection = _open(path, wait_s, read_only=True)
         try:
-            _check_version(connection, path, _tables(connection))
+            if not is_current(connection, path):
+                connection.close()
+                _bring_up_to_date(path, wait_s)
+                connection = _open(path, wait_s, read_only=True)
             yield connection
         except duckdb.Error as error:
             if _is_damaged(error):
@@ -63,24 +67,44 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
         except OSError as error:
             raise StoreError(f"{path.parent}: cannot be created: {error.strerror}") from error
         _check_file(path)
-        connection = _open(path, wait_s, read_only=False, config={"python_enable_replacements": False})
+        connection = _open(path, wait_s, read_only=False)
         try:
+            _migrate(connection, path)
             connection.begin()
-            _create_schema(connection, path)
             yield connection
             connection.commit()
         except duckdb.IntegrityError:
             raise
         except duckdb.Error as error:
-            if "No space left" in str(error):
-                raise StoreError(
-                    f"{path}: the disk is full; free some space and run the same command again: nothing stored is lost, and what "
-                    "is not stored yet waits in the outbox"
-                ) from error
-            known = _is_damaged(error)
-            raise StoreError(_explain(path, error) if known else f"{path}: {first_line(error)}") from error
+            raise StoreError(_explain_failure(path, error)) from error
         finally:
             connection.close()
+
+
+def _bring_up_to_date(path: Path, wait_s: float) -> None:
+    """For those who only read; StoreError where the file cannot be written or is open elsewhere."""
+    import duckdb
+
+    try:
+        connection = _open(path, wait_s, read_only=False)
+        try:
+            _migrate(connection, path)
+        except duckdb.Error as error:
+            raise StoreError(_explain_failure(path, error)) from error
+        finally:
+            connection.close()
+    except StoreError as error:
+        raise StoreError(
+            f"{error} (it was written by an older version of engage and has to be brought up to date once, which writes to it)"
+        ) from error
+
+
+def _migrate(connection: Any, path: Path) -> None:
+    """In a transaction of its own: whoever is killed in the middle leaves the older version whole."""
+    if not is_current(connection, path):
+        connection.begin()
+        bring_up_to_date(connection, path)
+        connection.commit()
 
 
 def _check_file(path: Path) -> None:
@@ -101,7 +125,7 @@ def _turn(path: Path, wait_s: float) -> Iterator[None]:
         lock.release()
 
 
-def _open(path: Path, wait_s: float, *, read_only: bool, config: dict[str, Any]) -> Any:
+def _open(path: Path, wait_s: float, *, read_only: bool) -> Any:
     import duckdb
     from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
@@ -112,7 +136,7 @@ def _open(path: Path, wait_s: float, *, read_only: bool, config: dict[str, Any])
         reraise=True,
     )
     try:
-        return attempts(duckdb.connect, str(path), read_only=read_only, config=config)
+        return attempts(duckdb.connect, str(path), read_only=read_only, config=_CLOSED)
     except duckdb.Error as error:
         raise StoreError(_explain(path, error)) from error
 
@@ -131,46 +155,34 @@ def _is_damaged(error: Exception) -> bool:
     )
 
 
+def _explain_failure(path: Path, error: Exception) -> str:
+    """A statement that failed while the file was written."""
+    if "No space left" in str(error):
+        return (
+            f"{path}: the disk is full; free some space and run the same command again: nothing stored is lost, and what "
+            "is not stored yet waits in the outbox"
+        )
+    return _explain(path, error) if _is_damaged(error) else f"{path}: {first_line(error)}"
+
+
 def _explain(path: Path, error: Exception) -> str:
+    import duckdb
+
     if _is_locked(error):
         holder = re.search(r"\(PID (\d+)\)", str(error))
         who = f"another program (process {holder[1]})" if holder else "another program"
         return f"{path}: the database is open in {who}; close its SQL session; what was collected waits in the outbox"
     if "Permission denied" in str(error):
         return f"{path}: the database cannot be opened: permission denied"
+    if "storage version" in str(error) or "read a database file with version" in str(error):
+        age = "an older" if "an older" in str(error) else "a newer"
+        return (
+            f"{path}: written by {age} DuckDB than the {duckdb.__version__} installed here, which cannot read it; "
+            f"install {age} version of the package duckdb, or name another ENGAGE_HOME"
+        )
+    if "external extensions" in str(error):
+        return f"{path}: a database of another program (of SQLite, perhaps), not of DuckDB; move it away or name another ENGAGE_HOME"
     return (
         f"{path}: not a DuckDB database, or damaged; move it away and run `make run` or `engage nightly` "
         f"({first_line(error)})"
     )
-
-
-def _tables(connection: Any) -> set[str]:
-    rows = connection.execute("select table_name from duckdb_tables() where not temporary").fetchall()
-    return {name for (name,) in rows}
-
-
-def _check_version(connection: Any, path: Path, tables: set[str]) -> None:
-    if "schema_version" not in tables:
-        raise StoreError(f"{path}: a DuckDB database of another program; name another file or folder")
-    found = connection.execute("select version from schema_version").fetchall()
-    if found != [(SCHEMA_VERSION,)]:
-        have = found[0][0] if found else "none"
-        raise StoreError(
-            f"{path}: written by another version of engage (schema {have}, this one needs {SCHEMA_VERSION}); "
-            "use that version, or move the file away"
-        )
-
-
-def _create_schema(connection: Any, path: Path) -> None:
-    """Tables where they are missing; views and macros always, so that they are those of this version's files."""
-    tables = _tables(connection)
-    if tables:
-        _check_version(connection, path, tables)
-    for sql in statements("schema").values():
-        connection.execute(sql)
-    if tables:  # files of this version from before figures had a split
-        connection.execute("alter table evaluation add column if not exists split varchar")
-    for name, select in statements("score").items():
-        connection.execute(f"create or replace view {name} as {select}")
-    if not tables:
-        connection.execute("insert into schema_version values ($version)", {"version": SCHEMA_VERSION})

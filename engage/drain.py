@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.database import writing
-from engage.outbox import Kind, Outbox, kind_of
+from engage.outbox import Kind, NewerFile, Outbox, kind_of
 from engage.queries import first_line, statement
 
 FILES_PER_TRANSACTION = 64
@@ -20,25 +20,31 @@ _log = logging.getLogger(__name__)
 def drain(outbox: Outbox, database: Path, wait_s: float) -> int:
     """Store what waits; how many trees and dialogues were new. StoreError leaves what is not stored in the outbox.
 
-    A file that cannot be understood is set aside as `*.damaged` and named in a warning; the others go on.
+    A file that cannot be understood is set aside as `*.damaged` and named in a warning, one of a newer engage waits and is named in
+    another; the others go on.
     """
     pending = outbox.pending()
-    stored, damaged = 0, list[str]()
+    stored, damaged, newer = 0, list[str](), list[str]()
     for start in range(0, len(pending), FILES_PER_TRANSACTION):
-        tables = _read(outbox, pending[start : start + FILES_PER_TRANSACTION], damaged)
+        tables = _read(outbox, pending[start : start + FILES_PER_TRANSACTION], damaged, newer)
         stored += _store(outbox, tables, database, wait_s, damaged)
+    if newer:
+        _log.warning("%d outbox file(s) of a newer engage wait until it drains them, such as %s", len(newer), newer[0])
     if damaged:
         more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
         _log.warning("%d outbox file(s) set aside as *.damaged: %s%s", len(damaged), "; ".join(damaged[:3]), more)
     return stored
 
 
-def _read(outbox: Outbox, paths: Sequence[Path], damaged: list[str]) -> dict[Path, Any]:
-    """The files that are still there, as tables; those that cannot be understood are set aside."""
+def _read(outbox: Outbox, paths: Sequence[Path], damaged: list[str], newer: list[str]) -> dict[Path, Any]:
+    """The files that are still there, as tables; those that cannot be understood are set aside, those of a newer engage left."""
     tables = {}
     for path in paths:
         try:
             table = outbox.read(path)
+        except NewerFile as error:
+            newer.append(str(error))
+            continue
         except ValueError as error:
             outbox.set_aside(path)
             damaged.append(f"{path} ({error})")

@@ -2,6 +2,9 @@
 
 A file appears whole or not at all (temporary file, fsync, rename), one a tree or batch of dialogues, so that a locked database,
 a killed process or a worker on another machine loses nothing. Putting the same again replaces the file by an equal one.
+
+A file notes the version of its columns; one without is of version 1. An older file is read with null in the columns it lacks
+(sql/unpack/ says what null counts as), a newer one waits for a newer engage. To add a column: see `engage.schema`.
 """
 
 import hashlib
@@ -19,6 +22,14 @@ from typing import Any
 
 from engage.errors import StoreError
 from engage.tree import DialogueRecord, TreeRecord
+
+OUTBOX_VERSION = 1
+"""Of the columns that are written; raised with every column that is added."""
+_VERSION_KEY = b"engage.outbox_version"
+
+
+class NewerFile(Exception):
+    """A file whose columns only a newer engage knows."""
 
 
 class Kind(StrEnum):
@@ -55,9 +66,9 @@ class Outbox:
         return sorted(p for kind in Kind for p in self.folder.glob(f"[!.]*.{kind}.parquet"))
 
     def read(self, path: Path) -> Any | None:
-        """The rows of a file as a pyarrow Table; None where another process has stored it meanwhile.
+        """The rows of a file as a pyarrow Table of today's columns; None where another process has stored it meanwhile.
 
-        A file that cannot be understood raises ValueError, one that cannot be opened StoreError.
+        A file of a newer engage raises NewerFile, one that cannot be understood ValueError, one that cannot be opened StoreError.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -72,8 +83,13 @@ class Outbox:
             table = pq.read_table(pa.BufferReader(raw), page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a whole Parquet file: {error}") from error
-        if not table.schema.equals(_schema(kind_of(path))):
-            raise ValueError("not the columns of this version of engage")
+        version = _version_of(table)
+        if version > OUTBOX_VERSION:
+            raise NewerFile(f"{path}: columns of version {version}, this engage knows {OUTBOX_VERSION}")
+        if not table.schema.equals(_schema(kind_of(path), version)):
+            raise ValueError(f"not the columns of version {version}")
+        if version < OUTBOX_VERSION:
+            return pa.Table.from_pylist(table.to_pylist(), schema=_schema(kind_of(path), OUTBOX_VERSION))
         return table
 
     def set_aside(self, path: Path) -> None:
@@ -90,7 +106,7 @@ class Outbox:
 
         buffer = io.BytesIO()
         pq.write_table(
-            pa.Table.from_pylist(list(rows), schema=_schema(kind)),
+            pa.Table.from_pylist(list(rows), schema=_schema(kind, OUTBOX_VERSION)),
             buffer,
             compression="zstd",
             write_page_checksum=True,
@@ -136,13 +152,26 @@ def _write_whole(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def _version_of(table: Any) -> int:
+    noted = (table.schema.metadata or {}).get(_VERSION_KEY, b"1")
+    if not noted.isdigit() or int(noted) < 1:
+        raise ValueError(f"its columns are of no known version ({noted[:20]!r})")
+    return int(noted)
+
+
 @cache
-def _schema(kind: Kind) -> Any:
-    """Columns of a file: the fields of TreeRecord or DialogueRecord, nested as they are, and the record's id."""
+def _schema(kind: Kind, version: int) -> Any:
+    """Columns of a file of that version: the fields of TreeRecord or DialogueRecord, nested as they are, and the record's id.
+
+    A column added later is written `since(2, text)`: the first version that has it, and its type.
+    """
     import pyarrow as pa
 
+    def since(first: int, kind: Any) -> Any:
+        return kind if version >= first else None
+
     def struct(**fields: Any) -> Any:
-        return pa.struct([pa.field(name, kind) for name, kind in fields.items()])
+        return pa.struct([pa.field(name, kind) for name, kind in fields.items() if kind is not None])
 
     text, integer, long, real = pa.string(), pa.int32(), pa.int64(), pa.float64()
     turn = struct(role=text, text=text, attempts=integer, flaw=text)
@@ -203,4 +232,4 @@ def _schema(kind: Kind) -> Any:
             calls=pa.list_(call),
         ),
     }
-    return pa.schema(list(columns[kind]))
+    return pa.schema(list(columns[kind]), metadata={_VERSION_KEY: str(version)})

@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from engage.errors import QueryError
 
@@ -12,8 +13,21 @@ _ORDER = re.compile(r"^\d+_")
 @cache
 def statements(folder: str) -> dict[str, str]:
     """The statements of one folder of sql/ by name, in the order of the file names; `05_node.sql` is named `node`."""
-    files = sorted((f for f in (resources.files("sql") / folder).iterdir() if f.name.endswith(".sql")), key=_file_name)
-    return {_ORDER.sub("", _file_name(f)).removesuffix(".sql"): f.read_text(encoding="utf-8") for f in files}
+    room = resources.files("sql") / folder
+    return {
+        _ORDER.sub("", name).removesuffix(".sql"): (room / name).read_text(encoding="utf-8") for name in _names(room)
+    }
+
+
+@cache
+def migrations() -> dict[int, str]:
+    """The statements of sql/migrations/ by the schema version that each leads to, in their order."""
+    folder = resources.files("sql") / "migrations"
+    return {int(name.partition("_")[0]): (folder / name).read_text(encoding="utf-8") for name in _names(folder)}
+
+
+def _names(folder: Any) -> list[str]:
+    return sorted(_file_name(file) for file in folder.iterdir() if _file_name(file).endswith(".sql"))
 
 
 def _file_name(file: object) -> str:

@@ -42,7 +42,10 @@ class TrajectoryStore:
             if known is None:
                 config_hash = hashlib.sha256(text.encode()).hexdigest()
                 now = datetime.now(UTC).replace(tzinfo=None)
-                connection.execute("insert into cycle values (?, ?, ?, ?)", [cycle_id, config_hash, text, now])
+                connection.execute(
+                    "insert into cycle (cycle_id, config_hash, config, started_at) values (?, ?, ?, ?)",
+                    [cycle_id, config_hash, text, now],
+                )
                 return
         changes = _changes(json.loads(known[0]), json.loads(text))
         if changes:

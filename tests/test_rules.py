@@ -144,7 +144,7 @@ def test_the_command_line_imports_no_flow():
 
 def test_only_the_store_reads_sql():
     readers = {name for name in MODULES if "engage.queries" in imports(name)}
-    assert readers == {"engage.store", "engage.drain", "engage.database", "engage.judging"}
+    assert readers == {"engage.store", "engage.drain", "engage.database", "engage.schema", "engage.judging"}
     opened = [
         n for n, path in MODULES.items() if re.search(r"files\([\"']sql[\"']\)", path.read_text(encoding="utf-8"))
     ]

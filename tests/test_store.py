@@ -275,22 +275,16 @@ def test_a_file_cut_short_is_reported_as_damaged_when_a_query_meets_the_hole(tmp
             store.select(f"summarize {table}")
 
 
-def test_a_database_of_another_program_or_version_is_refused_and_left_alone(tmp_path):
+def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path):
     store = TrajectoryStore(tmp_path / "engage.duckdb")
     with duckdb.connect(str(store.path)) as other:
         other.execute("create table booking (id integer)")
     with pytest.raises(StoreError, match=r"a DuckDB database of another program; name another file"):
         store.begin_cycle("c1", {})
+    with pytest.raises(StoreError, match=r"a DuckDB database of another program; name another file"):
+        store.select("select 1")
     with duckdb.connect(str(store.path)) as other:
-        other.execute("create table schema_version as select 99 as version")
-    for call in (lambda: store.begin_cycle("c1", {}), lambda: store.select("select 1")):
-        with pytest.raises(StoreError, match=r"another version of engage \(schema 99, this one needs \d+\)"):
-            call()
-    with duckdb.connect(str(store.path)) as other:
-        assert sorted(other.execute("select table_name from duckdb_tables()").fetchall()) == [
-            ("booking",),
-            ("schema_version",),
-        ]
+        assert other.execute("select table_name from duckdb_tables()").fetchall() == [("booking",)]
 
 
 def test_reading_before_the_first_cycle_says_what_to_run(tmp_path):
@@ -332,15 +326,6 @@ def test_rescore_refuses_a_reward_outside_the_unit_interval_and_changes_nothing(
     with pytest.raises(ConfigError, match=r"the reward of \d is \d, not in 0\.\.1"):
         store.rescore("emotional_support", lambda value: value)
     assert store.select("select min(reward), max(reward) from reaction")[1] == [(0.0, 1.0)]
-
-
-def test_a_file_from_before_splits_were_noted_takes_new_figures_in_place_of_the_old(tmp_path):
-    store = filled(tmp_path, [TRAIN])
-    store.add_evaluation("c1", "validation", "candidate", "held_out", {"persuasion": {"mean": 0.1}})
-    with duckdb.connect(str(store.path)) as connection:
-        connection.execute("alter table evaluation drop column split")
-    store.add_evaluation("c1", "validation", "candidate", "held_out", {"persuasion": {"mean": 0.2}})
-    assert store.select("select split, value from evaluation")[1] == [("validation", 0.2)]
 
 
 def test_figures_of_a_comparison_are_replaced_under_the_same_labels(tmp_path):

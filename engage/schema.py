@@ -1,0 +1,70 @@
+"""The tables of a store: made where there are none, and brought from an older version to today's.
+
+`sql/schema/` is today's shape, which a new store gets at once. A file of `sql/migrations/` leads a store to the version that
+its number names; the highest number is today's version. A test keeps both ways equal. To add a column:
+
+1. `sql/migrations/`, the next number: `alter table … add column …`, null allowed (DuckDB adds no other);
+2. `sql/schema/`: the same column, last in its table, with its comment;
+3. if it comes through the outbox: the field of the record, `since(…)` in `engage.outbox`, its next version, and `sql/unpack/`.
+
+A view or macro needs no migration: it is replaced when its text changed.
+"""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from engage.errors import StoreError
+from engage.queries import migrations, statements
+
+
+def is_current(connection: Any, path: Path) -> bool:
+    """Whether the store has today's tables, views and macros; False for an older one and for one without any table.
+
+    StoreError for a store of a newer version and for a database of another program.
+    """
+    version = _version(connection, path)
+    if version is None or version < max(migrations()):
+        return False
+    (definitions,) = connection.execute("select definitions from schema_version").fetchone()
+    return bool(definitions == _definitions())
+
+
+def bring_up_to_date(connection: Any, path: Path) -> None:
+    """All of today's tables, views and macros, within the caller's transaction; what is stored stays. StoreError as `is_current`."""
+    newest = max(migrations())
+    version = _version(connection, path)
+    for number, sql in migrations().items():
+        if version is not None and version < number:
+            connection.execute(sql)
+    for sql in statements("schema").values():
+        connection.execute(sql)
+    for name, select in statements("score").items():
+        connection.execute(f"create or replace view {name} as {select}")
+    connection.execute("delete from schema_version")
+    connection.execute("insert into schema_version (version, definitions) values (?, ?)", [newest, _definitions()])
+
+
+def _version(connection: Any, path: Path) -> int | None:
+    """None for a database without a table: whoever made it was stopped before the first was committed."""
+    rows = connection.execute("select table_name from duckdb_tables() where not temporary").fetchall()
+    tables = {name for (name,) in rows}
+    if not tables:
+        return None
+    found = connection.execute("select version from schema_version").fetchall() if "schema_version" in tables else []
+    if len(found) != 1 or not isinstance(found[0][0], int):
+        raise StoreError(f"{path}: a DuckDB database of another program; name another file or folder")
+    (version,) = found[0]
+    if version > max(migrations()):
+        raise StoreError(
+            f"{path}: written by a newer version of engage (schema {version}, this one knows {max(migrations())}); "
+            "use that version, or name another ENGAGE_HOME"
+        )
+    return int(version)
+
+
+@cache
+def _definitions() -> str:
+    texts = [*statements("schema").values(), *statements("score").values()]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
