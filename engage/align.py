@@ -77,7 +77,7 @@ def train_dpo(
         raise ConfigError(
             "no accepted pair to train on: collect more trees, or accept pairs of smaller gap or confidence"
         )
-    recipe = {"lora": config.lora.model_dump(mode="json"), "dpo": settings.model_dump(mode="json")}
+    recipe = {"lora": config.lora, "dpo": settings}
     folder = run_folder(out, "dpo", base, parent, recipe, pair_set_hash(drawn))
     done = folder.finished()
     if done is not None:

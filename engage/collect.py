@@ -19,6 +19,13 @@ Item = TypeVar("Item")
 Work = TypeVar("Work")
 ADMISSION_S = 0.003
 
+METHOD_VERSION = 2
+"""Part of a cycle's identity: raise it when search, simulation or a shipped domain's prompts change, so that the same settings, seeds
+and model would give other trees. A cycle of an older method takes no more trees; it is aligned and evaluated as before.
+
+1: before cycles noted it. 2: turns end, and are cleaned, in another way.
+"""
+
 
 @dataclass(frozen=True)
 class Sides:

@@ -54,6 +54,9 @@ class CollectConfig(BaseModel):
     budget: BudgetConfig = BudgetConfig()
 
 
+MOST_DIALOGUES = 100
+
+
 class HeldOutConfig(BaseModel):
     """On what champion and candidate are compared."""
 
@@ -61,7 +64,9 @@ class HeldOutConfig(BaseModel):
 
     per_domain: int = Field(12, ge=2, le=100_000, description="held-out scenarios per domain")
     split: Literal["validation", "test"] = Field("validation", description="nights are judged on validation")
-    dialogues: int = Field(1, ge=1, le=100, description="dialogues per scenario and policy, each with its own seed")
+    dialogues: int = Field(
+        1, ge=1, le=MOST_DIALOGUES, description="dialogues per scenario and policy, each with its own seed"
+    )
     second_simulator: str | None = Field(
         None,
         description="adapter of a simulator that the search never sees (`bare`: the simulator's model without one, `embedded`, "

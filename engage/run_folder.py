@@ -6,11 +6,13 @@ Knows nothing of models or losses.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from engage.errors import ConfigError
 from engage.models import CARD_NAME, AdapterCard, DataSource, ModelRef, adapter_fingerprint
@@ -82,17 +84,37 @@ class RunFolder:
         return TrainResult(self.adapter, dict(card.metrics), history)
 
 
+LATER = {"later": True}
+"""`Field(…, json_schema_extra=LATER)` marks a setting that was added to settings whose hash is a key already."""
+
+
+def key_settings(settings: BaseModel, *, exclude: Collection[str] = ()) -> dict[str, Any]:
+    """Settings as JSON for a hash that names a folder or a run: without those marked LATER while they stand at their default.
+
+    So what an older engage trained, judged or measured is found again after a setting was added.
+    """
+    found = settings.model_dump(mode="json", exclude=set(exclude))
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if name in found and isinstance(value, BaseModel):
+            found[name] = key_settings(value)
+        elif field.json_schema_extra == LATER and value == field.default:
+            found.pop(name, None)
+    return found
+
+
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def run_folder(
-    out: Path, method: str, base: ModelRef, parent: Path | None, settings: Mapping[str, Any], data_hash: str
+    out: Path, method: str, base: ModelRef, parent: Path | None, settings: Mapping[str, BaseModel], data_hash: str
 ) -> RunFolder:
     """The folder of a run that trains `method` on that data; a parent counts by its weights, not by its path."""
     parent_hash = adapter_fingerprint(parent) if parent else None
-    return RunFolder(out, digest([method, base.fingerprint, parent_hash, dict(settings), data_hash]))
+    key = {name: key_settings(part) for name, part in settings.items()}
+    return RunFolder(out, digest([method, base.fingerprint, parent_hash, key, data_hash]))
 
 
 def make_card(
@@ -100,7 +122,7 @@ def make_card(
     method: Literal["sft", "dpo"],
     base: ModelRef,
     parent: Path | None,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, BaseModel],
     data: Sequence[DataSource],
     metrics: Mapping[str, float],
 ) -> AdapterCard:
@@ -110,7 +132,7 @@ def make_card(
         base_fingerprint=base.fingerprint,
         parent=adapter_fingerprint(parent) if parent else None,
         method=method,
-        config={"run_key": folder.key, **settings},
+        config={"run_key": folder.key, **{name: part.model_dump(mode="json") for name, part in settings.items()}},
         data=list(data),
         metrics=dict(metrics),
         created_at=datetime.now(UTC),

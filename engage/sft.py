@@ -63,7 +63,7 @@ def train_sft(
     settings = config.sft
     _check(examples)
     ordered = sorted(examples, key=lambda example: digest(example.as_json()))
-    recipe = {"lora": config.lora.model_dump(mode="json"), "sft": settings.model_dump(mode="json")}
+    recipe = {"lora": config.lora, "sft": settings}
     folder = run_folder(out, "sft", base, parent, recipe, _hash(ordered))
     done = folder.finished()
     if done is not None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from engage.database import reading, writing
@@ -31,10 +32,13 @@ class TrajectoryStore:
         self.path = path
         self.wait_s = wait_s
 
-    def begin_cycle(self, cycle_id: str, config: Mapping[str, Any]) -> None:
+    def begin_cycle(
+        self, cycle_id: str, config: Mapping[str, Any], absent: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         """Register a cycle, or continue it; ConfigError names the keys that differ from those it was begun with.
 
-        `config` is JSON: all that decides what the cycle collects.
+        `config` is JSON: all that decides what the cycle collects. `absent` says what a key counts as that one of the two lacks,
+        because a version of engage does not know it.
         """
         text = json.dumps(config, sort_keys=True, ensure_ascii=False)
         with writing(self.path, self.wait_s) as connection:
@@ -47,7 +51,7 @@ class TrajectoryStore:
                     [cycle_id, config_hash, text, now],
                 )
                 return
-        changes = _changes(json.loads(known[0]), json.loads(text))
+        changes = _changes(_filled(json.loads(known[0]), absent), _filled(json.loads(text), absent))
         if changes:
             raise ConfigError(
                 f"cycle {cycle_id!r} was begun with another configuration: {'; '.join(changes)}; "
@@ -239,6 +243,13 @@ def _changes(old: Any, new: Any, name: str = "") -> list[str]:
         keys = sorted(old.keys() | new.keys())
         return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{name}.{key}" if name else key)]
     return [] if old == new else [f"{name} was {json.dumps(old):.60}, is {json.dumps(new):.60}"]
+
+
+def _filled(config: Mapping[str, Any], absent: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with what `absent` says in place of the keys it lacks, at every depth."""
+    filled = {**absent, **config}
+    both = [key for key in absent if isinstance(absent[key], Mapping) and isinstance(config.get(key), Mapping)]
+    return {**filled, **{key: _filled(config[key], absent[key]) for key in both}}
 
 
 def _scenario_row(scenario: Scenario) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tasks.training import score_pairs
 def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     """Train what has to be trained, hold all dialogues, and compare; whatever was done before is kept."""
     cycle = begin_cycle(config, cycle_id, from_champion=False)
+    cycle.require_own_method("its policies' dialogues cannot be compared with new ones; start another (--cycle)")
     names, left = wanted(config.comparison, bool(config.human.corpora))
     trained = train_policies(config, cycle, names)
     left |= {name: NO_PAIR for name in names if name in TRAINED and name not in trained}

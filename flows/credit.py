@@ -14,5 +14,6 @@ from tasks.cycle import CLOSING, begin_cycle
 def credit(config: CycleConfig, cycle_id: str, check: CreditConfig) -> dict[str, Any]:
     """Roll out replies of the cycle afresh and compare; rollouts that are kept already are not made again."""
     cycle = begin_cycle(config, cycle_id)
+    cycle.require_own_method("fresh rollouts would not tell of its values; check a cycle of today's (--cycle)")
     failed = roll_out_replies(config, cycle, check) | reroll_pairs(config, cycle, check)
     return judge_credit(config, cycle, check, failed)

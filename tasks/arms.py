@@ -13,7 +13,7 @@ from engage.engines import close_engines
 from engage.human import HumanPairs, pair_licences, read_human
 from engage.models import resolve_model
 from engage.pairs import PreferencePair, mix, pair_set_hash, read_pairs, save_pairs
-from engage.run_folder import digest
+from engage.run_folder import digest, key_settings
 from engage.sft import train_sft
 from engage.simulator_chats import training_chats
 from engage.store import TrajectoryStore
@@ -56,7 +56,7 @@ def train_on_pairs(
 ) -> Arm:
     """DPO from what the cycle starts from; an interrupted run goes on from its last checkpoint."""
     home = Home.from_env()
-    recipe = [pair_set_hash(pairs), config.align.model_dump(mode="json", include={"lora", "dpo"})]
+    recipe = [pair_set_hash(pairs), key_settings(config.align, exclude={"sft"})]
     folder = policy_folder(home, cycle, name, recipe)
     save_pairs(pairs, folder / "pairs.parquet")
     licences = pair_licences(pairs, [*load_cycle_scenarios(config.scenarios), *human.scenarios()])
@@ -81,7 +81,7 @@ def train_on_replies(config: CycleConfig, cycle: Cycle) -> Arm | None:
     close_engines()  # a training and an engine together would hold the weights twice
     steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"SFT on {len(chats)} human dialogues (steps)", steps)
-    recipe = [config.human.model_dump(mode="json"), config.align.model_dump(mode="json", include={"lora", "sft"})]
+    recipe = [key_settings(config.human), key_settings(config.align, exclude={"dpo"})]
     folder = policy_folder(home, cycle, "sft", recipe)
     with Tracker(home).stage(cycle.cycle_id, "train sft", folder.name) as run:
         run.params({f"sft.{key}": value for key, value in settings.model_dump().items()})

@@ -1,12 +1,13 @@
 """Fresh dialogues on held-out scenarios, and the comparison of policies on them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from prefect import task
 
-from engage.collect import Sides, hold_dialogues
+from engage.collect import METHOD_VERSION, Sides, hold_dialogues
 from engage.comparison import Held, by_scenario
-from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.config import MOST_DIALOGUES, CycleConfig, Home, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
 from engage.evaluation import ALL, Replies, Rewards
@@ -52,13 +53,26 @@ def hold_missing(
     store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
     store.drain(outbox)
     missing: list[tuple[Scenario, int]] = []
-    for index in range(dialogues):
-        seed = derive_seed(cycle.seed, "evaluation", index)
+    for seed in evaluation_seeds(cycle, dialogues):
         done = store.stored_dialogues(cycle.cycle_id, "evaluation", *labels, seed)
         missing += [(scenario, seed) for scenario in scenarios if scenario.scenario_id not in done]
     failed = _hold(config, missing, labels, sides, cycle, outbox, dress) if missing else {}
     store.drain(outbox)
     return failed
+
+
+def evaluation_seeds(cycle: Cycle, dialogues: int) -> list[int]:
+    """One for each dialogue on a scenario; a cycle of an older method has others for what is simulated for it today."""
+    method = (METHOD_VERSION,) if cycle.is_older else ()
+    return [derive_seed(cycle.seed, "evaluation", index, *method) for index in range(dialogues)]
+
+
+def _today(cycle: Cycle, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of evaluation dialogues, without those of an older method: they and today's are not compared with each other."""
+    if not cycle.is_older:
+        return list(rows)
+    seeds = set(evaluation_seeds(cycle, MOST_DIALOGUES))
+    return [row for row in rows if row["seed"] in seeds]
 
 
 def _hold(
@@ -101,7 +115,7 @@ def dialogues_held(cycle: Cycle, scenarios: Sequence[str], label: str) -> dict[s
     store = TrajectoryStore(Home.from_env().database)
     given = {"cycle": cycle.cycle_id, "policy": label, "scenarios": scenarios}
     found: dict[str, ByDomain] = {}
-    for row in store.rows("evaluation_rewards", given):
+    for row in _today(cycle, store.rows("evaluation_rewards", given)):
         held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
         found.setdefault(row["simulator"], {}).setdefault(row["domain"], []).append(held)
     return found
@@ -130,7 +144,7 @@ def assistant_replies(
     """
     found: dict[str, dict[str, list[Turn]]] = {}
     given = {"cycle": cycle.cycle_id, "policy": label, "scenarios": scenarios}
-    for row in store.rows("evaluation_replies", given):
+    for row in _today(cycle, store.rows("evaluation_replies", given)):
         if simulators is not None and row["simulator"] not in simulators:
             continue
         turn = Turn(Role.ASSISTANT, row["text"], flaw=row["flaw"])

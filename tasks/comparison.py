@@ -26,7 +26,7 @@ from engage.domains import load_domain
 from engage.errors import NothingSearched
 from engage.evaluation import ALL, Comparison, Rewards, compare_domains
 from engage.hacking import distinct_2, hacking_failures, hacking_rates
-from engage.run_folder import digest
+from engage.run_folder import digest, key_settings
 from engage.scenario import Scenario
 from engage.second_simulator import simulators
 from engage.store import TrajectoryStore
@@ -73,7 +73,8 @@ def compare_policies(
     by_stratum = [row for simulator in simulators(config) for row in _strata(scenarios, dialogues, simulator)]
     checks = _checks(config, cycle, scenarios, labels, divergences)
     recovery = _recoveries(config, dialogues) if "search" in dialogues else {}
-    recipe = digest(config.model_dump(mode="json", include={"evaluation", "comparison"}) | {"policies": labels})[:8]
+    settings = {"evaluation": key_settings(config.evaluation), "comparison": key_settings(config.comparison)}
+    recipe = digest({**settings, "policies": labels})[:8]
     with tracker.stage(cycle.cycle_id, f"{STAGE} on {config.evaluation.split}", recipe) as run:
         run.params({"split": config.evaluation.split, **flat(config.comparison.model_dump(mode="json"), "comparison.")})
         result = ComparisonResult(

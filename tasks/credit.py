@@ -18,7 +18,7 @@ from engage.errors import ConfigError
 from engage.outbox import Outbox
 from engage.plots import stated_against_fresh
 from engage.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
-from engage.run_folder import digest
+from engage.run_folder import digest, key_settings
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
 from tasks import stopping
@@ -70,7 +70,7 @@ def judge_credit(config: CycleConfig, cycle: Cycle, check: CreditConfig, failed:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "credit.md").write_text(page, encoding="utf-8")
     plot.savefig(folder / "credit.png")
-    with Tracker(home).stage(cycle.cycle_id, "credit", digest(check.model_dump())[:12]) as run:
+    with Tracker(home).stage(cycle.cycle_id, "credit", digest(key_settings(check))[:12]) as run:
         run.params({f"credit.{name}": value for name, value in check.model_dump().items()})
         _log(run, found)
         run.figure(plot, "credit")

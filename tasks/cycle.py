@@ -1,5 +1,6 @@
-"""Beginning a cycle, or finding the one that is to be continued."""
+"""Beginning a cycle, or finding the one that is to be continued: its identity decides which."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import State, get_run_logger, task
@@ -7,9 +8,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flows import Flow, FlowStateHook
 from pydantic import BaseModel, ConfigDict
 
+from engage.collect import METHOD_VERSION
 from engage.config import CycleConfig, Home, check_cycle_id, load_cycle_scenarios
 from engage.engines import engine_identity
-from engage.errors import InputError, engage_error
+from engage.errors import ConfigError, InputError, engage_error
 from engage.human import read_human
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario
@@ -18,9 +20,15 @@ from engage.seeds import derive_seed
 from engage.store import TrajectoryStore
 from tasks.tracking import Tracker, flat
 
+SETTINGS = {"scenarios", "dialogue", "search"}
+"""The parts of the configuration that decide what a cycle collects; its identity holds all of their settings."""
+SUPERSEDED: Mapping[str, Any] = {}
+"""What a cycle counts as having for a setting that it lacks, by dotted name, where that is not the setting's default of today: a
+setting of SETTINGS whose default changed since it was added, or one that was taken away. All others need no entry."""
+
 
 class Cycle(BaseModel):
-    """What a cycle's stages share: its seed and the champion it began with (None: the base model)."""
+    """What a cycle's stages share: its seed, its method, and the champion it began with (None: the base model)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,6 +36,20 @@ class Cycle(BaseModel):
     seed: int
     champion_version: str | None
     champion_adapter: str | None
+    method_version: int = METHOD_VERSION
+
+    @property
+    def is_older(self) -> bool:
+        """Whether it was begun by an older method than today's."""
+        return self.method_version < METHOD_VERSION
+
+    def require_own_method(self, reason: str) -> None:
+        """ConfigError where what is to be added to the cycle would be of another method; `reason` says what cannot be and what can."""
+        if self.is_older:
+            raise ConfigError(
+                f"cycle {self.cycle_id!r} was begun by an older engage, whose searches and simulated users were others "
+                f"(method {self.method_version}, now {METHOD_VERSION}): {reason}"
+            )
 
 
 @task(name="begin-cycle")
@@ -45,15 +67,26 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
         champion = tracker.champion() if from_champion else None
         version, adapter = (champion.version, str(champion.adapter)) if champion else (None, None)
     else:
-        version, adapter = known["champion_version"], known["champion_adapter"]
+        version, adapter = known.get("champion_version"), known.get("champion_adapter")
     seed = config.seed if config.seed is not None else derive_seed("cycle", cycle_id) % 2**32
-    cycle = Cycle(cycle_id=cycle_id, seed=seed, champion_version=version, champion_adapter=adapter)
+    method = known.get("method_version", 1) if known else METHOD_VERSION
+    if method > METHOD_VERSION:
+        raise ConfigError(
+            f"cycle {cycle_id!r} was begun by a newer engage (method {method}, this one has {METHOD_VERSION}); use that version "
+            "or another --cycle"
+        )
+    cycle = Cycle(
+        cycle_id=cycle_id, seed=seed, champion_version=version, champion_adapter=adapter, method_version=method
+    )
     scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
     # what is wrong with an adapter or a corpus shows before the night's work, not after it
     check_adapters(config, adapter)
     if config.human.corpora:
         read_human(config.human)
-    store.begin_cycle(cycle_id, _identity(config, cycle, scenarios))
+    identity = _identity(config, cycle, scenarios)
+    if known and cycle.is_older:  # its prompts may be others too: that is what an older method means
+        identity["prompts"] = known.get("prompts")
+    store.begin_cycle(cycle_id, identity, absent())
     store.add_scenarios(scenarios)
     tracker.open_cycle(cycle_id, {"cycle_id": cycle_id, **cycle.model_dump(), **flat(config.model_dump(mode="json"))})
     return cycle
@@ -88,7 +121,8 @@ def _identity(config: CycleConfig, cycle: Cycle, scenarios: list[Scenario]) -> d
     from engage.domains import load_domain
 
     return {
-        **config.model_dump(mode="json", include={"scenarios", "dialogue", "search"}),
+        "method_version": cycle.method_version,
+        **config.model_dump(mode="json", include=SETTINGS),
         "engine": config.engine.kind,  # where servers listen and how large a cache is may change between two runs
         "seed": cycle.seed,
         "models": engine_identity(config.engine),
@@ -97,3 +131,18 @@ def _identity(config: CycleConfig, cycle: Cycle, scenarios: list[Scenario]) -> d
         "champion_weights": adapter_fingerprint(cycle.champion_adapter) if cycle.champion_adapter else None,
         "prompts": {name: load_domain(name).fingerprint() for name in sorted({s.domain for s in scenarios})},
     }
+
+
+def absent() -> dict[str, Any]:
+    """What a key of an identity counts as where a cycle of an older engage lacks it, or today's engage does: see SUPERSEDED.
+
+    A setting that was added later counts as its default, so that an older cycle is continued while it stands there.
+    """
+    found: dict[str, Any] = {"method_version": 1, **CycleConfig().model_dump(mode="json", include=SETTINGS)}
+    for name, value in SUPERSEDED.items():
+        *parents, leaf = name.split(".")
+        table = found
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[leaf] = value
+    return found

@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect import task
 
+from engage.collect import METHOD_VERSION
 from engage.config import CycleConfig, Home
 from engage.domains import load_domain
 from engage.errors import ConfigError
@@ -25,7 +26,7 @@ from engage.evaluation import (
 )
 from engage.plots import reward_comparison
 from engage.report import DomainReport, report
-from engage.run_folder import digest
+from engage.run_folder import digest, key_settings
 from engage.second_simulator import SEARCH_SIMULATOR, simulators
 from engage.store import TrajectoryStore
 from tasks.comparing import (
@@ -58,7 +59,7 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: str | None, failed: dict
         ("champion", policy_label("champion", cycle.champion_adapter)) if cycle.champion_adapter else ("base", "base")
     )
     label = policy_label("candidate", candidate) if candidate else None
-    look = f"{label} {digest(config.evaluation.model_dump(mode='json', exclude={'alpha'}))[:8]}" if label else None
+    look = _look(config, cycle, label) if label else None
     judged = tracker.judged(incumbent[1], (cycle.cycle_id, look)) if look else 0
     alpha = candidate_alpha(judged + 1, config.evaluation.alpha) if label else 1.0
     domains = {scenario.scenario_id: scenario.domain for scenario in held_out(config, cycle)}
@@ -104,6 +105,12 @@ def _promote(tracker: Tracker, cycle: Cycle, version: str, verdict: Verdict) -> 
         )
     tracker.promote(version)
     return verdict
+
+
+def _look(config: CycleConfig, cycle: Cycle, label: str) -> str:
+    """What tells one look at a candidate from another; each spends a part of the error rate."""
+    settings = digest(key_settings(config.evaluation, exclude={"alpha"}))[:8]
+    return f"{label} {settings}" + (f" method {METHOD_VERSION}" if cycle.is_older else "")
 
 
 def _compare(

@@ -23,8 +23,18 @@ def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Sequen
 
     `began_s` is when this run began (Unix time); `tried` are what it has searched, with or without success: the next run takes up
     those that have no tree. First comes a pilot, where the cycle is large or limited. Without a limit or an early stop all the rest
-    follows at once; with one, a wave of shards at a time.
+    follows at once; with one, a wave of shards at a time. ConfigError for a cycle of an older method that lacks trees.
     """
+    shards = _next_shards(config, cycle, began_s, tried)
+    if shards:
+        cycle.require_own_method(
+            "no tree can be added to it; align and evaluate the trees it has "
+            f"(`engage align --cycle {cycle.cycle_id}`, `engage evaluate --cycle {cycle.cycle_id}`), or start a new cycle"
+        )
+    return shards
+
+
+def _next_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Sequence[str]) -> list[list[str]]:
     home = Home.from_env()
     drain(home, must=config.collect.budget.limited)
     store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)

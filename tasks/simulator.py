@@ -9,7 +9,7 @@ from prefect import task
 from engage.config import CycleConfig, Home
 from engage.corpora import LICENCES, Corpus, read_corpus, read_shipped
 from engage.models import adapter_folder, resolve_model
-from engage.run_folder import digest
+from engage.run_folder import digest, key_settings
 from engage.sft import train_sft
 from engage.simulator_chats import Role, training_chats
 from tasks.cycle import worth_retrying
@@ -46,7 +46,7 @@ def train_on_dialogues(
         )
     ]
     tracker = Tracker(Home.from_env())
-    name = f"simulator {digest([list(corpora), list(roles), max_dialogues, skip_dialogues, start, config.align.model_dump(mode='json')])[:8]}"
+    name = f"simulator {digest([list(corpora), list(roles), max_dialogues, skip_dialogues, start, key_settings(config.align)])[:8]}"
     steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"SFT on {len(chats)} chats (steps)", steps)
     with tracker.stage(name, "sft") as run:

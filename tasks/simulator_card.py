@@ -14,7 +14,7 @@ from engage.engines import EngineConfig, close_engines, model_names, shared_engi
 from engage.errors import ConfigError
 from engage.models import BARE, resolve_model
 from engage.plots import reliability
-from engage.run_folder import digest
+from engage.run_folder import digest, key_settings
 from engage.simulator_card.asking import Answers, Asked, ask_simulator
 from engage.simulator_card.card import Measured, SimulatorFigures, simulator_figures
 from engage.simulator_card.page import Heading, card_page, card_summary, plot_name
@@ -173,7 +173,8 @@ def _settings(config: CycleConfig) -> dict[str, Any]:
 
 
 def _name(config: CycleConfig, card: CardConfig) -> str:
-    return f"simulator card {digest([card.model_dump(mode='json'), _settings(config)])[:8]}"
+    depends_on = {"engine": key_settings(config.engine), "dialogue": key_settings(config.dialogue)}
+    return f"simulator card {digest([key_settings(card), depends_on])[:8]}"
 
 
 def _track(

@@ -14,7 +14,7 @@ from engage.human import HumanPairs, pair_licences
 from engage.models import adapter_folder, resolve_model
 from engage.pairs import PreferencePair, load_pairs, mix, read_pairs, save_pairs
 from engage.plots import q_gap_histogram
-from engage.run_folder import digest
+from engage.run_folder import digest, key_settings
 from engage.store import TrajectoryStore
 from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar
@@ -60,7 +60,7 @@ def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], hum
 def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) -> dict[str, Any]:
     """DPO from the champion on the saved pairs; an interrupted run goes on from its last checkpoint."""
     home = Home.from_env()
-    recipe = digest([pairs["hash"], config.align.model_dump(mode="json")])[:12]
+    recipe = digest([pairs["hash"], key_settings(config.align)])[:12]
     out = home.cycle(cycle.cycle_id) / "align" / recipe
     with Tracker(home).stage(cycle.cycle_id, "align", recipe) as run:
         run.dataset(Path(pairs["path"]), "preference-pairs", pairs["hash"])
