@@ -172,8 +172,8 @@ def _explain(path: Path, error: Exception) -> str:
         holder = re.search(r"\(PID (\d+)\)", str(error))
         who = f"another program (process {holder[1]})" if holder else "another program"
         return f"{path}: the database is open in {who}; close its SQL session; what was collected waits in the outbox"
-    if "Permission denied" in str(error):
-        return f"{path}: the database cannot be opened: permission denied"
+    if refused := re.search("Permission denied|Read-only file system", str(error)):
+        return f"{path}: the database cannot be opened: {refused[0].lower()}"
     if "storage version" in str(error) or "read a database file with version" in str(error):
         age = "an older" if "an older" in str(error) else "a newer"
         return (

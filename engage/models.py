@@ -128,7 +128,7 @@ def _combined(files: Iterable[Path]) -> str:
 class DataSource(BaseModel):
     """One source of the rows an adapter was trained on; `hash` is over the rows themselves."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
     hash: str
@@ -137,9 +137,12 @@ class DataSource(BaseModel):
 
 
 class AdapterCard(BaseModel):
-    """What an adapter is: the base it is bound to, the adapter it started from, how and on what it was trained."""
+    """What an adapter is: the base it is bound to, the adapter it started from, how and on what it was trained.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    What a card of a newer engage says beyond that is left unread; a field that is added has a default, for older cards.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     base: str
     base_fingerprint: str

@@ -172,6 +172,25 @@ def test_an_old_store_that_somebody_reads_waits_and_says_so(tmp_path):
     assert len(store.cycle_ids()) == 3
 
 
+@pytest.mark.parametrize("reason", ["Permission denied", "Read-only file system"])
+def test_an_old_store_that_may_not_be_written_says_why_that_is_needed(tmp_path, monkeypatch, reason):
+    store, _ = old_store(tmp_path)
+    connect = duckdb.connect
+
+    def read_only(path, read_only, config):
+        if read_only:
+            return connect(path, read_only=True, config=config)
+        raise duckdb.IOException(f'IO Error: Cannot open file "{path}": {reason}')  # as DuckDB says it
+
+    monkeypatch.setattr(duckdb, "connect", read_only)
+    with pytest.raises(StoreError) as refused:
+        store.cycle_ids()
+    assert str(refused.value) == (
+        f"{store.path}: the database cannot be opened: {reason.lower()} (it was written by an older version of engage and has "
+        "to be brought up to date once, which writes to it)"
+    )
+
+
 def test_a_store_of_a_newer_engage_is_called_newer_and_left_alone(tmp_path):
     store, outbox = filled(tmp_path, [SUPPORT]), Outbox(tmp_path / "outbox")
     outbox.put_tree(TREE)
