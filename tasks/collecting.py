@@ -60,10 +60,12 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: dict[str, str]) -> di
     """
     home = Home.from_env()
     store = TrajectoryStore(home.database)
-    store.drain(Outbox(home.outbox))
+    outbox = Outbox(home.outbox)
+    store.drain(outbox)
     stored = store.stored_tree_ids(cycle.cycle_id)
-    left = [s for s in planned(config, cycle) if f"{cycle.cycle_id}/{s.scenario_id}" not in stored]
-    unsearched = sum(scenario.scenario_id not in failed for scenario in left)
+    trees = {f"{cycle.cycle_id}/{s.scenario_id}": s.scenario_id for s in planned(config, cycle)}
+    left = [scenario for tree, scenario in trees.items() if tree not in stored and not outbox.has_tree(tree)]
+    unsearched = sum(scenario_id not in failed for scenario_id in left)
     return {**summarise_collect(cycle, failed), "unsearched": unsearched}
 
 
