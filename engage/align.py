@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from engage.chat_template import accepted_chat
+from engage.chat_template import ChatTemplate, accepted_chat
 from engage.errors import ConfigError
 from engage.models import DataSource, ModelRef
 from engage.pairs import PreferencePair, pair_set_hash
@@ -23,6 +23,7 @@ from engage.training import (
     OnStep,
     SftSettings,
     batch_order,
+    chat_tokenizer,
     on_one_device,
     quiet,
     run_trainer,
@@ -83,9 +84,7 @@ def train_dpo(
     if done is not None:
         return done
     with quiet():
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(base.path)
+        tokenizer, _ = chat_tokenizer(base)
         rows = fitting_rows(drawn, tokenizer, settings)
         model = start_model(base, parent, config.lora, settings.seed)
         trainer = build_trainer(model, tokenizer, rows, folder, settings)
@@ -117,6 +116,7 @@ def _sources(pairs: Sequence[PreferencePair], licences: Mapping[str, str]) -> li
 
 def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSettings) -> list[dict[str, Any]]:
     """The pairs as trl's conversational preference rows, in training order; those over `max_length` tokens are left out."""
+    template = ChatTemplate(tokenizer)
     rows, lengths = [], []
     for pair in pairs:
         row = {
@@ -124,10 +124,8 @@ def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoS
             "chosen": [{"role": "assistant", "content": pair.chosen}],
             "rejected": [{"role": "assistant", "content": pair.rejected}],
         }
-        sides = [
-            tokenizer.apply_chat_template(row["prompt"] + row[side])["input_ids"] for side in ("chosen", "rejected")
-        ]
-        length = max(len(ids) for ids in sides)
+        prompt, replies = template.encode(row["prompt"], pair.chosen, pair.rejected)
+        length = len(prompt) + max(map(len, replies))
         if length <= settings.max_length:
             rows.append(row)
             lengths.append(length)
@@ -145,9 +143,18 @@ def build_trainer(
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    shares = can_share_prompts(model, settings.max_length)
+    shares, template = can_share_prompts(model, settings.max_length), ChatTemplate(tokenizer)
+
+    def tokens(row: dict[str, Any]) -> dict[str, list[int]]:
+        said = [row[side][0]["content"] for side in ("chosen", "rejected")]
+        prompt, (chosen, rejected) = template.encode(row["prompt"], *said)
+        return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
 
     class PairTrainer(DPOTrainer):
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            """They are tokens already: trl would render a reply with its prompt, for which some templates write another prompt."""
+            return dataset
+
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             return super().compute_loss(partial(reply_logprobs, model) if shares else model, inputs, *args, **kwargs)
 
@@ -158,7 +165,7 @@ def build_trainer(
     trainer = PairTrainer(
         model=model,
         args=on_one_device(arguments),
-        train_dataset=Dataset.from_list(list(rows)),
+        train_dataset=Dataset.from_list([tokens(row) for row in rows]),
         processing_class=tokenizer,
         data_collator=pair_collator(tokenizer, settings.max_length),
     )
@@ -168,19 +175,10 @@ def build_trainer(
 
 
 def pair_collator(tokenizer: Any, max_length: int) -> Any:
-    """trl's collator for pairs, with each reply ending at its end-of-turn token: what a template writes after it is never sampled."""
+    """trl's collator for pairs, whose rows are tokens already."""
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-    def end(ids: list[int]) -> list[int]:
-        places = [place for place, token in enumerate(ids, start=1) if token == tokenizer.eos_token_id]
-        return ids[: places[-1]] if places else ids
-
-    class PairCollator(DataCollatorForPreference):
-        def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-            ended = [
-                {**row, "chosen_ids": end(row["chosen_ids"]), "rejected_ids": end(row["rejected_ids"])}
-                for row in examples
-            ]
-            return super().torch_call(ended)
-
-    return PairCollator(pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id, max_length=max_length)
+    padding = tokenizer.pad_token_id
+    return DataCollatorForPreference(
+        pad_token_id=tokenizer.eos_token_id if padding is None else padding, max_length=max_length
+    )

@@ -1,11 +1,58 @@
-"""Chats as a model's own template takes them, for inference and training alike: what was sampled is what is trained on."""
+"""Chats as a model's own template takes them, for inference and training alike: what was sampled is what is trained on.
+
+A template is asked once, with a short conversation, where the model speaks and what ends its turn. Thinking is switched off where the
+template can; text of a message never becomes one of the template's own marks. Knows no engine and no loss.
+"""
 
 import contextlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
+
+from engage.errors import ModelError
+from engage.markers import MARKER, neutral, without_marks
+from engage.thoughts import closing, is_thought_mark, without_last_thought
 
 Chat = list[dict[str, str]]
 STUB = "(The conversation begins.)"
+_ASKED, _SAID, _ANSWERED = "engageasked", "engagesaid", "engageanswered"  # words that no template contains
+_TODAY = datetime(2025, 1, 1)
+"""The day of every prompt: a template that writes the date would give another prompt in training than in collecting."""
+_THINKING_OFF: dict[str, Any] = {
+    "enable_thinking": False,
+    "thinking": False,
+    "enable_reasoning": False,
+    "reasoning": False,
+    "use_thinking": False,
+    "think": False,
+    "thinking_option": "off",
+    "thinking_budget": 0,
+}
+_SHAPED = re.compile(r"[<\[{◁|｜].*\w.*[>\]}▷|｜]", re.DOTALL)
+
+
+@lru_cache(maxsize=64)
+def _settings(template: str) -> dict[str, Any]:
+    """Variables that a template reads, as they are set here: no thinking (the least, where it cannot be none), a fixed day."""
+    found = {name: value for name, value in _THINKING_OFF.items() if re.search(rf"\b{name}\b", template)}
+    if "reasoning_effort" in template:
+        can_be_none = re.search(r"""reasoning_effort[^%]*["']none["']""", template)
+        found["reasoning_effort"] = "none" if can_be_none else "low"
+    if "strftime_now" in template:
+        found["strftime_now"] = _TODAY.strftime
+    if "date_string" in template:
+        found["date_string"] = _TODAY.strftime("%d %b %Y")
+    return found
+
+
+def _apply(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt: bool = False) -> str:
+    settings = _settings(str(tokenizer.get_chat_template()))
+    text = tokenizer.apply_chat_template(
+        list(chat), tokenize=False, add_generation_prompt=add_generation_prompt, **settings
+    )
+    return str(text)
 
 
 def accepted_chat(tokenizer: Any, chat: Sequence[dict[str, str]]) -> Chat:
@@ -17,7 +64,7 @@ def accepted_chat(tokenizer: Any, chat: Sequence[dict[str, str]]) -> Chat:
     told = list(chat)
     system = told[0]["content"] if told and told[0]["role"] == "system" else ""
     with contextlib.suppress(Exception):  # a template raises what it likes, jinja's own error at best
-        if system.strip() in tokenizer.apply_chat_template(told, tokenize=False):
+        if system.strip() in _apply(tokenizer, told):
             return told
     rest = told[1:] if system else told
     if not rest or rest[0]["role"] != "user":
@@ -27,5 +74,169 @@ def accepted_chat(tokenizer: Any, chat: Sequence[dict[str, str]]) -> Chat:
 
 def render(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt: bool = False) -> str:
     """The chat as text; with `add_generation_prompt`, up to where the model speaks."""
-    accepted = accepted_chat(tokenizer, chat)
-    return str(tokenizer.apply_chat_template(accepted, tokenize=False, add_generation_prompt=add_generation_prompt))
+    return _apply(tokenizer, accepted_chat(tokenizer, chat), add_generation_prompt)
+
+
+class ChatTemplate:
+    """The template of one tokenizer: prompts, replies with the end of their turn, and what a model said, as tokens.
+
+    `opener` completes the generation prompt where the template leaves it short of what it writes before a reply itself (a role's
+    header, a channel), or leaves a thought open: it is closed. `end` is what the template writes after a reply, whatever the
+    tokenizer's `eos_token`; `end_tokens` are the ids that stop a reply, `stop_text` the end where it takes several tokens, else None.
+
+    Raises ModelError where there is no template, where it writes nothing after a reply, or where a reply does not follow its prompt.
+    """
+
+    def __init__(self, tokenizer: Any, name: str = "") -> None:
+        self.tokenizer = tokenizer
+        self._where = f"{name}: " if name else ""
+        asked, told, on = self._probe()
+        before, _, tail = told.rpartition(_SAID)
+        middle = on.rpartition(_SAID)[2].partition(_ANSWERED)[0]
+        self.opener, self._lead = self._opening(asked, before)
+        specials = _special_tokens(tokenizer)
+        self.end = self._ending(tail, middle, specials)
+        ids = self._ids(self.end)
+        self.stop_text = None if len(ids) == 1 else self.end
+        self._after = (tail if self.end in tail else middle).partition(self.end)[0] + self.end
+        also = _first(middle, specials)
+        stops = {tokenizer.eos_token_id, ids[0] if len(ids) == 1 else None}
+        if also and not middle[: middle.index(also)].strip():
+            stops.add(tokenizer.convert_tokens_to_ids(also))
+        self.end_tokens = frozenset(token for token in stops if token is not None)
+        headers = (middle.partition(self.end)[2] or middle, before[before.rindex(_ASKED) + len(_ASKED) :])
+        self._headers = {
+            role: header.strip()
+            for role, header in zip(("user", "assistant"), headers, strict=True)
+            if 4 <= len(header.strip()) <= 60 and re.search(r"\W", header.strip())
+        }
+        self._marks = specials | set(self._headers.values()) | {self.end}
+        self._unknown = {tokenizer.unk_token_id}
+        self._special_ids = set(tokenizer.convert_tokens_to_ids(sorted(specials))) - self._unknown
+        self._asked = asked + self.opener
+        self._plain = lru_cache(maxsize=8192)(self._made_plain)
+
+    def _probe(self) -> tuple[str, str, str]:
+        """A question as a prompt; the question answered; the same with one more question."""
+        if not self.tokenizer.chat_template:
+            raise ModelError(f"{self._where}the model has no chat template; take an instruct model")
+        chat = [{"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}]
+        more = [*chat, {"role": "user", "content": _ANSWERED}]
+        try:
+            found = tuple(_apply(self.tokenizer, part, part is not chat) for part in (chat[:1], chat, more))
+        except Exception as error:  # a template raises what it likes
+            raise ModelError(f"{self._where}the model's chat template refuses a plain chat: {error}") from error
+        if any(_SAID not in text for text in found[1:]) or any(_ASKED not in text for text in found):
+            raise ModelError(f"{self._where}the model's chat template leaves out what was said; take another model")
+        return found[0], found[1], found[2]
+
+    def _opening(self, asked: str, before: str) -> tuple[str, str]:
+        """What the prompt lacks before a reply, and the white space that a reply begins with."""
+        if before.startswith(asked):
+            rest = before[len(asked) :]
+            return (rest, "") if rest.strip() else ("", rest)
+        if without_last_thought(asked) == without_last_thought(before):
+            return closing(asked), ""
+        raise ModelError(
+            f"{self._where}the model's chat template changes earlier messages when a chat goes on; it cannot be learnt"
+        )
+
+    def _ending(self, tail: str, middle: str, specials: Iterable[str]) -> str:
+        """The first special token after a reply, else the text after it, if that stands there in the middle of a chat too."""
+        special = _first(tail, specials)
+        if special:
+            return special
+        text = tail.strip()
+        if text and middle.strip().startswith(text):
+            return text
+        following = _first(middle, specials)  # GLM: the next speaker's mark is what ends a turn, and its model says so
+        if following and not middle[: middle.index(following)].strip() and following in _named_ends(self.tokenizer):
+            return following
+        raise ModelError(
+            f"{self._where}the model's chat template writes nothing after a reply, so that no reply would end; "
+            "take a model whose template ends each turn"
+        )
+
+    def plain(self, text: str) -> str:
+        """The text with every mark of the template broken by a space: no special token comes of it."""
+        return self._plain(text)
+
+    def _made_plain(self, text: str) -> str:
+        for change in (
+            lambda said: without_marks(said, self._marks),
+            neutral,  # marks that the tokenizer finds only after it has changed the text, such as in capitals
+            lambda said: re.sub(r"[<>\[\]{}|｜◁▷＜＞]", " ", said),
+        ):
+            text = change(text)
+            if not self._special_ids.intersection(self._ids(text)):
+                break
+        return text
+
+    def prompt_text(self, chat: Sequence[dict[str, str]]) -> str:
+        """The chat up to where the model speaks; raises what the template raises."""
+        told = [{**message, "content": self.plain(message["content"])} for message in chat]
+        return render(self.tokenizer, told, add_generation_prompt=True) + self.opener
+
+    def prompt_ids(self, chat: Sequence[dict[str, str]]) -> list[int]:
+        """`prompt_text` as tokens."""
+        return self._ids(self.prompt_text(chat))
+
+    def encode(self, chat: Sequence[dict[str, str]], *replies: str) -> tuple[list[int], list[list[int]]]:
+        """The prompt's tokens, and those of each reply after it, its end of turn included."""
+        prompt = self.prompt_text(chat)
+        ids = self._ids(prompt)
+        return ids, [self._following(prompt, ids, f"{self._lead}{self.plain(one)}{self._after}") for one in replies]
+
+    def choice_ids(self, choice: str) -> list[int]:
+        """A fixed continuation of a prompt, as tokens."""
+        return self._following(self._asked, self._ids(self._asked), self._lead + choice)
+
+    def _following(self, prompt: str, ids: list[int], text: str) -> list[int]:
+        """Tokens of `text` as they follow those of `prompt`; on its own where both would melt into one token."""
+        both = self._ids(prompt + text)
+        return both[len(ids) :] if both[: len(ids)] == ids else self._ids(text)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def said(self, tokens: Sequence[int]) -> tuple[str, bool]:
+        """What was said in the drawn tokens, stripped, and whether they hold the end of the turn.
+
+        Special tokens before the end stay visible, in a spelling that the rules for turns know (`engage.flaws`).
+        """
+        ended = next((place for place, token in enumerate(tokens) if token in self.end_tokens), None)
+        text = str(self.tokenizer.decode(list(tokens[:ended]), skip_special_tokens=False))
+        if self.stop_text and self.stop_text in text:
+            text, ended = text.partition(self.stop_text)[0], 0
+        for mark in sorted(self._marks, key=len, reverse=True):
+            if mark in text and not MARKER.search(mark) and not is_thought_mark(mark):
+                role = next((role for role, header in self._headers.items() if header == mark), "mark")
+                text = text.replace(mark, f"<|{role}|>")
+        return text.strip(), ended is not None
+
+
+def _special_tokens(tokenizer: Any) -> set[str]:
+    """Tokens that no text may yield: special ones, and added ones in the shape of a mark; words and white space are text."""
+    added = {str(token): token.special for token in tokenizer.added_tokens_decoder.values()}
+    named = {str(token): True for token in tokenizer.all_special_tokens}
+    return {
+        token
+        for token, special in {**added, **named}.items()
+        if _SHAPED.fullmatch(token) or (special and len(token) > 1 and re.search(r"\w", token) and not token.islower())
+    }
+
+
+def _first(text: str, tokens: Iterable[str]) -> str | None:
+    """The token that comes first in the text, the longest of those at one place."""
+    places = [(text.index(token), -len(token), token) for token in tokens if token in text]
+    return min(places)[2] if places else None
+
+
+def _named_ends(tokenizer: Any) -> set[str]:
+    """Tokens that the model's generation settings name as ends."""
+    from transformers import GenerationConfig
+
+    with contextlib.suppress(OSError, ValueError):
+        ends = GenerationConfig.from_pretrained(tokenizer.name_or_path, local_files_only=True).eos_token_id
+        return set(tokenizer.convert_ids_to_tokens([ends] if isinstance(ends, int) else list(ends or ())))
+    return set()

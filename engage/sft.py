@@ -1,7 +1,7 @@
 """Supervised fine-tuning on chosen messages of chats: the user simulator on what users said, a baseline policy on human replies.
 
-The loss sees the selected messages and their end-of-turn tokens, nothing else; templates need no generation markers. Each
-selected message is tokenised on its own after its rendered prompt, as it would be sampled.
+The loss sees the selected messages and their ends of turn, nothing else; templates need no generation markers. Each selected
+message follows the tokens of the prompt that it would be sampled from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engage.chat_template import render
+from engage.chat_template import ChatTemplate
 from engage.engine import Message
-from engage.errors import ConfigError, ModelError
+from engage.errors import ConfigError
 from engage.models import DataSource, ModelRef
 from engage.run_folder import RunFolder, TrainResult, digest, make_card, run_folder
 from engage.training import (
@@ -19,6 +19,7 @@ from engage.training import (
     OnStep,
     SftSettings,
     batch_order,
+    chat_tokenizer,
     on_one_device,
     quiet,
     run_trainer,
@@ -69,14 +70,12 @@ def train_sft(
     if done is not None:
         return done
     with quiet():
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(base.path)
-        rows = _fitting(ordered, tokenizer, settings)
+        tokenizer, template = chat_tokenizer(base)
+        rows, fitting = _fitting(ordered, template, settings)
         model = start_model(base, parent, config.lora, settings.seed)
         trainer = build_trainer(model, tokenizer, rows, folder, settings)
         history = run_trainer(trainer, folder, METRICS, on_step)
-    counts = {"chats": float(len(rows)), "chats_too_long": float(len(ordered) - len(rows))}
+    counts = {"chats": float(fitting), "chats_too_long": float(len(ordered) - fitting)}
     data = _sources(ordered, licences or {})
     card = make_card(folder, "sft", base, parent, recipe, data, {**counts, **history[-1]})
     return folder.finish(trainer.model, card, history)
@@ -105,41 +104,41 @@ def _sources(examples: Sequence[ChatExample], licences: Mapping[str, str]) -> li
     ]
 
 
-def tokenise_chat(example: ChatExample, tokenizer: Any, survey_weight: float = 1.0) -> dict[str, list[Any]]:
+def tokenise_chat(
+    example: ChatExample, template: ChatTemplate, survey_weight: float = 1.0
+) -> list[dict[str, list[Any]]]:
     """`input_ids` of the chat up to its last selected message, `labels`: the same ids there, −100 elsewhere, and `weights`.
 
-    Raises ModelError if the template renders a chat's beginning differently once more messages follow.
+    One row, where each prompt continues the one before it and its reply. Some templates write earlier turns otherwise once a chat goes
+    on (they drop thoughts, or move the system text): there a new row begins, so that every message follows its own prompt.
     """
     chat = [{"role": message.role, "content": message.content} for message in example.messages]
-    input_ids: list[int] = []
-    labels: list[int] = []
-    weights: list[float] = []
-    done = ""
+    rows: list[dict[str, list[Any]]] = []
     for index in sorted(example.trained):
-        prompt = render(tokenizer, chat[:index], add_generation_prompt=True)
-        told = render(tokenizer, chat[: index + 1])
-        if not (prompt.startswith(done) and told.startswith(prompt)):
-            raise ModelError(
-                "the model's chat template changes earlier messages when a chat goes on; it cannot be learnt"
-            )
-        end = told.rfind(tokenizer.eos_token)
-        spoken = told[: end + len(tokenizer.eos_token)] if end >= len(prompt) else told
-        for text, learnt in ((prompt[len(done) :], False), (spoken[len(prompt) :], True)):
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            input_ids += ids
-            labels += ids if learnt else [IGNORED] * len(ids)
-            weights += [survey_weight if index == example.answer else 1.0] * len(ids)
-        done = spoken
-    return {"input_ids": input_ids, "labels": labels, "weights": weights}
+        prompt, (reply,) = template.encode(chat[:index], chat[index]["content"])
+        done = len(rows[-1]["input_ids"]) if rows else 0
+        if not rows or prompt[:done] != rows[-1]["input_ids"]:
+            rows.append({"input_ids": [], "labels": [], "weights": []})
+            done = 0
+        weight = survey_weight if index == example.answer else 1.0
+        for ids, learnt in ((prompt[done:], False), (reply, True)):
+            rows[-1]["input_ids"] += ids
+            rows[-1]["labels"] += ids if learnt else [IGNORED] * len(ids)
+            rows[-1]["weights"] += [weight] * len(ids)
+    return rows
 
 
-def _fitting(examples: Sequence[ChatExample], tokenizer: Any, settings: SftSettings) -> list[dict[str, list[Any]]]:
-    """The chats as tokens, in training order; those over `max_length` tokens are left out."""
-    rows = [tokenise_chat(example, tokenizer, settings.survey_weight) for example in examples if example.trained]
-    rows = [row for row in rows if len(row["input_ids"]) <= settings.max_length]
+def _fitting(
+    examples: Sequence[ChatExample], template: ChatTemplate, settings: SftSettings
+) -> tuple[list[dict[str, list[Any]]], int]:
+    """The chats as tokens, in training order, and how many chats they are; those over `max_length` tokens are left out."""
+    chats = [tokenise_chat(example, template, settings.survey_weight) for example in examples if example.trained]
+    fitting = [rows for rows in chats if max(len(row["input_ids"]) for row in rows) <= settings.max_length]
+    rows = [row for rows in fitting for row in rows]
     if not rows:
         raise ConfigError(f"no chat to train on: all have more than {settings.max_length} tokens; raise sft.max_length")
-    return [rows[i] for i in batch_order([len(row["input_ids"]) for row in rows], settings.batch_size, settings.seed)]
+    order = batch_order([len(row["input_ids"]) for row in rows], settings.batch_size, settings.seed)
+    return [rows[i] for i in order], len(fitting)
 
 
 def build_trainer(

@@ -61,6 +61,11 @@ def _spoken(text: str) -> tuple[str, bool, bool]:
     return said + text[place:], thought, found
 
 
+def is_thought_mark(text: str) -> bool:
+    """Whether the text is the start or the end of a thought, or a channel's mark."""
+    return _TAG.fullmatch(text) is not None or "channel" in text
+
+
 def closing(prompt: str) -> str:
     """What ends the thought that a chat template left open at the end of a prompt; empty where it left none open."""
     last = next(reversed(list(_TAG.finditer(prompt))), None)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engage.chat_template import ChatTemplate
 from engage.device import native_dtype
 from engage.errors import ConfigError
 from engage.models import ModelRef, check_adapter
@@ -75,6 +76,17 @@ class AlignConfig(_Settings):
     lora: LoraSettings = LoraSettings()
     dpo: DpoSettings = DpoSettings()
     sft: SftSettings = SftSettings()
+
+
+def chat_tokenizer(base: ModelRef) -> tuple[Any, ChatTemplate]:
+    """The base's tokenizer, with something to pad by, and its chat template; ModelError where replies cannot be learnt with it."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base.path)
+    template = ChatTemplate(tokenizer, base.name)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(template.end_tokens))
+    return tokenizer, template
 
 
 def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: int) -> Any:

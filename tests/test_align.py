@@ -12,7 +12,6 @@ from engage.align import (
     DpoSettings,
     LoraSettings,
     build_trainer,
-    pair_collator,
     train_dpo,
 )
 from engage.errors import ConfigError, ModelError
@@ -102,15 +101,6 @@ def test_rejected_reply_ends_at_its_end_token_too(base: ModelRef, tmp_path: Path
     _, batch = first_batch(base, tmp_path)
     reply = batch["completion_mask"][2].bool()
     assert byte_tokenizer().decode(batch["input_ids"][2][reply]) == "No!<|im_end|>"
-
-
-def test_collator_keeps_a_reply_without_end_token_whole() -> None:
-    batch = pair_collator(byte_tokenizer(), 64)(
-        [{"prompt_ids": [5, 6], "chosen_ids": [7, 8], "rejected_ids": [9, 1, 4]}]
-    )
-    # the end token is 1: [9, 1, 4] ends after it
-    assert batch["completion_mask"].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1]]
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 8], [5, 6, 9, 1]]
 
 
 def test_first_loss_is_log_two_without_a_parent(base: ModelRef, tmp_path: Path) -> None:

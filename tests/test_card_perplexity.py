@@ -5,6 +5,7 @@ import pytest
 from card_dialogues import persuadee
 from tiny_models import save_adapter, save_tiny_model
 
+from engage.chat_template import ChatTemplate
 from engage.models import resolve_model
 from engage.sft import IGNORED, tokenise_chat
 from engage.simulator_card.perplexity import (
@@ -55,7 +56,7 @@ def test_likelihoods_are_those_of_the_users_turns_without_the_survey(tiny):
     found = user_turn_likelihoods([short, long], tiny, "", 4096)
     tokenizer, model = AutoTokenizer.from_pretrained(tiny.path), AutoModelForCausalLM.from_pretrained(tiny.path)
     for human in (long, short):
-        row = tokenise_chat(simulator_chat(replace(human, outcome=None)), tokenizer)
+        (row,) = tokenise_chat(simulator_chat(replace(human, outcome=None)), ChatTemplate(tokenizer))
         with torch.no_grad():
             logprobs = model(torch.tensor([row["input_ids"]])).logits[0].log_softmax(-1)
         nats = [-logprobs[place - 1, label].item() for place, label in enumerate(row["labels"]) if label != IGNORED]

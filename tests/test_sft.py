@@ -6,6 +6,7 @@ import pytest
 from tiny_models import TEMPLATE, byte_tokenizer, save_tiny_model
 
 from engage.align import AlignConfig, LoraSettings, SftSettings
+from engage.chat_template import ChatTemplate
 from engage.engine import Message
 from engage.errors import ConfigError, ModelError
 from engage.models import AdapterCard, ModelRef
@@ -51,20 +52,20 @@ def spoken(labels: list[int]) -> list[str]:
 
 
 def test_labels_are_the_selected_messages_and_their_end_tokens() -> None:
-    row = tokenise_chat(CHAT, byte_tokenizer())
+    (row,) = tokenise_chat(CHAT, ChatTemplate(byte_tokenizer()))
     assert spoken(row["labels"]) == ["Not well.<|im_end|>", "4<|im_end|>"]
 
 
 def test_tokens_are_the_chat_as_the_template_renders_it() -> None:
     tokenizer = byte_tokenizer()
-    row = tokenise_chat(CHAT, tokenizer)
+    (row,) = tokenise_chat(CHAT, ChatTemplate(tokenizer))
     chat = [{"role": message.role, "content": message.content} for message in CHAT.messages]
     # the newline that the template writes after the last end token is never sampled
     assert tokenizer.decode(row["input_ids"]) + "\n" == tokenizer.apply_chat_template(chat, tokenize=False)
 
 
 def test_what_follows_the_last_selected_message_is_left_out() -> None:
-    row = tokenise_chat(ChatExample(CHAT.messages, (2,)), byte_tokenizer())
+    (row,) = tokenise_chat(ChatExample(CHAT.messages, (2,)), ChatTemplate(byte_tokenizer()))
     assert byte_tokenizer().decode(row["input_ids"]).endswith("Not well.<|im_end|>")
 
 
@@ -72,7 +73,7 @@ def test_a_template_that_rewrites_earlier_messages_is_refused() -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "{{ messages|length }}" + tokenizer.chat_template
     with pytest.raises(ModelError, match="changes earlier messages"):
-        tokenise_chat(CHAT, tokenizer)
+        ChatTemplate(tokenizer)
 
 
 def test_a_template_that_wants_the_user_first_gets_a_stub() -> None:
@@ -81,7 +82,7 @@ def test_a_template_that_wants_the_user_first_gets_a_stub() -> None:
         "{% if messages[0]['role'] != 'user' %}{{ raise_exception('user first') }}{% endif %}" + TEMPLATE
     )
     chat = ChatExample((Message("system", "Be kind."), Message("assistant", "Hello.")), (1,))
-    row = tokenise_chat(chat, tokenizer)
+    (row,) = tokenise_chat(chat, ChatTemplate(tokenizer))
     assert "user\nBe kind.\n\n(The conversation begins.)<|im_end|>" in tokenizer.decode(row["input_ids"])
     assert spoken(row["labels"]) == ["Hello.<|im_end|>"]
 
@@ -115,7 +116,7 @@ def test_an_answer_weighs_more_in_the_loss(base: ModelRef) -> None:
 
 def test_only_the_surveys_answer_has_the_surveys_weight() -> None:
     answered = ChatExample(CHAT.messages, CHAT.trained, answer=6)
-    row = tokenise_chat(answered, byte_tokenizer(), 20.0)
+    (row,) = tokenise_chat(answered, ChatTemplate(byte_tokenizer()), 20.0)
     heavy = [label for label, weight in zip(row["labels"], row["weights"], strict=True) if weight == 20.0]
     assert spoken(heavy) == ["4<|im_end|>"]
 

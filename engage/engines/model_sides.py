@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from engage.chat_template import render
+from engage.chat_template import ChatTemplate
 from engage.engine import Prompt, Side
 from engage.errors import EngineError, ModelError
 from engage.models import ModelsConfig, adapter_folder, check_adapter, resolve_model
 
 
 class ModelSides:
-    """Both sides, resolved; ModelError where weights are missing or an adapter belongs to others."""
+    """Both sides, resolved; ModelError where weights are missing, an adapter belongs to others, or no reply would end."""
 
     def __init__(self, models: ModelsConfig) -> None:
         self.refs = {
@@ -26,6 +26,7 @@ class ModelSides:
             if adapter is not None:
                 check_adapter(adapter, self.refs[side])
         self.tokenizers = {side: _tokenizer(ref.path) for side, ref in self.refs.items()}
+        self.templates = {side: ChatTemplate(self.tokenizers[side], ref.name) for side, ref in self.refs.items()}
 
     def adapter(self, prompt: Prompt) -> str | None:
         """The folder of the adapter that answers; None for the base weights alone."""
@@ -33,17 +34,15 @@ class ModelSides:
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
         """The chat up to where the model speaks, by the model's own template; EngineError where the template refuses it."""
-        tokenizer = self.tokenizers[prompt.side]
         chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
         try:
-            text = render(tokenizer, chat, add_generation_prompt=True)
+            return tuple(self.templates[prompt.side].prompt_ids(chat))
         except Exception as error:  # a template raises what it likes
             raise EngineError(f"the model's chat template refuses the prompt: {error}", prompt.key) from error
-        return tuple(tokenizer(text, add_special_tokens=False).input_ids)
 
     def tokenise_choice(self, side: Side, choice: str) -> tuple[int, ...]:
         """A fixed continuation of a prompt."""
-        return tuple(self.tokenizers[side](choice, add_special_tokens=False).input_ids)
+        return tuple(self.templates[side].choice_ids(choice))
 
 
 def _tokenizer(folder: Path) -> Any:

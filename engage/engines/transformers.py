@@ -191,9 +191,9 @@ class TransformersEngine:
         self._counts["rows"] += len(rows) + len(scoring)
 
     def _completion(self, job: Job, row: Any) -> Completion:
-        text = self._sides.tokenizers[job.prompt.side].decode(row.generated, skip_special_tokens=True).strip()
+        text, ended = self._sides.templates[job.prompt.side].said(row.generated)
         mean = sum(row.logprobs) / max(1, len(row.logprobs))
-        reason: Literal["stop", "length"] = "stop" if row.stopped else "length"
+        reason: Literal["stop", "length"] = "stop" if row.stopped or ended else "length"
         return Completion(text, len(row.tokens), row.cached, len(row.logprobs), mean, reason, row.seed)
 
     def _decoder(self, folder: str, adapter: str | None) -> Any:
@@ -220,9 +220,9 @@ class TransformersEngine:
         model = model.to(self._device, self._dtype).eval()
         ends = model.generation_config.eos_token_id
         end_tokens = {ends} if isinstance(ends, int) else set(ends or ())
-        end_tokens.add(
-            next(self._sides.tokenizers[side] for side, known in self._sides.refs.items() if known == ref).eos_token_id
-        )
+        end_tokens |= next(
+            self._sides.templates[side] for side, known in self._sides.refs.items() if known == ref
+        ).end_tokens
         share = MEMORY_SHARE * _free_memory(self._device)
         cache = self.config.cache_mb * 1_000_000 if self.config.cache_mb is not None else share
         if self._device == "cpu":

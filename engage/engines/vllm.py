@@ -9,6 +9,7 @@ import gc
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from engage.chat_template import ChatTemplate
 from engage.engine import Completion, Prompt, Sampling, Scores, Side
 from engage.engines.loop_thread import LoopThread
 from engage.engines.model_sides import ModelSides
@@ -90,6 +91,7 @@ class VllmEngine:
         served, tokens = self._served[prompt.side], self._sides.tokenise(prompt)
         adapter = await served.adapter(self._sides.adapter(prompt))
         asked = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
+        asked |= _stops(self._sides.templates[prompt.side])
         outputs = await asyncio.gather(
             *(served.generate(prompt.key, tokens, adapter, {**asked, "seed": seed, "logprobs": 0}) for seed in seeds)
         )
@@ -97,8 +99,8 @@ class VllmEngine:
 
     def _completion(self, prompt: Prompt, output: Any, seed: int) -> Completion:
         (said,) = output.outputs
-        text = self._sides.tokenizers[prompt.side].decode(said.token_ids, skip_special_tokens=True).strip()
-        reason: Literal["stop", "length"] = "length" if said.finish_reason == "length" else "stop"
+        text, ended = self._sides.templates[prompt.side].said(said.token_ids)
+        reason: Literal["stop", "length"] = "length" if said.finish_reason == "length" and not ended else "stop"
         count = len(said.token_ids)
         mean = said.cumulative_logprob / max(1, count)
         return Completion(text, len(output.prompt_token_ids), output.num_cached_tokens or 0, count, mean, reason, seed)
@@ -125,3 +127,9 @@ class VllmEngine:
         found = {said: output.outputs[0].logprobs[0] for said, output in zip(nexts, outputs, strict=True)}
         sums = [sum(found[choice[:at]][token].logprob for at, token in enumerate(choice)) for choice in encoded]
         return Scores(tuple(sums), len(tokens), outputs[0].num_cached_tokens or 0)
+
+
+def _stops(template: ChatTemplate) -> dict[str, Any]:
+    """What ends a reply, as vLLM is told; it has to spell the tokens out to see an end of several."""
+    stops: dict[str, Any] = {"stop_token_ids": sorted(template.end_tokens)}
+    return stops | ({"stop": [template.stop_text], "detokenize": True} if template.stop_text else {})

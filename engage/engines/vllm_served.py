@@ -72,7 +72,7 @@ class Served:
         if len(tokens) + asked["max_tokens"] > self._max_length:
             told = f"{len(tokens)} prompt tokens and {asked['max_tokens']} new ones"
             raise EngineError(f"{told} are more than max_model_len, {self._max_length}", key)
-        sampling = SamplingParams(**asked, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
+        sampling = SamplingParams(**{"detokenize": False, **asked}, output_kind=RequestOutputKind.FINAL_ONLY)
         prompt, request_id = {"prompt_token_ids": list(tokens)}, str(next(self._request_ids))
         self.rows += 1
         try:

@@ -15,7 +15,7 @@ from engage.estimates import Estimate, divided, estimate
 from engage.models import ModelRef
 from engage.sft import IGNORED, tokenise_chat
 from engage.simulator_chats import simulator_chat
-from engage.training import quiet
+from engage.training import chat_tokenizer, quiet
 
 BATCH_TOKENS = 2048
 """Tokens of one batch, padding included: with 49 000 words of vocabulary its logits take up to 0.4 GB."""
@@ -41,20 +41,24 @@ def user_turn_likelihoods(
     A chat of more than `max_length` tokens counts up to its last whole user turn. `on_done` hears of dialogues done.
     """
     with quiet():
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(base.path)
+        _, template = chat_tokenizer(base)
         model = _load(base, adapter)
-        rows = {}
+        rows: dict[str, dict[str, list[int]]] = {}
+        parts: dict[str, list[str]] = {}
         for human in dialogues:
-            row = cut_row(tokenise_chat(simulator_chat(replace(human, outcome=None)), tokenizer), max_length)
-            if row["input_ids"]:
-                rows[human.scenario_id] = row
+            chat = tokenise_chat(simulator_chat(replace(human, outcome=None)), template)
+            cut = [row for row in (cut_row(row, max_length) for row in chat) if row["input_ids"]]
+            parts[human.scenario_id] = [f"{human.scenario_id} {number}" for number in range(len(cut))]
+            rows.update(zip(parts[human.scenario_id], cut, strict=True))
         found: dict[str, Likelihood] = {}
         for names in batches({name: len(row["input_ids"]) for name, row in rows.items()}):
             found.update(zip(names, _likelihoods(model, [rows[name] for name in names]), strict=True))
-            on_done(len(names))
-    return found
+            on_done(sum(name.endswith(" 0") for name in names))
+    return {name: _together([found[part] for part in of_it]) for name, of_it in parts.items() if of_it}
+
+
+def _together(parts: Sequence[Likelihood]) -> Likelihood:
+    return Likelihood(sum(part.nats for part in parts), sum(part.tokens for part in parts))
 
 
 def cut_row(row: Mapping[str, Any], max_length: int) -> dict[str, list[int]]:
