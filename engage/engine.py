@@ -56,8 +56,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled reply, stripped of surrounding white space and special tokens.
+    """One sampled reply up to its end of turn, stripped of surrounding white space.
 
+    Thoughts and marks of a chat template that the model wrote are left in the text: who judges the turn takes them out and counts
+    them (`engage.flaws`).
     `cached_tokens` of the `prompt_tokens` were not computed afresh; `mean_logprob` is the mean natural-log probability of the
     completion's tokens under the model at temperature 1, None where a server does not tell.
     """

@@ -1,4 +1,4 @@
-"""What is wrong with a sampled turn: role flips, leaks, empty turns, endless greetings, lists, repetition. Pure text rules.
+"""What is wrong with a sampled turn: thoughts, role flips, leaks, empty turns, endless greetings, lists, repetition. Pure text rules.
 
 Small models need this. A flawed turn is drawn again a bounded number of times (`engage.simulator`); what is kept and still
 flawed carries the flaw's name into the store. Does not judge whether a turn is good.
@@ -8,13 +8,11 @@ import re
 
 from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
+from engage.leaks import cut_leak, leaks_role
 from engage.patterns import matches_any, words_of
+from engage.thoughts import strip_thoughts
 
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
-_LEAK = re.compile(
-    r"^\W*(?:user|assistant|system|supporter|seeker|persuader|persuadee|helper|human|ai|bot)\W{0,4}:|<\|im_|\[/?inst\]",
-    re.IGNORECASE,
-)
 _LIST_ITEM = re.compile(r"(?:^|\s)(?:\d{1,2}[.)]|[-*•])\s+\S")
 _GREETING = re.compile(
     r"^\W*(?:hi|hello|hey|good (?:morning|afternoon|evening)|greetings)\b[^.!?]*[.!?]*\s*"
@@ -37,11 +35,26 @@ def tidy(text: str, cut_off: bool) -> str:
     return line
 
 
+def heard(domain: Domain, role: Role, written: str, cut_off: bool) -> tuple[str, str | None]:
+    """The turn in what a model wrote, tidied, and the flaw that was taken from it: `thought`, `role_leak` (the turn ends before the other
+    side's speech), None where nothing was. The turn is empty where nothing is left."""
+    said, thought = strip_thoughts(written)
+    own, leaked = cut_leak(domain, role, said)
+    return tidy(own, cut_off and not leaked), "thought" if thought else "role_leak" if leaked else None
+
+
+def says_nothing(text: str) -> bool:
+    """Whether there is no word in it."""
+    return not re.search(r"\w", text)
+
+
 def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str | None:
     """Name of the first flaw of `text` as the next turn of `role`, None for a clean turn."""
-    if not re.search(r"\w", text):
+    if says_nothing(text):
         return "empty"
-    if _LEAK.search(text):
+    if strip_thoughts(text)[1]:
+        return "thought"
+    if leaks_role(domain, text):
         return "role_leak"
     if role is Role.USER and (_MACHINE.search(text) or matches_any(domain.flips, text)):
         return "role_flip"

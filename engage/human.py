@@ -68,7 +68,7 @@ class HumanPairs:
     """Pairs, and how they came about.
 
     Counts: `dialogues` that went well and `places` in them, `sampled` places where the policy was asked, `accepted` pairs, and
-    places left out by reason (`empty`, `role_leak`, `flawed`, `deceptive`, `too_long`, `same_text`, `failed`, `crisis`). `used` are the
+    places left out by reason (`empty`, `thought`, `role_leak`, `flawed`, `deceptive`, `too_long`, `same_text`, `failed`, `crisis`). `used` are the
     dialogues of the sampled places with the calls they cost.
     """
 
@@ -125,7 +125,7 @@ def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | No
     domain, prefix = load_domain(place.human.domain), place.prefix
     flaw = find_flaw(domain, prefix, Role.ASSISTANT, place.reply)
     if flaw:
-        return flaw if flaw in {"empty", "role_leak"} else "flawed"
+        return flaw if flaw in {"empty", "thought", "role_leak"} else "flawed"
     if matches_any(deceptive_patterns(place.human.domain), place.reply):
         return "deceptive"
     told = sum(_tokens(message.content) for message in policy_messages(domain, prefix))
@@ -195,7 +195,7 @@ def _judged(place: Place, answer: Drawn | EngineError, left: Counter[str]) -> Hu
     if isinstance(answer, EngineError):
         left["failed"] += 1
         return None
-    reason = answer.turn.flaw if answer.turn.flaw in {"empty", "role_leak"} else None
+    reason = answer.turn.flaw if answer.turn.flaw in {"empty", "thought", "role_leak"} else None
     if answer.turn.text.strip().lower() == place.reply.strip().lower():
         reason = "same_text"
     if reason:

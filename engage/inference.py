@@ -12,6 +12,7 @@ from statistics import fmean
 from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.engine import Message
 from engage.errors import EngineError
+from engage.markers import neutral
 from engage.rollout import Dress, Stage, play_on
 from engage.search import Search, SearchConfig
 from engage.seeds import derive_seed
@@ -30,7 +31,7 @@ class StrategyPolicy(Policy):
     def messages(self, dialogue: Dialogue) -> tuple[Message, ...]:
         """See Policy."""
         system, *history = policy_messages(self.domain, dialogue)
-        return (Message("system", f"{system.content} {self.domain.strategies}"), *history)
+        return (Message("system", f"{system.content} {neutral(self.domain.strategies)}"), *history)
 
 
 class BestOfN(Policy):

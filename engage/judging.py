@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from engage.domains import load_domain
 from engage.errors import ConfigError
 from engage.evidence import PairConfig, deceptive_patterns
+from engage.leaks import leaks_role
 from engage.patterns import any_of
 from engage.queries import first_line, parameters_of, statement
+from engage.thoughts import strip_thoughts
 
 
 def judge_pairs(connection: Any, cycle_id: str, config: PairConfig) -> dict[str, int]:
@@ -14,6 +17,7 @@ def judge_pairs(connection: Any, cycle_id: str, config: PairConfig) -> dict[str,
     settings = {"cycle": cycle_id, **config.model_dump(exclude={"human_ratio"})}
     patterns = _patterns(connection, cycle_id)
     connection.execute("delete from pair where cycle_id = $cycle", {"cycle": cycle_id})
+    _register_rules(connection)
     _gather_candidates(connection, settings, patterns)
     _run(connection, "insert into pair by name", "pair", settings)
     rows = connection.execute(statement("pairs", "pair_count"), {"cycle": cycle_id}).fetchall()
@@ -38,6 +42,15 @@ def _patterns(connection: Any, cycle_id: str) -> dict[str, str]:
                 f"({first_line(error)})"
             ) from error
     return {domain: any_of(patterns) for domain, patterns in found.items() if patterns}
+
+
+def _register_rules(connection: Any) -> None:
+    """The rules for sampled turns as functions of SQL: a turn that was stored under older ones is judged like a new one."""
+    text, verdict = "VARCHAR", "BOOLEAN"
+    connection.create_function(
+        "leaks_role", lambda domain, reply: leaks_role(load_domain(domain), reply), [text, text], verdict
+    )
+    connection.create_function("has_thought", lambda reply: strip_thoughts(reply)[1], [text], verdict)
 
 
 def _gather_candidates(connection: Any, settings: Mapping[str, Any], patterns: Mapping[str, str]) -> None:

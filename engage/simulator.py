@@ -14,9 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.domains import Domain, UserCondition
 from engage.engine import Completion, Engine, Message, Prompt, Sampling, ScoresUnavailable, Side
-from engage.flaws import find_flaw, tidy
+from engage.flaws import find_flaw, heard, says_nothing
+from engage.leaks import cut_leak
+from engage.markers import neutral
 from engage.reaction import read_expected, read_pattern
 from engage.seeds import derive_seed
+from engage.thoughts import strip_thoughts, without_blocks
 
 UNSAID = "…"
 POLICY_MODEL = "policy"
@@ -43,24 +46,34 @@ class Drawn:
     mean_logprob: float | None
 
 
+def _history(dialogue: Dialogue, own: Role) -> list[Message]:
+    """What was said as messages, the model's own side as `assistant`: text only, without thoughts and marks of chat templates."""
+    said = ((turn.role, neutral(without_blocks(turn.text)) or UNSAID) for turn in dialogue.turns)
+    return [Message("assistant" if role is own else "user", text) for role, text in said]
+
+
 def policy_messages(domain: Domain, dialogue: Dialogue) -> tuple[Message, ...]:
     """The dialogue as the assistant sees it; it never sees the user condition."""
-    history = (Message("assistant" if turn.role is Role.ASSISTANT else "user", turn.text) for turn in dialogue.turns)
-    return (Message("system", domain.policy_prompt()), *history)
+    return (Message("system", neutral(domain.policy_prompt())), *_history(dialogue, Role.ASSISTANT))
 
 
 def simulator_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue) -> tuple[Message, ...]:
     """The dialogue as the user sees it: the user's turns are the model's own."""
-    history = (Message("assistant" if turn.role is Role.USER else "user", turn.text) for turn in dialogue.turns)
-    return (Message("system", domain.simulator_prompt(condition)), *history)
+    return (Message("system", neutral(domain.simulator_prompt(condition))), *_history(dialogue, Role.USER))
 
 
 def survey_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue) -> tuple[Message, ...]:
     """The simulator's prompt with the exit survey's question after it; the assistant never sees it."""
-    messages, question = simulator_messages(domain, condition, dialogue), domain.exit_question(dialogue)
+    messages, question = simulator_messages(domain, condition, dialogue), neutral(domain.exit_question(dialogue))
     if messages[-1].role == "user":  # ends with the assistant: one message, because roles must alternate
         return (*messages[:-1], Message("user", f"{messages[-1].content}\n\n{question}"))
     return (*messages, Message("user", question))
+
+
+def read_answer(domain: Domain, written: str) -> Reaction:
+    """The reaction in a sampled answer to the exit survey; what was thought, or said for the other side, is no answer."""
+    said, _ = strip_thoughts(written)
+    return read_pattern(domain.survey, cut_leak(domain, Role.USER, said)[0])
 
 
 class Speaker:
@@ -88,9 +101,9 @@ class Speaker:
         return [item for item in drawn if item is not None]
 
     def _judge(self, completion: Completion, role: Role, dialogue: Dialogue, attempt: int) -> Drawn:
-        text = tidy(completion.text, completion.finish_reason == "length")
-        flaw = find_flaw(self.domain, dialogue, role, text)
-        return Drawn(Turn(role, UNSAID if flaw == "empty" else text, attempt, flaw), completion.mean_logprob)
+        text, flaw = heard(self.domain, role, completion.text, completion.finish_reason == "length")
+        flaw = flaw or find_flaw(self.domain, dialogue, role, text)
+        return Drawn(Turn(role, UNSAID if says_nothing(text) else text, attempt, flaw), completion.mean_logprob)
 
 
 class Policy(Speaker):
@@ -134,4 +147,4 @@ class UserSimulator(Speaker):
                 scores = await self.engine.score(prompt, tuple(survey.choices))
                 return read_expected(survey, scores.logprobs)
         completion = (await self.engine.complete(prompt, self.speech.user, [seed]))[0]
-        return read_pattern(survey, completion.text)
+        return read_answer(self.domain, completion.text)

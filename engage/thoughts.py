@@ -15,6 +15,7 @@ _CLOSE = (
     rf"|<\|{_WORD}_end\|>|<unused95>"
 )
 _TAG = re.compile(rf"(?P<close>{_CLOSE})|(?P<open>{_OPEN})", re.IGNORECASE)
+_BLOCK = re.compile(rf"(?:{_OPEN})(?:(?!{_OPEN}).)*?(?:{_CLOSE})", re.IGNORECASE | re.DOTALL)
 _WRAPPER = re.compile(r"</?(?:answer|response|output|final|final_answer|reply)>", re.IGNORECASE)
 _REPLY_MARK = re.compile(r"<\|(?:start|end)_(?:response|text)\|>|<\|(?:begin|end)_of_solution\|>", re.IGNORECASE)
 _CHANNEL = re.compile(r"(?:<\|start\|>\s*\w*\s*)?<\|channel\|?>\s*(?P<name>\w+)[^<]*(?:<\|message\|>|(?=\n))")
@@ -59,6 +60,11 @@ def _spoken(text: str) -> tuple[str, bool, bool]:
     if inside:
         return said, True, True
     return said + text[place:], thought, found
+
+
+def without_blocks(text: str) -> str:
+    """The text without whole thoughts, for turns that nobody has judged, such as those of an imported dialogue."""
+    return _BLOCK.sub("", text).strip() if _TAG.search(text) else text
 
 
 def is_thought_mark(text: str) -> bool:

@@ -160,7 +160,7 @@ def test_a_flawed_reply_is_drawn_again_and_counted():
     found = run_search(engine, SearchConfig(num_simulations=8, reply_factor=8, reply_exponent=0.0))
     kept = found.tree.nodes[0].children
     assert any(child.turn.attempts > 1 for child in kept)
-    assert all(child.turn.flaw == ("role_leak" if child.turn.text.startswith("User:") else None) for child in kept)
+    assert all(child.turn.flaw == ("role_leak" if child.turn.text == "…" else None) for child in kept)
 
 
 @settings(max_examples=40, deadline=None)

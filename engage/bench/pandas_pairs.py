@@ -1,7 +1,8 @@
 """The pairs of a cycle computed with pandas, as one would without a database engine: what the project's SQL is measured against.
 
-Whole columns only: merges, groupbys and string methods, no loop over rows. Same rules as sql/score/ and sql/pairs/, whose
-comments say why; the same approximation of the normal distribution, so that figures can be compared row by row.
+Whole columns only: merges, groupbys and string methods, no loop over rows but for the rules that SQL calls in Python too. Same rules
+as sql/score/ and sql/pairs/, whose comments say why; the same approximation of the normal distribution, so that figures can be
+compared row by row.
 """
 
 import re
@@ -14,19 +15,17 @@ import numpy as np
 import pandas as pd
 
 from engage.database import reading
+from engage.domains import load_domain
 from engage.evidence import PairConfig
+from engage.leaks import leaks_role
 from engage.store import WAIT_S
+from engage.thoughts import strip_thoughts
 
 Frame = Any
 SIBLINGS, BY_DOMAIN = ["tree_id", "decision_id"], ["domain"]
 KEYS = ["tree_id", "chosen_id", "rejected_id"]
 _SHRINKING_DF, _FLOOR = 4, 1e-6
 _LETTER_OR_DIGIT = r"[^\W_]"
-_LEAK = re.compile(
-    r"^[\W\d_]*(?:user|assistant|system|supporter|seeker|persuader|persuadee|helper|human|ai|bot)[\W\d_]{0,4}:"
-    r"|<\|im_|\[/?inst\]",
-    re.IGNORECASE,
-)
 _LOADED = {
     "tree": "select tree_id, scenario_id from tree where cycle_id = $cycle",
     "scenario": "select scenario_id, domain, split, opening::varchar as opening from scenario",
@@ -148,6 +147,7 @@ def _judge(pairs: Frame, tables: Mapping[str, Frame], config: PairConfig, patter
         "empty": pairs.chosen_empty | pairs.rejected_empty,
         "same_text": pairs.chosen_said == pairs.rejected_said,
         "flawed": pairs.chosen_flawed,
+        "thought": pairs.chosen_thinks | pairs.rejected_thinks,
         "role_leak": pairs.chosen_leaks | pairs.rejected_leaks,
         "deceptive": pairs.chosen_deceptive,
     }
@@ -192,7 +192,10 @@ def _judged_replies(pairs: Frame, node: Frame, patterns: Mapping[str, str]) -> F
         said=said,
         empty=~replies.text.str.contains(_LETTER_OR_DIGIT, regex=True),
         flawed=replies.flaw.notna(),
-        leaks=replies.text.str.contains(_LEAK),
+        thinks=[strip_thoughts(text)[1] for text in replies.text],
+        leaks=[
+            leaks_role(load_domain(domain), text) for domain, text in zip(replies.domain, replies.text, strict=True)
+        ],
         deceptive=deceptive,
     ).drop(columns=["text", "flaw"])
 

@@ -17,9 +17,8 @@ from engage.domains import load_domain
 from engage.engine import Engine, Prompt, Side
 from engage.errors import EngineError
 from engage.flaws import find_flaw
-from engage.reaction import read_pattern
 from engage.seeds import derive_seed
-from engage.simulator import SpeechConfig, UserSimulator, survey_messages
+from engage.simulator import SpeechConfig, UserSimulator, read_answer, survey_messages
 
 OnDone = Callable[[int], None]
 Found = TypeVar("Found")
@@ -145,7 +144,7 @@ async def _pattern(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[
     prompt = Prompt(f"{human.scenario_id}/card/pattern", Side.SIMULATOR, messages, asked.adapter)
     seeds = [derive_seed(asked.seed, human.scenario_id, "card", "pattern", number) for number in range(asked.answers)]
     completions = await engine.complete(prompt, asked.speech.user, seeds)
-    return tuple(read_pattern(domain.survey, completion.text) for completion in completions)
+    return tuple(read_answer(domain, completion.text) for completion in completions)
 
 
 async def _turns(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[SaidTwice, ...]:

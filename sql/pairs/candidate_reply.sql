@@ -1,4 +1,5 @@
 -- One row per reply of candidate_pair whose pair has good figures: its text as it is compared, and what speaks against it.
+-- has_thought and leaks_role are the rules for sampled turns (engage/judging.py).
 with reply as (
     select
         tree_id,
@@ -30,7 +31,8 @@ select
     lower(trim(node.text)) as text,
     not regexp_matches(node.text, '[\pL\pN]') as is_empty,
     node.flaw is not null as is_flawed,
-    role_leak(node.text) as leaks_role,
+    has_thought(node.text) as has_thought,
+    leaks_role(reply.domain, node.text) as leaks_role,
     troubled.node_id is not null as led_to_crisis
 from reply
 join node on node.tree_id = reply.tree_id and node.node_id = reply.reply_id

@@ -1,5 +1,5 @@
 -- One row per pair of candidate_pair, with the first reason against it: those of candidate_pair, then in this order empty,
--- same_text, flawed, role_leak, deceptive, crisis, per_prefix, duplicate.
+-- same_text, flawed, thought, role_leak, deceptive, crisis, per_prefix, duplicate.
 -- Every pair has both its replies; left joins keep the planner from joining the replies of a tree with each other first.
 with spoken as (
     select
@@ -22,6 +22,7 @@ with spoken as (
             when chosen.is_empty or rejected.is_empty then 'empty'
             when chosen.text = rejected.text then 'same_text'
             when chosen.is_flawed then 'flawed'
+            when chosen.has_thought or rejected.has_thought then 'thought'
             when chosen.leaks_role or rejected.leaks_role then 'role_leak'
             when deceptive.reply_id is not null then 'deceptive'
             when chosen.led_to_crisis then 'crisis'

@@ -1,0 +1,113 @@
+"""The other side's speech inside a turn: speakers' labels and a chat template's marks, and the part of the turn before them.
+
+One set of rules for drawn turns, human replies and the pairs that SQL judges (`engage.judging` calls them). Names of speakers are the
+domain's own (`user_name`, `assistant_name`) and those that any model knows. A label counts where a speaker's turn can begin: at the
+start of a line, after a sentence, or dressed up (`**User:**`, `### Human`); "he said to the user: …" is no label. Does not know
+speakers by their first names.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from engage.dialogue import Role
+from engage.domains import Domain
+from engage.markers import MARKER
+
+_USERS = ("user", "human")
+_ASSISTANTS = ("assistant", "ai", "chatbot", "bot", "helper", "listener", "system")
+_OTHERS = (r"speaker\s?[ab\d]", r"person\s?[ab\d]", "interviewer", "interviewee")
+_WEAK = {"ai", "human", "bot", "system"}
+"""Names that stand before a colon within ordinary sentences too: within a line they count after a sentence only."""
+_SENTENCE_END = re.compile(r"[.!?…\"”'’)\]*_~]\s*$|[^\w\s,:;]\s*$")
+_LEADS_ON = re.compile(
+    r"\b(?:the|an?|my|your|our|their|his|her|its|this|that|these|those|one|each|every|any|no|to|for|of|from|with|by|as|about|"
+    r"called|named|and|or|dear|hi|hello|hey|fellow|new|real|good|fake|same|other|another)\s*[\"“'(\[]?$",
+    re.IGNORECASE,
+)
+_SIGNS = re.compile(r"[:：<\[#]")
+_MARK = re.compile(
+    rf"(?P<mark>{MARKER.pattern})[ \t]*(?P<after>(?:user|assistant|model|system|human)\b)?", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Where another turn begins in a text and where its label ends; whose it is, None where that is not told."""
+
+    start: int
+    end: int
+    whose: Role | None
+    is_mark: bool = False
+
+
+@lru_cache(maxsize=64)
+def _labels(user_name: str, assistant_name: str) -> tuple[re.Pattern[str], dict[str, Role]]:
+    whose = {name: Role.USER for name in (*_USERS, user_name.lower())}
+    whose |= {name: Role.ASSISTANT for name in (*_ASSISTANTS, assistant_name.lower())}
+    names = "|".join([*map(re.escape, sorted(whose, key=len, reverse=True)), *_OTHERS])
+    aside = r"(?:[ ]?\([^()\n]{1,30}\))?"
+    label = re.compile(
+        rf"(?:(?:^|(?<=\n))[^\w\n]*(?P<line>{names})\b{aside}[^\w\n]{{0,4}}?[:：]"
+        rf"|(?<=\n)[^\w\n]*(?P<own>me|you)[^\w\n]{{0,4}}?[:：]"
+        rf"|(?:\*{{1,3}}|_{{1,3}}|`)\s?(?P<dressed>{names}|(?-i:Me|You))\s?(?:[:：]|(?:\*{{1,3}}|_{{1,3}}|`)\s?[:：])"
+        rf"|\#{{2,6}}\s*(?P<heading>{names}|instruction|response|input)\b|\#\s?(?P<hash>{names}|instruction|response)\s?:"
+        rf"|(?<=\s)[\[(\"“]?(?P<within>{names}){aside}[\])\"”]?\s?[:：])[*_`\"”]*",
+        re.IGNORECASE,
+    )
+    return label, whose
+
+
+def _find(domain: Domain, text: str) -> Leak | None:
+    """The first place where another turn begins."""
+    if not _SIGNS.search(text):
+        return None
+    label, whose = _labels(domain.user_name, domain.assistant_name)
+    found: list[Leak] = []
+    mark = _MARK.search(text)
+    if mark:
+        named = (mark["after"] or re.sub(r"\W", "", mark["mark"])).lower()
+        speaker = {"user": Role.USER, "human": Role.USER, "assistant": Role.ASSISTANT, "model": Role.ASSISTANT}.get(
+            named
+        )
+        found.append(Leak(mark.start(), mark.end(), speaker, is_mark=True))
+    for match in label.finditer(text):
+        name = next(name for name in match.groups() if name)
+        if match["within"] and not _begins(text[: match.start("within")], name):
+            continue
+        found.append(Leak(match.start(), match.end(), whose.get(name.lower())))
+        break
+    return min(found, key=lambda leak: leak.start, default=None)
+
+
+def _begins(before: str, name: str) -> bool:
+    """Whether a name within a line is a label: after a sentence, or in capitals where the sentence does not lead on to it."""
+    if _SENTENCE_END.search(before):
+        return True
+    return name[0].isupper() and name.lower() not in _WEAK and not _LEADS_ON.search(before)
+
+
+def cut_leak(domain: Domain, role: Role, text: str) -> tuple[str, bool]:
+    """What the speaker `role` said before another turn begins, stripped, and whether one begins.
+
+    A label of the speaker's own at the start is taken off; nothing is left where the other side speaks first. A mark at the very end
+    only ends the turn.
+    """
+    text, leaked = text.strip(), False
+    while (leak := _find(domain, text)) is not None:
+        before, after = text[: leak.start].rstrip(' \n\t*_#`>-–—"“(['), text[leak.end :].strip()
+        if leak.is_mark and leak.whose is None and not re.search(r"\w", after):
+            return before if re.search(r"\w", before) else "", leaked
+        leaked = True
+        own = leak.whose is None or leak.whose is (
+            Role.ASSISTANT if leak.is_mark else role
+        )  # a model is its chat's assistant
+        if re.search(r"\w", before) or not own:
+            return before if re.search(r"\w", before) else "", True
+        text = after
+    return text, leaked
+
+
+def leaks_role(domain: Domain, text: str) -> bool:
+    """Whether the text holds another turn, or the label of one."""
+    return cut_leak(domain, Role.ASSISTANT, text)[1]
