@@ -17,6 +17,8 @@ from engage.markers import MARKER
 _USERS = ("user", "human")
 _ASSISTANTS = ("assistant", "ai", "chatbot", "bot", "helper", "listener", "system")
 _OTHERS = (r"speaker\s?[ab\d]", r"person\s?[ab\d]", "interviewer", "interviewee")
+_IN_SCRIPTS = "me|you|therapist|counsell?or|client|customer|agent|volunteer|donor|patient|representative|instruction|response|input|output"
+"""Speakers of a written-out dialogue, and words of people's turns: they count at the start of a further line, or dressed up."""
 _WEAK = {"ai", "human", "bot", "system"}
 """Names that stand before a colon within ordinary sentences too: within a line they count after a sentence only."""
 _SENTENCE_END = re.compile(r"[.!?…\"”'’)\]*_~]\s*$|[^\w\s,:;]\s*$")
@@ -46,11 +48,13 @@ def _labels(user_name: str, assistant_name: str) -> tuple[re.Pattern[str], dict[
     whose = {name: Role.USER for name in (*_USERS, user_name.lower())}
     whose |= {name: Role.ASSISTANT for name in (*_ASSISTANTS, assistant_name.lower())}
     names = "|".join([*map(re.escape, sorted(whose, key=len, reverse=True)), *_OTHERS])
-    aside = r"(?:[ ]?\([^()\n]{1,30}\))?"
+    aside = (
+        r"(?:[ ]?\([^()\n]{1,30}\)|[ ](?:\d{1,2}|says|said|replies|replied|responds|responded|response|message|turn))?"
+    )
     label = re.compile(
         rf"(?:(?:^|(?<=\n))[^\w\n]*(?P<line>{names})\b{aside}[^\w\n]{{0,4}}?[:：]"
-        rf"|(?<=\n)[^\w\n]*(?P<own>me|you)[^\w\n]{{0,4}}?[:：]"
-        rf"|(?:\*{{1,3}}|_{{1,3}}|`)\s?(?P<dressed>{names}|(?-i:Me|You))\s?(?:[:：]|(?:\*{{1,3}}|_{{1,3}}|`)\s?[:：])"
+        rf"|(?<=\n)[^\w\n]*(?P<script>{_IN_SCRIPTS})\b{aside}[^\w\n]{{0,4}}?[:：]"
+        rf"|(?:\*{{1,3}}|_{{1,3}}|`)\s?(?P<dressed>{names}|(?-i:(?=[A-Z]))(?:{_IN_SCRIPTS}))\s?(?:[:：]|(?:\*{{1,3}}|_{{1,3}}|`)\s?[:：])"
         rf"|\#{{2,6}}\s*(?P<heading>{names}|instruction|response|input)\b|\#\s?(?P<hash>{names}|instruction|response)\s?:"
         rf"|(?<=\s)[\[(\"“]?(?P<within>{names}){aside}[\])\"”]?\s?[:：])[*_`\"”]*",
         re.IGNORECASE,

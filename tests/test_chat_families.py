@@ -10,6 +10,7 @@ from engage.align import DpoSettings, build_trainer, fitting_rows
 from engage.chat_template import ChatTemplate
 from engage.engine import Message
 from engage.errors import ModelError
+from engage.models import ModelRef
 from engage.pairs import PreferencePair
 from engage.run_folder import RunFolder
 from engage.sft import IGNORED, ChatExample, tokenise_chat
@@ -91,26 +92,32 @@ def test_no_text_of_a_message_yields_a_special_token(family: Family) -> None:
     assert template.plain("I am 5 < 6 [so] sad | ok") == "I am 5 < 6 [so] sad | ok"
 
 
-@each_family
-def test_pairs_are_trained_on_the_prompt_that_is_sampled_from_and_both_replies_end(
-    family: Family, tmp_path: Path
-) -> None:
+def model_of(family: Family, folder: Path) -> ModelRef:
+    """A tiny model with the family's tokenizer."""
     from transformers import LlamaConfig, LlamaForCausalLM
-
-    from engage.models import ModelRef
 
     tokenizer = family.tokenizer()
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1
     )
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return ModelRef("tiny", folder, "t")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["chatml, another eos", "qwen3", "mistral, system last", "deepseek-r1", "gpt-oss", "an end of several tokens"],
+)
+def test_pairs_are_trained_on_the_prompt_that_is_sampled_from_and_both_replies_end(name: str, tmp_path: Path) -> None:
+    family = FAMILIES[name]
+    base, tokenizer = model_of(family, tmp_path / "model"), family.tokenizer()
     pair = PreferencePair(tuple(CHAT), "That hurts.", "No.", "emotional_support", "s", "search")
     settings = DpoSettings(max_length=1024)
-    model = start_model(ModelRef("tiny", tmp_path / "model", "t"), None, LoraSettings(r=1, alpha=1), 0)
     rows = fitting_rows([pair], tokenizer, settings)
+    model = start_model(base, None, LoraSettings(r=1, alpha=1), 0)
     (row,) = build_trainer(model, tokenizer, rows, RunFolder(tmp_path, "k"), settings).train_dataset
-    template = ChatTemplate(tokenizer)
-    assert row["prompt_ids"] == template.prompt_ids(CHAT)
+    assert row["prompt_ids"] == ChatTemplate(tokenizer).prompt_ids(CHAT)
     assert decoded(tokenizer, row["chosen_ids"]).strip() == f"That hurts.{family.end}"
     assert decoded(tokenizer, row["rejected_ids"]).strip() == f"No.{family.end}"
 
@@ -168,3 +175,17 @@ def test_an_end_in_words_ends_what_was_said() -> None:
     ids = template.tokenizer("I see.</turn>\nUSER: Ok.", add_special_tokens=False)["input_ids"]
     assert template.stop_text == "</turn>"
     assert template.said(ids) == ("I see.", True)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "mistral, system last"])
+def test_a_simulator_learns_with_a_template_that_writes_earlier_turns_otherwise(name: str, tmp_path: Path) -> None:
+    from engage.align import AlignConfig, SftSettings
+    from engage.sft import train_sft
+
+    chat = [*CHAT, {"role": "assistant", "content": "That hurts."}]
+    example = ChatExample(tuple(Message(one["role"], one["content"]) for one in chat), (2, 4))
+    settings = SftSettings(epochs=8, learning_rate=1e-2, gradient_accumulation=1)
+    config = AlignConfig(lora=LoraSettings(r=4, alpha=8), sft=settings)
+    result = train_sft([example], model_of(FAMILIES[name], tmp_path / "model"), tmp_path / "run", config)
+    assert result.metrics["chats"] == 1
+    assert result.history[-1]["loss"] < result.history[0]["loss"]

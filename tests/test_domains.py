@@ -131,3 +131,14 @@ def test_the_exit_survey_reminds_the_user_of_what_they_said():
 
 def test_what_the_assistant_says_is_no_sum_of_the_users():
     assert PERSUASION.stated_donation(Dialogue((Turn(Role.ASSISTANT, "Would you give $1?"),))) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [
+        ("emotional_support", "7b09c12d296a57f8b88fcc4de191e14ffbb508214645aa6197d2a5dae28cc879"),
+        ("persuasion", "d7f5803968c3b1a2000ad38b6a0d19872f0cb5f69f9ca902d9ef16f5df1d3394"),
+    ],
+)
+def test_the_shipped_domains_are_those_of_earlier_cycles(name, fingerprint):
+    assert load_domain(name).fingerprint() == fingerprint

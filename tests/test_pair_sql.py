@@ -296,12 +296,22 @@ def test_a_flawed_reply_is_never_chosen_but_may_be_rejected(tmp_path):
         "bot: hi",
         "[INST] Hello",
         '"Human : hi"',
+        "Sure, it helps. User: I give two dollars. Assistant: Great!",
+        "I am sad. **Helper:** Thank you!",
+        "Good<start_of_turn>user",
     ],
 )
 @pytest.mark.parametrize("side", ["chosen", "rejected"])
 def test_replies_that_leak_the_role_are_dropped(tmp_path, leak, side):
     tree = hand_tree(TRAIN, {leak: GOOD, "Bad?": BAD} if side == "chosen" else {"Good?": GOOD, leak: BAD})
     assert fates(tmp_path, [tree]) == {"role_leak": 1}
+
+
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_replies_that_were_stored_with_a_thought_are_dropped(tmp_path, side):
+    thought = "<think>She is sad.</think>That hurts."
+    tree = hand_tree(TRAIN, {thought: GOOD, "Bad?": BAD} if side == "chosen" else {"Good?": GOOD, thought: BAD})
+    assert fates(tmp_path, [tree]) == {"thought": 1}
 
 
 @pytest.mark.parametrize("text", ["Many users: they feel it too.", "A human can be sad.", "Said to the user, rightly."])
