@@ -199,20 +199,24 @@ class ChatTemplate:
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def said(self, tokens: Sequence[int]) -> tuple[str, bool]:
-        """What was said in the drawn tokens, stripped, and whether they hold the end of the turn.
+    def said(self, tokens: Sequence[int]) -> tuple[str, int | None]:
+        """What was said in the drawn tokens, stripped, and how many of them the turn takes with its end; None where they hold no end.
 
         Special tokens before the end stay visible, in a spelling that the rules for turns know (`engage.flaws`).
         """
-        ended = next((place for place, token in enumerate(tokens) if token in self.end_tokens), None)
-        text = str(self.tokenizer.decode(list(tokens[:ended]), skip_special_tokens=False))
+        end = next((place for place, token in enumerate(tokens) if token in self.end_tokens), None)
+        text, taken = self._decoded(tokens[:end]), None if end is None else end + 1
         if self.stop_text and self.stop_text in text:
-            text, ended = text.partition(self.stop_text)[0], 0
+            text = text.partition(self.stop_text)[0]
+            taken = next(n for n in range(len(tokens) + 1) if self.stop_text in self._decoded(tokens[:n]))
         for mark in sorted(self._marks, key=len, reverse=True):
             if mark in text and not MARKER.search(mark) and not is_thought_mark(mark):
                 role = next((role for role, header in self._headers.items() if header == mark), "mark")
                 text = text.replace(mark, f"<|{role}|>")
-        return text.strip(), ended is not None
+        return text.strip(), taken
+
+    def _decoded(self, tokens: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
 
 def _special_tokens(tokenizer: Any) -> set[str]:

@@ -9,7 +9,7 @@ import re
 from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
 from engage.leaks import cut_leak, leaks_role
-from engage.patterns import matches_any, words_of
+from engage.patterns import matches_any, says_something, words_of
 from engage.thoughts import strip_thoughts
 
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
@@ -43,14 +43,9 @@ def heard(domain: Domain, role: Role, written: str, cut_off: bool) -> tuple[str,
     return tidy(own, cut_off and not leaked), "thought" if thought else "role_leak" if leaked else None
 
 
-def says_nothing(text: str) -> bool:
-    """Whether there is no word in it."""
-    return not re.search(r"\w", text)
-
-
 def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str | None:
     """Name of the first flaw of `text` as the next turn of `role`, None for a clean turn."""
-    if says_nothing(text):
+    if not says_something(text):
         return "empty"
     if strip_thoughts(text)[1]:
         return "thought"

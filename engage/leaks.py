@@ -13,6 +13,7 @@ from functools import lru_cache
 from engage.dialogue import Role
 from engage.domains import Domain
 from engage.markers import MARKER
+from engage.patterns import says_something
 
 _USERS = ("user", "human")
 _ASSISTANTS = ("assistant", "ai", "chatbot", "bot", "helper", "listener", "system")
@@ -45,8 +46,8 @@ class Leak:
 
 @lru_cache(maxsize=64)
 def _labels(user_name: str, assistant_name: str) -> tuple[re.Pattern[str], dict[str, Role]]:
-    whose = {name: Role.USER for name in (*_USERS, user_name.lower())}
-    whose |= {name: Role.ASSISTANT for name in (*_ASSISTANTS, assistant_name.lower())}
+    whose = dict.fromkeys(_USERS, Role.USER) | dict.fromkeys(_ASSISTANTS, Role.ASSISTANT)
+    whose |= {user_name.lower(): Role.USER, assistant_name.lower(): Role.ASSISTANT}
     names = "|".join([*map(re.escape, sorted(whose, key=len, reverse=True)), *_OTHERS])
     aside = (
         r"(?:[ ]?\([^()\n]{1,30}\)|[ ](?:\d{1,2}|says|said|replies|replied|responds|responded|response|message|turn))?"
@@ -100,14 +101,14 @@ def cut_leak(domain: Domain, role: Role, text: str) -> tuple[str, bool]:
     text, leaked = text.strip(), False
     while (leak := _find(domain, text)) is not None:
         before, after = text[: leak.start].rstrip(' \n\t*_#`>-–—"“(['), text[leak.end :].strip()
-        if leak.is_mark and leak.whose is None and not re.search(r"\w", after):
-            return before if re.search(r"\w", before) else "", leaked
+        if leak.is_mark and leak.whose is None and not says_something(after):
+            return before if says_something(before) else "", leaked
         leaked = True
         own = leak.whose is None or leak.whose is (
             Role.ASSISTANT if leak.is_mark else role
         )  # a model is its chat's assistant
-        if re.search(r"\w", before) or not own:
-            return before if re.search(r"\w", before) else "", True
+        if says_something(before) or not own:
+            return before if says_something(before) else "", True
         text = after
     return text, leaked
 

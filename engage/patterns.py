@@ -1,7 +1,10 @@
 """What rules see of a text: its words, and lists of regular expressions that are looked for together, case ignored."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
+
+_SAID = re.compile(r"\w|[:;=][-^']?[)(\]\[/|*]")
 
 
 def matches_any(patterns: Iterable[str], text: str) -> bool:
@@ -12,6 +15,11 @@ def matches_any(patterns: Iterable[str], text: str) -> bool:
 def any_of(patterns: Iterable[str]) -> str:
     """One pattern for all of them, for SQL and for pandas."""
     return "|".join(f"(?:{pattern})" for pattern in patterns)
+
+
+def says_something(text: str) -> bool:
+    """Whether it holds a letter, a digit, an emoji or a smiley; dots alone say nothing."""
+    return _SAID.search(text) is not None or any(unicodedata.category(one) == "So" for one in text)
 
 
 def words_of(text: str) -> list[str]:

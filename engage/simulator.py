@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.domains import Domain, UserCondition
 from engage.engine import Completion, Engine, Message, Prompt, Sampling, ScoresUnavailable, Side
-from engage.flaws import find_flaw, heard, says_nothing
+from engage.flaws import find_flaw, heard
 from engage.leaks import cut_leak
 from engage.markers import neutral
+from engage.patterns import says_something
 from engage.reaction import read_expected, read_pattern
 from engage.seeds import derive_seed
 from engage.thoughts import strip_thoughts, without_blocks
@@ -103,7 +104,7 @@ class Speaker:
     def _judge(self, completion: Completion, role: Role, dialogue: Dialogue, attempt: int) -> Drawn:
         text, flaw = heard(self.domain, role, completion.text, completion.finish_reason == "length")
         flaw = flaw or find_flaw(self.domain, dialogue, role, text)
-        return Drawn(Turn(role, UNSAID if says_nothing(text) else text, attempt, flaw), completion.mean_logprob)
+        return Drawn(Turn(role, text if says_something(text) else UNSAID, attempt, flaw), completion.mean_logprob)
 
 
 class Policy(Speaker):

@@ -51,10 +51,10 @@ def test_a_reply_ends_as_the_template_ends_it(family: Family) -> None:
     assert decoded(template.tokenizer, chosen).strip() == f"That hurts.{family.end}"
     assert decoded(template.tokenizer, rejected).strip() == f"No.{family.end}"
     assert template.end == family.end
-    assert template.said(chosen) == ("That hurts.", True)
+    assert template.said(chosen) == ("That hurts.", len(chosen))
     if template.stop_text is None:
         assert template.tokenizer.convert_tokens_to_ids(family.end) in template.end_tokens
-        assert template.said(chosen[:-1]) == ("That hurts.", False)
+        assert template.said(chosen[:-1]) == ("That hurts.", None)
 
 
 @each_family
@@ -161,20 +161,20 @@ def test_reasoning_is_as_short_as_the_template_lets_it_be() -> None:
 def test_special_tokens_that_a_model_writes_stay_visible() -> None:
     template = ChatTemplate(FAMILIES["chatml, another eos"].tokenizer())
     ids = template.tokenizer("I see.<|im_start|>user\nOk.<|im_end|>no", add_special_tokens=False)["input_ids"]
-    assert template.said(ids) == ("I see.<|im_start|>user\nOk.", True)
+    assert template.said(ids) == ("I see.<|im_start|>user\nOk.", len(ids) - 2)
 
 
 def test_a_template_s_own_header_is_shown_as_a_mark() -> None:
     template = ChatTemplate(with_template("{% for m in messages %}«{{ m.role }}» {{ m.content }}</s>\n{% endfor %}"))
     ids = template.tokenizer("I see.\n«user» Ok.", add_special_tokens=False)["input_ids"]
-    assert template.said(ids) == ("I see.\n<|user|> Ok.", False)
+    assert template.said(ids) == ("I see.\n<|user|> Ok.", None)
 
 
 def test_an_end_in_words_ends_what_was_said() -> None:
     template = ChatTemplate(FAMILIES["an end of several tokens"].tokenizer())
     ids = template.tokenizer("I see.</turn>\nUSER: Ok.", add_special_tokens=False)["input_ids"]
     assert template.stop_text == "</turn>"
-    assert template.said(ids) == ("I see.", True)
+    assert template.said(ids) == ("I see.", len("I see.</turn>"))
 
 
 @pytest.mark.parametrize("name", ["qwen3", "mistral, system last"])

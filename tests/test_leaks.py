@@ -47,6 +47,7 @@ LEAKS = [
     ("Persuader: Sure, it helps.\nPersuadee: ok", "Sure, it helps."),
     ("Assistant: Sure, it helps.", "Sure, it helps."),
     ("<|im_start|>assistant\nSure, it helps.<|im_end|>", "Sure, it helps."),
+    ("😢\nUser: I give two dollars.", "😢"),
     ("User: I give two dollars.", ""),
     ("<|im_start|>user\nI give two dollars.", ""),
 ]

@@ -191,10 +191,11 @@ class TransformersEngine:
         self._counts["rows"] += len(rows) + len(scoring)
 
     def _completion(self, job: Job, row: Any) -> Completion:
-        text, ended = self._sides.templates[job.prompt.side].said(row.generated)
-        mean = sum(row.logprobs) / max(1, len(row.logprobs))
-        reason: Literal["stop", "length"] = "stop" if row.stopped or ended else "length"
-        return Completion(text, len(row.tokens), row.cached, len(row.logprobs), mean, reason, row.seed)
+        text, taken = self._sides.templates[job.prompt.side].said(row.generated)
+        logprobs = row.logprobs[:taken]  # an end of several tokens is seen when the row is whole
+        mean = sum(logprobs) / max(1, len(logprobs))
+        reason: Literal["stop", "length"] = "stop" if row.stopped or taken is not None else "length"
+        return Completion(text, len(row.tokens), row.cached, len(logprobs), mean, reason, row.seed)
 
     def _decoder(self, folder: str, adapter: str | None) -> Any:
         key = (folder, adapter)

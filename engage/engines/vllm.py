@@ -99,8 +99,8 @@ class VllmEngine:
 
     def _completion(self, prompt: Prompt, output: Any, seed: int) -> Completion:
         (said,) = output.outputs
-        text, ended = self._sides.templates[prompt.side].said(said.token_ids)
-        reason: Literal["stop", "length"] = "length" if said.finish_reason == "length" and not ended else "stop"
+        text, taken = self._sides.templates[prompt.side].said(said.token_ids)
+        reason: Literal["stop", "length"] = "length" if said.finish_reason == "length" and taken is None else "stop"
         count = len(said.token_ids)
         mean = said.cumulative_logprob / max(1, count)
         return Completion(text, len(output.prompt_token_ids), output.num_cached_tokens or 0, count, mean, reason, seed)
