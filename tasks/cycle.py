@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engage.collect import METHOD_VERSION
 from engage.config import CycleConfig, Home, check_cycle_id, load_cycle_scenarios
-from engage.engines import engine_identity
+from engage.engines import check_templates, engine_identity
 from engage.errors import ConfigError, InputError, engage_error
 from engage.human import read_human
 from engage.models import adapter_fingerprint
@@ -79,8 +79,9 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
         cycle_id=cycle_id, seed=seed, champion_version=version, champion_adapter=adapter, method_version=method
     )
     scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
-    # what is wrong with an adapter or a corpus shows before the night's work, not after it
+    # what is wrong with an adapter, a chat template or a corpus shows before the night's work, not after it
     check_adapters(config, adapter)
+    check_templates(config.engine)
     if config.human.corpora:
         read_human(config.human)
     identity = _identity(config, cycle, scenarios)

@@ -431,7 +431,7 @@ def test_a_caller_that_has_gone_does_not_stop_the_others(tiny):
 
 def test_a_prompt_that_the_template_refuses_is_an_engine_error(engine):
     twice = (Message("system", "Be kind."), Message("user", "One."))
-    tokenizer = engine._sides.tokenizers[Side.POLICY]
+    tokenizer = engine._sides.templates[Side.POLICY].tokenizer
     known = tokenizer.chat_template
     tokenizer.chat_template = "{{ raise_exception('no chats today') }}"
     try:

@@ -57,6 +57,24 @@ def engine_identity(config: EngineConfig) -> dict[str, str]:
     return {**models, **{f"adapter {name}": fingerprint for name, fingerprint in adapters.items()}}
 
 
+def check_templates(config: EngineConfig) -> None:
+    """ModelError where a reply of a model that is here could not end or be learnt; downloads nothing.
+
+    A server uses its own template; what is trained after the night is the policy's model here, where it is here.
+    """
+    from engage.engines.model_sides import template_of
+    from engage.errors import ModelError
+    from engage.models import find_model
+
+    for name in model_names(config) or ([config.policy_model] if config.kind == "openai" else []):
+        try:
+            found = find_model(name)
+        except ModelError:  # a served name
+            continue
+        if found is not None:
+            template_of(found)
+
+
 _open: dict[str, Engine] = {}
 _lock = threading.Lock()
 

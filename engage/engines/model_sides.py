@@ -1,4 +1,4 @@
-"""What an engine in this process knows of both model sides before it computes: weights, own adapters, tokenisers."""
+"""What an engine in this process knows of both model sides before it computes: weights, own adapters, chat templates."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from engage.chat_template import ChatTemplate
 from engage.engine import Prompt, Side
 from engage.errors import EngineError, ModelError
-from engage.models import ModelsConfig, adapter_folder, check_adapter, resolve_model
+from engage.models import ModelRef, ModelsConfig, adapter_folder, check_adapter, resolve_model
 
 
 class ModelSides:
@@ -25,8 +25,7 @@ class ModelSides:
         for side, adapter in self._own.items():
             if adapter is not None:
                 check_adapter(adapter, self.refs[side])
-        self.tokenizers = {side: _tokenizer(ref.path) for side, ref in self.refs.items()}
-        self.templates = {side: ChatTemplate(self.tokenizers[side], ref.name) for side, ref in self.refs.items()}
+        self.templates = {side: template_of(ref) for side, ref in self.refs.items()}
 
     def adapter(self, prompt: Prompt) -> str | None:
         """The folder of the adapter that answers; None for the base weights alone."""
@@ -43,6 +42,11 @@ class ModelSides:
     def tokenise_choice(self, side: Side, choice: str) -> tuple[int, ...]:
         """A fixed continuation of a prompt."""
         return tuple(self.templates[side].choice_ids(choice))
+
+
+def template_of(ref: ModelRef) -> ChatTemplate:
+    """The chat template of a model; ModelError where there is none, or no reply would end."""
+    return ChatTemplate(_tokenizer(ref.path), ref.name)
 
 
 def _tokenizer(folder: Path) -> Any:
