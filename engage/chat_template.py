@@ -13,38 +13,50 @@ from typing import Any
 
 from engage.errors import ModelError
 from engage.markers import MARKER, neutral, without_marks
-from engage.thoughts import closing, is_thought_mark, without_last_thought
+from engage.thoughts import closing, is_thought_mark, strip_thoughts, without_blocks, without_last_thought
 
 Chat = list[dict[str, str]]
 STUB = "(The conversation begins.)"
 _ASKED, _SAID, _ANSWERED = "engageasked", "engagesaid", "engageanswered"  # words that no template contains
 _TODAY = datetime(2025, 1, 1)
 """The day of every prompt: a template that writes the date would give another prompt in training than in collecting."""
-_THINKING_OFF: dict[str, Any] = {
-    "enable_thinking": False,
-    "thinking": False,
-    "enable_reasoning": False,
-    "reasoning": False,
-    "use_thinking": False,
-    "think": False,
-    "thinking_option": "off",
-    "thinking_budget": 0,
-}
+_THOUGHTFUL = re.compile(r"think|thought|reason|(?:^|_)cot(?:_|$)", re.IGNORECASE)
+_NO_THOUGHT = ("none", "off", "disabled", "no_think", "nothink", "chat", "minimal", "low")
+"""Values that switch thinking off, or nearly, in the order in which they are looked for in a template."""
 _SHAPED = re.compile(r"[<\[{◁|｜].*\w.*[>\]}▷|｜]", re.DOTALL)
 
 
 @lru_cache(maxsize=64)
 def _settings(template: str) -> dict[str, Any]:
     """Variables that a template reads, as they are set here: no thinking (the least, where it cannot be none), a fixed day."""
-    found = {name: value for name, value in _THINKING_OFF.items() if re.search(rf"\b{name}\b", template)}
-    if "reasoning_effort" in template:
-        can_be_none = re.search(r"""reasoning_effort[^%]*["']none["']""", template)
-        found["reasoning_effort"] = "none" if can_be_none else "low"
+    found = {name: _without_thought(name, template) for name in _variables(template) if _THOUGHTFUL.search(name)}
     if "strftime_now" in template:
         found["strftime_now"] = _TODAY.strftime
     if "date_string" in template:
         found["date_string"] = _TODAY.strftime("%d %b %Y")
     return found
+
+
+def _variables(template: str) -> set[str]:
+    """What the template reads from outside."""
+    from jinja2 import Environment, TemplateError, meta
+
+    plain = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template)  # a tag that only transformers knows
+    with contextlib.suppress(TemplateError):
+        return set(meta.find_undeclared_variables(Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)))
+    return set()
+
+
+def _without_thought(name: str, template: str) -> Any:
+    """The value of a template's variable about thinking with which it writes the least of it."""
+    if "budget" in name:
+        return 0
+    if re.search(r"effort|mode|option|level|type|style", name):
+        near = " ".join(
+            re.findall(rf"\{{[%{{](?:(?![%}}]\}}).)*\b{name}\b(?:(?![%}}]\}}).)*[%}}]\}}", template, re.DOTALL)
+        )
+        return next((value for value in _NO_THOUGHT if re.search(rf"[\"']{value}[\"']", near)), "low")
+    return re.match(r"(?:disable|no|skip|without|hide)_|nothink", name) is not None
 
 
 def _apply(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt: bool = False) -> str:
@@ -158,10 +170,11 @@ class ChatTemplate:
         )
 
     def plain(self, text: str) -> str:
-        """The text with every mark of the template broken by a space: no special token comes of it."""
+        """The text without thoughts, every mark of the template in it broken by a space: no special token comes of it."""
         return self._plain(text)
 
     def _made_plain(self, text: str) -> str:
+        text = without_blocks(text)
         for change in (
             lambda said: without_marks(said, self._marks),
             neutral,  # marks that the tokenizer finds only after it has changed the text, such as in capitals
@@ -182,10 +195,11 @@ class ChatTemplate:
         return self._ids(self.prompt_text(chat))
 
     def encode(self, chat: Sequence[dict[str, str]], *replies: str) -> tuple[list[int], list[list[int]]]:
-        """The prompt's tokens, and those of each reply after it, its end of turn included."""
+        """The prompt's tokens, and those of each reply after it, without its thoughts, its end of turn included."""
         prompt = self.prompt_text(chat)
         ids = self._ids(prompt)
-        return ids, [self._following(prompt, ids, f"{self._lead}{self.plain(one)}{self._after}") for one in replies]
+        said = [self.plain(strip_thoughts(reply)[0]) for reply in replies]
+        return ids, [self._following(prompt, ids, f"{self._lead}{one}{self._after}") for one in said]
 
     def choice_ids(self, choice: str) -> list[int]:
         """A fixed continuation of a prompt, as tokens."""

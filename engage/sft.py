@@ -14,6 +14,7 @@ from engage.engine import Message
 from engage.errors import ConfigError
 from engage.models import DataSource, ModelRef
 from engage.run_folder import RunFolder, TrainResult, digest, make_card, run_folder
+from engage.thoughts import strip_thoughts
 from engage.training import (
     AlignConfig,
     OnStep,
@@ -115,6 +116,8 @@ def tokenise_chat(
     chat = [{"role": message.role, "content": message.content} for message in example.messages]
     rows: list[dict[str, list[Any]]] = []
     for index in sorted(example.trained):
+        if not strip_thoughts(chat[index]["content"])[0]:
+            continue  # it was only thought
         prompt, (reply,) = template.encode(chat[:index], chat[index]["content"])
         done = len(rows[-1]["input_ids"]) if rows else 0
         if not rows or prompt[:done] != rows[-1]["input_ids"]:
@@ -133,7 +136,7 @@ def _fitting(
 ) -> tuple[list[dict[str, list[Any]]], int]:
     """The chats as tokens, in training order, and how many chats they are; those over `max_length` tokens are left out."""
     chats = [tokenise_chat(example, template, settings.survey_weight) for example in examples if example.trained]
-    fitting = [rows for rows in chats if max(len(row["input_ids"]) for row in rows) <= settings.max_length]
+    fitting = [rows for rows in chats if rows and max(len(row["input_ids"]) for row in rows) <= settings.max_length]
     rows = [row for rows in fitting for row in rows]
     if not rows:
         raise ConfigError(f"no chat to train on: all have more than {settings.max_length} tokens; raise sft.max_length")

@@ -150,12 +150,43 @@ def test_the_day_of_a_prompt_is_the_same_in_collecting_and_in_training() -> None
     assert "Today: 01 Jan 2025 00:00:00 000000\n" in template.prompt_text(CHAT)
 
 
+@pytest.mark.parametrize(
+    ("asks", "thinks"),
+    [
+        (
+            "{% if enable_thinking is not defined %}{% set enable_thinking = true %}{% endif %}{% if enable_thinking %}",
+            False,
+        ),
+        ("{% set enable_reasoning = enable_reasoning | default(true) %}{% if enable_reasoning %}", False),
+        ("{% if thinking is not defined or thinking %}", False),
+        ("{% if not disable_thinking %}", False),
+        ("{% if thinking_budget is not defined or thinking_budget > 0 %}", False),
+        ("{% if thinking_mode != 'no_think' %}", False),
+        ("{% if reasoning_effort not in ['none', 'high'] %}", False),
+        ("{% if thinker is not defined %}{% generation %}{% endgeneration %}", False),
+        ("{% if true %}", True),
+    ],
+)
+def test_thinking_is_switched_off_by_what_the_template_reads(asks: str, thinks: bool) -> None:
+    chatml = CHATML.replace("<|im_end|>", "</s>")
+    template = ChatTemplate(with_template(f"{asks}THINK{{% endif %}}{chatml}"))
+    assert ("THINK" in template.prompt_text(CHAT)) is thinks
+
+
+def test_no_thought_is_learnt() -> None:
+    template = ChatTemplate(FAMILIES["qwen3"].tokenizer())
+    thought = "<think>She is sad.</think>That hurts."
+    prompt, (reply,) = template.encode([*CHAT[:2], {"role": "assistant", "content": thought}, CHAT[3]], thought)
+    assert decoded(template.tokenizer, reply) == "That hurts.<|im_end|>"
+    assert "She is" not in decoded(template.tokenizer, prompt)
+    messages = (Message("user", "Hi."), Message("assistant", "<think>She is"), Message("assistant", thought))
+    (row,) = tokenise_chat(ChatExample(messages, (1, 2)), template)
+    learnt = [token for token in row["labels"] if token != IGNORED]
+    assert decoded(template.tokenizer, learnt) == "That hurts.<|im_end|>"
+
+
 def test_reasoning_is_as_short_as_the_template_lets_it_be() -> None:
     assert "Reasoning: low" in ChatTemplate(FAMILIES["gpt-oss"].tokenizer()).prompt_text(CHAT)
-    can = with_template(
-        "{% if reasoning_effort not in ['none', 'high'] %}THINK{% endif %}" + CHATML.replace("<|im_end|>", "</s>")
-    )
-    assert "THINK" not in ChatTemplate(can).prompt_text(CHAT)
 
 
 def test_special_tokens_that_a_model_writes_stay_visible() -> None:
