@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from engage.engine import Completion, Engine, Prompt, Sampling, Scores
+from engage.engine import Completion, Engine, Prompt, Sampling, Scores, total
 from engage.tree import CallRecord
 
 
@@ -24,7 +24,7 @@ class RecordingEngine:
         started = time.perf_counter()
         completions = await self._engine.complete(prompt, sampling, seeds)
         first = completions[0]
-        decoded = sum(completion.completion_tokens for completion in completions)
+        decoded = total(completion.completion_tokens for completion in completions)
         self._record(prompt, "complete", len(completions), first.prompt_tokens, first.cached_tokens, decoded, started)
         return completions
 
@@ -39,7 +39,14 @@ class RecordingEngine:
         """Nothing: the engine behind belongs to whoever created it."""
 
     def _record(
-        self, prompt: Prompt, kind: str, samples: int, tokens: int, cached: int, decoded: int, started: float
+        self,
+        prompt: Prompt,
+        kind: str,
+        samples: int,
+        tokens: int | None,
+        cached: int | None,
+        decoded: int | None,
+        started: float,
     ) -> None:
         latency_s = time.perf_counter() - started
         self.calls.append(CallRecord(prompt.key, prompt.side.value, kind, samples, tokens, cached, decoded, latency_s))

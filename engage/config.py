@@ -20,6 +20,7 @@ from engage.comparison import ComparisonConfig
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
 from engage.human import HumanConfig
+from engage.masking import mask_urls
 from engage.pairs import PairConfig
 from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED, Scenario, load_scenarios
@@ -211,7 +212,7 @@ def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> st
         reason = f'write a list, such as ["{first["input"]}"]'
     if first["type"] in ("model_type", "dict_type"):
         reason = f"it is a table; set what is in it, such as {name}.NAME=VALUE"
-    return f"{where}: {name}: {reason} (got {first['input']!r:.80})"
+    return mask_urls(f"{where}: {name}: {reason} (got {first['input']!r:.80})")
 
 
 def _touches(name: str, key: str) -> bool:

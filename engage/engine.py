@@ -5,14 +5,14 @@ good is an `EngineError` that names the request. Two engines give the same tree 
 agrees; the stored texts are the truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.errors import EngineError
+from engage.errors import ConfigError, EngineError
 
 
 class Side(StrEnum):
@@ -61,15 +61,17 @@ class Completion:
     Thoughts and marks of a chat template that the model wrote are left in the text: who judges the turn takes them out and counts
     them (`engage.flaws`).
     `cached_tokens` of the `prompt_tokens` were not computed afresh; `mean_logprob` is the mean natural-log probability of the
-    completion's tokens under the model at temperature 1, None where a server does not tell.
+    completion's tokens under the model at temperature 1. A server may leave all four figures out: they are None then, never 0.
+    `finish_reason` says why it ends, or why there is nothing to say: the model refuses by the protocol's own field (`refusal`), a
+    filter took the reply away (`content_filter`), or all of it was a thought (`thought`).
     """
 
     text: str
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
     mean_logprob: float | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "refusal", "content_filter", "thought"]
     seed: int
 
 
@@ -78,8 +80,23 @@ class Scores:
     """Natural-log likelihood of each choice as the whole next text, in the order asked; not normalised over the choices."""
 
     logprobs: tuple[float, ...]
-    prompt_tokens: int
-    cached_tokens: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+
+
+def total(counts: Iterable[int | None]) -> int | None:
+    """Sum of token counts; None where one of them is unknown."""
+    found = list(counts)
+    return None if None in found else sum(count for count in found if count is not None)
+
+
+def counted(count: int | None) -> int:
+    """A token count that has to be known; ConfigError where the server leaves it out."""
+    if count is None:
+        raise ConfigError(
+            "the server does not say how many tokens a request took, which this needs: use another engine"
+        )
+    return count
 
 
 class ScoresUnavailable(EngineError):

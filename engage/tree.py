@@ -140,15 +140,18 @@ class SimulationRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One engine request: `kind` is `complete` or `score`, `samples` the completions asked for, `latency_s` from asking to answer."""
+    """One engine request: `kind` is `complete` or `score`, `samples` the completions asked for, `latency_s` from asking to answer.
+
+    A token count that a server leaves out is None.
+    """
 
     key: str
     side: str
     kind: str
     samples: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
     latency_s: float
 
 

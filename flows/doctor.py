@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from engage.config import CycleConfig, Home, load_config
 from engage.errors import EngageError
+from engage.masking import mask_urls
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "prefect", "mlflow", "duckdb", "pandas")
 OPTIONAL = {
@@ -88,7 +89,9 @@ def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
     yield Finding(True, f"profile {profile}: engine {config.engine.kind}")
     yield from _models(config)
     server = os.environ.get("PREFECT_API_URL")
-    yield Finding(True, f"Prefect server {server}" if server else "no Prefect server configured: flows run in process")
+    yield Finding(
+        True, f"Prefect server {mask_urls(server)}" if server else "no Prefect server configured: flows run in process"
+    )
 
 
 def _models(config: CycleConfig) -> Iterator[Finding]:

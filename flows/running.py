@@ -17,6 +17,7 @@ from rich.console import Console
 from engage.config import CycleConfig, Home, check_cycle_id, load_config, load_cycle_scenarios
 from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted, StoreError, engage_error
+from engage.masking import mask_urls
 
 
 def run_stage(
@@ -80,7 +81,7 @@ def check_prefect(url: str) -> None:
         httpx.get(f"{url.rstrip('/')}/health", timeout=10.0).raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ConfigError(
-            f"no Prefect server answers at {url} (PREFECT_API_URL); start it with `prefect server start`, or unset the variable"
+            f"no Prefect server answers at {mask_urls(url)} (PREFECT_API_URL); start it with `prefect server start`, or unset the variable"
         ) from error
 
 
@@ -124,10 +125,10 @@ def _end_server() -> None:
 
 
 def command_again(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:
-    """The command line that takes the stage up again, ready to be pasted."""
+    """The command line that takes the stage up again, ready to be pasted, but for the passwords in addresses."""
     home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
     name = {"evaluation": "evaluate", "comparison": "experiment comparison"}.get(stage, stage)
-    settings = [part for override in overrides for part in ("--set", override)]
+    settings = [part for override in overrides for part in ("--set", mask_urls(override))]
     arguments = [*name.split(), "--profile", profile, *settings, "--cycle", cycle_id]
     return f"{home}.venv/bin/engage {shlex.join(arguments)}"
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from engage.config import Home, load_config
 from engage.errors import ConfigError
+from engage.masking import MASK, mask_urls
 
 POOL = "engage"
 CLONE = Path(__file__).resolve().parents[1]
@@ -20,6 +21,11 @@ def schedule_nightly(console: Console, at: str, profile: str, overrides: Sequenc
     if not match:
         raise ConfigError(f"--at {at!r}: write a time of day, such as 02:00")
     config = load_config(profile, overrides)
+    if MASK in config.model_dump_json():
+        raise ConfigError(
+            "engine.openai holds a password or a key (in base_urls or extra_body), and a schedule keeps its settings in the open: "
+            "put it into the environment variable that api_key_env names, on the machine of the worker"
+        )
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     from prefect import flow
     from prefect.schedules import Cron
@@ -68,7 +74,8 @@ def _ensure_pool() -> None:
         return
     except httpx.HTTPError as error:
         raise ConfigError(
-            f"the Prefect server at {url} does not answer ({error}); start it or correct PREFECT_API_URL"
+            f"the Prefect server at {mask_urls(url)} does not answer ({mask_urls(str(error))}); start it or correct "
+            "PREFECT_API_URL"
         ) from error
 
 

@@ -9,6 +9,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from engage.config import Home
+from engage.masking import mask_urls
 from tasks.tracking import Tracker
 
 FEW_PAIRS = 16
@@ -150,10 +151,12 @@ def _comparison_line(domain: str, incumbent: str, found: dict[str, Any]) -> str:
 
 def _next_steps(home: Home, cycle_id: str) -> list[str]:
     prefix = f"ENGAGE_HOME={shlex.quote(str(home.path))} " if "ENGAGE_HOME" in os.environ else ""
+    uri = home.tracking_uri
+    shown = shlex.quote(uri) if mask_urls(uri) == uri else '"$MLFLOW_TRACKING_URI"'  # it holds a password
     return [
         "Look further:",
         "",
         f"    {prefix}.venv/bin/engage sql --name sibling_values --param cycle={cycle_id}",
         f"    {prefix}.venv/bin/engage sql --name transcript --param cycle={cycle_id}",
-        f"    .venv/bin/mlflow ui --backend-store-uri {shlex.quote(home.tracking_uri)} --host 127.0.0.1 --port 5000",
+        f"    .venv/bin/mlflow ui --backend-store-uri {shown} --host 127.0.0.1 --port 5000",
     ]

@@ -15,6 +15,7 @@ from filelock import FileLock
 from engage.config import Home
 from engage.errors import StoreError
 from engage.estimates import Estimate
+from engage.masking import mask_urls
 from engage.run_folder import digest
 
 EXPERIMENT = "engage"
@@ -101,8 +102,9 @@ def _told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
         if getattr(error, "error_code", None) in through:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        uri, reason = mask_urls(home.tracking_uri), mask_urls(reason)
         raise StoreError(
-            f"MLflow at {home.tracking_uri} cannot be used ({reason}); start its server, or correct MLFLOW_TRACKING_URI"
+            f"MLflow at {uri} cannot be used ({reason}); start its server, or correct MLFLOW_TRACKING_URI"
         ) from error
 
 

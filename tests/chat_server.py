@@ -33,16 +33,22 @@ def answer(body: dict[str, Any], text: str = "Hello there.") -> dict[str, Any]:
 class ChatServer:
     """Serves on a free loopback port. `behave` is called per chat request with (handler, body, how many came before).
 
-    It returns a dict to send, or None when it has answered (or cut the line) itself.
+    It returns a dict to send, or None when it has answered (or cut the line) itself. What an engine asks at its start goes to
+    `probes`, not to `bodies`, and is answered well. `takes` is called with every chat request, those at the start too: an error
+    (status, content) where the server refuses it.
     """
 
     def __init__(self, models: tuple[str, ...] = ("m",)) -> None:
         self.models = models
         self.models_answer: bytes | None = None  # a page in place of the list of models
         self.behave: Callable[[Any, dict[str, Any], int], dict[str, Any] | None] = lambda _, body, __: answer(body)
+        self.takes: Callable[[dict[str, Any]], tuple[int, Any] | None] = lambda _: None
+        self.shape: Callable[[dict[str, Any]], Any] = lambda content: content  # what every answer is made into
         self.bodies: list[dict[str, Any]] = []
+        self.probes: list[dict[str, Any]] = []
         self.loaded: list[dict[str, Any]] = []
         self.keys: set[str] = set()
+        self.queries: set[str] = set()
         self.vocabulary: dict[str, list[int]] = {}
         self.most_at_once = self._at_once = 0
         self._lock = threading.Lock()
@@ -83,6 +89,8 @@ class ChatServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 owner.keys.add(self.headers["Authorization"])
+                self.path, _, query = self.path.partition("?")
+                owner.queries |= {query} if query else set()
                 if self.path.endswith("/load_lora_adapter"):
                     owner.loaded.append(body)
                     self.send_json("Success")
@@ -91,6 +99,16 @@ class ChatServer:
                     known = owner.vocabulary
                     found = {"tokens": known.get(body["prompt"], [0, 0])} if known else {"error": {"message": "no"}}
                     self.send_json(found, 200 if known else 404)
+                    return
+                probing = body["messages"][-1]["content"] == "Say hello."
+                if probing:
+                    owner.probes.append(body)
+                if refusal := owner.takes(body):
+                    owner.bodies += [] if probing else [body]
+                    self.send_json(refusal[1], refusal[0])
+                    return
+                if probing:
+                    self.send_json(owner.shape(answer(body)))
                     return
                 with owner._lock:
                     before = len(owner.bodies)
@@ -103,7 +121,7 @@ class ChatServer:
                     with owner._lock:
                         owner._at_once -= 1
                 if content is not None:
-                    self.send_json(content)
+                    self.send_json(owner.shape(content))
 
         return Handler
 

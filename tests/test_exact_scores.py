@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from chat_server import ChatServer, answer
 
-from engage.engine import Message, Prompt, Side
+from engage.engine import Message, Prompt, ScoresUnavailable, Side
 from engage.engines import EngineConfig
 from engage.engines.openai import OpenAIEngine
 
@@ -57,6 +57,12 @@ def test_choices_of_several_tokens_are_read_from_the_listed_ones(server):
 
 def test_a_server_that_does_not_mind_the_tokens_is_read_by_what_it_lists(server):
     server.vocabulary = {"1": [33], "2": [34]}
-    server.behave = told([("1", -1.0), ("the", -2.0)])
+    server.behave = told([("1", -0.02), ("the", -4.5)])  # 0.98 and 0.01: at most 0.01 is left for 2
     (found,) = scores(server, ("1", "2"))
-    assert found[0] == pytest.approx(-1.0) and found[1] <= -2.0
+    assert found[0] == pytest.approx(-0.02) and found[1] <= -4.5
+
+
+def test_choices_that_are_not_listed_are_not_invented(server):
+    server.behave = told([("1", -1.0), ("the", -2.0)])  # 0.37 and 0.14: the 2 may have as much as 0.14
+    with pytest.raises(ScoresUnavailable, match="too few of the survey's choices"):
+        scores(server, ("1", "2"))

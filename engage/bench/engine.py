@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-from engage.engine import Completion, Engine, Message, Prompt, Sampling, Side
+from engage.engine import Completion, Engine, Message, Prompt, Sampling, Side, counted
 from engage.errors import ConfigError
 from engage.seeds import derive_seed
 
@@ -194,16 +194,16 @@ class _Sweep:
         await self._ask([self._prompt(few)], self._sampling)
         (short,), _ = await self._ask([self._prompt(few)], self._first)
         (long,), _ = await self._ask([self._prompt(many)], self._first)
-        self._per_word = max(0.1, (long.prompt_tokens - short.prompt_tokens) / (many - few))
-        self._overhead = max(0.0, short.prompt_tokens - few * self._per_word)
+        self._per_word = max(0.1, (counted(long.prompt_tokens) - counted(short.prompt_tokens)) / (many - few))
+        self._overhead = max(0.0, counted(short.prompt_tokens) - few * self._per_word)
 
     async def measure(self, requests: int, length: int) -> Point:
         """One place of the sweep: the same number of fresh prompts twice, for one token and for all."""
         words = max(1, round((length - self._overhead) / self._per_word))
         firsts, first_s = await self._ask([self._prompt(words) for _ in range(requests)], self._first)
         alls, all_s = await self._ask([self._prompt(words) for _ in range(requests)], self._sampling)
-        computed = sum(answer.prompt_tokens - answer.cached_tokens for answer in firsts)
-        decoded = sum(answer.completion_tokens for answer in alls)
+        computed = sum(counted(answer.prompt_tokens) - counted(answer.cached_tokens) for answer in firsts)
+        decoded = sum(counted(answer.completion_tokens) for answer in alls)
         after_first = max(0, decoded - requests)
         decode_s = all_s - first_s
         if decode_s < 0.05 * all_s:  # an engine whose time does not depend on the tokens: nothing to subtract
@@ -211,7 +211,7 @@ class _Sweep:
         return Point(
             requests=requests,
             prompt_length=length,
-            prompt_tokens=sum(answer.prompt_tokens for answer in firsts),
+            prompt_tokens=sum(counted(answer.prompt_tokens) for answer in firsts),
             completion_tokens=decoded,
             first_token_s=first_s,
             decode_s=decode_s,

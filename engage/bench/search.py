@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from engage.bench.engine import Saturation, saturation
 from engage.collect import Sides, search_scenarios
-from engage.engine import Completion, Engine, Prompt, Sampling, Scores
+from engage.engine import Completion, Engine, Prompt, Sampling, Scores, counted
 from engage.rollout import DialogueConfig
 from engage.scenario import Scenario
 from engage.search import SearchConfig
@@ -50,14 +50,16 @@ class MeteredEngine:
         """See Engine."""
         self._note_scenario(prompt)
         found = await self.engine.complete(prompt, sampling, seeds)
-        decoded = sum(completion.completion_tokens for completion in found)
-        self.answers.append(Answer(time.perf_counter(), found[0].prompt_tokens, found[0].cached_tokens, decoded))
+        decoded = sum(counted(completion.completion_tokens) for completion in found)
+        self.answers.append(
+            Answer(time.perf_counter(), counted(found[0].prompt_tokens), counted(found[0].cached_tokens), decoded)
+        )
         return found
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
         """See Engine."""
         found = await self.engine.score(prompt, choices)
-        self.answers.append(Answer(time.perf_counter(), found.prompt_tokens, found.cached_tokens, 0))
+        self.answers.append(Answer(time.perf_counter(), counted(found.prompt_tokens), counted(found.cached_tokens), 0))
         return found
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from engage.engine import Engine, Side
-from engage.engines.openai_config import OpenAIConfig, served_names
+from engage.engines.openai_config import OpenAIConfig, asked_with, served_names
 from engage.engines.transformers import TransformersConfig
 from engage.engines.vllm_config import VllmConfig
 from engage.models import ModelsConfig
@@ -42,13 +42,15 @@ def model_of(config: EngineConfig, side: Side) -> str:
 def engine_identity(config: EngineConfig) -> dict[str, str]:
     """Fingerprints of models and adapters by name, without loading anything: part of a cycle's identity.
 
-    A server does not show its weights: the name of what it serves stands for them.
+    A server does not show its weights: the name of what it serves stands for them, with what the settings
+    leave out of its requests or add to them.
     """
     from engage.models import adapter_fingerprint, adapter_folder, resolve_model
 
     models = {name: resolve_model(name).fingerprint for name in model_names(config)}
     if config.kind == "openai":
         models = {f"served {side}": name for side, name in served_names(config, config.openai).items()}
+        models |= {f"asked {side}": digest for side, digest in asked_with(config.openai).items()}
     adapters = {
         name: adapter_fingerprint(folder)
         for name in (config.policy_adapter, config.simulator_adapter)
@@ -81,7 +83,7 @@ _lock = threading.Lock()
 
 def shared_engine(config: EngineConfig) -> Engine:
     """The engine of this process for a configuration: tasks of several threads fill the same one. Loads its models on first use."""
-    key = config.model_dump_json()
+    key = repr(config.model_dump())  # with what JSON leaves out: two passwords are two engines
     with _lock:
         if key not in _open:
             _close_all()

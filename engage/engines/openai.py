@@ -3,22 +3,30 @@
 Prompts go as chats, and the server's own template is used. vLLM servers load adapters at run time; others serve what they serve.
 """
 
+import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from engage.engine import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
 from engage.engines.loop_thread import LoopThread
+from engage.engines.openai_answers import Answer, Reply
 from engage.engines.openai_config import OpenAIConfig, served_names
-from engage.engines.openai_server import Refused, ServerGroup, Unsupported
-from engage.errors import EngineError
+from engage.engines.openai_parameters import TOP_LOGPROBS
+from engage.engines.openai_probe import Found, probe
+from engage.engines.openai_server import Chat, ServerGroup
+from engage.engines.openai_status import Refused, Unsupported
+from engage.engines.token_counts import TokenCounter
+from engage.errors import ConfigError, EngineError
 from engage.models import ModelsConfig, adapter_fingerprint, adapter_folder
 
-TOP_LOGPROBS = 20
+LEAST_COVERED = 0.95
+"""Of the probability that a survey's choices can have, what is listed at least; below it too much would be invented."""
+_log = logging.getLogger("engage")
 
 
 class OpenAIEngine:
@@ -32,27 +40,59 @@ class OpenAIEngine:
             Side.SIMULATOR: adapter_folder(models.simulator_adapter) or None,
         }
         self._adapter_names: dict[str, str] = {}
-        self._logprobs = dict.fromkeys(Side, True)
-        self._many = dict.fromkeys(Side, True)
         self._choices: dict[tuple[Side, tuple[str, ...]], list[int] | None] = {}
+        self._found: dict[tuple[int, str], Found] = {}
+        self._counters: dict[str, TokenCounter | None] = {}
         self._told = False
+        self._groups: dict[Side, ServerGroup] = {}
         self._loop = LoopThread("engage-openai")
         try:
-            self._groups = self._loop.wait(self._connect())
+            self._loop.wait(self._connect())
         except BaseException:
-            self._loop.close()
+            self.close()
             raise
 
-    async def _connect(self) -> dict[Side, ServerGroup]:
+    async def _connect(self) -> None:
         settings = self.config
-        policy = ServerGroup(settings.policy, settings.timeout_s, settings.retry_s, settings.max_concurrency)
-        simulator = policy
+        self._probing = asyncio.Lock()
+        self._groups[Side.POLICY] = self._groups[Side.SIMULATOR] = ServerGroup(
+            settings.policy, settings.timeout_s, settings.retry_s, settings.max_concurrency
+        )
         if settings.simulator is not None:
-            simulator = ServerGroup(settings.simulator, settings.timeout_s, settings.retry_s, settings.max_concurrency)
-        groups = {Side.POLICY: policy, Side.SIMULATOR: simulator}
-        for side, group in groups.items():
-            await group.check(self._names[side])
-        return groups
+            self._groups[Side.SIMULATOR] = ServerGroup(
+                settings.simulator, settings.timeout_s, settings.retry_s, settings.max_concurrency
+            )
+        served = {(id(group), self._names[side]): group for side, group in self._groups.items()}
+        for (_, name), group in served.items():
+            await group.check(name)
+        for (_, name), group in served.items():
+            try:
+                await self._probe(group, name)
+            except Refused as error:
+                raise ConfigError(str(error)) from None
+
+    async def _probe(self, group: ServerGroup, model: str) -> bool:
+        """Find out what the servers take, once for each model; whether this call did it."""
+        async with self._probing:
+            if (id(group), model) in self._found:
+                return False
+            found = await probe(group, model)
+            if found is None:
+                return False
+            self._found[id(group), model] = found
+            if found.notice:
+                self._told = self._told or "log" in found.notice
+                _log.warning(found.notice)
+            return True
+
+    @property
+    def uncounted(self) -> str:
+        """The first server whose requests nobody counts the tokens of: it does not say, and its tokenizer is not here; else ''."""
+        for side, group in self._groups.items():
+            found = self._found.get((id(group), self._names[side]))
+            if found and not found.counts_tokens and self._counter(self._names[side]) is None:
+                return f"{group.url} ({self._names[side]})"
+        return ""
 
     @property
     def has_room(self) -> bool:
@@ -84,69 +124,94 @@ class OpenAIEngine:
         try:
             return await self._loop.call(work)
         except Refused as error:
-            raise EngineError(str(error), prompt.key) from error
-        except RuntimeError as error:
-            raise EngineError("the engine is closed", prompt.key) from error
+            raise EngineError(str(error), prompt.key) from None
+        except EngineError:
+            raise
+        except Exception as error:  # one odd answer costs one request, never a tree
+            reason = "the engine is closed" if self._loop.closed else f"{type(error).__name__}: {error}"
+            raise EngineError(reason, prompt.key) from error
 
     async def _complete(self, prompt: Prompt, sampling: Sampling, seeds: list[int]) -> list[Completion]:
-        body = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        wanted = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        parameters = self._groups[prompt.side].parameters
         found: list[Completion] = []
         while len(found) < len(seeds):
             left = seeds[len(found) :]
-            count = len(left) if self._many[prompt.side] else 1
-            answer = await self._ask(prompt, {**body, "seed": left[0], **({"n": count} if count > 1 else {})})
-            if len(answer.choices) < count:
-                self._many[prompt.side] = False
-            pairs = zip(answer.choices, left, strict=False)
-            found += [_completion(answer, choice, seed) for choice, seed in pairs]
+            many = {"n": len(left)} if len(left) > 1 and not parameters.omits("n") else {}
+            answer = await self._send(prompt, {**wanted, "logprobs": True, "seed": left[0], **many})
+            replies = answer.replies[: len(left)]
+            if many and len(replies) < len(left):
+                parameters.omit(["n"])
+            found += self._completions(prompt, answer, replies, left)
         return found
 
-    async def _ask(self, prompt: Prompt, body: dict[str, Any]) -> Any:
-        """One chat completion, with the tokens' log-probabilities where the server gives them."""
-        if self._logprobs[prompt.side]:
-            try:
-                return await self._send(prompt, {**body, "logprobs": True})
-            except Unsupported:
-                self._logprobs[prompt.side] = False
-        return await self._send(prompt, body)
+    def _completions(
+        self, prompt: Prompt, answer: Answer, replies: Sequence[Reply], seeds: Sequence[int]
+    ) -> list[Completion]:
+        asked, cached = self._prompt_tokens(prompt, answer)
+        counts = [len(reply.logprobs) or None for reply in replies]
+        if None in counts and answer.completion_tokens is not None:
+            counts = [answer.completion_tokens // len(answer.replies)] * len(replies)
+        elif None in counts and (counter := self._counter(self._names[prompt.side])):
+            counts = [counter.text(reply.text) for reply in replies]
+        return [
+            Completion(reply.text, asked, cached, count, reply.mean_logprob, reply.reason, seed)
+            for reply, count, seed in zip(replies, counts, seeds, strict=False)
+        ]
 
-    async def _send(self, prompt: Prompt, body: dict[str, Any]) -> Any:
+    def _prompt_tokens(self, prompt: Prompt, answer: Answer) -> tuple[int | None, int | None]:
+        """Of the request, and those of them that were not computed afresh."""
+        if answer.prompt_tokens is not None:
+            return answer.prompt_tokens, answer.cached_tokens
+        counter = self._counter(self._names[prompt.side])
+        return (None, None) if counter is None else (counter.prompt(_messages(prompt)), 0)
+
+    def _counter(self, model: str) -> TokenCounter | None:
+        """Of a model whose server leaves token counts out; looked for once."""
+        if model not in self._counters:
+            self._counters[model] = TokenCounter.of(model)
+        return self._counters[model]
+
+    async def _send(self, prompt: Prompt, wanted: dict[str, Any]) -> Answer:
         adapter = self._own[prompt.side] if prompt.adapter is None else prompt.adapter or None
         if adapter and adapter not in self._adapter_names:
             self._adapter_names[adapter] = f"engage-{adapter_fingerprint(adapter)[:16]}"
         name = self._adapter_names[adapter] if adapter else ""
-        messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-        group = self._groups[prompt.side]
-        folder = Path(adapter) if adapter else None
-        return await group.chat(self._names[prompt.side], folder, name, {**body, "messages": messages})
+        group, model = self._groups[prompt.side], self._names[prompt.side]
+        chat = Chat(model, _messages(prompt), wanted, Path(adapter) if adapter else None, name)
+        try:
+            return await group.chat(chat)
+        except Unsupported:
+            if not await self._probe(group, model):  # at the start the servers could not be asked
+                raise
+            return await group.chat(chat)
 
     async def _score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        body: dict[str, Any] = {"max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        listed, ids = None, None
-        if self._logprobs[prompt.side]:
-            ids = await self._choice_ids(prompt.side, tuple(choices))
-            if ids:
-                body["extra_body"] = {"logprob_token_ids": ids}
-            try:
-                answer = await self._send(prompt, body)
-                listed = _top_tokens(answer)
-            except Unsupported:
-                self._logprobs[prompt.side] = False
-        if listed is None:
-            if not self._told:
-                self._told = True
-                logging.getLogger("engage").warning(
-                    "%s gives no log-probabilities: the survey is read by pattern from a sampled answer",
-                    self._groups[prompt.side].config.base_urls[0],
-                )
-            raise ScoresUnavailable("the server gives no log-probabilities", prompt.key)
-        usage = answer.usage
+        parameters = self._groups[prompt.side].parameters
+        wanted: dict[str, Any] = {"max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        if parameters.omits("logprobs") or parameters.omits("top_logprobs"):
+            raise self._no_scores(prompt)
+        ids = None if parameters.omits("logprob_token_ids") else await self._choice_ids(prompt.side, tuple(choices))
+        answer = await self._send(prompt, {**wanted, "logprob_token_ids": ids} if ids else wanted)
+        listed = answer.replies[0].top
+        if not listed:
+            raise self._no_scores(prompt)
+        tokens, cached = self._prompt_tokens(prompt, answer)
         exact = dict(listed)
         if ids and all(choice in exact for choice in choices):
-            logprobs = tuple(exact[choice] for choice in choices)
-        else:
-            logprobs = choice_logprobs(listed, choices)
-        return Scores(logprobs, usage.prompt_tokens if usage else 0, _cached(usage))
+            return Scores(tuple(exact[choice] for choice in choices), tokens, cached)
+        if covered(listed, choices) < LEAST_COVERED:
+            raise ScoresUnavailable("too few of the survey's choices are among the most probable tokens", prompt.key)
+        return Scores(choice_logprobs(listed, choices), tokens, cached)
+
+    def _no_scores(self, prompt: Prompt) -> ScoresUnavailable:
+        if not self._told:
+            self._told = True
+            _log.warning(
+                "%s gives no log-probabilities: the survey is read by pattern from a sampled answer",
+                self._groups[prompt.side].url,
+            )
+        return ScoresUnavailable("the server gives no log-probabilities", prompt.key)
 
     async def _choice_ids(self, side: Side, choices: tuple[str, ...]) -> list[int] | None:
         """Token ids of a survey's choices, asked for once; None where the server does not tell them."""
@@ -158,33 +223,29 @@ class OpenAIEngine:
 def choice_logprobs(listed: Sequence[tuple[str, float]], choices: Sequence[str]) -> tuple[float, ...]:
     """Log-likelihood of each choice from the most probable next tokens (text, natural log), white space around them aside.
 
-    The probability of an unlisted choice is at most the smallest listed one, and at most what all listed ones leave.
+    The probability of an unlisted choice is at most the smallest listed one, and at most its share of what all listed ones leave.
     """
-    found = {choice: [p for token, p in listed if token.strip() == choice] for choice in choices}
+    found, least = _listed(listed, choices)
     if not any(found.values()):
         return tuple(-math.inf for _ in choices)
-    left = max(1e-12, 1.0 - sum(math.exp(p) for _, p in listed))
-    least = min(min(p for _, p in listed), math.log(left))
     return tuple(float(np.logaddexp.reduce(found[choice])) if found[choice] else least for choice in choices)
 
 
-def _top_tokens(answer: Any) -> list[tuple[str, float]] | None:
-    content = getattr(answer.choices[0].logprobs, "content", None)
-    if not content or not content[0].top_logprobs:
-        return None
-    return [(item.token, item.logprob) for item in content[0].top_logprobs]
+def covered(listed: Sequence[tuple[str, float]], choices: Sequence[str]) -> float:
+    """Part of the probability of all choices that listed tokens have at least; 0 where no choice is listed."""
+    found, least = _listed(listed, choices)
+    known = sum(math.exp(p) for values in found.values() for p in values)
+    missing = sum(not values for values in found.values()) * math.exp(least)
+    return known / (known + missing) if known else 0.0
 
 
-def _completion(answer: Any, choice: Any, seed: int) -> Completion:
-    logprobs = [item.logprob for item in getattr(choice.logprobs, "content", None) or ()]
-    usage = answer.usage
-    tokens = len(logprobs) or (usage.completion_tokens // len(answer.choices) if usage else 0)
-    reason: Literal["stop", "length"] = "length" if choice.finish_reason == "length" else "stop"
-    mean = sum(logprobs) / len(logprobs) if logprobs else None
-    text = (choice.message.content or "").strip()
-    return Completion(text, usage.prompt_tokens if usage else 0, _cached(usage), tokens, mean, reason, seed)
+def _listed(listed: Sequence[tuple[str, float]], choices: Collection[str]) -> tuple[dict[str, list[float]], float]:
+    """The listed log-probabilities of each choice, and the largest that one which is not listed can have."""
+    found = {choice: [p for token, p in listed if token.strip() == choice] for choice in choices}
+    missing = sum(not values for values in found.values())
+    left = max(1e-12, 1.0 - sum(math.exp(p) for _, p in listed))
+    return found, min(min(p for _, p in listed), math.log(left / max(1, missing)))
 
 
-def _cached(usage: Any) -> int:
-    details = getattr(usage, "prompt_tokens_details", None)
-    return getattr(details, "cached_tokens", None) or 0
+def _messages(prompt: Prompt) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in prompt.messages]

@@ -1,37 +1,104 @@
 """Settings of the engine that talks to servers; apart from it, so that they are read without the client library."""
 
-from typing import Annotated
-from urllib.parse import urlsplit
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 from engage.engine import Side
+from engage.masking import MASK, mask_table, mask_urls
 from engage.models import ModelsConfig
+
+_OURS = ("model", "messages", "n", "stream")
+"""What an engine decides for each request."""
+
+
+@dataclass(frozen=True)
+class AddressParts:
+    """An address without its secrets, and the headers and query that carry them to the server."""
+
+    url: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    secrets: tuple[str, ...]
+
+
+def address_parts(url: str) -> AddressParts:
+    """Name and password become a header, the query stays a query; neither is part of `url`, which errors and logs show."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    clean = urlunsplit((parts.scheme, host, parts.path, "", ""))
+    query = dict(parse_qsl(parts.query))
+    if parts.username is None and parts.password is None:
+        return AddressParts(clean, {}, query, tuple(query.values()))
+    name, password = unquote(parts.username or ""), unquote(parts.password or "")
+    token = base64.b64encode(f"{name}:{password}".encode()).decode()
+    secrets = (*query.values(), password or name, parts.password or "", token)
+    return AddressParts(clean, {"Authorization": f"Basic {token}"}, query, secrets)
 
 
 def _address(url: str) -> str:
-    parts = urlsplit(url)  # raises ValueError for brackets that do not close, as `port` does for what is no port
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or any(map(str.isspace, url)):
+    if f"{MASK}@" in url or f"={MASK}" in url:
+        raise ValueError(
+            f"its password was left out ({MASK}): write it, or use the key's environment variable (api_key_env)"
+        )
+    try:
+        parts = urlsplit(url)  # raises ValueError for brackets that do not close, as `port` does for what is no port
+        good = (
+            parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not any(map(str.isspace, url))
+        )
+    except ValueError:
+        good = False
+    if not good:
         raise ValueError(
             "not a server's address, which begins with http:// or https://, such as http://127.0.0.1:8000/v1"
         )
     return url
 
 
+def _not_ours(given: Any) -> Any:
+    for name in given:
+        if name in _OURS[: 2 if isinstance(given, tuple) else None]:
+            raise ValueError(f"{name} is decided for each request")
+    return given
+
+
+Address = Annotated[str, AfterValidator(_address), PlainSerializer(mask_urls, when_used="json")]
+"""In JSON, which is what Prefect and MLflow keep, without its password."""
+
+
 class ServerConfig(BaseModel):
-    """Where one side's model is served."""
+    """Where one side's model is served, and what of a request it must not or must be sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_urls: tuple[Annotated[str, AfterValidator(_address)], ...] = Field(
+    base_urls: tuple[Address, ...] = Field(
         ("http://127.0.0.1:8000/v1",),
         min_length=1,
+        repr=False,
         description="servers of the same model; requests are spread over them",
     )
     model: str | None = Field(
         None, description="name that the servers know it by; where left out, the side's model of `engine`"
     )
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key; may be unset")
+    omit: Annotated[tuple[str, ...], AfterValidator(_not_ours)] = Field(
+        (),
+        description="parameters that are never sent, such as n, seed, temperature, top_p, logprobs, top_logprobs, max_tokens "
+        "(max_completion_tokens is sent then); what a server refuses is found out at the start without this",
+    )
+    extra_body: Annotated[dict[str, Any], AfterValidator(_not_ours), PlainSerializer(mask_table, when_used="json")] = (
+        Field(
+            {},
+            repr=False,
+            description="what is sent along with every request, such as {chat_template_kwargs = {enable_thinking = false}}",
+        )
+    )
 
 
 class OpenAIConfig(BaseModel):
@@ -42,7 +109,12 @@ class OpenAIConfig(BaseModel):
     policy: ServerConfig = ServerConfig()
     simulator: ServerConfig | None = Field(None, description="as for the policy where left out")
     timeout_s: float = Field(120.0, gt=0.0, le=3600.0, description="seconds that one answer may take")
-    retry_s: float = Field(300.0, ge=0.0, le=86_400.0, description="seconds to go on trying one request")
+    retry_s: float = Field(
+        300.0,
+        ge=0.0,
+        le=86_400.0,
+        description="seconds to go on trying one request, from its first failure; a server's own wish to wait is kept within them",
+    )
     max_concurrency: int = Field(512, ge=1, le=65_536, description="requests under way at once at most")
 
 
@@ -51,4 +123,15 @@ def served_names(models: ModelsConfig, config: OpenAIConfig) -> dict[Side, str]:
     return {
         Side.POLICY: config.policy.model or models.policy_model,
         Side.SIMULATOR: (config.simulator or config.policy).model or models.simulator_model,
+    }
+
+
+def asked_with(config: OpenAIConfig) -> dict[Side, str]:
+    """Digest of what the settings change in every request of a side; sides whose requests they leave as they are are left out."""
+    sides = {Side.POLICY: config.policy, Side.SIMULATOR: config.simulator or config.policy}
+    changes = {side: [sorted(server.omit), server.extra_body] for side, server in sides.items()}
+    return {
+        side: hashlib.sha256(json.dumps(change, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        for side, change in changes.items()
+        if any(change)
     }

@@ -1,45 +1,44 @@
 """Servers that speak OpenAI's protocol: one group serves one model side; a request goes to whichever is up and least busy."""
 
 import asyncio
+import itertools
 import json
+import logging
 import os
+import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import openai
-from openai.types.chat import ChatCompletion
-from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type, stop_after_delay
-from tenacity.wait import wait_exponential_jitter
 
 from engage.engines.concurrency import AdaptiveLimit
-from engage.engines.openai_config import ServerConfig
+from engage.engines.openai_answers import Answer, Complaint, Failed, Reply, Unreadable, complaint_of, read_answer
+from engage.engines.openai_config import ServerConfig, address_parts
+from engage.engines.openai_models import listed_models, look_up
+from engage.engines.openai_parameters import Parameters
+from engage.engines.openai_status import (
+    GaveUp,
+    Learned,
+    Refused,
+    Transient,
+    Unsupported,
+    failure,
+    is_filtered,
+    key_refused,
+    retry_after,
+    status_of,
+)
 from engage.errors import ConfigError
+from engage.masking import mask
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 FIRST_LIMIT = 32
-NOT_IMPLEMENTED = 501
 LONGEST_PAUSE_S = 20.0
-LONGEST_RETRY_AFTER_S = 120.0
-
-
-class Refused(Exception):
-    """The servers will not answer this request, now or later; the text says why."""
-
-
-class Unsupported(Refused):
-    """The server does not know a parameter of the request."""
-
-
-class _Transient(Exception):
-    """Worth another try; `pause_s` is what the server asked for."""
-
-    def __init__(self, reason: str, pause_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.pause_s = pause_s
+_log = logging.getLogger("engage")
 
 
 @dataclass(eq=False)
@@ -53,31 +52,69 @@ class _Server:
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+@dataclass(frozen=True)
+class Chat:
+    """One request: `wanted` are its parameters as they should be, which the server may not take (`Parameters`).
+
+    `adapter` is a folder of LoRA weights that the servers know as `adapter_name`.
+    """
+
+    model: str
+    messages: Sequence[Mapping[str, str]]
+    wanted: Mapping[str, Any]
+    adapter: Path | None = None
+    adapter_name: str = ""
+
+
 class ServerGroup:
-    """The servers of one side; used from one event loop. `limit` bounds what is under way at all of them together."""
+    """The servers of one side; used from one event loop. `limit` bounds what is under way at all of them together.
+
+    `parameters` is what they take, learnt from what any of them refuses.
+    """
 
     def __init__(self, config: ServerConfig, timeout_s: float, retry_s: float, max_concurrency: int) -> None:
         self.config = config
-        self._timeout_s, self._retry_s = timeout_s, retry_s
-        key = os.environ.get(config.api_key_env, "").strip() or "none"
+        self.retry_s = retry_s
+        self.parameters = Parameters(config.omit)
+        self.limit = AdaptiveLimit(FIRST_LIMIT, max_concurrency)
+        self._timeout_s = timeout_s
+        self._answered = 0.0
+        key = os.environ.get(config.api_key_env, "").strip()
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ConfigError(
                 f"the key in the environment variable {config.api_key_env} has a line break, a space or a letter that no key has; "
                 "put a valid one there"
             )
+        parts = [address_parts(url) for url in config.base_urls]
+        self._secrets = [key, *(secret for part in parts for secret in part.secrets)]
+        if any(part.query for part in parts):
+            for library in (
+                "httpx",
+                "httpx2",
+                "httpcore",
+                "httpcore2",
+                "openai",
+            ):  # they log addresses with their query
+                logging.getLogger(library).setLevel(logging.WARNING)
         self._servers = [
             _Server(
-                url,
+                part.url,
                 openai.AsyncOpenAI(
-                    base_url=url,
-                    api_key=key,
+                    base_url=part.url,
+                    api_key=key or "none",
                     max_retries=0,
                     timeout=openai.Timeout(timeout_s, connect=10.0),
+                    default_headers=part.headers,
+                    default_query=part.query,
                 ),
             )
-            for url in config.base_urls
+            for part in parts
         ]
-        self.limit = AdaptiveLimit(FIRST_LIMIT, max_concurrency)
+
+    @property
+    def url(self) -> str:
+        """Of the first server, to name the group by."""
+        return self._servers[0].url
 
     async def check(self, model: str) -> None:
         """Ask every server for its models; ConfigError where none answers, the key is refused or the model is not there."""
@@ -88,44 +125,55 @@ class ServerGroup:
     async def _problem(self, server: _Server, model: str) -> str | None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                served = [item.id async for item in server.client.models.list()]
+                text = await server.client.get("/models", cast_to=str)
         except (openai.AuthenticationError, openai.PermissionDeniedError):
-            return self._key_refused(server)
+            return key_refused(server.url, self.config.api_key_env)
         except (openai.APIConnectionError, TimeoutError):
             server.down_until = time.monotonic() + LONGEST_PAUSE_S
             return f"no server answers at {server.url}: start it, or correct base_urls of engine.openai.policy (or simulator)"
-        except openai.APIError:  # many servers offer no list; the first request will tell
+        except Exception:  # many servers offer no list; the first request will tell
             return None
-        except Exception as error:  # what is no list of models breaks the client in its own ways
-            reason = " ".join(str(error).split())[:100]
-            return f"{server.url} is no OpenAI-compatible server ({type(error).__name__}: {reason}): correct base_urls"
-        if served and model not in served:
-            return f"{server.url} does not serve {model!r} but {', '.join(served[:5])}: correct the model's name"
-        return None
+        names = listed_models(text)
+        if names is None:
+            words = mask(complaint_of(text).words[:100], self._secrets)
+            return f"{server.url} is no OpenAI-compatible server (it answers with {words!r}): correct base_urls"
+        found = look_up(server.url, model, names)
+        if found.notice:
+            _log.warning(found.notice)
+        return found.problem or None
 
-    def _key_refused(self, server: _Server) -> str:
-        return f"{server.url} refuses the key; put a valid one into the environment variable {self.config.api_key_env}"
+    async def chat(self, chat: Chat, learn: bool = True, retry_s: float | None = None) -> Answer:
+        """One request, on one server after another while `retry_s` lasts; raises Refused with the reason that stays.
 
-    async def chat(self, model: str, adapter: Path | None, adapter_name: str, body: dict[str, Any]) -> ChatCompletion:
-        """One request, on one server after another while `retry_s` lasts; raises Refused with the reason that stays."""
-        return await self._persist(lambda: self._try(model, adapter, adapter_name, body))
+        With `learn` what the server refuses of the request is done without from now on.
+        """
+        return await self._persist(lambda: self._try(chat, learn), self.retry_s if retry_s is None else retry_s)
 
     async def single_tokens(self, model: str, texts: Sequence[str]) -> list[int] | None:
         """Ids of texts that are one token each, from vLLM's own endpoint; None where there is none, or a text is longer."""
-        return await self._persist(lambda: self._single_tokens(model, texts))
-
-    async def _persist(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        retrying = AsyncRetrying(
-            stop=stop_after_delay(self._retry_s),
-            wait=_pause,
-            retry=retry_if_exception_type(_Transient),
-        )
         try:
-            async for attempt in retrying:
-                with attempt:
-                    return await ask()
-        except RetryError as error:
-            raise Refused(f"{error.last_attempt.exception()} (tried for {self._retry_s:g} s)") from error
+            return await self._persist(lambda: self._single_tokens(model, texts), self.retry_s)
+        except Refused:
+            return None
+
+    async def _persist(self, ask: Callable[[], Awaitable[Result]], retry_s: float) -> Result:
+        """Until it is answered. `retry_s` counts from the first failure and, where the servers are only crowded, begins again
+        with every answer that another request gets; the server's own wish to wait is kept within it."""
+        began = 0.0
+        for attempt in itertools.count():
+            try:
+                return await ask()
+            except Learned:
+                continue
+            except Transient as error:
+                now = time.monotonic()
+                began = max(began or now, self._answered if error.crowded else 0.0)
+                left = began + retry_s - now
+                if left <= 0:
+                    raise GaveUp(f"{error} (tried for {retry_s:g} s)") from None
+                jittered = min(LONGEST_PAUSE_S, 0.5 * 2 ** min(attempt, 10)) + random.random()
+                pause_s = jittered if error.pause_s is None else error.pause_s + 0.1 * min(jittered, 5.0)
+                await asyncio.sleep(min(pause_s, left))
         raise AssertionError("unreachable")
 
     async def _single_tokens(self, model: str, texts: Sequence[str]) -> list[int] | None:
@@ -136,8 +184,8 @@ class ServerGroup:
             body = {"model": model, "prompt": text, "add_special_tokens": False}
             try:
                 answer: Any = await server.client.post(path, body=body, cast_to=object)
-            except (openai.APIConnectionError, openai.InternalServerError) as error:
-                raise _Transient(f"{server.url} {_reason(error)}", _retry_after(error)) from error
+            except openai.APIConnectionError as error:
+                raise Transient(f"{server.url} {_reason(error)}", crowded=True) from None
             except (openai.APIError, json.JSONDecodeError):
                 return None
             tokens = answer.get("tokens") if isinstance(answer, dict) else None
@@ -146,49 +194,78 @@ class ServerGroup:
             found += tokens
         return found
 
-    async def _try(self, model: str, adapter: Path | None, name: str, body: dict[str, Any]) -> ChatCompletion:
+    async def _try(self, chat: Chat, learn: bool) -> Answer:
         await self.limit.acquire()
         tokens, refused = 0.0, False
         server = self._pick()
         server.in_flight += 1
+        sent = self.parameters.body(chat.wanted)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                if adapter is not None:
-                    await self._load_adapter(server, name, adapter)
-                answer = await server.client.chat.completions.create(model=name if adapter else model, **body)
-            tokens = _checked(answer, server)
-            server.failures = 0
+            answer = await self._ask(server, chat, sent)
+            server.failures, self._answered = 0, time.monotonic()
+            tokens = (answer.completion_tokens or len(answer.replies)) + 0.1 * (answer.prompt_tokens or 0)
             return answer
-        except (openai.APIConnectionError, TimeoutError, openai.InternalServerError) as error:
-            if getattr(error, "status_code", None) == NOT_IMPLEMENTED:
-                raise Refused(f"{server.url} does not offer chat completions (501): correct base_urls") from error
+        except openai.APIStatusError as error:
+            refused = error.status_code == 429
+            said = complaint_of(error.response.text)
+            return self._refusal(
+                server, chat, sent, error.status_code, said, learn, retry_after(error.response.headers)
+            )
+        except Failed as error:
+            return self._refusal(server, chat, sent, status_of(error.complaint), error.complaint, learn, None)
+        except (openai.APIConnectionError, TimeoutError) as error:
             lost = isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError)
             self._rest(server, lost)
-            raise _Transient(f"{server.url} {_reason(error)}", _retry_after(error)) from error
-        except openai.RateLimitError as error:
-            refused = True
-            if error.code == "insufficient_quota":
-                raise Refused(f"{server.url}: {_said(error)}") from error
-            raise _Transient(f"{server.url} asks for patience (429)", _retry_after(error)) from error
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise Refused(self._key_refused(server)) from error
-        except openai.NotFoundError as error:
-            if adapter is not None and name in server.adapters:  # the server was started again and has forgotten it
-                server.adapters.discard(name)
-                raise _Transient(f"{server.url} has lost the adapter {name}", 0.0) from error
-            raise Refused(f"{server.url} does not know the model {model!r} ({_said(error)})") from error
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            kind = Unsupported if "logprob" in _said(error).lower() else Refused
-            raise kind(f"{server.url} refuses the request: {_said(error)}") from error
-        except (openai.APIError, json.JSONDecodeError) as error:
-            raise _Transient(f"{server.url} gives an answer that cannot be read ({type(error).__name__})") from error
-        except (_Transient, Refused):
+            raise Transient(f"{server.url} {_reason(error)}", crowded=lost) from None
+        except Unreadable as error:
+            raise Transient(mask(f"{server.url} {error}", self._secrets)) from None
+        except (Learned, Transient, Refused):
             raise
         except Exception as error:  # of the client or the libraries below it: one request fails, not the search
-            raise Refused(f"{server.url}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+            words = mask(" ".join(str(error).split())[:200], self._secrets)
+            raise Refused(f"{server.url}: {type(error).__name__}: {words}") from None
         finally:
             server.in_flight -= 1
             self.limit.release(tokens, refused)
+
+    async def _ask(self, server: _Server, chat: Chat, sent: Mapping[str, Any]) -> Answer:
+        body = {"messages": list(chat.messages), **sent, **self.config.extra_body}
+        async with asyncio.timeout(self._timeout_s):
+            if chat.adapter is not None:
+                await self._load_adapter(server, chat.adapter_name, chat.adapter)
+            body["model"] = chat.adapter_name if chat.adapter else chat.model
+            return read_answer(await server.client.post("/chat/completions", body=body, cast_to=str))
+
+    def _refusal(
+        self,
+        server: _Server,
+        chat: Chat,
+        sent: Mapping[str, Any],
+        status: int,
+        said: Complaint,
+        learn: bool,
+        pause_s: float | None,
+    ) -> Answer:
+        """What follows from an error: an answer that a filter took away, or what `failure` and `Parameters.learn` make of it."""
+        said = replace(said, words=mask(said.words, self._secrets))
+        if status < 500 and is_filtered(said):
+            return Answer((Reply("", "content_filter"),) * sent.get("n", 1))
+        if status == 404 and chat.adapter is not None and chat.adapter_name in server.adapters:
+            server.adapters.discard(chat.adapter_name)  # the server was started again and has forgotten it
+            raise Transient(f"{server.url} has lost the adapter {chat.adapter_name}", 0.0) from None
+        error = failure(status, said, server.url, self.config.api_key_env, chat.model)
+        may_be_parameter = isinstance(error, Unsupported) or status == 404 or status >= 500
+        if (
+            learn
+            and may_be_parameter
+            and self.parameters.learn(said, chat.wanted, sent, isinstance(error, Unsupported))
+        ):
+            raise Learned from None
+        if status >= 500 and isinstance(error, Transient):
+            self._rest(server, lost=False)
+        if isinstance(error, Transient):
+            error.pause_s = pause_s
+        raise error from None
 
     def _pick(self) -> _Server:
         """The least busy of those that are up; where none is, the one that has rested longest."""
@@ -211,14 +288,15 @@ class ServerGroup:
             body = {"lora_name": name, "lora_path": str(folder.resolve())}
             try:
                 await server.client.post("/load_lora_adapter", body=body, cast_to=str)
-            except openai.NotFoundError as error:
+            except openai.NotFoundError:
                 raise Refused(
                     f"{server.url} cannot load adapters: start vLLM with --enable-lora and "
                     "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or set policy_adapter and simulator_adapter to bare"
-                ) from error
+                ) from None
             except openai.BadRequestError as error:
-                if "already" not in _said(error):
-                    raise Refused(f"{server.url} cannot load the adapter {folder}: {_said(error)}") from error
+                words = mask(complaint_of(error.response.text).words, self._secrets)
+                if "already" not in words:
+                    raise Refused(f"{server.url} cannot load the adapter {folder}: {words}") from None
             server.adapters.add(name)
 
     async def close(self) -> None:
@@ -227,40 +305,6 @@ class ServerGroup:
             await server.client.close()
 
 
-def _checked(answer: Any, server: _Server) -> float:
-    """Tokens of the answer; _Transient where it is no answer."""
-    choices: Sequence[Any] = getattr(answer, "choices", None) or ()
-    if not choices or any(getattr(choice, "message", None) is None for choice in choices):
-        raise _Transient(f"{server.url} gives an answer without a reply")
-    usage = answer.usage
-    return float(usage.completion_tokens + 0.1 * usage.prompt_tokens) if usage else float(len(choices))
-
-
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "pause_s", None)
-    jittered = wait_exponential_jitter(multiplier=0.5, max=LONGEST_PAUSE_S, jitter=1.0)(state)
-    return jittered if asked is None else min(asked, LONGEST_RETRY_AFTER_S) + 0.1 * min(jittered, 5.0)
-
-
-def _retry_after(error: Exception) -> float | None:
-    """Seconds that the server asks for."""
-    response = getattr(error, "response", None)
-    try:
-        return None if response is None else max(0.0, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
-
-
 def _reason(error: Exception) -> str:
-    if isinstance(error, (TimeoutError, openai.APITimeoutError)):
-        return "does not answer in time (engine.openai.timeout_s)"
-    if isinstance(error, openai.InternalServerError):
-        return f"fails ({error.status_code})"
-    return "cannot be reached"
-
-
-def _said(error: openai.APIStatusError) -> str:
-    """The server's own words, in one line."""
-    body = error.body if isinstance(error.body, dict) else {}
-    return " ".join(str(body.get("message") or error.message).split())[:300]
+    slow = isinstance(error, (TimeoutError, openai.APITimeoutError))
+    return "does not answer in time (engine.openai.timeout_s)" if slow else "cannot be reached"

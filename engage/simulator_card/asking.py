@@ -14,7 +14,7 @@ from engage.calls import RecordingEngine
 from engage.corpora import HumanDialogue
 from engage.dialogue import Dialogue, Reaction, Role
 from engage.domains import load_domain
-from engage.engine import Engine, Prompt, Side
+from engage.engine import Engine, Prompt, Side, total
 from engage.errors import EngineError
 from engage.flaws import find_flaw
 from engage.seeds import derive_seed
@@ -44,9 +44,9 @@ class Cost:
     """What asking took, over all dialogues: `cached_tokens` of the `prompt_tokens` were not computed afresh."""
 
     calls: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = 0
+    cached_tokens: int | None = 0
+    completion_tokens: int | None = 0
     seconds: float = 0.0
 
 
@@ -113,9 +113,9 @@ async def _round(
     calls = engine.calls[before:]
     cost = Cost(
         len(calls),
-        sum(call.prompt_tokens for call in calls),
-        sum(call.cached_tokens for call in calls),
-        sum(call.completion_tokens for call in calls),
+        total(call.prompt_tokens for call in calls),
+        total(call.cached_tokens for call in calls),
+        total(call.completion_tokens for call in calls),
         seconds,
     )
     found = {

@@ -49,7 +49,7 @@ def reader_figures(dialogues: Sequence[HumanDialogue], answers: Answers, seed: i
 
 
 def cost_figures(cost: Cost, dialogues: int) -> Figures:
-    """Calls, tokens and seconds of one dialogue; single measurements, without an interval."""
+    """Calls, tokens and seconds of one dialogue; single measurements, without an interval. A count that is not known is left out."""
     if not dialogues or not cost.calls:
         return {}
     totals = {
@@ -59,7 +59,7 @@ def cost_figures(cost: Cost, dialogues: int) -> Figures:
         "completion_tokens": cost.completion_tokens,
         "seconds": cost.seconds,
     }
-    return {name: Estimate(total / dialogues, n=dialogues) for name, total in totals.items()}
+    return {name: Estimate(total / dialogues, n=dialogues) for name, total in totals.items() if total is not None}
 
 
 def favoured(figures: Figures) -> str:

@@ -1,0 +1,287 @@
+"""What a chat server sent back, read as far as it can be: replies, log-probabilities, token counts, or its complaint.
+
+Servers differ in all that the protocol leaves open, and in some of what it does not: content as a list of parts, null or a number,
+choices out of order, usage of nulls or texts, an error with status 200, a stream where none was asked. Asks nobody.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+MOST_TOKENS = 10_000_000
+"""No request has more; a larger count is none."""
+LEAST_LOGPROB = -9_999.0
+"""What vLLM writes for minus infinity."""
+
+Reason = Literal["stop", "length", "refusal", "content_filter", "thought"]
+_LENGTH = {"length", "max_tokens", "max_output_tokens", "model_length"}
+_FILTER = {"content_filter", "safety", "prohibited_content", "blocklist", "recitation", "spii"}
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_THOUGHT_PARTS = {"thinking", "reasoning", "redacted_thinking"}
+
+
+class Unreadable(Exception):
+    """No answer; the text says what there is in its place."""
+
+
+class Failed(Exception):
+    """The server says in an answer with status 200 that it failed."""
+
+    def __init__(self, complaint: "Complaint") -> None:
+        super().__init__(complaint.words)
+        self.complaint = complaint
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What a server says is wrong, in its own words on one line; `status` where the words bring one, `code` and `param` or ''."""
+
+    words: str
+    code: str = ""
+    param: str = ""
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One choice. `logprobs` are those of its tokens, None among them where one is no number; `top` lists the most probable first tokens."""
+
+    text: str
+    reason: Reason
+    logprobs: tuple[float | None, ...] = ()
+    top: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """Mean of its tokens' log-probabilities, None where one of them is missing or not finite."""
+        known = [value for value in self.logprobs if value is not None and value > LEAST_LOGPROB]
+        return sum(known) / len(known) if known and len(known) == len(self.logprobs) else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The replies of one request, in the order of their index, and its token counts; None for a count that is not given."""
+
+    replies: tuple[Reply, ...]
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+def read_answer(text: str) -> Answer:
+    """A server's answer with status 200; raises Unreadable or Failed."""
+    content = _decoded(text)
+    if isinstance(content, list) and len(content) == 1:
+        (content,) = content
+    if not isinstance(content, Mapping):
+        raise Unreadable(f"answers with a {_kind(content)}")
+    if content.get("error"):
+        raise Failed(complaint_of(content))
+    choices = content.get("choices")
+    if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
+        raise Unreadable("gives an answer without a reply")
+    replies = [reply for choice in _in_order(choices) if (reply := _reply(choice)) is not None]
+    if not replies:
+        errors = [choice["error"] for choice in choices if isinstance(choice, Mapping) and choice.get("error")]
+        raise Failed(complaint_of({"error": errors[0]})) if errors else Unreadable("gives an answer without a reply")
+    return _with_usage(tuple(replies), content.get("usage"))
+
+
+def _decoded(text: str) -> Any:
+    text = text.lstrip("\ufeff \r\n\t")
+    if not text:
+        raise Unreadable("answers with nothing")
+    if text.startswith(("data:", "event:", "id:", "retry:", ":")):
+        return _joined_stream(text)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"gives an answer that cannot be read ({_page(text) or type(error).__name__})") from None
+
+
+def _page(text: str) -> str:
+    """What a page in place of JSON is about; '' for what is no page."""
+    if not text.lstrip().startswith("<"):
+        return ""
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+    words = " ".join(re.sub(r"<[^>]+>", " ", title[1] if title else text).split())
+    return f"a page: {words[:100]}" if words else "a page"
+
+
+def _joined_stream(text: str) -> dict[str, Any]:
+    """Server-sent events as one answer: the parts of each choice put together."""
+    choices: dict[int, dict[str, Any]] = {}
+    whole: dict[str, Any] = {}
+    for line in text.splitlines():
+        data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+        if not data or data == "[DONE]":
+            continue
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError):
+            raise Unreadable("answers with a stream that cannot be read") from None
+        if not isinstance(event, Mapping):
+            continue
+        whole |= {name: event[name] for name in ("usage", "error") if event.get(name)}
+        parts = event.get("choices")
+        for part in parts if isinstance(parts, list) else ():
+            index = part.get("index") if isinstance(part, Mapping) else None
+            if isinstance(part, Mapping):
+                _join(choices.setdefault(index if isinstance(index, int) else 0, {"message": {}}), part)
+    return {**whole, "choices": [{**choice, "index": index} for index, choice in sorted(choices.items())]}
+
+
+def _join(choice: dict[str, Any], part: Mapping[str, Any]) -> None:
+    said = part.get("delta") or part.get("message") or {}
+    for name in ("content", "refusal", *_THOUGHTS):
+        if isinstance(said, Mapping) and said.get(name):
+            text = _text_of(said[name])[0]
+            choice["message"][name] = choice["message"].get(name, "") + text
+    if part.get("finish_reason"):
+        choice["finish_reason"] = part["finish_reason"]
+    logprobs = part.get("logprobs")
+    if isinstance(logprobs, Mapping) and isinstance(logprobs.get("content"), list):
+        choice.setdefault("logprobs", {"content": []})["content"] += logprobs["content"]
+
+
+def _in_order(choices: Sequence[Any]) -> list[Any]:
+    """By index where each has one of its own; else as they come."""
+    indices = [choice.get("index") if isinstance(choice, Mapping) else None for choice in choices]
+    numbers = [index for index in indices if isinstance(index, int)]
+    if len(set(numbers)) < len(choices):
+        return list(choices)
+    return [choice for _, choice in sorted(zip(numbers, choices, strict=True), key=lambda pair: pair[0])]
+
+
+def _reply(choice: Any) -> Reply | None:
+    """None for a choice that holds none."""
+    if not isinstance(choice, Mapping):
+        return None
+    ended = str(choice.get("finish_reason") or "").lower()
+    said = choice.get("message") or choice.get("delta") or choice.get("text")
+    said = {"content": said} if isinstance(said, str) else said
+    if not isinstance(said, Mapping) or ended == "error":
+        return None
+    text, thought, refused = _text_of(said.get("content"))
+    thought = thought or any(said.get(name) for name in _THOUGHTS)
+    refused = refused or bool(said.get("refusal"))
+    reason: Reason = "length" if ended in _LENGTH else "stop"
+    if ended in _FILTER:
+        reason = "content_filter"
+    elif not text.strip() and (refused or ended == "refusal"):
+        reason = "refusal"
+    elif not text.strip() and thought:
+        reason = "thought"
+    whole = text.encode("utf-8", "replace").decode()  # half a character (a lone surrogate) cannot be stored
+    return Reply(whole.strip(), reason, *_logprobs(choice.get("logprobs")))
+
+
+def _text_of(content: Any) -> tuple[str, bool, bool]:
+    """The text of a message's content, whether it holds a thought beside it, and whether a refusal."""
+    if content is None or isinstance(content, bool):
+        return "", False, False
+    if isinstance(content, str | int | float):
+        return str(content), False, False
+    if isinstance(content, Mapping):
+        kind = content.get("type")
+        if kind in _THOUGHT_PARTS:
+            return "", True, False
+        if kind == "refusal":
+            return "", False, True
+        inner = next((content[name] for name in ("text", "content", "value", "parts") if content.get(name)), None)
+        return _text_of(inner)
+    if isinstance(content, Sequence):
+        parts = [_text_of(part) for part in content]
+        return "".join(text for text, _, _ in parts), any(p[1] for p in parts), any(p[2] for p in parts)
+    return "", False, False
+
+
+def _logprobs(given: Any) -> tuple[tuple[float | None, ...], tuple[tuple[str, float], ...]]:
+    """Of a choice's tokens, and the list for its first token; both empty where there are none."""
+    content = given.get("content") if isinstance(given, Mapping) else None
+    if not isinstance(content, list):
+        return (), ()
+    items = [item for item in content if isinstance(item, Mapping)]
+    first = items[0].get("top_logprobs") if items else None
+    listed = list(first.items()) if isinstance(first, Mapping) else []
+    if isinstance(first, list):
+        listed = [(item.get("token"), item.get("logprob")) for item in first if isinstance(item, Mapping)]
+    top = [
+        (token, value) for token, found in listed if isinstance(token, str) and (value := _logprob(found)) is not None
+    ]
+    finite = [_logprob(item.get("logprob")) for item in items]
+    return tuple(None if value == -math.inf else value for value in finite), tuple(top)
+
+
+def _logprob(value: Any) -> float | None:
+    """A log-probability, minus infinity among them; None for what is none: not a number, or above 0 by more than rounding."""
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return None
+    return None if math.isnan(number) or number > 0.01 else min(0.0, number)
+
+
+def _with_usage(replies: tuple[Reply, ...], usage: Any) -> Answer:
+    given = usage if isinstance(usage, Mapping) else {}
+    details = given.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else given.get("prompt_cache_hit_tokens")
+    prompt = _count(given.get("prompt_tokens")) or None  # no prompt is empty: 0 is a figure that is missing
+    completed = _count(given.get("completion_tokens"))
+    if not completed and any(reply.text for reply in replies):
+        completed = None
+    known = sum(len(reply.logprobs) for reply in replies)
+    if all(reply.logprobs or not reply.text for reply in replies) and known:
+        completed = known
+    return Answer(replies, prompt, None if prompt is None else min(_count(cached) or 0, prompt), completed)
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; None for what is none."""
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 10:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        return None
+    return int(value)
+
+
+def complaint_of(content: Any) -> Complaint:
+    """What is wrong, from an error's body as text or as decoded JSON, whatever its layout."""
+    if isinstance(content, str):
+        try:
+            content = json.loads(content)
+        except (ValueError, RecursionError):
+            return Complaint(_line(_page(content) or content))
+    if isinstance(content, list) and content:
+        content = content[0]
+    if not isinstance(content, Mapping):
+        return Complaint(_line(content))
+    error = next((content[name] for name in ("error", "errors", "detail") if content.get(name)), content)
+    if isinstance(error, list):
+        error = error[0]
+    if not isinstance(error, Mapping):
+        return Complaint(_line(error), str(content.get("error_type") or content.get("code") or ""))
+    words = next((error[name] for name in ("message", "msg", "error", "detail") if error.get(name)), None)
+    where = error.get("loc")
+    param = str(where[-1]) if isinstance(where, list) and where else str(error.get("param") or "")
+    said = _line(words if words is not None else json.dumps(error, default=str))
+    inner = error.get("metadata")
+    if isinstance(inner, Mapping) and inner.get("raw"):
+        said += f" ({complaint_of(inner['raw']).words})"
+    if param and not re.search(rf"(?<!\w){re.escape(param)}(?!\w)", said):
+        said = f"{param}: {said}"
+    code = error.get("code")
+    status = int(str(code)) if re.fullmatch(r"[45]\d\d", str(code)) else None
+    return Complaint(said[:400], str(code or error.get("type") or ""), param, status)
+
+
+def _line(words: Any) -> str:
+    text = words if isinstance(words, str) else json.dumps(words, default=str)
+    return " ".join(text.split())[:300]
+
+
+def _kind(content: Any) -> str:
+    return {list: "list", str: "text", bool: "truth value"}.get(type(content), "number")

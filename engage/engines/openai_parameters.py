@@ -1,0 +1,160 @@
+"""Which parameters of a chat completion a server takes, learnt from what it refuses; and what is done without the others.
+
+A parameter has forms, the first of which is as asked. A refusal moves it to its next form that changes the request; the last one
+leaves the parameter out. Sends nothing.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from engage.engines.openai_answers import Complaint
+
+TOP_LOGPROBS, FEW_LOGPROBS = 20, 5
+LARGEST_SEED = 2**31 - 1
+LEAST_TEMPERATURE = 0.01
+LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
+
+LEAST_LOSS = ("logprob_token_ids", "top_logprobs", "seed", "n", "top_p", "logprobs", "temperature", LIMIT)
+"""The parameters that can be done without, those whose loss matters least first: what is blamed where a refusal names several."""
+
+_FORMS = {"seed": 3, "top_logprobs": 3, "temperature": 4, "top_p": 3, LIMIT: 3}
+_NAMED = {
+    "n": r"""['"`]n['"`]|\bn\b\s*(?:must|should|cannot|can't|has|is|>|=|:|greater|larger|value)"""
+    r"|(?:parameter|argument|field|name|values? (?:for|of))\s*:?\s*n\b|best_of|candidate_?count"
+    r"|\b(?:only|single|multiple|number of|more than)\b.{0,20}\b(?:completion|choice|candidate|generation)s?\b",
+    "seed": r"\bseeds?\b|random_seed",
+    "temperature": r"\btemperature\b",
+    "top_p": r"\btop[_ -]?p\b|\btopP\b",
+    "logprobs": r"(?<!top_)(?<!top )(?<!top-)log[_ -]?prob(?:s|abilit)|responseLogprobs",
+    "top_logprobs": r"\btop[_ -]?log[_ -]?prob|\btopLogprobs",
+    "logprob_token_ids": r"logprob_token_ids",
+    LIMIT: r"\bmax[_ ]?(?:completion_|new_|output_)?tokens\b|maxOutputTokens",
+}
+_TOO_LONG = re.compile(
+    r"context (?:length|window|size)|maximum context|too many tokens|prompt is too long|reduce the length|input tokens|exceed\w* the model",
+    re.IGNORECASE,
+)
+_REFUSING = re.compile(
+    r"allow|support|unknown|unrecogni[sz]ed|unexpected|invalid|must|cannot|can't|only|permit|extra|between|at most|maximum|enabled|available",
+    re.IGNORECASE,
+)
+_LEAST = re.compile(r"(?:at least|minimum(?: value)?\D{0,30}|>=|greater than or equal to)\s*(\d{1,4})", re.IGNORECASE)
+
+
+class Parameters:
+    """What one served model takes. `least_tokens` is the smallest limit on a reply that it accepts, `most_listed` its limit of
+    listed log-probabilities."""
+
+    def __init__(self, omit: Collection[str] = ()) -> None:
+        self._never_sent = frozenset(omit)
+        self.level = {name: last_form(name) for name in omit if name in LEAST_LOSS}
+        if LIMIT in omit and NEW_LIMIT not in omit:
+            self.level[LIMIT] = 1
+        self.least_tokens, self.most_listed = 1, FEW_LOGPROBS
+
+    def body(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """The request as this server takes it."""
+        sent: dict[str, Any] = {}
+        for name, value in wanted.items():
+            form = self.level.get(name, 0)
+            asked = max(value, self.least_tokens) if name == LIMIT else value
+            if form < last_form(name):
+                sent |= _other_form(name, form, asked, self.most_listed) if form else {name: asked}
+        needless = self._never_sent if "logprobs" in sent else {*self._never_sent, "top_logprobs", "logprob_token_ids"}
+        return {name: value for name, value in sent.items() if name not in needless}
+
+    def omits(self, name: str) -> bool:
+        """Whether the parameter is never sent."""
+        return self.level.get(name, 0) >= last_form(name)
+
+    def omit(self, names: Iterable[str]) -> None:
+        """Do without these from now on."""
+        self.level |= {name: last_form(name) for name in names}
+
+    def learn(
+        self, complaint: Complaint, wanted: Mapping[str, Any], sent: Mapping[str, Any], sure: bool = True
+    ) -> bool:
+        """Move the parameter that the complaint blames to its next form; False where it blames none that was sent.
+
+        `sent` is what was refused: another request may have learnt it meanwhile. `sure` that something of the request was refused:
+        else the words have to say that too.
+        """
+        if self.body(wanted) != sent:
+            return True
+        if _TOO_LONG.search(complaint.words) or not (sure or _REFUSING.search(complaint.words)):
+            return False
+        name = blamed(complaint, sent)
+        if name is None:
+            return False
+        self._note_bounds(name, complaint.words, sent)
+        while self.body(wanted) == sent and not self.omits(name):
+            self.level[name] = self.level.get(name, 0) + 1
+        return self.body(wanted) != sent
+
+    def _note_bounds(self, name: str, words: str, sent: Mapping[str, Any]) -> None:
+        """Bounds that the words state: how many tokens at least, how many listed log-probabilities at most."""
+        if name == LIMIT and (least := _LEAST.search(words)):
+            self.least_tokens = max(self.least_tokens, int(least[1]))
+        if name == "top_logprobs":
+            below = [int(number) for number in re.findall(r"\d{1,3}", words) if 0 < int(number) < sent[name]]
+            self.most_listed = max(below, default=FEW_LOGPROBS)
+
+    def notices(self) -> list[str]:
+        """What the server refuses and what is done in its place, without what the settings leave out."""
+        return [
+            said
+            for name in LEAST_LOSS
+            if name not in self._never_sent and (said := _NOTICES.get((name, self.level.get(name, 0)), _never)(self))
+        ]
+
+
+def last_form(name: str) -> int:
+    """The form in which a parameter is left out."""
+    return _FORMS.get(name, 2) - 1
+
+
+def blamed(complaint: Complaint, sent: Mapping[str, Any]) -> str | None:
+    """The parameter of a refused request that a complaint names, None where it names none of those that can be done without."""
+    there = [name for name in LEAST_LOSS if name in sent or (name == LIMIT and NEW_LIMIT in sent)]
+    own = LIMIT if complaint.param == NEW_LIMIT else complaint.param.rpartition(".")[2]
+    if own in there:
+        return own
+    if own in {"messages", "prompt", "input", "model"}:
+        return None
+    quoted = [name for name in there if re.search(rf"['\"`]{name}['\"`]", complaint.words)]
+    named = [name for name in there if re.search(_NAMED[name], complaint.words, re.IGNORECASE)]
+    return next(iter(quoted or named), None)
+
+
+def _other_form(name: str, form: int, value: Any, most_listed: int) -> dict[str, Any]:
+    """Between as asked and left out."""
+    if name == LIMIT:
+        return {NEW_LIMIT: value}
+    if name == "seed":
+        return {name: value % LARGEST_SEED + 1}
+    if name == "top_logprobs":
+        return {name: min(value, most_listed)}
+    if name == "temperature":
+        return {name: max(value, LEAST_TEMPERATURE) if form == 1 else 1.0}
+    return {name: value} if value < 1.0 else {}  # top_p of 1 changes nothing
+
+
+def _never(_: Parameters) -> str:
+    return ""
+
+
+_NOTICES: dict[tuple[str, int], Callable[[Parameters], str]] = {
+    ("n", 1): lambda _: "n (replies are asked for one by one)",
+    ("seed", 1): lambda _: "large seeds (seeds are cut to 31 bits)",
+    ("seed", 2): lambda _: "seed (seeds are not honoured: a run cannot be repeated exactly)",
+    ("temperature", 1): lambda _: f"temperature 0 ({LEAST_TEMPERATURE} is sent)",
+    ("temperature", 2): lambda _: "temperatures but 1 (1 is sent)",
+    ("temperature", 3): lambda _: "temperature (the server's own is used)",
+    ("top_p", 2): lambda _: "top_p (the server's own is used)",
+    ("logprobs", 1): lambda _: "logprobs (the survey is read by pattern from a sampled answer)",
+    ("top_logprobs", 1): lambda p: f"top_logprobs above {p.most_listed} (the survey is read from those)",
+    ("top_logprobs", 2): lambda _: "top_logprobs (the survey is read by pattern from a sampled answer)",
+    (LIMIT, 1): lambda _: f"{LIMIT} ({NEW_LIMIT} is sent)",
+    (LIMIT, 2): lambda _: f"{LIMIT} (replies have no limit)",
+}

@@ -1,0 +1,115 @@
+"""Finding out at the start what a server takes: two small requests, refined while it refuses them.
+
+A refusal that names a parameter moves that one on (`Parameters.learn`). One that names none is narrowed down by halves. Where
+several were given up, each is tried once more, because the words may have blamed the wrong one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engage.engines.openai_answers import Answer
+from engage.engines.openai_parameters import LEAST_LOSS, LIMIT, TOP_LOGPROBS, last_form
+from engage.engines.openai_server import Chat, ServerGroup
+from engage.engines.openai_status import GaveUp, Refused, Unsupported
+from engage.seeds import derive_seed
+
+PROBE = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."})
+PROBE_S = 30.0
+_REPLIES = {
+    "n": 2,
+    "seed": derive_seed("probe") | 1 << 62,
+    LIMIT: 16,
+    "temperature": 0.7,
+    "top_p": 0.9,
+    "logprobs": True,
+}
+_SURVEY = {LIMIT: 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a probe found: a line on what the server refuses or leaves out ('' for nothing), and whether it says how many tokens a request took."""
+
+    notice: str
+    counts_tokens: bool
+
+
+async def probe(group: ServerGroup, model: str) -> Found | None:
+    """Ask once for replies and once for a survey's choices, and leave in `group.parameters` what is taken.
+
+    None where the servers are too busy or unwell to say; Refused where they take no request at all.
+    """
+    try:
+        replies = await _taken(group, model, _REPLIES)
+        survey = None
+        if not group.parameters.omits("logprobs") and not group.parameters.omits("top_logprobs"):
+            survey = await _taken(group, model, _SURVEY)
+    except GaveUp:
+        return None
+    counts = bool(replies.prompt_tokens) and (
+        replies.completion_tokens is not None or not any(reply.text for reply in replies.replies)
+    )
+    lists = survey is not None and bool(survey.replies[0].top)
+    refused = group.parameters.notices()
+    one = len(replies.replies) < 2 and not group.parameters.omits("n")
+    if one:
+        group.parameters.omit(["n"])
+    parts = [f"refuses {', '.join(refused)}"] if refused else []
+    parts += ["ignores n (replies are asked for one by one)"] if one else []
+    if survey is not None and not lists:
+        parts.append("gives no log-probabilities: the survey is read by pattern from a sampled answer")
+    parts += [] if counts else ["does not say how many tokens a request took"]
+    return Found(f"{group.url} ({model}) {'; '.join(parts)}" if parts else "", counts)
+
+
+async def _taken(group: ServerGroup, model: str, wanted: Mapping[str, Any]) -> Answer:
+    """The answer to the request in the form that the server takes with the least lost."""
+    before = dict(group.parameters.level)
+    chat = Chat(model, PROBE, wanted)
+    try:
+        answer = await _asked(group, chat, learn=True)
+    except Unsupported:
+        names = [name for name in LEAST_LOSS if name in wanted and not _omitted(before, name)]
+        group.parameters.omit(names)
+        await _asked(group, chat)  # refused even so, it is not for a parameter
+        await _restore(group, chat, names, before)
+        return await _asked(group, chat)
+    moved = [name for name, form in group.parameters.level.items() if form > before.get(name, 0)]
+    if len(moved) > 1:
+        await _restore(group, chat, moved, before)
+        answer = await _asked(group, chat)
+    return answer
+
+
+async def _restore(group: ServerGroup, chat: Chat, names: Sequence[str], before: Mapping[str, int]) -> None:
+    """Give back the parameters that the server takes after all: all at once, else by halves; the others in their next forms."""
+    level = group.parameters.level
+    given_up = {name: level.get(name, 0) for name in names}
+    for form in range(last_form(names[0])) if len(names) == 1 else [0]:
+        level |= {name: max(form, before.get(name, 0)) for name in names}
+        if {name: level[name] for name in names} == given_up or await _is_taken(group, chat):
+            return
+    level |= given_up
+    if len(names) > 1:
+        middle = len(names) // 2
+        await _restore(group, chat, names[:middle], before)
+        await _restore(group, chat, names[middle:], before)
+
+
+async def _is_taken(group: ServerGroup, chat: Chat) -> bool:
+    try:
+        await _asked(group, chat)
+    except GaveUp:
+        raise
+    except Refused:
+        return False
+    return True
+
+
+async def _asked(group: ServerGroup, chat: Chat, learn: bool = False) -> Answer:
+    return await group.chat(chat, learn, min(PROBE_S, group.retry_s))
+
+
+def _omitted(level: Mapping[str, int], name: str) -> bool:
+    return level.get(name, 0) >= last_form(name)

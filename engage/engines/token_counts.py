@@ -1,0 +1,41 @@
+"""Counting tokens for a server that does not: with the tokenizer of the model it serves, where that is on this machine."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engage.errors import ModelError
+
+
+class TokenCounter:
+    """Counts as the model's own template and tokenizer do; the server's template may differ by a few tokens."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @staticmethod
+    def of(model: str) -> "TokenCounter | None":
+        """The counter of a model by the name it is served under; None where that names nothing on this machine."""
+        from engage.models import find_model
+
+        try:
+            ref = find_model(model)
+        except ModelError:
+            return None
+        if ref is None:
+            return None
+        from transformers import AutoTokenizer
+
+        try:
+            return TokenCounter(AutoTokenizer.from_pretrained(str(ref.path)))
+        except (OSError, ValueError):
+            return None
+
+    def prompt(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """Tokens of a chat up to where the model speaks."""
+        from engage.chat_template import render
+
+        return self.text(render(self._tokenizer, [dict(message) for message in messages], add_generation_prompt=True))
+
+    def text(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])

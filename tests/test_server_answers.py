@@ -1,0 +1,231 @@
+"""What servers send back, read where it can be; and their complaints, whatever the layout."""
+
+import json
+import math
+
+import pytest
+
+from engage.engines.openai_answers import Failed, Unreadable, complaint_of, read_answer
+
+
+def answer(*choices, usage=None, **more):
+    return json.dumps({"choices": list(choices), "usage": usage, **more})
+
+
+def choice(content="Hi.", index=0, reason="stop", logprobs=None, **message):
+    said = {"role": "assistant", "content": content, **message}
+    return {"index": index, "finish_reason": reason, "message": said, "logprobs": logprobs}
+
+
+def only(text):
+    (reply,) = read_answer(text).replies
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (" Hi. ", "Hi."),
+        (None, ""),
+        (2, "2"),
+        (2.5, "2.5"),
+        ([{"type": "text", "text": "Hi "}, {"type": "text", "text": "there."}], "Hi there."),
+        ([{"type": "output_text", "text": {"value": "Hi."}}], "Hi."),
+        (["Hi ", "there."], "Hi there."),
+        ([{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Hi."}], "Hi."),
+        ({"type": "text", "text": "Hi."}, "Hi."),
+        ([], ""),
+        ([{"type": "image_url", "image_url": {}}], ""),
+        ("half \ud83d", "half ?"),
+    ],
+)
+def test_content_is_read_in_every_form(content, text):
+    assert only(answer(choice(content))).text == text
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (choice(reason=None), "stop"),
+        (choice(reason="length"), "length"),
+        (choice(reason="MAX_TOKENS"), "length"),
+        (choice("", reason="content_filter"), "content_filter"),
+        (choice(None, refusal="I can't help with that."), "refusal"),
+        (choice([{"type": "refusal", "refusal": "No."}]), "refusal"),
+        (choice("Hi.", refusal=None, reasoning_content="Hm."), "stop"),
+        (choice(None, reasoning_content="The user is", reason="length"), "thought"),
+        (choice("", reasoning="The user is"), "thought"),
+        (choice(""), "stop"),
+    ],
+)
+def test_why_a_reply_ends_or_says_nothing(given, reason):
+    assert only(answer(given)).reason == reason
+
+
+def test_choices_are_taken_in_the_order_of_their_index():
+    text = answer(choice("c", 2), choice("a", 0), choice("b", 1))
+    assert [reply.text for reply in read_answer(text).replies] == ["a", "b", "c"]
+    assert [reply.text for reply in read_answer(answer(choice("x", None), choice("y", None))).replies] == ["x", "y"]
+
+
+def test_a_choice_that_holds_no_message_leaves_the_others():
+    text = answer(
+        {"index": 0, "message": None}, None, choice("b", 1), {"index": 2, "finish_reason": "error", "message": {}}
+    )
+    assert only(text).text == "b"
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 20, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 16}}, (20, 16, 3)),
+        ({"prompt_tokens": 20.0, "completion_tokens": "3"}, (20, 0, 3)),
+        (None, (None, None, None)),
+        ("none", (None, None, None)),
+        ([], (None, None, None)),
+        ({"prompt_tokens": 20, "total_tokens": 20}, (20, 0, None)),
+        ({"prompt_tokens": None, "completion_tokens": None}, (None, None, None)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, (None, None, None)),
+        ({"prompt_tokens": -5, "completion_tokens": 10**12}, (None, None, None)),
+        ({"prompt_tokens": True, "completion_tokens": float("inf")}, (None, None, None)),
+        ({"prompt_tokens": 20, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 99}}, (20, 20, 3)),
+    ],
+)
+def test_token_counts_that_are_none_are_unknown_and_never_nought(usage, counts):
+    found = read_answer(answer(choice(), usage=usage))
+    assert (found.prompt_tokens, found.cached_tokens, found.completion_tokens) == counts
+
+
+def logprobs(*values, top=()):
+    return {
+        "content": [
+            {"token": "x", "logprob": value, "top_logprobs": list(top) if i == 0 else []}
+            for i, value in enumerate(values)
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "mean"),
+    [
+        ((-0.5, -1.5), -1.0),
+        ((-0.5, math.nan), None),
+        ((-0.5, -math.inf), None),
+        ((-0.5, -9999.0), None),
+        ((-0.5, None), None),
+        ((-0.5, "x"), None),
+        ((-0.5, 3.0), None),
+        ((0.001,), 0.0),
+        ((10**400, -0.5), None),
+        ((), None),
+    ],
+)
+def test_a_mean_log_probability_is_finite_or_unknown(values, mean):
+    assert only(answer(choice(logprobs=logprobs(*values)))).mean_logprob == mean
+
+
+def test_listed_tokens_that_are_no_probability_are_left_out():
+    top = [
+        {"token": t, "logprob": p}
+        for t, p in [("1", -0.5), ("2", math.nan), ("3", None), (4, -1.0), ("5", -math.inf), ("6", 2.0)]
+    ]
+    assert only(answer(choice(logprobs=logprobs(-0.5, top=[*top, "7"])))).top == (("1", -0.5), ("5", -math.inf))
+    as_table = {"content": [{"token": "1", "logprob": -0.5, "top_logprobs": {"1": -0.5, "2": -1.0}}]}
+    assert only(answer(choice(logprobs=as_table))).top == (("1", -0.5), ("2", -1.0))
+    for odd in (
+        None,
+        [],
+        "x",
+        {"content": None},
+        {"content": "x"},
+        {"content": [None]},
+        {"tokens": ["1"], "token_logprobs": [-1.0]},
+    ):
+        assert only(answer(choice(logprobs=odd))).top == ()
+
+
+def test_a_stream_that_nobody_asked_for_is_put_together():
+    events = [
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]},
+        {"choices": [{"index": 1, "delta": {"content": "Yes"}}, {"index": 0, "delta": {"content": "Hi "}}]},
+        {"choices": [{"index": 0, "delta": {"content": "there."}, "finish_reason": "length"}]},
+        {"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": 4}},
+    ]
+    text = ": keep-alive\n\n" + "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    found = read_answer(text)
+    assert [(reply.text, reply.reason) for reply in found.replies] == [("Hi there.", "length"), ("Yes", "stop")]
+    assert (found.prompt_tokens, found.completion_tokens) == (20, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "answers with nothing"),
+        ("  \n", "answers with nothing"),
+        ("<html><head><title>502 Bad Gateway</title></head></html>", "a page: 502 Bad Gateway"),
+        ('{"choices": [{"index"', "cannot be read"),
+        ("[" * 5000, "cannot be read"),
+        ("null", "answers with"),
+        ("[]", "answers with a list"),
+        ("3", "answers with a number"),
+        ('"busy"', "answers with a text"),
+        ("{}", "without a reply"),
+        ('{"choices": {}}', "without a reply"),
+        ('{"choices": "none"}', "without a reply"),
+        ('{"choices": [null]}', "without a reply"),
+        ("data: [DONE]\n\n", "without a reply"),
+        ("data: {\n\n", "a stream that cannot be read"),
+    ],
+)
+def test_what_is_no_answer_is_one_sentence(text, said):
+    with pytest.raises(Unreadable, match=said):
+        read_answer(text)
+
+
+def test_an_error_with_status_200_is_told_in_the_providers_words():
+    body = {
+        "choices": None,
+        "error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": "rate-limited upstream"}},
+    }
+    with pytest.raises(Failed) as raised:
+        read_answer(json.dumps(body))
+    assert (str(raised.value), raised.value.complaint.status) == (
+        "Provider returned error (rate-limited upstream)",
+        429,
+    )
+    late = {
+        "index": 0,
+        "finish_reason": "error",
+        "error": {"message": "upstream went away", "code": 502},
+        "message": {"content": "Hi"},
+    }
+    with pytest.raises(Failed, match="upstream went away"):
+        read_answer(answer(late))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"error": {"message": "no", "type": "x", "code": None}}, "no"),
+        (
+            {"error": "Input validation error: `n` must be 1", "error_type": "validation"},
+            "Input validation error: `n` must be 1",
+        ),
+        ([{"error": {"code": 400, "message": "Unknown name"}}], "Unknown name"),
+        (
+            {"detail": [{"loc": ["body", "n"], "msg": "Extra inputs are not permitted"}]},
+            "n: Extra inputs are not permitted",
+        ),
+        ({"detail": "Not Found"}, "Not Found"),
+        ({"object": "error", "message": "top_p must be in (0, 1]"}, "top_p must be in (0, 1]"),
+        ({"errors": [{"message": "quota"}]}, "quota"),
+        ("<html><title>413 Too Large</title></html>", "a page: 413 Too Large"),
+        ("plain words\non two lines", "plain words on two lines"),
+        ({"error": {}}, '{"error": {}}'),
+        ({"error": {"code": "9" * 5000}}, '{"code": "' + "9" * 290),
+        ([], "[]"),
+        (None, "null"),
+    ],
+)
+def test_complaints_of_every_layout_are_in_the_servers_own_words(body, words):
+    assert complaint_of(body if isinstance(body, str) else json.dumps(body)).words == words
