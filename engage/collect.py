@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from engage.calls import RecordingEngine
-from engage.dialogue import Trajectory
+from engage.dialogue import UNSPOKEN, Trajectory
 from engage.engine import Engine
-from engage.errors import EngineError
+from engage.errors import EngineError, TooManyFlawed, engage_error
 from engage.rollout import DialogueConfig, Dress, hold_dialogue, set_stage
 from engage.scenario import Scenario
 from engage.search import Search, SearchConfig
@@ -43,6 +44,41 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
 
 
+LEAST_DIALOGUES = 30
+"""Finished dialogues before a share of them says anything."""
+
+
+class TalkWatch:
+    """How many dialogues ended because nothing was said in a turn, and whether they are too many to go on.
+
+    `most` is the largest share that is borne. Counts simulations of a search and fresh dialogues alike.
+    """
+
+    def __init__(self, most: float, setting: str = "collect.max_flawed_share") -> None:
+        self._most, self._setting = most, setting
+        self.dialogues = 0
+        self.unspoken: Counter[str] = Counter()
+
+    def note(self, reasons: Iterable[str], withdrawn: Mapping[str, int] | None = None) -> None:
+        """Count dialogues by the reason they ended for; `withdrawn` ones had no reply to go on from at all."""
+        for reason in reasons:
+            self.dialogues += 1
+            self.unspoken[reason] += reason in UNSPOKEN
+        self.unspoken.update(withdrawn or {})
+        self.dialogues += sum((withdrawn or {}).values())
+
+    def check(self, least: int = LEAST_DIALOGUES) -> None:
+        """TooManyFlawed where the share of at least `least` dialogues is too large."""
+        flawed = sum(self.unspoken.values())
+        if self.dialogues >= max(1, least) and flawed > self._most * self.dialogues:
+            reasons = ", ".join(f"{name} {count}" for name, count in self.unspoken.most_common() if count)
+            raise TooManyFlawed(
+                f"in {flawed} of {self.dialogues} dialogues a turn could not be drawn ({reasons}), more than the share of "
+                f"{self._most:g} that {self._setting} allows; nothing collected is lost. See `engage sql --name flaws`, use a model "
+                f"or prompts that do not refuse, or raise {self._setting}"
+            )
+
+
 async def search_scenario(
     engine: Engine,
     scenario: Scenario,
@@ -53,6 +89,7 @@ async def search_scenario(
     seed: int,
     sides: Sides,
     on_simulations: Callable[[int], None] = lambda _: None,
+    watch: TalkWatch | None = None,
 ) -> TreeRecord:
     """Search one scenario whole. A request that fails for good withdraws its simulation.
 
@@ -63,6 +100,8 @@ async def search_scenario(
     stage = set_stage(recorder, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter)
     found = Search(stage, search, on_simulations)
     await found.run()
+    if watch is not None:
+        watch.note((one.trajectory.end_reason for one in found.simulations), found.unspoken)
     if found.withdrawn >= len(found.simulations):
         raise found.first_error or EngineError("every simulation of the tree failed", scenario.scenario_id)
     return TreeRecord(
@@ -88,19 +127,29 @@ async def search_scenarios(
     sides: Sides,
     on_tree: Callable[[TreeRecord], None],
     on_simulations: Callable[[int], None] = lambda _: None,
+    watch: TalkWatch | None = None,
 ) -> Outcome:
     """Search all scenarios, as many at once as the engine has room for.
 
     `on_tree` is called with each as it is finished, one at a time, in another thread, because it may wait for a disk.
-    `on_simulations` is told how many simulations have just been applied.
+    `on_simulations` is told how many simulations have just been applied. TooManyFlawed where `watch` says so; the trees kept until
+    then stay.
     """
 
     async def one(scenario: Scenario) -> TreeRecord:
         return await search_scenario(
-            engine, scenario, dialogue, search, cycle_id=cycle_id, seed=seed, sides=sides, on_simulations=on_simulations
+            engine,
+            scenario,
+            dialogue,
+            search,
+            cycle_id=cycle_id,
+            seed=seed,
+            sides=sides,
+            on_simulations=on_simulations,
+            watch=watch,
         )
 
-    return await gather(engine, scenarios, one, on_tree, lambda scenario: scenario.scenario_id)
+    return await gather(engine, scenarios, one, on_tree, lambda scenario: scenario.scenario_id, watch)
 
 
 async def hold_dialogues(
@@ -111,10 +160,12 @@ async def hold_dialogues(
     sides: Sides,
     on_dialogue: Callable[[int, Trajectory, tuple[CallRecord, ...]], None],
     dress: Dress | None = None,
+    watch: TalkWatch | None = None,
 ) -> Outcome:
     """Hold one fresh dialogue per scenario and seed of `work`, as many at once as the engine has room for.
 
     `on_dialogue` is called with each one's seed, the dialogue and its calls as it ends, one at a time, in another thread.
+    TooManyFlawed where `watch` says so.
     """
 
     async def one(piece: tuple[Scenario, int]) -> tuple[int, Trajectory, tuple[CallRecord, ...]]:
@@ -122,9 +173,11 @@ async def hold_dialogues(
         trajectory, calls = await hold_dialogue(
             engine, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter, dress
         )
+        if watch is not None:
+            watch.note([trajectory.end_reason])
         return seed, trajectory, calls
 
-    return await gather(engine, work, one, lambda item: on_dialogue(*item), lambda piece: piece[0].scenario_id)
+    return await gather(engine, work, one, lambda item: on_dialogue(*item), lambda piece: piece[0].scenario_id, watch)
 
 
 async def gather(
@@ -133,31 +186,49 @@ async def gather(
     one: Callable[[Work], Awaitable[Item]],
     keep: Callable[[Item], None],
     name_of: Callable[[Work], str],
+    watch: TalkWatch | None = None,
 ) -> Outcome:
     """Begin work in order while the engine has room, so that what is under way keeps it full and no more.
 
     `keep` is called with each result, one at a time, in another thread; `name_of` names what failed for good.
+    What `watch` makes of each piece, after it is kept, may end the others.
     """
     outcome = Outcome()
     running: set[asyncio.Task[None]] = set()
+    stores: set[asyncio.Task[None]] = set()
     keeping = asyncio.Lock()
+
+    async def store(item: Item) -> None:
+        async with keeping:
+            await asyncio.to_thread(keep, item)  # it waits for the disk, one at a time; the other trees go on
 
     async def guarded(piece: Work) -> None:
         try:
             item = await one(piece)
         except EngineError as error:
             outcome.failed[name_of(piece)] = str(error)
-            return
-        async with keeping:
-            await asyncio.to_thread(keep, item)  # it waits for the disk, one at a time; the other trees go on
-        outcome.done += 1
+        else:
+            stores.add(task := asyncio.create_task(store(item)))
+            await asyncio.shield(task)
+            stores.discard(task)
+            outcome.done += 1
+        if watch is not None:
+            watch.check()
 
-    async with asyncio.TaskGroup() as group:
-        for piece in work:
-            while running and not engine.has_room:
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for piece in work:
+                while running and not engine.has_room:
+                    await asyncio.sleep(ADMISSION_S)
+                task = tasks.create_task(guarded(piece))
+                running.add(task)
+                task.add_done_callback(running.discard)
+                # its first requests reach the engine before the next one is thought of
                 await asyncio.sleep(ADMISSION_S)
-            task = group.create_task(guarded(piece))
-            running.add(task)
-            task.add_done_callback(running.discard)
-            await asyncio.sleep(ADMISSION_S)  # its first requests reach the engine before the next one is thought of
+    except ExceptionGroup as group:
+        if isinstance(stopped := engage_error(group), TooManyFlawed):
+            raise stopped from None
+        raise
+    finally:  # what was finished is kept, whatever ended the rest
+        await asyncio.gather(*stores, return_exceptions=True)
     return outcome

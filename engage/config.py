@@ -52,6 +52,13 @@ class CollectConfig(BaseModel):
         description="address of a Dask scheduler, such as tcp://host:8786, whose workers search the shards; they see "
         "ENGAGE_HOME and the models under the same path. Without one, threads of this process search",
     )
+    max_flawed_share: float = Field(
+        0.2,
+        ge=0.0,
+        le=1.0,
+        description="part of the dialogues, of the search and of the evaluation, that may end because a turn could not be drawn "
+        "(refused, filtered, empty, or no more than a thought); beyond it the run stops. 1 goes on whatever happens",
+    )
     budget: BudgetConfig = BudgetConfig()
 
 

@@ -4,6 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+UNSPOKEN = ("empty", "refusal", "content_filter", "thought")
+"""Flaws of a turn in which nothing was said: the dialogue ends with it and gives no reward. `empty` and `refusal` are found in the
+text (`engage.flaws`); an engine tells `refusal`, `content_filter` and `thought`, a reply that is no more than one."""
+
 
 class Role(StrEnum):
     """The two sides of a dialogue."""
@@ -29,6 +33,11 @@ class Turn:
     text: str
     attempts: int = 1
     flaw: str | None = None
+
+    @property
+    def unspoken(self) -> bool:
+        """Whether nothing was said in it, however often it was drawn."""
+        return self.flaw in UNSPOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,8 @@ class Reaction:
 
     `value` is on the survey's own scale (support: intensity 1..5; persuasion: dollars 0..2), None where the answer could
     not be read. `text` is the sampled answer (reader `pattern`) or the most probable choice (reader `expected`);
-    in a human dialogue the reader is `human`, in one that ended with a referral `unasked`.
+    in a human dialogue the reader is `human`, in one that ended with a referral, or with a turn in which nothing was said,
+    `unasked`.
     `probabilities` are those of the survey's choices, in the survey's order, for the reader `expected`; else empty.
     """
 

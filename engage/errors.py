@@ -10,6 +10,7 @@ EngageError
 ├── EngineError           a model call that failed for good; carries the request's key
 ├── StoreError            the database, the outbox or MLflow
 ├── NothingSearched       a collect of which every scenario failed
+├── TooManyFlawed         too large a share of the dialogues had a turn that could not be drawn
 └── Interrupted           Ctrl-C or a termination signal: exit code 130
 """
 
@@ -63,6 +64,10 @@ class StoreError(EngageError):
 
 class NothingSearched(EngageError):
     """Every scenario of a collect failed; the text has the first one's reason."""
+
+
+class TooManyFlawed(EngageError):
+    """In too large a share of the dialogues nothing was said in a turn: refusals, empty replies, a content filter."""
 
 
 class Interrupted(EngageError):

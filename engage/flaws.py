@@ -1,10 +1,11 @@
-"""What is wrong with a sampled turn: thoughts, role flips, leaks, empty turns, endless greetings, lists, repetition. Pure text rules.
+"""What is wrong with a sampled turn: thoughts, role flips, leaks, refusals, empty turns, greetings, lists, repetition. Text rules.
 
 Small models need this. A flawed turn is drawn again a bounded number of times (`engage.simulator`); what is kept and still
 flawed carries the flaw's name into the store. Does not judge whether a turn is good.
 """
 
 import re
+import unicodedata
 
 from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
@@ -12,6 +13,25 @@ from engage.leaks import cut_leak, leaks_role
 from engage.patterns import matches_any, says_something, words_of
 from engage.thoughts import strip_thoughts
 
+_CANNOT = (
+    r"\bi(?:['’]m| am)?(?: sorry,? but i| afraid i)?\s+"
+    r"(?:can(?:no|['’])?t|can not|(?:am )?(?:unable|not able|not allowed|not programmed) to|won['’]t be able to|will not|won['’]t|"
+    r"must (?:respectfully )?decline to)\s+"
+)
+_MACHINE_ACT = (
+    r"(?:assist(?: you)?(?: with\b|[.,!]|$)|fulfil+\b|comply\b|role-?play\b"
+    r"|(?:help(?: you)? with|process|complete|respond to|answer|support|accommodate) (?:this|that|your|such) (?:kind of )?(?:request|prompt|question|task)"
+    r"|(?:engage|participate) in (?:this|that|such|any)\b|continue (?:with )?(?:this|that|the) (?:conversation|role-?play|request|scenario)"
+    r"|(?:generate|create|produce) (?:this|that|such|any|content|harmful|explicit)\b|provide the help\b|discuss (?:this|that|such) topic)"
+)
+_REFUSAL = re.compile(_CANNOT + _MACHINE_ACT, re.IGNORECASE)
+_ASSISTANT_REFUSAL = re.compile(
+    rf"^\W*(?:(?:i['’]m|i am)(?: really| so| very)? sorry,?|sorry,?|unfortunately,?|i apologi[sz]e,?)(?: but)? {_CANNOT}"
+    r"(?:help|do)(?: you)?(?: with)? (?:that|this)\s*(?:[.!]|$)|that(?:['’]s| is) not something i can (?:help|assist)(?: you)? with\b",
+    re.IGNORECASE,
+)
+_REFUSED_EARLY = 200
+"""Characters within which a refusal begins; later on it is about something else."""
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
 _LIST_ITEM = re.compile(r"(?:^|\s)(?:\d{1,2}[.)]|[-*•])\s+\S")
 _GREETING = re.compile(
@@ -49,6 +69,8 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
         return "empty"
     if strip_thoughts(text)[1]:
         return "thought"
+    if refuses(role, text):
+        return "refusal"
     if leaks_role(domain, text):
         return "role_leak"
     if role is Role.USER and (_MACHINE.search(text) or matches_any(domain.flips, text)):
@@ -62,6 +84,12 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
     if _loops(text) or _repeats(dialogue, text):
         return "repetition"
     return None
+
+
+def refuses(role: Role, text: str) -> bool:
+    """Whether a model refuses to speak, in the words of the main families (English). A user who declines is not meant."""
+    start = text[:_REFUSED_EARLY]
+    return bool(_REFUSAL.search(start) or (role is Role.ASSISTANT and _ASSISTANT_REFUSAL.search(start)))
 
 
 def _loops(text: str) -> bool:

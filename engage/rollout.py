@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.calls import RecordingEngine
 from engage.crisis import CRISIS, speaks_of_harm
-from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
+from engage.dialogue import UNSPOKEN, Dialogue, Reaction, Role, Trajectory, Turn
 from engage.domains import Domain, load_domain
 from engage.engine import Engine
 from engage.scenario import Scenario
@@ -47,7 +47,12 @@ class Stage:
         return "/".join(str(part) for part in (self.scenario.scenario_id, *parts))
 
     def end_reason(self, dialogue: Dialogue, exchanges: int) -> str | None:
-        """Why the dialogue is over after a user turn, None while it goes on. A crisis ends it whatever the domain says."""
+        """Why the dialogue is over after a user turn, None while it goes on.
+
+        A turn in which nothing was said and a crisis end it whatever the domain says.
+        """
+        if dialogue.last is not None and dialogue.last.unspoken:
+            return dialogue.last.flaw
         if dialogue.last is not None and dialogue.last.role is Role.USER and speaks_of_harm(dialogue.last.text):
             return CRISIS
         return self.domain.end_reason(dialogue) or ("max_exchanges" if exchanges >= self.max_exchanges else None)
@@ -72,13 +77,17 @@ async def play_out(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, 
     """From a prefix whose latest turn is the user's to the end and the survey; raises EngineError.
 
     `path` and `simulation` name the requests; `exchanges` have been held before the prefix ends. A user in crisis is referred to
-    people who can help, asked nothing, and gives no reward.
+    people who can help, asked nothing, and gives no reward. Nor is a user asked where a turn could not be drawn (`UNSPOKEN`): the
+    dialogue ends for that reason.
     """
     reason = stage.end_reason(dialogue, exchanges) if exchanges else None
     while reason is None:
         seed = stage.seed_of(path, "rollout", simulation, exchanges, "assistant")
         reply = (await stage.policy.replies(dialogue, stage.key_of(path, "rollout", simulation, exchanges), [seed]))[0]
         dialogue = dialogue.add(reply.turn)
+        if reply.turn.unspoken:
+            reason = str(reply.turn.flaw)
+            break
         seed = stage.seed_of(path, "rollout", simulation, exchanges, "user")
         answer = await stage.user.next_turn(dialogue, stage.key_of(path, "rollout", simulation, exchanges), seed)
         dialogue = dialogue.add(answer.turn)
@@ -86,6 +95,7 @@ async def play_out(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, 
         reason = stage.end_reason(dialogue, exchanges)
     if reason == CRISIS:
         dialogue = dialogue.add(Turn(Role.ASSISTANT, stage.domain.referral))
+    if reason == CRISIS or reason in UNSPOKEN:
         return Trajectory(stage.scenario.scenario_id, dialogue, Reaction("unasked", "", None), None, exchanges, reason)
     key, seed = stage.key_of(path, "survey", simulation), stage.seed_of(path, "survey", simulation)
     reaction = await stage.user.react(dialogue, key, seed)

@@ -9,6 +9,7 @@ whatever the order in which the engine answers: the tree is a function of the se
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -72,7 +73,8 @@ class _Pending:
 class Search:
     """The search of one scenario. `run` is awaited once; the tree stays readable afterwards.
 
-    `on_simulations` is told after each round how many simulations were spent.
+    `on_simulations` is told after each round how many simulations were spent. A reply in which nothing was said is never visited;
+    a simulation that finds no other is withdrawn and counted in `unspoken` by reason.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Search:
         self.tree = Tree(stage.scenario.opening)
         self.simulations: list[SimulationRecord] = []
         self.withdrawn = 0
+        self.unspoken: Counter[str] = Counter()
         self.first_error: EngineError | None = None
         self._started = 0
         self._pending = _Pending()
@@ -102,7 +105,7 @@ class Search:
         """Search the first root alone; its most visited reply, None where every simulation failed. Instead of `run`."""
         root = self.tree.nodes[0]
         await self._search_root(root)
-        return _most_visited(root)
+        return root.most_visited()
 
     async def _search_root(self, root: Node) -> None:
         spent = 0
@@ -116,7 +119,7 @@ class Search:
         if self.config.stop_confidence is None:
             return False
         visited = [reply for reply in root.children if reply.children]
-        if len(visited) < len(root.children):
+        if len(visited) < len(root.spoken_children):
             return False
         groups = [[turn.q_value for turn in reply.children if turn.q_value is not None] for reply in visited]
         return separated(groups, self.config.stop_confidence)
@@ -125,7 +128,7 @@ class Search:
         slots = [_Slot(self._started + index, [self.tree.nodes[0]]) for index in range(size)]
         self._started += size
         for slot in slots:
-            slot.path = _path_to(root)
+            slot.path = root.prefixes()
             for node in slot.path:
                 node.virtual_visits += 1
         while waiting := [slot for slot in slots if not slot.descended]:
@@ -134,24 +137,37 @@ class Search:
                 needy = self._descend(slot, root)
                 if needy is not None:
                     wanted[needy.node_id] = needy
-                else:
+                elif not slot.failed:
                     slot.rollout = asyncio.create_task(self._simulate(slot))
             failed = await self._expand(list(wanted.values()))
             for slot in waiting:
                 if not slot.descended and slot.path[-1].node_id in failed:
-                    slot.descended = slot.failed = True
+                    self._give_up(slot)
         await asyncio.gather(*(slot.rollout for slot in slots if slot.rollout))
         for slot in slots:
             self._apply(slot, root)
         self._on_simulations(size)
 
+    def _give_up(self, slot: _Slot) -> None:
+        """End the descent at a node without a reply that could be visited."""
+        slot.descended, slot.failed, node = True, True, slot.path[-1]
+        if node.children:  # all of them unspoken
+            reason = str(node.children[0].turn.flaw) if node.children[0].turn else ""
+            self.unspoken[reason] += 1
+            self.first_error = self.first_error or EngineError(
+                f"the policy's replies could not be drawn ({reason})", self.stage.key_of(node.path, "replies")
+            )
+
     def _descend(self, slot: _Slot, root: Node) -> Node | None:
-        """Walk down until a user turn has to be drawn (None: the descent has ended) or replies are missing (that node)."""
+        """Walk down until replies are missing (that node) or the descent has ended (None)."""
         while True:
             node = slot.path[-1]
             if node.kind is NodeKind.DECISION:
                 if self._missing_replies(node):
                     return node
+                if not node.spoken_children:
+                    self._give_up(slot)
+                    return None
                 child = self._choose_reply(node, at_root=node is root)
             else:
                 outcome = self._choose_outcome(node)
@@ -164,27 +180,27 @@ class Search:
 
     def _missing_replies(self, node: Node) -> int:
         """Samples to ask for. The simulation passing by is itself a virtual visit, so N here is the count without it."""
-        visits = _visits(node) - 1
+        visits = node.visits - 1
         allowed = widened(max(0, visits), self.config.reply_factor, self.config.reply_exponent)
         return max(0, allowed - self._pending.reply_samples.get(node.node_id, 0))
 
     def _choose_reply(self, node: Node, at_root: bool) -> Node:
-        children = node.children
+        children = node.spoken_children
         if at_root:
-            fewest = min(children, key=lambda child: (_visits(child), child.index))
-            if _visits(fewest) < self.config.min_visits:
+            fewest = min(children, key=lambda child: (child.visits, child.index))
+            if fewest.visits < self.config.min_visits:
                 return fewest
         parent_q = UNKNOWN_Q if node.q_value is None else node.q_value
-        arms = [Arm(_visits(child), child.q_value, child.prior) for child in children]
-        return children[select(arms, _visits(node) - 1, parent_q, *self.tree.q_range(), self.config.c_puct)]
+        arms = [Arm(child.visits, child.q_value, child.prior) for child in children]
+        return children[select(arms, node.visits - 1, parent_q, *self.tree.q_range(), self.config.c_puct)]
 
     def _choose_outcome(self, node: Node) -> Node | None:
         """A known user turn to go on from, None to draw a new one."""
         drawn = len(node.children) + self._pending.outcomes.get(node.node_id, 0)
-        if drawn < widened(_visits(node) - 1, self.config.outcome_factor, self.config.outcome_exponent):
+        if drawn < widened(node.visits - 1, self.config.outcome_factor, self.config.outcome_exponent):
             return None
         going_on = [child for child in node.children if child.kind is not NodeKind.TERMINAL]
-        return min(going_on, key=lambda child: (_visits(child), child.index), default=None)
+        return min(going_on, key=lambda child: (child.visits, child.index), default=None)
 
     def _reserve_outcome(self, slot: _Slot, node: Node) -> None:
         samples = self._pending.outcome_samples
@@ -194,7 +210,7 @@ class Search:
         slot.descended = True
 
     async def _expand(self, nodes: Sequence[Node]) -> set[int]:
-        """Ask for all missing replies of the nodes together; ids of those whose request failed and that have no reply at all."""
+        """Ask for all missing replies of the nodes together; ids of those that have no reply to go on from after that."""
         first = [self._pending.reply_samples.get(node.node_id, 0) for node in nodes]
         counts = [self._missing_replies(node) for node in nodes]
         asked = [
@@ -212,12 +228,13 @@ class Search:
             if isinstance(drawn, EngineError):
                 self.first_error = self.first_error or drawn
                 if not node.children:
-                    failed.add(node.node_id)
                     self._pending.reply_samples[node.node_id] = start
             elif isinstance(drawn, BaseException):
                 raise drawn
             else:
                 self._add_replies(node, drawn)
+            if not node.spoken_children:
+                failed.add(node.node_id)
         return failed
 
     def _add_replies(self, node: Node, drawn: Sequence[Drawn]) -> None:
@@ -267,17 +284,11 @@ class Search:
 
     def _move_on(self, root: Node) -> Node | None:
         """The next search root: the most visited reply, then one of its user turns at random; None where the dialogue ends."""
-        reply = _most_visited(root)
+        reply = root.most_visited()
         if reply is None:
             return None
         outcome = reply.children[self.stage.seed_of(reply.path, "spine") % len(reply.children)]
         return outcome if outcome.kind is NodeKind.DECISION else None
-
-
-def _most_visited(root: Node) -> Node | None:
-    """The reply with the most visits (then the higher value, then the earlier), None before any was visited."""
-    visited = [child for child in root.children if child.children]
-    return max(visited, key=lambda child: (child.visit_count, child.q_value or 0.0, -child.index), default=None)
 
 
 def backup(path: Sequence[Node], reward: float | None) -> None:
@@ -287,14 +298,3 @@ def backup(path: Sequence[Node], reward: float | None) -> None:
         if reward is not None:
             node.reward_sum += reward
             node.reward_count += 1
-
-
-def _visits(node: Node) -> int:
-    return node.visit_count + node.virtual_visits
-
-
-def _path_to(node: Node) -> list[Node]:
-    path = [node]
-    while path[-1].parent is not None:
-        path.append(path[-1].parent)
-    return path[::-1]

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.dialogue import Dialogue, Reaction, Role, Turn
+from engage.dialogue import UNSPOKEN, Dialogue, Reaction, Role, Turn
 from engage.domains import Domain, UserCondition
 from engage.engine import Completion, Engine, Message, Prompt, Sampling, ScoresUnavailable, Side
 from engage.flaws import find_flaw, heard
@@ -103,7 +103,8 @@ class Speaker:
 
     def _judge(self, completion: Completion, role: Role, dialogue: Dialogue, attempt: int) -> Drawn:
         text, flaw = heard(self.domain, role, completion.text, completion.finish_reason == "length")
-        flaw = flaw or find_flaw(self.domain, dialogue, role, text)
+        reason = completion.finish_reason
+        flaw = reason if reason in UNSPOKEN else flaw or find_flaw(self.domain, dialogue, role, text)
         return Drawn(Turn(role, text if says_something(text) else UNSAID, attempt, flaw), completion.mean_logprob)
 
 

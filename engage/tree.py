@@ -51,6 +51,25 @@ class Node:
         return self.reward_sum / self.reward_count if self.reward_count else None
 
     @property
+    def visits(self) -> int:
+        """N with the simulations under way, as the selection rule reads it."""
+        return self.visit_count + self.virtual_visits
+
+    @property
+    def spoken_children(self) -> list["Node"]:
+        """Those whose turn says something; the others are never visited."""
+        return [child for child in self.children if child.turn is None or not child.turn.unspoken]
+
+    def most_visited(self) -> "Node | None":
+        """The reply with the most visits (then the higher value, then the earlier), None before any was visited."""
+        visited = [child for child in self.children if child.children]
+        return max(visited, key=lambda child: (child.visit_count, child.q_value or 0.0, -child.index), default=None)
+
+    def prefixes(self) -> list["Node"]:
+        """The nodes from the tree's root down to this one."""
+        return [*(self.parent.prefixes() if self.parent else ()), self]
+
+    @property
     def prior(self) -> float:
         """Uniform over the siblings."""
         return 1.0 / len(self.parent.children) if self.parent else 1.0

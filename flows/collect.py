@@ -7,8 +7,8 @@ from prefect import flow, unmapped
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from engage.config import CollectConfig, CycleConfig
-from engage.errors import ConfigError, NothingSearched
-from tasks.collecting import search_shard, store_trees
+from engage.errors import ConfigError, NothingSearched, TooManyFlawed
+from tasks.collecting import check_talk, search_shard, store_trees
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.planning import foretell, plan_shards
 from tasks.stopping import stopped_on_interrupt
@@ -19,16 +19,23 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> d
     """Search the cycle's training scenarios; trees that are stored already are skipped."""
     cycle = begin_cycle(config, cycle_id, from_champion)
     began_s, failed, tried = time.time(), dict[str, str](), set[str]()
-    with shard_runner(config.collect) as runner, stopped_on_interrupt():
-        while shards := plan_shards(config, cycle, began_s, sorted(tried)):
-            given = {"config": unmapped(config), "cycle": unmapped(cycle), "scenario_ids": shards}
-            for reasons in runner.map(search_shard, given).result():
-                failed |= reasons
-            tried |= {scenario_id for shard in shards for scenario_id in shard}
-            foretell(config, cycle, began_s)
+    stopped: TooManyFlawed | None = None
+    try:
+        with shard_runner(config.collect) as runner, stopped_on_interrupt():
+            while shards := plan_shards(config, cycle, began_s, sorted(tried)):
+                given = {"config": unmapped(config), "cycle": unmapped(cycle), "scenario_ids": shards}
+                for reasons in runner.map(search_shard, given).result():
+                    failed |= reasons
+                tried |= {scenario_id for shard in shards for scenario_id in shard}
+                foretell(config, cycle, began_s)
+    except TooManyFlawed as error:
+        stopped = error
     summary = store_trees(config, cycle, failed)
+    if stopped:
+        raise stopped
     if failed and not summary["rewards"]:
         raise NothingSearched(f"no scenario could be searched; {min(failed)}: {failed[min(failed)]}")
+    check_talk(config, cycle, "search")
     return summary
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from prefect import task
 
-from engage.collect import Sides, search_scenarios
+from engage.collect import Sides, TalkWatch, search_scenarios
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.crisis import CRISIS
+from engage.dialogue import UNSPOKEN
 from engage.engines import shared_engine
 from engage.outbox import Outbox
 from engage.scenario import Scenario
@@ -46,6 +47,7 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
             sides=Sides(policy_adapter=cycle.champion_adapter),
             on_tree=keep,
             on_simulations=bar.advance,
+            watch=TalkWatch(config.collect.max_flawed_share),
         )
     )
     bar.finish()
@@ -69,6 +71,15 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: dict[str, str]) -> di
     return {**summarise_collect(cycle, failed), "unsearched": unsearched}
 
 
+def check_talk(config: CycleConfig, cycle: Cycle, purpose: str) -> None:
+    """TooManyFlawed where too large a share of the cycle's stored dialogues ended because a turn could not be drawn."""
+    watch = TalkWatch(config.collect.max_flawed_share)
+    for row in TrajectoryStore(Home.from_env().database).rows("dialogue_ends", {"cycle": cycle.cycle_id}):
+        if row["purpose"] == purpose:
+            watch.note([row["end_reason"]] * row["dialogues"])
+    watch.check(least=1)
+
+
 def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
     """Trees, simulations, rewards, flaws and cost of a cycle, read from the store and logged as the stage `collect`."""
     from engage.plots import reward_by_turn
@@ -78,7 +89,11 @@ def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
     rewards = store.rows("reward_by_domain", {"cycle": cycle.cycle_id})
     cost = store.rows("cycle_cost", {"cycle": cycle.cycle_id})
     ends = store.rows("dialogue_ends", {"cycle": cycle.cycle_id})
-    crises = sum(row["dialogues"] for row in ends if row["purpose"] == "search" and row["end_reason"] == CRISIS)
+    searched = {row["end_reason"]: 0 for row in ends}
+    for row in ends:
+        searched[row["end_reason"]] += row["dialogues"] if row["purpose"] == "search" else 0
+    crises = searched.get(CRISIS, 0)
+    unspoken = {reason: searched[reason] for reason in UNSPOKEN if searched.get(reason)}
     with Tracker(home).stage(cycle.cycle_id, "collect") as run:
         for row in rewards:
             run.metrics({f"{name}/{row['domain']}": row[name] for name in row if name != "domain"})
@@ -87,8 +102,9 @@ def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
                 prefix = f"cost/{row['side']}_{row['kind']}"
                 run.metrics({f"{prefix}/{name}": row[name] for name in row if name not in {"side", "kind", "purpose"}})
         run.metrics({"failed_trees": len(failed), "crises": crises})
+        run.metrics({f"unspoken/{reason}": count for reason, count in unspoken.items()})
         run.figure(reward_by_turn(_values_by_exchange(store, cycle)), "reward_by_turn")
-    return {"rewards": rewards, "cost": cost, "failed": failed, "crises": crises}
+    return {"rewards": rewards, "cost": cost, "failed": failed, "crises": crises, "unspoken": unspoken}
 
 
 def _values_by_exchange(store: TrajectoryStore, cycle: Cycle) -> dict[str, dict[int, list[float]]]:

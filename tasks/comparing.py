@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect import task
 
-from engage.collect import METHOD_VERSION, Sides, hold_dialogues
+from engage.collect import METHOD_VERSION, Sides, TalkWatch, hold_dialogues
 from engage.comparison import Held, by_scenario
 from engage.config import MOST_DIALOGUES, CycleConfig, Home, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
@@ -56,8 +56,10 @@ def hold_missing(
     for seed in evaluation_seeds(cycle, dialogues):
         done = store.stored_dialogues(cycle.cycle_id, "evaluation", *labels, seed)
         missing += [(scenario, seed) for scenario in scenarios if scenario.scenario_id not in done]
-    failed = _hold(config, missing, labels, sides, cycle, outbox, dress) if missing else {}
-    store.drain(outbox)
+    try:
+        failed = _hold(config, missing, labels, sides, cycle, outbox, dress) if missing else {}
+    finally:
+        store.drain(outbox)
     return failed
 
 
@@ -95,7 +97,8 @@ def _hold(
         bar.advance()
 
     engine = shared_engine(config.engine)
-    held = hold_dialogues(engine, work, config.dialogue, sides=sides, on_dialogue=keep, dress=dress)
+    watch = TalkWatch(config.collect.max_flawed_share)
+    held = hold_dialogues(engine, work, config.dialogue, sides=sides, on_dialogue=keep, dress=dress, watch=watch)
     failed = stopping.run(held).failed
     bar.finish()
     return failed

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from engage.collect import METHOD_VERSION
 from engage.config import CycleConfig, Home, check_cycle_id, load_cycle_scenarios
 from engage.engines import check_templates, engine_identity
-from engage.errors import ConfigError, InputError, engage_error
+from engage.errors import ConfigError, InputError, TooManyFlawed, engage_error
 from engage.human import read_human
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario
@@ -108,8 +108,9 @@ CLOSING: dict[str, list[FlowStateHook[..., Any]]] = {
 
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """Whether a failed task may fare better a little later: not where the user's input is wrong."""
-    return not isinstance(engage_error(state.result(raise_on_failure=False)), InputError)
+    """Whether a failed task may fare better a little later: not where the user's input is wrong, or the
+    model does not speak."""
+    return not isinstance(engage_error(state.result(raise_on_failure=False)), InputError | TooManyFlawed)
 
 
 def _warn_of_left(left: list[str]) -> None:

@@ -76,6 +76,12 @@ def _collect_lines(cycle_id: str, collected: dict[str, Any]) -> list[str]:
             f"In {collected['crises']} conversations the user spoke of harming themselves: they ended with a referral, and "
             "nothing is learnt from them."
         )
+    if collected["unspoken"]:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in collected["unspoken"].items())
+        lines.append(
+            f"{sum(collected['unspoken'].values())} conversations ended because a turn could not be drawn ({reasons}): they have no "
+            "reward."
+        )
     if collected.get("unsearched"):
         lines.append(
             f"The budget (collect.budget) left {collected['unsearched']} scenarios unsearched; the same command with "

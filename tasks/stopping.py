@@ -8,6 +8,8 @@ import contextlib
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
+from engage.errors import TooManyFlawed
+
 Result = TypeVar("Result")
 
 _running: set[tuple[asyncio.AbstractEventLoop, "asyncio.Task[Any] | None"]] = set()
@@ -32,12 +34,13 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 @contextlib.contextmanager
 def stopped_on_interrupt() -> Iterator[None]:
-    """Stop what runs in other threads when Ctrl-C or a termination signal ends the body; a plain failure lets it finish."""
+    """Stop what runs in other threads when the body is ended by Ctrl-C, a termination signal or too many flawed dialogues; any
+    other failure lets it finish."""
     try:
         yield
-    except Exception:
-        raise
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, TooManyFlawed):
+            raise
         for loop, task in list(_running):
             if task is not None:
                 with contextlib.suppress(RuntimeError):  # it ended meanwhile

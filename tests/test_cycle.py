@@ -1,6 +1,7 @@
 """Whole cycles through the real flows, in this process: scripted speakers, and a tiny model that is really trained."""
 
 from pathlib import Path
+from zlib import crc32
 
 import duckdb
 import pytest
@@ -13,7 +14,7 @@ import engage.engines
 from engage.config import CycleConfig, Home, load_config, load_cycle_scenarios
 from engage.engine import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
-from engage.errors import ConfigError, EngineError
+from engage.errors import ConfigError, EngineError, TooManyFlawed
 from engage.models import AdapterCard, adapter_fingerprint, resolve_model
 from engage.scenario import sample_scenarios
 from engage.seeds import derive_seed
@@ -130,6 +131,30 @@ def test_a_night_stores_its_trees_and_the_dialogues_of_its_evaluation(night, hom
     accepted = ask(home, "select count(*) from pair where accepted and cycle_id = $cycle", "night")
     assert accepted == [(night["aligned"]["pairs"]["accepted"],)]
     assert list(home.outbox.glob("*")) == []
+
+
+class Refusing(Counted):
+    """Refuses to play the user of every second dialogue, however often it is asked."""
+
+    def _answer(self, prompt, seed):
+        refused = prompt.side is Side.SIMULATOR and crc32(prompt.key.encode()) % 2
+        return "I'm sorry, but I can't assist with that." if refused else super()._answer(prompt, seed)
+
+
+def test_a_night_that_refuses_to_talk_stops_and_keeps_what_it_has(home, tiny, monkeypatch):
+    engage.engines.close_engines()
+    monkeypatch.setattr(engage.engines, "_create", lambda _: Refusing())
+    with pytest.raises(TooManyFlawed, match=r"a turn could not be drawn \(refusal \d+\)"):
+        nightly(small(tiny), "refused")
+    ended = "select end_reason = 'refusal', reader = 'unasked', reward is null, count(*) from outcome where cycle_id = $cycle group by all"
+    found = {row[:3]: row[3] for row in ask(home, ended, "refused")}
+    assert set(found) == {(True, True, True), (False, False, False)}
+    assert ask(home, "select count(*) from pair where cycle_id = $cycle", "refused") == [(0,)]
+    collected = collect(small(tiny, "collect.max_flawed_share=1"), "refused")
+    assert collected["unspoken"] == {"refusal": found[True, True, True]}
+    text = stage_text("collect", "refused", collected)
+    assert "conversations ended because a turn could not be drawn (refusal" in text
+    engage.engines.close_engines()
 
 
 def dialogues(home: Home, cycle: str) -> dict[str, int]:
