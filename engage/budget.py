@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engage.errors import ConfigError
+
+NO_COUNTS = "collect.budget.max_tokens cannot be kept; set collect.budget.max_calls or max_hours"
 PILOT_SHARE = 0.04
 PILOT_LEAST = 4
 WORTH_A_PILOT = 50
@@ -24,7 +27,7 @@ class BudgetConfig(BaseModel):
 
     max_calls: int | None = Field(None, ge=1, description="requests to the engine")
     max_tokens: int | None = Field(None, ge=1, description="prompt tokens (reused ones too) and completion tokens")
-    max_hours: float | None = Field(None, gt=0.0, description="hours of one run of collect")
+    max_hours: float | None = Field(None, gt=0.0, allow_inf_nan=False, description="hours of one run of collect")
 
     @property
     def limited(self) -> bool:
@@ -34,14 +37,17 @@ class BudgetConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Spent:
-    """What the stored trees of a cycle took; `most_calls` and `most_tokens` are those of the dearest tree, `longest_s` the seconds of the longest."""
+    """What the stored trees of a cycle took; `most_calls` and `most_tokens` are those of the dearest tree, `longest_s` the seconds of the longest.
+
+    Tokens are None where a server does not say how many its requests took.
+    """
 
     trees: int = 0
     simulations: int = 0
     calls: int = 0
-    tokens: int = 0
+    tokens: int | None = 0
     most_calls: int = 0
-    most_tokens: int = 0
+    most_tokens: int | None = 0
     longest_s: float = 0.0
 
 
@@ -53,11 +59,16 @@ def pilot_size(scenarios: int, limited: bool) -> int:
 
 
 def affordable_trees(config: BudgetConfig, spent: Spent, hours: float) -> int | None:
-    """Trees that the limits leave room for, None where there is no limit; `hours` have passed in this run."""
+    """Trees that the limits leave room for, None where there is no limit; `hours` have passed in this run.
+
+    ConfigError where tokens are limited and nobody has counted them.
+    """
+    if config.max_tokens is not None and (spent.tokens is None or spent.most_tokens is None):
+        raise ConfigError(f"{NO_COUNTS}: the requests made so far were not counted")
     room = []
     if config.max_calls is not None and spent.most_calls:
         room.append((config.max_calls - spent.calls) // spent.most_calls)
-    if config.max_tokens is not None and spent.most_tokens:
+    if config.max_tokens is not None and spent.tokens is not None and spent.most_tokens:
         room.append((config.max_tokens - spent.tokens) // spent.most_tokens)
     if config.max_hours is not None and hours + spent.longest_s / 3600 > config.max_hours:
         room.append(0)
@@ -80,16 +91,16 @@ def waves(scenario_ids: Sequence[str], shard_size: int, shards: int | None) -> l
     return cut[:shards]
 
 
-def forecast(spent: Spent, trees: int, seconds: float, pairs: int) -> dict[str, float]:
+def forecast(spent: Spent, trees: int, seconds: float, pairs: int) -> dict[str, float | None]:
     """What `trees` will take at the pilot's cost and pace, and the pairs they will give; `seconds` and `pairs` are the pilot's.
 
-    A pilot seldom fills the engine: its pace is a lower bound, the hours an upper one.
+    Tokens are None where they are unknown. A pilot seldom fills the engine: its pace is a lower bound, the hours an upper one.
     """
     factor = trees / max(1, spent.trees)
     return {
         "trees": trees,
         "calls": spent.calls * factor,
-        "tokens": spent.tokens * factor,
+        "tokens": None if spent.tokens is None else spent.tokens * factor,
         "hours": seconds * factor / 3600,
         "pairs": pairs * factor,
     }

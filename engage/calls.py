@@ -1,10 +1,18 @@
-"""Keeping account of model calls: an engine that passes everything on and records what it cost."""
+"""Keeping account of model calls: an engine that passes everything on and records what it cost.
 
+Whatever engine stands behind it: a figure that is not finite, or no count, is unknown from here on.
+"""
+
+import dataclasses
 import time
 from collections.abc import Sequence
 
 from engage.engine import Completion, Engine, Prompt, Sampling, Scores, total
+from engage.errors import EngineError
+from engage.finite import is_finite
 from engage.tree import CallRecord
+
+LARGEST_COUNT = 2**62
 
 
 class RecordingEngine:
@@ -22,7 +30,9 @@ class RecordingEngine:
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """See Engine; the prompt of n samples counts once."""
         started = time.perf_counter()
-        completions = await self._engine.complete(prompt, sampling, seeds)
+        completions = [_finite(one) for one in await self._engine.complete(prompt, sampling, seeds)]
+        if len(completions) != len(seeds):
+            raise EngineError(f"the engine gives {len(completions)} replies for {len(seeds)} seeds", prompt.key)
         first = completions[0]
         decoded = total(completion.completion_tokens for completion in completions)
         self._record(prompt, "complete", len(completions), first.prompt_tokens, first.cached_tokens, decoded, started)
@@ -32,6 +42,8 @@ class RecordingEngine:
         """See Engine."""
         started = time.perf_counter()
         scores = await self._engine.score(prompt, choices)
+        if len(scores.logprobs) != len(choices):
+            raise EngineError(f"the engine gives {len(scores.logprobs)} figures for {len(choices)} choices", prompt.key)
         self._record(prompt, "score", len(choices), scores.prompt_tokens, scores.cached_tokens, 0, started)
         return scores
 
@@ -49,4 +61,14 @@ class RecordingEngine:
         started: float,
     ) -> None:
         latency_s = time.perf_counter() - started
-        self.calls.append(CallRecord(prompt.key, prompt.side.value, kind, samples, tokens, cached, decoded, latency_s))
+        counts = (_count(tokens), _count(cached), _count(decoded))
+        self.calls.append(CallRecord(prompt.key, prompt.side.value, kind, samples, *counts, latency_s))
+
+
+def _finite(completion: Completion) -> Completion:
+    mean = completion.mean_logprob
+    return completion if mean is None or is_finite(mean) else dataclasses.replace(completion, mean_logprob=None)
+
+
+def _count(value: int | None) -> int | None:
+    return int(value) if is_finite(value) and 0 <= value < LARGEST_COUNT else None

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.domains import Domain
 from engage.estimates import Estimate, mean
 from engage.evaluation import ALL, Comparison, Rewards, paired_comparison
+from engage.finite import is_finite
 from engage.hacking import Replies, hacking_failures, hacking_rates, text_metrics
 from engage.inference import Thinking
 from engage.scenario import Scenario
@@ -113,8 +114,8 @@ class PolicyRow:
     measures: Mapping[str, float]
     distinct_2: float | None
     exchanges: float
-    calls: float
-    tokens: float
+    calls: float | None
+    tokens: float | None
     comparison: Comparison | None
 
 
@@ -161,7 +162,8 @@ def mean_measures(domain: Domain, scenarios: Mapping[str, Scenario], dialogues: 
         for held in dialogues
         if held.value is not None
     ]
-    return {name: fmean(row[name] for row in rows) for name in (rows[0] if rows else ())}
+    known = {name: [row[name] for row in rows if is_finite(row.get(name))] for name in (rows[0] if rows else ())}
+    return {name: fmean(values) for name, values in known.items() if values}
 
 
 def check_policy(domain: Domain, policy: str, base: Replies, replies: Replies) -> PolicyChecks:

@@ -104,7 +104,7 @@ def _table(result: ComparisonResult, rows: Sequence[PolicyRow]) -> str:
                     str(row.unreadable),
                     _f(row.exchanges, "{:.1f}"),
                     _f(row.calls, "{:.0f}"),
-                    _f(row.tokens, "{:.0f}"),
+                    "unknown" if row.tokens is None else _f(row.tokens, "{:.0f}"),
                 ]
             )
         )

@@ -12,6 +12,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from engage.finite import is_finite
 from engage.hacking import Replies, hacking_failures, hacking_rates, text_metrics
 
 Rewards = Mapping[str, float | Sequence[float | None] | None]
@@ -109,7 +110,7 @@ def _paired_means(base: Rewards, candidate: Rewards) -> tuple[list[tuple[float, 
         left, right = _as_list(base.get(scenario)), _as_list(candidate.get(scenario))
         size = max(len(left), len(right))
         rows = zip(left + [None] * (size - len(left)), right + [None] * (size - len(right)), strict=True)
-        readable = [(one, other) for one, other in rows if one is not None and other is not None]
+        readable = [(one, other) for one, other in rows if is_finite(one) and is_finite(other)]
         unreadable += size - len(readable)
         if readable:
             means.append((fmean(one for one, _ in readable), fmean(other for _, other in readable)))
@@ -133,9 +134,12 @@ def _interval(differences: NDArray[np.float64], confidence: float, seed: int) ->
         "batch": 10_000,
         "vectorized": True,
     }
-    found = bootstrap((differences,), np.mean, method="BCa", rng=np.random.default_rng(seed), **options)
-    low, high = (float(bound) for bound in found.confidence_interval)
-    return low, high
+    for method in ("BCa", "percentile"):
+        found = bootstrap((differences,), np.mean, method=method, rng=np.random.default_rng(seed), **options)
+        low, high = (float(bound) for bound in found.confidence_interval)
+        if math.isfinite(low) and math.isfinite(high):
+            return low, high
+    return None, None
 
 
 def _sign_flip_p(differences: NDArray[np.float64], confidence: float, seed: int) -> float:

@@ -5,7 +5,6 @@ flawed carries the flaw's name into the store. Does not judge whether a turn is 
 """
 
 import re
-import unicodedata
 
 from engage.dialogue import Dialogue, Role
 from engage.domains import Domain

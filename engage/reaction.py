@@ -16,9 +16,9 @@ def read_pattern(survey: Survey, text: str) -> Reaction:
 
 
 def read_expected(survey: Survey, logprobs: Sequence[float]) -> Reaction:
-    """Σ p·value, p the softmax of the choices' log-likelihoods (natural log, the survey's order); value None if all are −inf."""
-    top = max(logprobs)
-    if top == -math.inf:
+    """Σ p·value, p the softmax of the choices' log-likelihoods (natural log, the survey's order); value None if all are −inf, or one is no number."""
+    top = max(logprobs, default=-math.inf)
+    if top in (-math.inf, math.inf) or any(map(math.isnan, logprobs)):
         return Reaction("expected", "", None)
     weights = [math.exp(logprob - top) for logprob in logprobs]
     probabilities = tuple(weight / sum(weights) for weight in weights)

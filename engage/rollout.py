@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.calls import RecordingEngine
 from engage.crisis import CRISIS, speaks_of_harm
 from engage.dialogue import UNSPOKEN, Dialogue, Reaction, Role, Trajectory, Turn
-from engage.domains import Domain, load_domain
+from engage.domains import Domain, load_domain, reward_of
 from engage.engine import Engine
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
@@ -99,7 +99,7 @@ async def play_out(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, 
         return Trajectory(stage.scenario.scenario_id, dialogue, Reaction("unasked", "", None), None, exchanges, reason)
     key, seed = stage.key_of(path, "survey", simulation), stage.seed_of(path, "survey", simulation)
     reaction = await stage.user.react(dialogue, key, seed)
-    reward = None if reaction.value is None else stage.domain.reward(reaction.value)
+    reward = reward_of(stage.domain, reaction.value)
     return Trajectory(stage.scenario.scenario_id, dialogue, reaction, reward, exchanges, reason)
 
 

@@ -15,6 +15,7 @@ from engage.crisis import holds_crisis
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
 from engage.errors import ConfigError, ScenarioError
+from engage.finite import odd_number
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -76,6 +77,8 @@ def parse_scenario(record: Any) -> Scenario:
     """One decoded line to a Scenario; ScenarioError names the field and the reason."""
     if not isinstance(record, dict):
         raise ScenarioError(f"a scenario is an object, not a {type(record).__name__}")
+    if odd := odd_number(record):
+        raise ScenarioError(f"{odd}, not a finite number")
     unknown = set(record) - {"id", "domain", "user_condition", "opening", "source"}
     if unknown:
         raise ScenarioError(f"{_shown(min(unknown))}: unknown field")

@@ -17,6 +17,7 @@ from engage.database import reading, writing
 from engage.drain import drain
 from engage.errors import ConfigError, QueryError, ScenarioError
 from engage.evidence import PairConfig
+from engage.finite import is_finite, shown
 from engage.judging import judge_pairs
 from engage.outbox import Outbox
 from engage.queries import check_select, first_line, parameters_of, statement, statements
@@ -144,12 +145,10 @@ class TrajectoryStore:
             found = connection.execute(
                 f"select distinct value from reaction where value is not null and {of_domain}", {"domain": domain}
             ).fetchall()
-            rewards = [(value, float(reward_of(value))) for (value,) in found]
-            outside = [pair for pair in rewards if not 0.0 <= pair[1] <= 1.0]
-            if outside:
-                raise ConfigError(
-                    f"domain {domain!r}: the reward of {outside[0][0]:g} is {outside[0][1]:g}, not in 0..1"
-                )
+            rewards = [(value, reward_of(value)) for (value,) in found]
+            for value, reward in rewards:
+                if not is_finite(reward) or not 0.0 <= reward <= 1.0:
+                    raise ConfigError(f"domain {domain!r}: the reward of {value:g} is {shown(reward)}, not in 0..1")
             connection.register("incoming_reward", pd.DataFrame(rewards, columns=["value", "reward"], dtype="float64"))
             changed = connection.execute(
                 "update reaction set reward = incoming_reward.reward from incoming_reward "
@@ -270,7 +269,7 @@ def _scenario_row(scenario: Scenario) -> dict[str, Any]:
 
 def _figures(domain: str, figures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for metric, value in figures.items():
-        if metric in {"n", "low", "high"} or not isinstance(value, int | float):
+        if metric in {"n", "low", "high"} or not is_finite(value):
             continue
         low, high = (figures.get("low"), figures.get("high")) if metric == "difference" else (None, None)
         yield {

@@ -1,5 +1,6 @@
 """The exit survey: what is asked, what may be answered, and what number a text states on its scale. Asks no model."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def _number(match: re.Match[str], survey: Survey) -> float:
     if word in _WORDS:
         number = _WORDS[word]
     elif re.fullmatch(r"[\d.]+", word):
-        number = float(word)
+        number = float(word) if word.count(".") <= 1 and word != "." else math.nan
     else:
         return 0.0  # "not giving", "don't donate": the survey's patterns name refusals only where refusal is nothing
     return number * survey.scale.get(unit.rstrip("s") or unit, survey.scale.get("", 1.0))

@@ -71,7 +71,7 @@ def _print_rows(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
 
 def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table where it fits; one `name: value` line per cell where it does not, as psql does."""
-    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [[_cell(value, name) for name, value in zip(columns, row, strict=True)] for row in rows]
     texts = {index for index in range(len(columns)) if any(len(row[index]) > MAX_CELL for row in cells)}
     widths = [max(len(name), *(len(row[index]) for row in cells), 0) for index, name in enumerate(columns)]
     needed = sum(MIN_TEXT if index in texts else width for index, width in enumerate(widths)) + 3 * len(columns) + 1
@@ -96,9 +96,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, column: str) -> str:
     if value is None:
-        return ""
+        return "unknown" if column.endswith("_tokens") else ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 from prefect import task
 
+from engage.budget import NO_COUNTS
 from engage.collect import Sides, TalkWatch, search_scenarios
 from engage.config import CycleConfig, Home, load_cycle_scenarios
 from engage.crisis import CRISIS
 from engage.dialogue import UNSPOKEN
 from engage.engines import shared_engine
+from engage.errors import ConfigError
 from engage.outbox import Outbox
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
@@ -36,9 +38,14 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
             max(0, per_tree - len(tree.simulations) - tree.withdrawn)
         )  # a dialogue that ended early spends less
 
+    engine = shared_engine(config.engine)
+    if config.collect.budget.max_tokens is not None and (uncounted := getattr(engine, "uncounted", "")):
+        raise ConfigError(
+            f"{NO_COUNTS}: {uncounted} does not say how many tokens a request took, and its tokenizer is not on this machine"
+        )
     outcome = stopping.run(
         search_scenarios(
-            shared_engine(config.engine),
+            engine,
             scenarios,
             config.dialogue,
             config.search,

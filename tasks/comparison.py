@@ -160,8 +160,10 @@ def _rows(cycle: Cycle, scenarios: Scenarios, labels: Labels, dialogues: Dialogu
     return rows
 
 
-def _per_dialogue(cost: Sequence[Mapping[str, Any]], what: str) -> float:
-    """The mean over the dialogues of several domains of what `evaluation_cost` tells for each of them."""
+def _per_dialogue(cost: Sequence[Mapping[str, Any]], what: str) -> float | None:
+    """The mean over the dialogues of several domains of what `evaluation_cost` tells for each of them; None where it is unknown."""
+    if any(row[what] is None for row in cost):
+        return None
     return fmean([row[what] for row in cost], weights=[row["dialogues"] for row in cost])
 
 

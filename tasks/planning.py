@@ -8,6 +8,7 @@ from prefect import get_run_logger, task
 
 from engage.budget import Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
 from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.engine import total
 from engage.errors import StoreError
 from engage.outbox import Outbox
 from engage.scenario import Scenario, sample_scenarios
@@ -56,7 +57,7 @@ def _next_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Seque
 
 
 @task(name="foretell")
-def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, float]:
+def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, float | None]:
     """After a pilot: calls, tokens, hours and pairs that the whole cycle will take and give; shown, logged, and put into MLflow.
 
     Empty where there is no pilot, where the cycle has gone on beyond it, or where another program keeps the store locked.
@@ -67,7 +68,7 @@ def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, flo
         return {}
 
 
-def _forecast(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, float]:
+def _forecast(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, float | None]:
     home = Home.from_env()
     drain(home)
     store = TrajectoryStore(home.database)
@@ -76,8 +77,9 @@ def _forecast(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, fl
         return {}
     pairs = store.score_pairs(cycle.cycle_id, config.pairs)["accepted"]
     found = forecast(spent, trees, max(spent.longest_s, time.time() - began_s), pairs)
+    tokens = "an unknown number of" if found["tokens"] is None else f"{found['tokens'] / 1e6:.2f} million"
     text = (
-        f"Pilot of {spent.trees} scenarios: all {trees} will take about {found['tokens'] / 1e6:.2f} million tokens in "
+        f"Pilot of {spent.trees} scenarios: all {trees} will take about {tokens} tokens in "
         f"{found['calls']:.0f} requests and at most {found['hours']:.2f} hours, and give about {found['pairs']:.0f} pairs."
     )
     progress.tell(text)
@@ -102,14 +104,15 @@ def spent_by(store: TrajectoryStore, cycle: Cycle) -> Spent:
     """What the cycle's stored trees took."""
     rows = store.rows("tree_cost", {"cycle": cycle.cycle_id})
     calls = [row["calls"] for row in rows]
-    tokens = [(row["prompt_tokens"] or 0) + (row["completion_tokens"] or 0) for row in rows]
+    tokens = [total((row["prompt_tokens"], row["completion_tokens"])) if row["calls"] else 0 for row in rows]
+    most = None if None in tokens else max((count for count in tokens if count is not None), default=0)
     return Spent(
         trees=len(rows),
         simulations=sum(row["simulations"] + row["withdrawn"] for row in rows),
         calls=sum(calls),
-        tokens=sum(tokens),
+        tokens=total(tokens),
         most_calls=max(calls, default=0),
-        most_tokens=max(tokens, default=0),
+        most_tokens=most,
         longest_s=max((row["wall_s"] for row in rows), default=0.0),
     )
 

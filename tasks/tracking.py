@@ -15,6 +15,7 @@ from filelock import FileLock
 from engage.config import Home
 from engage.errors import StoreError
 from engage.estimates import Estimate
+from engage.finite import is_finite
 from engage.masking import mask_urls
 from engage.run_folder import digest
 
@@ -50,9 +51,9 @@ class StageRun:
                 self._client.log_param(self.run_id, name, value)
 
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Record metrics at one step; None is left out."""
+        """Record metrics at one step; what is None or not finite is left out."""
         for name, value in values.items():
-            if value is not None:
+            if is_finite(value):
                 self._client.log_metric(self.run_id, name, float(value), step=step)
 
     def estimate(self, name: str, found: Estimate, of: str = "") -> None:

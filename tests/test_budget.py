@@ -1,9 +1,21 @@
-"""Limits, pilot and reassignment: pure arithmetic."""
+"""Limits, pilot and reassignment: pure arithmetic; and token counts that a server leaves out."""
 
+import dataclasses
+
+import duckdb
 import pytest
+from rich.console import Console
+from small_stores import filled, hand_tree, support_scenario
 
 from engage.budget import BudgetConfig, Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
+from engage.config import load_config
+from engage.engines.scripted import ScriptedEngine
+from engage.errors import ConfigError
+from engage.outbox import Outbox
 from engage.separation import separated
+from flows.inspecting import show_query
+from tasks.collecting import search_shard
+from tasks.cycle import Cycle
 
 SPENT = Spent(trees=4, simulations=80, calls=400, tokens=40_000, most_calls=150, most_tokens=12_000, longest_s=60.0)
 
@@ -83,3 +95,47 @@ def test_separation_agrees_with_the_normal_distribution():
     stated = stats.norm.cdf((0.6 - 0.45) / (pooled * 2 / 3) ** 0.5)
     assert separated([best, worst], stated - 1e-9)
     assert not separated([best, worst], stated + 1e-9)
+
+
+UNCOUNTED = Spent(trees=4, simulations=80, calls=400, tokens=None, most_calls=150, most_tokens=None, longest_s=60.0)
+
+
+def test_tokens_that_nobody_counted_are_no_budget_and_no_nought():
+    with pytest.raises(ConfigError, match=r"max_tokens cannot be kept; set collect.budget.max_calls or max_hours"):
+        affordable_trees(BudgetConfig(max_tokens=100_000), UNCOUNTED, 0.0)
+    assert affordable_trees(BudgetConfig(max_calls=700), UNCOUNTED, 0.0) == 2  # (700 − 400) / 150
+    assert forecast(UNCOUNTED, 40, 360.0, 3)["tokens"] is None
+
+
+def test_a_token_budget_is_refused_before_a_server_that_counts_none_is_searched(monkeypatch, tmp_path):
+    class Uncounted(ScriptedEngine):
+        uncounted = "http://h/v1 (m)"
+
+        async def complete(self, prompt, sampling, seeds):
+            raise AssertionError("nothing may be asked")
+
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path))
+    monkeypatch.setattr("tasks.collecting.shared_engine", lambda _: Uncounted())
+    cycle = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)
+    limited = load_config("laptop", ["collect.budget.max_tokens=1000"])
+    with pytest.raises(ConfigError, match=r"cannot be kept; .*: http://h/v1 \(m\) does not say how many tokens"):
+        search_shard.fn(limited, cycle, [])
+
+
+def test_unknown_token_counts_are_stored_and_shown_as_such(tmp_path, capsys, monkeypatch):
+    scenario = support_scenario("s1")
+    tree = hand_tree(scenario, {"Tell me.": [[0.5]]})
+    known, unknown = tree.calls[0], dataclasses.replace(tree.calls[0], prompt_tokens=None, cached_tokens=None)
+    store = filled(tmp_path, [scenario])
+    with duckdb.connect(str(store.path)) as connection:  # as files of earlier versions are
+        for column in ("prompt_tokens", "cached_tokens", "completion_tokens"):
+            connection.execute(f"alter table engine_call alter column {column} set not null")
+    Outbox(tmp_path / "outbox").put_tree(dataclasses.replace(tree, calls=(known, unknown)))
+    assert store.drain(Outbox(tmp_path / "outbox")) == 1
+    (row,) = store.rows("cycle_cost", {"cycle": "c1"})
+    assert (row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]) == (None, None, 60)
+    (row,) = store.rows("tree_cost", {"cycle": "c1"})
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (None, 60)
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path))
+    show_query(Console(width=400), None, "cycle_cost", ["cycle=c1"], "table", False)
+    assert "unknown" in capsys.readouterr().out

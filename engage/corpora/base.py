@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engage.dialogue import Dialogue, Role, Turn
-from engage.domains import Domain, UserCondition, load_domain
+from engage.domains import Domain, UserCondition, load_domain, reward_of
 from engage.errors import CorpusError
 from engage.scenario import Scenario, Split
 
@@ -68,7 +68,7 @@ class HumanDialogue:
     @property
     def reward(self) -> float | None:
         """The outcome mapped to [0, 1] by the domain."""
-        return None if self.outcome is None else load_domain(self.domain).reward(self.outcome)
+        return reward_of(load_domain(self.domain), self.outcome)
 
     @property
     def exchanges(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import CorpusError
+from engage.finite import odd_number
 
 Record = tuple[str, dict[str, Any]]
 """A place (`file:line`, or `file[index]` in a JSON list) and what stands there."""
@@ -66,6 +67,8 @@ def _decode(path: Path, text: str, line: int) -> Any:
 def _object(place: str, path: Path, record: Any) -> Record:
     if not isinstance(record, dict):
         raise CorpusError(f"{path.parent / place}: a dialogue is an object, not a {type(record).__name__}")
+    if odd := odd_number(record):
+        raise CorpusError(f"{path.parent / place}: {odd}, not a finite number; correct the file")
     return place, record
 
 

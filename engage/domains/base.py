@@ -8,6 +8,7 @@ import ast
 import hashlib
 import importlib
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from inspect import get_annotations
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.crisis import REFERRAL
 from engage.dialogue import Dialogue, Role
 from engage.errors import ConfigError
+from engage.finite import is_finite, shown
 from engage.honesty import HONESTY
 from engage.patterns import matches_any
 from engage.survey import Survey
@@ -137,6 +139,40 @@ def _without(module: ast.Module, names: Collection[str]) -> ast.Module:
     return module
 
 
+_log = logging.getLogger("engage")
+
+
+def reward_of(domain: Domain, value: float | None) -> float | None:
+    """The domain's reward for a survey value; None for a value that is unknown or not finite, and where the domain gives none.
+
+    What is no number in 0..1 is no reward: said once for each domain, and counted as a reaction that could not be read.
+    """
+    if not is_finite(value):
+        return None
+    try:
+        reward = domain.reward(value)
+    except Exception as error:  # a user's method can fail in any way
+        _warn_once(domain.name, f"the reward of {value:g} fails: {type(error).__name__}: {error}")
+        return None
+    if not _is_reward(reward):
+        _warn_once(domain.name, f"the reward of {value:g} is {shown(reward)}, not in 0..1")
+        return None
+    return float(reward)
+
+
+def _is_reward(reward: object) -> bool:
+    return is_finite(reward) and 0.0 <= reward <= 1.0
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(name: str, reason: str) -> None:
+    if name not in _warned:
+        _warned.add(name)
+        _log.warning("domain %r: %s; such reactions count as unreadable", name, reason)
+
+
 _SHIPPED = {
     "emotional_support": "engage.domains.emotional_support:EMOTIONAL_SUPPORT",
     "persuasion": "engage.domains.persuasion:PERSUASION",
@@ -167,10 +203,14 @@ def _check_complete(name: str, domain: Domain) -> None:
     missing = [wanted for wanted in get_annotations(Domain) if not hasattr(domain, wanted)]
     if missing:
         raise ConfigError(f"domain {name!r}: {', '.join(missing)} is not set; see engage.domains.Domain")
-    for value in domain.survey.choices.values():
+    for choice, value in domain.survey.choices.items():
+        if not is_finite(value):
+            raise ConfigError(
+                f"domain {name!r}: the survey's choice {choice!r} has the value {value!r:.40}, not a number"
+            )
         try:
             reward = domain.reward(value)
         except Exception as error:
             raise ConfigError(f"domain {name!r}: the reward of {value:g} fails: {error}") from error
-        if not 0.0 <= reward <= 1.0:
-            raise ConfigError(f"domain {name!r}: the reward of {value:g} is {reward:g}, not in 0..1")
+        if not _is_reward(reward):
+            raise ConfigError(f"domain {name!r}: the reward of {value:g} is {shown(reward)}, not in 0..1")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engage.corpora import HumanDialogue
 from engage.dialogue import Dialogue, Reaction, Role
-from engage.domains import load_domain
+from engage.domains import Domain, load_domain, reward_of
 from engage.estimates import Estimate, auc, estimate, mean, rate, spearman
 
 Figures = dict[str, Estimate]
@@ -110,16 +110,21 @@ def calibration(
     if len(domains) != 1:
         return figures
     domain = load_domain(domains.pop())
-    score = np.array([domain.reward(value) for value in predicted])
+    score = _rewards(domain, predicted)
     stated = np.array([stated_amount(human.dialogue) or 0.0 for human in read])
     for name, event in EVENTS.get(domain.name, {}).items():
         happened = np.array([event(value) for value in actual], dtype=bool)
         figures |= _told_apart(name, happened, score, stated if domain.name == "persuasion" else None, seed)
         if from_words:
-            figures[f"words_auc_{name}"] = _auc(np.array([domain.reward(value) for value in words]), happened, seed)
+            figures[f"words_auc_{name}"] = _auc(_rewards(domain, words), happened, seed)
     if domain.name == "persuasion":
         figures["stated"] = rate([stated_amount(human.dialogue) is not None for human in read], [1] * len(read), seed)
     return figures
+
+
+def _rewards(domain: Domain, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN where there is none, as the statistics take it."""
+    return np.array([np.nan if (reward := reward_of(domain, value)) is None else reward for value in values.tolist()])
 
 
 def _told_apart(

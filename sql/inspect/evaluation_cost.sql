@@ -1,4 +1,4 @@
--- One row per policy, simulator and domain of the evaluation dialogues (on $scenarios, or all): dialogues, and what each cost on the mean, both sides together.
+-- One row per policy, simulator and domain of the evaluation dialogues (on $scenarios, or all): dialogues, and what each cost on the mean, both sides together. A mean of tokens is empty (unknown) where the server left one out.
 with dialogue as (
     select trajectory.trajectory_id, trajectory.policy, trajectory.simulator, scenario.domain
     from trajectory
@@ -14,9 +14,16 @@ select
     dialogue.domain,
     count(distinct dialogue.trajectory_id) as dialogues,
     count(engine_call.key) / count(distinct dialogue.trajectory_id) as calls,
-    coalesce(sum(engine_call.completion_tokens), 0) / count(distinct dialogue.trajectory_id) as completion_tokens,
-    coalesce(sum(engine_call.prompt_tokens - engine_call.cached_tokens), 0) / count(distinct dialogue.trajectory_id)
-        as computed_prompt_tokens
+    case
+        when count(engine_call.completion_tokens) = count(engine_call.key)
+            then coalesce(sum(engine_call.completion_tokens), 0) / count(distinct dialogue.trajectory_id)
+    end as completion_tokens,
+    case
+        when count(engine_call.prompt_tokens - engine_call.cached_tokens) = count(engine_call.key)
+            then
+                coalesce(sum(engine_call.prompt_tokens - engine_call.cached_tokens), 0)
+                / count(distinct dialogue.trajectory_id)
+    end as computed_prompt_tokens
 from dialogue
 left join engine_call on engine_call.origin_id = dialogue.trajectory_id
 group by dialogue.policy, dialogue.simulator, dialogue.domain

@@ -1,12 +1,13 @@
 -- One row per search tree, the slowest first: its calls, tokens and the seconds from its start to its end. Trees are searched at
 -- once: the longest is a lower bound of the time a cycle's searches took, the sum an upper one.
+-- A sum of tokens is empty (unknown) where the server left one out.
 with call as (
     select
         origin_id,
         count(*) as calls,
-        sum(prompt_tokens)::bigint as prompt_tokens,
-        sum(cached_tokens)::bigint as cached_tokens,
-        sum(completion_tokens)::bigint as completion_tokens
+        case when count(prompt_tokens) = count(*) then sum(prompt_tokens)::bigint end as prompt_tokens,
+        case when count(cached_tokens) = count(*) then sum(cached_tokens)::bigint end as cached_tokens,
+        case when count(completion_tokens) = count(*) then sum(completion_tokens)::bigint end as completion_tokens
     from engine_call
     where
         purpose = 'search'

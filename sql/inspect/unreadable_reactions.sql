@@ -1,4 +1,4 @@
--- One row per trajectory whose exit survey could not be read: the answer, and the user's last words before it.
+-- One row per trajectory whose exit survey could not be read, or gave no reward: the answer, and the user's last words before it.
 select
     outcome.domain,
     outcome.purpose,
@@ -9,7 +9,7 @@ select
 from outcome
 left join turn on turn.trajectory_id = outcome.trajectory_id and turn.role = 'user'
 where
-    outcome.value is null
+    outcome.reward is null
     and outcome.reader != 'unasked'
     and outcome.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
 group by outcome.domain, outcome.purpose, outcome.reader, outcome.reaction_text, outcome.trajectory_id

@@ -7,8 +7,8 @@ create table if not exists engine_call (
     side varchar not null, -- policy or simulator
     kind varchar not null, -- complete or score
     samples integer not null, -- completions or choices asked for
-    prompt_tokens bigint not null, -- counted once per request
-    cached_tokens bigint not null, -- of prompt_tokens, not computed afresh
-    completion_tokens bigint not null,
+    prompt_tokens bigint, -- counted once per request; null, as the next two, where the server does not say
+    cached_tokens bigint, -- of prompt_tokens, not computed afresh
+    completion_tokens bigint,
     latency_s double not null -- from asking to answer; requests overlap
 )

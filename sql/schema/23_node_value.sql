@@ -5,9 +5,9 @@ select
     node.tree_id,
     node.node_id,
     count(visit.simulation) as visit_count,
-    count(reaction.reward) as reward_count,
-    coalesce(sum(reaction.reward), 0) as reward_sum,
-    avg(reaction.reward) as q_value -- null before the first reward that could be read
+    count(known_reward(reaction.reward)) as reward_count,
+    coalesce(sum(known_reward(reaction.reward)), 0) as reward_sum,
+    avg(known_reward(reaction.reward)) as q_value -- null before the first reward that could be read
 from tree
 join node on node.tree_id = tree.tree_id
 left join visit on visit.tree_id = node.tree_id and visit.node_id = node.node_id

@@ -17,8 +17,8 @@ select
     trajectory.end_reason,
     reaction.reader,
     reaction.text as reaction_text,
-    reaction.value,
-    reaction.reward
+    case when isfinite(reaction.value) then reaction.value end as value,
+    known_reward(reaction.reward) as reward
 from trajectory
 join reaction on reaction.trajectory_id = trajectory.trajectory_id
 left join scenario on scenario.scenario_id = trajectory.scenario_id

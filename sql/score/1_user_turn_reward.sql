@@ -33,7 +33,7 @@ join trajectory
     on trajectory.cycle_id = tree.cycle_id
     and trajectory.tree_id = visit.tree_id
     and trajectory.simulation = visit.simulation
-join reaction on reaction.trajectory_id = trajectory.trajectory_id and reaction.reward is not null
+join reaction on reaction.trajectory_id = trajectory.trajectory_id and known_reward(reaction.reward) is not null
 group by
     tree.cycle_id,
     tree.scenario_id,

@@ -18,5 +18,5 @@ select
     item.prompt_tokens,
     item.cached_tokens,
     item.completion_tokens,
-    item.latency_s
+    case when isfinite(item.latency_s) then item.latency_s end as latency_s
 from unpacked

@@ -17,6 +17,6 @@ select
     item.attempts,
     item.flaw,
     item.sample_count,
-    item.mean_logprob,
+    case when isfinite(item.mean_logprob) then item.mean_logprob end as mean_logprob,
     item.end_reason
 from unpacked

@@ -5,5 +5,5 @@ select
     scenario_id,
     seed,
     withdrawn,
-    wall_s
+    case when isfinite(wall_s) then wall_s end as wall_s
 from incoming_tree
