@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engage.calls import RecordingEngine
 from engage.dialogue import UNSPOKEN, Trajectory
@@ -194,7 +194,6 @@ async def gather(
     What `watch` makes of each piece, after it is kept, may end the others.
     """
     outcome = Outcome()
-    running: set[asyncio.Task[None]] = set()
     stores: set[asyncio.Task[None]] = set()
     keeping = asyncio.Lock()
 
@@ -216,15 +215,7 @@ async def gather(
             watch.check()
 
     try:
-        async with asyncio.TaskGroup() as tasks:
-            for piece in work:
-                while running and not engine.has_room:
-                    await asyncio.sleep(ADMISSION_S)
-                task = tasks.create_task(guarded(piece))
-                running.add(task)
-                task.add_done_callback(running.discard)
-                # its first requests reach the engine before the next one is thought of
-                await asyncio.sleep(ADMISSION_S)
+        await _admit(engine, work, guarded)
     except ExceptionGroup as group:
         if isinstance(stopped := engage_error(group), TooManyFlawed):
             raise stopped from None
@@ -232,3 +223,16 @@ async def gather(
     finally:  # what was finished is kept, whatever ended the rest
         await asyncio.gather(*stores, return_exceptions=True)
     return outcome
+
+
+async def _admit(engine: Engine, work: Sequence[Work], begin: Callable[[Work], Coroutine[Any, Any, None]]) -> None:
+    """Begin each piece as soon as the engine has room, and wait for all of them."""
+    running: set[asyncio.Task[None]] = set()
+    async with asyncio.TaskGroup() as tasks:
+        for piece in work:
+            while running and not engine.has_room:
+                await asyncio.sleep(ADMISSION_S)
+            task = tasks.create_task(begin(piece))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            await asyncio.sleep(ADMISSION_S)  # its first requests reach the engine before the next one is thought of

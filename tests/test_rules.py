@@ -20,6 +20,8 @@ ROOMS = ("engage", "tasks", "flows")
 HEAVY = {"torch", "transformers", "trl", "peft", "vllm", "openai"}
 LOADED_LATE = {
     "engage.engines.decoder": "all of it works on tensors; the transformers engine imports it when it opens a model",
+    "engage.engines.openai_clients": "the client itself; the server groups import it",
+    "engage.engines.openai_probe": "it asks through the server groups; the openai engine imports it",
     "engage.engines.openai_server": "all of it works with the client; the openai engine imports it",
     "engage.engines.openai": "the registry of engines imports it when it opens one",
 }

@@ -4,11 +4,10 @@ import asyncio
 import itertools
 import json
 import logging
-import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +15,8 @@ import openai
 
 from engage.engines.concurrency import AdaptiveLimit
 from engage.engines.openai_answers import Answer, Complaint, Failed, Reply, Unreadable, complaint_of, read_answer
-from engage.engines.openai_config import ServerConfig, address_parts
+from engage.engines.openai_clients import LONGEST_PAUSE_S, Server, open_servers, reason_of
+from engage.engines.openai_config import ServerConfig
 from engage.engines.openai_models import listed_models, look_up
 from engage.engines.openai_parameters import Parameters
 from engage.engines.openai_status import (
@@ -37,19 +37,7 @@ from engage.masking import mask
 Result = TypeVar("Result")
 
 FIRST_LIMIT = 32
-LONGEST_PAUSE_S = 20.0
 _log = logging.getLogger("engage")
-
-
-@dataclass(eq=False)
-class _Server:
-    url: str
-    client: openai.AsyncOpenAI
-    in_flight: int = 0
-    failures: int = 0
-    down_until: float = 0.0
-    adapters: set[str] = field(default_factory=set)
-    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True)
@@ -79,37 +67,7 @@ class ServerGroup:
         self.limit = AdaptiveLimit(FIRST_LIMIT, max_concurrency)
         self._timeout_s = timeout_s
         self._answered = 0.0
-        key = os.environ.get(config.api_key_env, "").strip()
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ConfigError(
-                f"the key in the environment variable {config.api_key_env} has a line break, a space or a letter that no key has; "
-                "put a valid one there"
-            )
-        parts = [address_parts(url) for url in config.base_urls]
-        self._secrets = [key, *(secret for part in parts for secret in part.secrets)]
-        if any(part.query for part in parts):
-            for library in (
-                "httpx",
-                "httpx2",
-                "httpcore",
-                "httpcore2",
-                "openai",
-            ):  # they log addresses with their query
-                logging.getLogger(library).setLevel(logging.WARNING)
-        self._servers = [
-            _Server(
-                part.url,
-                openai.AsyncOpenAI(
-                    base_url=part.url,
-                    api_key=key or "none",
-                    max_retries=0,
-                    timeout=openai.Timeout(timeout_s, connect=10.0),
-                    default_headers=part.headers,
-                    default_query=part.query,
-                ),
-            )
-            for part in parts
-        ]
+        self._servers, self._secrets = open_servers(config, timeout_s)
 
     @property
     def url(self) -> str:
@@ -122,7 +80,7 @@ class ServerGroup:
         if len(problems) == len(self._servers):
             raise ConfigError(problems[0])
 
-    async def _problem(self, server: _Server, model: str) -> str | None:
+    async def _problem(self, server: Server, model: str) -> str | None:
         try:
             async with asyncio.timeout(self._timeout_s):
                 text = await server.client.get("/models", cast_to=str)
@@ -185,7 +143,7 @@ class ServerGroup:
             try:
                 answer: Any = await server.client.post(path, body=body, cast_to=object)
             except openai.APIConnectionError as error:
-                raise Transient(f"{server.url} {_reason(error)}", crowded=True) from None
+                raise Transient(f"{server.url} {reason_of(error)}", crowded=True) from None
             except (openai.APIError, json.JSONDecodeError):
                 return None
             tokens = answer.get("tokens") if isinstance(answer, dict) else None
@@ -215,8 +173,8 @@ class ServerGroup:
             return self._refusal(server, chat, sent, status_of(error.complaint), error.complaint, learn, None)
         except (openai.APIConnectionError, TimeoutError) as error:
             lost = isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError)
-            self._rest(server, lost)
-            raise Transient(f"{server.url} {_reason(error)}", crowded=lost) from None
+            server.rest(lost)
+            raise Transient(f"{server.url} {reason_of(error)}", crowded=lost) from None
         except Unreadable as error:
             raise Transient(mask(f"{server.url} {error}", self._secrets)) from None
         except (Learned, Transient, Refused):
@@ -228,7 +186,7 @@ class ServerGroup:
             server.in_flight -= 1
             self.limit.release(tokens, refused)
 
-    async def _ask(self, server: _Server, chat: Chat, sent: Mapping[str, Any]) -> Answer:
+    async def _ask(self, server: Server, chat: Chat, sent: Mapping[str, Any]) -> Answer:
         body = {"messages": list(chat.messages), **sent, **self.config.extra_body}
         async with asyncio.timeout(self._timeout_s):
             if chat.adapter is not None:
@@ -238,7 +196,7 @@ class ServerGroup:
 
     def _refusal(
         self,
-        server: _Server,
+        server: Server,
         chat: Chat,
         sent: Mapping[str, Any],
         status: int,
@@ -262,25 +220,18 @@ class ServerGroup:
         ):
             raise Learned from None
         if status >= 500 and isinstance(error, Transient):
-            self._rest(server, lost=False)
+            server.rest(lost=False)
         if isinstance(error, Transient):
             error.pause_s = pause_s
         raise error from None
 
-    def _pick(self) -> _Server:
+    def _pick(self) -> Server:
         """The least busy of those that are up; where none is, the one that has rested longest."""
         now = time.monotonic()
         up = [server for server in self._servers if server.down_until <= now]
         return min(up, key=lambda s: s.in_flight) if up else min(self._servers, key=lambda s: s.down_until)
 
-    def _rest(self, server: _Server, lost: bool) -> None:
-        """Leave a failing server out for a while, longer each time; one that is lost has to be told its adapters again."""
-        server.failures += 1
-        server.down_until = time.monotonic() + min(LONGEST_PAUSE_S, 0.5 * 2 ** min(server.failures, 10))
-        if lost:
-            server.adapters.clear()
-
-    async def _load_adapter(self, server: _Server, name: str, folder: Path) -> None:
+    async def _load_adapter(self, server: Server, name: str, folder: Path) -> None:
         """vLLM's own endpoint; an adapter that is there already is fine."""
         async with server.loading:
             if name in server.adapters:
@@ -303,8 +254,3 @@ class ServerGroup:
         """Close the connections."""
         for server in self._servers:
             await server.client.close()
-
-
-def _reason(error: Exception) -> str:
-    slow = isinstance(error, (TimeoutError, openai.APITimeoutError))
-    return "does not answer in time (engine.openai.timeout_s)" if slow else "cannot be reached"
