@@ -37,6 +37,10 @@ class ScenarioConfig(BaseModel):
     )
     per_domain: int = Field(6, ge=1, le=100_000, description="training scenarios searched per domain in one cycle")
     skip_invalid: bool = Field(False, description="take the good lines of a file and list the others")
+    any_language: bool = Field(
+        False,
+        description="take scenarios that are not in English too, although the rules for crises, deception and flaws do not read them",
+    )
 
 
 class CollectConfig(BaseModel):
@@ -254,4 +258,4 @@ def load_cycle_scenarios(
     config: ScenarioConfig, on_left: Callable[[list[str]], None] = lambda _: None
 ) -> list[Scenario]:
     """All scenarios of the sources; ScenarioError where a file is wrong and nothing may be skipped. See `load_scenarios`."""
-    return load_scenarios(config.sources, config.skip_invalid, on_left)
+    return load_scenarios(config.sources, config.skip_invalid, on_left, config.any_language)

@@ -4,9 +4,10 @@ The rules look at one turn. They would rather stop a dialogue too many: a friend
 """
 
 import re
+from collections.abc import Iterable
 
 from engage.dialogue import Dialogue, Role
-from engage.patterns import any_of
+from engage.patterns import any_of, matches_any
 
 CRISIS = "crisis"
 """The end_reason of such a dialogue."""
@@ -45,11 +46,12 @@ _PATTERNS = (
 _HARM = re.compile(any_of(_PATTERNS), re.IGNORECASE)
 
 
-def speaks_of_harm(text: str) -> bool:
-    """Whether a user's turn speaks of suicide or of harming oneself."""
-    return _HARM.search(text) is not None
+def speaks_of_harm(text: str, more: Iterable[str] = ()) -> bool:
+    """Whether a user's turn speaks of suicide or of harming oneself: in English, or in the words of a domain's own rules (`Domain.crisis`)."""
+    return _HARM.search(text) is not None or matches_any(more, text)
 
 
-def holds_crisis(dialogue: Dialogue) -> bool:
-    """Whether the user speaks of it in any turn."""
-    return any(turn.role is Role.USER and speaks_of_harm(turn.text) for turn in dialogue.turns)
+def holds_crisis(dialogue: Dialogue, more: Iterable[str] = ()) -> bool:
+    """Whether the user speaks of it in any turn; `more` as in `speaks_of_harm`."""
+    rules = tuple(more)
+    return any(turn.role is Role.USER and speaks_of_harm(turn.text, rules) for turn in dialogue.turns)

@@ -1,4 +1,4 @@
-"""What is wrong with a sampled turn: thoughts, role flips, leaks, refusals, empty turns, greetings, lists, repetition. Text rules.
+"""What is wrong with a sampled turn: thoughts, another language, refusals, role flips, leaks, empty turns, lists, repetition. Text rules.
 
 Small models need this. A flawed turn is drawn again a bounded number of times (`engage.simulator`); what is kept and still
 flawed carries the flaw's name into the store. Does not judge whether a turn is good.
@@ -8,6 +8,7 @@ import re
 
 from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
+from engage.language import foreign, foreign_turn
 from engage.leaks import cut_leak, leaks_role
 from engage.patterns import matches_any, says_something, words_of
 from engage.thoughts import strip_thoughts
@@ -68,6 +69,8 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
         return "empty"
     if strip_thoughts(text)[1]:
         return "thought"
+    if domain.language == "en" and foreign_turn(text) and not foreign([turn.text for turn in dialogue.turns]):
+        return "language"  # what a dialogue in another language was allowed to begin with goes on
     if refuses(role, text):
         return "refusal"
     if leaks_role(domain, text):

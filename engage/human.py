@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from engage.calls import RecordingEngine
-from engage.corpora import HumanDialogue, licence_of, read_corpus
+from engage.corpora import CorpusOptions, HumanDialogue, licence_of, read_corpora
 from engage.crisis import CRISIS, holds_crisis
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
 from engage.domains import load_domain
@@ -31,10 +31,8 @@ TOKENS_PER_WORD = 4 / 3
 """For telling what is too long before anything is tokenised: English prose and the common vocabularies."""
 
 
-class HumanConfig(BaseModel):
+class HumanConfig(CorpusOptions):
     """Human dialogues that preference pairs are made from; how many pairs: `pairs.human_ratio`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     corpora: tuple[str, ...] = Field(
         (),
@@ -95,9 +93,8 @@ def _trajectory(human: HumanDialogue) -> Trajectory:
 
 
 def read_human(config: HumanConfig) -> list[HumanDialogue]:
-    """All dialogues of the corpora, each once; ConfigError and CorpusError say what is wrong with one of them."""
-    found = (human for name in config.corpora for human in read_corpus(name).dialogues)
-    return list({human.scenario_id: human for human in found}.values())
+    """All dialogues of the corpora; ConfigError and CorpusError say what is wrong with one of them."""
+    return [human for corpus in read_corpora(config.corpora, config) for human in corpus.dialogues]
 
 
 def went_well(human: HumanDialogue, min_reward: float) -> bool:
@@ -120,9 +117,9 @@ def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | No
 
     Too long: more than the policy's own `max_tokens`, or with its prompt more than `max_length` tokens (both estimated).
     """
-    if holds_crisis(place.human.dialogue):
-        return CRISIS
     domain, prefix = load_domain(place.human.domain), place.prefix
+    if holds_crisis(place.human.dialogue, domain.crisis):
+        return CRISIS
     flaw = find_flaw(domain, prefix, Role.ASSISTANT, place.reply)
     if flaw:
         return flaw if flaw in {"empty", "thought", "role_leak"} else "flawed"

@@ -51,9 +51,10 @@ class Stage:
 
         A turn in which nothing was said and a crisis end it whatever the domain says.
         """
-        if dialogue.last is not None and dialogue.last.unspoken:
-            return dialogue.last.flaw
-        if dialogue.last is not None and dialogue.last.role is Role.USER and speaks_of_harm(dialogue.last.text):
+        last = dialogue.last
+        if last is not None and last.unspoken:
+            return last.flaw
+        if last is not None and last.role is Role.USER and speaks_of_harm(last.text, self.domain.crisis):
             return CRISIS
         return self.domain.end_reason(dialogue) or ("max_exchanges" if exchanges >= self.max_exchanges else None)
 

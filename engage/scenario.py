@@ -16,6 +16,7 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
 from engage.errors import ConfigError, ScenarioError
 from engage.finite import odd_number
+from engage.reading import Unreadable, check_kind, strict_json, unprintable
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -24,6 +25,8 @@ MAX_LINE_BYTES = 100_000
 MAX_NAME = 200
 _KIND_NAMES = {str: "text", dict: "object", list: "list"}
 SHIPPED = ("emotional_support", "persuasion")
+UNREAD = "not in English, which the rules for crises, deception and flaws read"
+NOT_ENGLISH = f"{UNREAD}; --any-language takes it (in a profile scenarios.any_language, for corpora human.any_language)"
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,11 @@ def split_of(content_hash: str) -> Split:
     return SPLITS[-1]
 
 
-def parse_scenario(record: Any) -> Scenario:
-    """One decoded line to a Scenario; ScenarioError names the field and the reason."""
+def parse_scenario(record: Any, any_language: bool = False) -> Scenario:
+    """One decoded line to a Scenario; ScenarioError names the field and the reason.
+
+    A text that the domain's rules do not read, because it is not in English, is refused unless `any_language`.
+    """
     if not isinstance(record, dict):
         raise ScenarioError(f"a scenario is an object, not a {type(record).__name__}")
     if odd := odd_number(record):
@@ -99,9 +105,26 @@ def parse_scenario(record: Any) -> Scenario:
     except ValidationError as error:
         raise ScenarioError(_explain(error)) from error
     opening = _parse_opening(record["opening"], domain)
-    if holds_crisis(opening):
+    scenario = Scenario(record["id"], record["domain"], condition, opening, record.get("source", "own"))
+    check_words(scenario, domain, any_language)
+    return scenario
+
+
+def check_words(scenario: Scenario, domain: Domain, any_language: bool) -> None:
+    """ScenarioError for words with which no dialogue may begin: self-harm, control characters, a language that the rules do not read."""
+    if holds_crisis(scenario.opening, domain.crisis):
         raise ScenarioError("opening: speaks of self-harm, where a dialogue ends with a referral")
-    return Scenario(record["id"], record["domain"], condition, opening, record.get("source", "own"))
+    texts = (str(value) for value in scenario.user_condition.model_dump().values())
+    for text in (*texts, *(turn.text for turn in scenario.opening.turns)):
+        if wrong := unprintable(text):
+            raise ScenarioError(wrong)
+    if not any_language and not is_read(scenario, domain):
+        raise ScenarioError(NOT_ENGLISH)
+
+
+def is_read(scenario: Scenario, domain: Domain) -> bool:
+    """Whether the rules of its domain can read its words; see `engage.language`."""
+    return domain.reads([scenario.user_condition.situation, *(turn.text for turn in scenario.opening.turns)])
 
 
 def _explain(error: ValidationError) -> str:
@@ -144,7 +167,7 @@ class Loaded:
     problems: list[str]
 
 
-def read_scenarios(path: Path) -> Loaded:
+def read_scenarios(path: Path, any_language: bool = False) -> Loaded:
     """All good lines of a JSON Lines file and what is wrong with the others; raises only if the file cannot be read."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ScenarioError(f"{path}: is not a file")
@@ -152,6 +175,10 @@ def read_scenarios(path: Path) -> Loaded:
         raw = path.read_bytes()
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        check_kind(raw)
+    except Unreadable as error:
+        raise ScenarioError(f"{path}: {error}") from error
     scenarios: list[Scenario] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
@@ -159,7 +186,7 @@ def read_scenarios(path: Path) -> Loaded:
         if not line.strip():
             continue
         try:
-            scenario = _parse_line(line)
+            scenario = _parse_line(line, any_language)
             if scenario.scenario_id in seen:
                 raise ScenarioError(f"id: {scenario.scenario_id!r} was used on line {seen[scenario.scenario_id]}")
         except ScenarioError as error:
@@ -172,11 +199,11 @@ def read_scenarios(path: Path) -> Loaded:
     return Loaded(scenarios, problems)
 
 
-def _parse_line(line: bytes) -> Scenario:
+def _parse_line(line: bytes, any_language: bool) -> Scenario:
     if len(line) > MAX_LINE_BYTES:
         raise ScenarioError(f"the line has {len(line)} bytes; at most {MAX_LINE_BYTES} are read")
     try:
-        scenario = parse_scenario(json.loads(line.decode("utf-8")))
+        scenario = parse_scenario(strict_json(line.decode("utf-8")), any_language)
         scenario.as_json().encode()
         return scenario
     except UnicodeDecodeError as error:
@@ -185,24 +212,25 @@ def _parse_line(line: bytes) -> Scenario:
         raise ScenarioError(f"not JSON at column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}") from error
     except UnicodeEncodeError as error:
         raise ScenarioError("holds half a character (a lone \\ud800..\\udfff escape); write the whole one") from error
-    except ValueError as error:
-        raise ScenarioError("holds a number that is too long to read") from error
-    except RecursionError as error:
-        raise ScenarioError("not JSON that can be read: nested too deeply") from error
+    except Unreadable as error:
+        raise ScenarioError(str(error)) from error
 
 
 def load_scenarios(
-    sources: Iterable[str], skip_invalid: bool = False, on_left: Callable[[list[str]], None] = lambda _: None
+    sources: Iterable[str],
+    skip_invalid: bool = False,
+    on_left: Callable[[list[str]], None] = lambda _: None,
+    any_language: bool = False,
 ) -> list[Scenario]:
     """Scenarios of the named sources: a shipped domain's name or a file's path.
 
     Ids must be unique over all sources. Raises ScenarioError with the first problems, unless `skip_invalid` takes the rest:
-    then `on_left` is told all that was left, where there is any.
+    then `on_left` is told all that was left, where there is any. `any_language` takes scenarios that are not in English too.
     """
     scenarios: list[Scenario] = []
     problems: list[str] = []
     for source in sources:
-        loaded = read_scenarios(source_path(source))
+        loaded = read_scenarios(source_path(source), any_language)
         scenarios += [replace(s, source="engage") for s in loaded.scenarios] if source in SHIPPED else loaded.scenarios
         problems += loaded.problems
     if problems and not (skip_invalid and scenarios):

@@ -61,7 +61,7 @@ def training_chats(
     them. A policy learns from dialogues that went well (a reward of `min_reward`), a simulator from all: one that saw only success
     cannot be unmoved.
     """
-    calm = [human for human in dialogues if not holds_crisis(human.dialogue)]
+    calm = [human for human in dialogues if not holds_crisis(human.dialogue, load_domain(human.domain).crisis)]
     own = [human for human in calm if human.scenario.source == OWN]
     people = [human for human in calm if human.scenario.source != OWN and human.split == "train"]
     usable = sorted(people, key=lambda human: human.scenario_id)

@@ -14,7 +14,7 @@ from flows.cli_bench import bench_app
 from flows.cli_experiment import experiment_app
 from flows.cli_pairs import pairs_app
 from flows.cli_simulator import simulator_app
-from flows.options import Profile, Settings, Verbose, console, errors
+from flows.options import AnyLanguage, Profile, Settings, Verbose, console, errors
 
 app = typer.Typer(
     help="Find out which replies leave users better off, and teach them to a language model.",
@@ -113,11 +113,13 @@ def list_scenarios(
 
 
 @scenarios_app.command("validate")
-def validate_scenarios(file: Annotated[Path, typer.Argument(help="a JSON Lines file")]) -> None:
+def validate_scenarios(
+    file: Annotated[Path, typer.Argument(help="a JSON Lines file")], any_language: AnyLanguage = False
+) -> None:
     """Check a scenario file line by line; exit code 2 if a line is wrong."""
     from flows.inspecting import validate_file
 
-    if not validate_file(console, file):
+    if not validate_file(console, file, any_language):
         raise typer.Exit(2)
 
 
@@ -126,11 +128,15 @@ def import_corpus(
     corpus: Annotated[str, typer.Argument(help="esconv or p4g")],
     path: Annotated[Path, typer.Argument(help="the corpus's file or folder")],
     out: Annotated[Path | None, typer.Option("--out", help="scenario file to write; CORPUS.jsonl by default")] = None,
+    any_language: AnyLanguage = False,
+    donation_unit: Annotated[
+        str | None, typer.Option("--donation-unit", help="dollars or cents: what p4g's donations are in")
+    ] = None,
 ) -> None:
     """Turn a human corpus into scenarios, and say what was taken and what was left."""
     from flows.inspecting import import_scenarios
 
-    import_scenarios(console, corpus, path, out or Path(f"{corpus}.jsonl"))
+    import_scenarios(console, corpus, path, out or Path(f"{corpus}.jsonl"), any_language, donation_unit)
 
 
 def _run_flow(

@@ -15,8 +15,9 @@ from rich.padding import Padding
 from rich.table import Table
 
 from engage.config import Home
+from engage.domains import load_domain
 from engage.errors import ConfigError, QueryError
-from engage.scenario import SHIPPED, SPLITS, load_scenarios, read_scenarios
+from engage.scenario import SHIPPED, SPLITS, UNREAD, Scenario, is_read, load_scenarios, read_scenarios
 
 MAX_CELL, MIN_TEXT = 24, 40
 
@@ -104,7 +105,7 @@ def _cell(value: Any, column: str) -> str:
 
 def show_scenarios(console: Console, sources: Sequence[str]) -> None:
     """A table of counts by domain, difficulty and split."""
-    scenarios = load_scenarios(sources or SHIPPED)
+    scenarios = load_scenarios(sources or SHIPPED, any_language=True)
     counts = Counter((s.domain, s.user_condition.difficulty or "unstated", s.split) for s in scenarios)
     table = Table("domain", "difficulty")
     for name in (*SPLITS, "all"):
@@ -118,22 +119,35 @@ def show_scenarios(console: Console, sources: Sequence[str]) -> None:
     console.print(table)
 
 
-def validate_file(console: Console, path: Path) -> bool:
+def validate_file(console: Console, path: Path, any_language: bool) -> bool:
     """Print every problem of a file; True where there is none."""
-    loaded = read_scenarios(path)
+    loaded = read_scenarios(path, any_language)
     for problem in loaded.problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    tell_unread(console, loaded.scenarios)
     console.print(f"good scenarios: {len(loaded.scenarios)}, problems: {len(loaded.problems)}", highlight=False)
     return not loaded.problems
 
 
-def import_scenarios(console: Console, corpus: str, path: Path, out: Path) -> None:
+def tell_unread(console: Console, scenarios: Sequence[Scenario]) -> None:
+    """One line about scenarios that were let in although no rule reads them; nothing where there are none."""
+    unread = sum(not is_read(scenario, load_domain(scenario.domain)) for scenario in scenarios)
+    if unread:
+        console.print(f"scenarios that the rules do not read, because they are {UNREAD}: {unread}", highlight=False)
+
+
+def import_scenarios(
+    console: Console, corpus: str, path: Path, out: Path, any_language: bool, donation_unit: str | None
+) -> None:
     """Read a corpus, write its scenarios, print the report."""
-    from engage.corpora import READERS, report, save_scenarios
+    from engage.corpora import READERS, CorpusOptions, report, save_scenarios
 
     if corpus not in READERS:
         raise ConfigError(f"corpus {corpus!r} is not known; use {' or '.join(READERS)}")
-    found = READERS[corpus](path)
+    if donation_unit not in {None, "dollars", "cents"}:
+        raise ConfigError(f"--donation-unit {donation_unit!r} is not known; use dollars or cents")
+    options = {"any_language": any_language, "donation_unit": donation_unit}
+    found = READERS[corpus](path, CorpusOptions.model_validate(options))
     save_scenarios(found, out)
     console.print(report(found), markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {out}", markup=False, highlight=False, soft_wrap=True)

@@ -16,5 +16,11 @@ Settings = Annotated[
         "--set", help="override a setting, such as search.num_simulations=8; an empty value takes the default"
     ),
 ]
+AnyLanguage = Annotated[
+    bool,
+    typer.Option(
+        "--any-language", help="take what is not in English too, although the rules for crises do not read it"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on the last line, no table")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]

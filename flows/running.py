@@ -18,6 +18,7 @@ from engage.config import CycleConfig, Home, check_cycle_id, load_config, load_c
 from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted, StoreError, engage_error
 from engage.masking import mask_urls
+from flows.inspecting import tell_unread
 
 
 def run_stage(
@@ -31,7 +32,7 @@ def run_stage(
 ) -> str:
     """Run one flow in this process; returns what it did in plain words. An EngageError raised in a task comes out as itself."""
     config = load_config(profile, overrides)
-    load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left))
+    tell_unread(console, load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left)))
     Home.from_env().make()
     cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist))
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)

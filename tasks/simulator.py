@@ -7,7 +7,7 @@ from typing import Any
 from prefect import task
 
 from engage.config import CycleConfig, Home
-from engage.corpora import LICENCES, Corpus, read_corpus, read_shipped
+from engage.corpora import LICENCES, read_corpora
 from engage.models import adapter_folder, resolve_model
 from engage.run_folder import digest, key_settings
 from engage.sft import train_sft
@@ -15,8 +15,6 @@ from engage.simulator_chats import Role, training_chats
 from tasks.cycle import worth_retrying
 from tasks.progress import Bar
 from tasks.tracking import Tracker
-
-SHIPPED = "shipped"
 
 
 @task(name="train-simulator", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -33,9 +31,9 @@ def train_on_dialogues(
     settings = config.align.sft
     chats = [
         chat
-        for name in corpora
+        for corpus in read_corpora(corpora, config.human)
         for chat in training_chats(
-            _read(name).dialogues,
+            corpus.dialogues,
             roles,
             config.dialogue.speech,
             settings.max_length,
@@ -65,8 +63,3 @@ def train_on_dialogues(
         run.files(result.adapter, "adapter")
     tracker.close_cycle(name)
     return {"adapter": str(result.adapter), "metrics": result.metrics}
-
-
-def _read(name: str) -> Corpus:
-    """A corpus by name; `shipped` are the dialogues of our own writing, which nothing but an adapter may be made from."""
-    return read_shipped() if name == SHIPPED else read_corpus(name)

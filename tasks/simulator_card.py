@@ -36,7 +36,7 @@ def check_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str
     """Simulators by label, after everything that a user can get wrong was looked at: what follows takes many minutes."""
     with _written(Path(out)):
         Path(out).mkdir(parents=True, exist_ok=True)
-    held_out_dialogues(card)
+    held_out_dialogues(card, config.human)
     base = resolve_model(config.engine.simulator_model) if model_names(config.engine) else None
     labels = simulator_labels(card.adapters, base)
     if card.split == "test":
@@ -51,7 +51,7 @@ def measure_likelihoods(config: CycleConfig, card: CardConfig, label: str, adapt
         return {}
     close_engines()
     base = resolve_model(config.engine.simulator_model)
-    by_domain = held_out_dialogues(card).by_domain
+    by_domain = held_out_dialogues(card, config.human).by_domain
     bar = Bar(f"{label}: likelihood of real user turns (dialogues)", sum(len(humans) for humans in by_domain.values()))
     limit = config.align.sft.max_length
     found = {
@@ -64,7 +64,7 @@ def measure_likelihoods(config: CycleConfig, card: CardConfig, label: str, adapt
 @task(name="ask-in-their-place", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def ask_in_their_place(config: CycleConfig, card: CardConfig, label: str, adapter: str) -> dict[str, Answers]:
     """Surveys and next turns of one simulator in people's dialogues, by domain."""
-    by_domain = held_out_dialogues(card).by_domain
+    by_domain = held_out_dialogues(card, config.human).by_domain
     asked = Asked(shared_engine(_engine(config)), config.dialogue.speech, adapter, card.places, card.answers, card.seed)
     bar = Bar(f"{label}: surveys and turns (rounds of dialogues)", ROUNDS * sum(map(len, by_domain.values())))
     found = {domain: stopping.run(ask_simulator(asked, humans, bar.advance)) for domain, humans in by_domain.items()}
@@ -89,7 +89,7 @@ def write_card(
     out: str,
 ) -> dict[str, str]:
     """The page `OUT/card.md` with its plots beside it, all of it in MLflow too; returns the page's path and its short form."""
-    held_out = held_out_dialogues(card)
+    held_out = held_out_dialogues(card, config.human)
     from_words = {
         domain: predicted_from_words(held_out.train.get(domain, ()), humans)
         for domain, humans in held_out.by_domain.items()

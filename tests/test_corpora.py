@@ -7,7 +7,7 @@ import pytest
 
 from engage.corpora import HumanDialogue, read_corpus, read_esconv, read_p4g, read_shipped, report, save_scenarios
 from engage.errors import ConfigError, CorpusError
-from engage.scenario import read_scenarios
+from engage.scenario import NOT_ENGLISH, read_scenarios
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ESCONV, P4G = FIXTURES / "esconv", FIXTURES / "p4g"
@@ -79,14 +79,16 @@ def test_without_a_final_intensity_there_is_no_outcome():
     assert [(d.outcome, d.reward) for d in corpus.dialogues] == [(None, None)]
 
 
-def test_the_same_dialogue_has_one_id_in_every_layout_and_is_taken_once(tmp_path):
+def test_the_same_dialogue_has_one_id_in_every_layout_and_is_refused_in_two_files(tmp_path):
     line = by_situation(read_esconv(ESCONV / "train.txt"), "My cat")
     listed = by_situation(read_esconv(FIXTURES / "esconv_upstream"), "My cat")
     assert line.scenario_id == listed.scenario_id and line.scenario_id.startswith("esconv-")
     shutil.copy(ESCONV / "train.txt", tmp_path)
     shutil.copy(FIXTURES / "esconv_upstream" / "ESConv.json", tmp_path)
-    both = read_esconv(tmp_path)
-    assert both.dropped == {"the same dialogue again": ("train.txt:1",)} and len(both.dialogues) == 3
+    with pytest.raises(
+        CorpusError, match=r"train.txt:1: the same dialogue as .*ESConv.json\[0\]; take one of the two out"
+    ):
+        read_esconv(tmp_path)
 
 
 def test_a_persuadee_is_told_in_plain_words_and_a_donation_is_the_outcome():
@@ -217,9 +219,15 @@ def test_a_corpus_is_named_by_kind_and_path():
 def test_esconv_as_published():
     corpus = read_esconv(real("esconv"))
     # 910 + 195 + 196 dialogues; three failed ones end where their opening does; 110 + 21 + 54 lack a final intensity, 2 of them dropped
-    assert {reason: len(places) for reason, places in corpus.dropped.items()} == {"no reply after the opening": 3}
-    assert len(corpus.dialogues) == 1298 and sum(d.outcome is None for d in corpus.dialogues) == 183
-    assert len({d.scenario_id for d in corpus.dialogues}) == 1298
+    # three openings speak of self-harm; four dialogues are no English: three of keys hit at random, one in romanised Tamil
+    harm = "opening: speaks of self-harm, where a dialogue ends with a referral"
+    assert {reason: len(places) for reason, places in corpus.dropped.items()} == {
+        "no reply after the opening": 3,
+        harm: 3,
+        NOT_ENGLISH: 4,
+    }
+    assert len(corpus.dialogues) == 1291 and sum(d.outcome is None for d in corpus.dialogues) == 182
+    assert len({d.scenario_id for d in corpus.dialogues}) == 1291
 
 
 def test_p4g_as_published():
@@ -228,8 +236,10 @@ def test_p4g_as_published():
     assert {reason: len(places) for reason, places in corpus.dropped.items()} == {"a donation over 2 dollars": 33}
     assert len(corpus.dialogues) == 796 and all(d.outcome is not None for d in corpus.dialogues)
     assert corpus.remarks == {"who the persuadee is, is not known": 5}
-    # the smaller layout tells the same outcomes: 250 dialogues, 10 over $2
-    assert len(read_p4g(real("p4g") / "300_dialog.csv").dialogues) == 240
+    # the smaller layout tells the same outcomes: 250 dialogues, 10 over $2; it is sentences, and three dialogues begin some turn twice
+    smaller = read_p4g(real("p4g") / "300_dialog.csv")
+    assert len(smaller.dialogues) == 240
+    assert smaller.remarks["a speaker has one turn's number in two places: in the file's order"] == 3
 
 
 def test_own_dialogues_are_read_with_their_outcome():

@@ -43,7 +43,7 @@ def store(tmp_path, monkeypatch) -> TrajectoryStore:
 
 
 def test_human_pairs_go_with_the_searchs_by_ratio_and_are_told(store):
-    settings = config(2.0, f"esconv:{ESCONV}", f"esconv:{ESCONV / 'train.txt'}")  # the second names nothing new
+    settings = config(2.0, f"esconv:{ESCONV}")
     scored = training.score_pairs.fn(settings, CYCLE)
     assert scored["accepted"] == 1
     human = draw_human_pairs.fn(settings, CYCLE, scored["accepted"])
@@ -76,4 +76,8 @@ def test_without_a_corpus_or_a_ratio_there_is_no_human_pair_and_nothing_is_told_
 def test_a_wrong_corpus_is_refused_when_the_cycle_begins(store):
     with pytest.raises(CorpusError, match="nowhere: cannot be read"):
         begin_cycle.fn(config(1.0, "esconv:nowhere"), "c2")
+    with pytest.raises(
+        CorpusError, match=r"train.txt:1 of esconv:.*train.txt: the same dialogue as train.txt:1 of esconv:"
+    ):
+        begin_cycle.fn(config(1.0, f"esconv:{ESCONV}", f"esconv:{ESCONV / 'train.txt'}"), "c2")
     assert store.cycle_ids() == ["c1"]

@@ -109,7 +109,7 @@ def test_a_persuasion_dialogue_went_well_by_its_reward_alone():
     [
         ("What do you miss most?", None),
         ("...", "empty"),
-        ("Supporter: what do you miss most?", "role_leak"),
+        ("[INST] What do you miss most?", "role_leak"),
         ("My husband left me as well, you know.", "flawed"),
         ("I promise he comes back.", "deceptive"),
         (" ".join(f"word{number}" for number in range(38)), "too_long"),  # 38 words, about 51 tokens of 48

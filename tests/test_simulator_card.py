@@ -80,7 +80,7 @@ def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, 
 
 def test_only_held_out_dialogues_with_an_outcome_are_taken_and_a_limit_draws_among_them(corpus):
     known = {human.scenario_id: human for human in read_corpus(corpus).dialogues}
-    held_out = held_out_dialogues(CardConfig(corpora=(corpus, corpus), adapters=("bare",)))
+    held_out = held_out_dialogues(CardConfig(corpora=(corpus,), adapters=("bare",)))
     assert {human.split for human in held_out.train["persuasion"]} == {"train"}
     taken = held_out.by_domain["persuasion"]
     assert len(taken) == 4 and {known[human.scenario_id].split for human in taken} == {"validation"}
@@ -97,7 +97,8 @@ def test_users_in_crisis_are_asked_nothing(monkeypatch, corpus):
         if (human := persuadee(number, 0.5, ("I have heard of them.", "I want to kill myself."))).split == "validation"
     )
     read = read_corpus(corpus)
-    monkeypatch.setattr(plan, "read_corpus", lambda name: type(read)("p4g", (*read.dialogues, crisis), {}, {}))
+    with_crisis = type(read)("p4g", (*read.dialogues, crisis), {}, {})
+    monkeypatch.setattr(plan, "read_corpora", lambda names, options: [with_crisis])
     found = held_out_dialogues(CardConfig(corpora=(corpus,), adapters=("bare",)))
     assert found.crises == 1 and crisis not in found.by_domain["persuasion"]
 

@@ -5,12 +5,12 @@ Nothing of the two corpora comes with engage. A third is one more reader that fi
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
 from statistics import fmean
 
-from engage.corpora.base import LICENCES, Corpus, HumanDialogue, licence_of
+from engage.corpora.base import BY_DEFAULT, LICENCES, Corpus, CorpusOptions, HumanDialogue, licence_of
 from engage.corpora.esconv import read_esconv
 from engage.corpora.own import read_own
 from engage.corpora.p4g import read_p4g
@@ -21,8 +21,10 @@ __all__ = [
     "LICENCES",
     "READERS",
     "Corpus",
+    "CorpusOptions",
     "HumanDialogue",
     "licence_of",
+    "read_corpora",
     "read_corpus",
     "read_esconv",
     "read_own",
@@ -32,17 +34,37 @@ __all__ = [
     "save_scenarios",
 ]
 
-READERS: dict[str, Callable[[Path], Corpus]] = {"esconv": read_esconv, "p4g": read_p4g}
+READERS: dict[str, Callable[[Path, CorpusOptions], Corpus]] = {"esconv": read_esconv, "p4g": read_p4g}
 _TITLES = {"esconv": "ESConv", "p4g": "PersuasionForGood", "engage": "Dialogues of our own writing"}
 _EXAMPLES = 3
+SHIPPED_NAME = "shipped"
 
 
-def read_corpus(name: str) -> Corpus:
+def read_corpus(name: str, options: CorpusOptions = BY_DEFAULT) -> Corpus:
     """The corpus named `esconv:PATH` or `p4g:PATH`; ConfigError for another name, CorpusError for what cannot be read."""
     source, _, path = name.partition(":")
     if source not in READERS or not path:
         raise ConfigError(f"corpus {name!r} is not known; write esconv:PATH or p4g:PATH")
-    return READERS[source](Path(path).expanduser())
+    try:
+        where = Path(path).expanduser()
+    except RuntimeError as error:
+        raise CorpusError(f"{path}: cannot be read: {error}") from error
+    return READERS[source](where, options)
+
+
+def read_corpora(names: Iterable[str], options: CorpusOptions = BY_DEFAULT) -> list[Corpus]:
+    """The corpora by name (SHIPPED_NAME: those that come with engage). CorpusError where one dialogue is in two of them."""
+    asked = list(names)
+    found = {name: read_shipped() if name == SHIPPED_NAME else read_corpus(name, options) for name in asked}
+    seen: dict[tuple[str, str], str] = {}
+    for name in asked:
+        for human in found[name].dialogues:
+            own_id = [(human.scenario.source, human.corpus_id)] if human.corpus_id else []
+            for mark in (("", human.scenario_id), *own_id):
+                if mark in seen:
+                    raise CorpusError(f"{human.origin} of {name}: the same dialogue as {seen[mark]}; name it once")
+                seen[mark] = f"{human.origin} of {name}"
+    return [found[name] for name in asked]
 
 
 def read_shipped() -> Corpus:

@@ -6,16 +6,17 @@ Knows no file format.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engage.corpora.cleaning import check_text, clean_turns
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain, reward_of
-from engage.errors import CorpusError
-from engage.scenario import Scenario, Split
+from engage.errors import CorpusError, ScenarioError
+from engage.scenario import MAX_LINE_BYTES, NOT_ENGLISH, UNREAD, Scenario, Split, check_words, is_read
 
 LICENCES = {
     "esconv": "CC BY-NC 4.0, non-commercial (ESConv, Liu et al. 2021)",
@@ -27,18 +28,37 @@ LICENCES = {
 OPENING_WORDS, OPENING_USER_TURNS = 5, 3
 
 
+class CorpusOptions(BaseModel):
+    """What a reader may not decide by itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    any_language: bool = Field(
+        False,
+        description="take dialogues that are not in English too, although the rules for crises, deception and flaws do not read them",
+    )
+    donation_unit: Literal["dollars", "cents"] | None = Field(
+        None,
+        description="unit of PersuasionForGood's donations; None: dollars, and a table that looks like cents is refused",
+    )
+
+
+BY_DEFAULT = CorpusOptions()
+
+
 @dataclass(frozen=True)
 class HumanDialogue:
     """What two people said to each other; `dialogue` begins with the scenario's opening, one turn a side at a time.
 
     `outcome` is the user's own answer on the survey's scale (final intensity 1..5, dollars 0..2), None where none was given.
-    `origin` is file and place.
+    `origin` is file and place; `corpus_id` is what the corpus itself calls the dialogue, empty where it does not.
     """
 
     scenario: Scenario
     dialogue: Dialogue
     outcome: float | None
     origin: str
+    corpus_id: str = ""
 
     @property
     def scenario_id(self) -> str:
@@ -119,13 +139,20 @@ def find_opening(turns: tuple[Turn, ...]) -> Dialogue:
 
 @dataclass
 class Gathering:
-    """Takes the dialogues of one corpus one by one and keeps account of what is left out."""
+    """Takes the dialogues of one corpus one by one and keeps account of what is left out.
+
+    `name` is what scenarios call the domain, `folder` that of the file being read, for errors.
+    """
 
     source: str
     domain: Domain
+    options: CorpusOptions = BY_DEFAULT
+    name: str = ""
+    folder: Path = Path()
     taken: dict[str, HumanDialogue] = field(default_factory=dict)
     dropped: dict[str, list[str]] = field(default_factory=dict)
     remarks: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)
 
     def drop(self, place: str, reason: str) -> None:
         """Leave the dialogue at `place` out."""
@@ -142,12 +169,21 @@ class Gathering:
         condition: Mapping[str, Any],
         outcome: float | None,
         remarks: Iterable[str] = (),
+        corpus_id: str = "",
     ) -> None:
-        """Take a dialogue, or drop it where it fits no scenario of the domain, or is here already.
+        """Take a dialogue, or drop it where it fits no scenario of the domain. CorpusError for one that is here already.
 
         The id follows from all of the content, so that the same dialogue in another file or layout has the same one.
         """
-        turns = merge_turns(said)
+        where = str(self.folder / place)
+        for name, value in condition.items():
+            check_text(f"{where}: {name}", str(value))
+        cleaned, removed, doubt = clean_turns(where, said)
+        if doubt:
+            return self.drop(place, doubt)
+        turns = merge_turns(cleaned)
+        if corpus_id:
+            self._once(where, corpus_id)
         late = bool(turns) and turns[0].role is not self.domain.opens
         turns = turns[1:] if late else turns
         opening = find_opening(turns)
@@ -157,12 +193,14 @@ class Gathering:
             checked = self.domain.condition_type.model_validate(condition)
         except ValidationError as error:
             return self.drop(place, _explain(error))
-        scenario = Scenario("", self.domain.name, checked, opening, self.source)
+        scenario = Scenario("", self.name or self.domain.name, checked, opening, self.source)
         scenario_id = f"{self.source}-{_digest([scenario.content_hash, [[t.role, t.text] for t in turns]])[:12]}"
-        if scenario_id in self.taken:
-            return self.drop(place, "the same dialogue again")
-        scenario = Scenario(scenario_id, self.domain.name, checked, opening, self.source)
-        self.taken[scenario_id] = HumanDialogue(scenario, Dialogue(turns), outcome, place)
+        scenario = replace(scenario, scenario_id=scenario_id)
+        self._once(where, scenario_id)
+        read = self.domain.reads([turn.text for turn in turns]) and is_read(scenario, self.domain)
+        if reason := self._no_scenario(scenario, read):
+            return self.drop(place, reason)
+        self.taken[scenario_id] = HumanDialogue(scenario, Dialogue(turns), outcome, place, corpus_id)
         names = {Role.USER: self.domain.user_name, Role.ASSISTANT: self.domain.assistant_name}
         if late:
             self.remark(
@@ -170,6 +208,27 @@ class Gathering:
             )
         for remark in (*remarks, *(["no outcome: a scenario, but never a pair"] if outcome is None else [])):
             self.remark(remark)
+        if not read:
+            self.remark(UNREAD)
+        for what in removed:
+            self.remark(what)
+
+    def _once(self, where: str, mark: str) -> None:
+        """CorpusError where a dialogue of this id, the corpus's own or the scenario's, was met before."""
+        if mark in self.seen:
+            raise CorpusError(f"{where}: the same dialogue as {self.seen[mark]}; take one of the two out")
+        self.seen[mark] = where
+
+    def _no_scenario(self, scenario: Scenario, read: bool) -> str | None:
+        """Why a scenario file with this line would be refused, or the rules do not read the dialogue; None where it is good."""
+        try:
+            check_words(scenario, self.domain, self.options.any_language or read)
+        except ScenarioError as error:
+            return str(error)
+        if not (read or self.options.any_language):
+            return NOT_ENGLISH
+        long = len(scenario.as_json().encode()) > MAX_LINE_BYTES
+        return f"its scenario has more than {MAX_LINE_BYTES} bytes" if long else None
 
     def corpus(self, path: Path) -> Corpus:
         """All that was taken; CorpusError where that is nothing."""

@@ -1,20 +1,24 @@
 """ESConv (Liu et al., 2021): emotional support between two people, with the seeker's intensity before and after. CC BY-NC 4.0.
 
-Three layouts: one dialogue a line (`usr`, `sys`), the failed dialogues (`speaker`, `listener`), the authors' own list
-(`seeker`, `supporter`).
+Layouts: one dialogue a line (`usr`, `sys`), the failed dialogues (`speaker`, `listener`), the authors' own list
+(`seeker`, `supporter`), and an object of such lists by split.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engage.corpora.base import Corpus, Gathering
+from engage.corpora.base import BY_DEFAULT, Corpus, CorpusOptions, Gathering
 from engage.corpora.files import find_files, json_records
 from engage.dialogue import Role
 from engage.domains.emotional_support import EMOTIONAL_SUPPORT
 from engage.errors import CorpusError
 
-FILES = ("ESConv.json", "train.txt", "valid.txt", "test.txt", "FailedESConv.json")
+_SPLITS = tuple(
+    f"{split}.{ending}" for split in ("train", "valid", "validation", "test") for ending in ("txt", "json", "jsonl")
+)
+FILES = ("ESConv.json", *_SPLITS, "FailedESConv.json")
 PERSON = "someone who looks for support online"
 _ROLES = {
     **dict.fromkeys(("usr", "speaker", "seeker"), Role.USER),
@@ -22,17 +26,18 @@ _ROLES = {
 }
 
 
-def read_esconv(path: Path) -> Corpus:
+def read_esconv(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
     """All dialogues of a file, or of the corpus's files in a folder; CorpusError says what cannot be read, and where."""
-    gathering = Gathering("esconv", EMOTIONAL_SUPPORT)
+    gathering = Gathering("esconv", EMOTIONAL_SUPPORT, options)
     for file in find_files(path, FILES):
-        for place, record in json_records(file):
-            _take(gathering, file.parent, place, record)
+        gathering.folder = file.parent
+        for place, record in json_records(file, "dialog"):
+            _take(gathering, place, record)
     return gathering.corpus(path)
 
 
-def _take(gathering: Gathering, folder: Path, place: str, record: dict[str, Any]) -> None:
-    where = str(folder / place)
+def _take(gathering: Gathering, place: str, record: dict[str, Any]) -> None:
+    where = str(gathering.folder / place)
     seeker = _field(where, _field(where, record, "survey_score", dict), "seeker", dict)
     condition = {
         "person": PERSON,
@@ -44,7 +49,10 @@ def _take(gathering: Gathering, folder: Path, place: str, record: dict[str, Any]
     said = list(_said(where, _field(where, record, "dialog", list)))
     if condition["initial_intensity"] is None:
         return gathering.drop(place, "no initial intensity of 1 to 5")
-    gathering.take(place, said, condition, _intensity(seeker.get("final_emotion_intensity")))
+    final = seeker.get("final_emotion_intensity")
+    outcome = _intensity(final)
+    unread = outcome is None and final is not None and str(final).strip() not in _NOTHING
+    gathering.take(place, said, condition, outcome, ["a final intensity that is not 1, 2, 3, 4 or 5"] if unread else [])
 
 
 def _field(where: str, record: dict[str, Any], name: str, kind: type) -> Any:
@@ -55,9 +63,16 @@ def _field(where: str, record: dict[str, Any], name: str, kind: type) -> Any:
     return value
 
 
+_NOTHING = {"", "-", "nan", "NaN", "None", "null", "N/A", "NA"}
+
+
 def _intensity(value: Any) -> float | None:
-    text = str(value).strip()
-    return float(text) if text in EMOTIONAL_SUPPORT.survey.choices else None
+    """1 to 5, also as `2.0`; None for anything between, beyond or else."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number in EMOTIONAL_SUPPORT.survey.choices.values() else None
 
 
 def _said(where: str, dialog: list[Any]) -> Iterator[tuple[Role, str]]:
@@ -66,8 +81,8 @@ def _said(where: str, dialog: list[Any]) -> Iterator[tuple[Role, str]]:
         if not isinstance(turn, dict):
             raise CorpusError(f"{at}: is a {type(turn).__name__}, not an object; is this a file of ESConv?")
         speaker = turn.get("speaker")
-        if speaker not in _ROLES:
-            raise CorpusError(f"{at}.speaker: {speaker!r} is not one of {', '.join(_ROLES)}")
+        if not isinstance(speaker, str) or speaker not in _ROLES:
+            raise CorpusError(f"{at}.speaker: {speaker!r:.60} is not one of {', '.join(_ROLES)}")
         text = turn.get("text", turn.get("content"))
         if not isinstance(text, str):
             raise CorpusError(f"{at}: has no text and no content; is this a file of ESConv?")

@@ -3,25 +3,35 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from engage.errors import CorpusError
 from engage.finite import odd_number
+from engage.reading import Unreadable, decode, strict_json
 
 Record = tuple[str, dict[str, Any]]
 """A place (`file:line`, or `file[index]` in a JSON list) and what stands there."""
 
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_DELIMITERS = (",", ";", "\t")
+
 
 def read_text(path: Path) -> str:
-    """A whole UTF-8 file, without a byte order mark."""
+    """A whole file of UTF-8, or of UTF-16 with a byte order mark, without that mark."""
     try:
+        if path.exists() and not path.is_file():
+            raise CorpusError(f"{path}: is not a file; give the corpus's file or folder")
         raw = path.read_bytes()
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error.strerror}; give the corpus's file or folder") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"{path}: cannot be read: {reason}; give the corpus's file or folder") from error
     try:
-        text = raw.decode("utf-8-sig")
+        text = decode(raw)
+    except Unreadable as error:
+        raise CorpusError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise CorpusError(f"{path}:{line}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
@@ -42,26 +52,59 @@ def find_files(path: Path, names: Sequence[str]) -> list[Path]:
     return found
 
 
-def json_records(path: Path) -> Iterator[Record]:
-    """The objects of a JSON list, or of a file with one object a line."""
+def json_records(path: Path, record_key: str) -> Iterator[Record]:
+    """The objects of a JSON list, of a file with one object a line, of an object of lists (by split), or a single object.
+
+    `record_key` is a field that every record has: it tells a record from an object of lists.
+    """
     text = read_text(path)
     if text.lstrip().startswith("["):
-        for index, record in enumerate(_decode(path, text, 1)):
-            yield _object(f"{path.name}[{index}]", path, record)
+        yield from _listed(path, path.name, _decode(path, text, 1))
         return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield _object(f"{path.name}:{number}", path, _decode(path, line, number))
+    whole = _whole_object(path, text)
+    if (
+        whole is not None
+        and record_key not in whole
+        and whole
+        and all(isinstance(part, list) for part in whole.values())
+    ):
+        for split, part in whole.items():
+            yield from _listed(path, f"{path.name}[{split!a}]", part)
+    elif whole is not None:
+        first = len(_LINE_END.findall(text[: len(text) - len(text.lstrip())])) + 1
+        yield _object(f"{path.name}:{first}", path, whole)
+    else:
+        for number, line in enumerate(_LINE_END.split(text), start=1):
+            if line.strip():
+                yield _object(f"{path.name}:{number}", path, _decode(path, line, number))
+
+
+def _whole_object(path: Path, text: str) -> dict[str, Any] | None:
+    """The file's one JSON object; None where it has one a line."""
+    try:
+        found = strict_json(text)
+    except json.JSONDecodeError:
+        return None
+    except Unreadable as error:
+        if len(list(filter(str.strip, _LINE_END.split(text)))) > 1:
+            return None  # the line is named when it is read by itself
+        raise CorpusError(f"{path}:1: {error}") from error
+    return found if isinstance(found, dict) else None
+
+
+def _listed(path: Path, name: str, records: Sequence[Any]) -> Iterator[Record]:
+    for index, record in enumerate(records):
+        yield _object(f"{name}[{index}]", path, record)
 
 
 def _decode(path: Path, text: str, line: int) -> Any:
     try:
-        return json.loads(text)
+        return strict_json(text)
     except json.JSONDecodeError as error:
         place = f"{path}:{line + error.lineno - 1}"
         raise CorpusError(f"{place}: not JSON at column {error.colno}: {error.msg}; download the file again") from error
-    except RecursionError as error:
-        raise CorpusError(f"{path}:{line}: not JSON that can be read: nested too deeply") from error
+    except Unreadable as error:
+        raise CorpusError(f"{path}:{line}: {error}") from error
 
 
 def _object(place: str, path: Path, record: Any) -> Record:
@@ -73,19 +116,40 @@ def _object(place: str, path: Path, record: Any) -> Record:
 
 
 def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number (of the row's end) and row, column names to texts; all `needed` columns are there."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    """Line number (of the row's end) and row, column names to texts; all `needed` columns are there, and none twice.
+
+    Separated by commas, semicolons or tabs, whichever the header is; rows without any text are left out.
+    """
+    text = read_text(path)
+    start = 1
+    if re.match(r"sep=.\r?\n", text):  # a spreadsheet's own first line
+        text, start = text.partition("\n")[2], 2
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, needed), strict=True)
     try:
-        header = next(reader)
+        header = [name.strip() for name in next(reader, [])]
         for column in needed:
-            if column not in header:
+            if header.count(column) != 1:
+                wrong = "is there twice" if column in header else "is missing"
                 there = ", ".join(filter(None, header))
-                raise CorpusError(f"{path}:1: column {column} is missing; there are {there:.200}")
+                raise CorpusError(f"{path}:{start}: column {column} {wrong}; there are {there:.200}")
         for row in reader:
+            if not any(field.strip() for field in row):
+                continue
+            line = start - 1 + reader.line_num
             if len(row) != len(header):
                 raise CorpusError(
-                    f"{path}:{reader.line_num}: {len(row)} fields, but {len(header)} columns; download the file again"
+                    f"{path}:{line}: {len(row)} fields, but {len(header)} columns; download the file again"
                 )
-            yield reader.line_num, dict(zip(header, row, strict=True))
+            yield line, dict(zip(header, row, strict=True))
     except csv.Error as error:
-        raise CorpusError(f"{path}:{reader.line_num}: not CSV: {error}; download the file again") from error
+        raise CorpusError(f"{path}:{start - 1 + reader.line_num}: not CSV: {error}; download the file again") from error
+
+
+def _delimiter(text: str, needed: Sequence[str]) -> str:
+    """That under which the first line has most of the needed columns; the comma where none has more."""
+    line = _LINE_END.split(text, maxsplit=1)[0]
+
+    def found(delimiter: str) -> int:
+        return sum(name in {part.strip().strip('"') for part in line.split(delimiter)} for name in needed)
+
+    return max(_DELIMITERS, key=found)

@@ -6,35 +6,47 @@ Fields: `id`, `domain`, `user_condition`, `turns` (`role`, `text`), and `value`,
 from pathlib import Path
 from typing import Any
 
-from engage.corpora.base import Corpus, Gathering
+from engage.corpora.base import BY_DEFAULT, Corpus, CorpusOptions, Gathering
 from engage.corpora.files import json_records
 from engage.dialogue import Role
-from engage.domains import Survey, load_domain
-from engage.errors import CorpusError
+from engage.domains import Domain, Survey, load_domain
+from engage.errors import ConfigError, CorpusError
 
 _FIELDS = {"domain": str, "user_condition": dict, "turns": list}
 
 
-def read_own(path: Path) -> Corpus:
+def read_own(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
     """All dialogues of a file, which are of one domain; CorpusError says what is wrong with a line."""
     gathering: Gathering | None = None
-    for place, record in json_records(path):
+    for place, record in json_records(path, "turns"):
         where = str(path.parent / place)
         for name, kind in _FIELDS.items():
             if not isinstance(record.get(name), kind):
                 raise CorpusError(f"{where}: {name} is missing or not a {kind.__name__}")
-        gathering = gathering or Gathering("engage", load_domain(record["domain"]))
-        if record["domain"] != gathering.domain.name:
-            raise CorpusError(f"{where}: domain {record['domain']!r} in a file of {gathering.domain.name}")
+        if gathering is None:
+            gathering = Gathering("engage", _domain(where, record["domain"]), options, record["domain"], path.parent)
+        if record["domain"] != gathering.name:
+            raise CorpusError(f"{where}: domain {record['domain']!r} in a file of {gathering.name}")
         said = [_turn(where, turn) for turn in record["turns"]]
-        gathering.take(place, said, record["user_condition"], _outcome(where, record, gathering.domain.survey))
-    assert gathering is not None  # a file without a record was refused as empty
+        outcome = _outcome(where, record, gathering.domain.survey)
+        gathering.take(place, said, record["user_condition"], outcome, corpus_id=str(record.get("id", "")))
+    if gathering is None:
+        raise CorpusError(f"{path}: holds no dialogue; write one JSON object a line")
     return gathering.corpus(path)
+
+
+def _domain(where: str, name: str) -> Domain:
+    try:
+        return load_domain(name)
+    except ConfigError as error:
+        raise CorpusError(f"{where}: {error}") from error
 
 
 def _turn(where: str, turn: Any) -> tuple[Role, str]:
     try:
-        return Role(turn["role"]), str(turn["text"])
+        if not isinstance(turn["text"], str):
+            raise TypeError(f"text is a {type(turn['text']).__name__}")
+        return Role(turn["role"]), turn["text"]
     except (TypeError, KeyError, ValueError) as error:
         raise CorpusError(f"{where}: turns: {error}; a turn is an object with role and text") from error
 
@@ -42,6 +54,7 @@ def _turn(where: str, turn: Any) -> tuple[Role, str]:
 def _outcome(where: str, record: dict[str, Any], survey: Survey) -> float | None:
     value = record.get("value")
     low, high = min(survey.choices.values()), max(survey.choices.values())
-    if value is not None and not (isinstance(value, int | float) and low <= value <= high):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and low <= value <= high):
         raise CorpusError(f"{where}: value {value!r} is not on the survey's scale, {low:g} to {high:g}")
     return None if value is None else float(value)

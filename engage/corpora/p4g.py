@@ -1,13 +1,16 @@
 """PersuasionForGood (Wang et al., 2019): one person asks another to give of a $2 payment, with what was given. Apache-2.0.
 
-Two tables: utterances (`B2` dialogue, `B4` 0 for the persuader and 1 for the persuadee, `Unit`) and participants (`B6` the
+Two tables: utterances (`B2` dialogue, `B4` 0 for the persuader and 1 for the persuadee, `Turn`, `Unit`) and participants (`B6` the
 dollars given, and who they are). The smaller `300_` layout splits turns into sentences and says nothing about the persons.
 """
 
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 
-from engage.corpora.base import Corpus, Gathering
+from engage.corpora.base import BY_DEFAULT, Corpus, CorpusOptions, Gathering
 from engage.corpora.files import csv_rows, find_files
 from engage.corpora.persona import describe_person, describe_situation
 from engage.dialogue import Role
@@ -16,37 +19,101 @@ from engage.errors import CorpusError
 
 FILES = ("full_dialog.csv", "300_dialog.csv")
 MAX_DONATION_USD = 2.0
-_ROLES = {"0": Role.ASSISTANT, "1": Role.USER}
+CENTS_SHARE, CENTS_AT_LEAST = 0.25, 3
+"""Gifts over $2, as a share of all gifts and in number, from which a table may well be in cents. The corpus has 8 %."""
+UNKNOWN_PERSON = "someone who does paid tasks online"
+_ROLES = {0.0: Role.ASSISTANT, 1.0: Role.USER}
 
 
-def read_p4g(path: Path) -> Corpus:
+@dataclass(frozen=True)
+class _Row:
+    """One row of the table of utterances; `turn` is None in a table without the column."""
+
+    line: int
+    role: Role
+    turn: float | None
+    text: str
+
+
+def read_p4g(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
     """All dialogues of `full_dialog.csv` (else of `300_dialog.csv`) in a folder or below it, or of such a file.
 
     The table of participants lies beside it. A dialogue whose donation is over $2, the whole payment, is dropped: cents or a
-    slip. CorpusError says what cannot be read, and where.
+    slip. CorpusError says what cannot be read, and where; it is also raised for a table that may be in cents, unless the options
+    state the unit.
     """
-    table = find_files(path, FILES)[0]
-    said: dict[str, list[tuple[Role, str]]] = {}
+    table = _table(path)
+    said: dict[str, list[_Row]] = {}
     for line, row in csv_rows(table, ("B2", "B4", "Unit")):
-        said.setdefault(row["B2"], []).append((_role(table, line, row["B4"]), row["Unit"]))
-    people = _persuadees(_beside(table))
-    gathering = Gathering("p4g", PERSUASION)
-    for dialogue_id, turns in said.items():
+        turn = _number(table, line, "Turn", row["Turn"]) if "Turn" in row else None
+        said.setdefault(row["B2"].strip(), []).append(_Row(line, _role(table, line, row["B4"]), turn, row["Unit"]))
+    info = _beside(table)
+    people = _persuadees(info)
+    per_dollar = _per_dollar(info, [gift for _, gift in people.values() if gift is not None], options)
+    gathering = Gathering("p4g", PERSUASION, options, folder=table.parent)
+    for dialogue_id, rows in said.items():
         place = f"{table.name} {dialogue_id}"
+        turns, remarks = _in_order(table, dialogue_id, rows)
         if dialogue_id not in people:
             gathering.drop(place, "the persuadee is not in the table of participants")
             continue
-        person, donation = people[dialogue_id]
+        person, given = people[dialogue_id]
+        donation = None if given is None else given / per_dollar
         if donation is not None and not 0 <= donation <= MAX_DONATION_USD:
             gathering.drop(place, "a donation over 2 dollars" if donation > 0 else "a donation below 0")
             continue
         described = describe_person(person)
         condition = {"person": described or UNKNOWN_PERSON, "situation": describe_situation(person)}
-        gathering.take(place, turns, condition, donation, [] if described else ["who the persuadee is, is not known"])
+        remarks += [] if described else ["who the persuadee is, is not known"]
+        gathering.take(place, turns, condition, donation, remarks, f"{dialogue_id}")
     return gathering.corpus(path)
 
 
-UNKNOWN_PERSON = "someone who does paid tasks online"
+def _in_order(table: Path, dialogue_id: str, rows: Sequence[_Row]) -> tuple[list[tuple[Role, str]], list[str]]:
+    """What was said, by `Turn`, and what is worth knowing about it. CorpusError where the rows could be two dialogues.
+
+    Rows of one turn and role are sentences, in the file's order. Where rows are out of order, the persuader begins each turn.
+    """
+    if any(row.turn is None for row in rows):
+        return [(row.role, row.text) for row in rows], ["no column Turn: in the file's order"]
+    numbers = [row.turn or 0.0 for row in rows]
+    remarks = ["numbers of turns are left out"] if len(set(numbers)) <= max(numbers) - min(numbers) else []
+    spoken = [key for key, _ in groupby((row.turn, row.role) for row in rows)]
+    ordered = all(before <= after for before, after in pairwise(numbers))
+    begun = {turn: role for turn, role in reversed(spoken)}
+    both = {turn for turn, _ in set(spoken) if {(turn, Role.USER), (turn, Role.ASSISTANT)} <= set(spoken)}
+    if len(set(spoken)) < len(spoken):
+        if not ordered:
+            first, again = _met_twice(rows)
+            raise CorpusError(
+                f"{table}:{again.line}: dialogue {dialogue_id} has turn {again.turn:g} of this speaker on line {first.line} already; "
+                "is the dialogue there twice? Take one of them out"
+            )
+        remarks.append("a speaker has one turn's number in two places: in the file's order")
+    elif not ordered or len({begun[turn] for turn in both}) > 1:
+        remarks.append("rows out of order: put into the order of Turn")
+        rows = sorted(rows, key=lambda row: (row.turn, row.role is Role.USER))
+    return [(row.role, row.text) for row in rows], remarks
+
+
+def _met_twice(rows: Sequence[_Row]) -> tuple[_Row, _Row]:
+    """The first two rows of one turn and role between which another stands."""
+    last: dict[tuple[float | None, Role], tuple[int, _Row]] = {}
+    for index, row in enumerate(rows):
+        key = (row.turn, row.role)
+        if key in last and last[key][0] != index - 1:
+            return last[key][1], row
+        last[key] = (index, row)
+    raise AssertionError("called only where there are two")
+
+
+def _table(path: Path) -> Path:
+    """The table of utterances; CorpusError where a folder holds two of one name."""
+    found = find_files(path, FILES)
+    same = [file for file in found if file.name == found[0].name]
+    if len(same) > 1:
+        raise CorpusError(f"{path}: holds two tables of one name, {same[0]} and {same[1]}; give one of them")
+    return found[0]
 
 
 def _beside(table: Path) -> Path:
@@ -60,24 +127,62 @@ def _beside(table: Path) -> Path:
 
 
 def _persuadees(table: Path) -> dict[str, tuple[dict[str, str], float | None]]:
-    """Dialogue id to the persuadee's row and the dollars given, None where the field is empty."""
-    rows = csv_rows(table, ("B2", "B4", "B6"))
-    return {
-        row["B2"]: (row, _dollars(table, line, row["B6"]))
-        for line, row in rows
-        if _role(table, line, row["B4"]) is Role.USER
-    }
+    """Dialogue id to the persuadee's row and what was given, None where the field is empty; CorpusError for a person who is there twice."""
+    found: dict[str, tuple[dict[str, str], float | None]] = {}
+    lines: dict[tuple[str, Role], int] = {}
+    for line, row in csv_rows(table, ("B2", "B4", "B6")):
+        dialogue_id, role = row["B2"].strip(), _role(table, line, row["B4"])
+        if (dialogue_id, role) in lines:
+            name = "persuadee" if role is Role.USER else "persuader"
+            raise CorpusError(
+                f"{table}:{line}: the {name} of {dialogue_id} is on line {lines[dialogue_id, role]} already; take one of them out"
+            )
+        lines[dialogue_id, role] = line
+        if role is Role.USER:
+            found[dialogue_id] = (row, _given(table, line, row["B6"]))
+    return found
+
+
+def _per_dollar(table: Path, given: Iterable[float], options: CorpusOptions) -> float:
+    """What of the table's unit makes a dollar. CorpusError where the unit is in doubt and the options do not state it."""
+    if options.donation_unit is not None:
+        return 100.0 if options.donation_unit == "cents" else 1.0
+    gifts = [gift for gift in given if gift > 0]
+    over = [gift for gift in gifts if gift > MAX_DONATION_USD]
+    many = 2 * len(over) > len(gifts) or len(over) >= max(CENTS_AT_LEAST, CENTS_SHARE * len(gifts))
+    if over and (many or all(gift.is_integer() for gift in gifts)):
+        raise CorpusError(
+            f"{table}: {len(over)} of {len(gifts)} donations (B6) are over 2, the whole payment in dollars: the table may be in cents. "
+            "State the unit: --donation-unit cents (or dollars), in a profile human.donation_unit"
+        )
+    return 1.0
+
+
+def _number(table: Path, line: int, column: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise CorpusError(f"{table}:{line}: {column} is {text!r:.60}, not a number")
+    return value
 
 
 def _role(table: Path, line: int, text: str) -> Role:
-    if text not in _ROLES:
-        raise CorpusError(f"{table}:{line}: B4 is {text!r}, not 0 (persuader) or 1 (persuadee)")
-    return _ROLES[text]
-
-
-def _dollars(table: Path, line: int, text: str) -> float | None:
+    """From 0 or 1, also as `1.0`."""
     try:
-        value = float(text or "nan")
-    except ValueError as error:
-        raise CorpusError(f"{table}:{line}: B6 is {text!r}, not a number of dollars") from error
-    return None if math.isnan(value) else value
+        return _ROLES[float(text)]
+    except (ValueError, KeyError) as error:
+        raise CorpusError(f"{table}:{line}: B4 is {text!r:.60}, not 0 (persuader) or 1 (persuadee)") from error
+
+
+def _given(table: Path, line: int, text: str) -> float | None:
+    if text.strip().lower() in {"", "nan", "na", "n/a", "none", "null"}:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise CorpusError(f"{table}:{line}: B6 is {text!r:.60}, not a number of dollars")
+    return value

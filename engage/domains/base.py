@@ -10,7 +10,7 @@ import importlib
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from inspect import get_annotations
 from typing import ClassVar, Literal
 
@@ -21,6 +21,7 @@ from engage.dialogue import Dialogue, Role
 from engage.errors import ConfigError
 from engage.finite import is_finite, shown
 from engage.honesty import HONESTY
+from engage.language import foreign
 from engage.patterns import matches_any
 from engage.survey import Survey
 
@@ -67,6 +68,15 @@ class Domain(ABC):
     """Users who cannot be played by a model, by name: what they say turn by turn, over again where a dialogue is longer."""
     referral: ClassVar[str] = REFERRAL
     """The assistant's last words to a user who speaks of harming themselves; the dialogue ends with them."""
+    language: ClassVar[str] = "en"
+    """The language of its dialogues. Rules for crises, deception and flaws read English: a domain in another language brings its own,
+    in `crisis`, `lexicon`, `flips`, `farewells` and `referral`, and no text of it is checked for being English."""
+    crisis: ClassVar[tuple[str, ...]] = ()
+    """How a user turn sounds that speaks of self-harm (regular expressions, case ignored), beside the English rules of `engage.crisis`."""
+
+    def reads(self, texts: Sequence[str]) -> bool:
+        """Whether its rules can read what is said in these turns: False where they expect English and find another language."""
+        return self.language != "en" or not foreign(texts)
 
     @property
     def signs(self) -> dict[str, tuple[str, ...]]:
@@ -194,15 +204,19 @@ def load_domain(name: str) -> Domain:
         raise ConfigError(f"domain {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(found, Domain):
         raise ConfigError(f"domain {name!r} is a {type(found).__name__}, not an engage.domains.Domain instance")
-    _check_complete(name, found)
+    check_complete(name, found)
     return found
 
 
-def _check_complete(name: str, domain: Domain) -> None:
+def check_complete(name: str, domain: Domain) -> None:
     """ConfigError for what would fail only in the middle of a search."""
     missing = [wanted for wanted in get_annotations(Domain) if not hasattr(domain, wanted)]
     if missing:
         raise ConfigError(f"domain {name!r}: {', '.join(missing)} is not set; see engage.domains.Domain")
+    if domain.language != "en" and not domain.crisis:
+        raise ConfigError(
+            f"domain {name!r}: language is {domain.language!r}, but crisis is empty; write how users there speak of self-harm"
+        )
     for choice, value in domain.survey.choices.items():
         if not is_finite(value):
             raise ConfigError(

@@ -8,8 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.corpora import HumanDialogue, read_corpus
+from engage.corpora import CorpusOptions, HumanDialogue, read_corpora
 from engage.crisis import holds_crisis
+from engage.domains import load_domain
 from engage.errors import ConfigError
 from engage.models import ModelRef, adapter_folder, check_adapter
 from engage.seeds import derive_seed
@@ -47,19 +48,20 @@ class HeldOut:
     crises: int
 
 
-def held_out_dialogues(config: CardConfig) -> HeldOut:
+def held_out_dialogues(config: CardConfig, options: CorpusOptions | None = None) -> HeldOut:
     """ConfigError where a corpus has none in the split; ConfigError and CorpusError for a corpus that cannot be read."""
     found: dict[str, dict[str, HumanDialogue]] = {}
     train: dict[str, dict[str, HumanDialogue]] = {}
     crises = 0
-    for name in config.corpora:
-        with_outcome = [human for human in read_corpus(name).dialogues if human.outcome is not None]
+    for name, corpus in zip(config.corpora, read_corpora(config.corpora, options or CorpusOptions()), strict=True):
+        with_outcome = [human for human in corpus.dialogues if human.outcome is not None]
         known = [human for human in with_outcome if human.split == config.split]
         for human in with_outcome:
             if human.split == "train":
                 train.setdefault(human.domain, {})[human.scenario_id] = human
         calm = sorted(
-            (human for human in known if not holds_crisis(human.dialogue)), key=lambda human: human.scenario_id
+            (human for human in known if not holds_crisis(human.dialogue, load_domain(human.domain).crisis)),
+            key=lambda human: human.scenario_id,
         )
         crises += len(known) - len(calm)
         if not calm:

@@ -29,7 +29,7 @@ select
     reply.reply_id,
     reply.domain,
     lower(trim(node.text)) as text,
-    not regexp_matches(node.text, '[\pL\pN]') as is_empty,
+    not regexp_matches(node.text, '[\pL\pN\p{So}]') as is_empty,
     node.flaw is not null as is_flawed,
     has_thought(node.text) as has_thought,
     leaks_role(reply.domain, node.text) as leaks_role,

@@ -1,0 +1,81 @@
+"""Files of the user's as text and JSON, strictly: what two programs could read differently is refused, with the reason.
+
+Raises Unreadable, whose text completes a sentence that begins with file and line.
+"""
+
+import json
+import unicodedata
+from typing import Any
+
+_BINARY = {
+    b"\x1f\x8b": "is compressed (gzip); unpack it first",
+    b"PK\x03\x04": "is a zip archive or an Excel workbook; unpack it, or export the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook; export the sheet as CSV",
+    b"PAR1": "is a Parquet file; export it as JSON Lines or CSV",
+    b"BZh": "is compressed (bzip2); unpack it first",
+    b"\xfd7zXZ": "is compressed (xz); unpack it first",
+    b"\x28\xb5\x2f\xfd": "is compressed (zstd); unpack it first",
+    b"%PDF": "is a PDF; give the data itself",
+}
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Unreadable(ValueError):
+    """A file or a line that is not read; the text says why and what to do."""
+
+
+def decode(raw: bytes) -> str:
+    """The text of a whole file: UTF-8 with or without a byte order mark, or UTF-16 with one. UnicodeDecodeError for other bytes."""
+    check_kind(raw)
+    if raw.startswith(_UTF_16):
+        try:
+            return raw.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise Unreadable("is UTF-16, but damaged; save it as UTF-8") from error
+    text = raw.decode("utf-8-sig")
+    if "\x00" in text:
+        raise Unreadable("holds the character NUL: no text, or text in UTF-16; save it as UTF-8")
+    return text
+
+
+def check_kind(raw: bytes) -> None:
+    """Unreadable for a well-known kind of file that holds no text."""
+    for magic, what in _BINARY.items():
+        if raw.startswith(magic):
+            raise Unreadable(what)
+
+
+def strict_json(text: str) -> Any:
+    """One JSON value. JSONDecodeError where it is none, Unreadable for a key given twice, NaN or infinity, and what is too long or deep."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise Unreadable("not JSON that can be read: nested too deeply") from error
+    except (json.JSONDecodeError, Unreadable):
+        raise
+    except ValueError as error:
+        raise Unreadable("holds a number that is too long to read") from error
+
+
+def unprintable(text: str) -> str | None:
+    """What is wrong with a text that holds half a character or a control character other than tab and line end; None for a good one."""
+    for character in text:
+        kind = unicodedata.category(character)
+        if kind == "Cs":
+            return "holds half a character (a lone \\ud800..\\udfff escape); write the whole one"
+        if kind == "Cc" and character not in "\t\n\r":
+            return f"holds the control character \\x{ord(character):02x}; take it out"
+    return None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise Unreadable(f"the key {ascii(twice)[:60]} is there twice in one object; keep one")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise Unreadable(f"holds {name}, which is no number in JSON; write null, or the number")
