@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engage.align import AlignConfig
 from engage.budget import BudgetConfig
 from engage.comparison import ComparisonConfig
+from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
 from engage.human import HumanConfig
@@ -37,6 +38,10 @@ class ScenarioConfig(BaseModel):
     )
     per_domain: int = Field(6, ge=1, le=100_000, description="training scenarios searched per domain in one cycle")
     skip_invalid: bool = Field(False, description="take the good lines of a file and list the others")
+    domain_modules: tuple[str, ...] = Field(
+        (),
+        description="Python modules with domains of one's own that scenario files may name; importing one runs its code",
+    )
     any_language: bool = Field(
         False,
         description="take scenarios that are not in English too, although the rules for crises, deception and flaws do not read them",
@@ -257,5 +262,9 @@ def setting_names(model: type[BaseModel] = CycleConfig, prefix: str = "") -> lis
 def load_cycle_scenarios(
     config: ScenarioConfig, on_left: Callable[[list[str]], None] = lambda _: None
 ) -> list[Scenario]:
-    """All scenarios of the sources; ScenarioError where a file is wrong and nothing may be skipped. See `load_scenarios`."""
+    """All scenarios of the sources; ScenarioError where a file is wrong and nothing may be skipped. See `load_scenarios`.
+
+    From then on this process imports the modules that the configuration allows.
+    """
+    allow_modules(config.domain_modules)
     return load_scenarios(config.sources, config.skip_invalid, on_left, config.any_language)

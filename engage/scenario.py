@@ -104,6 +104,8 @@ def parse_scenario(record: Any, any_language: bool = False) -> Scenario:
         raise ScenarioError(f"domain: {str(error).removeprefix('domain ')}") from error
     except ValidationError as error:
         raise ScenarioError(_explain(error)) from error
+    except (Exception, SystemExit) as error:  # a validator of the user's own
+        raise ScenarioError(f"user_condition: the domain's check fails: {type(error).__name__}: {error}") from error
     opening = _parse_opening(record["opening"], domain)
     scenario = Scenario(record["id"], record["domain"], condition, opening, record.get("source", "own"))
     check_words(scenario, domain, any_language)

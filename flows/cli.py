@@ -14,7 +14,7 @@ from flows.cli_bench import bench_app
 from flows.cli_experiment import experiment_app
 from flows.cli_pairs import pairs_app
 from flows.cli_simulator import simulator_app
-from flows.options import AnyLanguage, Profile, Settings, Verbose, console, errors
+from flows.options import AnyLanguage, DomainModules, Profile, Settings, Verbose, console, errors, with_modules
 
 app = typer.Typer(
     help="Find out which replies leave users better off, and teach them to a language model.",
@@ -37,32 +37,50 @@ CycleId = Annotated[str | None, typer.Option("--cycle", help="id of the cycle; a
 
 @app.command()
 def nightly(
-    profile: Profile = "laptop", set_: Settings = None, cycle: CycleId = None, verbose: Verbose = False
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    cycle: CycleId = None,
+    domain_module: DomainModules = None,
+    verbose: Verbose = False,
 ) -> None:
     """One full cycle: collect, align, evaluate."""
-    _run_flow("nightly", profile, set_, cycle, verbose)
+    _run_flow("nightly", profile, with_modules(profile, set_, domain_module), cycle, verbose)
 
 
 @app.command()
 def collect(
-    profile: Profile = "laptop", set_: Settings = None, cycle: CycleId = None, verbose: Verbose = False
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    cycle: CycleId = None,
+    domain_module: DomainModules = None,
+    verbose: Verbose = False,
 ) -> None:
     """Search simulated conversations and store every tree."""
-    _run_flow("collect", profile, set_, cycle, verbose)
+    _run_flow("collect", profile, with_modules(profile, set_, domain_module), cycle, verbose)
 
 
 @app.command()
-def align(profile: Profile = "laptop", set_: Settings = None, cycle: CycleId = None, verbose: Verbose = False) -> None:
+def align(
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    cycle: CycleId = None,
+    domain_module: DomainModules = None,
+    verbose: Verbose = False,
+) -> None:
     """Extract pairs and train a candidate (of the latest cycle, or of --cycle)."""
-    _run_flow("align", profile, set_, cycle, verbose, must_exist=True)
+    _run_flow("align", profile, with_modules(profile, set_, domain_module), cycle, verbose, must_exist=True)
 
 
 @app.command()
 def evaluate(
-    profile: Profile = "laptop", set_: Settings = None, cycle: CycleId = None, verbose: Verbose = False
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    cycle: CycleId = None,
+    domain_module: DomainModules = None,
+    verbose: Verbose = False,
 ) -> None:
     """Compare base, champion and candidate on held-out scenarios (of the latest cycle, or of --cycle)."""
-    _run_flow("evaluation", profile, set_, cycle, verbose, must_exist=True)
+    _run_flow("evaluation", profile, with_modules(profile, set_, domain_module), cycle, verbose, must_exist=True)
 
 
 @app.command()
@@ -93,11 +111,12 @@ def schedule(
     at: Annotated[str, typer.Option("--at", help="time of day, HH:MM, in the local time zone")] = "02:00",
     profile: Profile = "laptop",
     set_: Settings = None,
+    domain_module: DomainModules = None,
 ) -> None:
     """Make `nightly` a scheduled deployment on the configured Prefect server."""
     from flows.scheduling import schedule_nightly
 
-    schedule_nightly(console, at, profile, set_ or [])
+    schedule_nightly(console, at, profile, with_modules(profile, set_, domain_module))
 
 
 @scenarios_app.command("list")
@@ -105,21 +124,24 @@ def list_scenarios(
     source: Annotated[
         list[str] | None, typer.Argument(help="shipped domain names or files; all shipped by default")
     ] = None,
+    domain_module: DomainModules = None,
 ) -> None:
     """How many scenarios there are by domain, split and difficulty."""
     from flows.inspecting import show_scenarios
 
-    show_scenarios(console, source or [])
+    show_scenarios(console, source or [], domain_module or [])
 
 
 @scenarios_app.command("validate")
 def validate_scenarios(
-    file: Annotated[Path, typer.Argument(help="a JSON Lines file")], any_language: AnyLanguage = False
+    file: Annotated[Path, typer.Argument(help="a JSON Lines file")],
+    any_language: AnyLanguage = False,
+    domain_module: DomainModules = None,
 ) -> None:
     """Check a scenario file line by line; exit code 2 if a line is wrong."""
     from flows.inspecting import validate_file
 
-    if not validate_file(console, file, any_language):
+    if not validate_file(console, file, any_language, domain_module or []):
         raise typer.Exit(2)
 
 
@@ -140,17 +162,16 @@ def import_corpus(
 
 
 def _run_flow(
-    stage: str, profile: str, overrides: list[str] | None, cycle: str | None, verbose: bool, must_exist: bool = False
+    stage: str, profile: str, overrides: list[str], cycle: str | None, verbose: bool, must_exist: bool = False
 ) -> None:
     from flows.running import run_stage
 
-    text = run_stage(console, stage, profile, overrides or [], cycle, verbose, must_exist)
+    text = run_stage(console, stage, profile, overrides, cycle, verbose, must_exist)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
-    sys.path.append(os.getcwd())  # a user's own domain is a module beside the scenario file
     sys.exit(_run())
 
 
@@ -192,6 +213,11 @@ def _run() -> int:
         BrokenPipeError
     ):  # the reader of a pipe, such as `head`, has enough; typer exits with 1 where it meets this itself
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SystemExit as stop:
+        errors.print(
+            f"a module that was imported ended the program (sys.exit({stop.code!r})); what was to be done is not done"
+        )
         return 1
     except EngageError as error:
         errors.print(str(error), markup=False, highlight=False, soft_wrap=True)

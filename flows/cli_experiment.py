@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Profile, Settings, Verbose, console
+from flows.options import DomainModules, Profile, Settings, Verbose, console, with_modules
 
 experiment_app = typer.Typer(no_args_is_help=True, help="Experiments: how far a cycle's figures can be believed.")
 
@@ -21,12 +21,15 @@ def credit(
     rollouts: Annotated[int, typer.Option("--rollouts", min=2, help="fresh rollouts of each reply of a pair")] = 32,
     profile: Profile = "laptop",
     set_: Settings = None,
+    domain_module: DomainModules = None,
     verbose: Verbose = False,
 ) -> None:
     """Roll replies out afresh: the noise of one rollout, and whether the stated P(Q+ > Q-) holds."""
     from flows.running_experiments import run_credit
 
-    text = run_credit(console, profile, set_ or [], cycle, pairs, prefixes, rollouts, verbose)
+    text = run_credit(
+        console, profile, with_modules(profile, set_, domain_module), cycle, pairs, prefixes, rollouts, verbose
+    )
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -37,10 +40,13 @@ def comparison(
     ] = None,
     profile: Profile = "laptop",
     set_: Settings = None,
+    domain_module: DomainModules = None,
     verbose: Verbose = False,
 ) -> None:
     """Compare policies on the same held-out scenarios: prompted, fine-tuned, searching, trained with DPO."""
     from flows.running import run_stage
 
-    text = run_stage(console, "comparison", profile, set_ or [], cycle, verbose, must_exist=False)
+    text = run_stage(
+        console, "comparison", profile, with_modules(profile, set_, domain_module), cycle, verbose, must_exist=False
+    )
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from engage.config import Home
-from engage.domains import load_domain
+from engage.domains import allow_modules, load_domain
 from engage.errors import ConfigError, QueryError
 from engage.scenario import SHIPPED, SPLITS, UNREAD, Scenario, is_read, load_scenarios, read_scenarios
 
@@ -103,8 +103,9 @@ def _cell(value: Any, column: str) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def show_scenarios(console: Console, sources: Sequence[str]) -> None:
+def show_scenarios(console: Console, sources: Sequence[str], domain_modules: Sequence[str]) -> None:
     """A table of counts by domain, difficulty and split."""
+    allow_modules(domain_modules)
     scenarios = load_scenarios(sources or SHIPPED, any_language=True)
     counts = Counter((s.domain, s.user_condition.difficulty or "unstated", s.split) for s in scenarios)
     table = Table("domain", "difficulty")
@@ -119,8 +120,9 @@ def show_scenarios(console: Console, sources: Sequence[str]) -> None:
     console.print(table)
 
 
-def validate_file(console: Console, path: Path, any_language: bool) -> bool:
+def validate_file(console: Console, path: Path, any_language: bool, domain_modules: Sequence[str]) -> bool:
     """Print every problem of a file; True where there is none."""
+    allow_modules(domain_modules)
     loaded = read_scenarios(path, any_language)
     for problem in loaded.problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)

@@ -125,6 +125,8 @@ def _identity(config: CycleConfig, cycle: Cycle, scenarios: list[Scenario]) -> d
     return {
         "method_version": cycle.method_version,
         **config.model_dump(mode="json", include=SETTINGS),
+        # which modules may be imported is a permission: what a domain is stands under `prompts`
+        "scenarios": config.scenarios.model_dump(mode="json", exclude={"domain_modules"}),
         "engine": config.engine.kind,  # where servers listen and how large a cache is may change between two runs
         "seed": cycle.seed,
         "models": engine_identity(config.engine),

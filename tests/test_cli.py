@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import own_domain  # noqa: F401  # what a process has imported, data files may name
 import pytest
 import typer
 from rich.console import Console
@@ -191,6 +192,7 @@ def test_a_domain_beside_the_scenario_file_is_found_in_the_current_folder(tmp_pa
     (tmp_path / "my_domain.py").write_text(source)
     (tmp_path / "mine.jsonl").write_text(OWN_FILE.read_text().replace("own_domain:", "my_domain:"))
     command = [sys.executable, "-c", "from flows.cli import main; main()", "scenarios", "validate", "mine.jsonl"]
+    command += ["--domain-module", "my_domain"]
     environment = os.environ | {
         "PYTHONSAFEPATH": "1"
     }  # as the installed command: the folder is not on the path by itself

@@ -269,7 +269,10 @@ def test_another_configuration_for_a_known_cycle_is_refused_by_the_name_of_the_k
 
 
 def test_a_users_own_domain_goes_the_whole_way(counted, home, tiny):
-    summary = nightly(small(tiny, f"scenarios.sources=['{OWN}']", "pairs.confidence=0.55"), "own")
+    summary = nightly(
+        small(tiny, f"scenarios.sources=['{OWN}']", "scenarios.domain_modules=['own_domain']", "pairs.confidence=0.55"),
+        "own",
+    )
     domains = "select distinct domain from tree join scenario using (scenario_id) where cycle_id = $cycle"
     assert ask(home, domains, "own") == [("own_domain:STUDY_ADVICE",)]
     assert summary["aligned"]["candidate"] is not None

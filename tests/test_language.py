@@ -13,7 +13,7 @@ from own_domain import StudyAdvice
 from engage.corpora import CorpusOptions, read_esconv, read_p4g, read_shipped
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
-from engage.domains.base import check_complete
+from engage.domains.loading import check_complete
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.flaws import find_flaw
 from engage.language import foreign, foreign_turn

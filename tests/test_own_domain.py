@@ -12,7 +12,7 @@ from own_domain import NAME, STUDY_ADVICE, StudyAdvice
 
 from engage.collect import Sides, hold_dialogues, search_scenarios
 from engage.dialogue import Dialogue, Role, Turn
-from engage.domains import Domain, load_domain
+from engage.domains import Domain, allow_modules, load_domain
 from engage.engine import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError
@@ -185,6 +185,7 @@ def test_an_attribute_that_is_not_set_is_named_when_the_domain_is_loaded(monkeyp
 def test_a_module_that_fails_while_it_is_imported_is_one_sentence(tmp_path, monkeypatch, source, reason):
     (tmp_path / f"failing_{len(source)}.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
+    allow_modules([f"failing_{len(source)}"])
     with pytest.raises(ConfigError, match=f"cannot be loaded: {reason}"):
         load_domain(f"failing_{len(source)}:X")
 
@@ -195,6 +196,7 @@ def test_what_collecting_depends_on_is_its_fingerprint(tmp_path, monkeypatch):
     def fingerprint(name: str, old: str = "", new: str = "") -> str:
         assert old in source
         (tmp_path / f"{name}.py").write_text(source.replace(old, new) if old else source, encoding="utf-8")
+        allow_modules([name])
         return load_domain(f"{name}:STUDY_ADVICE").fingerprint()
 
     monkeypatch.syspath_prepend(tmp_path)
@@ -207,6 +209,7 @@ def test_what_collecting_depends_on_is_its_fingerprint(tmp_path, monkeypatch):
     (tmp_path / "heir.py").write_text(
         "from plain import StudyAdvice\n\n\nclass Heir(StudyAdvice):\n    pass\n\n\nHEIR = Heir()\n", encoding="utf-8"
     )
+    allow_modules(["heir"])
     inherited = load_domain("heir:HEIR").fingerprint()
     (tmp_path / "heir.py").write_text(
         (tmp_path / "heir.py").read_text(encoding="utf-8").replace("plain", "prompted"), encoding="utf-8"

@@ -71,8 +71,8 @@ def problems_of(tmp_path, content: bytes) -> list[str]:
         ),
         (
             changed("domain", "no_such_module:X"),
-            "2: domain: 'no_such_module:X' cannot be loaded: No module named 'no_such_module'; "
-            "put the module's folder on PYTHONPATH",
+            "2: domain: 'no_such_module:X' would run the code of the Python module 'no_such_module', which a data file may not do by "
+            'itself; if you trust it, add --domain-module no_such_module (in a profile scenarios.domain_modules = ["no_such_module"])',
         ),
         (changed("user_condition", "sad"), "2: user_condition: must be a non-empty object"),
         (changed("user_condition.emotion", remove=True), "2: user_condition.emotion: missing"),

@@ -6,19 +6,16 @@ To write one's own, subclass `Domain`, fill in the attributes and the abstract m
 
 import ast
 import hashlib
-import importlib
 import inspect
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from inspect import get_annotations
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.crisis import REFERRAL
 from engage.dialogue import Dialogue, Role
-from engage.errors import ConfigError
 from engage.finite import is_finite, shown
 from engage.honesty import HONESTY
 from engage.language import foreign
@@ -164,13 +161,14 @@ def reward_of(domain: Domain, value: float | None) -> float | None:
     except Exception as error:  # a user's method can fail in any way
         _warn_once(domain.name, f"the reward of {value:g} fails: {type(error).__name__}: {error}")
         return None
-    if not _is_reward(reward):
+    if not is_reward(reward):
         _warn_once(domain.name, f"the reward of {value:g} is {shown(reward)}, not in 0..1")
         return None
     return float(reward)
 
 
-def _is_reward(reward: object) -> bool:
+def is_reward(reward: object) -> bool:
+    """Whether it is a number in 0..1."""
     return is_finite(reward) and 0.0 <= reward <= 1.0
 
 
@@ -181,50 +179,3 @@ def _warn_once(name: str, reason: str) -> None:
     if name not in _warned:
         _warned.add(name)
         _log.warning("domain %r: %s; such reactions count as unreadable", name, reason)
-
-
-_SHIPPED = {
-    "emotional_support": "engage.domains.emotional_support:EMOTIONAL_SUPPORT",
-    "persuasion": "engage.domains.persuasion:PERSUASION",
-}
-
-
-def load_domain(name: str) -> Domain:
-    """The shipped domain of that name, or a user's own by `package.module:OBJECT`; ConfigError says what is wrong."""
-    module_name, _, attribute = _SHIPPED.get(name, name).partition(":")
-    if not attribute:
-        raise ConfigError(f"domain {name!r} is not known; use {', '.join(_SHIPPED)} or package.module:OBJECT")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"domain {name!r} cannot be loaded: {error}; put the module's folder on PYTHONPATH"
-        ) from error
-    except Exception as error:  # a user's module can fail in any way while it is imported
-        raise ConfigError(f"domain {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Domain):
-        raise ConfigError(f"domain {name!r} is a {type(found).__name__}, not an engage.domains.Domain instance")
-    check_complete(name, found)
-    return found
-
-
-def check_complete(name: str, domain: Domain) -> None:
-    """ConfigError for what would fail only in the middle of a search."""
-    missing = [wanted for wanted in get_annotations(Domain) if not hasattr(domain, wanted)]
-    if missing:
-        raise ConfigError(f"domain {name!r}: {', '.join(missing)} is not set; see engage.domains.Domain")
-    if domain.language != "en" and not domain.crisis:
-        raise ConfigError(
-            f"domain {name!r}: language is {domain.language!r}, but crisis is empty; write how users there speak of self-harm"
-        )
-    for choice, value in domain.survey.choices.items():
-        if not is_finite(value):
-            raise ConfigError(
-                f"domain {name!r}: the survey's choice {choice!r} has the value {value!r:.40}, not a number"
-            )
-        try:
-            reward = domain.reward(value)
-        except Exception as error:
-            raise ConfigError(f"domain {name!r}: the reward of {value:g} fails: {error}") from error
-        if not _is_reward(reward):
-            raise ConfigError(f"domain {name!r}: the reward of {value:g} is {shown(reward)}, not in 0..1")
