@@ -222,7 +222,12 @@ def _told(console: Console) -> Iterator[Callable[[str, float], None]]:
 
         yield say
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as display:
         task = display.add_task("starting", total=None)
 

@@ -15,6 +15,7 @@ from flows.cli_experiment import experiment_app
 from flows.cli_pairs import pairs_app
 from flows.cli_simulator import simulator_app
 from flows.options import AnyLanguage, DomainModules, Profile, Settings, Verbose, console, errors, with_modules
+from flows.showing import protect_streams, visible
 
 app = typer.Typer(
     help="Find out which replies leave users better off, and teach them to a language model.",
@@ -172,6 +173,7 @@ def _run_flow(
 
 def main() -> None:
     """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
+    protect_streams()
     sys.exit(_run())
 
 
@@ -215,6 +217,8 @@ def _run() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # how typer itself ends where a pipe's reader has enough
+            return 1
         errors.print(
             f"a module that was imported ended the program (sys.exit({stop.code!r})); what was to be done is not done"
         )
@@ -226,6 +230,8 @@ def _run() -> int:
         show = getattr(error, "show", None)  # click's own usage errors know how to show themselves
         if show is None:
             raise
+        if isinstance(said := getattr(error, "message", None), str):
+            error.message = visible(said)  # type: ignore[attr-defined]
         show()
         return int(getattr(error, "exit_code", 2))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from engage.config import CycleConfig, Home, load_config
 from engage.errors import EngageError
@@ -37,7 +37,7 @@ def examine(console: Console, profile: str, overrides: Sequence[str]) -> bool:
     findings = [*_packages(), *_machine(), *_configured(profile, overrides)]
     for finding in findings:
         mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.remedy else "[yellow]note[/]"
-        console.print(mark, escape(finding.what), highlight=False, soft_wrap=True)
+        console.print(Text.from_markup(mark), Text(finding.what), soft_wrap=True)
         if finding.remedy and not finding.good:
             console.print(f"     do: {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
     return all(finding.good or not finding.remedy for finding in findings)

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from engage.config import Home
 from engage.domains import allow_modules, load_domain
 from engage.errors import ConfigError, QueryError
 from engage.scenario import SHIPPED, SPLITS, UNREAD, Scenario, is_read, load_scenarios, read_scenarios
+from flows.showing import VisibleOut, visible, visible_json
 
 MAX_CELL, MIN_TEXT = 24, 40
 
@@ -33,7 +34,7 @@ def show_query(
     if list_them:
         for known, what in inspections().items():
             console.print(known, style="bold", highlight=False)
-            console.print(Padding(escape(what), (0, 0, 0, 2)), highlight=False)
+            console.print(Padding(Text(what), (0, 0, 0, 2)), highlight=False)
         return
     if (statement is None) == (name is None):
         raise QueryError("give a SELECT or --name NAME (`engage sql --list` shows the names)")
@@ -60,9 +61,10 @@ def _parameters(params: Sequence[str]) -> dict[str, str]:
 def _print_rows(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> None:
     if form == "json":
         records = [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]
-        print(json.dumps(records, default=str, ensure_ascii=False, indent=1))
+        text = json.dumps(records, default=str, ensure_ascii=False, indent=1)
+        print(visible_json(text) if sys.stdout.isatty() else text)
     elif form == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(VisibleOut(), lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
     else:
@@ -73,6 +75,7 @@ def _print_rows(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
 def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table where it fits; one `name: value` line per cell where it does not, as psql does."""
     cells = [[_cell(value, name) for name, value in zip(columns, row, strict=True)] for row in rows]
+    columns = [visible(name) for name in columns]
     texts = {index for index in range(len(columns)) if any(len(row[index]) > MAX_CELL for row in cells)}
     widths = [max(len(name), *(len(row[index]) for row in cells), 0) for index, name in enumerate(columns)]
     needed = sum(MIN_TEXT if index in texts else width for index, width in enumerate(widths)) + 3 * len(columns) + 1
@@ -86,9 +89,9 @@ def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequen
     table = Table(show_lines=bool(texts))
     for index, name in enumerate(columns):
         number = all(row[index] is None or isinstance(row[index], int | float) for row in rows)
-        table.add_column(name, no_wrap=index not in texts, overflow="fold", justify="right" if number else "left")
+        table.add_column(Text(name), no_wrap=index not in texts, overflow="fold", justify="right" if number else "left")
     for row in cells:
-        table.add_row(*(escape(value) for value in row))
+        table.add_row(*map(Text, row))
     console.print(table)
 
 
@@ -100,7 +103,7 @@ def _finite(value: Any) -> Any:
 def _cell(value: Any, column: str) -> str:
     if value is None:
         return "unknown" if column.endswith("_tokens") else ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else visible(str(value))
 
 
 def show_scenarios(console: Console, sources: Sequence[str], domain_modules: Sequence[str]) -> None:

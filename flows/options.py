@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-console = Console()
-errors = Console(stderr=True)
+from flows.showing import Terminal
+
+console = Terminal()
+errors = Terminal(stderr=True)
 Profile = Annotated[
     str, typer.Option("--profile", "-p", help="a name in deployments/profiles or the path of a TOML file")
 ]

@@ -41,7 +41,7 @@ def show(console: Console) -> Iterator[None]:
     """Show the progress of whatever begins in the body."""
     global _shown
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         _Rate(),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from rich.console import Console
 from tiny_models import save_tiny_model
 
 from engage.bench import align as align_bench
@@ -28,6 +27,7 @@ from engage.search import SearchConfig
 from engage.store import TrajectoryStore
 from engage.training import AlignConfig, DpoSettings, LoraSettings
 from flows import cli
+from flows.showing import Terminal
 
 PAIRS = PairConfig(min_q_gap=0.005, confidence=0.7)
 
@@ -229,8 +229,8 @@ def test_no_model_and_no_step_are_refused():
 def engage(monkeypatch, capsys, tmp_path):
     """Runs a command line in this process; returns its exit code, standard output and standard error."""
     monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cli, "console", Console(width=80))
-    monkeypatch.setattr(cli, "errors", Console(width=80, stderr=True))
+    monkeypatch.setattr(cli, "console", Terminal(width=80))
+    monkeypatch.setattr(cli, "errors", Terminal(width=80, stderr=True))
     monkeypatch.setattr(sys, "path", list(sys.path))
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -11,13 +11,13 @@ from pathlib import Path
 import own_domain  # noqa: F401  # what a process has imported, data files may name
 import pytest
 import typer
-from rich.console import Console
 
 from engage.config import load_config
 from engage.errors import ConfigError, EngineError, StoreError
 from engage.scenario import load_scenarios
 from engage.store import TrajectoryStore, inspections
 from flows import cli, doctor, inspecting, running
+from flows.showing import Terminal
 
 OWN_FILE = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
 
@@ -26,8 +26,8 @@ OWN_FILE = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
 def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ENGAGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cli, "console", Console(width=80))
-    monkeypatch.setattr(cli, "errors", Console(width=80, stderr=True))
+    monkeypatch.setattr(cli, "console", Terminal(width=80))
+    monkeypatch.setattr(cli, "errors", Terminal(width=80, stderr=True))
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 

@@ -7,7 +7,6 @@ import pytest
 from card_dialogues import persuadee, write_p4g, write_tables
 from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
-from rich.console import Console
 from tiny_models import save_adapter, save_tiny_model
 
 from engage.config import Home, load_config
@@ -17,6 +16,7 @@ from engage.models import resolve_model
 from engage.pairs import save_pairs
 from engage.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels
 from flows import cli
+from flows.showing import Terminal
 from flows.simulator import simulator_card
 from tasks.simulator_card import check_card
 
@@ -39,8 +39,8 @@ def own_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def engage(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "console", Console(width=80))
-    monkeypatch.setattr(cli, "errors", Console(width=80, stderr=True))
+    monkeypatch.setattr(cli, "console", Terminal(width=80))
+    monkeypatch.setattr(cli, "errors", Terminal(width=80, stderr=True))
     monkeypatch.setattr(sys, "path", list(sys.path))
 
     def run(*arguments: str) -> tuple[int, str, str]:

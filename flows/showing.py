@@ -1,0 +1,92 @@
+"""What a terminal shows: foreign text (file names, ids, what models and servers say) cannot steer it.
+
+Characters that move the cursor, change colours, reach the clipboard or turn the direction of writing are shown as `\\x1b`, `\\u202e`.
+Files and pipes get CSV and JSON exactly as they are; tables, messages and progress are made visible wherever they go.
+"""
+
+import contextlib
+import json
+import logging
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+_STEERING = re.compile(
+    "(?P<flag>\U0001f3f4[\U000e0020-\U000e007f]+)"  # the flags of England, Scotland and Wales are spelt in tags
+    "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """The text with every character that steers a terminal as its escape; tabs and line ends stay, and so do emoji."""
+    return _STEERING.sub(lambda match: match[0] if match["flag"] else _escape(match[0]), text)
+
+
+def visible_json(text: str) -> str:
+    """The same for JSON, which remains the same JSON: its strings know such escapes themselves."""
+    return _STEERING.sub(
+        lambda match: match[0] if match["flag"] or match[0] == "\r" else json.dumps(match[0])[1:-1], text
+    )
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class Terminal(Console):
+    """rich's console for text of anybody: nothing in it is markup, an emoji code or an escape sequence."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Before anything is measured and wrapped."""
+        return super().render_str(visible(text), **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What comes from elsewhere than a plain string, such as a bar's description."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+class VisibleOut:
+    """Standard output for a writer of CSV: exact in a file or a pipe, visible on a terminal."""
+
+    def write(self, text: str) -> int:
+        """As of a file."""
+        return sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+
+
+def protect_streams() -> None:
+    """Let log records, warnings and tracebacks of this process be visible text too."""
+    with contextlib.suppress(AttributeError):  # a stream of a test's has no encoding to change
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    make, form = logging.getLogRecordFactory(), warnings.formatwarning
+
+    def record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        made = make(*args, **kwargs)
+        with contextlib.suppress(Exception):  # a message that does not format is reported by logging itself
+            said = made.getMessage()
+            if (shown := visible(said)) != said:
+                made.msg, made.args = shown, ()
+            if made.exc_info and made.exc_info[0] is not None:
+                made.exc_text = visible("".join(traceback.format_exception(*made.exc_info))).rstrip()
+        return made
+
+    def warning(*args: Any, **kwargs: Any) -> str:
+        return visible(form(*args, **kwargs))
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        sys.stderr.write(visible("".join(traceback.format_exception(kind, error, trace))))
+
+    logging.setLogRecordFactory(record)
+    warnings.formatwarning = warning
+    sys.excepthook = uncaught
