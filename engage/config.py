@@ -125,9 +125,15 @@ class Home:
     def from_env() -> "Home":
         """The home of this process; a task on another machine has its own."""
         try:
-            return Home(Path(os.environ.get("ENGAGE_HOME", "var")).expanduser().resolve())
+            path = Path(os.environ.get("ENGAGE_HOME", "var")).expanduser().resolve()
         except (RuntimeError, OSError, ValueError) as error:
             raise ConfigError(f"ENGAGE_HOME cannot be used: {error}") from error
+        for character in "?\\":  # DuckDB, and SQLAlchemy below MLflow, would write into another folder
+            if character in str(path):
+                raise ConfigError(
+                    f"ENGAGE_HOME cannot be used: {path} holds {character}, which DuckDB takes in no path; name another folder"
+                )
+        return Home(path)
 
     def make(self) -> None:
         """Create the folder; ConfigError where it cannot be written."""

@@ -3,49 +3,84 @@
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import available_timezones
 
 from rich.console import Console
 
-from engage.config import Home, load_config
+from engage.config import CycleConfig, load_config, load_cycle_scenarios
 from engage.errors import ConfigError
-from engage.masking import MASK, mask_urls
+from engage.human import read_human
+from engage.masking import MASK
+from flows.carrying import absolute_config, environment
 
 POOL = "engage"
 CLONE = Path(__file__).resolve().parents[1]
 
 
-def schedule_nightly(console: Console, at: str, profile: str, overrides: Sequence[str]) -> None:
-    """Register the deployment `nightly/PROFILE`, every day at `at`; scheduling it again replaces time and settings."""
+@dataclass(frozen=True)
+class Plan:
+    """One scheduled night, before Prefect knows of it. `secret` names variables that the worker's own environment must hold."""
+
+    name: str
+    cron: str
+    zone: str
+    config: CycleConfig
+    environment: dict[str, str]
+    secret: list[str]
+
+
+def plan_nightly(at: str, profile: str, overrides: Sequence[str]) -> Plan:
+    """What will run, made independent of the current folder and environment; ConfigError and the like for what could not run then."""
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
     if not match:
         raise ConfigError(f"--at {at!r}: write a time of day, such as 02:00")
-    config = load_config(profile, overrides)
+    name = Path(profile).stem
+    if banned := sorted(set(name) & set("/%&<>")):
+        raise ConfigError(f"profile {name!r}: Prefect takes no {banned[0]!r} in a schedule's name; rename the file")
+    config = absolute_config(load_config(profile, overrides))
     if MASK in config.model_dump_json():
         raise ConfigError(
             "engine.openai holds a password or a key (in base_urls or extra_body), and a schedule keeps its settings in the open: "
             "put it into the environment variable that api_key_env names, on the machine of the worker"
         )
+    load_cycle_scenarios(config.scenarios)
+    if config.human.corpora:
+        read_human(config.human)
+    carried, secret = environment(config, os.environ)
+    return Plan(name, f"{int(match[2])} {int(match[1])} * * *", time_zone(), config, carried, secret)
+
+
+def schedule_nightly(console: Console, at: str, profile: str, overrides: Sequence[str]) -> None:
+    """Register the deployment `nightly/PROFILE`, every day at `at`; scheduling it again replaces time and settings."""
+    plan = plan_nightly(at, profile, overrides)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     from prefect import flow
     from prefect.schedules import Cron
 
-    zone, name = _time_zone(), Path(profile).stem
     _ensure_pool()
     nightly = flow.from_source(source=str(CLONE), entrypoint="flows/nightly.py:nightly")
     nightly.deploy(
-        name=name,
+        name=plan.name,
         work_pool_name=POOL,
-        schedules=[Cron(f"{int(match[2])} {int(match[1])} * * *", timezone=zone)],
-        parameters={"config": config.model_dump(mode="json")},
-        job_variables={"env": {"ENGAGE_HOME": str(Home.from_env().path)}},
+        schedules=[Cron(plan.cron, timezone=plan.zone)],
+        parameters={"config": plan.config.model_dump(mode="json")},
+        job_variables={"env": plan.environment},
         concurrency_limit=1,
         build=False,
         push=False,
         print_next_steps=False,
         ignore_warnings=True,
     )
-    console.print(f"nightly/{name} is scheduled every day at {at} ({zone}).", highlight=False)
+    console.print(f"nightly/{plan.name} is scheduled every day at {at} ({plan.zone}).", highlight=False)
+    for name, value in plan.environment.items():
+        console.print(f"  with {name}={value}", soft_wrap=True)
+    if plan.secret:
+        console.print(
+            f"The worker's own environment must hold {', '.join(plan.secret)}: keys and passwords are not stored.",
+            soft_wrap=True,
+        )
     console.print(
         f"A worker runs it when due; start one and leave it running: .venv/bin/prefect worker start --pool {POOL}",
         highlight=False,
@@ -79,7 +114,22 @@ def _ensure_pool() -> None:
         ) from error
 
 
-def _time_zone() -> str:
-    """The machine's own zone by its IANA name; UTC where it cannot be told."""
-    name = os.environ.get("TZ", "").lstrip(":")
-    return name or os.path.realpath("/etc/localtime").partition("zoneinfo/")[2] or "UTC"
+def time_zone() -> str:
+    """The IANA name of this machine's zone, UTC where the machine does not say; ConfigError for a TZ that is no such name."""
+    given = os.environ.get("TZ")
+    if given is None:
+        names = [os.path.realpath("/etc/localtime").partition("zoneinfo/")[2], _text("/etc/timezone")]
+        return next((name for name in names if name in available_timezones()), "UTC")
+    name = given.lstrip(":").partition("zoneinfo/")[2] or given.lstrip(":") or "UTC"
+    if name not in available_timezones() or "localtime" in name:
+        raise ConfigError(
+            f"TZ is {given!r}, not the IANA name of a time zone; set it to one, such as Europe/Berlin or UTC"
+        )
+    return name
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

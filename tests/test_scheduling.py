@@ -1,0 +1,211 @@
+"""A night is scheduled here and runs elsewhere: nothing of it depends on the current folder, and no secret goes with it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from small_stores import hand_tree, support_scenario
+
+from engage.config import Home, load_config
+from engage.errors import ConfigError, CorpusError, ScenarioError
+from engage.outbox import Outbox
+from engage.store import TrajectoryStore
+from flows.carrying import absolute_address, absolute_config, environment
+from flows.scheduling import plan_nightly, time_zone
+from tasks.tracking import Tracker
+
+HERE = Path(__file__).parent
+OWN_FILE = HERE / "fixtures" / "own_scenarios.jsonl"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder of who schedules, with scenarios, a corpus, an adapter, a model and a domain of their own."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "ENGAGE_HOME",
+        "ENGAGE_CACHE",
+        "XDG_CACHE_HOME",
+        "MLFLOW_TRACKING_URI",
+        "PYTHONPATH",
+        "HF_TOKEN",
+        "HF_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    for name in ("adapter", "second", "model", "deep/esconv"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "own.jsonl").write_text(OWN_FILE.read_text(encoding="utf-8").replace("own_domain:", "night_domain:"))
+    (tmp_path / "night_domain.py").write_text((HERE / "own_domain.py").read_text(encoding="utf-8"))
+    (tmp_path / "deep" / "esconv" / "train.txt").write_text(
+        (HERE / "fixtures/esconv/train.txt").read_text(encoding="utf-8")
+    )
+    (tmp_path / "template.jinja").write_text("")
+    return tmp_path
+
+
+SETTINGS = (
+    "engine.kind=scripted",
+    "scenarios.sources=['own.jsonl', 'persuasion']",
+    "scenarios.domain_modules=['night_domain']",
+    "human.corpora=['esconv:deep/esconv']",
+    "engine.simulator_adapter=./adapter",
+    "engine.policy_model=model",
+    "evaluation.second_simulator=second",
+    "engine.vllm.engine_args.chat_template=template.jinja",
+    "engine.vllm.engine_args.dtype=float16",
+)
+
+
+def test_what_is_scheduled_does_not_depend_on_the_current_folder(folder, monkeypatch):
+    monkeypatch.setenv("ENGAGE_HOME", "nights")
+    monkeypatch.setenv("ENGAGE_CACHE", "cache")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
+    plan = plan_nightly("2:05", "laptop", SETTINGS)
+    assert (plan.name, plan.cron, plan.zone, plan.secret) == ("laptop", "5 2 * * *", "Europe/Berlin", [])
+    config = plan.config
+    assert config.scenarios.sources == (f"{folder}/own.jsonl", "persuasion")
+    assert config.human.corpora == (f"esconv:{folder}/deep/esconv",)
+    assert config.engine.simulator_adapter == f"{folder}/adapter"
+    assert config.engine.policy_model == f"{folder}/model"
+    assert config.engine.simulator_model == "embedded"
+    assert config.evaluation.second_simulator == f"{folder}/second"
+    assert config.engine.vllm.engine_args == {"chat_template": f"{folder}/template.jinja", "dtype": "float16"}
+    assert config.scenarios.domain_modules == ("night_domain",)
+    assert plan.environment == {
+        "ENGAGE_HOME": f"{folder}/nights",
+        "ENGAGE_CACHE": f"{folder}/cache",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/runs.db",
+        "PYTHONPATH": str(folder),
+    }
+
+
+@pytest.mark.parametrize("name", ["embedded", "bare", "policy"])
+def test_names_that_are_no_paths_stay_although_a_folder_has_that_name(name, folder):
+    (folder / name).mkdir()
+    config = load_config("laptop", [f"evaluation.second_simulator={name}"])
+    assert absolute_config(config) == config
+
+
+@pytest.mark.parametrize(
+    ("address", "absolute"),
+    [
+        ("sqlite:///runs.db", "sqlite:///{}/runs.db"),
+        ("sqlite:////var/runs.db", "sqlite:////var/runs.db"),
+        ("runs", "{}/runs"),
+        ("./runs", "{}/runs"),
+        ("file:runs", "file://{}/runs"),
+        ("file:///runs", "file:///runs"),
+        ("http://host:5000", "http://host:5000"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_an_address_of_mlflow_is_made_absolute_where_it_is_a_file(address, absolute, folder):
+    assert absolute_address(address) == absolute.format(folder)
+
+
+def test_keys_and_passwords_are_named_and_not_stored(folder):
+    config = load_config("laptop", ["engine.kind=openai", "engine.openai.policy.api_key_env=MY_KEY"])
+    given = {
+        "MY_KEY": "sk-1",
+        "HF_TOKEN": "hf_1",
+        "MLFLOW_TRACKING_PASSWORD": "p",
+        "MLFLOW_TRACKING_URI": "https://me:secret@host",
+        "HF_HOME": "hub",
+    }
+    carried, secret = environment(config, given)
+    assert carried == {"ENGAGE_HOME": f"{folder}/var", "HF_HOME": f"{folder}/hub"}
+    assert secret == ["HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_URI", "MY_KEY"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "reason"),
+    [
+        (("scenarios.sources=['gone.jsonl']",), ScenarioError, "gone.jsonl: cannot be read"),
+        (("scenarios.sources=['own.jsonl']",), ScenarioError, "add --domain-module night_domain"),
+        (("human.corpora=['esconv:gone']",), CorpusError, "gone: cannot be read"),
+        (("engine.simulator_adapter=gone",), ConfigError, "engine.simulator_adapter: .*gone is not a folder"),
+        (("evaluation.second_simulator=gone",), ConfigError, "evaluation.second_simulator: .*gone is not a folder"),
+        (("engine.policy_model=./gone",), ConfigError, "engine.policy_model: .*gone is not a folder"),
+        (("engine.kind=openai", "engine.policy_model=model"), ConfigError, "write its absolute path"),
+        (("engine.openai.policy.base_urls=['http://me:pw@h/v1']",), ConfigError, "a base_url holds a password"),
+        (("engine.vllm.engine_args.hf_token=hf_1",), ConfigError, "engine_args.hf_token is a secret"),
+        (("scenarios.domain_modules=['no_such_module']",), ConfigError, "there is no module 'no_such_module' here"),
+    ],
+)
+def test_what_the_night_would_miss_is_told_when_it_is_scheduled(settings, error, reason, folder, monkeypatch):
+    from engage.domains import loading
+
+    monkeypatch.setattr(loading, "_allowed", set())
+    monkeypatch.delitem(__import__("sys").modules, "night_domain", raising=False)
+    with pytest.raises(error, match=reason):
+        plan_nightly("02:00", "laptop", settings)
+
+
+def test_a_home_that_prefect_would_change_is_refused(folder, monkeypatch):
+    monkeypatch.setenv("ENGAGE_HOME", "a{{ b }}")
+    with pytest.raises(ConfigError, match=r"ENGAGE_HOME is .*Prefect would replace"):
+        plan_nightly("02:00", "laptop", ())
+
+
+@pytest.mark.parametrize("name", ["fifty%", "a&b", "a<b"])
+def test_a_profile_whose_name_prefect_does_not_take_is_refused(name, folder):
+    (folder / f"{name}.toml").write_text("")
+    with pytest.raises(ConfigError, match=r"Prefect takes no '[%&<]' in a schedule's name; rename the file"):
+        plan_nightly("02:00", f"{name}.toml", ())
+
+
+@pytest.mark.parametrize(
+    ("given", "zone"),
+    [
+        ("Europe/Berlin", "Europe/Berlin"),
+        (":America/New_York", "America/New_York"),
+        ("/usr/share/zoneinfo/Asia/Tokyo", "Asia/Tokyo"),
+        (":/usr/share/zoneinfo/Asia/Tokyo", "Asia/Tokyo"),
+        ("", "UTC"),
+        (":", "UTC"),
+        ("EST5EDT", "EST5EDT"),
+    ],
+)
+def test_the_zone_is_that_of_tz(given, zone, monkeypatch):
+    monkeypatch.setenv("TZ", given)
+    assert time_zone() == zone
+
+
+@pytest.mark.parametrize(
+    "given", ["EST5EDT,M3.2.0,M11.1.0", "Mars/Olympus", "UTC+2", "../../etc/passwd", "Europe", "a\0b", "x" * 300]
+)
+def test_a_tz_that_names_no_zone_is_refused(given, monkeypatch):
+    monkeypatch.setattr(os, "environ", {"TZ": given})
+    with pytest.raises(ConfigError, match=r"^TZ is .*, not the IANA name of a time zone"):
+        time_zone()
+
+
+def test_a_home_with_odd_characters_keeps_its_databases_to_itself(tmp_path, monkeypatch):
+    name = "a b=1&c#d%20e%3Ff'g\"h[i]*é你;{j}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "homes" / name))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home = Home.from_env()
+    store, outbox, scenario = TrajectoryStore(home.database), Outbox(home.outbox), support_scenario("s1")
+    store.begin_cycle("c1", {})
+    store.add_scenarios([scenario])
+    outbox.put_tree(hand_tree(scenario, {"Tell me.": [[1.0], [1.0]], "Oh well.": [[0.0], [0.25]]}))
+    assert store.drain(outbox) == 1 and store.select("select count(*) from tree")[1] == [(1,)]
+    with Tracker(home).stage("c1", "pairs") as run:
+        run.page("# Pairs", "page.md")
+    assert [path.name for path in (tmp_path / "homes").iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == ["homes"]
+    assert {"engage.duckdb", "mlflow.db", "mlflow-artifacts"} <= {path.name for path in home.path.iterdir()}
+    assert len(list(home.path.rglob("page.md"))) == 1
+
+
+@pytest.mark.parametrize("name", ["a?b", "a\\b", "?/home"])
+def test_a_home_that_duckdb_cannot_use_is_refused_before_anything_is_written(name, tmp_path, monkeypatch):
+    """MLflow wrote into the folder whose name ends before the `?`, and DuckDB failed at the first commit."""
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / name))
+    with pytest.raises(
+        ConfigError, match=r"ENGAGE_HOME cannot be used: .* which DuckDB takes in no path; name another folder"
+    ):
+        Home.from_env()
+    assert list(tmp_path.iterdir()) == []
