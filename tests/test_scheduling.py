@@ -29,6 +29,9 @@ def folder(tmp_path, monkeypatch):
         "MLFLOW_TRACKING_URI",
         "PYTHONPATH",
         "HF_TOKEN",
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
         "HF_HOME",
     ):
         monkeypatch.delenv(name, raising=False)
