@@ -1,13 +1,17 @@
 """Opening the DuckDB file for a moment: one at a time within the process, waiting a bounded time for other processes.
 
 The file is never opened by other means than DuckDB's: closing any descriptor of it would drop the process's lock.
+A new file gets its name when its tables are committed; what an earlier version's first start left without a table gets them.
 """
 
+import os
 import re
 import threading
+import time
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,9 @@ _CLOSED = {
     "lock_configuration": True,
 }
 """No files beside the store, and no extensions: DuckDB would fetch one from the network to open a SQLite file."""
+_HEADER_BYTES = 12_288
+"""Size of a DuckDB file without a table; a shorter one holds nothing."""
+_PARTIAL_AGE_S = 3600
 _in_use: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 
@@ -38,6 +45,7 @@ def reading(path: Path, wait_s: float) -> Iterator[Any]:
         raise StoreError(f"{path}: no cycle has been run yet; run `make run` or `engage nightly`")
     _check_file(path)
     with _turn(path, wait_s):
+        _make_whole(path)
         connection = _open(path, wait_s, read_only=True)
         try:
             if not is_current(connection, path):
@@ -67,6 +75,7 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
         except OSError as error:
             raise StoreError(f"{path.parent}: cannot be created: {error.strerror}") from error
         _check_file(path)
+        _make_whole(path)
         connection = _open(path, wait_s, read_only=False)
         try:
             _migrate(connection, path)
@@ -105,6 +114,53 @@ def _migrate(connection: Any, path: Path) -> None:
         connection.begin()
         bring_up_to_date(connection, path)
         connection.commit()
+
+
+def _make_whole(path: Path) -> None:
+    """Create a missing file with its tables under another name, then give it its own: a kill leaves all of it or nothing.
+
+    A file shorter than DuckDB's headers that begins like one, as a killed first start leaves it, counts as missing.
+    """
+    import duckdb
+
+    if path.exists() and not _is_stump(path):
+        return
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        _remove_old_partials(path)
+        path.unlink(missing_ok=True)
+        connection = _open(partial, 0.0, read_only=False)
+        try:
+            _migrate(connection, partial)
+        finally:
+            connection.close()
+        with suppress(FileExistsError):  # another process was faster
+            os.link(partial, path)
+    except duckdb.Error as error:
+        raise StoreError(_explain_failure(path, error)) from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be created: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _is_stump(path: Path) -> bool:
+    """Whether a killed first start left it: empty, or the beginning of DuckDB's headers (8 bytes of checksum, then DUCK)."""
+    if path.stat().st_size >= _HEADER_BYTES:
+        return False
+    try:
+        head = path.read_bytes()[:12]
+    except OSError:  # DuckDB explains it
+        return False
+    return not head.strip(b"\0") or head[8:] == b"DUCK"
+
+
+def _remove_old_partials(path: Path) -> None:
+    for left in path.parent.glob(f".{path.name}.*.partial*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _PARTIAL_AGE_S:
+                left.unlink()
 
 
 def _check_file(path: Path) -> None:

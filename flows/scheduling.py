@@ -12,7 +12,7 @@ from rich.console import Console
 from engage.config import CycleConfig, load_config, load_cycle_scenarios
 from engage.errors import ConfigError
 from engage.human import read_human
-from engage.masking import MASK
+from engage.masking import MASK, mask_urls
 from flows.carrying import absolute_config, environment
 
 POOL = "engage"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scripted_scenarios import SUPPORT, searched
 from small_stores import count, counts, filled, hand_dialogue, hand_tree, renamed, support_scenario
 
+import engage.database
 import engage.drain
 import engage.engines.scripted
 from engage.domains import load_domain
@@ -235,7 +236,7 @@ def test_threads_take_turns(tmp_path):
     assert len(store.cycle_ids()) == 5
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, I am no database", b"\0" * 20_000], ids=["empty", "text", "zeros"])
+@pytest.mark.parametrize("content", [b"hello, I am no database", b"\0" * 20_000], ids=["text", "zeros"])
 def test_a_file_that_is_no_database_is_one_sentence_that_names_it_and_what_to_do(tmp_path, content):
     store, outbox = TrajectoryStore(tmp_path / "engage.duckdb"), Outbox(tmp_path / "outbox")
     store.path.write_bytes(content)
@@ -483,3 +484,40 @@ def test_a_read_only_folder_is_one_sentence(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match=r"permission denied|cannot be created"):
         TrajectoryStore(tmp_path / "engage.duckdb").begin_cycle("c1", {})
+
+
+FRESH = 12_288  # bytes of a DuckDB file without a table: three headers of 4,096
+
+
+@pytest.mark.parametrize("left", [0, 100, 4_096, 10_000, FRESH])
+def test_what_a_killed_first_start_left_of_the_file_is_made_whole(tmp_path, left):
+    path = tmp_path / "engage.duckdb"
+    duckdb.connect(str(path)).close()
+    assert path.stat().st_size == FRESH
+    os.truncate(path, left)
+    store = TrajectoryStore(path, wait_s=5.0)
+    assert (store.cycle_config("c1"), store.cycle_ids(), store.latest_cycle()) == (None, [], None)
+    store.begin_cycle("c1", {"seed": 1})
+    assert store.cycle_config("c1") == {"seed": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["engage.duckdb"]
+
+
+def test_ctrl_c_in_the_first_transaction_leaves_a_store_that_can_be_read(tmp_path):
+    path = tmp_path / "engage.duckdb"
+    with pytest.raises(KeyboardInterrupt), engage.database.writing(path, 5.0):
+        raise KeyboardInterrupt
+    assert TrajectoryStore(path).cycle_config("c1") is None
+
+
+def test_a_new_file_has_its_name_only_when_its_tables_are_there(tmp_path, monkeypatch):
+    # what a kill after DuckDB made the file, and before the commit, leaves in the folder
+    path = tmp_path / "engage.duckdb"
+
+    def killed(*_):
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engage.database, "_create_schema", killed)
+        with pytest.raises(SystemExit), engage.database.writing(path, 5.0):
+            pass
+    assert not path.exists()
