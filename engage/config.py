@@ -158,11 +158,33 @@ class Home:
     @property
     def tracking_uri(self) -> str:
         """MLflow's database: `MLFLOW_TRACKING_URI`, by default a SQLite file in the home."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow_file}"
+
+    @property
+    def mlflow_file(self) -> Path:
+        """The SQLite file that MLflow has in the home."""
+        return self.path / "mlflow.db"
+
+    @property
+    def own_tracking(self) -> bool:
+        """Whether MLflow records in the home's own file, not on a server or in another database."""
+        return os.environ.get("MLFLOW_TRACKING_URI", "") in ("", f"sqlite:///{self.mlflow_file}")
 
     def cycle(self, cycle_id: str) -> Path:
         """The folder of one cycle's files: pair set, adapter, report."""
         return self.path / "cycles" / cycle_id
+
+    def find(self, kept: str) -> Path:
+        """Where a path that was kept as text lies now: what was in a home's `cycles/` is in this one's, if it is there.
+
+        A home may have been renamed, moved or copied since.
+        """
+        parts = Path(kept).parts
+        for place in [place for place, name in enumerate(parts) if name == "cycles"]:
+            here = self.path.joinpath(*parts[place:])
+            if here.is_dir():
+                return here
+        return Path(kept)
 
 
 def check_cycle_id(cycle_id: str) -> str:

@@ -60,10 +60,10 @@ class TrajectoryStore:
             )
 
     def cycle_ids(self) -> list[str]:
-        """All cycles, the latest first; empty where there is no store yet."""
+        """All cycles, the last to begin first (by arrival: a clock may be set back); empty where there is no store yet."""
         if not self.path.exists():
             return []
-        rows = self._read("select cycle_id from cycle order by started_at desc, cycle_id desc")[1]
+        rows = self._read("select cycle_id from cycle order by rowid desc")[1]
         return [cycle_id for (cycle_id,) in rows]
 
     def latest_cycle(self) -> str | None:

@@ -18,7 +18,7 @@ from tasks.stopping import stopped_on_interrupt
 def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> dict[str, Any]:
     """Search the cycle's training scenarios; trees that are stored already are skipped."""
     cycle = begin_cycle(config, cycle_id, from_champion)
-    began_s, failed, tried = time.time(), dict[str, str](), set[str]()
+    began_s, failed, tried = time.monotonic(), dict[str, str](), set[str]()
     stopped: TooManyFlawed | None = None
     try:
         with shard_runner(config.collect) as runner, stopped_on_interrupt():

@@ -65,9 +65,10 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
     known = store.cycle_config(cycle_id)
     if known is None:
         champion = tracker.champion() if from_champion else None
-        version, adapter = (champion.version, str(champion.adapter)) if champion else (None, None)
+        version, kept = (champion.version, str(champion.adapter)) if champion else (None, None)
     else:
-        version, adapter = known.get("champion_version"), known.get("champion_adapter")
+        version, kept = known.get("champion_version"), known.get("champion_adapter")
+    adapter = str(home.find(kept)) if kept else None
     seed = config.seed if config.seed is not None else derive_seed("cycle", cycle_id) % 2**32
     method = known.get("method_version", 1) if known else METHOD_VERSION
     if method > METHOD_VERSION:
@@ -84,7 +85,8 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
     check_templates(config.engine)
     if config.human.corpora:
         read_human(config.human)
-    identity = _identity(config, cycle, scenarios)
+    # the home may have been moved since the cycle began: its identity keeps the path of that time
+    identity = {**_identity(config, cycle, scenarios), "champion_adapter": kept}
     if known and cycle.is_older:  # its prompts may be others too: that is what an older method means
         identity["prompts"] = known.get("prompts")
     store.begin_cycle(cycle_id, identity, absent())

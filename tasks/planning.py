@@ -22,7 +22,7 @@ from tasks.tracking import Tracker
 def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Sequence[str]) -> list[list[str]]:
     """The next shards of the cycle's training scenarios that have no tree yet; none when all is done or the budget is spent.
 
-    `began_s` is when this run began (Unix time); `tried` are what it has searched, with or without success: the next run takes up
+    `began_s` is when this run began (monotonic clock of this process's machine); `tried` are what it has searched, with or without success: the next run takes up
     those that have no tree. First comes a pilot, where the cycle is large or limited. Without a limit or an early stop all the rest
     follows at once; with one, a wave of shards at a time. ConfigError for a cycle of an older method that lacks trees.
     """
@@ -51,7 +51,7 @@ def _next_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Seque
     todo = [key for key, tree_id in names.items() if tree_id not in done and not outbox.has_tree(tree_id)]
     if spent.trees < pilot:
         return waves(todo[: pilot - spent.trees], config.collect.shard_size, None)
-    room = affordable_trees(config.collect.budget, spent, (time.time() - began_s) / 3600)
+    room = affordable_trees(config.collect.budget, spent, (time.monotonic() - began_s) / 3600)
     wave = config.collect.workers if early or config.collect.budget.limited else None
     return waves(todo if room is None else todo[:room], config.collect.shard_size, wave)
 
@@ -76,7 +76,7 @@ def _forecast(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, fl
     if not spent.trees or spent.trees != pilot_size(trees, config.collect.budget.limited):
         return {}
     pairs = store.score_pairs(cycle.cycle_id, config.pairs)["accepted"]
-    found = forecast(spent, trees, max(spent.longest_s, time.time() - began_s), pairs)
+    found = forecast(spent, trees, max(spent.longest_s, time.monotonic() - began_s), pairs)
     tokens = "an unknown number of" if found["tokens"] is None else f"{found['tokens'] / 1e6:.2f} million"
     text = (
         f"Pilot of {spent.trees} scenarios: all {trees} will take about {tokens} tokens in "

@@ -18,6 +18,7 @@ from engage.estimates import Estimate
 from engage.finite import is_finite
 from engage.masking import mask_urls
 from engage.run_folder import digest
+from tasks import progress, tracking_file
 
 EXPERIMENT = "engage"
 REGISTERED_NAME = "engage-policy"
@@ -104,6 +105,13 @@ def _told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         uri, reason = mask_urls(home.tracking_uri), mask_urls(reason)
+        if any(sign in str(error) for sign in ("disk is full", "No space left", "disk I/O error")):
+            raise StoreError(
+                f"MLflow at {uri}: the disk is full ({reason}); free some space and run the same command again: "
+                "nothing stored is lost"
+            ) from error
+        if any(sign in str(error) for sign in ("readonly database", "Read-only file system", "Permission denied")):
+            raise StoreError(f"MLflow at {uri} cannot be written ({reason}); make {home.path} writable") from error
         raise StoreError(
             f"MLflow at {uri} cannot be used ({reason}); start its server, or correct MLFLOW_TRACKING_URI"
         ) from error
@@ -140,13 +148,27 @@ class Tracker:
 
         home.make()
         self._alone = FileLock(home.path / "mlflow.lock")  # look first, then create: one process at a time
+        self._home = home
         with self._alone, _told(home):
+            if home.own_tracking:
+                tracking_file.prepare(home.mlflow_file, home.tracking_uri, EXPERIMENT, progress.tell)
             mlflow.set_tracking_uri(home.tracking_uri)
             self._client = _Client(home)
-            found = self._client.get_experiment_by_name(EXPERIMENT)
-            local = home.tracking_uri.startswith("sqlite")
-            location = (home.path / "mlflow-artifacts").as_uri() if local else None
-            self._experiment_id = found.experiment_id if found else self._client.create_experiment(EXPERIMENT, location)
+            self._experiment_id = self._experiment()
+
+    def _experiment(self) -> str:
+        """Its id; created where it is missing, restored where somebody deleted it in MLflow's UI."""
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            local = self._home.tracking_uri.startswith("sqlite")
+            location = (self._home.path / tracking_file.ARTIFACTS).as_uri() if local else None
+            return str(self._client.create_experiment(EXPERIMENT, location))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+            progress.tell(
+                f"MLflow's experiment {EXPERIMENT!r} had been deleted; it is restored, for this cycle is recorded in it"
+            )
+        return str(found.experiment_id)
 
     def cycle_run(self, cycle_id: str, params: Mapping[str, Any] | None = None) -> StageRun:
         """The cycle's parent run, created on first use."""
@@ -163,6 +185,7 @@ class Tracker:
         parent = self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
         of = {RECIPE_TAG: recipe} if recipe else {}
         run_id = self._run(name, {CYCLE_TAG: cycle_id, STAGE_TAG: name, PARENT_TAG: parent, **of})
+        self._client.set_tag(run_id, PARENT_TAG, parent)  # another one where the cycle's run was deleted meanwhile
         for run in (parent, run_id):
             self._client.update_run(run, status="RUNNING")
         try:
@@ -207,7 +230,12 @@ class Tracker:
 
     def _versions(self, adapter: Path) -> list[str]:
         found = self._client.search_model_versions(f"name = '{REGISTERED_NAME}'", max_results=10_000)
-        return [str(known.version) for known in found if known.tags.get(ADAPTER_TAG) == str(adapter)]
+        return [str(known.version) for known in found if self._adapter(known) == adapter]
+
+    def _adapter(self, version: Any) -> Path | None:
+        """The folder of a registered adapter, wherever the home lies now."""
+        kept = version.tags.get(ADAPTER_TAG)
+        return self._home.find(kept) if kept else None
 
     def promote(self, version: str) -> None:
         """Let the alias `champion` name this version."""
@@ -221,12 +249,13 @@ class Tracker:
             version = self._client.get_model_version_by_alias(REGISTERED_NAME, CHAMPION)
         except MlflowException:
             return None
-        if ADAPTER_TAG not in version.tags:
+        adapter = self._adapter(version)
+        if adapter is None:
             raise StoreError(
                 f"version {version.version} of {REGISTERED_NAME}, the champion, has no tag {ADAPTER_TAG}: set it to the adapter's "
                 "folder, or remove the alias"
             )
-        return Champion(str(version.version), Path(version.tags[ADAPTER_TAG]))
+        return Champion(str(version.version), adapter)
 
     def judged(self, incumbent: str, candidate: tuple[str, str]) -> int:
         """Looks at candidates beside an incumbent, without this one (cycle and recipe); each has spent a part of the error rate."""

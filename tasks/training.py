@@ -75,13 +75,16 @@ def name_candidate(cycle: Cycle, adapter: str | None) -> None:
     """Say which adapter the cycle's evaluation judges: the one that was trained, or asked for again, last; None for none."""
     path = _candidate_file(cycle)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(adapter or "", encoding="utf-8")
+    partial = path.with_name(f"{path.name}.partial")  # a kill in between must not leave "no candidate"
+    partial.write_text(adapter or "", encoding="utf-8")
+    partial.replace(path)
 
 
 def latest_candidate(cycle: Cycle) -> str | None:
     """The adapter that `name_candidate` named last."""
     path = _candidate_file(cycle)
-    return (path.read_text(encoding="utf-8") or None) if path.is_file() else None
+    named = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return str(Home.from_env().find(named)) if named else None
 
 
 def _candidate_file(cycle: Cycle) -> Path:

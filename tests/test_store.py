@@ -161,6 +161,14 @@ def test_the_latest_cycle_is_one_that_holds_something(tmp_path):
     assert (store.latest_cycle(), store.cycle_ids()[0]) == ("c1", "failed-at-once-too")
 
 
+def test_the_latest_cycle_is_the_last_to_arrive_though_the_clock_was_set_back(tmp_path):
+    store = filled(tmp_path, [TRAIN], cycle_ids=("first", "second"))
+    with duckdb.connect(str(store.path)) as connection:
+        connection.execute("update cycle set started_at = started_at - interval 1 hour where cycle_id = 'second'")
+    assert store.cycle_ids() == ["second", "first"]
+    assert store.latest_cycle() == "second"
+
+
 def test_scenarios_are_added_once(tmp_path):
     store = TrajectoryStore(tmp_path / "engage.duckdb")
     store.add_scenarios([TRAIN])

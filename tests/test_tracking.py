@@ -1,5 +1,7 @@
 """What MLflow shows of a cycle while its stages run, and when they have ended."""
 
+import shutil
+import sqlite3
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
 from engage.config import Home
-from engage.errors import ConfigError, EngineError, ModelError
+from engage.errors import ConfigError, EngineError, ModelError, StoreError
 from tasks.cycle import CLOSING, worth_retrying
 from tasks.tracking import Tracker
 
@@ -99,6 +101,92 @@ def test_candidates_are_counted_by_what_they_were_judged_against(home):
     assert tracker.judged("base", ("c2", "two")) == 1  # judged again
     assert tracker.judged("champion-1", ("c5", "new")) == 1
     assert tracker.judged("champion-2", ("c5", "new")) == 0
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    """What the terminal shows beside the bars."""
+    lines: list[str] = []
+    monkeypatch.setattr("tasks.progress.tell", lines.append)
+    return lines
+
+
+def test_a_database_that_a_killed_start_left_half_made_is_set_aside_and_made_whole(home, said, monkeypatch):
+    # What a kill between two of MLflow's migrations leaves: a table that the recorded revision does not know yet, and others missing.
+    Tracker(home)
+    with sqlite3.connect(home.mlflow_file) as connection:
+        connection.execute("delete from experiments")
+        connection.execute("drop table trace_info")
+        connection.execute("update alembic_version set version_num = '451aebb31d03'")
+    half = Home(home.path / "second")
+    half.make()
+    (half.path / "mlflow.db.partial-0badcafe").write_text("of a start that was killed")
+    shutil.copy(home.mlflow_file, half.mlflow_file)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # MLflow sets it for its own children
+    tracker = Tracker(half)
+    tracker.open_cycle("c1", {})
+    assert statuses(half) == {"c1": "RUNNING"}
+    names = sorted(file.name for file in half.path.iterdir())
+    assert names == ["mlflow.db", "mlflow.db.half-made-1", "mlflow.lock"]
+    assert said == [
+        f"{half.mlflow_file}: was left half made by a start that was killed, and held no run; it is now mlflow.db.half-made-1"
+    ]
+
+
+def test_a_database_in_which_something_is_recorded_is_never_set_aside(home, said):
+    home.make()
+    with sqlite3.connect(home.mlflow_file) as connection:
+        connection.execute("create table experiments (experiment_id, name)")
+        connection.execute("create table runs (run_uuid)")
+        connection.execute("insert into runs values ('a')")
+    with pytest.raises(StoreError, match="cannot be used"):
+        Tracker(home)
+    assert (said, list(home.path.glob("*.half-made-*"))) == ([], [])
+
+
+def test_what_was_deleted_in_mlflows_ui_is_restored_or_begun_anew(home, said):
+    tracker, client = Tracker(home), MlflowClient(home.tracking_uri)
+    with tracker.stage("c1", "collect") as run:
+        first = run.run_id
+    parent = tracker.cycle_run("c1").run_id
+    client.delete_run(parent)
+    client.delete_experiment(client.get_experiment_by_name("engage").experiment_id)
+    again = Tracker(home)
+    assert said == ["MLflow's experiment 'engage' had been deleted; it is restored, for this cycle is recorded in it"]
+    with again.stage("c1", "collect") as run:
+        # the stage's run came back with its experiment
+        assert run.run_id == first
+    client.delete_run(again.cycle_run("c1").run_id)
+    with again.stage("c1", "collect"):
+        new_parent = again.cycle_run("c1").run_id
+        assert new_parent != parent
+        assert client.get_run(first).data.tags["mlflow.parentRunId"] == new_parent
+
+
+def test_a_home_that_was_moved_goes_on_where_it_is(home, said, tmp_path_factory, monkeypatch):
+    tracker = Tracker(home)
+    adapter = home.cycle("c1") / "align" / "abc" / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    with tracker.stage("c1", "align") as run:
+        run.files(adapter, "adapter")
+        tracker.promote(tracker.register(run, adapter, {}))
+    # copied: the old one is still there, and must not be read or written
+    moved = Home(tmp_path_factory.mktemp("moved") / "home")
+    shutil.copytree(home.path, moved.path)
+    before = sorted(home.path.rglob("*"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # MLflow sets it for its own children
+    there = Tracker(moved)
+    here = moved.cycle("c1") / "align" / "abc" / "adapter"
+    assert there.champion().adapter == here
+    assert there.version_of(here) == "1"
+    with there.stage("c1", "evaluation") as later:
+        later.page("# Later", "later.md")
+    assert list(moved.path.glob("mlflow-artifacts/*/artifacts/later.md"))
+    kept = MlflowClient(moved.tracking_uri).get_run(run.run_id).info.artifact_uri
+    assert kept == f"{moved.path.as_uri()}/mlflow-artifacts/{run.run_id}/artifacts"
+    assert sorted(home.path.rglob("*")) == before
+    assert said == [f"{moved.mlflow_file}: the home was at {home.path.as_uri()}; MLflow's paths now name this one"]
 
 
 def test_a_mistake_of_the_users_is_not_tried_again_wherever_it_lies():

@@ -8,6 +8,5 @@ order by
         from trajectory
         where trajectory.cycle_id = cycle.cycle_id
     ) desc,
-    cycle.started_at desc,
-    cycle.cycle_id desc
+    cycle.rowid desc -- the order of arrival; a clock may be set back
 limit 1
