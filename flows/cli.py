@@ -9,11 +9,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from engage.errors import EngageError
+from engage.errors import EngageError, Interrupted
 from flows.cli_bench import bench_app
 from flows.cli_experiment import experiment_app
 from flows.cli_pairs import pairs_app
 from flows.cli_simulator import simulator_app
+from flows.interrupts import asked, leave_at_once, listening
 from flows.options import AnyLanguage, DomainModules, Profile, Settings, Verbose, console, errors, with_modules
 from flows.showing import protect_streams, visible
 
@@ -182,6 +183,7 @@ def command() -> None:
     try:
         main()
     except SystemExit as stop:
+        leave_at_once(stop.code if isinstance(stop.code, int) else 0)
         if isinstance(stop.code, int) and stop.code:
             _leave(stop.code)
         raise
@@ -202,14 +204,27 @@ def _run() -> int:
     if broken is not None:
         errors.print(f"{broken!a}: not valid UTF-8", markup=False, highlight=False)
         return 2
+    with listening() as interrupts:
+        try:
+            code = _answer()
+        except BaseException:
+            if not interrupts.asked:  # else whatever came of it
+                raise
+            code = INTERRUPTED
+        interrupts.end()
+        if code == INTERRUPTED or (code and interrupts.asked):
+            errors.print(interrupts.sentence(), markup=False, highlight=False, soft_wrap=True)
+            return INTERRUPTED
+        return code
+
+
+def _answer() -> int:
+    """Run the command and say in one sentence what was wrong; nothing is said of Ctrl-C."""
     try:
         code = app(prog_name="engage", standalone_mode=False)
         sys.stdout.flush()
-        if code == INTERRUPTED:
-            errors.print("interrupted")
         return code if isinstance(code, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
-        errors.print("interrupted")
+    except (KeyboardInterrupt, typer.Abort, Interrupted):
         return INTERRUPTED
     except (
         BrokenPipeError
@@ -224,6 +239,8 @@ def _run() -> int:
         )
         return 1
     except EngageError as error:
+        if asked():
+            return INTERRUPTED
         errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except Exception as error:

@@ -5,11 +5,15 @@ import logging
 import os
 import shlex
 import signal
+import subprocess
 import sys
+import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +22,7 @@ from engage.config import CycleConfig, Home, check_cycle_id, load_config, load_c
 from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted, StoreError, engage_error
 from engage.masking import mask_urls
+from flows import interrupts
 from flows.inspecting import tell_unread
 
 
@@ -49,7 +54,7 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     `again` is the command line that goes on after Ctrl-C.
     """
     _quieten(verbose)
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.go_on_with(again)
     try:
         from tasks import progress
 
@@ -59,7 +64,7 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     except EngageError:
         raise
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted; nothing stored is lost, go on with: {again}") from error
+        raise Interrupted(interrupts.sentence()) from error
     except Exception as error:
         cause = engage_error(error)
         if cause is None:
@@ -67,11 +72,6 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
         raise cause from error
     finally:
         close_engines()
-
-
-def _interrupt(*_: Any) -> None:
-    """A termination signal ends a run as Ctrl-C does: with the command that goes on, and without leaving a server behind."""
-    raise KeyboardInterrupt
 
 
 def check_prefect(url: str) -> None:
@@ -86,43 +86,80 @@ def check_prefect(url: str) -> None:
         ) from error
 
 
-def _start_server() -> None:
-    """Start Prefect's temporary server, where none is configured, deaf to what ends us: Ctrl-C and `timeout` reach all processes.
+_MARK = "ENGAGE_SERVER_OF"
+_WATCH = f"""read -r _
+for _ in 1 2; do
+    for place in $(grep -lz "^{_MARK}=$0" /proc/[0-9]*/environ); do place=${{place#/proc/}}; kill -9 "${{place%/environ}}"; done
+    sleep 1
+done
+"""
+"""For the shell: when this process is gone, its pipe closes; then the server that carries the mark in its environment is killed."""
 
-    The server inherits the blocked signals. If it ended at them, the flow would wait for it for more than a minute and fail.
-    One process at a time starts one: two that create Prefect's database at once spoil each other's.
-    """
-    from filelock import FileLock
-    from prefect.client.orchestration import get_client
+
+def _start_server() -> None:
+    """Start Prefect's temporary server, where none is configured; it ends with this process, however that ends."""
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
     if settings.api.url:
         check_prefect(settings.api.url)
         return
+    problems, mark = list[Exception](), uuid.uuid4().hex
+    watcher = subprocess.Popen(
+        ["/bin/sh", "-c", _WATCH, mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    starting = threading.Thread(target=_start_deaf, args=(settings.home, mark, problems), daemon=True)
+    starting.start()
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        with FileLock(settings.home / "engage.lock"):
-            held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-            try:
-                get_client(sync_client=True)
-            finally:
-                atexit.register(_end_server)  # after Prefect's own ending, so that it comes before it
-                signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    except OSError as error:
+        starting.join()  # which Ctrl-C ends
+    finally:
+        atexit.register(_end_server, watcher)  # after Prefect's own ending, so that it comes before it
+    if not problems:
+        return
+    (problem,) = problems
+    if isinstance(problem, OSError):
         raise ConfigError(
-            f"{settings.home}: Prefect cannot write there ({error.strerror or error}); set PREFECT_HOME to a folder of yours"
-        ) from error
-    except RuntimeError as error:
-        raise ConfigError(f"Prefect's temporary server does not start: {str(error).splitlines()[0]}") from error
+            f"{settings.home}: Prefect cannot write there ({problem.strerror or problem}); set PREFECT_HOME to a folder of yours"
+        ) from problem
+    if isinstance(problem, RuntimeError):
+        raise ConfigError(f"Prefect's temporary server does not start: {str(problem).splitlines()[0]}") from problem
+    raise problem
 
 
-def _end_server() -> None:
+def _start_deaf(home: Path, mark: str, problems: list[Exception]) -> None:
+    """Start the server deaf to what ends us: Ctrl-C and `timeout` reach all processes. It inherits the blocked signals of this thread.
+
+    If it ended at them, the flow would wait for it for more than a minute and fail. One process at a time starts one: two that
+    create Prefect's database at once spoil each other's.
+    """
+    from filelock import FileLock
+    from prefect.server.api.server import SubprocessASGIServer
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / "engage.lock"):
+            os.environ[_MARK] = mark
+            SubprocessASGIServer().start()
+    except Exception as error:
+        problems.append(error)
+    finally:
+        os.environ.pop(_MARK, None)
+
+
+def _end_server(watcher: "subprocess.Popen[bytes]") -> None:
     """What Prefect would end it with is blocked there; it would wait five seconds before it does this."""
     from prefect.server.api.server import SubprocessASGIServer
 
     if process := SubprocessASGIServer().server_process:
         process.kill()
+        process.wait()
+    watcher.kill()
+    watcher.wait()
 
 
 def command_again(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:

@@ -46,3 +46,23 @@ def stopped_on_interrupt() -> Iterator[None]:
                 with contextlib.suppress(RuntimeError):  # it ended meanwhile
                     loop.call_soon_threadsafe(task.cancel)
         raise
+
+
+def awaits_here() -> bool:
+    """Whether this thread is within `run`."""
+    return bool(_here())
+
+
+def cancel_here() -> None:
+    """Stop what this thread awaits in `run`; safe in a signal handler."""
+    for loop, task in _here():
+        if task is not None:
+            loop.call_soon_threadsafe(task.cancel)
+
+
+def _here() -> list[tuple[asyncio.AbstractEventLoop, "asyncio.Task[Any] | None"]]:
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        return []
+    return [(loop, task) for loop, task in list(_running) if loop is here]

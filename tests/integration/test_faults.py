@@ -161,6 +161,29 @@ def test_a_killed_collect_goes_on_where_it_stopped(room):
     assert room.waiting() == []
 
 
+def of_group(process) -> dict[int, str]:
+    """Living processes of the command's group but itself: process id to command line."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(group) == process.pid and int(folder.name) != process.pid and state != "Z":
+                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are listed as Linux lists them")
+def test_prefects_temporary_server_ends_with_a_command_that_is_killed(room):
+    process = room.start("collect", *ONE_BY_ONE, latency_s=0.05)
+    wait_until(process, lambda: any("uvicorn" in line for line in of_group(process).values()), "the server")
+    process.kill()  # the command alone, as the kernel does where memory is short
+    process.wait()
+    deadline = time.monotonic() + 20
+    while of_group(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert of_group(process) == {}
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_collect_names_the_command_that_goes_on(room, how):
     process = room.start("collect", *ONE_BY_ONE, latency_s=0.05)

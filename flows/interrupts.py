@@ -1,0 +1,133 @@
+"""Ctrl-C and termination signals: asked again where nothing came of it, and at once the second time.
+
+The first signal raises KeyboardInterrupt in the main thread, or cancels what `tasks.stopping` awaits there. Where that is lost
+(raised while a library imports, in a callback, under an `except` that takes everything), it is raised again every second, but never
+while the run is coming to its end because of it.
+Inside a flow Prefect has a handler of its own for SIGTERM, which passes the signal on to this one.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+AGAIN_S = 1.0
+PATIENCE = 5
+"""Reminders before what is awaited is cancelled again."""
+TOGETHER_S = 0.5
+"""Signals within this time are one: `timeout` sends to the process and to its group."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """What was asked, and what the user is told. `command` is the command line that goes on, once a run has begun."""
+
+    def __init__(self) -> None:
+        self.command: str | None = None
+        self.asked_at_s: float | None = None
+        self._ended = threading.Event()
+        self._reminders = 0
+        self._reminded = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self.asked_at_s is not None
+
+    def sentence(self) -> str:
+        """For the user, as the run's last words."""
+        return f"interrupted; nothing stored is lost, go on with: {self.command}" if self.command else "interrupted"
+
+    def handle(self, *_: Any) -> None:
+        """The signal handler."""
+        if self._reminded:
+            self._reminded = False
+            if not self._ended.is_set() and not _ending(sys.exc_info()[1]):
+                self._stop()
+            return
+        now_s = time.monotonic()
+        if self.asked_at_s is None:
+            self.asked_at_s = now_s
+            threading.Thread(target=self._remind, args=(threading.get_ident(),), daemon=True).start()
+            self._stop()
+        elif now_s - self.asked_at_s > TOGETHER_S:
+            os.write(2, f"{self.sentence()}\n".encode())
+            os._exit(130)
+
+    def _stop(self) -> None:
+        """What is awaited is cancelled, so that it can end in order; that is repeated less often, because such an end takes time."""
+        from tasks import stopping
+
+        if not stopping.awaits_here():
+            raise KeyboardInterrupt
+        if self._reminders % PATIENCE == 0:
+            stopping.cancel_here()
+
+    def end(self) -> None:
+        """Remind no more."""
+        self._ended.set()
+
+    def _remind(self, thread: int) -> None:
+        while not self._ended.wait(AGAIN_S):
+            self._reminders += 1
+            self._reminded = True
+            signal.pthread_kill(thread, signal.SIGINT)
+
+
+_now = Interrupts()
+
+
+@contextmanager
+def listening() -> Iterator[Interrupts]:
+    """Handle both signals in the body. In another thread than the main one nothing is changed."""
+    global _now
+    _now = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield _now
+        return
+    before = {number: signal.signal(number, _now.handle) for number in _SIGNALS}
+    told, sys.unraisablehook = sys.unraisablehook, _silent_when_asked
+    try:
+        yield _now
+    finally:
+        _now.end()
+        sys.unraisablehook = told
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def go_on_with(command: str) -> None:
+    """What an interrupted user is to type."""
+    _now.command = command
+
+
+def asked() -> bool:
+    """Whether a signal has come since `listening` began: an error after it is its consequence."""
+    return _now.asked
+
+
+def leave_at_once(code: int) -> None:
+    """From now on a signal ends the process with this code: the work is done, and only the interpreter is still closing."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: os._exit(code))
+
+
+def _ending(error: BaseException | None) -> bool:
+    """Whether the main thread is at work on the end that a signal asked for: in an `except`, `finally` or `with` behind it."""
+    while error is not None:
+        if not isinstance(error, Exception):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _silent_when_asked(problem: Any) -> None:
+    """KeyboardInterrupt in a callback is "ignored", with a traceback; it is raised again anyway."""
+    if not (_now.asked and isinstance(problem.exc_value, KeyboardInterrupt)):
+        sys.__unraisablehook__(problem)

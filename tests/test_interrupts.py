@@ -1,0 +1,82 @@
+"""Ctrl-C that a library swallows is asked again; a second one ends at once. Each case is a process of its own."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+BEGIN = """
+import os, signal, sys, time
+from flows.interrupts import go_on_with, listening
+
+def ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+
+def work(seconds=60.0):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.01)
+
+with listening() as interrupts:
+    go_on_with("engage collect")
+    try:
+{body}
+    except KeyboardInterrupt:
+        interrupts.end()
+        print(interrupts.sentence())
+        sys.exit(130)
+    print("went on")
+"""
+
+
+def outcome(body: str) -> tuple[int, str, str]:
+    code = BEGIN.format(body="\n".join(f"        {line}" for line in body.splitlines()))
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+SENTENCE = "interrupted; nothing stored is lost, go on with: engage collect\n"
+SWALLOWED = {
+    "under an except that takes everything": "try:\n    ctrl_c()\nexcept BaseException:\n    pass\nwork()",
+    "in a finaliser": "class Odd:\n    def __del__(self):\n        ctrl_c()\nodd = Odd()\ndel odd\nwork()",
+    "twice": "for _ in range(2):\n    try:\n        ctrl_c()\n        work()\n    except BaseException:\n        pass\nwork()",
+}
+
+
+@pytest.mark.parametrize("body", SWALLOWED.values(), ids=SWALLOWED)
+def test_ctrl_c_that_is_swallowed_is_asked_again(body):
+    if "range(2)" in body:
+        body = body.replace("ctrl_c()\n        work()", "ctrl_c() if not interrupts.asked else work()")
+    assert outcome(body) == (130, SENTENCE, "")
+
+
+def test_the_end_that_it_asked_for_is_not_disturbed():
+    body = "try:\n    ctrl_c()\nfinally:\n    work(2.5)\n    print('in order')"
+    assert outcome(body) == (130, f"in order\n{SENTENCE}", "")
+
+
+def test_what_is_awaited_is_cancelled_and_ends_in_order():
+    body = """import asyncio
+from tasks import stopping
+async def search():
+    try:
+        ctrl_c()
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(1.5)
+        print('in order')
+stopping.run(search())"""
+    assert outcome(body) == (130, f"in order\n{SENTENCE}", "")
+
+
+def test_a_second_ctrl_c_ends_at_once_whatever_the_first_is_doing():
+    body = "try:\n    ctrl_c()\nfinally:\n    print('ending', flush=True)\n    work()"
+    code = BEGIN.format(body="\n".join(f"        {line}" for line in body.splitlines()))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ending\n"
+    time.sleep(1.0)  # sooner they would be one: `timeout` sends two
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", SENTENCE)
