@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.database import writing
+from engage.errors import StoreError
 from engage.outbox import Kind, NewerFile, Outbox, kind_of
 from engage.queries import first_line, statement
 
@@ -20,9 +21,10 @@ _log = logging.getLogger(__name__)
 def drain(outbox: Outbox, database: Path, wait_s: float) -> int:
     """Store what waits; how many trees and dialogues were new. StoreError leaves what is not stored in the outbox.
 
-    A file that cannot be understood is set aside as `*.damaged` and named in a warning, one of a newer engage waits and is named in
-    another; the others go on.
+    Whatever cannot be understood is set aside as `*.damaged` and named in a warning with the reason, a file of a newer engage waits
+    and is named in another; the others go on.
     """
+    outbox.sweep()
     pending = outbox.pending()
     stored, damaged, newer = 0, list[str](), list[str]()
     for start in range(0, len(pending), FILES_PER_TRANSACTION):
@@ -64,7 +66,9 @@ def _store(outbox: Outbox, tables: dict[Path, Any], database: Path, wait_s: floa
         with writing(database, wait_s) as connection:
             new = _insert_trees(connection, [t for path, t in tables.items() if kind_of(path) is Kind.TREE])
             new += _insert_dialogues(connection, [t for path, t in tables.items() if kind_of(path) is Kind.DIALOGUES])
-    except duckdb.IntegrityError as error:
+    except (duckdb.IntegrityError, StoreError) as error:
+        if not _is_of_data(error):
+            raise
         if len(tables) > 1:
             return sum(_store(outbox, {path: table}, database, wait_s, damaged) for path, table in tables.items())
         (path,) = tables
@@ -72,8 +76,19 @@ def _store(outbox: Outbox, tables: dict[Path, Any], database: Path, wait_s: floa
         damaged.append(f"{path} ({first_line(error)})")
         return 0
     for path in tables:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: is stored, but cannot be removed: {error.strerror}") from error
     return new
+
+
+def _is_of_data(error: Exception) -> bool:
+    """Whether rows are refused for what they are: a key that is there already, a null, a number too large, text that is no UTF-8."""
+    import duckdb
+
+    of_data = (duckdb.IntegrityError, duckdb.DataError, duckdb.InvalidInputException)
+    return isinstance(error, of_data) or isinstance(error.__cause__, of_data)
 
 
 def _insert_trees(connection: Any, tables: Sequence[Any]) -> int:

@@ -11,6 +11,8 @@ import hashlib
 import io
 import os
 import re
+import stat
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +28,8 @@ from engage.tree import DialogueRecord, TreeRecord
 OUTBOX_VERSION = 1
 """Of the columns that are written; raised with every column that is added."""
 _VERSION_KEY = b"engage.outbox_version"
+LONGEST_NAME = 200
+"""Bytes of a file's name that is set aside; most file systems take 255 with the ending."""
 
 
 class NewerFile(Exception):
@@ -68,15 +72,20 @@ class Outbox:
     def read(self, path: Path) -> Any | None:
         """The rows of a file as a pyarrow Table of today's columns; None where another process has stored it meanwhile.
 
-        A file of a newer engage raises NewerFile, one that cannot be understood ValueError, one that cannot be opened StoreError.
+        A file of a newer engage raises NewerFile; what cannot be understood ValueError (no file, nothing in it, not readable by this
+        user); StoreError where the disk does not answer.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
+            if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would be waited for without end
+                raise ValueError("not a plain file")
             raw = path.read_bytes()
         except FileNotFoundError:
             return None
+        except PermissionError as error:
+            raise ValueError("this user may not read it") from error
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
         try:
@@ -88,14 +97,36 @@ class Outbox:
             raise NewerFile(f"{path}: columns of version {version}, this engage knows {OUTBOX_VERSION}")
         if not table.schema.equals(_schema(kind_of(path), version)):
             raise ValueError(f"not the columns of version {version}")
+        if not table.num_rows:
+            raise ValueError("no rows")
+        if kind_of(path) is Kind.TREE and table.num_rows > 1:
+            raise ValueError("more than one tree")
         if version < OUTBOX_VERSION:
             return pa.Table.from_pylist(table.to_pylist(), schema=_schema(kind_of(path), OUTBOX_VERSION))
         return table
 
     def set_aside(self, path: Path) -> None:
-        """Keep a file that cannot be stored out of the way, as `*.damaged`."""
-        with suppress(FileNotFoundError):  # another process has set it aside meanwhile
-            path.replace(path.with_name(path.name + ".damaged"))
+        """Keep a file that cannot be stored out of the way, as `*.damaged`, beside earlier ones; StoreError where that fails."""
+        name, number = path.name, 1
+        while len(os.fsencode(name)) > LONGEST_NAME:
+            name = name[:-1]
+        target = path.with_name(f"{name}.damaged")
+        while os.path.lexists(target):
+            number += 1
+            target = path.with_name(f"{name}.{number}.damaged")
+        try:
+            path.rename(target)
+        except FileNotFoundError:  # another process has set it aside meanwhile
+            return
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be stored, and cannot be set aside: {error.strerror}") from error
+
+    def sweep(self) -> None:
+        """Remove what killed processes left of files that they were writing: nobody writes one for a day."""
+        for left in self.folder.glob(".*.tmp"):
+            with suppress(OSError):
+                if time.time() - left.lstat().st_mtime > 86_400:
+                    left.unlink()
 
     def _tree_path(self, tree_id: str) -> Path:
         return self.folder / _file_name(tree_id, tree_id, Kind.TREE)

@@ -8,12 +8,14 @@ import textwrap
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scripted_scenarios import SUPPORT, searched
 from small_stores import count, counts, filled, hand_dialogue, hand_tree, renamed, support_scenario
 
 from engage.errors import StoreError
-from engage.outbox import Outbox
+from engage.outbox import Kind, Outbox, _schema
 from engage.store import TrajectoryStore
 
 HERE = Path(__file__).parent
@@ -128,6 +130,116 @@ def test_a_damaged_file_is_set_aside_and_named_while_the_others_are_stored(tmp_p
     assert "1 outbox file(s) set aside as *.damaged" in caplog.text and path.name in caplog.text
 
 
+def _no_rows(folder: Path) -> Path:
+    path = folder / "zero.tree.parquet"
+    pq.write_table(_schema(Kind.TREE).empty_table(), path)
+    return path
+
+
+def _two_trees(folder: Path) -> Path:
+    other = Outbox(folder.parent / "other")
+    for name in ("x", "y"):
+        other.put_tree(renamed(TREE, name))
+    path = folder / "two.tree.parquet"
+    pq.write_table(pa.concat_tables([other.read(one) for one in other.pending()]), path)
+    return path
+
+
+def _broken_text(folder: Path) -> Path:
+    # the tree's id is bytes that are no UTF-8: Arrow does not look, DuckDB does
+    other = Outbox(folder.parent / "other")
+    other.put_tree(renamed(TREE, "x"))
+    table = other.read(other.pending()[0])
+    buffers = [None, pa.py_buffer(b"\0\0\0\0\4\0\0\0"), pa.py_buffer(b"\xff\xfe\xfd\xfc")]
+    broken = pa.Array.from_buffers(pa.string(), 1, buffers)
+    path = folder / "text.tree.parquet"
+    pq.write_table(table.set_column(table.schema.get_field_index("scenario_id"), "scenario_id", broken), path)
+    return path
+
+
+def _long_name(folder: Path) -> Path:
+    path = folder / ("é" * 121 + ".tree.parquet")  # 255 bytes: no ending can be added
+    path.write_bytes(b"x")
+    return path
+
+
+def _folder(folder: Path) -> Path:
+    (folder / "d.tree.parquet" / "inside").mkdir(parents=True)
+    return folder / "d.tree.parquet"
+
+
+def _pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "p.dialogues.parquet")
+    return folder / "p.dialogues.parquet"
+
+
+def _link(folder: Path) -> Path:
+    (folder / "l.tree.parquet").symlink_to(folder / "nowhere")
+    return folder / "l.tree.parquet"
+
+
+ODD = {
+    _no_rows: "no rows",
+    _two_trees: "more than one tree",
+    _broken_text: "unicode",
+    _long_name: "not a whole Parquet file",
+    _folder: "not a plain file",
+    _pipe: "not a plain file",
+    _link: "not a plain file",
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("make", "reason"), ODD.items(), ids=lambda one: getattr(one, "__name__", ""))
+def test_an_odd_file_is_set_aside_with_the_reason_while_the_others_are_stored(tmp_path, caplog, make, reason):
+    store, outbox = filled(tmp_path, []), Outbox(tmp_path / "outbox")
+    outbox.put_tree(renamed(TREE, "good"))
+    path = make(outbox.folder)
+    assert store.drain(outbox) == 1
+    assert store.stored_tree_ids("c1") == {"c1/good"}
+    (aside,) = outbox.folder.iterdir()
+    assert aside.name.endswith(".damaged") and aside.name[:4] == path.name[:4]
+    assert str(path) in caplog.text and reason in caplog.text
+    assert store.drain(outbox) == 0
+
+
+def test_a_file_that_this_user_may_not_read_is_set_aside(tmp_path, caplog, monkeypatch):
+    store, outbox = filled(tmp_path, []), Outbox(tmp_path / "outbox")
+    for name in ("good", "shut"):
+        outbox.put_tree(renamed(TREE, name))
+    read = Path.read_bytes
+
+    def refused(path):
+        if "shut" in path.name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)  # root may read everything
+    assert store.drain(outbox) == 1
+    assert [file.suffix for file in outbox.folder.iterdir()] == [".damaged"]
+    assert "this user may not read it" in caplog.text
+
+
+def test_files_of_one_name_are_set_aside_beside_each_other(tmp_path):
+    outbox = Outbox(tmp_path)
+    for content in ("first", "second"):
+        (tmp_path / "a.tree.parquet").write_text(content)
+        outbox.set_aside(tmp_path / "a.tree.parquet")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        "a.tree.parquet.damaged": "first",
+        "a.tree.parquet.2.damaged": "second",
+    }
+
+
+def test_what_killed_processes_left_half_written_is_swept_after_a_day(tmp_path):
+    store, outbox = filled(tmp_path, [], [TREE]), Outbox(tmp_path / "outbox")
+    for name, age_s in {".old.tmp": 90_000, ".new.tmp": 60}.items():
+        (outbox.folder / name).write_text("half")
+        os.utime(outbox.folder / name, (time.time() - age_s,) * 2)
+    store.drain(outbox)
+    assert [file.name for file in outbox.folder.iterdir()] == [".new.tmp"]
+
+
 def test_a_tree_whose_rows_break_a_constraint_is_set_aside_alone(tmp_path, caplog):
     # A tree without a seed fits the file's columns (they may be null) and not the table's: of three trees two are stored.
     store, outbox = filled(tmp_path, []), Outbox(tmp_path / "outbox")
@@ -153,7 +265,7 @@ def test_dialogues_of_one_batch_are_stored_once_each(tmp_path):
 DRAIN = """
     import sys
     from pathlib import Path
-    from engage.outbox import Outbox
+    from engage.outbox import Kind, Outbox, _schema
     from engage.store import TrajectoryStore
     print("ready", flush=True)
     print(TrajectoryStore(Path(sys.argv[1]) / "engage.duckdb").drain(Outbox(Path(sys.argv[1]) / "outbox")))
@@ -179,7 +291,7 @@ def test_a_process_killed_between_put_and_drain_loses_nothing(tmp_path):
         import os, signal, sys
         from pathlib import Path
         from test_outbox import TREE
-        from engage.outbox import Outbox
+        from engage.outbox import Kind, Outbox, _schema
         Outbox(Path(sys.argv[1]) / "outbox").put_tree(TREE)
         os.kill(os.getpid(), signal.SIGKILL)
         """,
@@ -204,7 +316,7 @@ def test_a_process_killed_in_the_middle_of_a_drain_loses_and_doubles_nothing(tmp
         import os, signal, sys
         from pathlib import Path
         import engage.drain
-        from engage.outbox import Outbox
+        from engage.outbox import Kind, Outbox, _schema
         from engage.store import TrajectoryStore
 
         def die(*_, **__):
