@@ -80,19 +80,20 @@ def train_dpo(
         )
     recipe = {"lora": config.lora, "dpo": settings}
     folder = run_folder(out, "dpo", base, parent, recipe, pair_set_hash(drawn))
-    done = folder.finished()
-    if done is not None:
-        return done
-    with quiet():
-        tokenizer, _ = chat_tokenizer(base)
-        rows = fitting_rows(drawn, tokenizer, settings)
-        model = start_model(base, parent, config.lora, settings.seed)
-        trainer = build_trainer(model, tokenizer, rows, folder, settings)
-        history = run_trainer(trainer, folder, METRICS, on_step)
-    counts = {"pairs": float(len(rows)), "pairs_too_long": float(len(drawn) - len(rows))}
-    data = _sources(drawn, licences or {})
-    card = make_card(folder, "dpo", base, parent, recipe, data, {**counts, **history[-1]})
-    return folder.finish(trainer.model, card, history)
+    with folder.alone():
+        done = folder.finished()
+        if done is not None:
+            return done
+        with quiet():
+            tokenizer, _ = chat_tokenizer(base)
+            rows = fitting_rows(drawn, tokenizer, settings)
+            model = start_model(base, parent, config.lora, settings.seed)
+            trainer = build_trainer(model, tokenizer, rows, folder, settings)
+            history = run_trainer(trainer, folder, METRICS, on_step)
+        counts = {"pairs": float(len(rows)), "pairs_too_long": float(len(drawn) - len(rows))}
+        data = _sources(drawn, licences or {})
+        card = make_card(folder, "dpo", base, parent, recipe, data, {**counts, **history[-1]})
+        return folder.finish(trainer.model, card, history)
 
 
 def _draw(pairs: Sequence[PreferencePair], settings: DpoSettings) -> list[PreferencePair]:

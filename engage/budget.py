@@ -25,9 +25,13 @@ class BudgetConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_calls: int | None = Field(None, ge=1, description="requests to the engine")
-    max_tokens: int | None = Field(None, ge=1, description="prompt tokens (reused ones too) and completion tokens")
-    max_hours: float | None = Field(None, gt=0.0, allow_inf_nan=False, description="hours of one run of collect")
+    max_calls: int | None = Field(None, ge=1, le=2**63 - 1, description="requests to the engine")
+    max_tokens: int | None = Field(
+        None, ge=1, le=2**63 - 1, description="prompt tokens (reused ones too) and completion tokens"
+    )
+    max_hours: float | None = Field(
+        None, gt=0.0, le=10_000.0, allow_inf_nan=False, description="hours of one run of collect"
+    )
 
     @property
     def limited(self) -> bool:

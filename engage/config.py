@@ -27,6 +27,13 @@ from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import SearchConfig
 
+LARGEST = 2**63 - 1
+"""What the store's columns hold."""
+DEEPEST = 12
+"""Tables within tables that a setting's name may have; there are three."""
+LONGEST_NAME = 80
+"""Characters of a setting's name; longer ones are cut where they are reported."""
+
 
 class ScenarioConfig(BaseModel):
     """Which conversations a cycle is about."""
@@ -101,7 +108,7 @@ class CycleConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int | None = Field(
-        None, ge=0, description="seed of the cycle; derived from the cycle's id where it is left out"
+        None, ge=0, le=LARGEST, description="seed of the cycle; derived from the cycle's id where it is left out"
     )
     scenarios: ScenarioConfig = ScenarioConfig()
     engine: EngineConfig = EngineConfig()
@@ -206,15 +213,19 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> CycleConfig:
     An empty value takes what the profile says back to the default.
     """
     path = Path(profile) if profile.endswith(".toml") or os.sep in profile else PROFILES / f"{profile}.toml"
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise ConfigError(f"profile {path} is not a file")
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"profile {path} is not a file")
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         known = [*sorted(p.stem for p in PROFILES.glob("*.toml")), "the path of a TOML file"]
         raise ConfigError(f"profile {profile!r} is not there ({path}); use {' or '.join(known)}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"profile {path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"profile {path} cannot be read: it is nested too deeply") from error
+    except OSError as error:
+        raise ConfigError(f"profile {str(path)!r:.200} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # TOML's own errors, text that is no UTF-8, a number too long, a name with a null byte
+        raise ConfigError(f"profile {str(path)!r:.200} cannot be read: {ascii(str(error))[1:-1]:.200}") from error
     for override in overrides:
         _apply_override(values, override)
     try:
@@ -226,9 +237,13 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> CycleConfig:
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
-        raise ConfigError(f"--set {override!r}: write key.path=value, such as search.num_simulations=8")
+        raise ConfigError(f"--set {override!r:.80}: write key.path=value, such as search.num_simulations=8")
+    if key.count(".") > DEEPEST:
+        raise ConfigError(f"--set: {key!r:.80} is not a setting")
     try:
         (value,) = tomllib.loads(f"value = {text}").values()
+    except RecursionError as error:
+        raise ConfigError(f"--set {override!r:.80}: the value is nested too deeply") from error
     except (tomllib.TOMLDecodeError, ValueError):  # no TOML, or more than one line of it
         value = text
     *parents, leaf = key.strip().split(".")
@@ -236,7 +251,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     for name in parents:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {override!r}: {name} is a value, not a table")
+            raise ConfigError(f"--set {override!r:.80}: {ascii(name)[1:-1]:.80} is a value, not a table")
     if not text.strip() and key.strip() in setting_names():
         table.pop(leaf, None)  # TOML has no word for nothing: the setting's default counts
     else:
@@ -248,6 +263,8 @@ def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> st
     name = ".".join(str(part) for part in first["loc"])
     given = [override.partition("=")[0].strip() for override in overrides]
     where = "--set" if any(_touches(name, key) for key in given) else path.name
+    name = ascii(name)[1:-1]
+    name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
     if first["type"] == "extra_forbidden":
         close = _closest(name)
         return f"{where}: {name} is not a setting" + (f"; did you mean {close}?" if close else "")
@@ -256,7 +273,14 @@ def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> st
         reason = f'write a list, such as ["{first["input"]}"]'
     if first["type"] in ("model_type", "dict_type"):
         reason = f"it is a table; set what is in it, such as {name}.NAME=VALUE"
-    return mask_urls(f"{where}: {name}: {reason} (got {first['input']!r:.80})")
+    return mask_urls(f"{where}: {name}: {reason:.300} (got {_shown(first['input'])})")
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except (RecursionError, ValueError):  # tables within tables, or a number of thousands of digits
+        return f"a {type(value).__name__}"
 
 
 def _touches(name: str, key: str) -> bool:

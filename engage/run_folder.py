@@ -6,7 +6,8 @@ Knows nothing of models or losses.
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from engage.errors import ConfigError
+from engage.errors import ConfigError, StoreError
 from engage.models import CARD_NAME, AdapterCard, DataSource, ModelRef, adapter_fingerprint
 
 HISTORY_NAME = "history.json"
+LOCK_NAME = "training.lock"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,26 @@ class RunFolder:
             )
         history = json.loads((self.adapter / HISTORY_NAME).read_text(encoding="utf-8"))
         return TrainResult(self.adapter, dict(card.metrics), history)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work in the folder while no other process does; StoreError where one is at it. The lock ends with the process."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.out / LOCK_NAME, timeout=0)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            raise StoreError(
+                f"{self.out}: another process is training there; wait until it has ended, then the same command takes its result"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{self.out}: cannot be written: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def last_checkpoint(self) -> str | None:
         """The newest whole checkpoint of this key; leftovers of other keys are removed."""

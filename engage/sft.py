@@ -67,19 +67,20 @@ def train_sft(
     ordered = sorted(examples, key=lambda example: digest(example.as_json()))
     recipe = {"lora": config.lora, "sft": settings}
     folder = run_folder(out, "sft", base, parent, recipe, _hash(ordered))
-    done = folder.finished()
-    if done is not None:
-        return done
-    with quiet():
-        tokenizer, template = chat_tokenizer(base)
-        rows, fitting = _fitting(ordered, template, settings)
-        model = start_model(base, parent, config.lora, settings.seed)
-        trainer = build_trainer(model, tokenizer, rows, folder, settings)
-        history = run_trainer(trainer, folder, METRICS, on_step)
-    counts = {"chats": float(fitting), "chats_too_long": float(len(ordered) - fitting)}
-    data = _sources(ordered, licences or {})
-    card = make_card(folder, "sft", base, parent, recipe, data, {**counts, **history[-1]})
-    return folder.finish(trainer.model, card, history)
+    with folder.alone():
+        done = folder.finished()
+        if done is not None:
+            return done
+        with quiet():
+            tokenizer, template = chat_tokenizer(base)
+            rows, fitting = _fitting(ordered, template, settings)
+            model = start_model(base, parent, config.lora, settings.seed)
+            trainer = build_trainer(model, tokenizer, rows, folder, settings)
+            history = run_trainer(trainer, folder, METRICS, on_step)
+        counts = {"chats": float(fitting), "chats_too_long": float(len(ordered) - fitting)}
+        data = _sources(ordered, licences or {})
+        card = make_card(folder, "sft", base, parent, recipe, data, {**counts, **history[-1]})
+        return folder.finish(trainer.model, card, history)
 
 
 def _check(examples: Sequence[ChatExample]) -> None:

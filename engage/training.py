@@ -47,8 +47,8 @@ class DpoSettings(_Settings):
     batch_size: int = Field(2, ge=1, le=1024, description="pairs held in memory at once")
     gradient_accumulation: int = Field(2, ge=1, le=1024, description="batches of one optimiser step")
     max_length: int = Field(512, ge=16, le=131_072, description="tokens of prompt and reply; longer pairs are left out")
-    max_pairs: int | None = Field(None, ge=1, description="pairs at most, drawn by the seed; None takes all")
-    save_steps: int = Field(10, ge=1, description="optimiser steps between checkpoints")
+    max_pairs: int | None = Field(None, ge=1, le=10**9, description="pairs at most, drawn by the seed; None takes all")
+    save_steps: int = Field(10, ge=1, le=10**9, description="optimiser steps between checkpoints")
     seed: int = Field(0, ge=0, lt=2**32, description="order of the pairs and the adapter's first weights")
 
 
@@ -66,7 +66,7 @@ class SftSettings(_Settings):
         le=10_000.0,
         description="weight of the exit survey's answer in a simulator's loss; a word of what the user says weighs 1",
     )
-    save_steps: int = Field(10, ge=1, description="optimiser steps between checkpoints")
+    save_steps: int = Field(10, ge=1, le=10**9, description="optimiser steps between checkpoints")
     seed: int = Field(0, ge=0, lt=2**32, description="order of the chats and the adapter's first weights")
 
 

@@ -8,7 +8,7 @@ from engage.collect import Sides
 from engage.config import CycleConfig
 from engage.second_simulator import simulators
 from tasks.collecting import check_talk
-from tasks.comparing import hold_held_out_dialogues, policy_label
+from tasks.comparing import hold_held_out_dialogues, policy_label, require_dialogues
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.judging import judge, require_validation
 from tasks.training import latest_candidate
@@ -30,5 +30,8 @@ def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
         for label, adapter in policies.items():
             if adapter is not None or label == "base":
                 failed |= hold_held_out_dialogues(config, cycle, label, Sides(adapter, user), simulator)
+    require_dialogues(
+        config, cycle, [label for label, adapter in policies.items() if adapter or label == "base"], failed
+    )
     check_talk(config, cycle, "evaluation")
     return judge(config, cycle, candidate, failed)

@@ -1,6 +1,7 @@
 """Running a stage from the command line: its configuration, its cycle's id, the display, and a failure's one sentence."""
 
 import atexit
+import itertools
 import logging
 import os
 import shlex
@@ -180,7 +181,7 @@ def _tell_left(console: Console, left: Sequence[str]) -> None:
 def find_cycle_id(cycle: str | None, must_exist: bool) -> str:
     """The id given, or a new one; where it must exist, the latest by default, ConfigError for one that is not stored."""
     if not must_exist:
-        return datetime.now().strftime("%Y-%m-%d-%H%M%S") if cycle is None else cycle
+        return new_cycle_id(Home.from_env(), datetime.now()) if cycle is None else cycle
     from engage.outbox import Outbox
     from engage.store import TrajectoryStore
 
@@ -196,6 +197,24 @@ def find_cycle_id(cycle: str | None, must_exist: bool) -> str:
     if cycle not in known:
         raise ConfigError(f"cycle {cycle!r} is not in the store; the latest there are {', '.join(known[:5])}")
     return cycle
+
+
+def new_cycle_id(home: Home, now: datetime) -> str:
+    """From the clock, and of no other cycle: two commands may begin in one second, and a clock may be set back.
+
+    The cycle's folder is what keeps its name.
+    """
+    base = f"{now:%Y-%m-%d-%H%M%S}"
+    for number in itertools.count(1):
+        cycle_id = base if number == 1 else f"{base}-{number}"
+        try:
+            home.cycle(cycle_id).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"{home.cycle(cycle_id)}: cannot be created: {error.strerror}") from error
+        return cycle_id
+    raise AssertionError("unreachable")
 
 
 def _flow(stage: str) -> Callable[[CycleConfig, str], dict[str, Any]]:

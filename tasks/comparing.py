@@ -10,11 +10,13 @@ from engage.comparison import Held, by_scenario
 from engage.config import MOST_DIALOGUES, CycleConfig, Home, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
+from engage.errors import NothingSearched
 from engage.evaluation import ALL, Replies, Rewards
 from engage.models import adapter_fingerprint
 from engage.outbox import Outbox
 from engage.rollout import Dress
 from engage.scenario import Scenario, sample_scenarios
+from engage.second_simulator import simulators
 from engage.seeds import derive_seed
 from engage.store import TrajectoryStore
 from engage.tree import CallRecord, DialogueRecord
@@ -122,6 +124,20 @@ def dialogues_held(cycle: Cycle, scenarios: Sequence[str], label: str) -> dict[s
         held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
         found.setdefault(row["simulator"], {}).setdefault(row["domain"], []).append(held)
     return found
+
+
+def require_dialogues(config: CycleConfig, cycle: Cycle, labels: Sequence[str], failed: Mapping[str, str]) -> None:
+    """NothingSearched where a policy's dialogues with one of the simulators all failed: nothing could be compared."""
+    if not failed:
+        return
+    scenarios = [scenario.scenario_id for scenario in held_out(config, cycle)]
+    for label in labels:
+        held = dialogues_held(cycle, scenarios, label)
+        for simulator in simulators(config):
+            if not held.get(simulator):
+                raise NothingSearched(
+                    f"no dialogue of {label} with the {simulator} simulator could be held; {min(failed)}: {failed[min(failed)]}"
+                )
 
 
 def paired(sides: Sequence[Mapping[str, ByDomain]], simulator: str, domain: str = ALL) -> list[Rewards]:

@@ -247,3 +247,24 @@ def test_a_run_that_diverges_says_so_and_leaves_no_adapter(base: ModelRef, tmp_p
 
 def test_max_pairs_limits_what_is_trained_on(base: ModelRef, tmp_path: Path) -> None:
     assert train_dpo(make_pairs(8), base, tmp_path, with_dpo(max_pairs=2)).metrics["pairs"] == 2
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    import subprocess
+    import sys
+
+    from engage.errors import StoreError
+    from engage.run_folder import RunFolder
+
+    hold = "import sys, pathlib; from engage.run_folder import RunFolder\nwith RunFolder(pathlib.Path(sys.argv[1]), 'k').alone():\n print('in', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "in\n"
+    with pytest.raises(StoreError, match="another process is training there; wait until it has ended"):
+        with RunFolder(tmp_path, "k").alone():
+            pass
+    other.kill()  # a killed training leaves no lock
+    other.wait()
+    with RunFolder(tmp_path, "k").alone():
+        pass

@@ -181,3 +181,62 @@ def test_a_home_that_cannot_be(monkeypatch, tmp_path):
     monkeypatch.setenv("ENGAGE_HOME", "~nobody-of-this-name/x")
     with pytest.raises(ConfigError, match="ENGAGE_HOME cannot be used"):
         Home.from_env()
+
+
+ODD_SETTINGS = {
+    "a list nested deeply": f"seed={'[' * 20_000}{']' * 20_000}",
+    "a table nested as deeply as TOML reads": f"search={'{a=' * 300}1{'}' * 300}",
+    "a number nested in lists": f"seed={'[' * 300}{']' * 300}",
+    "a name of many tables": f"seed{'.a' * 5_000}=1",
+    "a long name": f"{'x' * 10_000}=1",
+    "a long value": f"seed={'x' * 10_000}",
+    "a seed beyond the store": f"seed={10**30}",
+    "a number of thousands of digits": f"collect.budget.max_calls={'9' * 5_000}",
+    "hours without end": "collect.budget.max_hours=1e400",
+    "infinite hours": "collect.budget.max_hours=inf",
+    "no number": "collect.budget.max_hours=nan",
+    "a line break in a name": "se\ned=1",
+}
+
+
+@pytest.mark.parametrize("override", ODD_SETTINGS.values(), ids=ODD_SETTINGS)
+def test_an_odd_setting_is_one_short_sentence(override):
+    with pytest.raises(ConfigError) as refused:
+        load_config("laptop", [override])
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+    assert str(refused.value).startswith("--set")
+
+
+@pytest.mark.parametrize("content", [f"seed = {'[' * 20_000}", f"seed = {'9' * 5_000}", "seed = '\x00'", "\ufeff["])
+def test_an_odd_profile_is_one_short_sentence_that_names_it(tmp_path, content):
+    (tmp_path / "odd.toml").write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load_config(str(tmp_path / "odd.toml"))
+    assert "odd.toml" in str(refused.value) and "\n" not in str(refused.value) and len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5_000, "x" * 300 + ".toml"])
+def test_a_profile_of_an_impossible_name_is_one_short_sentence(name):
+    with pytest.raises(ConfigError) as refused:
+        load_config(name)
+    assert "profile" in str(refused.value) and len(str(refused.value)) < 600
+
+
+def test_what_was_kept_in_a_home_is_found_where_the_home_lies_now(tmp_path):
+    home = Home(tmp_path / "now")
+    adapter = home.cycle("c1") / "align" / "abc" / "adapter"
+    adapter.mkdir(parents=True)
+    assert home.find("/was/cycles/home/cycles/c1/align/abc/adapter") == adapter
+    assert home.find("/was/cycles/c2/align/abc/adapter") == Path("/was/cycles/c2/align/abc/adapter")
+    assert home.find("/elsewhere/adapter") == Path("/elsewhere/adapter")
+
+
+def test_a_new_cycle_has_an_id_of_its_own_within_a_second_and_when_the_clock_is_set_back(tmp_path):
+    from datetime import datetime
+
+    from flows.running import new_cycle_id
+
+    now, ids = datetime(2026, 5, 4, 2, 0, 0), []
+    for moment in (now, now, now.replace(minute=1), now):
+        ids.append(new_cycle_id(Home(tmp_path), moment))
+    assert ids == ["2026-05-04-020000", "2026-05-04-020000-2", "2026-05-04-020100", "2026-05-04-020000-3"]

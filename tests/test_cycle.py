@@ -14,7 +14,7 @@ import engage.engines
 from engage.config import CycleConfig, Home, load_config, load_cycle_scenarios
 from engage.engine import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
-from engage.errors import ConfigError, EngineError, TooManyFlawed
+from engage.errors import ConfigError, EngineError, NothingSearched, TooManyFlawed
 from engage.models import AdapterCard, adapter_fingerprint, resolve_model
 from engage.scenario import sample_scenarios
 from engage.seeds import derive_seed
@@ -329,6 +329,19 @@ def test_a_failed_dialogue_of_the_evaluation_is_reported_and_held_again(counted,
     assert evaluation(config, "mute")["failed"] == {}
     assert dialogues(home, "mute") == {"base": 6}
     assert counted.scenarios == {broken}
+
+
+def test_an_evaluation_of_which_every_dialogue_failed_fails_itself(counted, home, tiny):
+    config = small(tiny)
+    collect(config, "silent")
+    counted.failing = set(drawn(config, "silent", "validation", 3))
+    with pytest.raises(
+        NothingSearched, match="no dialogue of base with the search simulator could be held; .*out of order"
+    ):
+        evaluation(config, "silent")
+    counted.failing = set()
+    assert evaluation(config, "silent")["failed"] == {}
+    assert dialogues(home, "silent") == {"base": 6}
 
 
 def drawn(config: CycleConfig, cycle_id: str, split, per_domain: int) -> list[str]:
