@@ -261,9 +261,9 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
         [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert other.stdout.readline() == "in\n"
-    with pytest.raises(StoreError, match="another process is training there; wait until it has ended"):
-        with RunFolder(tmp_path, "k").alone():
-            pass
+    sentence = "another process is training there; wait until it has ended"
+    with pytest.raises(StoreError, match=sentence), RunFolder(tmp_path, "k").alone():
+        pass
     other.kill()  # a killed training leaves no lock
     other.wait()
     with RunFolder(tmp_path, "k").alone():

@@ -336,7 +336,7 @@ def test_an_evaluation_of_which_every_dialogue_failed_fails_itself(counted, home
     collect(config, "silent")
     counted.failing = set(drawn(config, "silent", "validation", 3))
     with pytest.raises(
-        NothingSearched, match="no dialogue of base with the search simulator could be held; .*out of order"
+        NothingSearched, match=r"no dialogue of base with the search simulator could be held; .*out of order"
     ):
         evaluation(config, "silent")
     counted.failing = set()

@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from engage.domains import load_domain
 from engage.engine import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, QueryError, ScenarioError, StoreError
+from engage.judging import judge_pairs
 from engage.pairs import (
     HumanReply,
     PairConfig,
@@ -514,3 +516,42 @@ def test_a_table_of_other_columns_is_no_pair_set(tmp_path):
     pq.write_table(pa.table({"prompt": [1], "answer": ["x"]}), tmp_path / "pairs.parquet")
     with pytest.raises(StoreError, match="not a pair set, or damaged"):
         load_pairs(tmp_path / "pairs.parquet")
+
+
+# Sums of 0.1, 0.2, 0.3 and 0.7 have other last bits in other orders: (0.1 + 0.2) + 0.3 is not 0.1 + (0.2 + 0.3).
+TIED = [[0.7, 0.1, 0.2], [0.3, 0.6, 0.7], [0.1, 0.8, 0.7]]
+WORSE = [[0.1, 0.2], [0.2, 0.1], [0.1, 0.1]]
+
+
+def reordered(groups, number):
+    """The same rewards in another order, of the user turns and within them."""
+    turns = list(itertools.permutations(groups))[number % 6]
+    return [list(list(itertools.permutations(turn))[(number + index) % 6]) for index, turn in enumerate(turns)]
+
+
+def test_equal_replies_are_told_apart_by_what_they_say_and_not_by_the_last_bit(tmp_path):
+    """30 trees with two equally good replies, numbered and added up in different orders: the first by its text is chosen in all.
+
+    The same with one thread and with several, and with the trees stored in another order.
+    """
+    scenarios = [support_scenario(f"s{number}", opening=f"My dog died. ({number})") for number in range(30)]
+    trees = []
+    for number, scenario in enumerate(scenarios):
+        replies = {
+            "Good b": reordered(TIED, number),
+            "Good a": reordered(TIED, 3 * number + 1),
+            "Poor": WORSE,
+        }
+        names = list(itertools.permutations(replies))[number % 6]
+        trees.append(hand_tree(scenario, {name: replies[name] for name in names}))
+    found = []
+    for place, stored in enumerate([trees, trees[::-1]]):
+        store = filled(tmp_path / str(place), scenarios, stored)
+        for threads in (1, 8):
+            with duckdb.connect(str(store.path)) as connection:
+                connection.execute(f"set threads = {threads}")
+                judge_pairs(connection, "c1", PairConfig(min_q_gap=0.0, confidence=0.5))
+            found.append([(p.scenario_id, p.chosen, p.rejected, p.q_gap, p.p_greater) for p in read_pairs(store, "c1")])
+    assert found[0] == found[1] == found[2] == found[3]
+    assert [(chosen, rejected) for _, chosen, rejected, _, _ in found[0]] == [("Good a", "Poor")] * 30
+    assert len({(gap, p) for *_, gap, p in found[0]}) == 1  # the same evidence, to the last bit

@@ -96,7 +96,7 @@ def _reply_values(rows: Frame) -> Frame:
     total = weighed.weight.transform("sum")
     shrinkage = rows.mean_variance * weight
     return rows.assign(
-        value_mean=(1 - shrinkage) * rows.q_mean + shrinkage * weighed["product"].transform("sum") / total,
+        value_mean=((1 - shrinkage) * rows.q_mean + shrinkage * weighed["product"].transform("sum") / total).round(9),
         value_variance=shrinkage * between + shrinkage**2 / total,
         shared_error=shrinkage * np.sqrt(1 / total),
     )
@@ -115,7 +115,9 @@ def _sibling_pairs(values: Frame) -> Frame:
     spread = both.value_variance_a + both.value_variance_b - 2 * both.shared_error_a * both.shared_error_b
     names = {"reply_id_a": "chosen_id", "reply_id_b": "rejected_id", "group_count_a": "chosen_groups"}
     return both.assign(
-        q_gap=gap, q_gap_raw=both.q_mean_a - both.q_mean_b, p_greater=_normal_cdf(gap / np.sqrt(spread))
+        q_gap=gap.round(9),
+        q_gap_raw=(both.q_mean_a - both.q_mean_b).round(9),
+        p_greater=_normal_cdf(gap / np.sqrt(spread)).round(9),
     )[
         [*of_prefix, "reply_id_a", "reply_id_b", "group_count_a", "group_count_b", "q_gap", "q_gap_raw", "p_greater"]
     ].rename(columns={**names, "group_count_b": "rejected_groups"})
@@ -154,7 +156,8 @@ def _judge(pairs: Frame, tables: Mapping[str, Frame], config: PairConfig, patter
     met = [reason.to_numpy(dtype=bool) for reason in reasons.values()]
     pairs = pairs.assign(drop_reason=np.select(met, list(reasons), default=""))
     left = pairs[pairs.drop_reason == ""]
-    ranked = left.sort_values(["p_greater", "q_gap", "chosen_id", "rejected_id"], ascending=[False, False, True, True])
+    by = {"p_greater": False, "q_gap": False, "chosen_said": True, "rejected_said": True, "chosen_id": True}
+    ranked = left.sort_values([*by, "rejected_id"], ascending=[*by.values(), True])
     place = ranked.groupby(SIBLINGS).cumcount()
     pairs.loc[ranked.index[place >= config.max_pairs_per_prefix], "drop_reason"] = "per_prefix"
     kept = ranked[place < config.max_pairs_per_prefix]

@@ -49,7 +49,7 @@ ranked as (
     where drop_reason is null
     qualify row_number() over (
         partition by tree_id, decision_id
-        order by p_greater desc, q_gap desc, chosen_id, rejected_id
+        order by p_greater desc, q_gap desc, chosen_text, rejected_text, chosen_id, rejected_id
     ) <= $max_pairs_per_prefix
 ),
 -- one row per pair that is kept, and per equal pair of another tree, ranked

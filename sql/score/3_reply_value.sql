@@ -3,6 +3,7 @@
 -- certain; means are shrunk to the prefix mean, because best and worst of noisy means overstate the gap. The prefix mean weighs
 -- each sibling by its precision and is itself uncertain: `shared_error` is how far one standard error of it moves the value, so
 -- that two siblings' values differ with variance value_variance + value_variance − 2·shared_error·shared_error.
+-- Values are rounded to 1e-9 of reward: the last bits of a sum depend on the order in which threads add, and must decide nothing.
 -- Floors of 1e-6 (squared reward) keep equal rewards everywhere from dividing by zero.
 with pooled as (
     select
@@ -90,7 +91,7 @@ select
     q_mean,
     mean_variance,
     between_variance,
-    (1 - shrinkage) * q_mean + shrinkage * prefix_mean as value_mean,
+    round((1 - shrinkage) * q_mean + shrinkage * prefix_mean, 9) as value_mean,
     shrinkage * between_variance + shrinkage * shrinkage * prefix_variance as value_variance,
     shrinkage * sqrt(prefix_variance) as shared_error
 from centred

@@ -1,4 +1,4 @@
--- One row per two sibling replies with a value, the better one as chosen (the earlier one where both are equal).
+-- One row per two sibling replies with a value, the better one as chosen (the earlier one where both are equal: no such pair is accepted).
 with reply as (
     select
         cycle_id,
@@ -26,9 +26,9 @@ select
     rejected.reply_id as rejected_id,
     chosen.group_count as chosen_groups,
     rejected.group_count as rejected_groups,
-    chosen.value_mean - rejected.value_mean as q_gap,
-    chosen.q_mean - rejected.q_mean as q_gap_raw,
-    p_greater(chosen, rejected) as p_greater
+    round(chosen.value_mean - rejected.value_mean, 9) as q_gap,
+    round(chosen.q_mean - rejected.q_mean, 9) as q_gap_raw,
+    round(p_greater(chosen, rejected), 9) as p_greater
 from reply as chosen
 join reply as rejected
     on rejected.cycle_id = chosen.cycle_id
