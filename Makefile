@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run check test integration vllm-cpu
+.PHONY: run check test integration chaos fuzz vllm-cpu
 
 run: .venv/.installed
 	$(BIN)/engage nightly --profile laptop --set seed=633886359
@@ -26,6 +26,14 @@ integration: .venv/.installed
 	set -e; venv=$$(deployments/install_vllm_cpu.sh); \
 	ENGAGE_VLLM_VENV=$$venv $(BIN)/pytest tests/integration -p no:cacheprovider --ignore tests/integration/test_vllm_in_process.py; \
 	$$venv/bin/python -m pytest tests/integration/test_vllm_in_process.py -p no:cacheprovider
+
+# Kills at random moments, compared with an undisturbed run: CHAOS='--kills 200 --seed 2' and the like.
+chaos: .venv/.installed
+	$(BIN)/python tests/chaos/chaos.py $(CHAOS)
+
+# Mutated inputs; what is found is kept in fuzz-found/: FUZZ='--inputs 10000 --seed 2' and the like.
+fuzz: .venv/.installed
+	$(BIN)/python tests/fuzz/fuzz.py $(FUZZ)
 
 vllm-cpu:
 	deployments/install_vllm_cpu.sh

@@ -153,7 +153,7 @@ def _parse_opening(turns: Sequence[Any], domain: Domain) -> Dialogue:
         if unknown := set(turn) - {"role", "text"}:
             raise ScenarioError(f"opening[{index}].{_shown(min(unknown))}: unknown field")
         if turn.get("role") != expected:
-            raise ScenarioError(f"opening[{index}].role: must be {expected.value!r} (got {turn.get('role')!r})")
+            raise ScenarioError(f"opening[{index}].role: must be {expected.value!r} (got {turn.get('role')!r:.60})")
         dialogue = dialogue.add(Turn(expected, turn["text"].strip()))
         expected = expected.other
     if dialogue.turns[-1].role is not Role.USER:

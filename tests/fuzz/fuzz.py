@@ -296,23 +296,21 @@ class Fuzz:
             )
         else:
             self.input = mutated_bytes(dumped(base), draw)
+        scored = draw.random() < 0.5
+        return judged(lambda: self.ask(scored))
+
+    def ask(self, scored: bool) -> None:
+        """One request of a new engine to the server, which answers with the input."""
         settings = OpenAIConfig(policy=ServerConfig(base_urls=(self.chat.url,), model="m"), timeout_s=5.0, retry_s=0.0)
+        engine = OpenAIEngine(ModelsConfig(policy_adapter="bare", simulator_adapter="bare"), settings)
         prompt = Prompt("s1/r", Side.POLICY, (Message("user", "Hello"),))
-
-        async def ask(engine: OpenAIEngine) -> None:
-            if draw.random() < 0.5:
-                await engine.complete(prompt, Sampling(max_tokens=5), [1, 2])
+        try:
+            if scored:
+                asyncio.run(engine.score(prompt, ["1", "2", "3"]))
             else:
-                await engine.score(prompt, ["1", "2", "3"])
-
-        def work() -> None:
-            engine = OpenAIEngine(ModelsConfig(policy_adapter="bare", simulator_adapter="bare"), settings)
-            try:
-                asyncio.run(ask(engine))
-            finally:
-                engine.close()
-
-        return judged(work)
+                asyncio.run(engine.complete(prompt, Sampling(max_tokens=5), [1, 2]))
+        finally:
+            engine.close()
 
     def _answer(self, handler: Any, _body: dict[str, Any], _before: int) -> None:
         handler.send_response(self.status)
