@@ -106,6 +106,11 @@ def go_on_with(command: str) -> None:
     _now.command = command
 
 
+def sentence() -> str:
+    """What an interrupted user is told."""
+    return _now.sentence()
+
+
 def asked() -> bool:
     """Whether a signal has come since `listening` began: an error after it is its consequence."""
     return _now.asked
