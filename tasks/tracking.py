@@ -4,6 +4,7 @@ Runs are found again by their tags, so that a resumed cycle goes on in the runs 
 """
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def _told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         if getattr(error, "error_code", None) in through:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]

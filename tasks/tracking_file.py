@@ -24,10 +24,10 @@ def prepare(path: Path, uri: str, experiment: str, tell: Callable[[str], None]) 
     """Let `path`, which MLflow knows as `uri`, be a whole database that holds the experiment, with its artifacts beside it.
 
     A file that nothing was recorded in, and that lacks the experiment, is set aside. `tell` takes one line on what was done. What
-    is no SQLite file is left as it is: MLflow says so.
+    is no SQLite file is left as it is: MLflow says so. sqlite3.OperationalError where the file is locked or cannot be written.
     """
     location = (path.parent / ARTIFACTS).as_uri()
-    with suppress(sqlite3.DatabaseError):
+    try:
         if path.exists() and _is_half_made(path, experiment):
             aside = _set_aside(path)
             tell(f"{path}: was left half made by a start that was killed, and held no run; it is now {aside.name}")
@@ -36,6 +36,10 @@ def prepare(path: Path, uri: str, experiment: str, tell: Callable[[str], None]) 
         elif (before := _location(path, experiment)) and before != location and before.endswith(f"/{ARTIFACTS}"):
             _move(path, before, location)
             tell(f"{path}: the home was at {before.removesuffix(f'/{ARTIFACTS}')}; MLflow's paths now name this one")
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return
 
 
 def _make(path: Path, uri: str, experiment: str, location: str) -> None:

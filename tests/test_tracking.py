@@ -189,6 +189,41 @@ def test_a_home_that_was_moved_goes_on_where_it_is(home, said, tmp_path_factory,
     assert said == [f"{moved.mlflow_file}: the home was at {home.path.as_uri()}; MLflow's paths now name this one"]
 
 
+def test_a_candidate_that_was_named_before_the_home_was_moved_is_the_one_that_is_there(
+    home, tmp_path_factory, monkeypatch
+):
+    from tasks.cycle import Cycle
+    from tasks.training import latest_candidate, name_candidate
+
+    cycle = Cycle(cycle_id="c1", seed=1, champion_version=None, champion_adapter=None)
+    adapter = home.cycle("c1") / "align" / "abc" / "adapter"
+    adapter.mkdir(parents=True)
+    name_candidate(cycle, str(adapter))
+    moved = tmp_path_factory.mktemp("moved") / "home"
+    shutil.copytree(home.path, moved)
+    monkeypatch.setenv("ENGAGE_HOME", str(moved))
+    assert latest_candidate(cycle) == str(moved / "cycles" / "c1" / "align" / "abc" / "adapter")
+    name_candidate(cycle, None)
+    assert latest_candidate(cycle) is None
+
+
+@pytest.mark.parametrize(
+    ("problem", "sentence"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), "the disk is full"),
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "cannot be written"),
+        (OSError(30, "Read-only file system"), "cannot be written"),
+    ],
+)
+def test_a_full_disk_and_one_that_cannot_be_written_are_told_apart(home, problem, sentence):
+    from tasks.tracking import _told
+
+    with pytest.raises(StoreError, match=sentence) as refused, _told(home):
+        raise problem
+    assert "start its server" not in str(refused.value) and "\n" not in str(refused.value)
+
+
 def test_a_mistake_of_the_users_is_not_tried_again_wherever_it_lies():
     from prefect.states import Failed
 

@@ -1,6 +1,6 @@
 """`make chaos`: the command killed at random moments, over and over, and what is left compared row by row with an undisturbed run.
 
-    python tests/chaos/chaos.py --kills 200 --first 100 --interrupts 100 --real 10 --seed 1
+    python tests/chaos/chaos.py --kills 200 --databases 100 --first 100 --interrupts 100 --real 10 --seed 1
 
 All heavy imports happen once; every run of the command is a fork of this process, in a session of its own. One Prefect server, as a
 team has one, serves all. The speakers are scripted, the model that is trained is a tiny one. Timestamps, wall times, latencies and
@@ -199,13 +199,12 @@ class Chaos:
 
     def kill_drains(self, kills: int) -> None:
         """Files wait in the outbox; the process that stores them is killed."""
-        source = self.home()
         while self.counts["killed in drain"] < kills:
             home = self.home()
-            self._kill_one_drain(source, home)
+            self._kill_one_drain(home)
             self._clear(home)
 
-    def _kill_one_drain(self, source: Path, home: Path) -> None:
+    def _kill_one_drain(self, home: Path) -> None:
         from small_stores import counts, hand_tree, support_scenario
 
         from engage.outbox import Outbox
@@ -261,6 +260,49 @@ class Chaos:
             self._clear(home)
             if tries % 10 == 0:
                 self.say(f"{self.counts[name]} of {number} {name}, {len(self.wrong)} wrong")
+
+    def kill_databases(self, kills: int) -> None:
+        """Both databases of a new home are being made when the process is killed: the moments that matter, without the rest."""
+        home = self.home()
+        began = time.monotonic()
+        if self._make_databases(home, LONGEST_S) != 0:
+            raise SystemExit("the databases of a home cannot be made")
+        lasts = time.monotonic() - began
+        for number in range(1, kills + 1):
+            home = self.home()
+            killed = self._make_databases(home, self.random.uniform(0, lasts)) == -signal.SIGKILL
+            self.counts["killed while the databases were made"] += killed
+            code = self._make_databases(home, LONGEST_S)
+            left = [file.name for file in home.iterdir() if "partial" in file.name or "half-made" in file.name]
+            if code or left:
+                self.wrong.append(f"databases in {home}: code {code}, left {left}")
+            self._clear(home)
+            if number % 25 == 0:
+                self.say(f"{number} of {kills} homes whose databases were being made, {len(self.wrong)} wrong")
+
+    def _make_databases(self, home: Path, seconds: float) -> int:
+        from engage.config import Home
+        from engage.store import TrajectoryStore
+        from tasks.tracking import Tracker
+
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                os.environ.pop("MLFLOW_TRACKING_URI", None)
+                store = TrajectoryStore(home / "engage.duckdb")
+                tracker = Tracker(Home(home))
+                store.cycle_config("c1")
+                store.begin_cycle("c1", {})
+                tracker.open_cycle("c1", {})
+                code = 0
+            finally:
+                os._exit(code)
+        code = _wait(pid, time.monotonic() + seconds)
+        if code is None:
+            os.kill(pid, signal.SIGKILL)
+            code = _wait(pid, time.monotonic() + LONGEST_S)
+        return -signal.SIGALRM if code is None else code
 
     def real(self, kills: int) -> None:
         """The embedded model: trees that were finished before a kill stay as they are, and all are there in the end."""
@@ -368,7 +410,8 @@ def import_everything() -> None:
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description="kill the command at random moments and compare what is left")
-    for name, default in {"kills": 200, "drains": 40, "first": 100, "interrupts": 100, "real": 10, "seed": 1}.items():
+    sizes = {"kills": 200, "databases": 100, "drains": 40, "first": 100, "interrupts": 100, "real": 10, "seed": 1}
+    for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
     began = time.monotonic()
@@ -380,8 +423,10 @@ def main() -> int:
     with prefect_server(folder):
         import_everything()
         chaos = Chaos(folder, asked.seed, say)
-        chaos.undisturbed()
+        if asked.kills or asked.first or asked.interrupts:
+            chaos.undisturbed()
         for work in (
+            lambda: chaos.kill_databases(asked.databases),
             lambda: chaos.first_starts(asked.first, signal.SIGKILL),
             lambda: chaos.first_starts(asked.interrupts, signal.SIGINT),
             lambda: chaos.kill_drains(asked.drains),
