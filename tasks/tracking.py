@@ -152,10 +152,20 @@ class Tracker:
         self._home = home
         with self._alone, _told(home):
             if home.own_tracking:
-                tracking_file.prepare(home.mlflow_file, home.tracking_uri, EXPERIMENT, progress.tell)
+                tracking_file.prepare(home.mlflow_file, EXPERIMENT, self._create_database, progress.tell)
             mlflow.set_tracking_uri(home.tracking_uri)
             self._client = _Client(home)
             self._experiment_id = self._experiment()
+
+    def _create_database(self, ending: str, location: str) -> None:
+        """MLflow's tables and the experiment in a file of the home's database's name with that ending."""
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        store = SqlAlchemyStore(self._home.tracking_uri + ending, location)
+        try:
+            store.create_experiment(EXPERIMENT, artifact_location=location)
+        finally:
+            store.engine.dispose()
 
     def _experiment(self) -> str:
         """Its id; created where it is missing, restored where somebody deleted it in MLflow's UI."""

@@ -20,8 +20,10 @@ _PATHS = {
 """Tables and columns in which MLflow keeps whole paths of artifacts."""
 
 
-def prepare(path: Path, uri: str, experiment: str, tell: Callable[[str], None]) -> None:
-    """Let `path`, which MLflow knows as `uri`, be a whole database that holds the experiment, with its artifacts beside it.
+def prepare(path: Path, experiment: str, create: Callable[[str, str], None], tell: Callable[[str], None]) -> None:
+    """Let `path` be a whole database that holds the experiment, with its artifacts beside it.
+
+    `create(ending, location)` has MLflow make one that is named as `path` with that ending, its artifacts at the location.
 
     A file that nothing was recorded in, and that lacks the experiment, is set aside. `tell` takes one line on what was done. What
     is no SQLite file is left as it is: MLflow says so. sqlite3.OperationalError where the file is locked or cannot be written.
@@ -32,7 +34,7 @@ def prepare(path: Path, uri: str, experiment: str, tell: Callable[[str], None]) 
             aside = _set_aside(path)
             tell(f"{path}: was left half made by a start that was killed, and held no run; it is now {aside.name}")
         if not path.exists():
-            _make(path, uri, experiment, location)
+            _make(path, create, location)
         elif (before := _location(path, experiment)) and before != location and before.endswith(f"/{ARTIFACTS}"):
             _move(path, before, location)
             tell(f"{path}: the home was at {before.removesuffix(f'/{ARTIFACTS}')}; MLflow's paths now name this one")
@@ -42,19 +44,13 @@ def prepare(path: Path, uri: str, experiment: str, tell: Callable[[str], None]) 
         return
 
 
-def _make(path: Path, uri: str, experiment: str, location: str) -> None:
-    """By MLflow's own hand under another name, renamed when all is done; what killed starts left is removed."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
+def _make(path: Path, create: Callable[[str, str], None], location: str) -> None:
+    """Under another name, renamed when all is done; what killed starts left is removed."""
     for left in path.parent.glob(f"{path.name}.partial-*"):
         left.unlink(missing_ok=True)
-    suffix = f".partial-{uuid.uuid4().hex[:8]}"
-    store = SqlAlchemyStore(uri + suffix, location)
-    try:
-        store.create_experiment(experiment, artifact_location=location)
-    finally:
-        store.engine.dispose()
-    path.with_name(path.name + suffix).replace(path)
+    ending = f".partial-{uuid.uuid4().hex[:8]}"
+    create(ending, location)
+    path.with_name(path.name + ending).replace(path)
 
 
 def _is_half_made(path: Path, experiment: str) -> bool:
