@@ -1,6 +1,13 @@
-"""What the processor is good at. Loads no model."""
+"""What the processor and the graphics cards are good at. Loads no model."""
 
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+SMI = "nvidia-smi"
 
 
 def native_dtype() -> Any:
@@ -17,3 +24,63 @@ def cpu_has_bfloat16() -> bool:
 
     known: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(known.get("amx_bf16") or known.get("avx512_bf16"))
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One card that torch can use. Memory in 10⁹ bytes; `gb_per_s` is what its memory reads, 0 where the driver does not say."""
+
+    name: str
+    memory_gb: float
+    free_gb: float
+    gb_per_s: float
+
+
+def driver_cards() -> list[tuple[str, str]]:
+    """Names of the cards that NVIDIA's driver lists, and its version; none where there is no driver."""
+    if shutil.which(SMI) is None:
+        return []
+    asked = [SMI, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.split(", ") for line in done.stdout.splitlines()]
+    return [(row[0], row[1]) for row in rows if len(row) == 2]
+
+
+def has_accelerator() -> bool:
+    """Whether a driver for graphics cards is there; without importing torch, which takes seconds."""
+    return bool(driver_cards()) or Path("/dev/kfd").exists()
+
+
+def gpus() -> list[Gpu]:
+    """The cards that torch can use."""
+    import torch
+
+    found = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        known = torch.cuda.get_device_properties(index)
+        free, total = torch.cuda.mem_get_info(index)
+        # kHz and bits; two transfers a clock
+        bytes_per_s = 2e3 * getattr(known, "memory_clock_rate", 0) * getattr(known, "memory_bus_width", 0) / 8
+        found.append(Gpu(known.name, total / 1e9, free / 1e9, bytes_per_s / 1e9))
+    return found
+
+
+def decode_limit(model: Path, gb_per_s: float, rows: int, context: int) -> float | None:
+    """Tokens per second that the memory's speed allows: every step reads all weights and `rows × context` keys and values.
+
+    In bfloat16, without the arithmetic and the start of kernels, so no engine reaches it. None where the model's `config.json`
+    does not have the usual fields.
+    """
+    try:
+        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+        stored = 4 if config.get("dtype", config.get("torch_dtype")) == "float32" else 2
+        weights = sum(path.stat().st_size for path in model.glob("*.safetensors")) * 2 / stored
+        heads = config["num_attention_heads"]
+        head_dim = config.get("head_dim") or config["hidden_size"] // heads
+        state = 2 * 2 * config["num_hidden_layers"] * config.get("num_key_value_heads", heads) * head_dim
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return rows * gb_per_s * 1e9 / (weights + rows * context * state) if weights else None

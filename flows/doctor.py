@@ -21,6 +21,7 @@ OPTIONAL = {
     "prefect-dask": "more than one machine: pip install -e '.[dask]'",
 }
 MEMORY_GB, DISK_GB = 6.0, 5.0
+ROWS, CONTEXT = 512, 256
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def _packages() -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding(True, f"{cores} cores")
+    yield from _cards()
     free = _free_memory_gb()
     if free is not None:
         remedy = (
@@ -70,6 +72,23 @@ def _machine() -> Iterator[Finding]:
     disk = shutil.disk_usage(there).free / 1e9
     remedy = "" if disk >= DISK_GB else "free some space, or set ENGAGE_HOME to another disk"
     yield Finding(disk >= DISK_GB, f"{disk:.1f} GB free for {home}", remedy)
+
+
+def _cards() -> Iterator[Finding]:
+    """Nothing on a machine without a graphics card."""
+    from engage.device import driver_cards, gpus, has_accelerator
+
+    if importlib.util.find_spec("torch") is None or not has_accelerator():
+        return
+    listed, usable = driver_cards(), gpus()
+    driver = f", driver {listed[0][1]}" if listed else ""
+    for gpu in usable:
+        yield Finding(True, f"GPU {gpu.name}: {gpu.memory_gb:.0f} GB, {gpu.free_gb:.0f} GB free{driver}")
+    if not usable:
+        name = listed[0][0] if listed else "there"
+        advice = "install a torch that is built for the driver's CUDA version, which nvidia-smi shows"
+        version = importlib.metadata.version("torch")
+        yield Finding(False, f"GPU {name}{driver}: torch {version} cannot use it; {advice}")
 
 
 def _free_memory_gb() -> float | None:
@@ -86,12 +105,44 @@ def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
     except EngageError as error:
         yield Finding(False, f"profile {profile}: cannot be used", str(error))
         return
-    yield Finding(True, f"profile {profile}: engine {config.engine.kind}")
+    yield Finding(True, f"profile {profile}: engine {config.engine.kind}{_place(config)}")
     yield from _models(config)
+    yield from _speed(config)
     server = os.environ.get("PREFECT_API_URL")
     yield Finding(
         True, f"Prefect server {mask_urls(server)}" if server else "no Prefect server configured: flows run in process"
     )
+
+
+def _place(config: CycleConfig) -> str:
+    """Where the engine computes; empty without a graphics card, and for an engine that loads no model here."""
+    from engage.device import gpus, has_accelerator
+
+    if config.engine.kind not in {"transformers", "vllm"} or not has_accelerator():
+        return ""
+    on_cpu = config.engine.kind == "transformers" and config.engine.transformers.device == "cpu"
+    return " on the GPU" if gpus() and not on_cpu else " on the CPU"
+
+
+def _speed(config: CycleConfig) -> Iterator[Finding]:
+    """What the first card allows the policy's model; nothing where that is not known."""
+    from engage.device import decode_limit, gpus
+    from engage.models import find_model
+
+    if _place(config) != " on the GPU":
+        return
+    gpu = gpus()[0]
+    try:
+        ref = find_model(config.engine.policy_model)
+    except EngageError:
+        return
+    limit = decode_limit(ref.path, gpu.gb_per_s, ROWS, CONTEXT) if ref else None
+    if limit:
+        yield Finding(
+            True,
+            f"its memory ({gpu.gb_per_s:,.0f} GB/s) allows at most {limit:,.0f} tokens/s with {ROWS} requests of "
+            f"{CONTEXT} tokens; `make gpu-check` measures what is reached",
+        )
 
 
 def _models(config: CycleConfig) -> Iterator[Finding]:

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import own_domain  # noqa: F401  # what a process has imported, data files may name
 import pytest
 import typer
 
+from engage import device
 from engage.config import load_config
 from engage.errors import ConfigError, EngineError, StoreError
 from engage.scenario import load_scenarios
@@ -330,6 +332,50 @@ def test_the_doctor_names_a_wrong_profile(engage, roomy):
     code, out, _ = engage("doctor", "--profile", "nope")
     assert code == 1
     assert "missing profile nope: cannot be used\n     do: profile 'nope' is not there" in out
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A machine with one H200, as its driver and torch describe it."""
+    import torch
+
+    known = SimpleNamespace(name="NVIDIA H200", memory_clock_rate=3_201_000, memory_bus_width=6144)
+    monkeypatch.setattr(device, "driver_cards", lambda: [("NVIDIA H200", "580.159.03")])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: known)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (140_000_000_000, 150_754_820_096))
+
+
+def test_the_doctor_shows_the_card_the_engine_s_place_and_what_its_memory_allows(engage, roomy, card, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    shape = {"dtype": "float32", "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3}
+    (model / "config.json").write_text(json.dumps({**shape, "head_dim": 64}))
+    (model / "model.safetensors").write_bytes(bytes(540_000))
+    settings = ("--set", f"engine.policy_model={model}", "--set", f"engine.simulator_model={model}")
+    code, out, _ = engage("doctor", *settings)
+    assert code == 0
+    assert "ok GPU NVIDIA H200: 151 GB, 140 GB free, driver 580.159.03" in out
+    assert "ok profile laptop: engine transformers on the GPU" in out
+    # 2 * 3.201 GHz * 6144 bits = 4,917 GB/s; 270,000 bytes of weights in bfloat16 and 512 * 256 * 23,040 bytes of states a step
+    assert "its memory (4,917 GB/s) allows at most 833,519 tokens/s with 512 requests of 256 tokens" in out
+    assert "engine transformers on the CPU" in engage("doctor", *settings, "--set", "engine.transformers.device=cpu")[1]
+
+
+def test_the_doctor_tells_when_torch_cannot_use_the_card(engage, roomy, card, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, out, _ = engage("doctor", *GOOD_SETTINGS)
+    assert code == 0
+    assert "note GPU NVIDIA H200, driver 580.159.03: torch" in out and "cannot use it; install a torch" in out
+
+
+def test_the_doctor_says_nothing_of_a_card_where_none_is(engage, roomy, monkeypatch):
+    monkeypatch.setattr(device, "has_accelerator", lambda: False)
+    code, out, _ = engage("doctor", *GOOD_SETTINGS)
+    assert code == 0 and "GPU" not in out.replace("GPU serving in process", "")
 
 
 def test_the_doctor_warns_of_too_little_memory(engage, roomy, monkeypatch):
