@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run check test integration chaos fuzz vllm-cpu
+.PHONY: run check test integration chaos fuzz vllm-cpu gpu-check
 
 run: .venv/.installed
 	$(BIN)/engage nightly --profile laptop --set seed=633886359
@@ -37,3 +37,7 @@ fuzz: .venv/.installed
 
 vllm-cpu:
 	deployments/install_vllm_cpu.sh
+
+# Under ten minutes; `deployments/gpu_check.sh --help` lists its options, and it runs without make too.
+gpu-check: .venv/.installed
+	deployments/gpu_check.sh

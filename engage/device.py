@@ -38,15 +38,34 @@ class Gpu:
 
 def driver_cards() -> list[tuple[str, str]]:
     """Names of the cards that NVIDIA's driver lists, and its version; none where there is no driver."""
+    rows = [line.split(", ") for line in _ask_driver("name,driver_version")]
+    return [(row[0], row[1]) for row in rows if len(row) == 2]
+
+
+def cards_described() -> list[str]:
+    """One line a card: name, memory, driver version."""
+    return _ask_driver("name,memory.total,driver_version")
+
+
+def used_gb() -> float | None:
+    """Memory taken on all cards by all processes, in 10⁹ bytes; None where NVIDIA's driver does not say."""
+    try:
+        used = [float(line.removesuffix(" MiB")) for line in _ask_driver("memory.used")]
+    except ValueError:
+        return None
+    return sum(used) * 2**20 / 1e9 if used else None
+
+
+def _ask_driver(fields: str) -> list[str]:
+    """One line a card; none where there is no driver, or where it does not answer."""
     if shutil.which(SMI) is None:
         return []
-    asked = [SMI, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    asked = [SMI, f"--query-gpu={fields}", "--format=csv,noheader"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = [line.split(", ") for line in done.stdout.splitlines()]
-    return [(row[0], row[1]) for row in rows if len(row) == 2]
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
 
 def has_accelerator() -> bool:

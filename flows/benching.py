@@ -8,6 +8,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -80,12 +82,14 @@ def show_engine(
     sizes: str,
     lengths: str,
     tokens: int,
+    plain: bool,
     as_json: bool,
 ) -> None:
-    """Sweep the configured engine's policy side."""
+    """Sweep the configured engine's policy side, or plain `generate` on its model."""
     config = load_config(profile, overrides)
     batch_sizes, prompt_lengths = _numbers("--requests", sizes), _numbers("--prompt-tokens", lengths)
     from engage.bench.engine import saturation
+    from engage.bench.plain import PlainGenerate
     from engage.engines import close_engines, shared_engine
 
     sampling = config.dialogue.speech.policy.model_copy(update={"max_tokens": tokens})
@@ -93,7 +97,7 @@ def show_engine(
         with _told(progress) as tell:
             tell("loading the model", 0.0)
             sweep = saturation(
-                shared_engine(config.engine),
+                PlainGenerate(config.engine) if plain else shared_engine(config.engine),
                 batch_sizes=batch_sizes,
                 prompt_lengths=prompt_lengths,
                 sampling=sampling,
@@ -109,8 +113,60 @@ def show_engine(
         ("prefill, saturated", f"{found.prefill_tok_s:,.1f} tokens/s with {found.prefill_requests} requests"),
         ("alone: first token, each further", f"{found.first_token_ms:,.1f} ms, {found.token_ms:,.1f} ms"),
     ]
-    figures = {"engine": config.engine.kind, **found.as_json()}
-    _show(console, f"engage bench engine ({config.engine.kind})", rows, figures, as_json)
+    kind = "plain generate" if plain else config.engine.kind
+    _show(console, f"engage bench engine ({kind})", rows, {"engine": kind, **found.as_json()}, as_json)
+
+
+def show_agreement(console: Console, progress: Console, profile: str, overrides: Sequence[str], as_json: bool) -> bool:
+    """The configured engine beside the transformers engine; False where they differ by more than rounding."""
+    config = load_config(profile, overrides)
+    from transformers import AutoTokenizer
+
+    from engage.bench.agreement import compare, halved
+    from engage.engine import Engine
+    from engage.engines import EngineConfig, close_engines, shared_engine
+    from engage.models import adapter_folder, resolve_model
+
+    reference = config.engine.model_copy(update={"kind": "transformers"})
+    scenarios = load_cycle_scenarios(config.scenarios)
+    own = adapter_folder(config.engine.policy_adapter)
+
+    def opened(wanted: EngineConfig) -> Engine:
+        close_engines()  # the one before is closed already, but still known
+        return shared_engine(wanted)
+
+    with _told(progress) as tell, TemporaryDirectory(prefix="engage-bench-") as folder:
+        adapters = {"own": own, "half": halved(own, Path(folder) / "half"), "none": ""} if own else {"none": ""}
+        try:
+            found = compare(
+                lambda: opened(reference),
+                lambda: opened(config.engine),
+                scenarios,
+                adapters,
+                AutoTokenizer.from_pretrained(resolve_model(config.engine.policy_model).path),
+                lambda what: tell(what, 0.0),
+            )
+        finally:
+            close_engines()
+    rows = [
+        ("greedy replies, equal to the last token", f"{found.equal_replies} of {found.replies}"),
+        *(
+            (f"{one.prompt}, {one.adapter}", f"{one.margin:.3f} nats after {one.tokens} tokens")
+            for one in found.differences
+        ),
+        ("largest difference of a survey's probability", f"{found.survey_difference:.4f}"),
+        ("the same adapter after others", f"{found.again_difference:.4f}, {found.again_equal} replies equal"),
+        ("GPU memory before, open, closed, closed again", ", ".join(f"{gb:.1f}" for gb in found.used_gb) or "no GPU"),
+        ("verdict", "; ".join(found.faults) or "they agree within rounding"),
+    ]
+    _show(
+        console,
+        f"engage bench agreement ({config.engine.kind})",
+        rows,
+        {"engine": config.engine.kind, **found.as_json()},
+        as_json,
+    )
+    return not found.faults
 
 
 def show_search(

@@ -45,6 +45,9 @@ def bench_engine(
     ] = "1,2,4,8,16,32,64,128",
     prompt_tokens: Annotated[str, typer.Option("--prompt-tokens", help="lengths of the prompts")] = "64,256",
     tokens: Annotated[int, typer.Option("--tokens", min=2, max=4096, help="tokens asked of each request")] = 64,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="transformers' own `generate` on the policy's model instead of the engine")
+    ] = False,
     profile: Profile = "laptop",
     set_: Settings = None,
     json: Json = False,
@@ -52,7 +55,16 @@ def bench_engine(
     """Sweep the engine: prefill and decode tokens/s, latency of one request."""
     from flows.benching import show_engine
 
-    show_engine(console, errors, profile, set_ or [], requests, prompt_tokens, tokens, json)
+    show_engine(console, errors, profile, set_ or [], requests, prompt_tokens, tokens, plain, json)
+
+
+@bench_app.command("agreement")
+def bench_agreement(profile: Profile = "laptop", set_: Settings = None, json: Json = False) -> None:
+    """Ask the engine and the transformers engine the same; exit code 1 where they differ by more than rounding."""
+    from flows.benching import show_agreement
+
+    if not show_agreement(console, errors, profile, set_ or [], json):
+        raise typer.Exit(1)
 
 
 @bench_app.command("search")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engage.collect import METHOD_VERSION
 from engage.config import CycleConfig, Home, check_cycle_id, load_cycle_scenarios
-from engage.engines import check_templates, engine_identity
+from engage.engines import check_models, engine_identity
 from engage.errors import ConfigError, InputError, TooManyFlawed, engage_error
 from engage.human import read_human
 from engage.models import adapter_fingerprint
@@ -82,7 +82,7 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
     scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
     # what is wrong with an adapter, a chat template or a corpus shows before the night's work, not after it
     check_adapters(config, adapter)
-    check_templates(config.engine)
+    check_models(config.engine)
     if config.human.corpora:
         read_human(config.human)
     # the home may have been moved since the cycle began: its identity keeps the path of that time

@@ -10,7 +10,7 @@ from scripted_scenarios import SUPPORT
 
 from engage.domains import load_domain
 from engage.engine import Completion, Message, Prompt, Sampling, Side
-from engage.engines import EngineConfig, check_templates
+from engage.engines import EngineConfig, check_models
 from engage.engines.transformers import TransformersConfig, TransformersEngine
 from engage.errors import ModelError
 from engage.models import ModelsConfig
@@ -107,9 +107,9 @@ def test_a_model_whose_replies_would_not_end_is_refused_when_the_engine_starts(t
 
 def test_such_a_model_is_refused_before_a_night_even_where_a_server_speaks(tmp_path: Path) -> None:
     folder = writer(FAMILIES["zephyr"], "ab", tmp_path)
-    check_templates(EngineConfig(kind="openai", policy_model=folder))
+    check_models(EngineConfig(kind="openai", policy_model=folder))
     (tmp_path / "chat_template.jinja").write_text(NO_END)
     for kind in ("transformers", "openai"):
         with pytest.raises(ModelError, match="writes nothing after a reply"):
-            check_templates(EngineConfig(kind=kind, policy_model=folder, simulator_model=folder))
-    check_templates(EngineConfig(kind="openai", policy_model="served-name"))
+            check_models(EngineConfig(kind=kind, policy_model=folder, simulator_model=folder))
+    check_models(EngineConfig(kind="openai", policy_model="served-name"))

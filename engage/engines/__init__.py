@@ -59,10 +59,10 @@ def engine_identity(config: EngineConfig) -> dict[str, str]:
     return {**models, **{f"adapter {name}": fingerprint for name, fingerprint in adapters.items()}}
 
 
-def check_templates(config: EngineConfig) -> None:
-    """ModelError where a reply of a model that is here could not end or be learnt; downloads nothing.
+def check_models(config: EngineConfig) -> None:
+    """ModelError where a reply of a model that is here could not end or be learnt, or the embedded engine cannot serve its family.
 
-    A server uses its own template; what is trained after the night is the policy's model here, where it is here.
+    Downloads nothing and loads no weights. A server uses its own template; what is trained after the night is the policy's model here, where it is here.
     """
     from engage.engines.model_sides import template_of
     from engage.errors import ModelError
@@ -75,6 +75,10 @@ def check_templates(config: EngineConfig) -> None:
             continue
         if found is not None:
             template_of(found)
+            if config.kind == "transformers":
+                from engage.engines.attention import check_family
+
+                check_family(found.name, found.path)
 
 
 _open: dict[str, Engine] = {}

@@ -1,0 +1,100 @@
+"""The plain way: transformers' own `generate` behind the Engine protocol, so that the same sweep measures it.
+
+All requests that are made at once are one call of `generate` on a padded batch, in the type of the machine and with transformers'
+own choice of attention. It knows base weights only, draws a batch from the first request's seed, and computes every prompt anew.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from engage.device import native_dtype
+from engage.engine import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
+from engage.engines.model_sides import ModelSides
+from engage.errors import EngineError
+from engage.models import ModelsConfig
+
+
+class PlainGenerate:
+    """See the module; implements Engine. Answers for the policy's side only; ModelError where its weights are missing."""
+
+    def __init__(self, models: ModelsConfig) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        bare = {"policy_adapter": None, "simulator_adapter": None, "simulator_model": models.policy_model}
+        self._sides = ModelSides(models.model_copy(update=bare))
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        path = self._sides.refs[Side.POLICY].path
+        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=native_dtype()).to(self.device).eval()
+        self._waiting: list[tuple[Prompt, Sampling, int, asyncio.Future[Completion]]] = []
+
+    @property
+    def has_room(self) -> bool:
+        """See Engine: what is asked at once is one batch, however large."""
+        return True
+
+    async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """See Engine; EngineError for an adapter and for the other side."""
+        if prompt.adapter or prompt.side is not Side.POLICY:
+            raise EngineError("plain `generate` answers with the policy's base weights only", prompt.key)
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._answer)  # after all that is started with this request
+        futures = [loop.create_future() for _ in seeds]
+        self._waiting += [(prompt, sampling, seed, future) for seed, future in zip(seeds, futures, strict=True)]
+        return list(await asyncio.gather(*futures))
+
+    async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
+        """Not measured."""
+        raise ScoresUnavailable("plain `generate` scores nothing", prompt.key)
+
+    def close(self) -> None:
+        """See Engine."""
+        import torch
+
+        self._model = None
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+    def _answer(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            found = self._generate([one[0] for one in waiting], waiting[0][1], waiting[0][2])
+        except Exception as error:  # out of memory, among others
+            for prompt, _, _, future in waiting:
+                future.set_exception(EngineError(f"{type(error).__name__}: {error!s:.200}", prompt.key))
+            return
+        for (_, _, seed, future), (prompt_tokens, tokens, text) in zip(waiting, found, strict=True):
+            reason: Any = "stop" if len(tokens) < waiting[0][1].max_tokens else "length"
+            if not future.done():
+                future.set_result(Completion(text, prompt_tokens, 0, len(tokens), None, reason, seed))
+
+    def _generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[tuple[int, list[int], str]]:
+        """Number of prompt tokens, sampled tokens up to the end of turn, and their text, for each prompt."""
+        import torch
+
+        tokenizer = self._sides.tokenizers[Side.POLICY]
+        encoded = [self._sides.tokenise(prompt) for prompt in prompts]
+        width = max(map(len, encoded))
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in encoded], device=self.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in encoded], device=self.device)
+        drawn: dict[str, Any] = {"do_sample": False}
+        if sampling.temperature > 0:
+            drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        torch.manual_seed(seed % 2**63)
+        with torch.inference_mode():
+            output = self._model.generate(
+                ids, attention_mask=mask, max_new_tokens=sampling.max_tokens, pad_token_id=pad, **drawn
+            )
+        ends = self._model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        rows = [_until(row, ends) for row in output[:, width:].tolist()]
+        texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return [(len(said), row, text.strip()) for said, row, text in zip(encoded, rows, texts, strict=True)]
+
+
+def _until(row: list[int], ends: set[int]) -> list[int]:
+    """Tokens up to the first that ends a turn, which counts; all where none does."""
+    return next((row[: at + 1] for at, token in enumerate(row) if token in ends), row)
