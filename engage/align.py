@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from engage.chat_template import ChatTemplate, accepted_chat
+from engage.chat_template import ChatTemplate
 from engage.errors import ConfigError
 from engage.models import DataSource, ModelRef
 from engage.pairs import PreferencePair, pair_set_hash
@@ -121,7 +121,7 @@ def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoS
     rows, lengths = [], []
     for pair in pairs:
         row = {
-            "prompt": accepted_chat(tokenizer, pair.prompt),
+            "prompt": list(pair.prompt),
             "chosen": [{"role": "assistant", "content": pair.chosen}],
             "rejected": [{"role": "assistant", "content": pair.rejected}],
         }

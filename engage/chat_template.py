@@ -67,26 +67,23 @@ def _apply(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt
     return str(text)
 
 
-def accepted_chat(tokenizer: Any, chat: Sequence[dict[str, str]]) -> Chat:
-    """The chat itself where the template takes it; else its system text merged into a first user message.
+def render(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt: bool = False) -> str:
+    """The chat as text, as the template takes it; with `add_generation_prompt`, up to where the model speaks.
 
-    Some templates refuse a system role, some leave its text out without a word, some want the user first: then a stub opens
-    the chat.
+    Some templates refuse a system role, some leave its text out without a word, some want the user first: there the system text is
+    merged into a first user message, and a stub opens the chat.
     """
     told = list(chat)
     system = told[0]["content"] if told and told[0]["role"] == "system" else ""
     with contextlib.suppress(Exception):  # a template raises what it likes, jinja's own error at best
-        if system.strip() in _apply(tokenizer, told):
-            return told
+        text = _apply(tokenizer, told, add_generation_prompt)
+        if system.strip() in text:
+            return text
     rest = told[1:] if system else told
     if not rest or rest[0]["role"] != "user":
         rest = [{"role": "user", "content": STUB}, *rest]
-    return [{"role": "user", "content": f"{system}\n\n{rest[0]['content']}".strip()}, *rest[1:]]
-
-
-def render(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt: bool = False) -> str:
-    """The chat as text; with `add_generation_prompt`, up to where the model speaks."""
-    return _apply(tokenizer, accepted_chat(tokenizer, chat), add_generation_prompt)
+    merged = [{"role": "user", "content": f"{system}\n\n{rest[0]['content']}".strip()}, *rest[1:]]
+    return _apply(tokenizer, merged, add_generation_prompt)
 
 
 class ChatTemplate:
@@ -102,6 +99,8 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, name: str = "") -> None:
         self.tokenizer = tokenizer
         self._where = f"{name}: " if name else ""
+        self._part = lru_cache(maxsize=32768)(self._made_part)
+        self._between: re.Pattern[str] | None = None
         asked, told, on = self._probe()
         before, _, tail = told.rpartition(_SAID)
         middle = on.rpartition(_SAID)[2].partition(_ANSWERED)[0]
@@ -127,6 +126,8 @@ class ChatTemplate:
         self._special_ids = set(tokenizer.convert_tokens_to_ids(sorted(specials))) - self._unknown
         self._asked = asked + self.opener
         self._plain = lru_cache(maxsize=8192)(self._made_plain)
+        spaced = [on.replace(_SAID, f"{space}two  words{space}") for space in ("", " ", "\n", "\n\n")]
+        self._between = self._separator([on, self._asked, *spaced])
 
     def _probe(self) -> tuple[str, str, str]:
         """A question as a prompt; the question answered; the same with one more question."""
@@ -211,7 +212,23 @@ class ChatTemplate:
         return both[len(ids) :] if both[: len(ids)] == ids else self._ids(text)
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        """The text as tokens; between two marks what was tokenised before is not tokenised again."""
+        parts = self._between.split(text) if self._between else [text]
+        return [token for part in parts if part for token in self._part(part)]
+
+    def _made_part(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _separator(self, texts: Sequence[str]) -> re.Pattern[str] | None:
+        """What separates parts of a text that are tokenised alike alone and together; None where nothing does."""
+        added = sorted({str(token) for token in self.tokenizer.added_tokens_decoder.values()}, key=len, reverse=True)
+        if not added:
+            return None
+        found = re.compile(f"({'|'.join(map(re.escape, added))})")
+        for text in texts:
+            if [t for part in found.split(text) if part for t in self._made_part(part)] != list(self._made_part(text)):
+                return None
+        return found
 
     def said(self, tokens: Sequence[int]) -> tuple[str, int | None]:
         """What was said in the drawn tokens, stripped, and how many of them the turn takes with its end; None where they hold no end.

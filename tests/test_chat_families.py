@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from chat_families import CHATML, FAMILIES, NO_END, Family
+from tokenizers import decoders, models, pre_tokenizers
 
 from engage.align import DpoSettings, build_trainer, fitting_rows
 from engage.chat_template import ChatTemplate
@@ -220,3 +221,33 @@ def test_a_simulator_learns_with_a_template_that_writes_earlier_turns_otherwise(
     result = train_sft([example], model_of(FAMILIES[name], tmp_path / "model"), tmp_path / "run", config)
     assert result.metrics["chats"] == 1
     assert result.history[-1]["loss"] < result.history[0]["loss"]
+
+
+@each_family
+def test_a_text_between_two_marks_has_the_tokens_that_it_has_in_the_whole(family: Family) -> None:
+    assert_tokenised_whole(ChatTemplate(family.tokenizer()))
+
+
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+def test_where_a_tokenizer_marks_the_beginning_of_a_text_prompts_are_tokenised_whole(scheme: str) -> None:
+    tokenizer = FAMILIES["chatml"].tokenizer()
+    inner = tokenizer.backend_tokenizer
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    inner.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    inner.model = models.WordLevel(
+        {word: place for place, word in enumerate(["?", "▁I", "I", "▁am", "▁sad.", "▁Be", "Be", "kind."])},
+        unk_token="?",
+    )
+    assert_tokenised_whole(ChatTemplate(tokenizer))
+
+
+def assert_tokenised_whole(template: ChatTemplate) -> None:
+    chat = [
+        {"role": "system", "content": "Be kind.  Be brief."},
+        {"role": "user", "content": " I am sad.\n\nMy dog died "},
+        {"role": "assistant", "content": "Oh.\nTell me more."},
+        {"role": "user", "content": "\n1, 2"},
+    ]
+    for shown in (chat[:2], chat, chat[:2]):
+        whole = template.tokenizer(template.prompt_text(shown), add_special_tokens=False)["input_ids"]
+        assert template.prompt_ids(shown) == list(whole)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import save_adapter, save_tiny_model
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engage.engine import Message, Prompt, Sampling, Side
@@ -490,3 +491,38 @@ def test_rows_that_the_buffers_cannot_hold_together_are_decoded_in_turn(tiny):
         (alone,) = one = [Row(row.tokens, DRAWN, row.seed)]
         decoder(tiny, set()).generate(one)
         assert alone.generated == row.generated
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that compute something: each is a kernel on a GPU, and views are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        self.count += not (func.is_view or func._schema.name.startswith(("aten::_unsafe_view", "aten::detach")))
+        return found
+
+
+def operations(tiny: Path, count: int) -> list[int]:
+    """Operations of a prefill from what is half known, of assembling a batch, and of one step, for `count` rows."""
+    one, found = decoder(tiny, set()), []
+    one.generate([Row(tuple(range(9, 40)), DRAWN, 1)])
+    batch = [Row((*range(9, 40), *range(50 + n, 60 + n)), DRAWN, n) for n in range(count)]
+    with Operations() as counted, torch.inference_mode():
+        after = one.next_logits([row.tokens for row in batch])
+        found.append(counted.count)
+        loaded = one._load(batch, 41, 12, after)
+        found.append(counted.count - found[0])
+        loaded.advance(41)
+        found.append(counted.count - sum(found))
+    return found
+
+
+def test_the_number_of_operations_does_not_depend_on_the_number_of_rows(tiny):
+    few, many = operations(tiny, 2), operations(tiny, 40)
+    assert few == many
+    # a layer of the tiny model, and what a step has beside its layers: masks, the head, drawing
+    assert many[2] <= 2 * 50 + 60

@@ -6,6 +6,7 @@ reuses the keys and values of known prefixes, and draws every completion from it
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -22,6 +23,9 @@ from engage.errors import EngineError
 from engage.models import ModelRef, ModelsConfig, check_adapter
 
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
+SWITCH_S = 0.0005
+"""How soon threads of this process give way to the engine's on a GPU: it starts a thousand kernels a prefill, and each may have to
+wait that long for Python's lock (5 ms by default)."""
 MAX_LOADED = 4
 MAX_BATCH = {"cpu": 64, "cuda": 512}
 CPU_CACHE_BYTES = 1_200_000_000
@@ -64,6 +68,8 @@ class TransformersEngine:
         self._device = "cuda" if cuda else "cpu"
         wanted = config.dtype if config.dtype != "auto" else "bfloat16" if cuda or cpu_has_bfloat16() else "float32"
         self._dtype = getattr(torch, wanted)
+        if cuda:
+            sys.setswitchinterval(SWITCH_S)
         self._max_batch = config.max_batch or MAX_BATCH[self._device]
         self._sides = ModelSides(models)
         for ref in dict.fromkeys(self._sides.refs.values()):
