@@ -151,6 +151,9 @@ class AdapterCard(BaseModel):
     config: dict[str, Any]
     data: list[DataSource]
     metrics: dict[str, float]
+    rules_language: str = Field(
+        "en", description="what the rules for crises, deception and flaws read; other languages were not checked"
+    )
     created_at: datetime
 
     def write(self, folder: Path) -> None:

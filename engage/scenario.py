@@ -26,7 +26,10 @@ MAX_NAME = 200
 _KIND_NAMES = {str: "text", dict: "object", list: "list"}
 SHIPPED = ("emotional_support", "persuasion")
 UNREAD = "not in English, which the rules for crises, deception and flaws read"
-NOT_ENGLISH = f"{UNREAD}; --any-language takes it (in a profile scenarios.any_language, for corpora human.any_language)"
+NOT_ENGLISH = (
+    f"{UNREAD}; to take it anyway: --any-language with `engage scenarios`, --set scenarios.any_language=true with a run "
+    "(for corpora human.any_language=true)"
+)
 
 
 @dataclass(frozen=True)

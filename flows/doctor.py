@@ -106,6 +106,7 @@ def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
         yield Finding(False, f"profile {profile}: cannot be used", str(error))
         return
     yield Finding(True, f"profile {profile}: engine {config.engine.kind}{_place(config)}")
+    yield _language(config)
     yield from _models(config)
     yield from _speed(config)
     server = os.environ.get("PREFECT_API_URL")
@@ -143,6 +144,13 @@ def _speed(config: CycleConfig) -> Iterator[Finding]:
             f"its memory ({gpu.gb_per_s:,.0f} GB/s) allows at most {limit:,.0f} tokens/s with {ROWS} requests of "
             f"{CONTEXT} tokens; `make gpu-check` measures what is reached",
         )
+
+
+def _language(config: CycleConfig) -> Finding:
+    rules = "the rules for crises, deception and flaws read English"
+    if config.scenarios.any_language or config.human.any_language:
+        return Finding(False, f"{rules}, but any_language takes what is not: nothing checks it")
+    return Finding(True, f"{rules}; scenarios and corpora in another language are refused")
 
 
 def _models(config: CycleConfig) -> Iterator[Finding]:

@@ -138,7 +138,7 @@ def tell_unread(console: Console, scenarios: Sequence[Scenario]) -> None:
     """One line about scenarios that were let in although no rule reads them; nothing where there are none."""
     unread = sum(not is_read(scenario, load_domain(scenario.domain)) for scenario in scenarios)
     if unread:
-        console.print(f"scenarios that the rules do not read, because they are {UNREAD}: {unread}", highlight=False)
+        console.print(f"scenarios taken although {UNREAD}: {unread}", highlight=False, soft_wrap=True)
 
 
 def import_scenarios(

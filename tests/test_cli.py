@@ -202,6 +202,40 @@ def test_a_domain_beside_the_scenario_file_is_found_in_the_current_folder(tmp_pa
     assert (done.returncode, done.stdout) == (0, "good scenarios: 12, problems: 0\n")
 
 
+def test_scenarios_that_no_rule_reads_are_refused_and_counted_where_they_are_let_in(engage, monkeypatch, tmp_path):
+    def stop(_):
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr(running, "_flow", stop)
+    lines = [json.loads(line) for line in OWN_FILE.read_text().splitlines()]
+    lines[3]["opening"][0]["text"] = "Tengo un examen en cinco días y no entiendo nada."
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    code, out, _ = engage("scenarios", "validate", str(path))
+    assert code == 2 and out.startswith(f"{path}:4: not in English, which the rules")
+    told = "scenarios taken although not in English, which the rules for crises, deception and flaws read: 1"
+    code, out, _ = engage("scenarios", "validate", str(path), "--any-language")
+    assert (code, out.splitlines()) == (0, [told, "good scenarios: 12, problems: 0"])
+    settings = ["--set", f'scenarios.sources=["{path}"]']
+    code, _, err = engage("nightly", *settings)
+    assert code == 2 and "--set scenarios.any_language=true" in err
+    _, out, _ = engage("nightly", *settings, "--set", "scenarios.any_language=true")
+    assert out.splitlines()[0] == told
+
+
+def test_an_import_asks_for_what_it_may_not_decide(engage, tmp_path):
+    from test_corpora_mutated import gifts, p4g
+
+    folder, out_file = p4g(tmp_path / "p4g", *gifts(50, 100, 0)), tmp_path / "out.jsonl"
+    code, _, err = engage("scenarios", "import", "p4g", str(folder), "--out", str(out_file))
+    assert code == 2 and "--donation-unit cents" in err and not out_file.exists()
+    code, out, _ = engage("scenarios", "import", "p4g", str(folder), "--out", str(out_file), "--donation-unit", "cents")
+    # 0.5, 1 and 0 dollars of two: a mean of 0.25
+    assert code == 0 and "their mean reward is 0.250" in out
+    code, _, err = engage("scenarios", "import", "p4g", str(folder), "--donation-unit", "pounds")
+    assert (code, err) == (2, "--donation-unit 'pounds' is not known; use dollars or cents\n")
+
+
 def test_lines_that_a_cycle_skips_are_listed_before_it_begins(engage, monkeypatch, tmp_path):
     def stop(_):
         raise ConfigError("far enough")
@@ -314,6 +348,13 @@ def test_the_doctor_finds_nothing_missing_with_an_engine_that_needs_no_model(eng
     assert f"GB free for {tmp_path / 'home'}" in out
     assert "missing" not in out
     assert list(tmp_path.iterdir()) == []  # it looked only
+
+
+def test_the_doctor_says_what_language_the_rules_read(engage, roomy):
+    code, out, _ = engage("doctor", *GOOD_SETTINGS)
+    assert code == 0 and "ok the rules for crises, deception and flaws read English; scenarios" in out
+    code, out, _ = engage("doctor", *GOOD_SETTINGS, "--set", "scenarios.any_language=true")
+    assert code == 0 and "note the rules for crises, deception and flaws read English, but any_language" in out
 
 
 def test_the_doctor_shows_how_to_install_what_is_optional(engage, roomy):

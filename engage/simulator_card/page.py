@@ -93,7 +93,7 @@ def card_page(heading: Heading, cards: Sequence[SimulatorFigures]) -> str:
     parts = ["# Simulator card", "\n".join(f"- {name}: {value}" for name, value in heading.lines.items())]
     parts.append(
         f"In brackets: {CONFIDENCE:.0%} interval, from resampling dialogues. A dash: there is no such number. "
-        "An interval that is missing: too few dialogues."
+        "An interval that is missing: too few dialogues. The rules for crises, deception and flaws read English."
     )
     parts += list(heading.remarks)
     for domain in dict.fromkeys(card.domain for card in cards):
