@@ -27,8 +27,8 @@ def is_current(connection: Any, path: Path) -> bool:
     version = _version(connection, path)
     if version is None or version < max(migrations()):
         return False
-    (definitions,) = connection.execute("select definitions from schema_version").fetchone()
-    return bool(definitions == _definitions())
+    found = connection.execute("select definitions from schema_version").fetchall()
+    return bool(found == [(_definitions(),)])
 
 
 def bring_up_to_date(connection: Any, path: Path) -> None:

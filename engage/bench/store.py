@@ -10,7 +10,7 @@ from typing import Any
 
 from engage.bench.process import Measured, in_own_process
 from engage.bench.store_filling import CYCLE_ID, OnProgress, copy_templates, insert_measured, search_templates
-from engage.database import writing
+from engage.database import reading
 from engage.errors import ConfigError
 from engage.evidence import PairConfig, deceptive_patterns
 from engage.patterns import any_of
@@ -136,14 +136,16 @@ def largest_difference(store: TrajectoryStore, other: Path) -> float | None:
 
     None where a pair is in one of them only, or where a fate (accepted, or the reason against it) or a count differs.
     """
-    with writing(store.path, WAIT_S) as connection:  # a connection that only reads may open no other file
-        row = connection.execute(_COMPARING, {"file": str(other)}).fetchone()
+    import pyarrow.parquet as pq
+
+    with reading(store.path, WAIT_S) as connection:
+        connection.register("pandas", pq.read_table(other))
+        row = connection.execute(_COMPARING).fetchone()
     unlike, difference = row or (1, None)
     return None if unlike else float(difference or 0.0)
 
 
 _COMPARING = """
-with pandas as (select * from read_parquet($file))
 select
     count(*) filter (
         where pair.tree_id is null or pandas.tree_id is null
