@@ -1,5 +1,6 @@
 """What the processor and the graphics cards are good at. Loads no model."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -66,6 +67,15 @@ def _ask_driver(fields: str) -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
+
+
+def release_memory() -> None:
+    """Give the card's memory that torch keeps for itself back to other processes; nothing where this process uses no card."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def has_accelerator() -> bool:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engage.device import used_gb
+from engage.device import release_memory, used_gb
 from engage.domains import load_domain
 from engage.engine import Engine, Prompt, Sampling, Side
 from engage.models import ADAPTER_WEIGHTS
@@ -148,6 +148,7 @@ def compare(
         ours = asked(reference, adapters)
     finally:
         reference.close()
+        release_memory()
     memory = [used_gb()]
     on_progress("asking the other engine")
     other = open_other()

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from engage.device import native_dtype
+from engage.device import native_dtype, release_memory
 from engage.engine import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
 from engage.engines.model_sides import ModelSides
 from engage.errors import EngineError
@@ -51,11 +51,8 @@ class PlainGenerate:
 
     def close(self) -> None:
         """See Engine."""
-        import torch
-
         self._model = None
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
+        release_memory()
 
     def _answer(self) -> None:
         waiting, self._waiting = self._waiting, []
