@@ -29,7 +29,7 @@ _CLOSED = {
 """No files beside the store, and no extensions: DuckDB would fetch one from the network to open a SQLite file."""
 _HEADER_BYTES = 12_288
 """Size of a DuckDB file without a table; a shorter one holds nothing."""
-_PARTIAL_AGE_S = 3600
+_PARTIAL_AGE_S = 300
 _in_use: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 
@@ -76,6 +76,7 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
             raise StoreError(f"{path.parent}: cannot be created: {error.strerror}") from error
         _check_file(path)
         _make_whole(path)
+        _remove_old_partials(path)
         connection = _open(path, wait_s, read_only=False)
         try:
             _migrate(connection, path)
@@ -127,7 +128,6 @@ def _make_whole(path: Path) -> None:
         return
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        _remove_old_partials(path)
         path.unlink(missing_ok=True)
         connection = _open(partial, 0.0, read_only=False)
         try:

@@ -3,7 +3,6 @@
 Runs are found again by their tags, so that a resumed cycle goes on in the runs it began.
 """
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,9 @@ from engage.finite import is_finite
 from engage.masking import mask_urls
 from engage.run_folder import digest
 from tasks import progress, tracking_file
+from tasks.tracking_text import first_sections, flat, trouble
+
+__all__ = ["EXPERIMENT", "Champion", "StageRun", "Tracker", "flat"]
 
 EXPERIMENT = "engage"
 REGISTERED_NAME = "engage-policy"
@@ -69,7 +71,7 @@ class StageRun:
     def page(self, text: str, name: str) -> None:
         """Keep a Markdown page as an artifact, and its first sections as the run's description."""
         self._client.log_text(self.run_id, text, name)
-        self._client.set_tag(self.run_id, DESCRIPTION_TAG, _first_sections(text, name))
+        self._client.set_tag(self.run_id, DESCRIPTION_TAG, first_sections(text, name, DESCRIPTION_LENGTH))
 
     def files(self, path: Path, folder: str) -> None:
         """Keep a file or a whole folder as artifacts."""
@@ -104,18 +106,7 @@ def _told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         if getattr(error, "error_code", None) in through:
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        uri, reason = mask_urls(home.tracking_uri), mask_urls(reason)
-        if any(sign in str(error) for sign in ("disk is full", "No space left", "disk I/O error")):
-            raise StoreError(
-                f"MLflow at {uri}: the disk is full ({reason}); free some space and run the same command again: "
-                "nothing stored is lost"
-            ) from error
-        if any(sign in str(error) for sign in ("readonly database", "Read-only file system", "Permission denied")):
-            raise StoreError(f"MLflow at {uri} cannot be written ({reason}); make {home.path} writable") from error
-        raise StoreError(
-            f"MLflow at {uri} cannot be used ({reason}); start its server, or correct MLFLOW_TRACKING_URI"
-        ) from error
+        raise StoreError(trouble(error, home.tracking_uri, home.path)) from error
 
 
 class _Client:
@@ -303,25 +294,3 @@ class Tracker:
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key != PARENT_TAG)
         found = self._client.search_runs([self._experiment_id], query, max_results=1)
         return str(found[0].info.run_id) if found else None
-
-
-def _first_sections(text: str, name: str) -> str:
-    """Those that fit into a tag, without images, which a description cannot show."""
-    first, *others = "\n".join(line for line in text.splitlines() if not line.startswith("![")).split("\n## ")
-    told = first
-    while others and len(told) + len("\n## ") + len(others[0]) <= DESCRIPTION_LENGTH:
-        told += f"\n## {others.pop(0)}"
-    if not others and len(told) <= DESCRIPTION_LENGTH:
-        return told
-    return f"{told[:DESCRIPTION_LENGTH]}\n\nMore in the artifact `{name}`."
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as MLflow parameters by dotted name; lists as JSON."""
-    params: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            params |= flat(value, f"{prefix}{name}.")
-        else:
-            params[f"{prefix}{name}"] = json.dumps(value) if isinstance(value, (list, tuple)) else value
-    return params

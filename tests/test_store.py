@@ -529,3 +529,11 @@ def test_a_new_file_has_its_name_only_when_its_tables_are_there(tmp_path, monkey
         with pytest.raises(SystemExit), engage.database.writing(path, 5.0):
             pass
     assert not path.exists()
+
+
+def test_what_a_killed_first_start_was_making_is_swept_when_it_is_old(tmp_path):
+    for name, age_s in {".engage.duckdb.a.partial": 600, ".engage.duckdb.b.partial": 10}.items():
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    TrajectoryStore(tmp_path / "engage.duckdb").begin_cycle("c1", {})
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".engage.duckdb.b.partial", "engage.duckdb"]

@@ -273,7 +273,7 @@ class Chaos:
             killed = self._make_databases(home, self.random.uniform(0, lasts)) == -signal.SIGKILL
             self.counts["killed while the databases were made"] += killed
             code = self._make_databases(home, LONGEST_S)
-            left = [file.name for file in home.iterdir() if "partial" in file.name or "half-made" in file.name]
+            left = [file.name for file in home.iterdir() if file.name.startswith("mlflow.db.")]
             if code or left:
                 self.wrong.append(f"databases in {home}: code {code}, left {left}")
             self._clear(home)

@@ -1,0 +1,42 @@
+"""Text for MLflow and about it: a page's first sections, a configuration by dotted names, what is wrong."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engage.masking import mask_urls
+
+
+def first_sections(text: str, name: str, length: int) -> str:
+    """Those that fit into `length` characters, without images, which a description cannot show; `name` is the whole page's."""
+    first, *others = "\n".join(line for line in text.splitlines() if not line.startswith("![")).split("\n## ")
+    told = first
+    while others and len(told) + len("\n## ") + len(others[0]) <= length:
+        told += f"\n## {others.pop(0)}"
+    if not others and len(told) <= length:
+        return told
+    return f"{told[:length]}\n\nMore in the artifact `{name}`."
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as MLflow parameters by dotted name; lists as JSON."""
+    params: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            params |= flat(value, f"{prefix}{name}.")
+        else:
+            params[f"{prefix}{name}"] = json.dumps(value) if isinstance(value, (list, tuple)) else value
+    return params
+
+
+def trouble(error: Exception, uri: str, home: Path) -> str:
+    """Why MLflow cannot be used, and what to do: the disk is full, may not be written, or there is no such server."""
+    reason = mask_urls((str(error).splitlines() or [type(error).__name__])[0][:200])
+    uri = mask_urls(uri)
+    if any(sign in str(error) for sign in ("disk is full", "No space left", "disk I/O error")):
+        again = "free some space and run the same command again: nothing stored is lost"
+        return f"MLflow at {uri}: the disk is full ({reason}); {again}"
+    if any(sign in str(error) for sign in ("readonly database", "Read-only file system", "Permission denied")):
+        return f"MLflow at {uri} cannot be written ({reason}); make {home} writable"
+    return f"MLflow at {uri} cannot be used ({reason}); start its server, or correct MLFLOW_TRACKING_URI"
