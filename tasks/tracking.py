@@ -16,7 +16,6 @@ from engage.config import Home
 from engage.errors import StoreError
 from engage.estimates import Estimate
 from engage.finite import is_finite
-from engage.masking import mask_urls
 from engage.run_folder import digest
 from tasks import progress, tracking_file
 from tasks.tracking_text import first_sections, flat, trouble
