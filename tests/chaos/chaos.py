@@ -419,33 +419,39 @@ def main() -> int:
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {text}", flush=True)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     folder = Path(tempfile.mkdtemp(prefix="engage-chaos-"))
     with prefect_server(folder):
         import_everything()
         chaos = Chaos(folder, asked.seed, say)
-        if asked.kills or asked.first or asked.interrupts:
-            chaos.undisturbed()
-        for work in (
-            lambda: chaos.kill_databases(asked.databases),
-            lambda: chaos.first_starts(asked.first, signal.SIGKILL),
-            lambda: chaos.first_starts(asked.interrupts, signal.SIGINT),
-            lambda: chaos.kill_drains(asked.drains),
-            lambda: chaos.kill_stages(asked.kills),
-            lambda: chaos.real(asked.real) if asked.real else None,
-        ):
-            work()
-    say(f"seed {asked.seed}: " + ", ".join(f"{name} {count}" for name, count in sorted(chaos.counts.items())))
-    if chaos.moments:
-        ordered = sorted(chaos.moments)
-        say(
-            f"first starts were stopped after {ordered[0]:.2f} to {ordered[-1]:.2f} s (median {ordered[len(ordered) // 2]:.2f})"
-        )
-    for line in chaos.wrong:
-        print(re.sub(r"\s*\n\s*", " | ", line), file=sys.stderr)
-    say(f"{len(chaos.wrong)} wrong" + (f"; their homes are kept in {folder}" if chaos.wrong else ""))
+        try:
+            if asked.kills or asked.first or asked.interrupts:
+                chaos.undisturbed()
+            chaos.kill_databases(asked.databases)
+            chaos.first_starts(asked.first, signal.SIGKILL)
+            chaos.first_starts(asked.interrupts, signal.SIGINT)
+            chaos.kill_drains(asked.drains)
+            chaos.kill_stages(asked.kills)
+            if asked.real:
+                chaos.real(asked.real)
+        finally:  # what a run that is stopped has found counts too
+            summarise(chaos, asked.seed, say)
     if not chaos.wrong:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if chaos.wrong else 0
+
+
+def summarise(chaos: Chaos, seed: int, say: Callable[[str], None]) -> None:
+    """Counts, when first starts were stopped, and all that went wrong."""
+    say(f"seed {seed}: " + ", ".join(f"{name} {count}" for name, count in sorted(chaos.counts.items())))
+    if chaos.moments:
+        ordered = sorted(chaos.moments)
+        median = ordered[len(ordered) // 2]
+        say(f"first starts were stopped after {ordered[0]:.2f} to {ordered[-1]:.2f} s (median {median:.2f})")
+    for line in chaos.wrong:
+        print(re.sub(r"\s*\n\s*", " | ", line), file=sys.stderr)
+    kept = f"; their homes are kept in {chaos.folder}" if chaos.wrong else ""
+    say(f"{len(chaos.wrong)} wrong{kept}")
 
 
 if __name__ == "__main__":

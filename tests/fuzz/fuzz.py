@@ -359,6 +359,7 @@ def main() -> int:
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
     signal.signal(signal.SIGALRM, hung)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     folder = Path(tempfile.mkdtemp(prefix="engage-fuzz-"))
     fuzz, counts, began, wrong = Fuzz(folder), Counter[str](), time.monotonic(), 0
     kinds = list(KINDS)
@@ -381,6 +382,7 @@ def main() -> int:
     finally:
         fuzz.chat.stop()
         shutil.rmtree(folder, ignore_errors=True)
+        print(f"{sum(counts.values())} tried, {wrong} wrong", flush=True)
     print(f"seed {asked.seed}: " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
     print(f"{len(inputs)} inputs, {wrong} wrong" + (f"; see {asked.out}" if wrong else ""))
     return 1 if wrong else 0
