@@ -120,12 +120,10 @@ def show_engine(
 def show_agreement(console: Console, progress: Console, profile: str, overrides: Sequence[str], as_json: bool) -> bool:
     """The configured engine beside the transformers engine; False where they differ by more than rounding."""
     config = load_config(profile, overrides)
-    from transformers import AutoTokenizer
-
     from engage.bench.agreement import compare, halved
     from engage.engine import Engine
     from engage.engines import EngineConfig, close_engines, shared_engine
-    from engage.models import adapter_folder, resolve_model
+    from engage.models import adapter_folder
 
     reference = config.engine.model_copy(update={"kind": "transformers"})
     scenarios = load_cycle_scenarios(config.scenarios)
@@ -142,8 +140,8 @@ def show_agreement(console: Console, progress: Console, profile: str, overrides:
                 lambda: opened(reference),
                 lambda: opened(config.engine),
                 scenarios,
+                config.engine,
                 adapters,
-                AutoTokenizer.from_pretrained(resolve_model(config.engine.policy_model).path),
                 lambda what: tell(what, 0.0),
             )
         finally:

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from tiny_models import save_adapter, save_tiny_model
 from transformers import AutoTokenizer
 
-from engage.bench.agreement import Agreement, Difference, agreement_prompts, compare, first_difference, halved
+from engage.bench.agreement import Agreement, Difference, agreement_prompts, compare, halved
 from engage.bench.engine import saturation
 from engage.bench.plain import PlainGenerate
 from engage.engine import Message, Prompt, Sampling, Side
@@ -92,9 +93,7 @@ def opened(models, **changes):
 
 
 def test_an_engine_agrees_with_itself(models, adapters):
-    tokenizer = AutoTokenizer.from_pretrained(models.policy_model)
-    scenarios = load_scenarios(SHIPPED)
-    found = compare(opened(models), opened(models), scenarios, adapters, tokenizer, tokens=6)
+    found = compare(opened(models), opened(models), load_scenarios(SHIPPED), models, adapters, tokens=6)
     assert (found.replies, found.equal_replies, found.differences) == (30, 30, ())
     assert found.changed_by_adapter > 0 and found.again_equal == 10
     assert found.survey_difference < 1e-4 and found.again_difference < 1e-4
@@ -110,19 +109,17 @@ def test_an_engine_with_other_weights_is_told_apart_by_replies_and_surveys(model
             path, adapter = super()._model_of(job)
             return path, adapters["half"] if adapter == adapters["own"] else adapter
 
-    tokenizer = AutoTokenizer.from_pretrained(models.policy_model)
     found = compare(
         opened(models),
         lambda: Stale(models, FLOAT32),
         load_scenarios(SHIPPED),
+        models,
         {name: adapters[name] for name in ("own", "none")},
-        tokenizer,
         tokens=6,
     )
     assert found.survey_difference > 0.02
     assert found.differences and {one.adapter for one in found.differences} == {"own"}
-    # the reference is greedy: its own token is never the less probable one
-    assert all(one.margin > 0 for one in found.differences if not math.isnan(one.margin))
+    assert max(one.margin for one in found.differences) > 0.1
     assert found.faults and not found.as_json()["agree"]
 
 
@@ -133,13 +130,37 @@ def test_prompts_are_ten_and_evenly_over_the_domains():
     assert {len(choices) for _, choices in surveys} == {5, 9}
 
 
-def test_where_two_replies_part(models):
+class Cut(TransformersEngine):
+    """Ends its greedy replies early: says the same and then stops."""
+
+    async def complete(self, prompt, sampling, seeds):
+        found = await super().complete(prompt, sampling, seeds)
+        return [replace(one, text=one.text[:2], finish_reason="stop") for one in found]
+
+
+def test_a_margin_is_that_of_the_models_own_next_tokens(models):
+    """After the same beginning one engine ends its turn and the other goes on: both probabilities by hand."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    scenarios = load_scenarios(SHIPPED)
+    found = compare(opened(models), lambda: Cut(models, FLOAT32), scenarios, models, {"none": ""}, tokens=6)
+    one = next(one for one in found.differences if one.other == "(end)")
+    prompt = next(prompt for prompt in agreement_prompts(scenarios)[0] if prompt.key == one.prompt)
+    engine = TransformersEngine(models, FLOAT32)
+    try:
+        (reply,) = asked(engine, [replace(prompt, adapter="")], Sampling(temperature=0.0, max_tokens=6))
+    finally:
+        engine.close()
     tokenizer = AutoTokenizer.from_pretrained(models.policy_model)
-    # one token a byte: three equal ones
-    assert first_difference(tokenizer, "abcd", "abce") == (3, ("abcd", "abce"))
-    assert first_difference(tokenizer, "ab<|im_end|>", "abc") == (2, ("ab<|im_end|>", "abc"))
-    assert first_difference(tokenizer, "abc", "abc") is None
-    assert first_difference(tokenizer, "abc", "ab") is None  # cut off
+    chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
+    model = AutoModelForCausalLM.from_pretrained(models.policy_model, dtype=torch.float32)
+    said = tokenizer(reply.text).input_ids
+    at = one.tokens
+    logprobs = model(torch.tensor([ids + said[:at]])).logits[0, -1].log_softmax(-1)
+    assert one.reference == tokenizer.decode([said[at]])
+    assert one.margin == pytest.approx(abs(float(logprobs[said[at]] - logprobs[tokenizer.eos_token_id])), abs=1e-4)
 
 
 AGREED = Agreement(
@@ -159,7 +180,10 @@ AGREED = Agreement(
     ("change", "fault"),
     [
         ({}, None),
-        ({"differences": (Difference("own", "s1", 4, "so", "to", 0.11),)}, "s1 (own): 'so' is 0.11 nats above 'to'"),
+        (
+            {"differences": (Difference("own", "s1", 4, "so", "to", 0.11),)},
+            "s1 (own): 'so' and 'to' are 0.11 nats apart",
+        ),
         ({"differences": (Difference("own", "s1", 4, "so", "to", math.nan),)}, "nan nats"),
         ({"survey_difference": 0.021}, "a survey probability differs by 0.021"),
         ({"survey_difference": math.nan}, "a survey probability differs"),

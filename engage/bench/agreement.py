@@ -1,27 +1,29 @@
 """Whether an engine answers as the transformers engine does: greedy replies, the survey's probabilities, adapters, its memory.
 
 Both engines round differently, so a greedy reply may leave the other's where two tokens are about as probable. The margin there
-is how much more probable the transformers engine finds its own token than the other engine's, in nats: below MARGIN it is
-rounding. The engines are opened one after the other, because each takes the whole card.
+is how far their probabilities are apart under the model in float32, in nats: below MARGIN it is rounding. The engines are opened
+one after the other, because each takes the whole card.
 """
 
 import asyncio
-import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engage.chat_template import ChatTemplate
 from engage.device import release_memory, used_gb
 from engage.domains import load_domain
 from engage.engine import Engine, Prompt, Sampling, Side
-from engage.models import ADAPTER_WEIGHTS
+from engage.engines.model_sides import ModelSides
+from engage.models import ADAPTER_WEIGHTS, ModelRef, ModelsConfig
 from engage.scenario import Scenario
 from engage.simulator import policy_messages, survey_messages
 
 MARGIN, PROBABILITY = 0.1, 0.02
 FREED_GB = 0.5
+END = -1
 PROMPTS, TOKENS = 10, 48
 OnProgress = Callable[[str], None]
 Opened = Callable[[], Engine]
@@ -29,15 +31,15 @@ Opened = Callable[[], Engine]
 
 @dataclass(frozen=True)
 class Answers:
-    """What one engine said, by adapter: greedy replies (ended by the end-of-turn token where it came) and survey probabilities."""
+    """What one engine said, by adapter: greedy replies, and whether each ended by itself; survey probabilities."""
 
-    replies: dict[str, list[str]]
+    replies: dict[str, list[tuple[str, bool]]]
     probabilities: dict[str, list[list[float]]]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where two greedy replies part, after `tokens` equal tokens; `margin` in nats, NaN where it cannot be measured."""
+    """Where two greedy replies part, after `tokens` equal tokens: the next token of each, and their `margin` in nats."""
 
     adapter: str
     prompt: str
@@ -69,7 +71,7 @@ class Agreement:
     def faults(self) -> list[str]:
         """What is more than rounding, in words; empty where the engines agree."""
         found = [
-            f"{one.prompt} ({one.adapter}): {one.reference!r} is {one.margin:.2f} nats above {one.other!r}"
+            f"{one.prompt} ({one.adapter}): {one.reference!r} and {one.other!r} are {one.margin:.2f} nats apart"
             for one in self.differences
             if not one.margin < MARGIN
         ]
@@ -104,9 +106,7 @@ def agreement_prompts(scenarios: Sequence[Scenario]) -> tuple[list[Prompt], list
     return speaking, surveys
 
 
-async def ask_all(
-    engine: Engine, scenarios: Sequence[Scenario], adapters: Mapping[str, str], tokens: int, end: str
-) -> Answers:
+async def ask_all(engine: Engine, scenarios: Sequence[Scenario], adapters: Mapping[str, str], tokens: int) -> Answers:
     """Every prompt greedily and every survey, for one adapter (name to folder, "" for none) after the other."""
     speaking, surveys = agreement_prompts(scenarios)
     sampling = Sampling(temperature=0.0, max_tokens=tokens)
@@ -116,7 +116,7 @@ async def ask_all(
         scored = await asyncio.gather(
             *(engine.score(replace(one, adapter=folder), choices) for one, choices in surveys)
         )
-        replies[name] = [one.text + (end if one.finish_reason == "stop" else "") for (one,) in said]
+        replies[name] = [(one.text, one.finish_reason == "stop") for (one,) in said]
         probabilities[name] = [_normalised(one.logprobs) for one in scored]
     return Answers(replies, probabilities)
 
@@ -131,88 +131,83 @@ def compare(
     open_reference: Opened,
     open_other: Opened,
     scenarios: Sequence[Scenario],
+    models: ModelsConfig,
     adapters: Mapping[str, str],
-    tokenizer: Any,
     on_progress: OnProgress = lambda what: None,
     tokens: int = TOKENS,
 ) -> Agreement:
     """Both engines' answers; `adapters` by name to folder, the first is asked again after the others. Raises EngineError."""
     first = dict([next(iter(adapters.items()))])
-
-    def asked(engine: Engine, named: Mapping[str, str]) -> Answers:
-        return asyncio.run(ask_all(engine, scenarios, named, tokens, tokenizer.eos_token or ""))
-
     on_progress("asking the transformers engine")
-    reference = open_reference()
-    try:
-        ours = asked(reference, adapters)
-    finally:
-        reference.close()
-        release_memory()
+    ours, _ = _asked_once(open_reference, scenarios, [adapters], tokens)
     memory = [used_gb()]
     on_progress("asking the other engine")
-    other = open_other()
-    try:
-        theirs, again = asked(other, adapters), asked(other, first)
-        memory.append(used_gb())
-    finally:
-        other.close()
-    memory.append(used_gb())
+    (theirs, again), while_open = _asked_once(open_other, scenarios, [adapters, first], tokens)
+    memory += [while_open, used_gb()]
     on_progress("opening the other engine again")
-    other = open_other()
-    try:
-        asked(other, first)
-    finally:
-        other.close()
+    _asked_once(open_other, scenarios, [first], tokens)
     memory.append(used_gb())
     on_progress("measuring margins")
-    reference = open_reference()
+    parted = list(_differences(scenarios, models, adapters, ours[0], theirs))
+    return _summary(ours[0], theirs, again, parted, [gb for gb in memory if gb is not None])
+
+
+def _asked_once(
+    opened: Opened, scenarios: Sequence[Scenario], rounds: Sequence[Mapping[str, str]], tokens: int
+) -> tuple[list[Answers], float | None]:
+    """An engine's answers in each round, and the memory taken while it is open; it is closed in the end."""
+    engine = opened()
     try:
-        parted = asyncio.run(_differences(reference, scenarios, adapters, ours, theirs, tokenizer))
+        found = [asyncio.run(ask_all(engine, scenarios, adapters, tokens)) for adapters in rounds]
+        return found, used_gb()
     finally:
-        reference.close()
-    return _summary(ours, theirs, again, parted, [gb for gb in memory if gb is not None])
+        engine.close()
+        release_memory()
 
 
-async def _differences(
-    reference: Engine,
-    scenarios: Sequence[Scenario],
-    adapters: Mapping[str, str],
-    ours: Answers,
-    theirs: Answers,
-    tokenizer: Any,
-) -> list[Difference]:
-    found = []
+def _differences(
+    scenarios: Sequence[Scenario], models: ModelsConfig, adapters: Mapping[str, str], ours: Answers, theirs: Answers
+) -> Iterator[Difference]:
+    sides = ModelSides(models)
+    template = sides.templates[Side.POLICY]
     for name, folder in adapters.items():
+        model = None
         for prompt, mine, other in zip(
             agreement_prompts(scenarios)[0], ours.replies[name], theirs.replies[name], strict=True
         ):
-            parted = first_difference(tokenizer, mine, other)
-            if parted is not None:
-                shared, choices = parted
-                scores = await reference.score(replace(prompt, adapter=folder), choices)
-                margin = scores.logprobs[0] - scores.logprobs[1] if _same_tokens(tokenizer, choices) else math.nan
-                said = [choice[-24:] for choice in choices]
-                found.append(Difference(name, prompt.key, shared, said[0], said[1], margin))
-    return found
+            one, two = (_tokens(template, reply) for reply in (mine, other))
+            at = next((place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), None)
+            if at is not None:  # else equal, or one is cut off where the other goes on
+                model = model or _loaded(sides.refs[Side.POLICY], folder)
+                probable = _next_logprobs(model, [*sides.tokenise(prompt), *one[:at]], template.end_tokens)
+                said = [template.tokenizer.decode([token]) if token != END else "(end)" for token in (one[at], two[at])]
+                margin = abs(probable[one[at]] - probable[two[at]])
+                yield Difference(name, prompt.key, at, said[0], said[1], margin)
 
 
-def first_difference(tokenizer: Any, mine: str, other: str) -> tuple[int, tuple[str, str]] | None:
-    """Number of equal tokens at the start of two replies, and both up to their first unequal token.
-
-    None where they are equal, or one is cut off where the other goes on.
-    """
-    one, two = (tokenizer(text, add_special_tokens=False).input_ids for text in (mine, other))
-    shared = next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), None)
-    if shared is None:
-        return None
-    return shared, (tokenizer.decode(one[: shared + 1]), tokenizer.decode(two[: shared + 1]))
+def _tokens(template: ChatTemplate, reply: tuple[str, bool]) -> list[int]:
+    """A reply as tokens, END after them where it ended by itself."""
+    text, ended = reply
+    return [*template.tokenizer(text, add_special_tokens=False).input_ids, *([END] if ended else [])]
 
 
-def _same_tokens(tokenizer: Any, choices: tuple[str, str]) -> bool:
-    """Whether both choices, read again, differ in their last token alone: what is left of a character may read as another."""
-    one, two = (tokenizer(choice, add_special_tokens=False).input_ids for choice in choices)
-    return len(one) == len(two) and one[:-1] == two[:-1] and one[-1] != two[-1]
+def _loaded(ref: ModelRef, folder: str) -> Any:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(ref.path, dtype=torch.float32)
+    return (PeftModel.from_pretrained(model, folder) if folder else model).eval()
+
+
+def _next_logprobs(model: Any, ids: Sequence[int], ends: Collection[int]) -> list[float]:
+    """Natural-log probability of every token after `ids`, and that of any end of turn as the last entry (END)."""
+    import torch
+
+    with torch.inference_mode():
+        found = model(torch.tensor([list(ids)])).logits[0, -1].float().log_softmax(-1)
+    end = found[sorted(ends)].logsumexp(0)
+    return [*found.tolist(), float(end)]
 
 
 def _summary(

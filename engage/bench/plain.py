@@ -5,7 +5,7 @@ own choice of attention. It knows base weights only, draws a batch from the firs
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from engage.device import native_dtype, release_memory
@@ -71,7 +71,8 @@ class PlainGenerate:
         """Number of prompt tokens, sampled tokens up to the end of turn, and their text, for each prompt."""
         import torch
 
-        tokenizer = self._sides.tokenizers[Side.POLICY]
+        template = self._sides.templates[Side.POLICY]
+        tokenizer = template.tokenizer
         encoded = [self._sides.tokenise(prompt) for prompt in prompts]
         width = max(map(len, encoded))
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -83,15 +84,18 @@ class PlainGenerate:
         torch.manual_seed(seed % 2**63)
         with torch.inference_mode():
             output = self._model.generate(
-                ids, attention_mask=mask, max_new_tokens=sampling.max_tokens, pad_token_id=pad, **drawn
+                ids,
+                attention_mask=mask,
+                max_new_tokens=sampling.max_tokens,
+                pad_token_id=pad,
+                eos_token_id=sorted(template.end_tokens),
+                **drawn,
             )
-        ends = self._model.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        rows = [_until(row, ends) for row in output[:, width:].tolist()]
+        rows = [_until(row, template.end_tokens) for row in output[:, width:].tolist()]
         texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [(len(said), row, text.strip()) for said, row, text in zip(encoded, rows, texts, strict=True)]
 
 
-def _until(row: list[int], ends: set[int]) -> list[int]:
+def _until(row: list[int], ends: Collection[int]) -> list[int]:
     """Tokens up to the first that ends a turn, which counts; all where none does."""
     return next((row[: at + 1] for at, token in enumerate(row) if token in ends), row)
