@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from engage.errors import ConfigError, StoreError
 from engage.models import CARD_NAME, AdapterCard, DataSource, ModelRef, adapter_fingerprint
@@ -106,7 +106,7 @@ class RunFolder:
         return TrainResult(self.adapter, dict(card.metrics), history)
 
 
-LATER = {"later": True}
+LATER: dict[str, JsonValue] = {"later": True}
 """`Field(…, json_schema_extra=LATER)` marks a setting that was added to settings whose hash is a key already."""
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from engage.config import CycleConfig, Home, load_config
+from engage.config import CycleConfig, load_config
 from engage.errors import EngageError
+from engage.home import Home
 from engage.masking import mask_urls
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "prefect", "mlflow", "duckdb", "pandas")

@@ -14,9 +14,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from engage.config import Home
 from engage.domains import allow_modules, load_domain
 from engage.errors import ConfigError, QueryError
+from engage.home import Home
 from engage.scenario import SHIPPED, SPLITS, UNREAD, Scenario, is_read, load_scenarios, read_scenarios
 from flows.showing import VisibleOut, visible, visible_json
 

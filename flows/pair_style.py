@@ -5,9 +5,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from engage.config import Home, check_cycle_id
 from engage.errors import ConfigError
 from engage.estimates import Estimate
+from engage.home import Home, check_cycle_id
 from engage.pairs import load_pairs
 from engage.run_folder import digest
 from engage.simulator_card.style import PairStyle, pair_styles

@@ -19,9 +19,10 @@ from typing import Any
 
 from rich.console import Console
 
-from engage.config import CycleConfig, Home, check_cycle_id, load_config, load_cycle_scenarios
+from engage.config import CycleConfig, load_config, load_cycle_scenarios
 from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted, StoreError, engage_error
+from engage.home import Home, check_cycle_id
 from engage.masking import mask_urls
 from flows import interrupts
 from flows.inspecting import tell_unread

@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from engage.config import Home, check_cycle_id, load_config
+from engage.config import load_config
 from engage.errors import ConfigError
+from engage.home import Home, check_cycle_id
 from flows.running import command_again, find_cycle_id, in_process
 
 

@@ -7,9 +7,10 @@ from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from engage.comparison import PolicyName
-from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.config import CycleConfig, load_cycle_scenarios
 from engage.corpora import LICENCES
 from engage.engines import close_engines
+from engage.home import Home
 from engage.human import HumanPairs, pair_licences, read_human
 from engage.models import resolve_model
 from engage.pairs import PreferencePair, mix, pair_set_hash, read_pairs, save_pairs

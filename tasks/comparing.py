@@ -7,11 +7,12 @@ from prefect import task
 
 from engage.collect import METHOD_VERSION, Sides, TalkWatch, hold_dialogues
 from engage.comparison import Held, by_scenario
-from engage.config import MOST_DIALOGUES, CycleConfig, Home, load_cycle_scenarios
+from engage.config import MOST_DIALOGUES, CycleConfig, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
 from engage.errors import NothingSearched
 from engage.evaluation import ALL, Replies, Rewards
+from engage.home import Home
 from engage.models import adapter_fingerprint
 from engage.outbox import Outbox
 from engage.rollout import Dress

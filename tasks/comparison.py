@@ -21,11 +21,12 @@ from engage.comparison import (
     recovered,
 )
 from engage.comparison_report import comparison_page
-from engage.config import CycleConfig, Home
+from engage.config import CycleConfig
 from engage.domains import load_domain
 from engage.errors import NothingSearched
 from engage.evaluation import ALL, Comparison, Rewards, compare_domains
 from engage.hacking import distinct_2, hacking_failures, hacking_rates
+from engage.home import Home
 from engage.run_folder import digest, key_settings
 from engage.scenario import Scenario
 from engage.second_simulator import simulators

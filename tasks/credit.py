@@ -10,11 +10,12 @@ from prefect import task
 
 from engage.calibration import PairCheck, reliability
 from engage.collect import Outcome, Sides
-from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.config import CycleConfig, load_cycle_scenarios
 from engage.credit import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
 from engage.credit_page import CreditFigures, credit_lines, credit_page
 from engage.engines import shared_engine
 from engage.errors import ConfigError
+from engage.home import Home
 from engage.outbox import Outbox
 from engage.plots import stated_against_fresh
 from engage.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply

@@ -9,9 +9,10 @@ from prefect.flows import Flow, FlowStateHook
 from pydantic import BaseModel, ConfigDict
 
 from engage.collect import METHOD_VERSION
-from engage.config import CycleConfig, Home, check_cycle_id, load_cycle_scenarios
+from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import check_models, engine_identity
 from engage.errors import ConfigError, InputError, TooManyFlawed, engage_error
+from engage.home import Home, check_cycle_id
 from engage.human import read_human
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario

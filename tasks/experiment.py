@@ -6,10 +6,11 @@ from prefect import task
 
 from engage.collect import Sides
 from engage.comparison import ComparisonConfig, dialogues_of, thinking_of
-from engage.config import CycleConfig, Home
+from engage.config import CycleConfig
 from engage.divergence import mean_divergence
 from engage.domains import load_domain
 from engage.engines import shared_engine
+from engage.home import Home
 from engage.inference import adversary
 from engage.rollout import Dress, Stage
 from engage.scenario import Scenario

@@ -3,8 +3,9 @@
 from prefect import task
 
 from engage import human
-from engage.config import CycleConfig, Home
+from engage.config import CycleConfig
 from engage.engines import shared_engine
+from engage.home import Home
 from engage.human import HumanPairs
 from engage.outbox import Outbox
 from engage.pairs import human_count

@@ -9,7 +9,7 @@ from typing import Any
 from prefect import task
 
 from engage.collect import METHOD_VERSION
-from engage.config import CycleConfig, Home
+from engage.config import CycleConfig
 from engage.domains import load_domain
 from engage.errors import ConfigError
 from engage.evaluation import (
@@ -24,6 +24,7 @@ from engage.evaluation import (
     hacking_rates,
     text_metrics,
 )
+from engage.home import Home
 from engage.plots import reward_comparison
 from engage.report import DomainReport, report
 from engage.run_folder import digest, key_settings

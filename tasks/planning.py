@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from prefect import get_run_logger, task
 
 from engage.budget import Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
-from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engine import total
 from engage.errors import StoreError
+from engage.home import Home
 from engage.outbox import Outbox
 from engage.scenario import Scenario, sample_scenarios
 from engage.store import TrajectoryStore

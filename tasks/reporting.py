@@ -8,7 +8,7 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from engage.config import Home
+from engage.home import Home
 from engage.masking import mask_urls
 from tasks.tracking import Tracker
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from prefect import task
 
-from engage.config import CycleConfig, Home
+from engage.config import CycleConfig
 from engage.corpora import LICENCES, read_corpora
+from engage.home import Home
 from engage.models import adapter_folder, resolve_model
 from engage.run_folder import digest, key_settings
 from engage.sft import train_sft

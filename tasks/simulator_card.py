@@ -8,10 +8,11 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from engage.config import CycleConfig, Home
+from engage.config import CycleConfig
 from engage.corpora import licence_of
 from engage.engines import EngineConfig, close_engines, model_names, shared_engine
 from engage.errors import ConfigError
+from engage.home import Home
 from engage.models import BARE, resolve_model
 from engage.plots import reliability
 from engage.run_folder import digest, key_settings

@@ -7,9 +7,10 @@ from typing import Any
 from prefect import task
 
 from engage.align import TrainResult, train_dpo
-from engage.config import CycleConfig, Home, load_cycle_scenarios
+from engage.config import CycleConfig, load_cycle_scenarios
 from engage.domains import load_domain
 from engage.engines import close_engines
+from engage.home import Home
 from engage.human import HumanPairs, pair_licences
 from engage.models import adapter_folder, resolve_model
 from engage.pairs import PreferencePair, load_pairs, mix, read_pairs, save_pairs

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from engage.config import PROFILES, CycleConfig, Home, check_cycle_id, load_config, setting_names
+from engage.config import PROFILES, CycleConfig, load_config, setting_names
 from engage.errors import ConfigError
+from engage.home import Home, check_cycle_id
 
 
 def refused(*overrides: str, profile: str = "laptop") -> str:

@@ -11,10 +11,11 @@ from prefect.testing.utilities import prefect_test_harness
 from tiny_models import save_tiny_model
 
 import engage.engines
-from engage.config import CycleConfig, Home, load_config, load_cycle_scenarios
+from engage.config import CycleConfig, load_config, load_cycle_scenarios
 from engage.engine import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, EngineError, NothingSearched, TooManyFlawed
+from engage.home import Home
 from engage.models import AdapterCard, adapter_fingerprint, resolve_model
 from engage.scenario import sample_scenarios
 from engage.seeds import derive_seed

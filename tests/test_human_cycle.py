@@ -6,8 +6,9 @@ import pytest
 from mlflow import MlflowClient
 from small_stores import hand_tree, support_scenario
 
-from engage.config import CycleConfig, Home
+from engage.config import CycleConfig
 from engage.errors import CorpusError
+from engage.home import Home
 from engage.outbox import Outbox
 from engage.pairs import load_pairs
 from engage.store import TrajectoryStore

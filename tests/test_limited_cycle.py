@@ -6,9 +6,10 @@ from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
 import tasks.planning
-from engage.config import Home, load_config
+from engage.config import load_config
 from engage.engines.scripted import ScriptedEngine, canned_choice
 from engage.errors import StoreError
+from engage.home import Home
 from engage.outbox import Outbox
 from flows.collect import collect
 from tasks.cycle import Cycle

@@ -6,8 +6,9 @@ from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
-from engage.config import Home, load_config
+from engage.config import load_config
 from engage.embedded import find_embedded
+from engage.home import Home
 from flows.nightly import nightly
 
 TINY = (

@@ -19,6 +19,10 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("engage", "tasks", "flows")
 HEAVY = {"torch", "transformers", "trl", "peft", "vllm", "openai"}
 LOADED_LATE = {
+    "engage.engines.attention": "the decoder, and whoever checks a model's family before a night",
+    "engage.engines.batch": "the decoder imports it",
+    "engage.engines.prefix_cache": "the decoder imports it",
+    "engage.engines.sampling": "the decoder imports it",
     "engage.engines.decoder": "all of it works on tensors; the transformers engine imports it when it opens a model",
     "engage.engines.openai_clients": "the client itself; the server groups import it",
     "engage.engines.openai_probe": "it asks through the server groups; the openai engine imports it",

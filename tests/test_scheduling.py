@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from small_stores import hand_tree, support_scenario
 
-from engage.config import Home, load_config
+from engage.config import load_config
 from engage.errors import ConfigError, CorpusError, ScenarioError
+from engage.home import Home
 from engage.outbox import Outbox
 from engage.store import TrajectoryStore
 from flows.carrying import absolute_address, absolute_config, environment

@@ -9,9 +9,10 @@ from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 from tiny_models import save_adapter, save_tiny_model
 
-from engage.config import Home, load_config
+from engage.config import load_config
 from engage.corpora import read_corpus
 from engage.errors import ConfigError, ModelError
+from engage.home import Home
 from engage.models import resolve_model
 from engage.pairs import save_pairs
 from engage.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels

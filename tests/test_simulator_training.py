@@ -8,9 +8,10 @@ from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 from tiny_models import save_tiny_model
 
-from engage.config import Home, load_config
+from engage.config import load_config
 from engage.corpora import read_corpus, read_shipped
 from engage.dialogue import Role, Turn
+from engage.home import Home
 from engage.models import AdapterCard, check_adapter, resolve_model
 from engage.sft import ChatExample
 from engage.simulator import SpeechConfig

@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
-from engage.config import Home
 from engage.errors import ConfigError, EngineError, ModelError, StoreError
+from engage.home import Home
 from tasks.cycle import CLOSING, worth_retrying
 from tasks.tracking import Tracker
 

@@ -16,6 +16,7 @@ from engage.corpora.cleaning import check_text, clean_turns
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain, reward_of
 from engage.errors import CorpusError, ScenarioError
+from engage.run_folder import LATER
 from engage.scenario import MAX_LINE_BYTES, NOT_ENGLISH, UNREAD, Scenario, Split, check_words, is_read
 
 LICENCES = {
@@ -36,10 +37,12 @@ class CorpusOptions(BaseModel):
     any_language: bool = Field(
         False,
         description="take dialogues that are not in English too, although the rules for crises, deception and flaws do not read them",
+        json_schema_extra=LATER,
     )
     donation_unit: Literal["dollars", "cents"] | None = Field(
         None,
         description="unit of PersuasionForGood's donations; None: dollars, and a table that looks like cents is refused",
+        json_schema_extra=LATER,
     )
 
 

@@ -281,7 +281,7 @@ class Chaos:
                 self.say(f"{number} of {kills} homes whose databases were being made, {len(self.wrong)} wrong")
 
     def _make_databases(self, home: Path, seconds: float) -> int:
-        from engage.config import Home
+        from engage.home import Home
         from engage.store import TrajectoryStore
         from tasks.tracking import Tracker
 

@@ -1,0 +1,90 @@
+"""Where everything that outlives a run is kept, and what a cycle may be called there."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from engage.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where everything that outlives a run is kept: `ENGAGE_HOME`, by default `var` in the current folder."""
+
+    path: Path
+
+    @staticmethod
+    def from_env() -> "Home":
+        """The home of this process; a task on another machine has its own."""
+        try:
+            path = Path(os.environ.get("ENGAGE_HOME", "var")).expanduser().resolve()
+        except (RuntimeError, OSError, ValueError) as error:
+            raise ConfigError(f"ENGAGE_HOME cannot be used: {error}") from error
+        for character in "?\\":  # DuckDB, and SQLAlchemy below MLflow, would write into another folder
+            if character in str(path):
+                raise ConfigError(
+                    f"ENGAGE_HOME cannot be used: {path} holds {character}, which DuckDB takes in no path; name another folder"
+                )
+        return Home(path)
+
+    def make(self) -> None:
+        """Create the folder; ConfigError where it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "mlflow.lock").touch()
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path}: cannot be written ({error.strerror}); set ENGAGE_HOME to a folder of yours"
+            ) from error
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file."""
+        return self.path / "engage.duckdb"
+
+    @property
+    def outbox(self) -> Path:
+        """Finished trees that wait for the database."""
+        return self.path / "outbox"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's database: `MLFLOW_TRACKING_URI`, by default a SQLite file in the home."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow_file}"
+
+    @property
+    def mlflow_file(self) -> Path:
+        """The SQLite file that MLflow has in the home."""
+        return self.path / "mlflow.db"
+
+    @property
+    def own_tracking(self) -> bool:
+        """Whether MLflow records in the home's own file, not on a server or in another database."""
+        return os.environ.get("MLFLOW_TRACKING_URI", "") in ("", f"sqlite:///{self.mlflow_file}")
+
+    def cycle(self, cycle_id: str) -> Path:
+        """The folder of one cycle's files: pair set, adapter, report."""
+        return self.path / "cycles" / cycle_id
+
+    def find(self, kept: str) -> Path:
+        """Where a path that was kept as text lies now: what was in a home's `cycles/` is in this one's, if it is there.
+
+        A home may have been renamed, moved or copied since.
+        """
+        parts = Path(kept).parts
+        for place in [place for place, name in enumerate(parts) if name == "cycles"]:
+            here = self.path.joinpath(*parts[place:])
+            if here.is_dir():
+                return here
+        return Path(kept)
+
+
+def check_cycle_id(cycle_id: str) -> str:
+    """The id itself, which names folders, tags and commands; ConfigError where it could not."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", cycle_id):
+        return cycle_id
+    raise ConfigError(
+        f"cycle id {ascii(cycle_id)[:80]} cannot be used: write up to 100 letters, digits, '.', '_' and '-', beginning with a "
+        "letter or digit"
+    )
