@@ -15,7 +15,7 @@ from scripted_scenarios import SUPPORT, searched
 from small_stores import count, counts, filled, hand_dialogue, hand_tree, renamed, support_scenario
 
 from engage.errors import StoreError
-from engage.outbox import Kind, Outbox, _schema
+from engage.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
 from engage.store import TrajectoryStore
 
 HERE = Path(__file__).parent
@@ -132,7 +132,7 @@ def test_a_damaged_file_is_set_aside_and_named_while_the_others_are_stored(tmp_p
 
 def _no_rows(folder: Path) -> Path:
     path = folder / "zero.tree.parquet"
-    pq.write_table(_schema(Kind.TREE).empty_table(), path)
+    pq.write_table(_schema(Kind.TREE, OUTBOX_VERSION).empty_table(), path)
     return path
 
 
@@ -265,7 +265,7 @@ def test_dialogues_of_one_batch_are_stored_once_each(tmp_path):
 DRAIN = """
     import sys
     from pathlib import Path
-    from engage.outbox import Kind, Outbox, _schema
+    from engage.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
     from engage.store import TrajectoryStore
     print("ready", flush=True)
     print(TrajectoryStore(Path(sys.argv[1]) / "engage.duckdb").drain(Outbox(Path(sys.argv[1]) / "outbox")))
@@ -291,7 +291,7 @@ def test_a_process_killed_between_put_and_drain_loses_nothing(tmp_path):
         import os, signal, sys
         from pathlib import Path
         from test_outbox import TREE
-        from engage.outbox import Kind, Outbox, _schema
+        from engage.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
         Outbox(Path(sys.argv[1]) / "outbox").put_tree(TREE)
         os.kill(os.getpid(), signal.SIGKILL)
         """,
@@ -316,7 +316,7 @@ def test_a_process_killed_in_the_middle_of_a_drain_loses_and_doubles_nothing(tmp
         import os, signal, sys
         from pathlib import Path
         import engage.drain
-        from engage.outbox import Kind, Outbox, _schema
+        from engage.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
         from engage.store import TrajectoryStore
 
         def die(*_, **__):

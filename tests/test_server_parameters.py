@@ -139,6 +139,13 @@ def test_fewer_listed_tokens_are_taken(message, most, server, ask, caplog):
     assert f"top_logprobs above {most}" in caplog.text
 
 
+def test_a_server_that_refuses_every_number_of_listed_tokens_is_not_asked_for_ever(server, ask):
+    # its words hold a 3: asked for 20, then 16 (the largest below 20 that it names), 3, and then for none
+    server.takes = refusing("top_logprobs", "top_logprobs is not allowed here (16, 3)")
+    assert ask()[1] is None
+    assert [body["top_logprobs"] for body in server.probes + server.bodies if "top_logprobs" in body] == [20, 16, 3]
+
+
 def test_without_log_probabilities_nothing_of_them_is_asked_for(server, ask, caplog):
     server.takes = refusing("logprobs", "This model does not support logprobs.", "logprobs")
     assert ask() == (["Hello there."] * 3, None)

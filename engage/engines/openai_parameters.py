@@ -98,7 +98,9 @@ class Parameters:
             self.least_tokens = max(self.least_tokens, int(least[1]))
         if name == "top_logprobs":
             below = [int(number) for number in re.findall(r"\d{1,3}", words) if 0 < int(number) < sent[name]]
-            self.most_listed = max(below, default=FEW_LOGPROBS)
+            self.most_listed = min(
+                max(below, default=FEW_LOGPROBS), self.most_listed if self.level.get(name) else sent[name]
+            )
 
     def notices(self) -> list[str]:
         """What the server refuses and what is done in its place, without what the settings leave out."""
