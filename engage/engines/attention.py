@@ -5,6 +5,7 @@ of queries and keys. A family may limit a layer to a sliding window, cap its sco
 honoured here, as in transformers' eager attention. `check_family` refuses, by name, models that need more than that.
 """
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -264,10 +265,11 @@ def _unserved(model: Any) -> str | None:
 
 @torch.no_grad()
 def _called(model: Any) -> list[_Call]:
-    """The calls of its attention in one call of the model over two tokens."""
+    """The calls of its attention in one call of the model over two tokens; fewer than it has where it cannot go on without data."""
     like = next(model.parameters())
     token = _calls.set([])
-    try:
+    # layers whose work depends on the data, such as experts, cannot be tried without it
+    with contextlib.suppress(RuntimeError, TypeError, ValueError, AttributeError, LookupError):
         model(
             input_ids=torch.zeros(1, 2, dtype=torch.long, device="meta"),
             attention_mask=torch.zeros(1, 1, 2, 2, device="meta", dtype=like.dtype),
@@ -275,9 +277,6 @@ def _called(model: Any) -> list[_Call]:
             past_key_values=DynamicCache(),
             use_cache=True,
         )
-    except Exception:  # layers whose work depends on the data (experts) cannot be tried without it
-        pass
-    finally:
-        calls = _calls.get()
-        _calls.reset(token)
+    calls = _calls.get()
+    _calls.reset(token)
     return calls
