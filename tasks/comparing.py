@@ -10,7 +10,7 @@ from engage.comparison import Held, by_scenario
 from engage.config import MOST_DIALOGUES, CycleConfig, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
-from engage.errors import NothingSearched
+from engage.errors import NothingSearched, TooManyFlawed
 from engage.evaluation import ALL, Replies, Rewards
 from engage.home import Home
 from engage.models import adapter_fingerprint
@@ -61,8 +61,10 @@ def hold_missing(
         missing += [(scenario, seed) for scenario in scenarios if scenario.scenario_id not in done]
     try:
         failed = _hold(config, missing, labels, sides, cycle, outbox, dress) if missing else {}
-    finally:
+    except TooManyFlawed:  # what was held shows why; after an interrupt it waits in the outbox, and the command ends at once
         store.drain(outbox)
+        raise
+    store.drain(outbox)
     return failed
 
 
