@@ -26,13 +26,15 @@ class Turn:
     """One message; `text` is stripped.
 
     A sampled turn that fell short (see `engage.flaws`) is drawn again: `attempts` counts the draws, and `flaw` names what is
-    still wrong with the one that was kept, None for a clean turn.
+    still wrong with the one that was kept, None for a clean turn. `first_flaw` names what was wrong with the first draw; it is None
+    too where nobody noted it (a turn of an older version, one that was not sampled).
     """
 
     role: Role
     text: str
     attempts: int = 1
     flaw: str | None = None
+    first_flaw: str | None = None
 
     @property
     def unspoken(self) -> bool:

@@ -97,6 +97,16 @@ def rate(hits: ArrayLike, sizes: ArrayLike, seed: int = 0) -> Estimate:
     return Estimate(found.value, float(bounds.low), float(bounds.high), found.n)
 
 
+def share(hits: int, of: int) -> Estimate:
+    """Share of `hits` among `of` independent trials with Wilson's interval; no number where `of` is 0."""
+    from scipy.stats import binomtest
+
+    if not of:
+        return Estimate()
+    bounds = binomtest(hits, of).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(hits / of, float(bounds.low), float(bounds.high), of)
+
+
 def divided(above: float, below: float) -> float:
     """The quotient, NaN over 0."""
     return above / below if below else math.nan

@@ -11,6 +11,8 @@ from engage.domains import Domain
 from engage.language import foreign, foreign_turn
 from engage.leaks import cut_leak, leaks_role
 from engage.patterns import matches_any, says_something, words_of
+from engage.roles import speaks_as_assistant
+from engage.scenario import SHIPPED
 from engage.thoughts import strip_thoughts
 
 _CANNOT = (
@@ -37,10 +39,6 @@ _LIST_ITEM = re.compile(r"(?:^|\s)(?:\d{1,2}[.)]|[-*•])\s+\S")
 _GREETING = re.compile(
     r"^\W*(?:hi|hello|hey|good (?:morning|afternoon|evening)|greetings)\b[^.!?]*[.!?]*\s*"
     r"(?:(?:how are you|how can i|how may i|what can i|nice to meet you|it's nice)\b.*)?$",
-    re.IGNORECASE,
-)
-_MACHINE = re.compile(
-    r"\bas an? (?:ai|artificial|language model|assistant)\b|\bi(?:'m| am) an? (?:ai|assistant|chatbot|language model)\b",
     re.IGNORECASE,
 )
 
@@ -75,7 +73,7 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
         return "refusal"
     if leaks_role(domain, text):
         return "role_leak"
-    if role is Role.USER and (_MACHINE.search(text) or matches_any(domain.flips, text)):
+    if role is Role.USER and _has_flipped(domain, text):
         return "role_flip"
     if role is Role.ASSISTANT and matches_any(domain.assistant_flips, text):
         return "role_flip"
@@ -86,6 +84,13 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
     if _loops(text) or _repeats(dialogue, text):
         return "repetition"
     return None
+
+
+def _has_flipped(domain: Domain, text: str) -> bool:
+    """Whether a user's turn speaks as the assistant: by the classifier, and by the expressions that an own domain adds to it. Those of
+    the shipped domains were written for one model; the classifier has taken their place."""
+    own = domain.name not in SHIPPED and matches_any(domain.flips, text)
+    return own or (not domain.users_help and speaks_as_assistant(text))
 
 
 def refuses(role: Role, text: str) -> bool:

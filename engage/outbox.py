@@ -25,7 +25,7 @@ from typing import Any
 from engage.errors import StoreError
 from engage.tree import DialogueRecord, TreeRecord
 
-OUTBOX_VERSION = 1
+OUTBOX_VERSION = 2
 """Of the columns that are written; raised with every column that is added."""
 _VERSION_KEY = b"engage.outbox_version"
 LONGEST_NAME = 200
@@ -205,7 +205,7 @@ def _schema(kind: Kind, version: int) -> Any:
         return pa.struct([pa.field(name, kind) for name, kind in fields.items() if kind is not None])
 
     text, integer, long, real = pa.string(), pa.int32(), pa.int64(), pa.float64()
-    turn = struct(role=text, text=text, attempts=integer, flaw=text)
+    turn = struct(role=text, text=text, attempts=integer, flaw=text, first_flaw=since(2, text))
     reaction = struct(reader=text, text=text, value=real, probabilities=pa.list_(real))
     trajectory = struct(
         scenario_id=text,
@@ -238,6 +238,7 @@ def _schema(kind: Kind, version: int) -> Any:
         sample_count=integer,
         mean_logprob=real,
         end_reason=text,
+        first_flaw=since(2, text),
     )
     simulation = struct(simulation=integer, root_id=integer, node_ids=pa.list_(integer), trajectory=trajectory)
     columns = {

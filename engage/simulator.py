@@ -95,17 +95,24 @@ class Speaker:
             tries = [seeds[slot] if attempt == 1 else derive_seed(seeds[slot], "again", attempt) for slot in open_slots]
             completions = await self.engine.complete(prompt, sampling, tries)
             for slot, completion in zip(open_slots, completions, strict=True):
-                drawn[slot] = self._judge(completion, role, dialogue, attempt)
+                earlier = drawn[slot]
+                drawn[slot] = self._judge(
+                    completion, role, dialogue, attempt, earlier.turn.first_flaw if earlier else None
+                )
             open_slots = [slot for slot in open_slots if drawn[slot] is None or drawn[slot].turn.flaw]  # type: ignore[union-attr]
             if not open_slots:
                 break
         return [item for item in drawn if item is not None]
 
-    def _judge(self, completion: Completion, role: Role, dialogue: Dialogue, attempt: int) -> Drawn:
+    def _judge(
+        self, completion: Completion, role: Role, dialogue: Dialogue, attempt: int, first_flaw: str | None
+    ) -> Drawn:
+        """`first_flaw` is that of the first draw where this is a later one."""
         text, flaw = heard(self.domain, role, completion.text, completion.finish_reason == "length")
         reason = completion.finish_reason
         flaw = reason if reason in UNSPOKEN else flaw or find_flaw(self.domain, dialogue, role, text)
-        return Drawn(Turn(role, text if says_something(text) else UNSAID, attempt, flaw), completion.mean_logprob)
+        said = text if says_something(text) else UNSAID
+        return Drawn(Turn(role, said, attempt, flaw, first_flaw or flaw), completion.mean_logprob)
 
 
 class Policy(Speaker):

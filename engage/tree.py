@@ -145,6 +145,7 @@ class NodeRecord:
     sample_count: int
     mean_logprob: float | None
     end_reason: str | None
+    first_flaw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,7 @@ def node_records(tree: Tree) -> tuple[NodeRecord, ...]:
             sample_count=node.sample_count,
             mean_logprob=node.mean_logprob,
             end_reason=node.end_reason,
+            first_flaw=node.turn.first_flaw if node.turn else None,
         )
         for node in tree.nodes
     )

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engage.config import CycleConfig, load_config
+from engage.engine import Side
 from engage.errors import EngageError
 from engage.home import Home
 from engage.masking import mask_urls
@@ -109,6 +110,7 @@ def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
     yield Finding(True, f"profile {profile}: engine {config.engine.kind}{_place(config)}")
     yield _language(config)
     yield from _models(config)
+    yield from _simulator(config)
     yield from _speed(config)
     server = os.environ.get("PREFECT_API_URL")
     yield Finding(
@@ -170,6 +172,30 @@ def _models(config: CycleConfig) -> Iterator[Finding]:
             yield _embedded()
         else:
             yield Finding(False, f"model {name} is not here yet: downloaded from the hub on first use")
+
+
+def _simulator(config: CycleConfig) -> Iterator[Finding]:
+    """Whether somebody was trained to play the user; nothing for the scripted engine."""
+    from engage.engines import model_of
+    from engage.models import adapter_folder
+
+    if config.engine.kind == "scripted":
+        return
+    name = model_of(config.engine, Side.SIMULATOR)
+    advice = (
+        "a prompted instruct model is no user and tends to speak as an assistant; train one: `engage simulator train`"
+    )
+    if config.engine.kind == "openai":
+        yield Finding(
+            False,
+            f"users are played by what a server calls {name}: if nobody trained it as a user, {advice}",
+        )
+    elif not (config.engine.simulator_adapter and adapter_folder(config.engine.simulator_adapter)):
+        yield Finding(
+            False, f"users are played by the model {name} without an adapter: if nobody trained it as a user, {advice}"
+        )
+    else:
+        yield Finding(True, f"users are played by {name} with the adapter {config.engine.simulator_adapter}")
 
 
 def _embedded() -> Finding:

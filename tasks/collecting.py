@@ -12,6 +12,7 @@ from engage.crisis import CRISIS
 from engage.dialogue import UNSPOKEN
 from engage.engines import shared_engine
 from engage.errors import ConfigError
+from engage.estimates import rate
 from engage.home import Home
 from engage.outbox import Outbox
 from engage.scenario import Scenario
@@ -102,6 +103,7 @@ def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
         searched[row["end_reason"]] += row["dialogues"] if row["purpose"] == "search" else 0
     crises = searched.get(CRISIS, 0)
     unspoken = {reason: searched[reason] for reason in UNSPOKEN if searched.get(reason)}
+    spoke = users_as_assistants(store, cycle.cycle_id)
     with Tracker(home).stage(cycle.cycle_id, "collect") as run:
         for row in rewards:
             run.metrics({f"{name}/{row['domain']}": row[name] for name in row if name != "domain"})
@@ -111,8 +113,31 @@ def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
                 run.metrics({f"{prefix}/{name}": row[name] for name in row if name not in {"side", "kind", "purpose"}})
         run.metrics({"failed_trees": len(failed), "crises": crises})
         run.metrics({f"unspoken/{reason}": count for reason, count in unspoken.items()})
+        run.metrics({f"users_as_assistants{end}": value for end, value in _ends(spoke).items()})
         run.figure(reward_by_turn(_values_by_exchange(store, cycle)), "reward_by_turn")
-    return {"rewards": rewards, "cost": cost, "failed": failed, "crises": crises, "unspoken": unspoken}
+    return {
+        "rewards": rewards,
+        "cost": cost,
+        "failed": failed,
+        "crises": crises,
+        "unspoken": unspoken,
+        "users_as_assistants": spoke,
+    }
+
+
+def users_as_assistants(store: TrajectoryStore, cycle_id: str) -> dict[str, Any] | None:
+    """Share of the simulated users' first draws that speak as the assistant, `value`, `low`, `high` (trees are resampled), with the
+    counts behind it; None where there is no such turn, or where an older version did not note all of them."""
+    rows = store.rows("first_draws", {"cycle": cycle_id})
+    turns, hits = [row["user_turns"] for row in rows], [row["as_assistant"] for row in rows]
+    if not sum(turns) or any(row["unknown"] for row in rows):
+        return None
+    found = rate(hits, turns)
+    return {"value": found.value, "low": found.low, "high": found.high, "turns": sum(turns), "hits": sum(hits)}
+
+
+def _ends(spoke: dict[str, Any] | None) -> dict[str, float | None]:
+    return {"": spoke["value"], "_low": spoke["low"], "_high": spoke["high"]} if spoke else {}
 
 
 def _values_by_exchange(store: TrajectoryStore, cycle: Cycle) -> dict[str, dict[int, list[float]]]:

@@ -13,6 +13,8 @@ from engage.masking import mask_urls
 from tasks.tracking import Tracker
 
 FEW_PAIRS = 16
+MANY_FLIPS = 0.1
+"""Share of first draws in which users may speak as assistants before the first line says so."""
 
 
 @task(name="report-cycle")
@@ -43,7 +45,8 @@ def summary_text(
 ) -> str:
     """What happened, what it means, and how to look further; Markdown that a terminal shows as well."""
     happened = _items([*_collect_lines(cycle_id, collected), *_align_lines(aligned)])
-    lines = [f"# Cycle {cycle_id}", "", *happened, "", *_evaluation_lines(cycle_id, judged)]
+    first = _role_warning(collected)
+    lines = [f"# Cycle {cycle_id}{first and f': {first}'}", "", *happened, "", *_evaluation_lines(cycle_id, judged)]
     return "\n".join([*lines, "", *_next_steps(home, cycle_id)])
 
 
@@ -59,7 +62,9 @@ def stage_text(stage: str, cycle_id: str, summary: dict[str, Any]) -> str:
     if stage == "comparison":
         return f"{summary['page']}\nThe page: {summary['path']}"
     if stage == "collect":
-        return "\n".join([*_items(_collect_lines(cycle_id, summary)), "", *_next_steps(home, cycle_id)])
+        first = _role_warning(summary)
+        happened = _items(_collect_lines(cycle_id, summary))
+        return "\n".join([*([first, ""] if first else []), *happened, "", *_next_steps(home, cycle_id)])
     lines = _items(_align_lines(summary)) if stage == "align" else _evaluation_lines(cycle_id, summary)
     return "\n".join([*lines, "", *_next_steps(home, cycle_id)])
 
@@ -82,12 +87,38 @@ def _collect_lines(cycle_id: str, collected: dict[str, Any]) -> list[str]:
             f"{sum(collected['unspoken'].values())} conversations ended because a turn could not be drawn ({reasons}): they have no "
             "reward."
         )
+    lines += _role_lines(collected.get("users_as_assistants"))
     if collected.get("unsearched"):
         lines.append(
             f"The budget (collect.budget) left {collected['unsearched']} scenarios unsearched; the same command with "
             f"--cycle {cycle_id} and a larger one goes on."
         )
     return [*lines, *_failed_lines(cycle_id, collected["failed"], "of the search")]
+
+
+def _role_warning(collected: dict[str, Any]) -> str:
+    """The first line of a night whose users were no users; empty for another one."""
+    spoke = collected.get("users_as_assistants")
+    if not spoke or spoke["value"] <= MANY_FLIPS:
+        return ""
+    return (
+        f"The simulated users speak as assistants in {_interval(spoke)} of first draws. Do not trust this night's rewards: a prompted "
+        "instruct model is no user. Train one with `engage simulator train` and set engine.simulator_adapter."
+    )
+
+
+def _role_lines(spoke: dict[str, Any] | None) -> list[str]:
+    if not spoke:
+        return []
+    return [
+        f"The simulated users spoke as the assistant in {_interval(spoke)} of {spoke['turns']} first draws; such a turn is drawn "
+        "again."
+    ]
+
+
+def _interval(spoke: dict[str, Any]) -> str:
+    bounds = "" if spoke["low"] is None else f" [{spoke['low']:.1%}, {spoke['high']:.1%}]"
+    return f"{spoke['value']:.1%}{bounds}"
 
 
 def _failed_lines(cycle_id: str, failed: dict[str, str], where: str) -> list[str]:

@@ -464,3 +464,14 @@ def test_mlflow_out_of_reach_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "mlflow.db").write_text("garbage " * 100)
     with pytest.raises(StoreError, match="cannot be used"):
         Tracker(Home(tmp_path))
+
+
+def test_the_doctor_says_when_nobody_was_trained_to_play_the_user(engage, roomy):
+    said = "note users are played by the model embedded without an adapter: if nobody trained it as a user, a prompted instruct model is no user"
+    for adapter in ("", "bare"):
+        out = engage("doctor", "--set", f"engine.simulator_adapter={adapter}")[1]
+        assert said in out and "train one: `engage simulator train`" in out
+    out = engage("doctor", "--set", "engine.simulator_adapter=embedded")[1]
+    assert "ok users are played by embedded with the adapter embedded" in out
+    out = engage("doctor", *GOOD_SETTINGS)[1]
+    assert "users are played" not in out

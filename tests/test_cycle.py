@@ -225,9 +225,10 @@ def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
     accepted = night["aligned"]["pairs"]["accepted"]
     assert lines[0] == "# Cycle night"
     assert lines[2].startswith("- emotional_support: 2 trees, ") and ", mean reward 0." in lines[2]
-    assert f", {accepted} accepted (" in lines[4]
+    assert lines[4].startswith("- The simulated users spoke as the assistant in 0.0%")
+    assert f", {accepted} accepted (" in lines[5]
     # max_pairs is 4, whatever was accepted
-    assert lines[5] == "- DPO ran on 4 pairs, fewer than 16: expect no effect that can be told from zero."
+    assert lines[6] == "- DPO ran on 4 pairs, fewer than 16: expect no effect that can be told from zero."
     # the scripted engine knows no adapters: both policies say the same
     assert sum(line.endswith(": no difference that can be told from zero.") for line in lines) == 3
     assert lines[-7:-3] == [

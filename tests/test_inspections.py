@@ -95,6 +95,7 @@ GRAIN = {
     "evaluation_replies": ("trajectory_id", "turn_index"),
     "evaluation_rewards": ("policy", "simulator", "domain", "scenario_id", "seed"),
     "evaluation_turns": ("trajectory_id",),
+    "first_draws": ("tree_id",),
     "flaws": ("role", "flaw"),
     "pair_counts": ("domain", "fate"),
     "pairs": ("scenario", "exchange", "chosen", "rejected"),

@@ -12,5 +12,6 @@ create table if not exists node (
     flaw varchar, -- what is still wrong with it; null for a clean turn
     sample_count integer not null, -- equal samples merged into it
     mean_logprob double, -- natural log, per token
-    end_reason varchar -- why the dialogue is over; terminal nodes only
+    end_reason varchar, -- why the dialogue is over; terminal nodes only
+    first_flaw varchar -- what was wrong with the first draw; null also where it was not noted
 )

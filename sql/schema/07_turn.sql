@@ -5,5 +5,6 @@ create table if not exists turn (
     role varchar not null, -- assistant or user
     text varchar not null,
     attempts integer not null, -- draws until this text was kept
-    flaw varchar -- what is still wrong with it; null for a clean turn
+    flaw varchar, -- what is still wrong with it; null for a clean turn
+    first_flaw varchar -- what was wrong with the first draw; null also where it was not noted
 )

@@ -12,5 +12,6 @@ select
     item.role,
     item.text,
     item.attempts,
-    item.flaw
+    item.flaw,
+    item.first_flaw
 from unpacked
