@@ -61,7 +61,9 @@ def hold_missing(
         missing += [(scenario, seed) for scenario in scenarios if scenario.scenario_id not in done]
     try:
         failed = _hold(config, missing, labels, sides, cycle, outbox, dress) if missing else {}
-    except TooManyFlawed:  # what was held shows why; after an interrupt it waits in the outbox, and the command ends at once
+    except (
+        TooManyFlawed
+    ):  # what was held shows why; after an interrupt it waits in the outbox, and the command ends at once
         store.drain(outbox)
         raise
     store.drain(outbox)
