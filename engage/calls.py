@@ -6,13 +6,30 @@ Whatever engine stands behind it: a figure that is not finite, or no count, is u
 import dataclasses
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from engage.engine import Completion, Engine, Prompt, Sampling, Scores, total
 from engage.errors import EngineError
 from engage.finite import is_finite
-from engage.tree import CallRecord
 
 LARGEST_COUNT = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One engine request: `kind` is `complete` or `score`, `samples` the completions asked for, `latency_s` from asking to answer.
+
+    A token count that a server leaves out is None.
+    """
+
+    key: str
+    side: str
+    kind: str
+    samples: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    latency_s: float
 
 
 class RecordingEngine:

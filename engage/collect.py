@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from engage.calls import RecordingEngine
+from engage.calls import CallRecord, RecordingEngine
 from engage.dialogue import UNSPOKEN, Trajectory
 from engage.engine import Engine
 from engage.errors import EngineError, TooManyFlawed, engage_error
 from engage.rollout import DialogueConfig, Dress, hold_dialogue, set_stage
 from engage.scenario import Scenario
 from engage.search import Search, SearchConfig
-from engage.tree import CallRecord, TreeRecord, node_records
+from engage.tree import TreeRecord, node_records
 
 Item = TypeVar("Item")
 Work = TypeVar("Work")

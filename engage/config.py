@@ -24,6 +24,7 @@ from engage.pairs import PairConfig
 from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import SearchConfig
+from engage.second_simulator import simulators
 
 LARGEST = 2**63 - 1
 """What the store's columns hold."""
@@ -118,6 +119,10 @@ class CycleConfig(BaseModel):
     align: AlignConfig = AlignConfig()
     evaluation: HeldOutConfig = HeldOutConfig()
     comparison: ComparisonConfig = ComparisonConfig()
+
+    def simulators(self) -> dict[str, str | None]:
+        """With whom an evaluation talks: label to adapter, see `engage.second_simulator.simulators`."""
+        return simulators(self.engine, self.evaluation.second_simulator)
 
 
 PROFILES = Path(__file__).resolve().parents[1] / "deployments" / "profiles"

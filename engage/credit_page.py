@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from engage.calibration import BeliefCheck, CalibrationError, Reliability
+from engage.calibration import BeliefCheck, Bin, CalibrationError, Reliability
 from engage.credit import CreditConfig, NoiseFloor, SearchShift
 from engage.estimates import Estimate
+from engage.plots import BASE, CANDIDATE, MUTED, empty_figure, new_figure
 
 GOAL = 0.05
 OUTCOME_WORDS = {
@@ -188,3 +190,27 @@ def _shift_table(shifts: Sequence[SearchShift]) -> str:
 
 def _count(number: float) -> str:
     return "no limit" if math.isinf(number) else f"{number:.0f}"
+
+
+def stated_against_fresh(bins: Sequence[Bin]) -> Any:
+    """Stated P(Q⁺ > Q⁻) against the share of pairs whose fresh difference agrees in sign; bars: Jeffreys' 95 % interval."""
+    from scipy.stats import beta
+
+    title = "Stated P against fresh re-rollouts\nnumbers: pairs of the bin; bars: 95 % interval of the share"
+    figure, axes = new_figure(title, "stated P(Q⁺ > Q⁻) under the search policy", "share that agrees afresh")
+    if not bins:
+        return empty_figure(figure, axes, "no pair was re-rolled")
+    stated, agreed = [one.stated for one in bins], [one.outcomes["sign"] for one in bins]
+    counts = [(one.pairs * one.outcomes["sign"] + 0.5, one.pairs * (1 - one.outcomes["sign"]) + 0.5) for one in bins]
+    limits = [beta.ppf([0.025, 0.975], *count) for count in counts]
+    below = [max(0.0, share - low) for share, (low, _) in zip(agreed, limits, strict=True)]
+    above = [max(0.0, high - share) for share, (_, high) in zip(agreed, limits, strict=True)]
+    axes.plot([0.5, 1], [0.5, 1], color=MUTED, linestyle="--", linewidth=1, label="calibrated")
+    axes.errorbar(stated, agreed, yerr=[below, above], color=CANDIDATE, marker="o", capsize=3, label="sign agrees")
+    posterior = [one.outcomes["posterior_stated"] for one in bins]
+    axes.plot(stated, posterior, color=BASE, marker="s", linewidth=1, label="posterior, stated belief as prior")
+    for one, share in zip(bins, agreed, strict=True):
+        axes.annotate(str(one.pairs), (one.stated, share), xytext=(6, -10), textcoords="offset points", fontsize=8)
+    axes.set(xlim=(0.48, 1.02), ylim=(-0.02, 1.04))
+    axes.legend(frameon=False, loc="lower right")
+    return figure

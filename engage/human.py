@@ -11,7 +11,7 @@ from random import Random
 
 from pydantic import Field
 
-from engage.calls import RecordingEngine
+from engage.calls import CallRecord, RecordingEngine
 from engage.corpora import CorpusOptions, HumanDialogue, licence_of, read_corpora
 from engage.crisis import CRISIS, holds_crisis
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
@@ -25,7 +25,7 @@ from engage.patterns import matches_any
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
 from engage.simulator import Drawn, Policy, SpeechConfig, policy_messages
-from engage.tree import CallRecord, DialogueRecord
+from engage.tree import DialogueRecord
 
 TOKENS_PER_WORD = 4 / 3
 """For telling what is too long before anything is tokenised: English prose and the common vocabularies."""

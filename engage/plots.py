@@ -5,17 +5,16 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from engage.calibration import Bin
 from engage.evaluation import Comparison
 
-_BASE, _CANDIDATE, _MUTED = "#7f8fa6", "#0b6e99", "#b0b0b0"
+BASE, CANDIDATE, MUTED = "#7f8fa6", "#0b6e99", "#b0b0b0"
 
 
 def q_gap_histogram(gaps: Sequence[float], threshold: float) -> Any:
     """Value gaps of all candidate pairs (0..1), those at or above the acceptance threshold set off."""
-    figure, axes = _figure("Value gaps of the candidate pairs", "q_gap: Q(chosen) − Q(rejected), in reward", "pairs")
+    figure, axes = new_figure("Value gaps of the candidate pairs", "q_gap: Q(chosen) − Q(rejected), in reward", "pairs")
     if not gaps:
-        return _empty(figure, axes, "no pair")
+        return empty_figure(figure, axes, "no pair")
     edges = _edges(max(*gaps, threshold), threshold)
     above = [gap for gap in gaps if gap >= threshold]
     below = [gap for gap in gaps if gap < threshold]
@@ -23,7 +22,7 @@ def q_gap_histogram(gaps: Sequence[float], threshold: float) -> Any:
         [below, above],
         bins=edges,
         stacked=True,
-        color=[_MUTED, _CANDIDATE],
+        color=[MUTED, CANDIDATE],
         label=[f"below ({len(below)})", f"at or above ({len(above)})"],
     )
     axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
@@ -46,15 +45,15 @@ def reward_comparison(comparisons: Mapping[str, Comparison], base_name: str = "c
     title = "Mean reward on held-out scenarios"
     if sure:
         title += f"\nblack: interval of the paired difference, confidence {sure}"
-    figure, axes = _figure(title, "", "mean reward (0 worst, 1 best)")
+    figure, axes = new_figure(title, "", "mean reward (0 worst, 1 best)")
     shown = {name: found for name, found in comparisons.items() if found.difference is not None}
     if not shown:
-        return _empty(figure, axes, "nothing could be compared")
+        return empty_figure(figure, axes, "nothing could be compared")
     places = list(range(len(shown)))
     base = [found.mean_base or 0.0 for found in shown.values()]
     candidate = [found.mean_candidate or 0.0 for found in shown.values()]
-    axes.bar([place - 0.2 for place in places], base, 0.38, color=_BASE, label=base_name)
-    axes.bar([place + 0.2 for place in places], candidate, 0.38, color=_CANDIDATE, label="candidate")
+    axes.bar([place - 0.2 for place in places], base, 0.38, color=BASE, label=base_name)
+    axes.bar([place + 0.2 for place in places], candidate, 0.38, color=CANDIDATE, label="candidate")
     for place, found in zip(places, shown.values(), strict=True):
         _difference(axes, place, found)
     axes.set_xticks(places, [f"{name.replace('_', ' ')}\n{found.n} scenarios" for name, found in shown.items()])
@@ -84,7 +83,7 @@ def reward_by_turn(rewards: Mapping[str, Mapping[int, Sequence[float]]]) -> Any:
     import numpy as np
 
     title = "Value of the prefix along the searched dialogues"
-    figure, axes = _figure(title, "exchanges held", "Q (mean reward, 0 to 1)")
+    figure, axes = new_figure(title, "exchanges held", "Q (mean reward, 0 to 1)")
     drawn = False
     for name, by_turn in rewards.items():
         turns = sorted(turn for turn, values in by_turn.items() if values)
@@ -95,7 +94,7 @@ def reward_by_turn(rewards: Mapping[str, Mapping[int, Sequence[float]]]) -> Any:
         low, high = ([float(np.quantile(by_turn[turn], q)) for turn in turns] for q in (0.25, 0.75))
         axes.fill_between(turns, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
     if not drawn:
-        return _empty(figure, axes, "no search")
+        return empty_figure(figure, axes, "no search")
     axes.set_ylim(0, 1)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, title="mean; band: middle half")
@@ -105,9 +104,9 @@ def reward_by_turn(rewards: Mapping[str, Mapping[int, Sequence[float]]]) -> Any:
 def reliability(bins: Mapping[str, Sequence[tuple[float, float, float | None, float | None]]], unit: str) -> Any:
     """Predicted against actual outcomes: per simulator, bins as (mean predicted, mean actual, its interval's bounds)."""
     title = "Exit survey: simulated against real outcomes\nbins of equally many dialogues; bars: 95 % interval"
-    figure, axes = _figure(title, f"predicted ({unit})", f"real ({unit})")
+    figure, axes = new_figure(title, f"predicted ({unit})", f"real ({unit})")
     if not any(bins.values()):
-        return _empty(figure, axes, "too few dialogues")
+        return empty_figure(figure, axes, "too few dialogues")
     reach: list[float] = []
     for name, points in bins.items():
         if not points:
@@ -120,36 +119,12 @@ def reliability(bins: Mapping[str, Sequence[tuple[float, float, float | None, fl
         axes.errorbar(predicted, actual, yerr=bars, marker="o", capsize=3, linewidth=1, label=name)
         reach += [*predicted, *(low for _, _, low, _ in points if low is not None)]
         reach += [*actual, *(high for _, _, _, high in points if high is not None)]
-    axes.axline((min(reach), min(reach)), slope=1.0, color=_MUTED, linestyle="--", linewidth=1, label="as predicted")
+    axes.axline((min(reach), min(reach)), slope=1.0, color=MUTED, linestyle="--", linewidth=1, label="as predicted")
     axes.legend(frameon=False)
     return figure
 
 
-def stated_against_fresh(bins: Sequence[Bin]) -> Any:
-    """Stated P(Q⁺ > Q⁻) against the share of pairs whose fresh difference agrees in sign; bars: Jeffreys' 95 % interval."""
-    from scipy.stats import beta
-
-    title = "Stated P against fresh re-rollouts\nnumbers: pairs of the bin; bars: 95 % interval of the share"
-    figure, axes = _figure(title, "stated P(Q⁺ > Q⁻) under the search policy", "share that agrees afresh")
-    if not bins:
-        return _empty(figure, axes, "no pair was re-rolled")
-    stated, agreed = [one.stated for one in bins], [one.outcomes["sign"] for one in bins]
-    counts = [(one.pairs * one.outcomes["sign"] + 0.5, one.pairs * (1 - one.outcomes["sign"]) + 0.5) for one in bins]
-    limits = [beta.ppf([0.025, 0.975], *count) for count in counts]
-    below = [max(0.0, share - low) for share, (low, _) in zip(agreed, limits, strict=True)]
-    above = [max(0.0, high - share) for share, (_, high) in zip(agreed, limits, strict=True)]
-    axes.plot([0.5, 1], [0.5, 1], color=_MUTED, linestyle="--", linewidth=1, label="calibrated")
-    axes.errorbar(stated, agreed, yerr=[below, above], color=_CANDIDATE, marker="o", capsize=3, label="sign agrees")
-    posterior = [one.outcomes["posterior_stated"] for one in bins]
-    axes.plot(stated, posterior, color=_BASE, marker="s", linewidth=1, label="posterior, stated belief as prior")
-    for one, share in zip(bins, agreed, strict=True):
-        axes.annotate(str(one.pairs), (one.stated, share), xytext=(6, -10), textcoords="offset points", fontsize=8)
-    axes.set(xlim=(0.48, 1.02), ylim=(-0.02, 1.04))
-    axes.legend(frameon=False, loc="lower right")
-    return figure
-
-
-def _figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
+def new_figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     """A figure that belongs to no window and no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -162,7 +137,8 @@ def _figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _empty(figure: Any, axes: Any, reason: str) -> Any:
+def empty_figure(figure: Any, axes: Any, reason: str) -> Any:
+    """The figure with no more than the reason why it shows nothing."""
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color="grey")
     return figure

@@ -17,9 +17,9 @@ from engage.credit import CreditConfig
 from engage.dialogue import Dialogue, Role, Turn
 from engage.engine import Engine
 from engage.errors import StoreError
+from engage.files.digest import digest
 from engage.parquet import write_parquet
 from engage.rollout import DialogueConfig, Stage, play_out, set_stage
-from engage.run_folder import digest
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
 

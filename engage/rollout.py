@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.calls import RecordingEngine
+from engage.calls import CallRecord, RecordingEngine
 from engage.crisis import CRISIS, speaks_of_harm
 from engage.dialogue import UNSPOKEN, Dialogue, Reaction, Role, Trajectory, Turn
 from engage.domains import Domain, load_domain, reward_of
@@ -13,7 +13,6 @@ from engage.engine import Engine
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
 from engage.simulator import Policy, SpeechConfig, UserSimulator
-from engage.tree import CallRecord
 
 
 class DialogueConfig(BaseModel):

@@ -3,19 +3,19 @@
 Knows nothing of models or losses.
 """
 
-import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
 
 from engage.errors import ConfigError, StoreError
+from engage.files.digest import digest, key_settings
 from engage.models import CARD_NAME, AdapterCard, DataSource, ModelRef, adapter_fingerprint
 
 HISTORY_NAME = "history.json"
@@ -104,30 +104,6 @@ class RunFolder:
         partial.rename(self.adapter)
         shutil.rmtree(self.checkpoints.parent, ignore_errors=True)
         return TrainResult(self.adapter, dict(card.metrics), history)
-
-
-LATER: dict[str, JsonValue] = {"later": True}
-"""`Field(…, json_schema_extra=LATER)` marks a setting that was added to settings whose hash is a key already."""
-
-
-def key_settings(settings: BaseModel, *, exclude: Collection[str] = ()) -> dict[str, Any]:
-    """Settings as JSON for a hash that names a folder or a run: without those marked LATER while they stand at their default.
-
-    So what an older engage trained, judged or measured is found again after a setting was added.
-    """
-    found = settings.model_dump(mode="json", exclude=set(exclude))
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if name in found and isinstance(value, BaseModel):
-            found[name] = key_settings(value)
-        elif field.json_schema_extra == LATER and value == field.default:
-            found.pop(name, None)
-    return found
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def run_folder(

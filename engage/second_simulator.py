@@ -1,6 +1,5 @@
 """Which simulated users an evaluation talks with: the search's own, and a second one that it never saw."""
 
-from engage.config import CycleConfig
 from engage.engine import Side
 from engage.engines import EngineConfig, model_names, model_of
 from engage.errors import ModelError
@@ -10,14 +9,13 @@ from engage.simulator import POLICY_MODEL
 SEARCH_SIMULATOR, HELD_OUT_SIMULATOR = "search", "held-out"
 
 
-def simulators(config: CycleConfig) -> dict[str, str | None]:
-    """Who is talked with: label to the adapter that stands in for the simulator's own (None).
+def simulators(engine: EngineConfig, second: str | None) -> dict[str, str | None]:
+    """With whom an evaluation talks: label to the adapter that replaces the simulator's own (None).
 
     The search never saw the second; one of the same model's name and adapter as the search's own is left out.
     """
-    second = config.evaluation.second_simulator
     found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
-    if second is None or _weights(config.engine, second) == _weights(config.engine, config.engine.simulator_adapter):
+    if second is None or _weights(engine, second) == _weights(engine, engine.simulator_adapter):
         return found
     return {**found, held_out_label(second): adapter_folder(second)}
 
@@ -37,16 +35,15 @@ def held_out_label(name: str) -> str:
     return f"{HELD_OUT_SIMULATOR} {shown}"
 
 
-def check_adapters(config: CycleConfig, champion: str | None) -> None:
+def check_adapters(engine: EngineConfig, second: str | None, champion: str | None) -> None:
     """ModelError where the second simulator is missing, or it or the champion does not fit the models; a server shows no weights."""
-    simulators(config)
-    if not model_names(config.engine):
+    simulators(engine, second)
+    if not model_names(engine):
         return
     if champion is not None:
         try:
-            check_adapter(champion, resolve_model(config.engine.policy_model))
+            check_adapter(champion, resolve_model(engine.policy_model))
         except ModelError as error:
             raise ModelError(f"the champion of this home: {error}; another model needs another ENGAGE_HOME") from error
-    second = config.evaluation.second_simulator
     if second != POLICY_MODEL and (folder := adapter_folder(second)):
-        check_adapter(folder, resolve_model(config.engine.simulator_model))
+        check_adapter(folder, resolve_model(engine.simulator_model))

@@ -7,6 +7,7 @@ A node is a dialogue prefix. At a *decision* node the assistant speaks next, at 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from engage.calls import CallRecord
 from engage.dialogue import Dialogue, Role, Trajectory, Turn
 
 
@@ -156,23 +157,6 @@ class SimulationRecord:
     root_id: int
     node_ids: tuple[int, ...]
     trajectory: Trajectory
-
-
-@dataclass(frozen=True, slots=True)
-class CallRecord:
-    """One engine request: `kind` is `complete` or `score`, `samples` the completions asked for, `latency_s` from asking to answer.
-
-    A token count that a server leaves out is None.
-    """
-
-    key: str
-    side: str
-    kind: str
-    samples: int
-    prompt_tokens: int | None
-    cached_tokens: int | None
-    completion_tokens: int | None
-    latency_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from prefect import flow
 from engage.comparison import FROM_SEARCH, NO_PAIR, TRAINED, PolicyName, wanted
 from engage.config import CycleConfig
 from engage.human import HumanPairs
-from engage.second_simulator import simulators
 from flows.collect import collect
 from tasks.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
 from tasks.comparison import compare_policies, open_test_split
@@ -28,12 +27,12 @@ def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
     arms = [trained.get(name, Arm(name=name)) for name in names if name not in left]
     open_test_split(config, cycle, arms)
     failed: dict[str, str] = {}
-    for simulator in simulators(config):
+    for simulator in config.simulators():
         for arm in arms:
             failed |= hold_dialogues_of(config, cycle, arm, simulator)
     for arm in arms:
         failed |= hold_adversarial(config, cycle, arm)
-    first = next(iter(simulators(config)))
+    first = next(iter(config.simulators()))
     divergences = {arm.name: measure_divergence(config, cycle, arm, first) for arm in arms if arm.name in TRAINED}
     return compare_policies(config, cycle, arms, divergences, left, failed)
 

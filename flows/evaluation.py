@@ -6,7 +6,6 @@ from prefect import flow
 
 from engage.collect import Sides
 from engage.config import CycleConfig
-from engage.second_simulator import simulators
 from tasks.collecting import check_talk
 from tasks.comparing import hold_held_out_dialogues, policy_label, require_dialogues
 from tasks.cycle import CLOSING, begin_cycle
@@ -26,7 +25,7 @@ def evaluation(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
         policy_label("candidate", candidate): candidate,
     }
     failed: dict[str, str] = {}
-    for simulator, user in simulators(config).items():
+    for simulator, user in config.simulators().items():
         for label, adapter in policies.items():
             if adapter is not None or label == "base":
                 failed |= hold_held_out_dialogues(config, cycle, label, Sides(adapter, user), simulator)

@@ -7,9 +7,9 @@ from rich.table import Table
 
 from engage.errors import ConfigError
 from engage.estimates import Estimate
+from engage.files.digest import digest
 from engage.home import Home, check_cycle_id
 from engage.pairs import load_pairs
-from engage.run_folder import digest
 from engage.simulator_card.style import PairStyle, pair_styles
 
 

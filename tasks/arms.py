@@ -10,11 +10,11 @@ from engage.comparison import PolicyName
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.corpora import LICENCES
 from engage.engines import close_engines
+from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.human import HumanPairs, pair_licences, read_human
 from engage.models import resolve_model
 from engage.pairs import PreferencePair, mix, pair_set_hash, read_pairs, save_pairs
-from engage.run_folder import digest, key_settings
 from engage.sft import train_sft
 from engage.simulator_chats import training_chats
 from engage.store import TrajectoryStore

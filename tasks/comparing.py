@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import task
 
+from engage.calls import CallRecord
 from engage.collect import METHOD_VERSION, Sides, TalkWatch, hold_dialogues
 from engage.comparison import Held, by_scenario
 from engage.config import MOST_DIALOGUES, CycleConfig, load_cycle_scenarios
@@ -17,10 +18,9 @@ from engage.models import adapter_fingerprint
 from engage.outbox import Outbox
 from engage.rollout import Dress
 from engage.scenario import Scenario, sample_scenarios
-from engage.second_simulator import simulators
 from engage.seeds import derive_seed
 from engage.store import TrajectoryStore
-from engage.tree import CallRecord, DialogueRecord
+from engage.tree import DialogueRecord
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar
@@ -138,7 +138,7 @@ def require_dialogues(config: CycleConfig, cycle: Cycle, labels: Sequence[str], 
     scenarios = [scenario.scenario_id for scenario in held_out(config, cycle)]
     for label in labels:
         held = dialogues_held(cycle, scenarios, label)
-        for simulator in simulators(config):
+        for simulator in config.simulators():
             if not held.get(simulator):
                 raise NothingSearched(
                     f"no dialogue of {label} with the {simulator} simulator could be held; {min(failed)}: {failed[min(failed)]}"

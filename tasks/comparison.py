@@ -25,11 +25,10 @@ from engage.config import CycleConfig
 from engage.domains import load_domain
 from engage.errors import NothingSearched
 from engage.evaluation import ALL, Comparison, Rewards, compare_domains
+from engage.files.digest import digest, key_settings
 from engage.hacking import distinct_2, hacking_failures, hacking_rates
 from engage.home import Home
-from engage.run_folder import digest, key_settings
 from engage.scenario import Scenario
-from engage.second_simulator import simulators
 from engage.store import TrajectoryStore
 from engage.strata import StratumRow, compare_strata
 from tasks.arms import Arm
@@ -62,7 +61,7 @@ def compare_policies(
     scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
     labels = {arm.name: label_of(arm, config.comparison) for arm in arms}
     dialogues = {name: dialogues_held(cycle, list(scenarios), label) for name, label in labels.items()}
-    silent = [name for name, held in dialogues.items() if not all(held.get(user) for user in simulators(config))]
+    silent = [name for name, held in dialogues.items() if not all(held.get(user) for user in config.simulators())]
     if BASE in silent:
         raise NothingSearched(
             f"no dialogue of the base could be held: {min(failed.values(), default='none was asked for')}"
@@ -70,8 +69,8 @@ def compare_policies(
     left = {**left, **dict.fromkeys(silent, "none of its dialogues could be held")}
     labels = {name: label for name, label in labels.items() if name not in silent}
     dialogues = {name: dialogues[name] for name in labels}
-    rows = [row for simulator in simulators(config) for row in _rows(cycle, scenarios, labels, dialogues, simulator)]
-    by_stratum = [row for simulator in simulators(config) for row in _strata(scenarios, dialogues, simulator)]
+    rows = [row for simulator in config.simulators() for row in _rows(cycle, scenarios, labels, dialogues, simulator)]
+    by_stratum = [row for simulator in config.simulators() for row in _strata(scenarios, dialogues, simulator)]
     checks = _checks(config, cycle, scenarios, labels, divergences)
     recovery = _recoveries(config, dialogues) if "search" in dialogues else {}
     settings = {"evaluation": key_settings(config.evaluation), "comparison": key_settings(config.comparison)}
@@ -106,7 +105,7 @@ def open_test_split(config: CycleConfig, cycle: Cycle, arms: Sequence[Arm]) -> N
         return
     looked_at = {
         "policies": [label_of(arm, config.comparison) for arm in arms],
-        "simulators": list(simulators(config)),
+        "simulators": list(config.simulators()),
         **flat(config.evaluation.model_dump(mode="json", include={"per_domain", "dialogues"})),
         **flat(config.comparison.model_dump(mode="json", include={"thinking_dialogues"})),
     }
@@ -192,7 +191,7 @@ def _checks(
     divergences: Mapping[str, Mapping[str, float | None]],
 ) -> list[PolicyChecks]:
     store = TrajectoryStore(Home.from_env().database)
-    known = tuple(simulators(config))
+    known = tuple(config.simulators())
     names = {name for scenario in scenarios.values() for name in load_domain(scenario.domain).adversaries}
     adversaries = tuple(adversary_label(name) for name in names)
     on = list(scenarios)
@@ -215,7 +214,7 @@ def _recoveries(config: CycleConfig, dialogues: Dialogues) -> dict[tuple[str, st
     """Of every trained policy with every simulator, in each domain and over all scenarios, on the seeds that the search held."""
     found: dict[tuple[str, str, str], Recovery] = {}
     trained = [name for name in dialogues if name in TRAINED]
-    for simulator in simulators(config):
+    for simulator in config.simulators():
         for policy in trained:
             for domain in [*sorted(dialogues[BASE].get(simulator, {})), ALL]:
                 base, search, own = _compared(dialogues, (BASE, "search", policy), simulator, domain)

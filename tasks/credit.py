@@ -12,14 +12,13 @@ from engage.calibration import PairCheck, reliability
 from engage.collect import Outcome, Sides
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.credit import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
-from engage.credit_page import CreditFigures, credit_lines, credit_page
+from engage.credit_page import CreditFigures, credit_lines, credit_page, stated_against_fresh
 from engage.engines import shared_engine
 from engage.errors import ConfigError
+from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.outbox import Outbox
-from engage.plots import stated_against_fresh
 from engage.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
-from engage.run_folder import digest, key_settings
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
 from tasks import stopping

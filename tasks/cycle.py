@@ -82,7 +82,7 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
     )
     scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
     # what is wrong with an adapter, a chat template or a corpus shows before the night's work, not after it
-    check_adapters(config, adapter)
+    check_adapters(config.engine, config.evaluation.second_simulator, adapter)
     check_models(config.engine)
     if config.human.corpora:
         read_human(config.human)

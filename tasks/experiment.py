@@ -14,7 +14,6 @@ from engage.home import Home
 from engage.inference import adversary
 from engage.rollout import Dress, Stage
 from engage.scenario import Scenario
-from engage.second_simulator import simulators
 from engage.store import TrajectoryStore
 from tasks import stopping
 from tasks.arms import Arm
@@ -34,7 +33,7 @@ def label_of(arm: Arm, config: ComparisonConfig) -> str:
 def hold_dialogues_of(config: CycleConfig, cycle: Cycle, arm: Arm, simulator: str) -> dict[str, str]:
     """One policy's dialogues with one simulator on all held-out scenarios; those stored already are kept."""
     dress = thinking_of(arm.name, config.comparison).dress(config.search)
-    sides = Sides(arm.adapter, simulators(config)[simulator])
+    sides = Sides(arm.adapter, config.simulators()[simulator])
     scenarios = held_out(config, cycle)
     dialogues = dialogues_of(arm.name, config.comparison, config.evaluation.dialogues)
     return hold_missing(

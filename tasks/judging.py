@@ -24,11 +24,11 @@ from engage.evaluation import (
     hacking_rates,
     text_metrics,
 )
+from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.plots import reward_comparison
 from engage.report import DomainReport, report
-from engage.run_folder import digest, key_settings
-from engage.second_simulator import SEARCH_SIMULATOR, simulators
+from engage.second_simulator import SEARCH_SIMULATOR
 from engage.store import TrajectoryStore
 from tasks.comparing import (
     assistant_replies,
@@ -120,7 +120,7 @@ def _compare(
     """By simulator and domain; `domains` are those of the scenarios that count, by id."""
     sides = [dialogues_held(cycle, list(domains), label) for label in (before, after)]
     found = {}
-    for simulator in simulators(config):
+    for simulator in config.simulators():
         base, candidate = paired(sides, simulator)
         found[simulator] = compare_domains(base, candidate, domains, confidence=confidence)
     return found

@@ -8,9 +8,9 @@ from prefect import task
 
 from engage.config import CycleConfig
 from engage.corpora import LICENCES, read_corpora
+from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.models import adapter_folder, resolve_model
-from engage.run_folder import digest, key_settings
 from engage.sft import train_sft
 from engage.simulator_chats import Role, training_chats
 from tasks.cycle import worth_retrying

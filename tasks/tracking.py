@@ -14,9 +14,9 @@ from filelock import FileLock
 
 from engage.errors import StoreError
 from engage.estimates import Estimate
+from engage.files.digest import digest
 from engage.finite import is_finite
 from engage.home import Home
-from engage.run_folder import digest
 from tasks import progress, tracking_file
 from tasks.tracking_text import first_sections, flat, trouble
 

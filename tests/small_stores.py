@@ -3,11 +3,12 @@
 import dataclasses
 import itertools
 
+from engage.calls import CallRecord
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
 from engage.outbox import Outbox
 from engage.scenario import parse_scenario
 from engage.store import TrajectoryStore
-from engage.tree import CallRecord, DialogueRecord, NodeRecord, SimulationRecord, TreeRecord
+from engage.tree import DialogueRecord, NodeRecord, SimulationRecord, TreeRecord
 
 
 def support_scenario(name, split="train", opening="My dog died.", **condition):

@@ -34,7 +34,7 @@ from engage.evaluation import paired_comparison
 from engage.home import Home
 from engage.inference import Thinking
 from engage.models import adapter_folder
-from engage.second_simulator import check_adapters, simulators
+from engage.second_simulator import check_adapters
 from engage.strata import StratumRow
 from flows.comparison import comparison
 from tasks.comparing import paired
@@ -104,7 +104,7 @@ def test_draws_without_a_headroom_do_not_spoil_the_bounds_of_a_share():
 
 def test_the_held_out_simulator_is_never_the_searchs():
     def known(*settings):
-        return list(simulators(load_config("laptop", settings)))
+        return list(load_config("laptop", settings).simulators())
 
     alone, bare = ["search"], "engine.simulator_adapter=bare"
     assert known() == ["search", "held-out bare"]
@@ -124,7 +124,7 @@ def test_the_held_out_simulator_is_never_the_searchs():
 def test_adapters_that_cannot_be_used_are_told_before_the_night(tmp_path):
     missing = load_config("laptop", [f"evaluation.second_simulator={tmp_path}/none"])
     with pytest.raises(ModelError, match=r"none/adapter_model\.safetensors: cannot be read"):
-        check_adapters(missing, None)
+        check_adapters(missing.engine, missing.evaluation.second_simulator, None)
     other = load_config("laptop", [f"engine.policy_model={save_tiny_model(tmp_path / 'tiny')}"])
     champion = adapter_folder("embedded")  # trained on the embedded model
     check_adapters(load_config("laptop", []), champion)

@@ -16,10 +16,11 @@ from engage.config import CycleConfig, HeldOutConfig, load_config
 from engage.credit import CreditConfig
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError
+from engage.files.digest import LATER, digest, key_settings
 from engage.home import Home
 from engage.human import HumanConfig
 from engage.models import ModelRef
-from engage.run_folder import LATER, digest, key_settings, run_folder
+from engage.run_folder import run_folder
 from engage.store import TrajectoryStore
 from engage.training import AlignConfig
 from flows.align import align

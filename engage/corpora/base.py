@@ -3,8 +3,6 @@
 Knows no file format.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from engage.corpora.cleaning import check_text, clean_turns
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain, reward_of
 from engage.errors import CorpusError, ScenarioError
-from engage.run_folder import LATER
+from engage.files.digest import LATER, ordered_digest
 from engage.scenario import MAX_LINE_BYTES, NOT_ENGLISH, UNREAD, Scenario, Split, check_words, is_read
 
 LICENCES = {
@@ -197,7 +195,7 @@ class Gathering:
         except ValidationError as error:
             return self.drop(place, _explain(error))
         scenario = Scenario("", self.name or self.domain.name, checked, opening, self.source)
-        scenario_id = f"{self.source}-{_digest([scenario.content_hash, [[t.role, t.text] for t in turns]])[:12]}"
+        scenario_id = f"{self.source}-{ordered_digest([scenario.content_hash, [[t.role, t.text] for t in turns]])[:12]}"
         scenario = replace(scenario, scenario_id=scenario_id)
         self._once(where, scenario_id)
         read = self.domain.reads([turn.text for turn in turns]) and is_read(scenario, self.domain)
@@ -245,7 +243,3 @@ class Gathering:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()
