@@ -15,8 +15,8 @@ from engage.crisis import holds_crisis
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
 from engage.errors import ConfigError, ScenarioError
+from engage.files.reading import Unreadable, check_kind, strict_json, unprintable
 from engage.finite import odd_number
-from engage.reading import Unreadable, check_kind, strict_json, unprintable
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

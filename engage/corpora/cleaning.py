@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from engage.dialogue import Role
 from engage.errors import CorpusError
-from engage.reading import unprintable
+from engage.files.reading import unprintable
 
 HTML, LABEL, INVISIBLE = "HTML removed", "the speakers' labels removed, such as `User:`", "invisible characters removed"
 Said = tuple[Role, str]

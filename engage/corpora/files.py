@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import CorpusError
+from engage.files.reading import Unreadable, decode, strict_json
 from engage.finite import odd_number
-from engage.reading import Unreadable, decode, strict_json
 
 Record = tuple[str, dict[str, Any]]
 """A place (`file:line`, or `file[index]` in a JSON list) and what stands there."""
