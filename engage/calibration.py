@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage.credit import CONFIDENCE, Difference
-from engage.estimates import Estimate, ratio
+from engage.stats import Estimate, ratio
 
 OUTCOMES = ("sign", "posterior", "posterior_stated")
 _RESAMPLES = 2_000

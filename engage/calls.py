@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from engage.engine import Completion, Engine, Prompt, Sampling, Scores, total
 from engage.errors import EngineError
-from engage.finite import is_finite
+from engage.stats import is_finite
 
 LARGEST_COUNT = 2**62
 

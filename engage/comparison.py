@@ -12,12 +12,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.domains import Domain
-from engage.estimates import Estimate, mean
 from engage.evaluation import ALL, Comparison, Rewards, paired_comparison
-from engage.finite import is_finite
 from engage.hacking import Replies, hacking_failures, hacking_rates, text_metrics
 from engage.inference import Thinking
 from engage.scenario import Scenario
+from engage.stats import Estimate, is_finite, mean
 from engage.strata import StratumRow
 
 PolicyName = Literal[

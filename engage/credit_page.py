@@ -7,8 +7,8 @@ from typing import Any
 
 from engage.calibration import BeliefCheck, Bin, CalibrationError, Reliability
 from engage.credit import CreditConfig, NoiseFloor, SearchShift
-from engage.estimates import Estimate
 from engage.plots import BASE, CANDIDATE, MUTED, empty_figure, new_figure
+from engage.stats import Estimate
 
 GOAL = 0.05
 OUTCOME_WORDS = {

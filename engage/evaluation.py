@@ -12,8 +12,8 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from engage.finite import is_finite
 from engage.hacking import Replies, hacking_failures, hacking_rates, text_metrics
+from engage.stats import is_finite
 
 Rewards = Mapping[str, float | Sequence[float | None] | None]
 """Scenario id to the reward of its dialogue, or of its dialogues in seed order; None where the reaction could not be read."""

@@ -16,7 +16,7 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
 from engage.errors import ConfigError, ScenarioError
 from engage.files.reading import Unreadable, check_kind, strict_json, unprintable
-from engage.finite import odd_number
+from engage.stats import odd_number
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -17,11 +17,11 @@ from engage.database import reading, writing
 from engage.drain import drain
 from engage.errors import ConfigError, QueryError, ScenarioError
 from engage.evidence import PairConfig
-from engage.finite import is_finite, shown
 from engage.judging import judge_pairs
 from engage.outbox import Outbox
 from engage.queries import check_select, first_line, parameters_of, statement, statements
 from engage.scenario import Scenario
+from engage.stats import is_finite, shown
 
 WAIT_S = 30.0
 

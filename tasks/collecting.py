@@ -12,10 +12,10 @@ from engage.crisis import CRISIS
 from engage.dialogue import UNSPOKEN
 from engage.engines import shared_engine
 from engage.errors import ConfigError
-from engage.estimates import rate
 from engage.home import Home
 from engage.outbox import Outbox
 from engage.scenario import Scenario
+from engage.stats import rate
 from engage.store import TrajectoryStore
 from engage.tree import TreeRecord
 from tasks import stopping

@@ -13,10 +13,9 @@ from typing import Any
 from filelock import FileLock
 
 from engage.errors import StoreError
-from engage.estimates import Estimate
 from engage.files.digest import digest
-from engage.finite import is_finite
 from engage.home import Home
+from engage.stats import Estimate, is_finite
 from tasks import progress, tracking_file
 from tasks.tracking_text import first_sections, flat, trouble
 

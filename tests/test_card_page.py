@@ -1,9 +1,9 @@
 import pytest
 
-from engage.estimates import Estimate
 from engage.simulator_card.asking import SaidTwice
 from engage.simulator_card.card import SimulatorFigures
 from engage.simulator_card.page import Heading, card_page, card_summary
+from engage.stats import Estimate
 
 FIGURES = {
     "perplexity": Estimate(12.345, 11.0, 14.0, 9),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from engage.estimates import Estimate, auc, estimate, jackknife, mean, rate, ratio, spearman
+from engage.stats import Estimate, auc, estimate, jackknife, mean, rate, ratio, spearman
 
 
 def test_auc_is_the_share_of_pairs_in_the_right_order_with_ties_as_half():

@@ -21,11 +21,11 @@ from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError, CorpusError, EngineError, ScenarioError
 from engage.evaluation import paired_comparison
 from engage.evidence import PairConfig
-from engage.finite import is_finite, odd_number
 from engage.pairs import read_pairs
 from engage.reaction import read_expected
 from engage.scenario import parse_scenario, read_scenarios
 from engage.search import SearchConfig
+from engage.stats import is_finite, odd_number
 from engage.survey import Survey
 
 NAN, INF = math.nan, math.inf

@@ -10,7 +10,7 @@ from typing import Any
 
 from engage.errors import CorpusError
 from engage.files.reading import Unreadable, decode, strict_json
-from engage.finite import odd_number
+from engage.stats import odd_number
 
 Record = tuple[str, dict[str, Any]]
 """A place (`file:line`, or `file[index]` in a JSON list) and what stands there."""

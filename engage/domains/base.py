@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.crisis import REFERRAL
 from engage.dialogue import Dialogue, Role
-from engage.finite import is_finite, shown
 from engage.honesty import HONESTY
 from engage.language import foreign
 from engage.patterns import matches_any
+from engage.stats import is_finite, shown
 from engage.survey import Survey
 
 AFTERWARDS = frozenset({"lexicon", "reward", "measures", "improved"})

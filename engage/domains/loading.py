@@ -18,7 +18,7 @@ from typing import Any
 
 from engage.domains.base import Domain, is_reward
 from engage.errors import ConfigError, EngageError
-from engage.finite import is_finite, shown
+from engage.stats import is_finite, shown
 
 SHIPPED = {
     "emotional_support": "engage.domains.emotional_support:EMOTIONAL_SUPPORT",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from engage.corpora import HumanDialogue, read_esconv, read_p4g
 from engage.dialogue import Role
-from engage.estimates import share
 from engage.roles import speaks_as_assistant
+from engage.stats import share
 
 
 def in_words(hits: int, of: int) -> str:

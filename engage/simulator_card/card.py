@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from engage.corpora import HumanDialogue
-from engage.estimates import Estimate
 from engage.simulator_card.asking import Answers, SaidTwice
 from engage.simulator_card.perplexity import Likelihood, perplexity, perplexity_ratio
 from engage.simulator_card.readers import cost_figures, favoured, reader_figures
 from engage.simulator_card.survey import Bin, calibration, outcomes, reliability
 from engage.simulator_card.turns import turn_figures
+from engage.stats import Estimate
 
 Likelihoods = Mapping[str, Likelihood]
 EXAMPLES = 10

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engage.domains import load_domain
-from engage.estimates import CONFIDENCE, Estimate
 from engage.simulator_card.card import SimulatorFigures
+from engage.stats import CONFIDENCE, Estimate
 
 Row = tuple[str, str, str | None, str]
 """Label, the simulator's figure, the people's figure beside it (None: there is none), how the number is written."""

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from engage.corpora import HumanDialogue
-from engage.estimates import Estimate, divided, estimate
 from engage.models import ModelRef
 from engage.sft import IGNORED, tokenise_chat
 from engage.simulator_chats import simulator_chat
+from engage.stats import Estimate, divided, estimate
 from engage.training import chat_tokenizer, quiet
 
 BATCH_TOKENS = 2048

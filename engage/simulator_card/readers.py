@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from engage.corpora import HumanDialogue
-from engage.estimates import Estimate, estimate, mean, rate, spearman
 from engage.simulator_card.asking import Answers, Cost
+from engage.stats import Estimate, estimate, mean, rate, spearman
 
 Figures = dict[str, Estimate]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engage.estimates import Estimate, estimate
 from engage.pairs import PreferencePair
 from engage.patterns import words_of
+from engage.stats import Estimate, estimate
 
 FEATURES = (
     "words",

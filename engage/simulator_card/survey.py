@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engage.corpora import HumanDialogue
 from engage.dialogue import Dialogue, Reaction, Role
 from engage.domains import Domain, load_domain, reward_of
-from engage.estimates import Estimate, auc, estimate, mean, rate, spearman
+from engage.stats import Estimate, auc, estimate, mean, rate, spearman
 
 Figures = dict[str, Estimate]
 Event = Callable[[float], bool]

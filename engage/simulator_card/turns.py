@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engage.estimates import Estimate, auc, divided, estimate, jackknife, rate, ratio
 from engage.patterns import words_of
 from engage.simulator_card.asking import SaidTwice
+from engage.stats import Estimate, auc, divided, estimate, jackknife, rate, ratio
 
 Turns = Mapping[str, Sequence[SaidTwice]]
 Figures = dict[str, Estimate]
