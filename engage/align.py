@@ -10,10 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from engage.chat_template import ChatTemplate
 from engage.errors import ConfigError
 from engage.files.digest import digest
-from engage.models import DataSource, ModelRef
+from engage.models import ChatTemplate, DataSource, ModelRef
 from engage.pairs import PreferencePair, pair_set_hash
 from engage.run_folder import RunFolder, TrainResult, make_card, run_folder
 from engage.shared_prompt import can_share_prompts, reply_logprobs

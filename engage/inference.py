@@ -12,7 +12,7 @@ from statistics import fmean
 from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.engine import Message
 from engage.errors import EngineError
-from engage.markers import neutral
+from engage.models import neutral
 from engage.rollout import Dress, Stage, play_on
 from engage.search import Search, SearchConfig
 from engage.seeds import derive_seed

@@ -7,9 +7,9 @@ from engage.domains import load_domain
 from engage.errors import ConfigError
 from engage.evidence import PairConfig, deceptive_patterns
 from engage.leaks import leaks_role
+from engage.models import strip_thoughts
 from engage.patterns import any_of
 from engage.queries import first_line, parameters_of, statement
-from engage.thoughts import strip_thoughts
 
 
 def judge_pairs(connection: Any, cycle_id: str, config: PairConfig) -> dict[str, int]:

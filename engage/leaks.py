@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from engage.dialogue import Role
 from engage.domains import Domain
-from engage.markers import MARKER
+from engage.models import MARKER
 from engage.patterns import says_something
 
 _USERS = ("user", "human")

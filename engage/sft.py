@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engage.chat_template import ChatTemplate
 from engage.engine import Message
 from engage.errors import ConfigError
 from engage.files.digest import digest
-from engage.models import DataSource, ModelRef
+from engage.models import ChatTemplate, DataSource, ModelRef, strip_thoughts
 from engage.run_folder import RunFolder, TrainResult, make_card, run_folder
-from engage.thoughts import strip_thoughts
 from engage.training import (
     AlignConfig,
     OnStep,

@@ -16,11 +16,10 @@ from engage.domains import Domain, UserCondition
 from engage.engine import Completion, Engine, Message, Prompt, Sampling, ScoresUnavailable, Side
 from engage.flaws import find_flaw, heard
 from engage.leaks import cut_leak
-from engage.markers import neutral
+from engage.models import neutral, strip_thoughts, without_blocks
 from engage.patterns import says_something
 from engage.reaction import read_expected, read_pattern
 from engage.seeds import derive_seed
-from engage.thoughts import strip_thoughts, without_blocks
 
 UNSAID = "…"
 POLICY_MODEL = "policy"

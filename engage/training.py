@@ -14,10 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.chat_template import ChatTemplate
-from engage.device import native_dtype
 from engage.errors import ConfigError
-from engage.models import ModelRef, check_adapter
+from engage.models import ChatTemplate, ModelRef, check_adapter, native_dtype
 from engage.run_folder import RunFolder
 
 OnStep = Callable[[int, dict[str, float]], None]

@@ -12,10 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engage.config import CycleConfig
-from engage.embedded import cache_folder
 from engage.errors import ConfigError
 from engage.home import Home
-from engage.models import BARE, EMBEDDED
+from engage.models import BARE, EMBEDDED, cache_folder
 from engage.scenario import SHIPPED
 from engage.simulator import POLICY_MODEL
 

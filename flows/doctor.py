@@ -78,7 +78,7 @@ def _machine() -> Iterator[Finding]:
 
 def _cards() -> Iterator[Finding]:
     """Nothing on a machine without a graphics card."""
-    from engage.device import driver_cards, gpus, has_accelerator
+    from engage.models import driver_cards, gpus, has_accelerator
 
     if importlib.util.find_spec("torch") is None or not has_accelerator():
         return
@@ -120,7 +120,7 @@ def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
 
 def _place(config: CycleConfig) -> str:
     """Where the engine computes; empty without a graphics card, and for an engine that loads no model here."""
-    from engage.device import gpus, has_accelerator
+    from engage.models import gpus, has_accelerator
 
     if config.engine.kind not in {"transformers", "vllm"} or not has_accelerator():
         return ""
@@ -130,8 +130,7 @@ def _place(config: CycleConfig) -> str:
 
 def _speed(config: CycleConfig) -> Iterator[Finding]:
     """What the first card allows the policy's model; nothing where that is not known."""
-    from engage.device import decode_limit, gpus
-    from engage.models import find_model
+    from engage.models import decode_limit, find_model, gpus
 
     if _place(config) != " on the GPU":
         return
@@ -200,7 +199,7 @@ def _simulator(config: CycleConfig) -> Iterator[Finding]:
 
 def _embedded() -> Finding:
     """The embedded model before its first use."""
-    from engage.embedded import EMBEDDED_WHEEL, embedded_status
+    from engage.models import EMBEDDED_WHEEL, embedded_status
 
     status = embedded_status()
     if status.gguf is None:

@@ -5,8 +5,7 @@ import pytest
 from card_dialogues import persuadee
 from tiny_models import save_adapter, save_tiny_model
 
-from engage.chat_template import ChatTemplate
-from engage.models import resolve_model
+from engage.models import ChatTemplate, resolve_model
 from engage.sft import IGNORED, tokenise_chat
 from engage.simulator_card.perplexity import (
     Likelihood,

@@ -8,10 +8,9 @@ from chat_families import CHATML, FAMILIES, NO_END, Family
 from tokenizers import decoders, models, pre_tokenizers
 
 from engage.align import DpoSettings, build_trainer, fitting_rows
-from engage.chat_template import ChatTemplate
 from engage.engine import Message
 from engage.errors import ModelError
-from engage.models import ModelRef
+from engage.models import ChatTemplate, ModelRef
 from engage.pairs import PreferencePair
 from engage.run_folder import RunFolder
 from engage.sft import IGNORED, ChatExample, tokenise_chat

@@ -1,7 +1,7 @@
 import pytest
 from tiny_models import byte_tokenizer
 
-from engage.chat_template import render
+from engage.models import render
 
 SYSTEM = {"role": "system", "content": "Be kind."}
 HELLO = {"role": "assistant", "content": "Hello."}

@@ -13,9 +13,9 @@ import own_domain  # noqa: F401  # what a process has imported, data files may n
 import pytest
 import typer
 
-from engage import device
 from engage.config import load_config
 from engage.errors import ConfigError, EngineError, StoreError
+from engage.models import device
 from engage.scenario import load_scenarios
 from engage.store import TrajectoryStore, inspections
 from flows import cli, doctor, inspecting, running
@@ -427,7 +427,8 @@ def test_the_doctor_warns_of_too_little_memory(engage, roomy, monkeypatch):
 
 
 def test_the_embedded_model_is_only_looked_at(engage, roomy, monkeypatch, tmp_path):
-    from engage import embedded, models
+    from engage.models import embedded
+    from engage.models import weights as models
 
     for module in (embedded, models):
         monkeypatch.setattr(module, "find_embedded", lambda: tmp_path / "model.gguf")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from engage import embedded
-from engage.embedded import cache_folder, converted_embedded, embedded_status, file_sha256
 from engage.errors import ModelError
+from engage.models import cache_folder, embedded, embedded_status
+from engage.models.embedded import converted_embedded, file_sha256
 
 WEIGHTS = b"weights" * 1000
 Usage = namedtuple("Usage", "total used free")
@@ -73,7 +73,7 @@ def test_a_damaged_folder_is_renewed(gguf, damage):
 PROCESS = """
 import sys, time
 from pathlib import Path
-from engage import embedded
+from engage.models import embedded
 def slow(gguf, folder):
     (folder / "config.json").write_text("{}")
     print("half", flush=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from engage import embedded, models
 from engage.errors import ModelError
 from engage.models import (
     ADAPTER_WEIGHTS,
@@ -20,9 +19,11 @@ from engage.models import (
     ModelRef,
     adapter_fingerprint,
     check_adapter,
+    embedded,
     find_model,
     resolve_model,
 )
+from engage.models import weights as models
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +100,7 @@ def without_network(code: str, tmp_path: Path) -> str:
 
 def test_without_wheel_and_network_the_embedded_model_is_one_sentence_with_the_remedy(tmp_path):
     code = (
-        "from engage import models\n"
+        "from engage.models import weights as models\n"
         "models.find_embedded = lambda: None\n"
         "assert models.find_model('embedded') is None\n"
         "try: models.resolve_model('embedded')\n"
@@ -113,7 +114,7 @@ def test_without_wheel_and_network_the_embedded_model_is_one_sentence_with_the_r
 
 def test_a_hub_model_that_cannot_be_had_is_one_sentence(tmp_path):
     code = (
-        "from engage import models\n"
+        "from engage.models import weights as models\n"
         "assert models.find_model('someone/something') is None\n"
         "try: models.resolve_model('someone/something')\n"
         "except models.ModelError as error: print(error)"

@@ -7,8 +7,8 @@ from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
 from engage.config import load_config
-from engage.embedded import find_embedded
 from engage.home import Home
+from engage.models.embedded import find_embedded
 from flows.nightly import nightly
 
 TINY = (

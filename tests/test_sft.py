@@ -6,10 +6,9 @@ import pytest
 from tiny_models import TEMPLATE, byte_tokenizer, save_tiny_model
 
 from engage.align import AlignConfig, LoraSettings, SftSettings
-from engage.chat_template import ChatTemplate
 from engage.engine import Message
 from engage.errors import ConfigError, ModelError
-from engage.models import AdapterCard, ModelRef
+from engage.models import AdapterCard, ChatTemplate, ModelRef
 from engage.sft import ChatExample, labelled_loss, tokenise_chat, train_sft
 
 SFT = SftSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)

@@ -12,12 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engage.chat_template import ChatTemplate
-from engage.device import release_memory, used_gb
 from engage.domains import load_domain
 from engage.engine import Engine, Prompt, Sampling, Side
 from engage.engines.model_sides import ModelSides
-from engage.models import ADAPTER_WEIGHTS, ModelRef, ModelsConfig
+from engage.models import ADAPTER_WEIGHTS, ChatTemplate, ModelRef, ModelsConfig, release_memory, used_gb
 from engage.scenario import Scenario
 from engage.simulator import policy_messages, survey_messages
 

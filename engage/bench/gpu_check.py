@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engage.bench.gpu_steps import NAMES, Size, Step, say, steps
-from engage.device import SMI, cards_described
+from engage.models import SMI, cards_described
 
 TOTAL_S, LEAST_S, GRACE_S = 570.0, 10.0, 15.0
 SAMPLE_MS = 250

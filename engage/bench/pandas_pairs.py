@@ -18,8 +18,8 @@ from engage.database import reading
 from engage.domains import load_domain
 from engage.evidence import PairConfig
 from engage.leaks import leaks_role
+from engage.models import strip_thoughts
 from engage.store import WAIT_S
-from engage.thoughts import strip_thoughts
 
 Frame = Any
 SIBLINGS, BY_DOMAIN = ["tree_id", "decision_id"], ["domain"]

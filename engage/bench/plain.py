@@ -8,11 +8,10 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from engage.device import native_dtype, release_memory
 from engage.engine import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
 from engage.engines.model_sides import ModelSides
 from engage.errors import EngineError
-from engage.models import ModelsConfig
+from engage.models import ModelsConfig, native_dtype, release_memory
 
 
 class PlainGenerate:

@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from engage.chat_template import ChatTemplate
 from engage.engine import Prompt, Side
 from engage.errors import EngineError, ModelError
-from engage.models import ModelRef, ModelsConfig, adapter_folder, check_adapter, resolve_model
+from engage.models import ChatTemplate, ModelRef, ModelsConfig, adapter_folder, check_adapter, resolve_model
 
 
 class ModelSides:

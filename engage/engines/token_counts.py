@@ -32,7 +32,7 @@ class TokenCounter:
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of a chat up to where the model speaks."""
-        from engage.chat_template import render
+        from engage.models import render
 
         return self.text(render(self._tokenizer, [dict(message) for message in messages], add_generation_prompt=True))
 

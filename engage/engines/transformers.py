@@ -15,12 +15,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.device import cpu_has_bfloat16
 from engage.engine import Completion, Prompt, Sampling, Scores
 from engage.engines.jobs import Job, fail, fits, resolve
 from engage.engines.model_sides import ModelSides
 from engage.errors import EngineError
-from engage.models import ModelRef, ModelsConfig, check_adapter
+from engage.models import ModelRef, ModelsConfig, check_adapter, cpu_has_bfloat16
 
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 SWITCH_S = 0.0005

@@ -5,8 +5,7 @@ import pytest
 
 from engage.align import AlignConfig, DpoSettings, train_dpo
 from engage.domains import load_domain
-from engage.embedded import embedded_status
-from engage.models import resolve_model
+from engage.models import embedded_status, resolve_model
 from engage.pairs import PreferencePair
 
 

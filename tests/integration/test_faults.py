@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 sys.path.append(str(Path(__file__).parents[1]))
 from tiny_models import save_tiny_model
 
-from engage.embedded import find_embedded
+from engage.models.embedded import find_embedded
 
 SLOW = Path(__file__).with_name("slow_engage.py")
 # one tree after the other, so that there are always some that are finished and some that are not

@@ -14,8 +14,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engage.embedded import EMBEDDED_WHEEL, GGUF_SHA256, converted_embedded, embedded_status, file_sha256, find_embedded
 from engage.errors import ModelError
+from engage.models.embedded import (
+    EMBEDDED_WHEEL,
+    GGUF_SHA256,
+    converted_embedded,
+    embedded_status,
+    file_sha256,
+    find_embedded,
+)
 
 EMBEDDED = "embedded"
 BARE = "bare"

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from engage.errors import ModelError
-from engage.markers import MARKER, neutral, without_marks
-from engage.thoughts import closing, is_thought_mark, strip_thoughts, without_blocks, without_last_thought
+from engage.models.markers import MARKER, neutral, without_marks
+from engage.models.thoughts import closing, is_thought_mark, strip_thoughts, without_blocks, without_last_thought
 
 Chat = list[dict[str, str]]
 STUB = "(The conversation begins.)"

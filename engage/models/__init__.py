@@ -1,0 +1,68 @@
+"""Weights: finding, converting and identifying them; adapters and their cards; chat templates; what the device can do."""
+
+from engage.models.chat_template import ChatTemplate, render
+from engage.models.device import (
+    SMI,
+    cards_described,
+    cpu_has_bfloat16,
+    decode_limit,
+    driver_cards,
+    gpus,
+    has_accelerator,
+    native_dtype,
+    release_memory,
+    used_gb,
+)
+from engage.models.embedded import EMBEDDED_WHEEL, cache_folder, embedded_status
+from engage.models.markers import MARKER, neutral
+from engage.models.thoughts import strip_thoughts, without_blocks
+from engage.models.weights import (
+    ADAPTER_WEIGHTS,
+    BARE,
+    CARD_NAME,
+    EMBEDDED,
+    AdapterCard,
+    DataSource,
+    ModelRef,
+    ModelsConfig,
+    adapter_fingerprint,
+    adapter_folder,
+    check_adapter,
+    find_model,
+    resolve_model,
+)
+
+__all__ = [
+    "ADAPTER_WEIGHTS",
+    "BARE",
+    "CARD_NAME",
+    "EMBEDDED",
+    "EMBEDDED_WHEEL",
+    "MARKER",
+    "SMI",
+    "AdapterCard",
+    "ChatTemplate",
+    "DataSource",
+    "ModelRef",
+    "ModelsConfig",
+    "adapter_fingerprint",
+    "adapter_folder",
+    "cache_folder",
+    "cards_described",
+    "check_adapter",
+    "cpu_has_bfloat16",
+    "decode_limit",
+    "driver_cards",
+    "embedded_status",
+    "find_model",
+    "gpus",
+    "has_accelerator",
+    "native_dtype",
+    "neutral",
+    "release_memory",
+    "render",
+    "resolve_model",
+    "strip_thoughts",
+    "used_gb",
+    "without_blocks",
+]
