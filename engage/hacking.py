@@ -7,7 +7,7 @@ import numpy as np
 
 from engage.dialogue import Turn
 from engage.domains import Domain
-from engage.patterns import matches_any, words_of
+from engage.domains.rules.patterns import matches_any, words_of
 
 Replies = Mapping[str, Sequence[Turn]]
 """A dialogue's name to the policy's own replies in order (not those of the scenario's opening)."""

@@ -13,15 +13,15 @@ from pydantic import Field
 
 from engage.calls import CallRecord, RecordingEngine
 from engage.corpora import CorpusOptions, HumanDialogue, licence_of, read_corpora
-from engage.crisis import CRISIS, holds_crisis
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
 from engage.domains import load_domain
+from engage.domains.rules.crisis import CRISIS, holds_crisis
+from engage.domains.rules.patterns import matches_any
 from engage.engine import Engine
 from engage.errors import EngineError
 from engage.evidence import deceptive_patterns
 from engage.flaws import find_flaw
 from engage.pairs import HumanReply, PreferencePair, human_pairs
-from engage.patterns import matches_any
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
 from engage.simulator import Drawn, Policy, SpeechConfig, policy_messages

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from engage.domains import load_domain
+from engage.domains.rules.patterns import any_of
 from engage.errors import ConfigError
 from engage.evidence import PairConfig, deceptive_patterns
 from engage.leaks import leaks_role
 from engage.models import strip_thoughts
-from engage.patterns import any_of
 from engage.queries import first_line, parameters_of, statement
 
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from engage.dialogue import Role
 from engage.domains import Domain
+from engage.domains.rules.patterns import says_something
 from engage.models import MARKER
-from engage.patterns import says_something
 
 _USERS = ("user", "human")
 _ASSISTANTS = ("assistant", "ai", "chatbot", "bot", "helper", "listener", "system")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.calls import CallRecord, RecordingEngine
-from engage.crisis import CRISIS, speaks_of_harm
 from engage.dialogue import UNSPOKEN, Dialogue, Reaction, Role, Trajectory, Turn
 from engage.domains import Domain, load_domain, reward_of
+from engage.domains.rules.crisis import CRISIS, speaks_of_harm
 from engage.engine import Engine
 from engage.scenario import Scenario
 from engage.seeds import derive_seed

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
-from engage.crisis import holds_crisis
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
+from engage.domains.rules.crisis import holds_crisis
 from engage.errors import ConfigError, ScenarioError
 from engage.files.reading import Unreadable, check_kind, strict_json, unprintable
 from engage.stats import odd_number

@@ -5,8 +5,8 @@ from random import Random
 from typing import Literal
 
 from engage.corpora import HumanDialogue
-from engage.crisis import holds_crisis
 from engage.domains import Survey, load_domain
+from engage.domains.rules.crisis import holds_crisis
 from engage.engine import Message
 from engage.human import drop_reason, reply_places, went_well
 from engage.seeds import derive_seed

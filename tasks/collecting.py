@@ -8,8 +8,8 @@ from prefect import task
 from engage.budget import NO_COUNTS
 from engage.collect import Sides, TalkWatch, search_scenarios
 from engage.config import CycleConfig, load_cycle_scenarios
-from engage.crisis import CRISIS
 from engage.dialogue import UNSPOKEN
+from engage.domains.rules.crisis import CRISIS
 from engage.engines import shared_engine
 from engage.errors import ConfigError
 from engage.home import Home

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from scripted_scenarios import SUPPORT, searched
 
-from engage.crisis import CRISIS, REFERRAL, speaks_of_harm
 from engage.dialogue import Role
+from engage.domains.rules.crisis import CRISIS, REFERRAL, speaks_of_harm
 from engage.engine import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ScenarioError

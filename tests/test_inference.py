@@ -131,8 +131,8 @@ def test_exchanges_are_counted_after_the_opening():
 
 @pytest.mark.parametrize("domain", ["emotional_support", "persuasion"])
 def test_no_adversary_speaks_of_self_harm_or_says_goodbye(domain):
-    from engage.crisis import speaks_of_harm
     from engage.domains import load_domain
+    from engage.domains.rules.crisis import speaks_of_harm
 
     kind = load_domain(domain)
     for lines in kind.adversaries.values():

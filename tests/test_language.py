@@ -14,9 +14,9 @@ from engage.corpora import CorpusOptions, read_esconv, read_p4g, read_shipped
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
 from engage.domains.loading import check_complete
+from engage.domains.rules.language import foreign, foreign_turn
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.flaws import find_flaw
-from engage.language import foreign, foreign_turn
 from engage.rollout import DialogueConfig, set_stage
 from engage.scenario import SHIPPED, is_read, load_scenarios, read_scenarios
 

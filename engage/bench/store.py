@@ -11,9 +11,9 @@ from typing import Any
 from engage.bench.process import Measured, in_own_process
 from engage.bench.store_filling import CYCLE_ID, OnProgress, copy_templates, insert_measured, search_templates
 from engage.database import reading
+from engage.domains.rules.patterns import any_of
 from engage.errors import ConfigError
 from engage.evidence import PairConfig, deceptive_patterns
-from engage.patterns import any_of
 from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED
 from engage.search import SearchConfig

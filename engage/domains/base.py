@@ -14,11 +14,11 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.crisis import REFERRAL
 from engage.dialogue import Dialogue, Role
-from engage.honesty import HONESTY
-from engage.language import foreign
-from engage.patterns import matches_any
+from engage.domains.rules.crisis import REFERRAL
+from engage.domains.rules.deception import HONESTY
+from engage.domains.rules.language import foreign
+from engage.domains.rules.patterns import matches_any
 from engage.stats import is_finite, shown
 from engage.survey import Survey
 

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.corpora import CorpusOptions, HumanDialogue, read_corpora
-from engage.crisis import holds_crisis
 from engage.domains import load_domain
+from engage.domains.rules.crisis import holds_crisis
 from engage.errors import ConfigError
 from engage.models import ModelRef, adapter_folder, check_adapter
 from engage.seeds import derive_seed

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engage.domains.rules.patterns import words_of
 from engage.pairs import PreferencePair
-from engage.patterns import words_of
 from engage.stats import Estimate, estimate
 
 FEATURES = (

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engage.patterns import words_of
+from engage.domains.rules.patterns import words_of
 from engage.simulator_card.asking import SaidTwice
 from engage.stats import Estimate, auc, divided, estimate, jackknife, rate, ratio
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from engage.dialogue import Dialogue, Role
-from engage.patterns import any_of, matches_any
+from engage.domains.rules.patterns import any_of, matches_any
 
 CRISIS = "crisis"
 """The end_reason of such a dialogue."""
