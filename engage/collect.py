@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from engage.calls import CallRecord, RecordingEngine
 from engage.dialogue import UNSPOKEN, Trajectory
-from engage.engine import Engine
+from engage.engines.base import Engine
+from engage.engines.recording import CallRecord, RecordingEngine
 from engage.errors import EngineError, TooManyFlawed, engage_error
 from engage.rollout import DialogueConfig, Dress, hold_dialogue, set_stage
 from engage.scenario import Scenario

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
-from engage.engine import Engine, Prompt, Sampling, ScoresUnavailable, Side
+from engage.engines.base import Engine, Prompt, Sampling, ScoresUnavailable, Side
 from engage.seeds import derive_seed
 from engage.simulator import policy_messages
 

@@ -11,13 +11,13 @@ from random import Random
 
 from pydantic import Field
 
-from engage.calls import CallRecord, RecordingEngine
 from engage.corpora import CorpusOptions, HumanDialogue, licence_of, read_corpora
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
 from engage.domains import load_domain
 from engage.domains.rules.crisis import CRISIS, holds_crisis
 from engage.domains.rules.patterns import matches_any
-from engage.engine import Engine
+from engage.engines.base import Engine
+from engage.engines.recording import CallRecord, RecordingEngine
 from engage.errors import EngineError
 from engage.evidence import deceptive_patterns
 from engage.flaws import find_flaw

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from engage.dialogue import Dialogue, Reaction, Role, Turn
-from engage.engine import Message
+from engage.engines.base import Message
 from engage.errors import EngineError
 from engage.models import neutral
 from engage.rollout import Dress, Stage, play_on

@@ -15,7 +15,7 @@ from typing import Any
 from engage.collect import Outcome, Sides, gather
 from engage.credit import CreditConfig
 from engage.dialogue import Dialogue, Role, Turn
-from engage.engine import Engine
+from engage.engines.base import Engine
 from engage.errors import StoreError
 from engage.files.digest import digest
 from engage.parquet import write_parquet

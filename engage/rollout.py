@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.calls import CallRecord, RecordingEngine
 from engage.dialogue import UNSPOKEN, Dialogue, Reaction, Role, Trajectory, Turn
 from engage.domains import Domain, load_domain, reward_of
 from engage.domains.rules.crisis import CRISIS, speaks_of_harm
-from engage.engine import Engine
+from engage.engines.base import Engine
+from engage.engines.recording import CallRecord, RecordingEngine
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
 from engage.simulator import Policy, SpeechConfig, UserSimulator

@@ -1,7 +1,7 @@
 """Which simulated users an evaluation talks with: the search's own, and a second one that it never saw."""
 
-from engage.engine import Side
 from engage.engines import EngineConfig, model_names, model_of
+from engage.engines.base import Side
 from engage.errors import ModelError
 from engage.models import adapter_fingerprint, adapter_folder, check_adapter, resolve_model
 from engage.simulator import POLICY_MODEL

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.dialogue import UNSPOKEN, Dialogue, Reaction, Role, Turn
 from engage.domains import Domain, UserCondition
 from engage.domains.rules.patterns import says_something
-from engage.engine import Completion, Engine, Message, Prompt, Sampling, ScoresUnavailable, Side
+from engage.engines.base import Completion, Engine, Message, Prompt, Sampling, ScoresUnavailable, Side
 from engage.flaws import find_flaw, heard
 from engage.leaks import cut_leak
 from engage.models import neutral, strip_thoughts, without_blocks

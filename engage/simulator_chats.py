@@ -7,7 +7,7 @@ from typing import Literal
 from engage.corpora import HumanDialogue
 from engage.domains import Survey, load_domain
 from engage.domains.rules.crisis import holds_crisis
-from engage.engine import Message
+from engage.engines.base import Message
 from engage.human import drop_reason, reply_places, went_well
 from engage.seeds import derive_seed
 from engage.sft import ChatExample

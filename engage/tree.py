@@ -7,8 +7,8 @@ A node is a dialogue prefix. At a *decision* node the assistant speaks next, at 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from engage.calls import CallRecord
 from engage.dialogue import Dialogue, Role, Trajectory, Turn
+from engage.engines.recording import CallRecord
 
 
 class NodeKind(StrEnum):

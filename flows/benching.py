@@ -121,8 +121,8 @@ def show_agreement(console: Console, progress: Console, profile: str, overrides:
     """The configured engine beside the transformers engine; False where they differ by more than rounding."""
     config = load_config(profile, overrides)
     from engage.bench.agreement import compare, halved
-    from engage.engine import Engine
     from engage.engines import EngineConfig, close_engines, shared_engine
+    from engage.engines.base import Engine
     from engage.models import adapter_folder
 
     reference = config.engine.model_copy(update={"kind": "transformers"})

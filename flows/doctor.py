@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engage.config import CycleConfig, load_config
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.errors import EngageError
 from engage.home import Home
 from engage.masking import mask_urls

@@ -5,12 +5,12 @@ from typing import Any
 
 from prefect import task
 
-from engage.calls import CallRecord
 from engage.collect import METHOD_VERSION, Sides, TalkWatch, hold_dialogues
 from engage.comparison import Held, by_scenario
 from engage.config import MOST_DIALOGUES, CycleConfig, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
+from engage.engines.recording import CallRecord
 from engage.errors import NothingSearched, TooManyFlawed
 from engage.evaluation import ALL, Replies, Rewards
 from engage.home import Home

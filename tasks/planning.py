@@ -8,7 +8,7 @@ from prefect import get_run_logger, task
 
 from engage.budget import Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
 from engage.config import CycleConfig, load_cycle_scenarios
-from engage.engine import total
+from engage.engines.base import total
 from engage.errors import StoreError
 from engage.home import Home
 from engage.outbox import Outbox

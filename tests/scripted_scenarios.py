@@ -5,7 +5,7 @@ import dataclasses
 import json
 
 from engage.collect import Sides, search_scenario
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.rollout import DialogueConfig
 from engage.scenario import parse_scenario

@@ -3,8 +3,8 @@
 import dataclasses
 import itertools
 
-from engage.calls import CallRecord
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
+from engage.engines.recording import CallRecord
 from engage.outbox import Outbox
 from engage.scenario import parse_scenario
 from engage.store import TrajectoryStore

@@ -18,7 +18,7 @@ from engage.bench.pandas_pairs import extract_pairs
 from engage.bench.process import Measured, in_own_process
 from engage.bench.store import StoreFigures, bench_store, largest_difference
 from engage.bench.store_filling import CYCLE_ID, copy_templates, insert_measured, search_templates
-from engage.engine import Completion, Prompt, Sampling
+from engage.engines.base import Completion, Prompt, Sampling
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError, ModelError
 from engage.evidence import PairConfig

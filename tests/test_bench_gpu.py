@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 from engage.bench.agreement import Agreement, Difference, agreement_prompts, compare, halved
 from engage.bench.engine import saturation
 from engage.bench.plain import PlainGenerate
-from engage.engine import Message, Prompt, Sampling, Side
-from engage.engines.transformers import TransformersConfig, TransformersEngine
+from engage.engines.base import Message, Prompt, Sampling, Side
+from engage.engines.embedded.engine import TransformersConfig, TransformersEngine
 from engage.errors import EngineError
 from engage.models import ModelsConfig
 from engage.scenario import SHIPPED, load_scenarios

@@ -8,7 +8,7 @@ from chat_families import CHATML, FAMILIES, NO_END, Family
 from tokenizers import decoders, models, pre_tokenizers
 
 from engage.align import DpoSettings, build_trainer, fitting_rows
-from engage.engine import Message
+from engage.engines.base import Message
 from engage.errors import ModelError
 from engage.models import ChatTemplate, ModelRef
 from engage.pairs import PreferencePair

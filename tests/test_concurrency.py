@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from engage.engines.concurrency import AdaptiveLimit
+from engage.engines.openai.concurrency import AdaptiveLimit
 
 
 def climb(knee: int, seconds: int, highest: int = 512) -> AdaptiveLimit:

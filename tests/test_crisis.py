@@ -7,7 +7,7 @@ from scripted_scenarios import SUPPORT, searched
 
 from engage.dialogue import Role
 from engage.domains.rules.crisis import CRISIS, REFERRAL, speaks_of_harm
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ScenarioError
 from engage.rollout import DialogueConfig, hold_dialogue

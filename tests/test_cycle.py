@@ -12,7 +12,7 @@ from tiny_models import save_tiny_model
 
 import engage.engines
 from engage.config import CycleConfig, load_config, load_cycle_scenarios
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, EngineError, NothingSearched, TooManyFlawed
 from engage.home import Home

@@ -9,7 +9,7 @@ import pytest
 
 from engage.divergence import mean_divergence
 from engage.domains import load_domain
-from engage.engine import Completion, Prompt, Sampling, Scores, ScoresUnavailable
+from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnavailable
 
 TRAINED = {"Yes.": 0.9, "No.": 0.1}
 BASE = {"Yes.": 0.4, "No.": 0.6}

@@ -11,7 +11,7 @@ from scripted_scenarios import SUPPORT, searched
 from engage.collect import Sides, TalkWatch, hold_dialogues, search_scenarios
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import EngineError, TooManyFlawed
 from engage.flaws import find_flaw

@@ -11,12 +11,12 @@ from tiny_models import save_adapter, save_tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engage.engine import Message, Prompt, Sampling, Side
 from engage.engines import EngineConfig, engine_identity
-from engage.engines.attention import ATTENTION
-from engage.engines.decoder import CALL_TOKENS, COLUMN_STEP, PREFILL_TOKENS, Closed, Decoder
-from engage.engines.sampling import Row, choose, nucleus_settings
-from engage.engines.transformers import TransformersConfig, TransformersEngine
+from engage.engines.base import Message, Prompt, Sampling, Side
+from engage.engines.embedded.attention import ATTENTION
+from engage.engines.embedded.decoder import CALL_TOKENS, COLUMN_STEP, PREFILL_TOKENS, Closed, Decoder
+from engage.engines.embedded.engine import TransformersConfig, TransformersEngine
+from engage.engines.embedded.sampling import Row, choose, nucleus_settings
 from engage.errors import EngineError, ModelError
 from engage.models import ModelsConfig, resolve_model
 
@@ -468,7 +468,9 @@ def recorder(step):
 @pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(temperature=1.0, top_p=0.3, max_tokens=12)])
 def test_recorded_steps_draw_what_plain_steps_draw(tiny, monkeypatch, sampling):
     monkeypatch.setitem(COLUMN_STEP, "cpu", 16)
-    monkeypatch.setattr("engage.engines.batch.NUCLEUS_CANDIDATES", (4, 8))  # larger nuclei are drawn again from all
+    monkeypatch.setattr(
+        "engage.engines.embedded.batch.NUCLEUS_CANDIDATES", (4, 8)
+    )  # larger nuclei are drawn again from all
     lengths = [Sampling(**{**sampling.model_dump(), "max_tokens": n}) for n in (2, 12, 5, 7)]
     plain, recorded = decoder(tiny, {1}), recording(tiny, {1})
     for _ in range(2):  # the second time everything is known

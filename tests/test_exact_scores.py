@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from chat_server import ChatServer, answer
 
-from engage.engine import Message, Prompt, ScoresUnavailable, Side
 from engage.engines import EngineConfig
-from engage.engines.openai import OpenAIEngine
+from engage.engines.base import Message, Prompt, ScoresUnavailable, Side
+from engage.engines.openai.engine import OpenAIEngine
 
 ASKED = Prompt("k", Side.SIMULATOR, (Message("user", "How strong is it now?"),))
 

@@ -11,11 +11,11 @@ import torch
 import transformers
 from tiny_models import byte_tokenizer
 
-from engage.engine import Sampling
-from engage.engines.attention import ATTENTION, check_family
-from engage.engines.decoder import Decoder
-from engage.engines.sampling import Row
-from engage.engines.transformers import TransformersConfig, TransformersEngine
+from engage.engines.base import Sampling
+from engage.engines.embedded.attention import ATTENTION, check_family
+from engage.engines.embedded.decoder import Decoder
+from engage.engines.embedded.engine import TransformersConfig, TransformersEngine
+from engage.engines.embedded.sampling import Row
 from engage.errors import ModelError
 from engage.models import ModelsConfig
 from engage.shared_prompt import can_share_prompts, reply_logprobs

@@ -12,11 +12,11 @@ from own_domain import StudyAdvice
 from scripted_scenarios import SUPPORT, searched
 from small_stores import filled, hand_dialogue, hand_tree, support_scenario
 
-from engage.calls import RecordingEngine
 from engage.corpora.own import read_own
 from engage.domains import base as domains
 from engage.domains import load_domain, reward_of
-from engage.engine import Message, Prompt, Sampling, Side
+from engage.engines.base import Message, Prompt, Sampling, Side
+from engage.engines.recording import RecordingEngine
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError, CorpusError, EngineError, ScenarioError
 from engage.evaluation import paired_comparison

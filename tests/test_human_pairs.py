@@ -8,7 +8,7 @@ from engage.corpora.base import Gathering, HumanDialogue
 from engage.corpora.p4g import read_p4g
 from engage.dialogue import Dialogue, Role
 from engage.domains import load_domain
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError
 from engage.human import HumanConfig, draw_human_pairs, drop_reason, pair_licences, reply_places, went_well

@@ -7,7 +7,7 @@ import pytest
 from scripted_scenarios import SUPPORT
 
 from engage.dialogue import Dialogue, Role, Turn
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.inference import Adversary, Thinking, adversary, exchanges_held, rehearse
 from engage.rollout import DialogueConfig, hold_dialogue, set_stage

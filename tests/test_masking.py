@@ -7,9 +7,9 @@ import pytest
 from chat_server import ChatServer
 
 from engage.config import CycleConfig, load_config
-from engage.engine import Message, Prompt, Sampling, Side
-from engage.engines.openai import OpenAIEngine
-from engage.engines.openai_config import OpenAIConfig, ServerConfig
+from engage.engines.base import Message, Prompt, Sampling, Side
+from engage.engines.openai.config import OpenAIConfig, ServerConfig
+from engage.engines.openai.engine import OpenAIEngine
 from engage.errors import ConfigError, EngineError
 from engage.masking import mask, mask_table, mask_urls
 from engage.models import ModelsConfig

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
-from engage.engine import Message, Prompt, Sampling, ScoresUnavailable, Side
 from engage.engines import EngineConfig, engine_identity
-from engage.engines.openai import OpenAIEngine, choice_logprobs
-from engage.engines.openai_config import OpenAIConfig, ServerConfig
+from engage.engines.base import Message, Prompt, Sampling, ScoresUnavailable, Side
+from engage.engines.openai.config import OpenAIConfig, ServerConfig
+from engage.engines.openai.engine import OpenAIEngine, choice_logprobs
 from engage.errors import ConfigError, EngineError
 from engage.models import ModelsConfig
 from engage.scenario import load_scenarios

@@ -13,7 +13,7 @@ from own_domain import NAME, STUDY_ADVICE, StudyAdvice
 from engage.collect import Sides, hold_dialogues, search_scenarios
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, allow_modules, load_domain
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError
 from engage.hacking import hacking_rates

@@ -17,7 +17,7 @@ from small_stores import filled, hand_tree, support_scenario
 
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, QueryError, ScenarioError, StoreError
 from engage.judging import judge_pairs

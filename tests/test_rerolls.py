@@ -8,7 +8,7 @@ from scripted_scenarios import SUPPORT, rewarding
 from engage.collect import Sides
 from engage.credit import CreditConfig
 from engage.dialogue import Role, Turn
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError, StoreError
 from engage.rerolls import KeptRollouts, Roller, SpokenReply

@@ -11,7 +11,7 @@ from small_stores import filled, hand_tree
 
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.flaws import find_flaw
 from engage.roles import Weights, assistant_score, speaks_as_assistant

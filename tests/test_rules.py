@@ -19,20 +19,20 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("engage", "tasks", "flows")
 HEAVY = {"torch", "transformers", "trl", "peft", "vllm", "openai"}
 LOADED_LATE = {
-    "engage.engines.attention": "the decoder, and whoever checks a model's family before a night",
-    "engage.engines.batch": "the decoder imports it",
-    "engage.engines.prefix_cache": "the decoder imports it",
-    "engage.engines.sampling": "the decoder imports it",
-    "engage.engines.decoder": "all of it works on tensors; the transformers engine imports it when it opens a model",
-    "engage.engines.openai_clients": "the client itself; the server groups import it",
-    "engage.engines.openai_probe": "it asks through the server groups; the openai engine imports it",
-    "engage.engines.openai_server": "all of it works with the client; the openai engine imports it",
-    "engage.engines.openai": "the registry of engines imports it when it opens one",
+    "engage.engines.embedded.attention": "the decoder, and whoever checks a model's family before a night",
+    "engage.engines.embedded.batch": "the decoder imports it",
+    "engage.engines.embedded.prefix_cache": "the decoder imports it",
+    "engage.engines.embedded.sampling": "the decoder imports it",
+    "engage.engines.embedded.decoder": "all of it works on tensors; the transformers engine imports it when it opens a model",
+    "engage.engines.openai.clients": "the client itself; the server groups import it",
+    "engage.engines.openai.probe": "it asks through the server groups; the openai engine imports it",
+    "engage.engines.openai.server": "all of it works with the client; the openai engine imports it",
+    "engage.engines.openai.engine": "the registry of engines imports it when it opens one",
 }
 """Modules that may import a heavy library at their top, because nobody imports them at the top."""
 CHAINS = (
     ("dialogue", "domains", "scenario", "corpora"),
-    ("engine", "reaction", "simulator", "tree", "puct", "search"),
+    ("engines", "reaction", "simulator", "tree", "puct", "search"),
     ("domains", "scenario", "tree", "store", "pairs", "align"),
     ("hacking", "evaluation", "report"),
 )

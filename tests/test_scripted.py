@@ -1,6 +1,6 @@
 import asyncio
 
-from engage.engine import Message, Prompt, Sampling, Side
+from engage.engines.base import Message, Prompt, Sampling, Side
 from engage.engines.scripted import ScriptedEngine
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scripted_scenarios import SUPPORT, as_json, rewarding, searched
 
 from engage.dialogue import Dialogue, Role, Turn
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_choice, canned_reply
 from engage.errors import EngineError
 from engage.rollout import DialogueConfig, set_stage

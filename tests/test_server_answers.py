@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from engage.engines.openai_answers import Failed, Unreadable, complaint_of, read_answer
+from engage.engines.openai.answers import Failed, Unreadable, complaint_of, read_answer
 
 
 def answer(*choices, usage=None, **more):

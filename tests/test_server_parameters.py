@@ -6,10 +6,10 @@ import logging
 import pytest
 from chat_server import ChatServer, answer
 
-from engage.engine import Message, Prompt, Sampling, ScoresUnavailable, Side
 from engage.engines import EngineConfig, engine_identity
-from engage.engines.openai import OpenAIEngine
-from engage.engines.openai_config import OpenAIConfig, ServerConfig
+from engage.engines.base import Message, Prompt, Sampling, ScoresUnavailable, Side
+from engage.engines.openai.config import OpenAIConfig, ServerConfig
+from engage.engines.openai.engine import OpenAIEngine
 from engage.errors import ConfigError
 from engage.models import ModelsConfig
 

@@ -7,10 +7,10 @@ from email.utils import formatdate
 import pytest
 from chat_server import ChatServer, answer, refuse
 
-from engage.engine import Message, Prompt, Sampling, Side
-from engage.engines.openai import OpenAIEngine
-from engage.engines.openai_config import OpenAIConfig, ServerConfig
-from engage.engines.openai_status import retry_after
+from engage.engines.base import Message, Prompt, Sampling, Side
+from engage.engines.openai.config import OpenAIConfig, ServerConfig
+from engage.engines.openai.engine import OpenAIEngine
+from engage.engines.openai.status import retry_after
 from engage.errors import EngineError
 from engage.models import ModelsConfig
 
@@ -158,7 +158,9 @@ def test_a_model_whose_tokenizer_is_here_is_counted(server, open_engine, monkeyp
         def text(self, text):
             return len(text.split())
 
-    monkeypatch.setattr("engage.engines.openai.TokenCounter.of", lambda model: Counter() if model == "m" else None)
+    monkeypatch.setattr(
+        "engage.engines.openai.engine.TokenCounter.of", lambda model: Counter() if model == "m" else None
+    )
     server.shape = lambda content: {
         **content,
         "usage": None,

@@ -6,7 +6,7 @@ import pytest
 from tiny_models import TEMPLATE, byte_tokenizer, save_tiny_model
 
 from engage.align import AlignConfig, LoraSettings, SftSettings
-from engage.engine import Message
+from engage.engines.base import Message
 from engage.errors import ConfigError, ModelError
 from engage.models import AdapterCard, ChatTemplate, ModelRef
 from engage.sft import ChatExample, labelled_loss, tokenise_chat, train_sft

@@ -5,7 +5,7 @@ import pytest
 from engage.corpora import read_esconv, read_p4g
 from engage.dialogue import Role
 from engage.domains.persuasion import PERSUASION
-from engage.engine import Message
+from engage.engines.base import Message
 from engage.simulator_chats import nearest_choice, simulator_chat
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -9,9 +9,9 @@ from chat_families import FAMILIES, NO_END, Family
 from scripted_scenarios import SUPPORT
 
 from engage.domains import load_domain
-from engage.engine import Completion, Message, Prompt, Sampling, Side
 from engage.engines import EngineConfig, check_models
-from engage.engines.transformers import TransformersConfig, TransformersEngine
+from engage.engines.base import Completion, Message, Prompt, Sampling, Side
+from engage.engines.embedded.engine import TransformersConfig, TransformersEngine
 from engage.errors import ModelError
 from engage.models import ModelsConfig
 from engage.simulator import Policy, SpeechConfig

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from engage.engines import EngineConfig, engine_identity, shared_engine
-from engage.engines.vllm_config import arguments
+from engage.engines.vllm.config import arguments
 from engage.errors import ConfigError
 
 KNOWN = ("model", "tokenizer", "max_model_len", "gpu_memory_utilization", "block_size", "enable_lora")

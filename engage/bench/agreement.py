@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.domains import load_domain
-from engage.engine import Engine, Prompt, Sampling, Side
+from engage.engines.base import Engine, Prompt, Sampling, Side
 from engage.engines.model_sides import ModelSides
 from engage.models import ADAPTER_WEIGHTS, ChatTemplate, ModelRef, ModelsConfig, release_memory, used_gb
 from engage.scenario import Scenario

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-from engage.engine import Completion, Engine, Message, Prompt, Sampling, Side, counted
+from engage.engines.base import Completion, Engine, Message, Prompt, Sampling, Side, counted
 from engage.errors import ConfigError
 from engage.seeds import derive_seed
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from engage.engine import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
+from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
 from engage.engines.model_sides import ModelSides
 from engage.errors import EngineError
 from engage.models import ModelsConfig, native_dtype, release_memory

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from engage.collect import Sides, search_scenarios
 from engage.database import writing
-from engage.engine import Prompt, Side
+from engage.engines.base import Prompt, Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.outbox import Outbox
 from engage.rollout import DialogueConfig

@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from engage.engine import Engine, Side
-from engage.engines.openai_config import OpenAIConfig, asked_with, served_names
-from engage.engines.transformers import TransformersConfig
-from engage.engines.vllm_config import VllmConfig
+from engage.engines.base import Engine, Side
+from engage.engines.embedded.engine import TransformersConfig
+from engage.engines.openai.config import OpenAIConfig, asked_with, served_names
+from engage.engines.vllm.config import VllmConfig
 from engage.models import ModelsConfig
 
 
@@ -76,7 +76,7 @@ def check_models(config: EngineConfig) -> None:
         if found is not None:
             template_of(found)
             if config.kind == "transformers":
-                from engage.engines.attention import check_family
+                from engage.engines.embedded.attention import check_family
 
                 check_family(found.name, found.path)
 
@@ -112,13 +112,13 @@ def _create(config: EngineConfig) -> Engine:
 
         return ScriptedEngine()
     if config.kind == "openai":
-        from engage.engines.openai import OpenAIEngine
+        from engage.engines.openai.engine import OpenAIEngine
 
         return OpenAIEngine(config, config.openai)
     if config.kind == "vllm":
-        from engage.engines.vllm import VllmEngine
+        from engage.engines.vllm.engine import VllmEngine
 
         return VllmEngine(config, config.vllm)
-    from engage.engines.transformers import TransformersEngine
+    from engage.engines.embedded.engine import TransformersEngine
 
     return TransformersEngine(config, config.transformers)

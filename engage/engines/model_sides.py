@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from engage.engine import Prompt, Side
+from engage.engines.base import Prompt, Side
 from engage.errors import EngineError, ModelError
 from engage.models import ChatTemplate, ModelRef, ModelsConfig, adapter_folder, check_adapter, resolve_model
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
-from engage.engine import Completion, Prompt, Sampling, Scores, Side
+from engage.engines.base import Completion, Prompt, Sampling, Scores, Side
 from engage.seeds import derive_seed
 
 Reply = Callable[[Prompt, int], str]

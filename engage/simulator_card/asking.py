@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-from engage.calls import RecordingEngine
 from engage.corpora import HumanDialogue
 from engage.dialogue import Dialogue, Reaction, Role
 from engage.domains import load_domain
-from engage.engine import Engine, Prompt, Side, total
+from engage.engines.base import Engine, Prompt, Side, total
+from engage.engines.recording import RecordingEngine
 from engage.errors import EngineError
 from engage.flaws import find_flaw
 from engage.seeds import derive_seed

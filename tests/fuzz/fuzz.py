@@ -32,9 +32,9 @@ from chat_server import ChatServer, answer  # noqa: E402
 from small_stores import hand_dialogue, hand_tree, support_scenario  # noqa: E402
 
 from engage.config import PROFILES, load_config, setting_names  # noqa: E402
-from engage.engine import Message, Prompt, Sampling, Side  # noqa: E402
-from engage.engines.openai import OpenAIEngine  # noqa: E402
-from engage.engines.openai_config import OpenAIConfig, ServerConfig  # noqa: E402
+from engage.engines.base import Message, Prompt, Sampling, Side  # noqa: E402
+from engage.engines.openai.config import OpenAIConfig, ServerConfig  # noqa: E402
+from engage.engines.openai.engine import OpenAIEngine  # noqa: E402
 from engage.errors import EngageError  # noqa: E402
 from engage.models import ModelsConfig  # noqa: E402
 from engage.outbox import Kind, Outbox, _schema  # noqa: E402

@@ -16,8 +16,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1]))
 from tiny_models import save_adapter
 
-from engage.engine import Message, Prompt, Sampling, Side
-from engage.engines.vllm_config import VllmConfig
+from engage.engines.base import Message, Prompt, Sampling, Side
+from engage.engines.vllm.config import VllmConfig
 from engage.errors import EngineError
 from engage.models import ModelsConfig
 
@@ -37,7 +37,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def engine():
-    from engage.engines.vllm import VllmEngine
+    from engage.engines.vllm.engine import VllmEngine
 
     engine = VllmEngine(ModelsConfig(**BARE), VllmConfig(engine_args={"max_model_len": 2048, "max_num_seqs": 8}))
     yield engine

@@ -19,9 +19,9 @@ sys.path.append(str(Path(__file__).parent))
 from tiny_models import save_adapter
 from vllm_server import SERVED, VllmServer
 
-from engage.engine import Message, Prompt, Sampling, Side
 from engage.engines import EngineConfig
-from engage.engines.openai import OpenAIEngine
+from engage.engines.base import Message, Prompt, Sampling, Side
+from engage.engines.openai.engine import OpenAIEngine
 
 CLONE = Path(__file__).resolve().parents[2]
 TREES, SIMULATIONS = 4, 6

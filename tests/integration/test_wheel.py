@@ -20,7 +20,7 @@ import asyncio
 from pathlib import Path
 import engage
 from engage.collect import Sides, search_scenarios
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.outbox import Outbox
 from engage.pairs import PairConfig, read_pairs

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from engage.engine import Sampling
+from engage.engines.base import Sampling
 
 NUCLEUS_CANDIDATES = (64, 512)
 """How many of the most probable tokens are looked at, in turn, before all are: the fewer, the faster."""

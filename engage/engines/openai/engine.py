@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from engage.engine import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
+from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
 from engage.engines.loop_thread import LoopThread
-from engage.engines.openai_answers import Answer, Reply
-from engage.engines.openai_config import OpenAIConfig, served_names
-from engage.engines.openai_parameters import TOP_LOGPROBS
-from engage.engines.openai_probe import Found, probe
-from engage.engines.openai_server import Chat, ServerGroup
-from engage.engines.openai_status import Refused, Unsupported
-from engage.engines.token_counts import TokenCounter
+from engage.engines.openai.answers import Answer, Reply
+from engage.engines.openai.config import OpenAIConfig, served_names
+from engage.engines.openai.parameters import TOP_LOGPROBS
+from engage.engines.openai.probe import Found, probe
+from engage.engines.openai.server import Chat, ServerGroup
+from engage.engines.openai.status import Refused, Unsupported
+from engage.engines.openai.token_counts import TokenCounter
 from engage.errors import ConfigError, EngineError
 from engage.models import ModelsConfig, adapter_fingerprint, adapter_folder
 

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import openai
 
-from engage.engines.concurrency import AdaptiveLimit
-from engage.engines.openai_answers import Answer, Complaint, Failed, Reply, Unreadable, complaint_of, read_answer
-from engage.engines.openai_clients import LONGEST_PAUSE_S, Server, open_servers, reason_of
-from engage.engines.openai_config import ServerConfig
-from engage.engines.openai_models import listed_models, look_up
-from engage.engines.openai_parameters import Parameters
-from engage.engines.openai_status import (
+from engage.engines.openai.answers import Answer, Complaint, Failed, Reply, Unreadable, complaint_of, read_answer
+from engage.engines.openai.clients import LONGEST_PAUSE_S, Server, open_servers, reason_of
+from engage.engines.openai.concurrency import AdaptiveLimit
+from engage.engines.openai.config import ServerConfig
+from engage.engines.openai.models import listed_models, look_up
+from engage.engines.openai.parameters import Parameters
+from engage.engines.openai.status import (
     GaveUp,
     Learned,
     Refused,

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engage.engine import Completion, Prompt, Sampling, Scores
-from engage.engines.jobs import Job, fail, fits, resolve
+from engage.engines.base import Completion, Prompt, Sampling, Scores
+from engage.engines.embedded.jobs import Job, fail, fits, resolve
 from engage.engines.model_sides import ModelSides
 from engage.errors import EngineError
 from engage.models import ModelRef, ModelsConfig, check_adapter, cpu_has_bfloat16
@@ -60,7 +60,7 @@ class TransformersEngine:
     def __init__(self, models: ModelsConfig, config: TransformersConfig) -> None:
         import torch
 
-        from engage.engines.attention import check_family
+        from engage.engines.embedded.attention import check_family
 
         self.config = config
         cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
@@ -176,7 +176,7 @@ class TransformersEngine:
                 fail(job, reason)
 
     def _run(self, decoder: Any, jobs: Sequence[Job]) -> None:
-        from engage.engines.sampling import Row
+        from engage.engines.embedded.sampling import Row
 
         completing = [
             (job, [Row(job.tokens, job.sampling, seed) for seed in job.seeds]) for job in jobs if job.sampling
@@ -216,8 +216,8 @@ class TransformersEngine:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from engage.engines.attention import ATTENTION
-        from engage.engines.decoder import Decoder
+        from engage.engines.embedded.attention import ATTENTION
+        from engage.engines.embedded.decoder import Decoder
 
         first = torch.float32 if adapter else self._dtype
         model = AutoModelForCausalLM.from_pretrained(ref.path, dtype=first, attn_implementation=ATTENTION)

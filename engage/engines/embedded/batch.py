@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from engage.engines.attention import NOWHERE, Place, Visible, buffer_cache, looking_at
-from engage.engines.sampling import NUCLEUS_CANDIDATES, Row, choose, invert, logprob_of, nucleus_settings
+from engage.engines.embedded.attention import NOWHERE, Place, Visible, buffer_cache, looking_at
+from engage.engines.embedded.sampling import NUCLEUS_CANDIDATES, Row, choose, invert, logprob_of, nucleus_settings
 
 _STEADY = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """Not cuDNN's: it plans anew for each number of columns, 0.8 ms a call."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engage.engines.attention import AttentionShape
+from engage.engines.embedded.attention import AttentionShape
 
 Slots = Any
 """Slot numbers, an int64 numpy array [tokens]."""

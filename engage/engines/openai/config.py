@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
-from engage.engine import Side
+from engage.engines.base import Side
 from engage.masking import MASK, mask_table, mask_urls
 from engage.models import ModelsConfig
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import openai
 
-from engage.engines.openai_config import ServerConfig, address_parts
+from engage.engines.openai.config import ServerConfig, address_parts
 from engage.errors import ConfigError
 
 LONGEST_PAUSE_S = 20.0

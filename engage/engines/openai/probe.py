@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engage.engines.openai_answers import Answer
-from engage.engines.openai_parameters import LEAST_LOSS, LIMIT, TOP_LOGPROBS, last_form
-from engage.engines.openai_server import Chat, ServerGroup
-from engage.engines.openai_status import GaveUp, Refused, Unsupported
+from engage.engines.openai.answers import Answer
+from engage.engines.openai.parameters import LEAST_LOSS, LIMIT, TOP_LOGPROBS, last_form
+from engage.engines.openai.server import Chat, ServerGroup
+from engage.engines.openai.status import GaveUp, Refused, Unsupported
 from engage.seeds import derive_seed
 
 PROBE = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."})

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engage.engine import Completion, Engine, Prompt, Sampling, Scores, total
+from engage.engines.base import Completion, Engine, Prompt, Sampling, Scores, total
 from engage.errors import EngineError
 from engage.stats import is_finite
 

@@ -9,11 +9,11 @@ import gc
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from engage.engine import Completion, Prompt, Sampling, Scores, Side
+from engage.engines.base import Completion, Prompt, Sampling, Scores, Side
 from engage.engines.loop_thread import LoopThread
 from engage.engines.model_sides import ModelSides
-from engage.engines.vllm_config import VllmConfig
-from engage.engines.vllm_served import Served, prepare
+from engage.engines.vllm.config import VllmConfig
+from engage.engines.vllm.served import Served, prepare
 from engage.errors import EngineError
 from engage.models import ChatTemplate, ModelsConfig
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from engage.engines.attention import NOWHERE, AttentionShape, Place, buffer_cache
-from engage.engines.batch import Batch, RecordedBatch, Recorder, call_model
-from engage.engines.prefix_cache import PADDING, PrefixCache
-from engage.engines.sampling import Row
+from engage.engines.embedded.attention import NOWHERE, AttentionShape, Place, buffer_cache
+from engage.engines.embedded.batch import Batch, RecordedBatch, Recorder, call_model
+from engage.engines.embedded.prefix_cache import PADDING, PrefixCache
+from engage.engines.embedded.sampling import Row
 
 PREFILL_TOKENS = {"cpu": 4096, "cuda": 32768}
 CALL_TOKENS = {"cpu": 96, "cuda": 4096}

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from engage.engine import Prompt, Sampling
+from engage.engines.base import Prompt, Sampling
 from engage.errors import EngineError
 
 

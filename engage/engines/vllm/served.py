@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from engage.engines.vllm_config import MISSING, arguments
+from engage.engines.vllm.config import MISSING, arguments
 from engage.errors import ConfigError, EngageError, EngineError, ModelError
 from engage.models import ADAPTER_WEIGHTS, ModelRef, adapter_fingerprint, check_adapter
 
