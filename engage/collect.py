@@ -11,9 +11,9 @@ from engage.dialogue import UNSPOKEN, Trajectory
 from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
 from engage.errors import EngineError, TooManyFlawed, engage_error
-from engage.rollout import DialogueConfig, Dress, hold_dialogue, set_stage
 from engage.scenario import Scenario
 from engage.search import Search, SearchConfig
+from engage.simulation import DialogueConfig, Dress, hold_dialogue, set_stage
 from engage.tree import TreeRecord, node_records
 
 Item = TypeVar("Item")

@@ -21,10 +21,10 @@ from engage.errors import ConfigError
 from engage.human import HumanConfig
 from engage.masking import mask_urls
 from engage.pairs import PairConfig
-from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import SearchConfig
 from engage.second_simulator import simulators
+from engage.simulation import DialogueConfig
 
 LARGEST = 2**63 - 1
 """What the store's columns hold."""

@@ -10,7 +10,7 @@ from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
 from engage.engines.base import Engine, Prompt, Sampling, ScoresUnavailable, Side
 from engage.seeds import derive_seed
-from engage.simulator import policy_messages
+from engage.simulation import policy_messages
 
 Said = tuple[Sequence[Mapping[str, str]], int]
 """A dialogue's turns (`role`, `text`) and how many of them are its opening."""

@@ -20,11 +20,10 @@ from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
 from engage.errors import EngineError
 from engage.evidence import deceptive_patterns
-from engage.flaws import find_flaw
 from engage.pairs import HumanReply, PreferencePair, human_pairs
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
-from engage.simulator import Drawn, Policy, SpeechConfig, policy_messages
+from engage.simulation import Drawn, Policy, SpeechConfig, find_flaw, policy_messages
 from engage.tree import DialogueRecord
 
 TOKENS_PER_WORD = 4 / 3

@@ -13,10 +13,9 @@ from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.engines.base import Message
 from engage.errors import EngineError
 from engage.models import neutral
-from engage.rollout import Dress, Stage, play_on
 from engage.search import Search, SearchConfig
 from engage.seeds import derive_seed
-from engage.simulator import Drawn, Policy, UserSimulator, policy_messages
+from engage.simulation import Drawn, Dress, Policy, Stage, UserSimulator, play_on, policy_messages
 
 
 def exchanges_held(stage: Stage, dialogue: Dialogue) -> int:

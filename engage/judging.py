@@ -7,9 +7,9 @@ from engage.domains import load_domain
 from engage.domains.rules.patterns import any_of
 from engage.errors import ConfigError
 from engage.evidence import PairConfig, deceptive_patterns
-from engage.leaks import leaks_role
 from engage.models import strip_thoughts
 from engage.queries import first_line, parameters_of, statement
+from engage.simulation import leaks_role
 
 
 def judge_pairs(connection: Any, cycle_id: str, config: PairConfig) -> dict[str, int]:

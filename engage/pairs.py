@@ -17,7 +17,7 @@ from engage.errors import ScenarioError, StoreError
 from engage.evidence import PairConfig
 from engage.parquet import write_parquet
 from engage.scenario import Split
-from engage.simulator import policy_messages
+from engage.simulation import policy_messages
 from engage.store import TrajectoryStore
 
 __all__ = [

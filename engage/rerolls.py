@@ -19,9 +19,9 @@ from engage.engines.base import Engine
 from engage.errors import StoreError
 from engage.files.digest import digest
 from engage.parquet import write_parquet
-from engage.rollout import DialogueConfig, Stage, play_out, set_stage
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
+from engage.simulation import DialogueConfig, Stage, play_out, set_stage
 
 SAVE_EVERY_S = 5.0
 

@@ -18,9 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.dialogue import Trajectory
 from engage.errors import EngineError
 from engage.puct import Arm, select, widened
-from engage.rollout import Stage, play_out
 from engage.separation import separated
-from engage.simulator import Drawn
+from engage.simulation import Drawn, Stage, play_out
 from engage.tree import Node, NodeKind, SimulationRecord, Tree
 
 UNKNOWN_Q = 0.5

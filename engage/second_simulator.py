@@ -4,7 +4,7 @@ from engage.engines import EngineConfig, model_names, model_of
 from engage.engines.base import Side
 from engage.errors import ModelError
 from engage.models import adapter_fingerprint, adapter_folder, check_adapter, resolve_model
-from engage.simulator import POLICY_MODEL
+from engage.simulation import POLICY_MODEL
 
 SEARCH_SIMULATOR, HELD_OUT_SIMULATOR = "search", "held-out"
 

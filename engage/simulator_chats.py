@@ -11,7 +11,7 @@ from engage.engines.base import Message
 from engage.human import drop_reason, reply_places, went_well
 from engage.seeds import derive_seed
 from engage.sft import ChatExample
-from engage.simulator import SpeechConfig, policy_messages, simulator_messages, survey_messages
+from engage.simulation import SpeechConfig, policy_messages, simulator_messages, survey_messages
 
 OWN = "engage"
 Role = Literal["simulator", "policy"]

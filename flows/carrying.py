@@ -16,7 +16,7 @@ from engage.errors import ConfigError
 from engage.home import Home
 from engage.models import BARE, EMBEDDED, cache_folder
 from engage.scenario import SHIPPED
-from engage.simulator import POLICY_MODEL
+from engage.simulation import POLICY_MODEL
 
 CARRIED = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Beside ENGAGE_HOME, ENGAGE_CACHE, MLFLOW_TRACKING_URI and PYTHONPATH."""

@@ -16,9 +16,9 @@ from engage.evaluation import ALL, Replies, Rewards
 from engage.home import Home
 from engage.models import adapter_fingerprint
 from engage.outbox import Outbox
-from engage.rollout import Dress
 from engage.scenario import Scenario, sample_scenarios
 from engage.seeds import derive_seed
+from engage.simulation import Dress
 from engage.store import TrajectoryStore
 from engage.tree import DialogueRecord
 from tasks import stopping

@@ -12,8 +12,8 @@ from engage.domains import load_domain
 from engage.engines import shared_engine
 from engage.home import Home
 from engage.inference import adversary
-from engage.rollout import Dress, Stage
 from engage.scenario import Scenario
+from engage.simulation import Dress, Stage
 from engage.store import TrajectoryStore
 from tasks import stopping
 from tasks.arms import Arm

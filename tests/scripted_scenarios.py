@@ -7,9 +7,9 @@ import json
 from engage.collect import Sides, search_scenario
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
-from engage.rollout import DialogueConfig
 from engage.scenario import parse_scenario
 from engage.search import SearchConfig
+from engage.simulation import DialogueConfig
 
 SUPPORT = parse_scenario(
     {

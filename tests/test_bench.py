@@ -22,8 +22,8 @@ from engage.engines.base import Completion, Prompt, Sampling
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError, ModelError
 from engage.evidence import PairConfig
-from engage.rollout import DialogueConfig
 from engage.search import SearchConfig
+from engage.simulation import DialogueConfig
 from engage.store import TrajectoryStore
 from engage.training import AlignConfig, DpoSettings, LoraSettings
 from flows import cli

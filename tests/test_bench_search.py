@@ -8,9 +8,9 @@ import pytest
 from engage.bench import scheduler
 from engage.bench.search import Answer, SearchRun, repeated, run_search, run_sequentially, summarise
 from engage.engines.scripted import ScriptedEngine
-from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED, load_scenarios
 from engage.search import SearchConfig
+from engage.simulation import DialogueConfig
 
 SEARCH = SearchConfig(num_simulations=4, round_size=4)
 DIALOGUE = DialogueConfig(max_exchanges=1)

@@ -5,7 +5,7 @@ from card_dialogues import persuadee
 
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError
-from engage.simulator import SpeechConfig
+from engage.simulation import SpeechConfig
 from engage.simulator_card.asking import Asked, ask_simulator, drawn_places
 
 SPEECH = SpeechConfig(max_attempts=3)

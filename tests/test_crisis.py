@@ -10,8 +10,8 @@ from engage.domains.rules.crisis import CRISIS, REFERRAL, speaks_of_harm
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ScenarioError
-from engage.rollout import DialogueConfig, hold_dialogue
 from engage.scenario import SHIPPED, load_scenarios, parse_scenario
+from engage.simulation import DialogueConfig, hold_dialogue
 from engage.tree import NodeKind
 
 # Written for this test, in the manner of people who type.

@@ -14,10 +14,9 @@ from engage.domains import load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import EngineError, TooManyFlawed
-from engage.flaws import find_flaw
-from engage.rollout import DialogueConfig
 from engage.search import SearchConfig
-from engage.simulator import UNSAID
+from engage.simulation import DialogueConfig, find_flaw
+from engage.simulation.simulator import UNSAID
 
 DOMAINS = {name: load_domain(name) for name in ("emotional_support", "persuasion")}
 TALK = Dialogue((Turn(Role.USER, "I lost my job and I cannot sleep."),))

@@ -22,9 +22,9 @@ from engage.errors import ConfigError, CorpusError, EngineError, ScenarioError
 from engage.evaluation import paired_comparison
 from engage.evidence import PairConfig
 from engage.pairs import read_pairs
-from engage.reaction import read_expected
 from engage.scenario import parse_scenario, read_scenarios
 from engage.search import SearchConfig
+from engage.simulation.reaction import read_expected
 from engage.stats import is_finite, odd_number
 from engage.survey import Survey
 
@@ -104,7 +104,7 @@ def test_a_survey_whose_choices_are_no_numbers_is_refused(value, monkeypatch):
 
 def test_an_answer_of_many_dots_is_no_number():
     survey = Survey("How?", {"0": 0.0, "4": 4.0}, (r"(?P<value>[\d.]+)",), {"": 1.0})
-    from engage.reaction import read_pattern
+    from engage.simulation.reaction import read_pattern
 
     assert [read_pattern(survey, text).value for text in ("1.2.3", ".", "9" * 400, "3.5")] == [None, None, None, 3.5]
 

@@ -2,7 +2,8 @@ import pytest
 
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
-from engage.flaws import find_flaw, tidy
+from engage.simulation import find_flaw
+from engage.simulation.flaws import tidy
 
 SUPPORT = load_domain("emotional_support")
 PERSUASION = load_domain("persuasion")

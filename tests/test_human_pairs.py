@@ -15,7 +15,7 @@ from engage.human import HumanConfig, draw_human_pairs, drop_reason, pair_licenc
 from engage.outbox import Outbox
 from engage.pairs import PreferencePair
 from engage.scenario import parse_scenario
-from engage.simulator import SpeechConfig, policy_messages
+from engage.simulation import SpeechConfig, policy_messages
 from engage.store import TrajectoryStore
 
 SPEECH = SpeechConfig()  # the policy says at most 48 tokens, that is 36 words

@@ -10,9 +10,8 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.inference import Adversary, Thinking, adversary, exchanges_held, rehearse
-from engage.rollout import DialogueConfig, hold_dialogue, set_stage
 from engage.search import SearchConfig
-from engage.simulator import POLICY_MODEL
+from engage.simulation import POLICY_MODEL, DialogueConfig, hold_dialogue, set_stage
 
 GOOD = ("I see. Tell me more?", "What would a friend of yours say?")
 LINES = (*GOOD, "That is nothing.", "Everybody has that.")

@@ -15,9 +15,8 @@ from small_stores import filled, hand_dialogue, hand_tree, support_scenario
 from engage.engines.scripted import ScriptedEngine
 from engage.pairs import PairConfig
 from engage.queries import statements
-from engage.rollout import DialogueConfig
 from engage.search import SearchConfig
-from engage.simulator import SpeechConfig
+from engage.simulation import DialogueConfig, SpeechConfig
 from engage.store import inspections
 
 FOLDERS = ("schema", "score", "unpack", "pairs", "inspect")

@@ -16,9 +16,8 @@ from engage.domains import load_domain
 from engage.domains.loading import check_complete
 from engage.domains.rules.language import foreign, foreign_turn
 from engage.errors import ConfigError, CorpusError, ScenarioError
-from engage.flaws import find_flaw
-from engage.rollout import DialogueConfig, set_stage
 from engage.scenario import SHIPPED, is_read, load_scenarios, read_scenarios
+from engage.simulation import DialogueConfig, find_flaw, set_stage
 
 SUPPORT = load_domain("emotional_support")
 CORPORA = Path(os.environ.get("ENGAGE_CORPORA", Path(__file__).parents[2] / "shared" / "data"))

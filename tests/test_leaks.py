@@ -10,9 +10,9 @@ from scripted_scenarios import SUPPORT
 from engage.dialogue import Role, Turn
 from engage.domains import load_domain
 from engage.engines.scripted import ScriptedEngine
-from engage.flaws import heard
-from engage.leaks import cut_leak, leaks_role
-from engage.simulator import Policy, SpeechConfig
+from engage.simulation import Policy, SpeechConfig, leaks_role
+from engage.simulation.flaws import heard
+from engage.simulation.leaks import cut_leak
 
 DOMAINS = {name: load_domain(name) for name in ("emotional_support", "persuasion")}
 SUPPORTING, PERSUADING = DOMAINS.values()

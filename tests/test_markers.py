@@ -7,7 +7,7 @@ from engage.dialogue import Role, Turn
 from engage.domains import load_domain
 from engage.models import MARKER, neutral
 from engage.models.markers import without_marks
-from engage.simulator import policy_messages, simulator_messages, survey_messages
+from engage.simulation import policy_messages, simulator_messages, survey_messages
 
 DOMAIN = load_domain("emotional_support")
 MARKS = [

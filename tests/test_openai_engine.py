@@ -19,7 +19,7 @@ from engage.engines.openai.engine import OpenAIEngine, choice_logprobs
 from engage.errors import ConfigError, EngineError
 from engage.models import ModelsConfig
 from engage.scenario import load_scenarios
-from engage.simulator import SpeechConfig, UserSimulator
+from engage.simulation import SpeechConfig, UserSimulator
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=16)
 PROMPT = Prompt("s1/0/replies", Side.POLICY, (Message("system", "Be kind."), Message("user", "Hi.")))

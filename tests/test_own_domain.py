@@ -19,10 +19,10 @@ from engage.errors import ConfigError
 from engage.hacking import hacking_rates
 from engage.outbox import Outbox
 from engage.pairs import PairConfig, read_pairs
-from engage.reaction import read_pattern
-from engage.rollout import DialogueConfig
 from engage.scenario import load_scenarios
 from engage.search import SearchConfig
+from engage.simulation import DialogueConfig
+from engage.simulation.reaction import read_pattern
 from engage.store import TrajectoryStore
 from engage.tree import DialogueRecord
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from engage.domains import load_domain
-from engage.reaction import read_expected, read_pattern
+from engage.simulation.reaction import read_expected, read_pattern
 
 SUPPORT = load_domain("emotional_support").survey
 PERSUASION = load_domain("persuasion").survey

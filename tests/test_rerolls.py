@@ -12,7 +12,7 @@ from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError, StoreError
 from engage.rerolls import KeptRollouts, Roller, SpokenReply
-from engage.rollout import DialogueConfig
+from engage.simulation import DialogueConfig
 
 GOOD, BAD = "What was he like?", "Dogs die."
 CHECK = CreditConfig(rollouts=8, turns=3, below=2)

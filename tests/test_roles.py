@@ -13,16 +13,14 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
-from engage.flaws import find_flaw
-from engage.roles import Weights, assistant_score, speaks_as_assistant
-from engage.roles.features import length_scale, ngrams
-from engage.roles.measure import case_rows, in_words
-from engage.roles.registers import draw_registers
-from engage.roles.train import Example, fit
-from engage.roles.weights import CLASSES, REGISTERS, load_weights, read_weights, save_weights
-from engage.rollout import DialogueConfig
 from engage.search import SearchConfig
-from engage.simulator import SpeechConfig
+from engage.simulation import DialogueConfig, SpeechConfig, find_flaw
+from engage.simulation.roles import Weights, assistant_score, speaks_as_assistant
+from engage.simulation.roles.features import length_scale, ngrams
+from engage.simulation.roles.measure import case_rows, in_words
+from engage.simulation.roles.registers import draw_registers
+from engage.simulation.roles.train import Example, fit
+from engage.simulation.roles.weights import CLASSES, REGISTERS, load_weights, read_weights, save_weights
 from tasks.collecting import users_as_assistants
 from tasks.reporting import stage_text
 
@@ -128,7 +126,7 @@ def test_a_domain_whose_users_help_is_judged_by_its_expressions_alone():
 def test_the_shipped_weights_were_fitted_to_the_text_beside_them():
     digest = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (REGISTERS, CLASSES)}
     made_from = load_weights().made_from
-    assert {name: made_from[name] for name in digest} == digest, "run python -m engage.roles.train"
+    assert {name: made_from[name] for name in digest} == digest, "run python -m engage.simulation.roles.train"
 
 
 def test_the_score_is_the_scaled_sum_less_the_threshold():

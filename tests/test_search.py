@@ -11,9 +11,8 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_choice, canned_reply
 from engage.errors import EngineError
-from engage.rollout import DialogueConfig, set_stage
 from engage.search import Search, SearchConfig, backup
-from engage.simulator import SpeechConfig
+from engage.simulation import DialogueConfig, SpeechConfig, set_stage
 from engage.tree import NodeKind, Tree
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -14,7 +14,7 @@ from engage.dialogue import Role, Turn
 from engage.home import Home
 from engage.models import AdapterCard, check_adapter, resolve_model
 from engage.sft import ChatExample
-from engage.simulator import SpeechConfig
+from engage.simulation import SpeechConfig
 from engage.simulator_chats import training_chats
 from flows.simulator import train_simulator
 

@@ -8,10 +8,10 @@ from scripted_scenarios import SUPPORT
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
 from engage.engines.scripted import ScriptedEngine
-from engage.flaws import find_flaw, heard
 from engage.models import strip_thoughts
 from engage.models.thoughts import closing
-from engage.simulator import Policy, SpeechConfig, UserSimulator, policy_messages, read_answer
+from engage.simulation import Policy, SpeechConfig, UserSimulator, find_flaw, policy_messages, read_answer
+from engage.simulation.flaws import heard
 
 DOMAIN = load_domain("emotional_support")
 

@@ -14,7 +14,7 @@ from engage.engines.base import Completion, Message, Prompt, Sampling, Side
 from engage.engines.embedded.engine import TransformersConfig, TransformersEngine
 from engage.errors import ModelError
 from engage.models import ModelsConfig
-from engage.simulator import Policy, SpeechConfig
+from engage.simulation import Policy, SpeechConfig
 
 GREEDY = Sampling(temperature=0.0, max_tokens=24)
 DOMAIN = load_domain("emotional_support")

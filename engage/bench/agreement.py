@@ -17,7 +17,7 @@ from engage.engines.base import Engine, Prompt, Sampling, Side
 from engage.engines.model_sides import ModelSides
 from engage.models import ADAPTER_WEIGHTS, ChatTemplate, ModelRef, ModelsConfig, release_memory, used_gb
 from engage.scenario import Scenario
-from engage.simulator import policy_messages, survey_messages
+from engage.simulation import policy_messages, survey_messages
 
 MARGIN, PROBABILITY = 0.1, 0.02
 FREED_GB = 0.5

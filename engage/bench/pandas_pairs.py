@@ -17,8 +17,8 @@ import pandas as pd
 from engage.database import reading
 from engage.domains import load_domain
 from engage.evidence import PairConfig
-from engage.leaks import leaks_role
 from engage.models import strip_thoughts
+from engage.simulation import leaks_role
 from engage.store import WAIT_S
 
 Frame = Any

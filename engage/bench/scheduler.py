@@ -16,9 +16,9 @@ from engage.bench.search import MeteredEngine, repeated
 from engage.collect import Sides, search_scenarios
 from engage.engines.scripted import ScriptedEngine
 from engage.outbox import Outbox
-from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED, load_scenarios
 from engage.search import SearchConfig
+from engage.simulation import DialogueConfig
 from engage.tree import TreeRecord
 
 FEW_TREES, WARM_UP_TREES = 100, 4

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from engage.bench.engine import Saturation, saturation
 from engage.collect import Sides, search_scenarios
 from engage.engines.base import Completion, Engine, Prompt, Sampling, Scores, counted
-from engage.rollout import DialogueConfig
 from engage.scenario import Scenario
 from engage.search import SearchConfig
+from engage.simulation import DialogueConfig
 
 OnSimulations = Callable[[int], None]
 

@@ -14,9 +14,9 @@ from engage.database import reading
 from engage.domains.rules.patterns import any_of
 from engage.errors import ConfigError
 from engage.evidence import PairConfig, deceptive_patterns
-from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED
 from engage.search import SearchConfig
+from engage.simulation import DialogueConfig
 from engage.store import WAIT_S, TrajectoryStore
 
 TEMPLATES, REPEATS = 64, 4

@@ -17,10 +17,10 @@ from engage.database import writing
 from engage.engines.base import Prompt, Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.outbox import Outbox
-from engage.rollout import DialogueConfig
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import SearchConfig
 from engage.seeds import derive_seed
+from engage.simulation import DialogueConfig
 from engage.store import WAIT_S, TrajectoryStore
 from engage.tree import TreeRecord
 

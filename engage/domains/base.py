@@ -55,7 +55,7 @@ class Domain(ABC):
     """How a user turn sounds that speaks for the assistant's side (regular expressions, case ignored)."""
     users_help: ClassVar[bool] = False
     """Whether this domain's users advise or offer help themselves (a mentor, a clerk): then `flips` alone tell a role flip, because the
-    role check (`engage.roles`) would take them for assistants."""
+    role check (`engage.simulation.roles`) would take them for assistants."""
     assistant_flips: ClassVar[tuple[str, ...]] = ()
     """The same for an assistant turn that speaks for the user's side."""
     farewells: ClassVar[tuple[str, ...]] = (

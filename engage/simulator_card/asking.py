@@ -16,9 +16,8 @@ from engage.domains import load_domain
 from engage.engines.base import Engine, Prompt, Side, total
 from engage.engines.recording import RecordingEngine
 from engage.errors import EngineError
-from engage.flaws import find_flaw
 from engage.seeds import derive_seed
-from engage.simulator import SpeechConfig, UserSimulator, read_answer, survey_messages
+from engage.simulation import SpeechConfig, UserSimulator, find_flaw, read_answer, survey_messages
 
 OnDone = Callable[[int], None]
 Found = TypeVar("Found")

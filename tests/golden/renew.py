@@ -8,9 +8,8 @@ sys.path.insert(0, str(here.parent))
 
 from scripted_scenarios import as_json, searched  # noqa: E402
 
-from engage.rollout import DialogueConfig  # noqa: E402
 from engage.search import SearchConfig  # noqa: E402
-from engage.simulator import SpeechConfig  # noqa: E402
+from engage.simulation import DialogueConfig, SpeechConfig  # noqa: E402
 
 for name in ("two_exchanges", "wide_first_round", "pattern_reader"):
     search = SearchConfig(num_simulations=6, round_size={"wide_first_round": 6}.get(name, 2))

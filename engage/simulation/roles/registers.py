@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from engage.roles.weights import REGISTERS
+from engage.simulation.roles.weights import REGISTERS
 
 DRAWS = 96
 """Turns drawn from one line; equal ones count once."""

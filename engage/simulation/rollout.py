@@ -12,7 +12,7 @@ from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
 from engage.scenario import Scenario
 from engage.seeds import derive_seed
-from engage.simulator import Policy, SpeechConfig, UserSimulator
+from engage.simulation.simulator import Policy, SpeechConfig, UserSimulator
 
 
 class DialogueConfig(BaseModel):

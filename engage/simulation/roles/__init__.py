@@ -1,13 +1,13 @@
 """Whether a user turn speaks as the assistant: offers help, refuses as a machine, consoles or advises the other, asks for a gift.
 
-Logistic regression over the word n-grams of one turn. `weights.json.xz` is what `python -m engage.roles.train` fitted to
+Logistic regression over the word n-grams of one turn. `weights.json.xz` is what `python -m engage.simulation.roles.train` fitted to
 `registers.txt` (our own writing), the shipped dialogues and scenarios, and both roles of PersuasionForGood; `measured.md` says
 how well it does on models and people that it never saw. It reads English only, and it does not look at the turn before: that
 turn is the assistant's whether or not the user keeps their role.
 """
 
-from engage.roles.features import length_scale, ngrams
-from engage.roles.weights import Weights, load_weights
+from engage.simulation.roles.features import length_scale, ngrams
+from engage.simulation.roles.weights import Weights, load_weights
 
 __all__ = ["Weights", "assistant_score", "speaks_as_assistant"]
 

@@ -10,10 +10,10 @@ from engage.dialogue import Dialogue, Role
 from engage.domains import Domain
 from engage.domains.rules.language import foreign, foreign_turn
 from engage.domains.rules.patterns import matches_any, says_something, words_of
-from engage.leaks import cut_leak, leaks_role
 from engage.models import strip_thoughts
-from engage.roles import speaks_as_assistant
 from engage.scenario import SHIPPED
+from engage.simulation.leaks import cut_leak, leaks_role
+from engage.simulation.roles import speaks_as_assistant
 
 _CANNOT = (
     r"\bi(?:['’]m| am)?(?: sorry,? but i| afraid i)?\s+"

@@ -3,7 +3,7 @@
 import re
 from functools import cache
 
-from engage.roles.weights import CLASSES
+from engage.simulation.roles.weights import CLASSES
 
 LONGEST = 3
 SHORT, TYPICAL = 35, 120

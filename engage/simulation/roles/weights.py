@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-FOLDER = Path(str(resources.files("engage.roles")))
+FOLDER = Path(str(resources.files("engage.simulation.roles")))
 WEIGHTS, REGISTERS, CLASSES = (FOLDER / name for name in ("weights.json.xz", "registers.txt", "classes.txt"))
 
 

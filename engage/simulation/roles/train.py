@@ -1,4 +1,4 @@
-"""Fits the role check: `python -m engage.roles.train PATH_OF_PERSUASIONFORGOOD` writes `weights.json.xz` beside this file, the same
+"""Fits the role check: `python -m engage.simulation.roles.train PATH_OF_PERSUASIONFORGOOD` writes `weights.json.xz` beside this file, the same
 each time.
 
 The test split of PersuasionForGood is left out: false alarms are measured on it. Of the real persuadees that it is fitted to,
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from engage.corpora import HumanDialogue, read_p4g, read_shipped
 from engage.dialogue import Role
 from engage.errors import EngageError
-from engage.roles.features import length_scale, ngrams
-from engage.roles.registers import draw_registers
-from engage.roles.weights import CLASSES, REGISTERS, WEIGHTS, Weights, save_weights
 from engage.scenario import SHIPPED, load_scenarios
+from engage.simulation.roles.features import length_scale, ngrams
+from engage.simulation.roles.registers import draw_registers
+from engage.simulation.roles.weights import CLASSES, REGISTERS, WEIGHTS, Weights, save_weights
 
 FALSE_ALARMS, FOLDS = 0.02, 5
 HELPER, OWN_WORDS, ASSISTANT, OTHER_WORK, USER = 0.1, 0.5, 0.5, 0.08, 0.33
@@ -100,7 +100,7 @@ def digests(p4g: Path) -> dict[str, str]:
 def main(arguments: Sequence[str]) -> str:
     """Fit and save; returns what was done in one sentence."""
     if len(arguments) != 1:
-        return "usage: python -m engage.roles.train FOLDER_OF_PERSUASIONFORGOOD"
+        return "usage: python -m engage.simulation.roles.train FOLDER_OF_PERSUASIONFORGOOD"
     p4g = Path(arguments[0])
     try:
         weights = fit(examples(p4g), digests(p4g))

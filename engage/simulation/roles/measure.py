@@ -1,4 +1,4 @@
-"""How well the role check does: `python -m engage.roles.measure --p4g FOLDER --esconv FOLDER --cases FILE` prints a table.
+"""How well the role check does: `python -m engage.simulation.roles.measure --p4g FOLDER --esconv FOLDER --cases FILE` prints a table.
 
 People are held-out persuadees of PersuasionForGood and seekers of ESConv (read, never learnt from); cases are user turns of other
 models, one JSON object a line with `text`, `model` and `speaks_as_assistant` (true, false, or null where the reader could not say).
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engage.corpora import HumanDialogue, read_esconv, read_p4g
 from engage.dialogue import Role
-from engage.roles import speaks_as_assistant
+from engage.simulation.roles import speaks_as_assistant
 from engage.stats import share
 
 
@@ -66,7 +66,7 @@ def people_rows(p4g: Path | None, esconv: Path | None) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Print the table in Markdown."""
-    parser = argparse.ArgumentParser(prog="python -m engage.roles.measure")
+    parser = argparse.ArgumentParser(prog="python -m engage.simulation.roles.measure")
     for name in ("--p4g", "--esconv", "--cases"):
         parser.add_argument(name, type=Path)
     given = parser.parse_args()
