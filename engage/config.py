@@ -13,7 +13,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engage.align import AlignConfig
-from engage.budget import BudgetConfig
 from engage.comparison import ComparisonConfig
 from engage.domains import allow_modules
 from engage.engines import EngineConfig
@@ -22,7 +21,7 @@ from engage.human import HumanConfig
 from engage.masking import mask_urls
 from engage.pairs import PairConfig
 from engage.scenario import SHIPPED, Scenario, load_scenarios
-from engage.search import SearchConfig
+from engage.search import BudgetConfig, SearchConfig
 from engage.second_simulator import simulators
 from engage.simulation import DialogueConfig
 

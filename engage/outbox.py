@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import StoreError
-from engage.tree import DialogueRecord, TreeRecord
+from engage.search import DialogueRecord, TreeRecord
 
 OUTBOX_VERSION = 2
 """Of the columns that are written; raised with every column that is added."""

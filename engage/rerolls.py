@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engage.collect import Outcome, Sides, gather
 from engage.credit import CreditConfig
 from engage.dialogue import Dialogue, Role, Turn
 from engage.engines.base import Engine
@@ -20,6 +19,7 @@ from engage.errors import StoreError
 from engage.files.digest import digest
 from engage.parquet import write_parquet
 from engage.scenario import Scenario
+from engage.search import Outcome, Sides, gather
 from engage.seeds import derive_seed
 from engage.simulation import DialogueConfig, Stage, play_out, set_stage
 

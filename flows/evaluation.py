@@ -4,8 +4,8 @@ from typing import Any
 
 from prefect import flow
 
-from engage.collect import Sides
 from engage.config import CycleConfig
+from engage.search import Sides
 from tasks.collecting import check_talk
 from tasks.comparing import hold_held_out_dialogues, policy_label, require_dialogues
 from tasks.cycle import CLOSING, begin_cycle

@@ -5,8 +5,6 @@ from typing import Any
 
 from prefect import task
 
-from engage.budget import NO_COUNTS
-from engage.collect import Sides, TalkWatch, search_scenarios
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.dialogue import UNSPOKEN
 from engage.domains.rules.crisis import CRISIS
@@ -15,9 +13,9 @@ from engage.errors import ConfigError
 from engage.home import Home
 from engage.outbox import Outbox
 from engage.scenario import Scenario
+from engage.search import NO_COUNTS, Sides, TalkWatch, TreeRecord, search_scenarios
 from engage.stats import rate
 from engage.store import TrajectoryStore
-from engage.tree import TreeRecord
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 from tasks.planning import planned

@@ -5,7 +5,6 @@ from typing import Any
 
 from prefect import task
 
-from engage.collect import METHOD_VERSION, Sides, TalkWatch, hold_dialogues
 from engage.comparison import Held, by_scenario
 from engage.config import MOST_DIALOGUES, CycleConfig, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
@@ -17,10 +16,10 @@ from engage.home import Home
 from engage.models import adapter_fingerprint
 from engage.outbox import Outbox
 from engage.scenario import Scenario, sample_scenarios
+from engage.search import METHOD_VERSION, DialogueRecord, Sides, TalkWatch, hold_dialogues
 from engage.seeds import derive_seed
 from engage.simulation import Dress
 from engage.store import TrajectoryStore
-from engage.tree import DialogueRecord
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar

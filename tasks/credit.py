@@ -9,7 +9,6 @@ from typing import Any
 from prefect import task
 
 from engage.calibration import PairCheck, reliability
-from engage.collect import Outcome, Sides
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.credit import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
 from engage.credit_page import CreditFigures, credit_lines, credit_page, stated_against_fresh
@@ -20,6 +19,7 @@ from engage.home import Home
 from engage.outbox import Outbox
 from engage.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
 from engage.scenario import Scenario
+from engage.search import Outcome, Sides
 from engage.store import TrajectoryStore
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying

@@ -8,7 +8,6 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flows import Flow, FlowStateHook
 from pydantic import BaseModel, ConfigDict
 
-from engage.collect import METHOD_VERSION
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import check_models, engine_identity
 from engage.errors import ConfigError, InputError, TooManyFlawed, engage_error
@@ -16,6 +15,7 @@ from engage.home import Home, check_cycle_id
 from engage.human import read_human
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario
+from engage.search import METHOD_VERSION
 from engage.second_simulator import check_adapters
 from engage.seeds import derive_seed
 from engage.store import TrajectoryStore

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from prefect import task
 
-from engage.collect import Sides
 from engage.comparison import ComparisonConfig, dialogues_of, thinking_of
 from engage.config import CycleConfig
 from engage.divergence import mean_divergence
@@ -13,6 +12,7 @@ from engage.engines import shared_engine
 from engage.home import Home
 from engage.inference import adversary
 from engage.scenario import Scenario
+from engage.search import Sides
 from engage.simulation import Dress, Stage
 from engage.store import TrajectoryStore
 from tasks import stopping

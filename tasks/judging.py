@@ -8,7 +8,6 @@ from typing import Any
 
 from prefect import task
 
-from engage.collect import METHOD_VERSION
 from engage.config import CycleConfig
 from engage.domains import load_domain
 from engage.errors import ConfigError
@@ -28,6 +27,7 @@ from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.plots import reward_comparison
 from engage.report import DomainReport, report
+from engage.search import METHOD_VERSION
 from engage.second_simulator import SEARCH_SIMULATOR
 from engage.store import TrajectoryStore
 from tasks.comparing import (

@@ -4,11 +4,11 @@ import asyncio
 import dataclasses
 import json
 
-from engage.collect import Sides, search_scenario
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.scenario import parse_scenario
-from engage.search import SearchConfig
+from engage.search import SearchConfig, Sides
+from engage.search.collect import search_scenario
 from engage.simulation import DialogueConfig
 
 SUPPORT = parse_scenario(

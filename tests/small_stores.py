@@ -7,8 +7,9 @@ from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
 from engage.engines.recording import CallRecord
 from engage.outbox import Outbox
 from engage.scenario import parse_scenario
+from engage.search import DialogueRecord, TreeRecord
+from engage.search.tree import NodeRecord, SimulationRecord
 from engage.store import TrajectoryStore
-from engage.tree import DialogueRecord, NodeRecord, SimulationRecord, TreeRecord
 
 
 def support_scenario(name, split="train", opening="My dog died.", **condition):

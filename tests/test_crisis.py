@@ -11,8 +11,8 @@ from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ScenarioError
 from engage.scenario import SHIPPED, load_scenarios, parse_scenario
+from engage.search.tree import NodeKind
 from engage.simulation import DialogueConfig, hold_dialogue
-from engage.tree import NodeKind
 
 # Written for this test, in the manner of people who type.
 SPOKEN = [

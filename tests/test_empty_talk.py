@@ -8,13 +8,12 @@ from zlib import crc32
 import pytest
 from scripted_scenarios import SUPPORT, searched
 
-from engage.collect import Sides, TalkWatch, hold_dialogues, search_scenarios
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import EngineError, TooManyFlawed
-from engage.search import SearchConfig
+from engage.search import SearchConfig, Sides, TalkWatch, hold_dialogues, search_scenarios
 from engage.simulation import DialogueConfig, find_flaw
 from engage.simulation.simulator import UNSAID
 

@@ -26,8 +26,8 @@ from engage.errors import StoreError
 from engage.outbox import OUTBOX_VERSION, Kind, Outbox
 from engage.pairs import PairConfig, read_pairs
 from engage.queries import migrations, parameters_of, statement, statements
+from engage.search import DialogueRecord, TreeRecord
 from engage.store import TrajectoryStore, inspections
-from engage.tree import DialogueRecord, TreeRecord
 
 HERE = Path(__file__).parent
 TREE = hand_tree(SUPPORT, {"Tell me.": [[1.0, 0.5], [0.25]], "Oh.": [[None]]})

@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 
 import engage.engines
 import tasks.cycle
-from engage.collect import METHOD_VERSION
 from engage.comparison import ComparisonConfig
 from engage.config import CycleConfig, HeldOutConfig, load_config
 from engage.credit import CreditConfig
@@ -21,6 +20,7 @@ from engage.home import Home
 from engage.human import HumanConfig
 from engage.models import ModelRef
 from engage.run_folder import run_folder
+from engage.search import METHOD_VERSION
 from engage.store import TrajectoryStore
 from engage.training import AlignConfig
 from flows.align import align

@@ -10,7 +10,6 @@ import own_domain
 import pytest
 from own_domain import NAME, STUDY_ADVICE, StudyAdvice
 
-from engage.collect import Sides, hold_dialogues, search_scenarios
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, allow_modules, load_domain
 from engage.engines.base import Side
@@ -20,11 +19,10 @@ from engage.hacking import hacking_rates
 from engage.outbox import Outbox
 from engage.pairs import PairConfig, read_pairs
 from engage.scenario import load_scenarios
-from engage.search import SearchConfig
+from engage.search import DialogueRecord, SearchConfig, Sides, hold_dialogues, search_scenarios
 from engage.simulation import DialogueConfig
 from engage.simulation.reaction import read_pattern
 from engage.store import TrajectoryStore
-from engage.tree import DialogueRecord
 
 SCENARIOS = load_scenarios([str(Path(__file__).parent / "fixtures" / "own_scenarios.jsonl")])
 GOOD = "Open the book at page one and read for five minutes."

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engage.puct import Arm, normalise, puct_score, select, widened
+from engage.search.puct import Arm, normalise, puct_score, select, widened
 
 
 def test_score_by_hand():

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from scripted_scenarios import SUPPORT, rewarding
 
-from engage.collect import Sides
 from engage.credit import CreditConfig
 from engage.dialogue import Role, Turn
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError, StoreError
 from engage.rerolls import KeptRollouts, Roller, SpokenReply
+from engage.search import Sides
 from engage.simulation import DialogueConfig
 
 GOOD, BAD = "What was he like?", "Dogs die."

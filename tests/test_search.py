@@ -11,9 +11,10 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_choice, canned_reply
 from engage.errors import EngineError
-from engage.search import Search, SearchConfig, backup
+from engage.search import Search, SearchConfig
+from engage.search.imcts import backup
+from engage.search.tree import NodeKind, Tree
 from engage.simulation import DialogueConfig, SpeechConfig, set_stage
-from engage.tree import NodeKind, Tree
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -23,10 +23,10 @@ from engage.errors import ConfigError, QueryError, ScenarioError, StoreError
 from engage.outbox import Outbox
 from engage.pairs import PairConfig, read_pairs
 from engage.queries import check_select, statement
-from engage.search import Search, SearchConfig
+from engage.search import Search, SearchConfig, TreeRecord
+from engage.search.tree import node_records
 from engage.simulation import DialogueConfig, set_stage
 from engage.store import TrajectoryStore
-from engage.tree import TreeRecord, node_records
 
 TRAIN = support_scenario("s1")
 

@@ -12,9 +12,9 @@ from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
 from engage.errors import EngineError, TooManyFlawed, engage_error
 from engage.scenario import Scenario
-from engage.search import Search, SearchConfig
+from engage.search.imcts import Search, SearchConfig
+from engage.search.tree import TreeRecord, node_records
 from engage.simulation import DialogueConfig, Dress, hold_dialogue, set_stage
-from engage.tree import TreeRecord, node_records
 
 Item = TypeVar("Item")
 Work = TypeVar("Work")

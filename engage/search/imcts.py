@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.dialogue import Trajectory
 from engage.errors import EngineError
-from engage.puct import Arm, select, widened
-from engage.separation import separated
+from engage.search.early_stop import separated
+from engage.search.puct import Arm, select, widened
+from engage.search.tree import Node, NodeKind, SimulationRecord, Tree
 from engage.simulation import Drawn, Stage, play_out
-from engage.tree import Node, NodeKind, SimulationRecord, Tree
 
 UNKNOWN_Q = 0.5
 

@@ -1,0 +1,37 @@
+"""i×MCTS: the tree, the selection rule, early stop, many searches at once, the budget, and the record of a tree."""
+
+from engage.search.budget import (
+    NO_COUNTS,
+    BudgetConfig,
+    Spent,
+    affordable_trees,
+    extra_scenarios,
+    forecast,
+    pilot_size,
+    waves,
+)
+from engage.search.collect import METHOD_VERSION, Outcome, Sides, TalkWatch, gather, hold_dialogues, search_scenarios
+from engage.search.imcts import Search, SearchConfig
+from engage.search.tree import DialogueRecord, TreeRecord
+
+__all__ = [
+    "METHOD_VERSION",
+    "NO_COUNTS",
+    "BudgetConfig",
+    "DialogueRecord",
+    "Outcome",
+    "Search",
+    "SearchConfig",
+    "Sides",
+    "Spent",
+    "TalkWatch",
+    "TreeRecord",
+    "affordable_trees",
+    "extra_scenarios",
+    "forecast",
+    "gather",
+    "hold_dialogues",
+    "pilot_size",
+    "search_scenarios",
+    "waves",
+]
