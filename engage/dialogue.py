@@ -6,7 +6,7 @@ from enum import StrEnum
 
 UNSPOKEN = ("empty", "refusal", "content_filter", "thought")
 """Flaws of a turn in which nothing was said: the dialogue ends with it and gives no reward. `empty` and `refusal` are found in the
-text (`engage.flaws`); an engine tells `refusal`, `content_filter` and `thought`, a reply that is no more than one."""
+text (`engage.simulation.flaws`); an engine tells `refusal`, `content_filter` and `thought`, a reply that is no more than one."""
 
 
 class Role(StrEnum):
@@ -25,7 +25,7 @@ class Role(StrEnum):
 class Turn:
     """One message; `text` is stripped.
 
-    A sampled turn that fell short (see `engage.flaws`) is drawn again: `attempts` counts the draws, and `flaw` names what is
+    A sampled turn that fell short (see `engage.simulation.flaws`) is drawn again: `attempts` counts the draws, and `flaw` names what is
     still wrong with the one that was kept, None for a clean turn. `first_flaw` names what was wrong with the first draw; it is None
     too where nobody noted it (a turn of an older version, one that was not sampled).
     """

@@ -14,11 +14,9 @@ from typing import Any, Literal
 from engage.dialogue import Dialogue
 from engage.domains import load_domain
 from engage.errors import ScenarioError, StoreError
-from engage.evidence import PairConfig
-from engage.parquet import write_parquet
 from engage.scenario import Split
 from engage.simulation import policy_messages
-from engage.store import TrajectoryStore
+from engage.store import PairConfig, TrajectoryStore, write_parquet
 
 __all__ = [
     "HumanReply",

@@ -17,11 +17,11 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.engines.base import Engine
 from engage.errors import StoreError
 from engage.files.digest import digest
-from engage.parquet import write_parquet
 from engage.scenario import Scenario
 from engage.search import Outcome, Sides, gather
 from engage.seeds import derive_seed
 from engage.simulation import DialogueConfig, Stage, play_out, set_stage
+from engage.store import write_parquet
 
 SAVE_EVERY_S = 5.0
 

@@ -128,7 +128,7 @@ def check_words(scenario: Scenario, domain: Domain, any_language: bool) -> None:
 
 
 def is_read(scenario: Scenario, domain: Domain) -> bool:
-    """Whether the rules of its domain can read its words; see `engage.language`."""
+    """Whether the rules of its domain can read its words; see `engage.domains.rules.language`."""
     return domain.reads([scenario.user_condition.situation, *(turn.text for turn in scenario.opening.turns)])
 
 

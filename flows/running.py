@@ -183,8 +183,7 @@ def find_cycle_id(cycle: str | None, must_exist: bool) -> str:
     """The id given, or a new one; where it must exist, the latest by default, ConfigError for one that is not stored."""
     if not must_exist:
         return new_cycle_id(Home.from_env(), datetime.now()) if cycle is None else cycle
-    from engage.outbox import Outbox
-    from engage.store import TrajectoryStore
+    from engage.store import Outbox, TrajectoryStore
 
     home = Home.from_env()
     store = TrajectoryStore(home.database)

@@ -11,11 +11,10 @@ from engage.domains.rules.crisis import CRISIS
 from engage.engines import shared_engine
 from engage.errors import ConfigError
 from engage.home import Home
-from engage.outbox import Outbox
 from engage.scenario import Scenario
 from engage.search import NO_COUNTS, Sides, TalkWatch, TreeRecord, search_scenarios
 from engage.stats import rate
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 from tasks.planning import planned

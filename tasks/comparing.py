@@ -14,12 +14,11 @@ from engage.errors import NothingSearched, TooManyFlawed
 from engage.evaluation import ALL, Replies, Rewards
 from engage.home import Home
 from engage.models import adapter_fingerprint
-from engage.outbox import Outbox
 from engage.scenario import Scenario, sample_scenarios
 from engage.search import METHOD_VERSION, DialogueRecord, Sides, TalkWatch, hold_dialogues
 from engage.seeds import derive_seed
 from engage.simulation import Dress
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar

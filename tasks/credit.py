@@ -16,11 +16,10 @@ from engage.engines import shared_engine
 from engage.errors import ConfigError
 from engage.files.digest import digest, key_settings
 from engage.home import Home
-from engage.outbox import Outbox
 from engage.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
 from engage.scenario import Scenario
 from engage.search import Outcome, Sides
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar

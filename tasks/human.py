@@ -7,9 +7,8 @@ from engage.config import CycleConfig
 from engage.engines import shared_engine
 from engage.home import Home
 from engage.human import HumanPairs
-from engage.outbox import Outbox
 from engage.pairs import human_count
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 

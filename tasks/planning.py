@@ -10,10 +10,9 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines.base import total
 from engage.errors import StoreError
 from engage.home import Home
-from engage.outbox import Outbox
 from engage.scenario import Scenario, sample_scenarios
 from engage.search import Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 from tasks import progress
 from tasks.cycle import Cycle, worth_retrying
 from tasks.tracking import Tracker

@@ -3,8 +3,7 @@
 import tarfile
 from pathlib import Path
 
-from engage.outbox import Outbox
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 
 HOMES = Path(__file__).parent / "fixtures" / "homes"
 FIRST = "1bcfb22"

@@ -5,11 +5,10 @@ import itertools
 
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
 from engage.engines.recording import CallRecord
-from engage.outbox import Outbox
 from engage.scenario import parse_scenario
 from engage.search import DialogueRecord, TreeRecord
 from engage.search.tree import NodeRecord, SimulationRecord
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 
 
 def support_scenario(name, split="train", opening="My dog died.", **condition):

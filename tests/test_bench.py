@@ -21,10 +21,9 @@ from engage.bench.store_filling import CYCLE_ID, copy_templates, insert_measured
 from engage.engines.base import Completion, Prompt, Sampling
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError, ModelError
-from engage.evidence import PairConfig
 from engage.search import SearchConfig
 from engage.simulation import DialogueConfig
-from engage.store import TrajectoryStore
+from engage.store import PairConfig, TrajectoryStore
 from engage.training import AlignConfig, DpoSettings, LoraSettings
 from flows import cli
 from flows.showing import Terminal

@@ -10,9 +10,9 @@ from small_stores import filled, hand_tree, support_scenario
 from engage.config import load_config
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError
-from engage.outbox import Outbox
 from engage.search import BudgetConfig, Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
 from engage.search.early_stop import separated
+from engage.store import Outbox
 from flows.inspecting import show_query
 from tasks.collecting import search_shard
 from tasks.cycle import Cycle

@@ -10,7 +10,7 @@ from engage.domains import load_domain
 from engage.domains.base import Domain
 from engage.domains.rules.deception import HONESTY
 from engage.domains.rules.patterns import matches_any
-from engage.evidence import deceptive_patterns
+from engage.store import deceptive_patterns
 
 LABELLED = Path(__file__).parent / "fixtures" / "labelled_replies.jsonl"
 # Distinct replies of 64 searched persuasion scenarios that the rules of the day matched, and the others: see fixtures/README.md.

@@ -12,11 +12,10 @@ from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError
 from engage.human import HumanConfig, draw_human_pairs, drop_reason, pair_licences, reply_places, went_well
-from engage.outbox import Outbox
 from engage.pairs import PreferencePair
 from engage.scenario import parse_scenario
 from engage.simulation import SpeechConfig, policy_messages
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 
 SPEECH = SpeechConfig()  # the policy says at most 48 tokens, that is 36 words
 REPLIES = ("You keep a place for him. What do you miss most?", "Mornings must be very quiet now.")

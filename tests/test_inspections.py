@@ -14,10 +14,10 @@ from small_stores import filled, hand_dialogue, hand_tree, support_scenario
 
 from engage.engines.scripted import ScriptedEngine
 from engage.pairs import PairConfig
-from engage.queries import statements
 from engage.search import SearchConfig
 from engage.simulation import DialogueConfig, SpeechConfig
 from engage.store import inspections
+from engage.store.queries import statements
 
 FOLDERS = ("schema", "score", "unpack", "pairs", "inspect")
 FILES = {

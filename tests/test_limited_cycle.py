@@ -10,7 +10,7 @@ from engage.config import load_config
 from engage.engines.scripted import ScriptedEngine, canned_choice
 from engage.errors import StoreError
 from engage.home import Home
-from engage.outbox import Outbox
+from engage.store import Outbox
 from flows.collect import collect
 from tasks.cycle import Cycle
 from tasks.planning import foretell

@@ -20,14 +20,14 @@ from old_homes import old_store
 from scripted_scenarios import SUPPORT
 from small_stores import TABLES, counts, filled, hand_dialogue, hand_tree, renamed
 
-import engage.outbox
+import engage.store.outbox
 from engage.domains import load_domain
 from engage.errors import StoreError
-from engage.outbox import OUTBOX_VERSION, Kind, Outbox
 from engage.pairs import PairConfig, read_pairs
-from engage.queries import migrations, parameters_of, statement, statements
 from engage.search import DialogueRecord, TreeRecord
-from engage.store import TrajectoryStore, inspections
+from engage.store import Outbox, TrajectoryStore, inspections
+from engage.store.outbox import OUTBOX_VERSION, Kind
+from engage.store.queries import migrations, parameters_of, statement, statements
 
 HERE = Path(__file__).parent
 TREE = hand_tree(SUPPORT, {"Tell me.": [[1.0, 0.5], [0.25]], "Oh.": [[None]]})
@@ -125,7 +125,7 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_version_whole(tmp_pa
     code = """
         import os, signal, sys
         from pathlib import Path
-        import engage.schema
+        import engage.store.schema
         from engage.store import TrajectoryStore
 
         class Dying:
@@ -138,8 +138,8 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_version_whole(tmp_pa
                     os.kill(os.getpid(), signal.SIGKILL)
                 return done
 
-        bring = engage.database.bring_up_to_date
-        engage.database.bring_up_to_date = lambda connection, path: bring(Dying(connection), path)
+        bring = engage.store.database.bring_up_to_date
+        engage.store.database.bring_up_to_date = lambda connection, path: bring(Dying(connection), path)
         TrajectoryStore(Path(sys.argv[1])).cycle_ids()
     """
     process = subprocess.run(
@@ -298,7 +298,7 @@ def test_an_outbox_file_of_an_older_version_has_null_in_the_columns_it_lacks(tmp
     outbox = Outbox(tmp_path)
     outbox.put_tree(TREE)
     (path,) = outbox.pending()
-    columns = engage.outbox._schema
+    columns = engage.store.outbox._schema
 
     def later(kind, version):
         schema = columns(kind, min(version, OUTBOX_VERSION))
@@ -311,8 +311,8 @@ def test_an_outbox_file_of_an_older_version_has_null_in_the_columns_it_lacks(tmp
         )
 
     before = outbox.read(path).to_pylist()[0]
-    monkeypatch.setattr(engage.outbox, "OUTBOX_VERSION", OUTBOX_VERSION + 1)
-    monkeypatch.setattr(engage.outbox, "_schema", later)
+    monkeypatch.setattr(engage.store.outbox, "OUTBOX_VERSION", OUTBOX_VERSION + 1)
+    monkeypatch.setattr(engage.store.outbox, "_schema", later)
     table = outbox.read(path)
     assert table.schema.equals(later(Kind.TREE, OUTBOX_VERSION + 1))
     after = table.to_pylist()[0]
@@ -345,7 +345,7 @@ def widened(kind: pa.DataType) -> pa.DataType:
     ("kind", "record", "key"), [(Kind.TREE, TreeRecord, "tree_id"), (Kind.DIALOGUES, DialogueRecord, "trajectory_id")]
 )
 def test_a_file_of_the_outbox_has_the_fields_of_its_record_and_its_key(kind, record, key):
-    schema = engage.outbox._schema(kind, OUTBOX_VERSION)
+    schema = engage.store.outbox._schema(kind, OUTBOX_VERSION)
     assert {field.name: widened(field.type) for field in schema} == {
         key: pa.string(),
         **{field.name: field.type for field in arrow_of(record)},
@@ -354,7 +354,7 @@ def test_a_file_of_the_outbox_has_the_fields_of_its_record_and_its_key(kind, rec
 
 def test_every_column_of_the_outbox_reaches_the_column_of_its_name_and_type(tmp_path):
     """sql/unpack/ against sql/schema/ and the Arrow schema: nothing that is collected is left out, nothing is left empty."""
-    schemas = {kind: engage.outbox._schema(kind, OUTBOX_VERSION) for kind in Kind}
+    schemas = {kind: engage.store.outbox._schema(kind, OUTBOX_VERSION) for kind in Kind}
     with duckdb.connect() as connection:
         for sql in statements("schema").values():
             connection.execute(sql)

@@ -15,8 +15,8 @@ from scripted_scenarios import SUPPORT, searched
 from small_stores import count, counts, filled, hand_dialogue, hand_tree, renamed, support_scenario
 
 from engage.errors import StoreError
-from engage.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
+from engage.store.outbox import OUTBOX_VERSION, Kind, _schema
 
 HERE = Path(__file__).parent
 # Two replies, three user turns, four simulations: 1 + 2 + 3 = 6 nodes, 4 trajectories of 3 turns, 4 × 3 visits, 1 call.
@@ -92,7 +92,7 @@ def test_a_file_that_is_still_being_written_is_not_seen(tmp_path, monkeypatch):
         seen.append([path.name for path in tmp_path.iterdir()])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("engage.outbox.os.fsync", stop)
+    monkeypatch.setattr("engage.store.outbox.os.fsync", stop)
     with pytest.raises(StoreError, match=r"cannot be written: No space left on device"):
         outbox.put_tree(TREE)
     assert len(seen[0]) == 1 and seen[0][0].endswith(".tmp")
@@ -265,7 +265,7 @@ def test_dialogues_of_one_batch_are_stored_once_each(tmp_path):
 DRAIN = """
     import sys
     from pathlib import Path
-    from engage.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
+    from engage.store.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
     from engage.store import TrajectoryStore
     print("ready", flush=True)
     print(TrajectoryStore(Path(sys.argv[1]) / "engage.duckdb").drain(Outbox(Path(sys.argv[1]) / "outbox")))
@@ -291,7 +291,7 @@ def test_a_process_killed_between_put_and_drain_loses_nothing(tmp_path):
         import os, signal, sys
         from pathlib import Path
         from test_outbox import TREE
-        from engage.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
+        from engage.store.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
         Outbox(Path(sys.argv[1]) / "outbox").put_tree(TREE)
         os.kill(os.getpid(), signal.SIGKILL)
         """,
@@ -315,8 +315,8 @@ def test_a_process_killed_in_the_middle_of_a_drain_loses_and_doubles_nothing(tmp
         """
         import os, signal, sys
         from pathlib import Path
-        import engage.drain
-        from engage.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
+        import engage.store.drain
+        from engage.store.outbox import OUTBOX_VERSION, Kind, Outbox, _schema
         from engage.store import TrajectoryStore
 
         def die(*_, **__):
@@ -332,7 +332,7 @@ def test_a_process_killed_in_the_middle_of_a_drain_loses_and_doubles_nothing(tmp
             unlink(path, **options)
 
         if sys.argv[2] == "within the transaction":
-            engage.drain._insert_trajectories = die  # trees, nodes and visits are inserted by then
+            engage.store.drain._insert_trajectories = die  # trees, nodes and visits are inserted by then
         else:
             Path.unlink = unlink_and_die
         TrajectoryStore(Path(sys.argv[1]) / "engage.duckdb").drain(Outbox(Path(sys.argv[1]) / "outbox"))

@@ -149,21 +149,27 @@ def test_the_command_line_imports_no_flow():
 
 
 def test_only_the_store_reads_sql():
-    readers = {name for name in MODULES if "engage.queries" in imports(name)}
-    assert readers == {"engage.store", "engage.drain", "engage.database", "engage.schema", "engage.judging"}
+    readers = {name for name in MODULES if "engage.store.queries" in imports(name)}
+    assert readers == {
+        "engage.store.trajectory_store",
+        "engage.store.drain",
+        "engage.store.database",
+        "engage.store.schema",
+        "engage.store.pair_extraction",
+    }
     opened = [
         n for n, path in MODULES.items() if re.search(r"files\([\"']sql[\"']\)", path.read_text(encoding="utf-8"))
     ]
-    assert opened == ["engage.queries"]
+    assert opened == ["engage.store.queries"]
 
 
 def test_only_the_store_opens_duckdb():
     assert set(importers("duckdb")) == {
-        "engage.store",
-        "engage.drain",
-        "engage.database",
-        "engage.queries",
-        "engage.judging",
+        "engage.store.trajectory_store",
+        "engage.store.drain",
+        "engage.store.database",
+        "engage.store.queries",
+        "engage.store.pair_extraction",
     }
 
 
@@ -228,7 +234,7 @@ def test_no_function_is_longer_than_50_lines():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= 50
     ]
-    assert long == ["engage.outbox._schema"]  # a table of columns
+    assert long == ["engage.store.outbox._schema"]  # a table of columns
 
 
 def test_every_module_and_public_function_says_what_it_is():

@@ -9,8 +9,7 @@ from small_stores import hand_tree, support_scenario
 from engage.config import load_config
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.home import Home
-from engage.outbox import Outbox
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 from flows.carrying import absolute_address, absolute_config, environment
 from flows.scheduling import plan_nightly, time_zone
 from tasks.tracking import Tracker

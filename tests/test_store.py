@@ -15,18 +15,17 @@ from hypothesis import strategies as st
 from scripted_scenarios import SUPPORT, searched
 from small_stores import count, counts, filled, hand_dialogue, hand_tree, renamed, support_scenario
 
-import engage.database
-import engage.drain
 import engage.engines.scripted
+import engage.store.database
+import engage.store.drain
 from engage.domains import load_domain
 from engage.errors import ConfigError, QueryError, ScenarioError, StoreError
-from engage.outbox import Outbox
 from engage.pairs import PairConfig, read_pairs
-from engage.queries import check_select, statement
 from engage.search import Search, SearchConfig, TreeRecord
 from engage.search.tree import node_records
 from engage.simulation import DialogueConfig, set_stage
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
+from engage.store.queries import check_select, statement
 
 TRAIN = support_scenario("s1")
 
@@ -36,7 +35,7 @@ def test_a_tree_is_stored_whole_or_not_at_all(tmp_path, monkeypatch, failing):
     # The insert into one table fails after those before it are done; then all goes well.
     store, outbox = filled(tmp_path, [SUPPORT]), Outbox(tmp_path / "outbox")
     outbox.put_tree(searched())
-    insert = engage.drain._insert
+    insert = engage.store.drain._insert
 
     def insert_some(connection, *names):
         for name in names:
@@ -45,7 +44,7 @@ def test_a_tree_is_stored_whole_or_not_at_all(tmp_path, monkeypatch, failing):
             insert(connection, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engage.drain, "_insert", insert_some)
+        patch.setattr(engage.store.drain, "_insert", insert_some)
         with pytest.raises(StoreError, match=r"engage\.duckdb: no memory left"):
             store.drain(outbox)
     assert set(counts(store).values()) == {0}
@@ -509,7 +508,7 @@ def test_what_a_killed_first_start_left_of_the_file_is_made_whole(tmp_path, left
 
 def test_ctrl_c_in_the_first_transaction_leaves_a_store_that_can_be_read(tmp_path):
     path = tmp_path / "engage.duckdb"
-    with pytest.raises(KeyboardInterrupt), engage.database.writing(path, 5.0):
+    with pytest.raises(KeyboardInterrupt), engage.store.database.writing(path, 5.0):
         raise KeyboardInterrupt
     assert TrajectoryStore(path).cycle_config("c1") is None
 
@@ -522,8 +521,8 @@ def test_a_new_file_has_its_name_only_when_its_tables_are_there(tmp_path, monkey
         raise SystemExit("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engage.database, "bring_up_to_date", killed)
-        with pytest.raises(SystemExit), engage.database.writing(path, 5.0):
+        patch.setattr(engage.store.database, "bring_up_to_date", killed)
+        with pytest.raises(SystemExit), engage.store.database.writing(path, 5.0):
             pass
     assert not path.exists()
 

@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engage.database import reading
 from engage.domains import load_domain
-from engage.evidence import PairConfig
 from engage.models import strip_thoughts
 from engage.simulation import leaks_role
-from engage.store import WAIT_S
+from engage.store import WAIT_S, PairConfig, reading
 
 Frame = Any
 SIBLINGS, BY_DOMAIN = ["tree_id", "decision_id"], ["domain"]

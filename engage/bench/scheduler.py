@@ -14,10 +14,10 @@ from pathlib import Path
 from engage.bench.process import in_own_process
 from engage.bench.search import MeteredEngine, repeated
 from engage.engines.scripted import ScriptedEngine
-from engage.outbox import Outbox
 from engage.scenario import SHIPPED, load_scenarios
 from engage.search import SearchConfig, Sides, TreeRecord, search_scenarios
 from engage.simulation import DialogueConfig
+from engage.store import Outbox
 
 FEW_TREES, WARM_UP_TREES = 100, 4
 SEARCH = SearchConfig(num_simulations=8, round_size=8, reply_factor=3.0, reply_exponent=0.0)

@@ -10,14 +10,12 @@ from typing import Any
 
 from engage.bench.process import Measured, in_own_process
 from engage.bench.store_filling import CYCLE_ID, OnProgress, copy_templates, insert_measured, search_templates
-from engage.database import reading
 from engage.domains.rules.patterns import any_of
 from engage.errors import ConfigError
-from engage.evidence import PairConfig, deceptive_patterns
 from engage.scenario import SHIPPED
 from engage.search import SearchConfig
 from engage.simulation import DialogueConfig
-from engage.store import WAIT_S, TrajectoryStore
+from engage.store import WAIT_S, PairConfig, TrajectoryStore, deceptive_patterns, reading
 
 TEMPLATES, REPEATS = 64, 4
 SMALLEST, LARGEST = 1_000, 20_000_000

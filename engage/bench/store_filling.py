@@ -12,15 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engage.database import writing
 from engage.engines.base import Prompt, Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
-from engage.outbox import Outbox
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import SearchConfig, Sides, TreeRecord, search_scenarios
 from engage.seeds import derive_seed
 from engage.simulation import DialogueConfig
-from engage.store import WAIT_S, TrajectoryStore
+from engage.store import WAIT_S, Outbox, TrajectoryStore, writing
 
 CYCLE_ID = "2026-01-01-020000"
 BATCH_TREES = 512

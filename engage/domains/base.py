@@ -72,7 +72,7 @@ class Domain(ABC):
     """The language of its dialogues. Rules for crises, deception and flaws read English: a domain in another language brings its own,
     in `crisis`, `lexicon`, `flips`, `farewells` and `referral`, and no text of it is checked for being English."""
     crisis: ClassVar[tuple[str, ...]] = ()
-    """How a user turn sounds that speaks of self-harm (regular expressions, case ignored), beside the English rules of `engage.crisis`."""
+    """How a user turn sounds that speaks of self-harm (regular expressions, case ignored), beside the English rules of `engage.domains.rules.crisis`."""
 
     def reads(self, texts: Sequence[str]) -> bool:
         """Whether its rules can read what is said in these turns: False where they expect English and find another language."""
@@ -80,7 +80,7 @@ class Domain(ABC):
 
     @property
     def signs(self) -> dict[str, tuple[str, ...]]:
-        """The lexicon together with what no assistant may say in any domain (`engage.honesty`)."""
+        """The lexicon together with what no assistant may say in any domain (`engage.domains.rules.deception`)."""
         checks = dict.fromkeys((*self.lexicon, *HONESTY))
         return {check: (*self.lexicon.get(check, ()), *HONESTY.get(check, ())) for check in checks}
 

@@ -59,7 +59,7 @@ class Completion:
     """One sampled reply up to its end of turn, stripped of surrounding white space.
 
     Thoughts and marks of a chat template that the model wrote are left in the text: who judges the turn takes them out and counts
-    them (`engage.flaws`).
+    them (`engage.simulation.flaws`).
     `cached_tokens` of the `prompt_tokens` were not computed afresh; `mean_logprob` is the mean natural-log probability of the
     completion's tokens under the model at temperature 1. A server may leave all four figures out: they are None then, never 0.
     `finish_reason` says why it ends, or why there is nothing to say: the model refuses by the protocol's own field (`refusal`), a

@@ -233,7 +233,7 @@ class ChatTemplate:
     def said(self, tokens: Sequence[int]) -> tuple[str, int | None]:
         """What was said in the drawn tokens, stripped, and how many of them the turn takes with its end; None where they hold no end.
 
-        Special tokens before the end stay visible, in a spelling that the rules for turns know (`engage.flaws`).
+        Special tokens before the end stay visible, in a spelling that the rules for turns know (`engage.simulation.flaws`).
         """
         end = next((place for place, token in enumerate(tokens) if token in self.end_tokens), None)
         text, taken = self._decoded(tokens[:end]), None if end is None else end + 1

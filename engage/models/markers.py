@@ -1,6 +1,6 @@
 """The marks by which chat templates tell turns apart, as text: how they look, and how text that holds them stays text.
 
-Pure text rules, without imports. A tokenizer knows its own marks (`engage.chat_template`); those here are the well-known ones, for
+Pure text rules, without imports. A tokenizer knows its own marks (`engage.models.chat_template`); those here are the well-known ones, for
 servers whose tokenizer nobody here can see and for the text rules.
 """
 

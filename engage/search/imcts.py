@@ -1,6 +1,6 @@
 """i×MCTS (arXiv 2506.21497): Monte Carlo tree search over the dialogue between the assistant and one simulated user.
 
-Selection: PUCT at decision nodes, progressive widening at both kinds (`engage.puct`). Expansion: missing replies in one
+Selection: PUCT at decision nodes, progressive widening at both kinds (`engage.search.puct`). Expansion: missing replies in one
 request, a fresh user turn. Rollout: both sides to the end, then the survey. Backup: the reward to every node of the path.
 `num_simulations` are spent at each search root; then the root moves on one exchange, until the dialogue ends.
 

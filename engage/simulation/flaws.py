@@ -1,6 +1,6 @@
 """What is wrong with a sampled turn: thoughts, another language, refusals, role flips, leaks, empty turns, lists, repetition. Text rules.
 
-Small models need this. A flawed turn is drawn again a bounded number of times (`engage.simulator`); what is kept and still
+Small models need this. A flawed turn is drawn again a bounded number of times (`engage.simulation.simulator`); what is kept and still
 flawed carries the flaw's name into the store. Does not judge whether a turn is good.
 """
 

@@ -1,6 +1,6 @@
 """The other side's speech inside a turn: speakers' labels and a chat template's marks, and the part of the turn before them.
 
-One set of rules for drawn turns, human replies and the pairs that SQL judges (`engage.judging` calls them). Names of speakers are the
+One set of rules for drawn turns, human replies and the pairs that SQL judges (`engage.store.pair_extraction` calls them). Names of speakers are the
 domain's own (`user_name`, `assistant_name`) and those that any model knows. A label counts where a speaker's turn can begin: at the
 start of a line, after a sentence, or dressed up (`**User:**`, `### Human`); "he said to the user: …" is no label. Does not know
 speakers by their first names.

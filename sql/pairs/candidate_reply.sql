@@ -1,5 +1,5 @@
 -- One row per reply of candidate_pair whose pair has good figures: its text as it is compared, and what speaks against it.
--- has_thought and leaks_role are the rules for sampled turns (engage/judging.py).
+-- has_thought and leaks_role are the rules for sampled turns (engage/store/pair_extraction.py).
 with reply as (
     select
         tree_id,

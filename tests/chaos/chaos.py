@@ -207,8 +207,7 @@ class Chaos:
     def _kill_one_drain(self, home: Path) -> None:
         from small_stores import counts, hand_tree, support_scenario
 
-        from engage.outbox import Outbox
-        from engage.store import TrajectoryStore
+        from engage.store import Outbox, TrajectoryStore
 
         outbox = Outbox(home / "outbox")
         scenarios = [support_scenario(f"s{number}") for number in range(4)]

@@ -19,12 +19,12 @@ LIBRARY_USER = """
 import asyncio
 from pathlib import Path
 import engage
-from engage.collect import Sides, search_scenarios
+from engage.search.collect import Sides, search_scenarios
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
-from engage.outbox import Outbox
+from engage.store.outbox import Outbox
 from engage.pairs import PairConfig, read_pairs
-from engage.rollout import DialogueConfig
+from engage.simulation.rollout import DialogueConfig
 from engage.scenario import load_scenarios, sample_scenarios
 from engage.search import SearchConfig
 from engage.store import TrajectoryStore, inspections

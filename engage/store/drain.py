@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engage.database import writing
 from engage.errors import StoreError
-from engage.outbox import Kind, NewerFile, Outbox, kind_of
-from engage.queries import first_line, statement
+from engage.store.database import writing
+from engage.store.outbox import Kind, NewerFile, Outbox, kind_of
+from engage.store.queries import first_line, statement
 
 FILES_PER_TRANSACTION = 64
 _log = logging.getLogger(__name__)

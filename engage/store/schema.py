@@ -5,7 +5,7 @@ its number names; the highest number is today's version. A test keeps both ways 
 
 1. `sql/migrations/`, the next number: `alter table … add column …`, null allowed (DuckDB adds no other);
 2. `sql/schema/`: the same column, last in its table, with its comment;
-3. if it comes through the outbox: the field of the record, `since(…)` in `engage.outbox`, its next version, and `sql/unpack/`.
+3. if it comes through the outbox: the field of the record, `since(…)` in `engage.store.outbox`, its next version, and `sql/unpack/`.
 
 A view or macro needs no migration: it is replaced when its text changed.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import StoreError
-from engage.queries import migrations, statements
+from engage.store.queries import migrations, statements
 
 
 def is_current(connection: Any, path: Path) -> bool:

@@ -13,15 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from engage.database import reading, writing
-from engage.drain import drain
 from engage.errors import ConfigError, QueryError, ScenarioError
-from engage.evidence import PairConfig
-from engage.judging import judge_pairs
-from engage.outbox import Outbox
-from engage.queries import check_select, first_line, parameters_of, statement, statements
 from engage.scenario import Scenario
 from engage.stats import is_finite, shown
+from engage.store.database import reading, writing
+from engage.store.drain import drain
+from engage.store.outbox import Outbox
+from engage.store.pair_config import PairConfig
+from engage.store.pair_extraction import judge_pairs
+from engage.store.queries import check_select, first_line, parameters_of, statement, statements
 
 WAIT_S = 30.0
 
@@ -101,7 +101,7 @@ class TrajectoryStore:
             )
 
     def drain(self, outbox: Outbox) -> int:
-        """Store what waits in the outbox and remove it there; how many trees and dialogues were new (see `engage.drain`)."""
+        """Store what waits in the outbox and remove it there; how many trees and dialogues were new (see `engage.store.drain`)."""
         return drain(outbox, self.path, self.wait_s)
 
     def stored_tree_ids(self, cycle_id: str) -> set[str]:

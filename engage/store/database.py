@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import StoreError
-from engage.queries import first_line
-from engage.schema import bring_up_to_date, is_current
+from engage.store.queries import first_line
+from engage.store.schema import bring_up_to_date, is_current
 
 _CLOSED = {
     "enable_external_access": False,

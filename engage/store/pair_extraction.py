@@ -6,10 +6,10 @@ from typing import Any
 from engage.domains import load_domain
 from engage.domains.rules.patterns import any_of
 from engage.errors import ConfigError
-from engage.evidence import PairConfig, deceptive_patterns
 from engage.models import strip_thoughts
-from engage.queries import first_line, parameters_of, statement
 from engage.simulation import leaks_role
+from engage.store.pair_config import PairConfig, deceptive_patterns
+from engage.store.queries import first_line, parameters_of, statement
 
 
 def judge_pairs(connection: Any, cycle_id: str, config: PairConfig) -> dict[str, int]:

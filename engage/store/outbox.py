@@ -4,7 +4,7 @@ A file appears whole or not at all (temporary file, fsync, rename), one a tree o
 a killed process or a worker on another machine loses nothing. Putting the same again replaces the file by an equal one.
 
 A file notes the version of its columns; one without is of version 1. An older file is read with null in the columns it lacks
-(sql/unpack/ says what null counts as), a newer one waits for a newer engage. To add a column: see `engage.schema`.
+(sql/unpack/ says what null counts as), a newer one waits for a newer engage. To add a column: see `engage.store.schema`.
 """
 
 import hashlib
