@@ -12,18 +12,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engage.align import AlignConfig
 from engage.comparison import ComparisonConfig
 from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
-from engage.human import HumanConfig
 from engage.masking import mask_urls
-from engage.pairs import PairConfig
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import BudgetConfig, SearchConfig
 from engage.second_simulator import simulators
 from engage.simulation import DialogueConfig
+from engage.training import AlignConfig, HumanConfig, PairConfig
 
 LARGEST = 2**63 - 1
 """What the store's columns hold."""

@@ -6,7 +6,7 @@ from prefect import flow
 
 from engage.comparison import FROM_SEARCH, NO_PAIR, TRAINED, PolicyName, wanted
 from engage.config import CycleConfig
-from engage.human import HumanPairs
+from engage.training import HumanPairs
 from flows.collect import collect
 from tasks.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
 from tasks.comparison import compare_policies, open_test_split

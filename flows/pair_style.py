@@ -8,9 +8,9 @@ from rich.table import Table
 from engage.errors import ConfigError
 from engage.files.digest import digest
 from engage.home import Home, check_cycle_id
-from engage.pairs import load_pairs
 from engage.simulator_card.style import PairStyle, pair_styles
 from engage.stats import Estimate
+from engage.training import load_pairs
 
 
 def show_style(console: Console, cycle: str | None) -> None:

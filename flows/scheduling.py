@@ -11,8 +11,8 @@ from rich.console import Console
 
 from engage.config import CycleConfig, load_config, load_cycle_scenarios
 from engage.errors import ConfigError
-from engage.human import read_human
 from engage.masking import MASK, mask_urls
+from engage.training import read_human
 from flows.carrying import absolute_config, environment
 
 POOL = "engage"

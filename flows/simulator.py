@@ -7,7 +7,7 @@ from prefect import flow
 
 from engage.config import CycleConfig
 from engage.simulator_card.plan import CardConfig
-from engage.simulator_chats import Role
+from engage.training import Role
 from tasks.simulator import train_on_dialogues
 from tasks.simulator_card import ask_in_their_place, check_card, measure_likelihoods, write_card
 
@@ -22,7 +22,7 @@ def train_simulator(
     start: str | None = None,
     skip_dialogues: int = 0,
 ) -> dict[str, Any]:
-    """Returns the adapter's folder and the last step's metrics; see `engage.sft`."""
+    """Returns the adapter's folder and the last step's metrics; see `engage.training.sft`."""
     return train_on_dialogues(config, corpora, roles, max_dialogues, out, start, skip_dialogues)
 
 

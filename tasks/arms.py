@@ -12,12 +12,20 @@ from engage.corpora import LICENCES
 from engage.engines import close_engines
 from engage.files.digest import digest, key_settings
 from engage.home import Home
-from engage.human import HumanPairs, pair_licences, read_human
 from engage.models import resolve_model
-from engage.pairs import PreferencePair, mix, pair_set_hash, read_pairs, save_pairs
-from engage.sft import train_sft
-from engage.simulator_chats import training_chats
 from engage.store import TrajectoryStore
+from engage.training import (
+    HumanPairs,
+    PreferencePair,
+    mix,
+    pair_licences,
+    pair_set_hash,
+    read_human,
+    read_pairs,
+    save_pairs,
+    train_sft,
+    training_chats,
+)
 from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar
 from tasks.tracking import Tracker

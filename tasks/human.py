@@ -6,9 +6,8 @@ from engage import human
 from engage.config import CycleConfig
 from engage.engines import shared_engine
 from engage.home import Home
-from engage.human import HumanPairs
-from engage.pairs import human_count
 from engage.store import Outbox, TrajectoryStore
+from engage.training import HumanPairs, human_count
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 

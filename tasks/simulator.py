@@ -11,8 +11,7 @@ from engage.corpora import LICENCES, read_corpora
 from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.models import adapter_folder, resolve_model
-from engage.sft import train_sft
-from engage.simulator_chats import Role, training_chats
+from engage.training import Role, train_sft, training_chats
 from tasks.cycle import worth_retrying
 from tasks.progress import Bar
 from tasks.tracking import Tracker

@@ -6,17 +6,25 @@ from typing import Any
 
 from prefect import task
 
-from engage.align import TrainResult, train_dpo
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.domains import load_domain
 from engage.engines import close_engines
 from engage.files.digest import digest, key_settings
 from engage.home import Home
-from engage.human import HumanPairs, pair_licences
 from engage.models import adapter_folder, resolve_model
-from engage.pairs import PreferencePair, load_pairs, mix, read_pairs, save_pairs
 from engage.plots import q_gap_histogram
 from engage.store import TrajectoryStore
+from engage.training import (
+    HumanPairs,
+    PreferencePair,
+    TrainResult,
+    load_pairs,
+    mix,
+    pair_licences,
+    read_pairs,
+    save_pairs,
+    train_dpo,
+)
 from tasks.cycle import Cycle, worth_retrying
 from tasks.progress import Bar
 from tasks.tracking import StageRun, Tracker

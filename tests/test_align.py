@@ -7,18 +7,10 @@ from typing import Any
 import pytest
 from tiny_models import TEMPLATE, byte_tokenizer, make_pairs, save_tiny_model
 
-from engage.align import (
-    AlignConfig,
-    DpoSettings,
-    LoraSettings,
-    build_trainer,
-    train_dpo,
-)
 from engage.errors import ConfigError, ModelError
 from engage.models import AdapterCard, ModelRef, adapter_fingerprint
-from engage.pairs import PreferencePair
-from engage.run_folder import RunFolder
-from engage.training import quiet, start_model
+from engage.training import AlignConfig, PreferencePair, RunFolder, build_trainer, quiet, start_model, train_dpo
+from engage.training.dpo import DpoSettings, LoraSettings
 
 LORA = LoraSettings(r=4, alpha=8)
 DPO = DpoSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)
@@ -254,9 +246,9 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
     import sys
 
     from engage.errors import StoreError
-    from engage.run_folder import RunFolder
+    from engage.training import RunFolder
 
-    hold = "import sys, pathlib; from engage.run_folder import RunFolder\nwith RunFolder(pathlib.Path(sys.argv[1]), 'k').alone():\n print('in', flush=True); sys.stdin.read()"
+    hold = "import sys, pathlib; from engage.training.run_folder import RunFolder\nwith RunFolder(pathlib.Path(sys.argv[1]), 'k').alone():\n print('in', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -24,7 +24,8 @@ from engage.errors import ConfigError, ModelError
 from engage.search import SearchConfig
 from engage.simulation import DialogueConfig
 from engage.store import PairConfig, TrajectoryStore
-from engage.training import AlignConfig, DpoSettings, LoraSettings
+from engage.training import AlignConfig, DpoSettings
+from engage.training.trainer import LoraSettings
 from flows import cli
 from flows.showing import Terminal
 

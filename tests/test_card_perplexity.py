@@ -6,7 +6,6 @@ from card_dialogues import persuadee
 from tiny_models import save_adapter, save_tiny_model
 
 from engage.models import ChatTemplate, resolve_model
-from engage.sft import IGNORED, tokenise_chat
 from engage.simulator_card.perplexity import (
     Likelihood,
     batches,
@@ -15,7 +14,7 @@ from engage.simulator_card.perplexity import (
     perplexity_ratio,
     user_turn_likelihoods,
 )
-from engage.simulator_chats import simulator_chat
+from engage.training import IGNORED, simulator_chat, tokenise_chat
 
 X = IGNORED
 

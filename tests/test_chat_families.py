@@ -7,14 +7,13 @@ import pytest
 from chat_families import CHATML, FAMILIES, NO_END, Family
 from tokenizers import decoders, models, pre_tokenizers
 
-from engage.align import DpoSettings, build_trainer, fitting_rows
 from engage.engines.base import Message
 from engage.errors import ModelError
 from engage.models import ChatTemplate, ModelRef
-from engage.pairs import PreferencePair
-from engage.run_folder import RunFolder
-from engage.sft import IGNORED, ChatExample, tokenise_chat
-from engage.training import LoraSettings, start_model
+from engage.training import IGNORED, PreferencePair, RunFolder, build_trainer, fitting_rows, start_model, tokenise_chat
+from engage.training.dpo import DpoSettings
+from engage.training.sft import ChatExample
+from engage.training.trainer import LoraSettings
 
 CHAT = [
     {"role": "system", "content": "Be kind."},
@@ -210,8 +209,8 @@ def test_an_end_in_words_ends_what_was_said() -> None:
 
 @pytest.mark.parametrize("name", ["qwen3", "mistral, system last"])
 def test_a_simulator_learns_with_a_template_that_writes_earlier_turns_otherwise(name: str, tmp_path: Path) -> None:
-    from engage.align import AlignConfig, SftSettings
-    from engage.sft import train_sft
+    from engage.training import AlignConfig, train_sft
+    from engage.training.dpo import SftSettings
 
     chat = [*CHAT, {"role": "assistant", "content": "That hurts."}]
     example = ChatExample(tuple(Message(one["role"], one["content"]) for one in chat), (2, 4))

@@ -18,8 +18,8 @@ from engage.engines.embedded.engine import TransformersConfig, TransformersEngin
 from engage.engines.embedded.sampling import Row
 from engage.errors import ModelError
 from engage.models import ModelsConfig
-from engage.shared_prompt import can_share_prompts, reply_logprobs
-from engage.training import training_attention
+from engage.training.shared_prompt import can_share_prompts, reply_logprobs
+from engage.training.trainer import training_attention
 
 WINDOW = 24
 COMMON = {

@@ -20,13 +20,13 @@ from engage.engines.recording import RecordingEngine
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError, CorpusError, EngineError, ScenarioError
 from engage.evaluation import paired_comparison
-from engage.pairs import read_pairs
 from engage.scenario import parse_scenario, read_scenarios
 from engage.search import SearchConfig
 from engage.simulation.reaction import read_expected
 from engage.stats import is_finite, odd_number
 from engage.store import PairConfig
 from engage.survey import Survey
+from engage.training import read_pairs
 
 NAN, INF = math.nan, math.inf
 SURVEY = load_domain("emotional_support").survey

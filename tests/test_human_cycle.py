@@ -9,8 +9,8 @@ from small_stores import hand_tree, support_scenario
 from engage.config import CycleConfig
 from engage.errors import CorpusError
 from engage.home import Home
-from engage.pairs import load_pairs
 from engage.store import Outbox, TrajectoryStore
+from engage.training import load_pairs
 from tasks import training
 from tasks.cycle import Cycle, begin_cycle
 from tasks.human import draw_human_pairs

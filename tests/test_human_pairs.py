@@ -11,11 +11,11 @@ from engage.domains import load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError
-from engage.human import HumanConfig, draw_human_pairs, drop_reason, pair_licences, reply_places, went_well
-from engage.pairs import PreferencePair
 from engage.scenario import parse_scenario
 from engage.simulation import SpeechConfig, policy_messages
 from engage.store import Outbox, TrajectoryStore
+from engage.training import HumanConfig, PreferencePair, pair_licences, reply_places
+from engage.training.human_pairs import draw_human_pairs, drop_reason, went_well
 
 SPEECH = SpeechConfig()  # the policy says at most 48 tokens, that is 36 words
 REPLIES = ("You keep a place for him. What do you miss most?", "Mornings must be very quiet now.")

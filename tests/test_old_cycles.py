@@ -17,12 +17,11 @@ from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError
 from engage.files.digest import LATER, digest, key_settings
 from engage.home import Home
-from engage.human import HumanConfig
 from engage.models import ModelRef
-from engage.run_folder import run_folder
 from engage.search import METHOD_VERSION
 from engage.store import TrajectoryStore
-from engage.training import AlignConfig
+from engage.training import AlignConfig, HumanConfig
+from engage.training.run_folder import run_folder
 from flows.align import align
 from flows.collect import collect
 from flows.comparison import comparison

@@ -20,7 +20,9 @@ from engage.domains import load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, QueryError, ScenarioError, StoreError
-from engage.pairs import (
+from engage.search import SearchConfig
+from engage.store.pair_extraction import judge_pairs
+from engage.training import (
     HumanReply,
     PairConfig,
     PreferencePair,
@@ -31,8 +33,6 @@ from engage.pairs import (
     read_pairs,
     save_pairs,
 )
-from engage.search import SearchConfig
-from engage.store.pair_extraction import judge_pairs
 
 TRAIN = support_scenario("s1")
 ANY = PairConfig(min_q_gap=0.0, confidence=0.5, max_pairs_per_prefix=1000)

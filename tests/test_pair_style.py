@@ -1,7 +1,7 @@
 import pytest
 
-from engage.pairs import PreferencePair
 from engage.simulator_card.style import FEATURES, pair_styles, style_accuracy, style_features
+from engage.training import PreferencePair
 
 
 def pair(chosen, rejected, number, source="human"):

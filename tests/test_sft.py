@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from tiny_models import TEMPLATE, byte_tokenizer, save_tiny_model
 
-from engage.align import AlignConfig, LoraSettings, SftSettings
 from engage.engines.base import Message
 from engage.errors import ConfigError, ModelError
 from engage.models import AdapterCard, ChatTemplate, ModelRef
-from engage.sft import ChatExample, labelled_loss, tokenise_chat, train_sft
+from engage.training import AlignConfig, tokenise_chat, train_sft
+from engage.training.dpo import LoraSettings, SftSettings
+from engage.training.sft import ChatExample, labelled_loss
 
 SFT = SftSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)
 CONFIG = AlignConfig(lora=LoraSettings(r=4, alpha=8), sft=SFT)

@@ -2,10 +2,11 @@ from pathlib import Path
 
 from tiny_models import byte_tokenizer, make_pairs, save_tiny_model
 
-from engage.align import LoraSettings, pair_collator
 from engage.models import ModelRef
-from engage.shared_prompt import can_share_prompts, pack_pairs, reply_logprobs
-from engage.training import batch_order, start_model
+from engage.training import start_model
+from engage.training.dpo import LoraSettings, pair_collator
+from engage.training.shared_prompt import can_share_prompts, pack_pairs, reply_logprobs
+from engage.training.trainer import batch_order
 
 LORA = LoraSettings(r=4, alpha=8)
 

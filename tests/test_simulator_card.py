@@ -14,8 +14,8 @@ from engage.corpora import read_corpus
 from engage.errors import ConfigError, ModelError
 from engage.home import Home
 from engage.models import resolve_model
-from engage.pairs import save_pairs
 from engage.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels
+from engage.training import save_pairs
 from flows import cli
 from flows.showing import Terminal
 from flows.simulator import simulator_card

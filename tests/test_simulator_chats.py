@@ -6,7 +6,8 @@ from engage.corpora import read_esconv, read_p4g
 from engage.dialogue import Role
 from engage.domains.persuasion import PERSUASION
 from engage.engines.base import Message
-from engage.simulator_chats import nearest_choice, simulator_chat
+from engage.training import simulator_chat
+from engage.training.simulator_chats import nearest_choice
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

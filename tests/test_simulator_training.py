@@ -13,9 +13,9 @@ from engage.corpora import read_corpus, read_shipped
 from engage.dialogue import Role, Turn
 from engage.home import Home
 from engage.models import AdapterCard, check_adapter, resolve_model
-from engage.sft import ChatExample
 from engage.simulation import SpeechConfig
-from engage.simulator_chats import training_chats
+from engage.training import training_chats
+from engage.training.sft import ChatExample
 from flows.simulator import train_simulator
 
 P4G = f"p4g:{Path(__file__).parent / 'fixtures' / 'p4g'}"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from engage.pairs import PreferencePair
+from engage.training import PreferencePair
 
 TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -62,7 +62,8 @@ def save_adapter(base: Path | str, folder: Path, fingerprint: str | None = None)
     import torch
 
     from engage.models import AdapterCard, resolve_model
-    from engage.training import LoraSettings, start_model
+    from engage.training import start_model
+    from engage.training.trainer import LoraSettings
 
     ref = resolve_model(str(base))
     model = start_model(ref, None, LoraSettings(r=4, alpha=8), 0)

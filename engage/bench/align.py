@@ -16,10 +16,8 @@ from typing import Any
 from engage.bench.process import Measured, in_own_process
 from engage.corpora import read_shipped
 from engage.errors import ConfigError
-from engage.human import reply_places
 from engage.models import ModelRef, resolve_model
-from engage.pairs import HumanReply, PreferencePair, human_pairs
-from engage.training import AlignConfig, DpoSettings
+from engage.training import AlignConfig, DpoSettings, HumanReply, PreferencePair, human_pairs, reply_places
 
 WARM_UP_STEPS = 1
 OnProgress = Callable[[str], None]
@@ -102,7 +100,7 @@ def _rows(base: ModelRef, settings: DpoSettings, wanted: int) -> tuple[list[dict
     """Exactly `wanted` rows in training order, none over `max_length`, and the tokens of both replies with their prompts."""
     from transformers import AutoTokenizer
 
-    from engage.align import fitting_rows
+    from engage.training import fitting_rows
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     rows = fitting_rows(bench_pairs(wanted * 2), tokenizer, settings)[:wanted]
@@ -122,12 +120,10 @@ def _rows(base: ModelRef, settings: DpoSettings, wanted: int) -> tuple[list[dict
 
 
 def train_our_way(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignConfig, out: Path) -> Training:
-    """As `engage.align.train_dpo` does, without its adapter's folder."""
+    """As `engage.training.dpo.train_dpo` does, without its adapter's folder."""
     from transformers import AutoTokenizer
 
-    from engage.align import build_trainer
-    from engage.run_folder import RunFolder
-    from engage.training import quiet, run_trainer, start_model
+    from engage.training import RunFolder, build_trainer, quiet, run_trainer, start_model
 
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(base.path)
@@ -151,8 +147,7 @@ def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignCon
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
     from trl import DPOConfig, DPOTrainer
 
-    from engage.run_folder import RunFolder
-    from engage.training import on_one_device, quiet, trainer_arguments
+    from engage.training import RunFolder, on_one_device, quiet, trainer_arguments
 
     targets = config.lora.target_modules
     with quiet():

@@ -12,10 +12,8 @@ import numpy as np
 
 from engage.corpora import HumanDialogue
 from engage.models import ModelRef
-from engage.sft import IGNORED, tokenise_chat
-from engage.simulator_chats import simulator_chat
 from engage.stats import Estimate, divided, estimate
-from engage.training import chat_tokenizer, quiet
+from engage.training import IGNORED, chat_tokenizer, quiet, simulator_chat, tokenise_chat
 
 BATCH_TOKENS = 2048
 """Tokens of one batch, padding included: with 49 000 words of vocabulary its logits take up to 0.4 GB."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage.domains.rules.patterns import words_of
-from engage.pairs import PreferencePair
 from engage.stats import Estimate, estimate
+from engage.training import PreferencePair
 
 FEATURES = (
     "words",

@@ -129,7 +129,7 @@ class TrajectoryStore:
             return judge_pairs(connection, cycle_id, config)
 
     def accepted_pairs(self, cycle_id: str) -> list[dict[str, Any]]:
-        """The cycle's accepted pairs as `engage.pairs.read_pairs` takes them: columns of sql/pairs/accepted_pair.sql."""
+        """The cycle's accepted pairs as `engage.training.pairs.read_pairs` takes them: columns of sql/pairs/accepted_pair.sql."""
         columns, rows = self._read(statement("pairs", "accepted_pair"), {"cycle": cycle_id})
         return [dict(zip(columns, row, strict=True)) for row in rows]
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from engage.align import AlignConfig, DpoSettings, train_dpo
 from engage.domains import load_domain
 from engage.models import embedded_status, resolve_model
-from engage.pairs import PreferencePair
+from engage.training import AlignConfig, PreferencePair, train_dpo
+from engage.training.dpo import DpoSettings
 
 
 def test_steps_of_dpo_on_the_embedded_model(tmp_path: Path) -> None:

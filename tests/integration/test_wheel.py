@@ -23,7 +23,7 @@ from engage.search.collect import Sides, search_scenarios
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.store.outbox import Outbox
-from engage.pairs import PairConfig, read_pairs
+from engage.training.pairs import PairConfig, read_pairs
 from engage.simulation.rollout import DialogueConfig
 from engage.scenario import load_scenarios, sample_scenarios
 from engage.search import SearchConfig

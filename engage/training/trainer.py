@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.errors import ConfigError
 from engage.models import ChatTemplate, ModelRef, check_adapter, native_dtype
-from engage.run_folder import RunFolder
+from engage.training.run_folder import RunFolder
 
 OnStep = Callable[[int, dict[str, float]], None]
 

@@ -19,12 +19,12 @@ from engage.domains.rules.patterns import matches_any
 from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
 from engage.errors import EngineError
-from engage.pairs import HumanReply, PreferencePair, human_pairs
 from engage.scenario import Scenario
 from engage.search import DialogueRecord
 from engage.seeds import derive_seed
 from engage.simulation import Drawn, Policy, SpeechConfig, find_flaw, policy_messages
 from engage.store import deceptive_patterns
+from engage.training.pairs import HumanReply, PreferencePair, human_pairs
 
 TOKENS_PER_WORD = 4 / 3
 """For telling what is too long before anything is tokenised: English prose and the common vocabularies."""

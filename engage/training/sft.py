@@ -13,8 +13,8 @@ from engage.engines.base import Message
 from engage.errors import ConfigError
 from engage.files.digest import digest
 from engage.models import ChatTemplate, DataSource, ModelRef, strip_thoughts
-from engage.run_folder import RunFolder, TrainResult, make_card, run_folder
-from engage.training import (
+from engage.training.run_folder import RunFolder, TrainResult, make_card, run_folder
+from engage.training.trainer import (
     AlignConfig,
     OnStep,
     SftSettings,
@@ -57,7 +57,7 @@ def train_sft(
     on_step: OnStep | None = None,
     licences: Mapping[str, str] | None = None,
 ) -> TrainResult:
-    """Train an adapter on `examples` into `out/adapter`; finished and interrupted folders as in `engage.align.train_dpo`.
+    """Train an adapter on `examples` into `out/adapter`; finished and interrupted folders as in `engage.training.dpo.train_dpo`.
 
     `licences` are for the card, by the examples' `source`. Raises ConfigError without a usable example or with a selected message that is not the assistant's.
     """

@@ -1,7 +1,7 @@
 """DPO: a candidate adapter from preference pairs, with trl's trainer and a LoRA adapter (Rafailov et al. 2023).
 
 The candidate starts from the champion and the champion is the reference. Which pairs are worth training on is decided
-elsewhere (`engage.pairs`).
+elsewhere (`engage.training.pairs`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from typing import Any
 from engage.errors import ConfigError
 from engage.files.digest import digest
 from engage.models import ChatTemplate, DataSource, ModelRef
-from engage.pairs import PreferencePair, pair_set_hash
-from engage.run_folder import RunFolder, TrainResult, make_card, run_folder
-from engage.shared_prompt import can_share_prompts, reply_logprobs
-from engage.training import (
+from engage.training.pairs import PreferencePair, pair_set_hash
+from engage.training.run_folder import RunFolder, TrainResult, make_card, run_folder
+from engage.training.shared_prompt import can_share_prompts, reply_logprobs
+from engage.training.trainer import (
     AlignConfig,
     DpoSettings,
     LoraSettings,

@@ -8,10 +8,10 @@ from engage.corpora import HumanDialogue
 from engage.domains import Survey, load_domain
 from engage.domains.rules.crisis import holds_crisis
 from engage.engines.base import Message
-from engage.human import drop_reason, reply_places, went_well
 from engage.seeds import derive_seed
-from engage.sft import ChatExample
 from engage.simulation import SpeechConfig, policy_messages, simulator_messages, survey_messages
+from engage.training.human_pairs import drop_reason, reply_places, went_well
+from engage.training.sft import ChatExample
 
 OWN = "engage"
 Role = Literal["simulator", "policy"]

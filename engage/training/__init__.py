@@ -1,0 +1,66 @@
+"""Training adapters: which pairs and chats, SFT, DPO, and the folder a training works in."""
+
+from engage.training.dpo import AlignConfig, TrainResult, build_trainer, fitting_rows, train_dpo
+from engage.training.human_pairs import HumanConfig, HumanPairs, pair_licences, read_human, reply_places
+from engage.training.pairs import (
+    HumanReply,
+    PairConfig,
+    PreferencePair,
+    human_count,
+    human_pairs,
+    load_pairs,
+    mix,
+    pair_set_hash,
+    read_pairs,
+    save_pairs,
+)
+from engage.training.run_folder import RunFolder
+from engage.training.sft import IGNORED, tokenise_chat, train_sft
+from engage.training.simulator_chats import Role, simulator_chat, training_chats
+from engage.training.trainer import (
+    AlignConfig,
+    DpoSettings,
+    chat_tokenizer,
+    on_one_device,
+    quiet,
+    run_trainer,
+    start_model,
+    trainer_arguments,
+)
+
+__all__ = [
+    "IGNORED",
+    "AlignConfig",
+    "DpoSettings",
+    "HumanConfig",
+    "HumanPairs",
+    "HumanReply",
+    "PairConfig",
+    "PreferencePair",
+    "Role",
+    "RunFolder",
+    "TrainResult",
+    "build_trainer",
+    "chat_tokenizer",
+    "fitting_rows",
+    "human_count",
+    "human_pairs",
+    "load_pairs",
+    "mix",
+    "on_one_device",
+    "pair_licences",
+    "pair_set_hash",
+    "quiet",
+    "read_human",
+    "read_pairs",
+    "reply_places",
+    "run_trainer",
+    "save_pairs",
+    "simulator_chat",
+    "start_model",
+    "tokenise_chat",
+    "train_dpo",
+    "train_sft",
+    "trainer_arguments",
+    "training_chats",
+]
