@@ -12,12 +12,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.domains import Domain
-from engage.evaluation import ALL, Comparison, Rewards, paired_comparison
-from engage.hacking import Replies, hacking_failures, hacking_rates, text_metrics
+from engage.evaluation import (
+    ALL,
+    Comparison,
+    Replies,
+    Rewards,
+    StratumRow,
+    hacking_failures,
+    hacking_rates,
+    paired_comparison,
+    text_metrics,
+)
 from engage.inference import Thinking
 from engage.scenario import Scenario
 from engage.stats import Estimate, is_finite, mean
-from engage.strata import StratumRow
 
 PolicyName = Literal[
     "base", "strategy", "sft", "best_of_4", "best_of_8", "search", "dpo_search", "dpo_human", "dpo_mixed", "iterated"
@@ -123,7 +131,7 @@ class PolicyChecks:
     """What a policy's replies in one domain show beside the reward: text measures, hacking rates, and what rose against the base.
 
     `provoked` are the hacking rates in talks with adversarial users, `adversarial` the failures there. `divergence` is an estimate of
-    KL(policy ‖ base) of a reply in nats (`engage.divergence`); None where it is not defined.
+    KL(policy ‖ base) of a reply in nats (`engage.evaluation.divergence`); None where it is not defined.
     """
 
     policy: str

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from engage.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
-from engage.evaluation import ALL, Comparison
+from engage.evaluation import ALL, MIN_STRATUM, Comparison
 from engage.stats import Estimate
-from engage.strata import MIN_STRATUM
 
 _DASH = "–"
 _STRATA = (

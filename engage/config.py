@@ -16,12 +16,13 @@ from engage.comparison import ComparisonConfig
 from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
+from engage.evaluation import simulators
 from engage.masking import mask_urls
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import BudgetConfig, SearchConfig
-from engage.second_simulator import simulators
 from engage.simulation import DialogueConfig
-from engage.training import AlignConfig, HumanConfig, PairConfig
+from engage.store import PairConfig
+from engage.training import AlignConfig, HumanConfig
 
 LARGEST = 2**63 - 1
 """What the store's columns hold."""
@@ -118,7 +119,7 @@ class CycleConfig(BaseModel):
     comparison: ComparisonConfig = ComparisonConfig()
 
     def simulators(self) -> dict[str, str | None]:
-        """With whom an evaluation talks: label to adapter, see `engage.second_simulator.simulators`."""
+        """With whom an evaluation talks: label to adapter, see `engage.evaluation.simulators.simulators`."""
         return simulators(self.engine, self.evaluation.second_simulator)
 
 

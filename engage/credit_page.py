@@ -7,7 +7,7 @@ from typing import Any
 
 from engage.calibration import BeliefCheck, Bin, CalibrationError, Reliability
 from engage.credit import CreditConfig, NoiseFloor, SearchShift
-from engage.plots import BASE, CANDIDATE, MUTED, empty_figure, new_figure
+from engage.evaluation import BASE, CANDIDATE, MUTED, empty_figure, new_figure
 from engage.stats import Estimate
 
 GOAL = 0.05

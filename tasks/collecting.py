@@ -88,7 +88,7 @@ def check_talk(config: CycleConfig, cycle: Cycle, purpose: str) -> None:
 
 def summarise_collect(cycle: Cycle, failed: dict[str, str]) -> dict[str, Any]:
     """Trees, simulations, rewards, flaws and cost of a cycle, read from the store and logged as the stage `collect`."""
-    from engage.plots import reward_by_turn
+    from engage.evaluation import reward_by_turn
 
     home = Home.from_env()
     store = TrajectoryStore(home.database)

@@ -24,13 +24,21 @@ from engage.comparison_report import comparison_page
 from engage.config import CycleConfig
 from engage.domains import load_domain
 from engage.errors import NothingSearched
-from engage.evaluation import ALL, Comparison, Rewards, compare_domains
+from engage.evaluation import (
+    ALL,
+    Comparison,
+    Rewards,
+    StratumRow,
+    compare_domains,
+    compare_strata,
+    distinct_2,
+    hacking_failures,
+    hacking_rates,
+)
 from engage.files.digest import digest, key_settings
-from engage.hacking import distinct_2, hacking_failures, hacking_rates
 from engage.home import Home
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
-from engage.strata import StratumRow, compare_strata
 from tasks.arms import Arm
 from tasks.comparing import ByDomain, assistant_replies, dialogues_held, held_out, paired
 from tasks.cycle import Cycle

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import check_models, engine_identity
 from engage.errors import ConfigError, InputError, TooManyFlawed, engage_error
+from engage.evaluation import check_adapters
 from engage.home import Home, check_cycle_id
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario
 from engage.search import METHOD_VERSION
-from engage.second_simulator import check_adapters
 from engage.seeds import derive_seed
 from engage.store import TrajectoryStore
 from engage.training import read_human

@@ -6,9 +6,9 @@ from prefect import task
 
 from engage.comparison import ComparisonConfig, dialogues_of, thinking_of
 from engage.config import CycleConfig
-from engage.divergence import mean_divergence
 from engage.domains import load_domain
 from engage.engines import shared_engine
+from engage.evaluation import mean_divergence
 from engage.home import Home
 from engage.inference import adversary
 from engage.scenario import Scenario

@@ -2,7 +2,6 @@
 
 from prefect import task
 
-from engage import human
 from engage.config import CycleConfig
 from engage.engines import shared_engine
 from engage.home import Home
@@ -19,9 +18,9 @@ def draw_human_pairs(config: CycleConfig, cycle: Cycle, search_pairs: int) -> Hu
     if not config.human.corpora or not wanted:
         return HumanPairs()
     drawn = stopping.run(
-        human.draw_human_pairs(
+        sampled_pairs(
             shared_engine(config.engine),
-            human.read_human(config.human),
+            read_human(config.human),
             wanted,
             config=config.human,
             speech=config.dialogue.speech,

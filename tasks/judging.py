@@ -13,7 +13,9 @@ from engage.domains import load_domain
 from engage.errors import ConfigError
 from engage.evaluation import (
     ALL,
+    SEARCH_SIMULATOR,
     Comparison,
+    DomainReport,
     Replies,
     Verdict,
     candidate_alpha,
@@ -21,14 +23,13 @@ from engage.evaluation import (
     decide,
     hacking_failures,
     hacking_rates,
+    report,
+    reward_comparison,
     text_metrics,
 )
 from engage.files.digest import digest, key_settings
 from engage.home import Home
-from engage.plots import reward_comparison
-from engage.report import DomainReport, report
 from engage.search import METHOD_VERSION
-from engage.second_simulator import SEARCH_SIMULATOR
 from engage.store import TrajectoryStore
 from tasks.comparing import (
     assistant_replies,

@@ -12,10 +12,10 @@ from engage.config import CycleConfig
 from engage.corpora import licence_of
 from engage.engines import EngineConfig, close_engines, model_names, shared_engine
 from engage.errors import ConfigError
+from engage.evaluation import reliability
 from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.models import BARE, resolve_model
-from engage.plots import reliability
 from engage.simulator_card.asking import Answers, Asked, ask_simulator
 from engage.simulator_card.card import Measured, SimulatorFigures, simulator_figures
 from engage.simulator_card.page import Heading, card_page, card_summary, plot_name

@@ -9,10 +9,10 @@ from prefect import task
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.domains import load_domain
 from engage.engines import close_engines
+from engage.evaluation import q_gap_histogram
 from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.models import adapter_folder, resolve_model
-from engage.plots import q_gap_histogram
 from engage.store import TrajectoryStore
 from engage.training import (
     HumanPairs,

@@ -29,13 +29,11 @@ from engage.comparison_report import comparison_page
 from engage.config import load_config
 from engage.domains import load_domain
 from engage.errors import ModelError
-from engage.evaluation import paired_comparison
+from engage.evaluation import StratumRow, check_adapters, paired_comparison
 from engage.home import Home
 from engage.inference import Thinking
 from engage.models import adapter_folder
-from engage.second_simulator import check_adapters
 from engage.stats import Estimate
-from engage.strata import StratumRow
 from flows.comparison import comparison
 from tasks.comparing import paired
 

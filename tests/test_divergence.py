@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from engage.divergence import mean_divergence
 from engage.domains import load_domain
 from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnavailable
+from engage.evaluation import mean_divergence
 
 TRAINED = {"Yes.": 0.9, "No.": 0.1}
 BASE = {"Yes.": 0.4, "No.": 0.6}

@@ -11,15 +11,16 @@ from engage.errors import ConfigError
 from engage.evaluation import (
     ALL,
     Comparison,
+    DomainReport,
     candidate_alpha,
     compare_domains,
     decide,
     hacking_failures,
     hacking_rates,
     paired_comparison,
+    report,
     text_metrics,
 )
-from engage.report import DomainReport, report
 from tasks.judging import require_validation
 
 SUPPORT = load_domain("emotional_support")

@@ -15,9 +15,8 @@ from small_stores import filled, hand_dialogue, hand_tree, support_scenario
 from engage.engines.scripted import ScriptedEngine
 from engage.search import SearchConfig
 from engage.simulation import DialogueConfig, SpeechConfig
-from engage.store import inspections
+from engage.store import PairConfig, inspections
 from engage.store.queries import statements
-from engage.training import PairConfig
 
 FOLDERS = ("schema", "score", "unpack", "pairs", "inspect")
 FILES = {

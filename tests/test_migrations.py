@@ -24,10 +24,10 @@ import engage.store.outbox
 from engage.domains import load_domain
 from engage.errors import StoreError
 from engage.search import DialogueRecord, TreeRecord
-from engage.store import Outbox, TrajectoryStore, inspections
+from engage.store import Outbox, PairConfig, TrajectoryStore, inspections
 from engage.store.outbox import OUTBOX_VERSION, Kind
 from engage.store.queries import migrations, parameters_of, statement, statements
-from engage.training import PairConfig, read_pairs
+from engage.training import read_pairs
 
 HERE = Path(__file__).parent
 TREE = hand_tree(SUPPORT, {"Tell me.": [[1.0, 0.5], [0.25]], "Oh.": [[None]]})

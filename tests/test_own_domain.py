@@ -15,13 +15,13 @@ from engage.domains import Domain, allow_modules, load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError
-from engage.hacking import hacking_rates
+from engage.evaluation import hacking_rates
 from engage.scenario import load_scenarios
 from engage.search import DialogueRecord, SearchConfig, Sides, hold_dialogues, search_scenarios
 from engage.simulation import DialogueConfig
 from engage.simulation.reaction import read_pattern
-from engage.store import Outbox, TrajectoryStore
-from engage.training import PairConfig, read_pairs
+from engage.store import Outbox, PairConfig, TrajectoryStore
+from engage.training import read_pairs
 
 SCENARIOS = load_scenarios([str(Path(__file__).parent / "fixtures" / "own_scenarios.jsonl")])
 GOOD = "Open the book at page one and read for five minutes."

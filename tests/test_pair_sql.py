@@ -21,10 +21,10 @@ from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, QueryError, ScenarioError, StoreError
 from engage.search import SearchConfig
+from engage.store import PairConfig
 from engage.store.pair_extraction import judge_pairs
 from engage.training import (
     HumanReply,
-    PairConfig,
     PreferencePair,
     human_pairs,
     load_pairs,

@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from engage.evaluation import Comparison, Verdict
-from engage.report import DomainReport, report
+from engage.evaluation import Comparison, DomainReport, Verdict, report
 
 BETTER = Comparison(
     n=40,

@@ -23,9 +23,9 @@ from engage.errors import ConfigError, QueryError, ScenarioError, StoreError
 from engage.search import Search, SearchConfig, TreeRecord
 from engage.search.tree import node_records
 from engage.simulation import DialogueConfig, set_stage
-from engage.store import Outbox, TrajectoryStore
+from engage.store import Outbox, PairConfig, TrajectoryStore
 from engage.store.queries import check_select, statement
-from engage.training import PairConfig, read_pairs
+from engage.training import read_pairs
 
 TRAIN = support_scenario("s1")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from scripted_scenarios import SUPPORT
 
-from engage.strata import MIN_STRATUM, compare_strata
+from engage.evaluation import MIN_STRATUM, compare_strata
 
 
 def users(attitude: str, count: int):

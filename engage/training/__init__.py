@@ -1,10 +1,9 @@
 """Training adapters: which pairs and chats, SFT, DPO, and the folder a training works in."""
 
-from engage.training.dpo import AlignConfig, TrainResult, build_trainer, fitting_rows, train_dpo
+from engage.training.dpo import build_trainer, fitting_rows, train_dpo
 from engage.training.human_pairs import HumanConfig, HumanPairs, pair_licences, read_human, reply_places
 from engage.training.pairs import (
     HumanReply,
-    PairConfig,
     PreferencePair,
     human_count,
     human_pairs,
@@ -14,7 +13,7 @@ from engage.training.pairs import (
     read_pairs,
     save_pairs,
 )
-from engage.training.run_folder import RunFolder
+from engage.training.run_folder import RunFolder, TrainResult
 from engage.training.sft import IGNORED, tokenise_chat, train_sft
 from engage.training.simulator_chats import Role, simulator_chat, training_chats
 from engage.training.trainer import (
@@ -35,7 +34,6 @@ __all__ = [
     "HumanConfig",
     "HumanPairs",
     "HumanReply",
-    "PairConfig",
     "PreferencePair",
     "Role",
     "RunFolder",

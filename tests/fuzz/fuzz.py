@@ -38,9 +38,8 @@ from engage.engines.openai.engine import OpenAIEngine  # noqa: E402
 from engage.errors import EngageError  # noqa: E402
 from engage.models import ModelsConfig  # noqa: E402
 from engage.scenario import read_scenarios  # noqa: E402
-from engage.store import Outbox, TrajectoryStore  # noqa: E402
+from engage.store import Outbox, PairConfig, TrajectoryStore  # noqa: E402
 from engage.store.outbox import Kind, _schema  # noqa: E402
-from engage.training import PairConfig  # noqa: E402
 
 FIXTURES = ROOT / "tests" / "fixtures"
 LONGEST_S, LONGEST_SENTENCE = 30, 600

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engage.domains import load_domain
-from engage.evaluation import Comparison, Rewards, paired_comparison
+from engage.evaluation.promotion import Comparison, Rewards, paired_comparison
 from engage.scenario import Scenario
 
 MIN_STRATUM = 10

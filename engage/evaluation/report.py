@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engage.evaluation import Comparison, Verdict
+from engage.evaluation.promotion import Comparison, Verdict
 
 _WORDS = {
     "mean_words": ("words per reply", "{:.1f}"),

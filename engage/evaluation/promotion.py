@@ -1,4 +1,4 @@
-"""Statistics of an evaluation: paired comparisons, the error spent over the nights, promotion (with `engage.hacking`).
+"""Statistics of an evaluation: paired comparisons, the error spent over the nights, promotion (with `engage.evaluation.hacking`).
 
 Pure functions over rewards; holds no dialogue and reads no store. Scenarios are the unit of evidence: dialogues of
 one scenario are averaged first, and intervals resample scenarios.
@@ -12,7 +12,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from engage.hacking import Replies, hacking_failures, hacking_rates, text_metrics
+from engage.evaluation.hacking import Replies, hacking_failures, hacking_rates, text_metrics
 from engage.stats import is_finite
 
 Rewards = Mapping[str, float | Sequence[float | None] | None]

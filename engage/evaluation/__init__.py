@@ -1,0 +1,62 @@
+"""Judging a candidate: which users it talks with, paired comparison, signs of reward hacking, promotion, the report."""
+
+from engage.evaluation.divergence import mean_divergence
+from engage.evaluation.hacking import Replies, distinct_2, hacking_failures, hacking_rates, text_metrics
+from engage.evaluation.plots import (
+    BASE,
+    CANDIDATE,
+    MUTED,
+    empty_figure,
+    new_figure,
+    q_gap_histogram,
+    reliability,
+    reward_by_turn,
+    reward_comparison,
+)
+from engage.evaluation.promotion import (
+    ALL,
+    Comparison,
+    Rewards,
+    Verdict,
+    candidate_alpha,
+    compare_domains,
+    decide,
+    paired_comparison,
+)
+from engage.evaluation.report import DomainReport, report
+from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, simulators
+from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
+
+__all__ = [
+    "ALL",
+    "BASE",
+    "CANDIDATE",
+    "MIN_STRATUM",
+    "MUTED",
+    "SEARCH_SIMULATOR",
+    "Comparison",
+    "DomainReport",
+    "Replies",
+    "Rewards",
+    "StratumRow",
+    "Verdict",
+    "candidate_alpha",
+    "check_adapters",
+    "compare_domains",
+    "compare_strata",
+    "decide",
+    "distinct_2",
+    "empty_figure",
+    "hacking_failures",
+    "hacking_rates",
+    "mean_divergence",
+    "new_figure",
+    "paired_comparison",
+    "q_gap_histogram",
+    "reliability",
+    "report",
+    "reward_by_turn",
+    "reward_comparison",
+    "simulators",
+    "text_metrics",
+]
