@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from engage.config import CycleConfig
-from engage.credit import CreditConfig
+from engage.experiments import CreditConfig
 from tasks.credit import judge_credit, reroll_pairs, roll_out_replies
 from tasks.cycle import CLOSING, begin_cycle
 

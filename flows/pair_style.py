@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from engage.errors import ConfigError
+from engage.experiments.simulator_card.style import PairStyle, pair_styles
 from engage.files.digest import digest
 from engage.home import Home, check_cycle_id
-from engage.simulator_card.style import PairStyle, pair_styles
 from engage.stats import Estimate
 from engage.training import load_pairs
 

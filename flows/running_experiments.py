@@ -52,7 +52,7 @@ def run_credit(
     verbose: bool,
 ) -> str:
     """Check in this process how far a collected cycle's values can be believed; returns the result in plain words."""
-    from engage.credit import CreditConfig
+    from engage.experiments import CreditConfig
 
     config = load_config(profile, overrides)
     Home.from_env().make()
@@ -79,7 +79,7 @@ def run_simulator_card(
     """
     from pydantic import ValidationError
 
-    from engage.simulator_card.plan import CardConfig
+    from engage.experiments.simulator_card.plan import CardConfig
 
     config = load_config(profile, overrides)
     try:

@@ -6,7 +6,7 @@ from typing import Any
 from prefect import flow
 
 from engage.config import CycleConfig
-from engage.simulator_card.plan import CardConfig
+from engage.experiments.simulator_card.plan import CardConfig
 from engage.training import Role
 from tasks.simulator import train_on_dialogues
 from tasks.simulator_card import ask_in_their_place, check_card, measure_likelihoods, write_card
@@ -28,7 +28,7 @@ def train_simulator(
 
 @flow(name="simulator-card")
 def simulator_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str]:
-    """Returns the page's path and its short form; see `engage.simulator_card`."""
+    """Returns the page's path and its short form; see `engage.experiments.simulator_card`."""
     simulators = check_card(config, card, out)
     likelihoods = {label: measure_likelihoods(config, card, label, adapter) for label, adapter in simulators.items()}
     answers = {label: ask_in_their_place(config, card, label, adapter) for label, adapter in simulators.items()}

@@ -5,13 +5,13 @@ from typing import Any
 
 from prefect import task
 
-from engage.comparison import Held, by_scenario
 from engage.config import MOST_DIALOGUES, CycleConfig, load_cycle_scenarios
 from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
 from engage.engines.recording import CallRecord
 from engage.errors import NothingSearched, TooManyFlawed
 from engage.evaluation import ALL, Replies, Rewards
+from engage.experiments import Held, by_scenario
 from engage.home import Home
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario, sample_scenarios

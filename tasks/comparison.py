@@ -7,20 +7,6 @@ from typing import Any
 
 from prefect import task
 
-from engage.comparison import (
-    BASE,
-    TRAINED,
-    ComparisonResult,
-    PolicyChecks,
-    PolicyName,
-    PolicyRow,
-    Recovery,
-    check_policy,
-    mean_measures,
-    mean_reward,
-    recovered,
-)
-from engage.comparison_report import comparison_page
 from engage.config import CycleConfig
 from engage.domains import load_domain
 from engage.errors import NothingSearched
@@ -34,6 +20,20 @@ from engage.evaluation import (
     distinct_2,
     hacking_failures,
     hacking_rates,
+)
+from engage.experiments import (
+    BASE,
+    TRAINED,
+    ComparisonResult,
+    PolicyChecks,
+    PolicyName,
+    PolicyRow,
+    Recovery,
+    check_policy,
+    comparison_page,
+    mean_measures,
+    mean_reward,
+    recovered,
 )
 from engage.files.digest import digest, key_settings
 from engage.home import Home

@@ -8,15 +8,29 @@ from typing import Any
 
 from prefect import task
 
-from engage.calibration import PairCheck, reliability
 from engage.config import CycleConfig, load_cycle_scenarios
-from engage.credit import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
-from engage.credit_page import CreditFigures, credit_lines, credit_page, stated_against_fresh
 from engage.engines import shared_engine
 from engage.errors import ConfigError
+from engage.experiments import (
+    CreditConfig,
+    CreditFigures,
+    KeptRollouts,
+    PairCheck,
+    Roller,
+    SpokenPair,
+    SpokenReply,
+    Turns,
+    by_domain,
+    credit_lines,
+    credit_page,
+    fresh_difference,
+    reliability,
+    search_shifts,
+    spoken_reply,
+    stated_against_fresh,
+)
 from engage.files.digest import digest, key_settings
 from engage.home import Home
-from engage.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
 from engage.scenario import Scenario
 from engage.search import Outcome, Sides
 from engage.store import Outbox, TrajectoryStore

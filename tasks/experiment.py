@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from prefect import task
 
-from engage.comparison import ComparisonConfig, dialogues_of, thinking_of
 from engage.config import CycleConfig
 from engage.domains import load_domain
 from engage.engines import shared_engine
 from engage.evaluation import mean_divergence
+from engage.experiments import ComparisonConfig, adversary, dialogues_of, thinking_of
 from engage.home import Home
-from engage.inference import adversary
 from engage.scenario import Scenario
 from engage.search import Sides
 from engage.simulation import Dress, Stage

@@ -7,6 +7,8 @@ from engage.engines import shared_engine
 from engage.home import Home
 from engage.store import Outbox, TrajectoryStore
 from engage.training import HumanPairs, human_count
+from engage.training.human_pairs import draw_human_pairs as sampled_pairs
+from engage.training.human_pairs import read_human
 from tasks import stopping
 from tasks.cycle import Cycle, worth_retrying
 

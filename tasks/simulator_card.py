@@ -13,15 +13,15 @@ from engage.corpora import licence_of
 from engage.engines import EngineConfig, close_engines, model_names, shared_engine
 from engage.errors import ConfigError
 from engage.evaluation import reliability
+from engage.experiments.simulator_card.asking import Answers, Asked, ask_simulator
+from engage.experiments.simulator_card.card import Measured, SimulatorFigures, simulator_figures
+from engage.experiments.simulator_card.page import Heading, card_page, card_summary, plot_name
+from engage.experiments.simulator_card.perplexity import Likelihood, user_turn_likelihoods
+from engage.experiments.simulator_card.plan import CardConfig, HeldOut, held_out_dialogues, simulator_labels
+from engage.experiments.simulator_card.words import predicted_from_words
 from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.models import BARE, resolve_model
-from engage.simulator_card.asking import Answers, Asked, ask_simulator
-from engage.simulator_card.card import Measured, SimulatorFigures, simulator_figures
-from engage.simulator_card.page import Heading, card_page, card_summary, plot_name
-from engage.simulator_card.perplexity import Likelihood, user_turn_likelihoods
-from engage.simulator_card.plan import CardConfig, HeldOut, held_out_dialogues, simulator_labels
-from engage.simulator_card.words import predicted_from_words
 from tasks import stopping
 from tasks.cycle import worth_retrying
 from tasks.progress import Bar

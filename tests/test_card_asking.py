@@ -5,8 +5,8 @@ from card_dialogues import persuadee
 
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError
+from engage.experiments.simulator_card.asking import Asked, ask_simulator, drawn_places
 from engage.simulation import SpeechConfig
-from engage.simulator_card.asking import Asked, ask_simulator, drawn_places
 
 SPEECH = SpeechConfig(max_attempts=3)
 HUMANS = [persuadee(0, 0.0), persuadee(1, 0.5)]

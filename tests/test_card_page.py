@@ -1,8 +1,8 @@
 import pytest
 
-from engage.simulator_card.asking import SaidTwice
-from engage.simulator_card.card import SimulatorFigures
-from engage.simulator_card.page import Heading, card_page, card_summary
+from engage.experiments.simulator_card.asking import SaidTwice
+from engage.experiments.simulator_card.card import SimulatorFigures
+from engage.experiments.simulator_card.page import Heading, card_page, card_summary
 from engage.stats import Estimate
 
 FIGURES = {

@@ -5,8 +5,7 @@ import pytest
 from card_dialogues import persuadee
 from tiny_models import save_adapter, save_tiny_model
 
-from engage.models import ChatTemplate, resolve_model
-from engage.simulator_card.perplexity import (
+from engage.experiments.simulator_card.perplexity import (
     Likelihood,
     batches,
     cut_row,
@@ -14,6 +13,7 @@ from engage.simulator_card.perplexity import (
     perplexity_ratio,
     user_turn_likelihoods,
 )
+from engage.models import ChatTemplate, resolve_model
 from engage.training import IGNORED, simulator_chat, tokenise_chat
 
 X = IGNORED

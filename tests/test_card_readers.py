@@ -2,8 +2,8 @@ import pytest
 from card_dialogues import persuadee
 
 from engage.dialogue import Reaction
-from engage.simulator_card.asking import Answers, Cost
-from engage.simulator_card.readers import cost_figures, favoured, reader_figures
+from engage.experiments.simulator_card.asking import Answers, Cost
+from engage.experiments.simulator_card.readers import cost_figures, favoured, reader_figures
 from engage.stats import Estimate
 
 HUMANS = [persuadee(0, 0.0), persuadee(1, 0.5), persuadee(2, 2.0)]

@@ -3,7 +3,7 @@ import pytest
 from card_dialogues import persuadee, seeker
 
 from engage.dialogue import Dialogue, Reaction, Role, Turn
-from engage.simulator_card.survey import calibration, outcomes, reliability, stated_amount
+from engage.experiments.simulator_card.survey import calibration, outcomes, reliability, stated_amount
 
 
 def stated(*texts):

@@ -1,7 +1,7 @@
 import pytest
 
-from engage.simulator_card.asking import SaidTwice
-from engage.simulator_card.turns import told_apart, turn_figures
+from engage.experiments.simulator_card.asking import SaidTwice
+from engage.experiments.simulator_card.turns import told_apart, turn_figures
 
 
 def said(human, simulated, human_flaw=None, simulated_flaw=None):

@@ -6,10 +6,10 @@ from scripted_scenarios import SUPPORT
 
 from engage.corpora import HumanDialogue
 from engage.dialogue import Dialogue, Reaction, Role, Turn
-from engage.simulator_card.card import SimulatorFigures
-from engage.simulator_card.page import Heading, card_page
-from engage.simulator_card.survey import calibration
-from engage.simulator_card.words import MIN_TRAIN_DIALOGUES, _stated, predicted_from_words
+from engage.experiments.simulator_card.card import SimulatorFigures
+from engage.experiments.simulator_card.page import Heading, card_page
+from engage.experiments.simulator_card.survey import calibration
+from engage.experiments.simulator_card.words import MIN_TRAIN_DIALOGUES, _stated, predicted_from_words
 
 GLAD = ("I never heard of them, sorry.", "I will gladly do that.")
 SORRY = ("I never heard of them, sorry.", "I would rather keep it.")

@@ -10,7 +10,11 @@ from prefect.testing.utilities import prefect_test_harness
 from tiny_models import save_tiny_model
 
 import engage.engines
-from engage.comparison import (
+from engage.config import load_config
+from engage.domains import load_domain
+from engage.errors import ModelError
+from engage.evaluation import StratumRow, check_adapters, paired_comparison
+from engage.experiments import (
     ComparisonConfig,
     ComparisonResult,
     Held,
@@ -18,20 +22,16 @@ from engage.comparison import (
     PolicyRow,
     Recovery,
     by_scenario,
+    comparison_page,
     dialogues_of,
     mean_measures,
     recovered,
-    scenarios_needed,
     thinking_of,
     wanted,
 )
-from engage.comparison_report import comparison_page
-from engage.config import load_config
-from engage.domains import load_domain
-from engage.errors import ModelError
-from engage.evaluation import StratumRow, check_adapters, paired_comparison
+from engage.experiments.comparison import scenarios_needed
+from engage.experiments.inference import Thinking
 from engage.home import Home
-from engage.inference import Thinking
 from engage.models import adapter_folder
 from engage.stats import Estimate
 from flows.comparison import comparison

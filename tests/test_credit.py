@@ -8,9 +8,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from engage.calibration import PairCheck, reliability
-from engage.credit import Difference, fresh_difference, noise_floor, search_shifts
-from engage.credit_page import CreditFigures, credit_lines
+from engage.experiments import CreditFigures, PairCheck, credit_lines, fresh_difference, reliability, search_shifts
+from engage.experiments.value_check import Difference, noise_floor
 
 PHI = NormalDist()
 

@@ -6,9 +6,9 @@ from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
 from engage.config import load_config
-from engage.credit import CreditConfig
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError
+from engage.experiments import CreditConfig
 from engage.home import Home
 from flows.collect import collect
 from flows.credit import credit

@@ -9,7 +9,8 @@ from scripted_scenarios import SUPPORT
 from engage.dialogue import Dialogue, Role, Turn
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
-from engage.inference import Adversary, Thinking, adversary, exchanges_held, rehearse
+from engage.experiments import adversary
+from engage.experiments.inference import Adversary, Thinking, exchanges_held, rehearse
 from engage.search import SearchConfig
 from engage.simulation import POLICY_MODEL, DialogueConfig, hold_dialogue, set_stage
 

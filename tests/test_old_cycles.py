@@ -10,11 +10,10 @@ from pydantic import BaseModel, Field
 
 import engage.engines
 import tasks.cycle
-from engage.comparison import ComparisonConfig
 from engage.config import CycleConfig, HeldOutConfig, load_config
-from engage.credit import CreditConfig
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError
+from engage.experiments import ComparisonConfig, CreditConfig
 from engage.files.digest import LATER, digest, key_settings
 from engage.home import Home
 from engage.models import ModelRef

@@ -1,6 +1,6 @@
 import pytest
 
-from engage.simulator_card.style import FEATURES, pair_styles, style_accuracy, style_features
+from engage.experiments.simulator_card.style import FEATURES, pair_styles, style_accuracy, style_features
 from engage.training import PreferencePair
 
 

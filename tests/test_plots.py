@@ -2,9 +2,9 @@ import io
 
 import pytest
 
-from engage.calibration import Bin
-from engage.credit_page import stated_against_fresh
 from engage.evaluation import paired_comparison, q_gap_histogram, reliability, reward_by_turn, reward_comparison
+from engage.experiments import stated_against_fresh
+from engage.experiments.calibration import Bin
 
 COMPARISONS = {
     "emotional_support": paired_comparison({"a": 0.25, "b": 0.5, "c": 0.5}, {"a": 0.5, "b": 0.5, "c": 0.75}),

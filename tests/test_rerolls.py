@@ -5,12 +5,11 @@ import asyncio
 import pytest
 from scripted_scenarios import SUPPORT, rewarding
 
-from engage.credit import CreditConfig
 from engage.dialogue import Role, Turn
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError, StoreError
-from engage.rerolls import KeptRollouts, Roller, SpokenReply
+from engage.experiments import CreditConfig, KeptRollouts, Roller, SpokenReply
 from engage.search import Sides
 from engage.simulation import DialogueConfig
 

@@ -12,9 +12,9 @@ from tiny_models import save_adapter, save_tiny_model
 from engage.config import load_config
 from engage.corpora import read_corpus
 from engage.errors import ConfigError, ModelError
+from engage.experiments.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels
 from engage.home import Home
 from engage.models import resolve_model
-from engage.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels
 from engage.training import save_pairs
 from flows import cli
 from flows.showing import Terminal
@@ -55,7 +55,7 @@ def engage(monkeypatch, capsys):
 
 
 def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("engage.simulator_card.words.MIN_TRAIN_DIALOGUES", 4)
+    monkeypatch.setattr("engage.experiments.simulator_card.words.MIN_TRAIN_DIALOGUES", 4)
     adapter = save_adapter(tiny, tmp_path / "mine" / "adapter")
     settings = (f"engine.simulator_model={tiny}", "align.sft.max_length=4096", "dialogue.speech.user.max_tokens=4")
     config = load_config("laptop", settings)  # the adapters of the profile do not fit this model, and are not asked
@@ -90,7 +90,7 @@ def test_only_held_out_dialogues_with_an_outcome_are_taken_and_a_limit_draws_amo
 
 
 def test_users_in_crisis_are_asked_nothing(monkeypatch, corpus):
-    from engage.simulator_card import plan
+    from engage.experiments.simulator_card import plan
 
     crisis = next(
         human

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from engage.corpora import HumanDialogue
-from engage.simulator_card.asking import Answers, SaidTwice
-from engage.simulator_card.perplexity import Likelihood, perplexity, perplexity_ratio
-from engage.simulator_card.readers import cost_figures, favoured, reader_figures
-from engage.simulator_card.survey import Bin, calibration, outcomes, reliability
-from engage.simulator_card.turns import turn_figures
+from engage.experiments.simulator_card.asking import Answers, SaidTwice
+from engage.experiments.simulator_card.perplexity import Likelihood, perplexity, perplexity_ratio
+from engage.experiments.simulator_card.readers import cost_figures, favoured, reader_figures
+from engage.experiments.simulator_card.survey import Bin, calibration, outcomes, reliability
+from engage.experiments.simulator_card.turns import turn_figures
 from engage.stats import Estimate
 
 Likelihoods = Mapping[str, Likelihood]
@@ -57,7 +57,7 @@ def simulator_figures(
 ) -> SimulatorFigures:
     """`dialogues` are of one domain; `bare` are the likelihoods of the prompted base model, empty where it is not on the card.
 
-    `from_words` are the outcomes predicted from the user's words alone (`engage.simulator_card.words`).
+    `from_words` are the outcomes predicted from the user's words alone (`engage.experiments.simulator_card.words`).
     """
     answers = measured.answers
     reading = reader_figures(dialogues, answers, seed)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engage.corpora import HumanDialogue
 from engage.dialogue import Role
-from engage.simulator_card.survey import stated_amount
+from engage.experiments.simulator_card.survey import stated_amount
 
 MIN_TRAIN_DIALOGUES = 100
 """With fewer, nothing is predicted."""

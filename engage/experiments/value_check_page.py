@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engage.calibration import BeliefCheck, Bin, CalibrationError, Reliability
-from engage.credit import CreditConfig, NoiseFloor, SearchShift
 from engage.evaluation import BASE, CANDIDATE, MUTED, empty_figure, new_figure
+from engage.experiments.calibration import BeliefCheck, Bin, CalibrationError, Reliability
+from engage.experiments.value_check import CreditConfig, NoiseFloor, SearchShift
 from engage.stats import Estimate
 
 GOAL = 0.05

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engage.corpora import HumanDialogue
-from engage.simulator_card.asking import Answers, Cost
+from engage.experiments.simulator_card.asking import Answers, Cost
 from engage.stats import Estimate, estimate, mean, rate, spearman
 
 Figures = dict[str, Estimate]

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from engage.credit import CONFIDENCE, Difference
+from engage.experiments.value_check import CONFIDENCE, Difference
 from engage.stats import Estimate, ratio
 
 OUTCOMES = ("sign", "posterior", "posterior_stated")

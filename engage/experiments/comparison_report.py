@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from engage.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
 from engage.evaluation import ALL, MIN_STRATUM, Comparison
+from engage.experiments.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
 from engage.stats import Estimate
 
 _DASH = "–"

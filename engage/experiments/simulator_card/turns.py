@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage.domains.rules.patterns import words_of
-from engage.simulator_card.asking import SaidTwice
+from engage.experiments.simulator_card.asking import SaidTwice
 from engage.stats import Estimate, auc, divided, estimate, jackknife, rate, ratio
 
 Turns = Mapping[str, Sequence[SaidTwice]]

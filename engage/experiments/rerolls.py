@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engage.credit import CreditConfig
 from engage.dialogue import Dialogue, Role, Turn
 from engage.engines.base import Engine
 from engage.errors import StoreError
+from engage.experiments.value_check import CreditConfig
 from engage.files.digest import digest
 from engage.scenario import Scenario
 from engage.search import Outcome, Sides, gather

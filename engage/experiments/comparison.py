@@ -23,7 +23,7 @@ from engage.evaluation import (
     paired_comparison,
     text_metrics,
 )
-from engage.inference import Thinking
+from engage.experiments.inference import Thinking
 from engage.scenario import Scenario
 from engage.stats import Estimate, is_finite, mean
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engage.domains import load_domain
-from engage.simulator_card.card import SimulatorFigures
+from engage.experiments.simulator_card.card import SimulatorFigures
 from engage.stats import CONFIDENCE, Estimate
 
 Row = tuple[str, str, str | None, str]

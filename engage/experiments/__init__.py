@@ -1,0 +1,69 @@
+"""Experiments that no night needs: policies compared, the value check, the simulator card."""
+
+from engage.experiments.calibration import PairCheck, reliability
+from engage.experiments.comparison import (
+    BASE,
+    FROM_SEARCH,
+    NO_PAIR,
+    TRAINED,
+    ComparisonConfig,
+    ComparisonResult,
+    Held,
+    PolicyChecks,
+    PolicyName,
+    PolicyRow,
+    Recovery,
+    by_scenario,
+    check_policy,
+    dialogues_of,
+    mean_measures,
+    mean_reward,
+    recovered,
+    thinking_of,
+    wanted,
+)
+from engage.experiments.comparison_report import comparison_page
+from engage.experiments.inference import adversary
+from engage.experiments.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
+from engage.experiments.value_check import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
+from engage.experiments.value_check_page import CreditFigures, credit_lines, credit_page, stated_against_fresh
+
+__all__ = [
+    "BASE",
+    "FROM_SEARCH",
+    "NO_PAIR",
+    "TRAINED",
+    "ComparisonConfig",
+    "ComparisonResult",
+    "CreditConfig",
+    "CreditFigures",
+    "Held",
+    "KeptRollouts",
+    "PairCheck",
+    "PolicyChecks",
+    "PolicyName",
+    "PolicyRow",
+    "Recovery",
+    "Roller",
+    "SpokenPair",
+    "SpokenReply",
+    "Turns",
+    "adversary",
+    "by_domain",
+    "by_scenario",
+    "check_policy",
+    "comparison_page",
+    "credit_lines",
+    "credit_page",
+    "dialogues_of",
+    "fresh_difference",
+    "mean_measures",
+    "mean_reward",
+    "recovered",
+    "reliability",
+    "search_shifts",
+    "spoken_reply",
+    "stated_against_fresh",
+    "thinking_of",
+    "wanted",
+]
