@@ -26,8 +26,8 @@ from engage.simulation import DialogueConfig
 from engage.store import PairConfig, TrajectoryStore
 from engage.training import AlignConfig, DpoSettings
 from engage.training.trainer import LoraSettings
-from flows import cli
-from flows.showing import Terminal
+from flows.cli import commands as cli
+from flows.cli.showing import Terminal
 
 PAIRS = PairConfig(min_q_gap=0.005, confidence=0.7)
 

@@ -13,7 +13,7 @@ from engage.errors import ConfigError
 from engage.search import BudgetConfig, Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
 from engage.search.early_stop import separated
 from engage.store import Outbox
-from flows.inspecting import show_query
+from flows.cli.inspecting import show_query
 from tasks.collecting import search_shard
 from tasks.cycle import Cycle
 

@@ -18,8 +18,9 @@ from engage.errors import ConfigError, EngineError, StoreError
 from engage.models import device
 from engage.scenario import load_scenarios
 from engage.store import TrajectoryStore, inspections
-from flows import cli, doctor, inspecting, running
-from flows.showing import Terminal
+from flows.cli import commands as cli
+from flows.cli import doctor, inspecting, running
+from flows.cli.showing import Terminal
 
 OWN_FILE = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
 
@@ -448,7 +449,7 @@ def test_the_embedded_model_is_only_looked_at(engage, roomy, monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "notaurl"])
 def test_a_prefect_server_that_does_not_answer_is_one_sentence(url):
-    from flows.running import check_prefect
+    from flows.cli.running import check_prefect
 
     with pytest.raises(ConfigError, match="no Prefect server answers at"):
         check_prefect(url)

@@ -235,7 +235,7 @@ def test_what_was_kept_in_a_home_is_found_where_the_home_lies_now(tmp_path):
 def test_a_new_cycle_has_an_id_of_its_own_within_a_second_and_when_the_clock_is_set_back(tmp_path):
     from datetime import datetime
 
-    from flows.running import new_cycle_id
+    from flows.cli.running import new_cycle_id
 
     now, ids = datetime(2026, 5, 4, 2, 0, 0), []
     for moment in (now, now, now.replace(minute=1), now):

@@ -12,7 +12,7 @@ from engage.config import load_config, load_cycle_scenarios
 from engage.domains import allow_modules, load_domain, loading
 from engage.errors import ConfigError, ScenarioError
 from engage.scenario import load_scenarios
-from flows.options import with_modules
+from flows.cli.options import with_modules
 
 HERE = Path(__file__).parent
 OWN_FILE = HERE / "fixtures" / "own_scenarios.jsonl"

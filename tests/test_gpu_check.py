@@ -131,7 +131,7 @@ def test_the_steps_are_commands_that_the_command_line_knows(size):
     import typer
 
     from engage.config import load_config
-    from flows import cli
+    from flows.cli import commands as cli
 
     group = typer.main.get_command(cli.app)
     planned = steps(["engage"], size, ["seed=1"], ["engine.vllm.engine_args.enforce_eager=true"])

@@ -9,7 +9,7 @@ import pytest
 
 BEGIN = """
 import os, signal, sys, time
-from flows.interrupts import go_on_with, listening
+from flows.cli.interrupts import go_on_with, listening
 
 def ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)

@@ -135,7 +135,7 @@ def test_modules_that_load_heavy_libraries_are_themselves_imported_only_inside_f
 
 def test_the_command_line_loads_nothing_slow_before_a_command_needs_it():
     code = (
-        "import sys, flows.cli, flows.inspecting, flows.doctor, flows.running, flows.scheduling\n"
+        "import sys, flows.cli, flows.cli.inspecting, flows.cli.doctor, flows.cli.running, flows.cli.scheduling\n"
         f"print(sorted({HEAVY | {'prefect', 'mlflow', 'pandas', 'matplotlib', 'datasets'}!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -10,8 +10,8 @@ from engage.config import load_config
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.home import Home
 from engage.store import Outbox, TrajectoryStore
-from flows.carrying import absolute_address, absolute_config, environment
-from flows.scheduling import plan_nightly, time_zone
+from flows.cli.carrying import absolute_address, absolute_config, environment
+from flows.cli.scheduling import plan_nightly, time_zone
 from tasks.tracking import Tracker
 
 HERE = Path(__file__).parent

@@ -16,8 +16,8 @@ from engage.experiments.simulator_card.plan import CardConfig, held_out_dialogue
 from engage.home import Home
 from engage.models import resolve_model
 from engage.training import save_pairs
-from flows import cli
-from flows.showing import Terminal
+from flows.cli import commands as cli
+from flows.cli.showing import Terminal
 from flows.simulator import simulator_card
 from tasks.simulator_card import check_card
 

@@ -399,8 +399,8 @@ def import_everything() -> None:
     import trl
 
     import flows.cli
+    import flows.cli.running
     import flows.nightly
-    import flows.running
     import tasks.reporting
 
     assert all((mlflow, peft, trl, flows, tasks))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import DomainModules, Profile, Settings, Verbose, console, with_modules
+from flows.cli.options import DomainModules, Profile, Settings, Verbose, console, with_modules
 
 experiment_app = typer.Typer(no_args_is_help=True, help="Experiments: how far a cycle's figures can be believed.")
 
@@ -25,7 +25,7 @@ def credit(
     verbose: Verbose = False,
 ) -> None:
     """Roll replies out afresh: the noise of one rollout, and whether the stated P(Q+ > Q-) holds."""
-    from flows.running_experiments import run_credit
+    from flows.cli.running_experiments import run_credit
 
     text = run_credit(
         console, profile, with_modules(profile, set_, domain_module), cycle, pairs, prefixes, rollouts, verbose
@@ -44,7 +44,7 @@ def comparison(
     verbose: Verbose = False,
 ) -> None:
     """Compare policies on the same held-out scenarios: prompted, fine-tuned, searching, trained with DPO."""
-    from flows.running import run_stage
+    from flows.cli.running import run_stage
 
     text = run_stage(
         console, "comparison", profile, with_modules(profile, set_, domain_module), cycle, verbose, must_exist=False

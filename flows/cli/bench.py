@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Json, Profile, Settings, console, errors
+from flows.cli.options import Json, Profile, Settings, console, errors
 
 bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks: each compares within one run.")
 
@@ -17,7 +17,7 @@ def bench_store(
     json: Json = False,
 ) -> None:
     """Insert trees; extract pairs in SQL and with pandas."""
-    from flows.benching import show_store
+    from flows.cli.benching import show_store
 
     show_store(console, errors, profile, set_ or [], nodes, json)
 
@@ -33,7 +33,7 @@ def bench_align(
     json: Json = False,
 ) -> None:
     """Train a few steps of DPO; the same pairs with a plain TRL script."""
-    from flows.benching import show_align
+    from flows.cli.benching import show_align
 
     show_align(console, errors, profile, set_ or [], model, steps, json)
 
@@ -53,7 +53,7 @@ def bench_engine(
     json: Json = False,
 ) -> None:
     """Sweep the engine: prefill and decode tokens/s, latency of one request."""
-    from flows.benching import show_engine
+    from flows.cli.benching import show_engine
 
     show_engine(console, errors, profile, set_ or [], requests, prompt_tokens, tokens, plain, json)
 
@@ -61,7 +61,7 @@ def bench_engine(
 @bench_app.command("agreement")
 def bench_agreement(profile: Profile = "laptop", set_: Settings = None, json: Json = False) -> None:
     """Ask the engine and the transformers engine the same; exit code 1 where they differ by more than rounding."""
-    from flows.benching import show_agreement
+    from flows.cli.benching import show_agreement
 
     if not show_agreement(console, errors, profile, set_ or [], json):
         raise typer.Exit(1)
@@ -76,7 +76,7 @@ def bench_search(
     json: Json = False,
 ) -> None:
     """Search many scenarios; what share of the engine's best that uses, and one simulation at a time."""
-    from flows.benching import show_search
+    from flows.cli.benching import show_search
 
     show_search(console, errors, profile, set_ or [], scenarios, seconds, json)
 
@@ -91,6 +91,6 @@ def bench_scheduler(
     json: Json = False,
 ) -> None:
     """Search without a model, on scripted answers: what the search itself costs, and whether all slots are busy."""
-    from flows.benching import show_scheduler
+    from flows.cli.benching import show_scheduler
 
     show_scheduler(console, errors, trees, slots, latency, json)

@@ -10,13 +10,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from engage.errors import EngageError, Interrupted
-from flows.cli_bench import bench_app
-from flows.cli_experiment import experiment_app
-from flows.cli_pairs import pairs_app
-from flows.cli_simulator import simulator_app
-from flows.interrupts import asked, leave_at_once, listening
-from flows.options import AnyLanguage, DomainModules, Profile, Settings, Verbose, console, errors, with_modules
-from flows.showing import protect_streams, visible
+from flows.cli.bench import bench_app
+from flows.cli.experiment import experiment_app
+from flows.cli.interrupts import asked, leave_at_once, listening
+from flows.cli.options import AnyLanguage, DomainModules, Profile, Settings, Verbose, console, errors, with_modules
+from flows.cli.pairs import pairs_app
+from flows.cli.showing import protect_streams, visible
+from flows.cli.simulator import simulator_app
 
 app = typer.Typer(
     help="Find out which replies leave users better off, and teach them to a language model.",
@@ -94,7 +94,7 @@ def sql(
     list_: Annotated[bool, typer.Option("--list", help="list the named inspections")] = False,
 ) -> None:
     """Ask the store, read-only."""
-    from flows.inspecting import show_query
+    from flows.cli.inspecting import show_query
 
     show_query(console, statement, name, param or [], format_, list_)
 
@@ -102,7 +102,7 @@ def sql(
 @app.command()
 def doctor(profile: Profile = "laptop", set_: Settings = None) -> None:
     """What is installed, which engine and model, memory and disk, and what to do about what is missing."""
-    from flows.doctor import examine
+    from flows.cli.doctor import examine
 
     if not examine(console, profile, set_ or []):
         raise typer.Exit(1)
@@ -116,7 +116,7 @@ def schedule(
     domain_module: DomainModules = None,
 ) -> None:
     """Make `nightly` a scheduled deployment on the configured Prefect server."""
-    from flows.scheduling import schedule_nightly
+    from flows.cli.scheduling import schedule_nightly
 
     schedule_nightly(console, at, profile, with_modules(profile, set_, domain_module))
 
@@ -129,7 +129,7 @@ def list_scenarios(
     domain_module: DomainModules = None,
 ) -> None:
     """How many scenarios there are by domain, split and difficulty."""
-    from flows.inspecting import show_scenarios
+    from flows.cli.inspecting import show_scenarios
 
     show_scenarios(console, source or [], domain_module or [])
 
@@ -141,7 +141,7 @@ def validate_scenarios(
     domain_module: DomainModules = None,
 ) -> None:
     """Check a scenario file line by line; exit code 2 if a line is wrong."""
-    from flows.inspecting import validate_file
+    from flows.cli.inspecting import validate_file
 
     if not validate_file(console, file, any_language, domain_module or []):
         raise typer.Exit(2)
@@ -158,7 +158,7 @@ def import_corpus(
     ] = None,
 ) -> None:
     """Turn a human corpus into scenarios, and say what was taken and what was left."""
-    from flows.inspecting import import_scenarios
+    from flows.cli.inspecting import import_scenarios
 
     import_scenarios(console, corpus, path, out or Path(f"{corpus}.jsonl"), any_language, donation_unit)
 
@@ -166,7 +166,7 @@ def import_corpus(
 def _run_flow(
     stage: str, profile: str, overrides: list[str], cycle: str | None, verbose: bool, must_exist: bool = False
 ) -> None:
-    from flows.running import run_stage
+    from flows.cli.running import run_stage
 
     text = run_stage(console, stage, profile, overrides, cycle, verbose, must_exist)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -260,7 +260,3 @@ def _is_broken(argument: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
-
-
-if __name__ == "__main__":
-    command()

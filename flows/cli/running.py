@@ -24,8 +24,8 @@ from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted, StoreError, engage_error
 from engage.home import Home, check_cycle_id
 from engage.masking import mask_urls
-from flows import interrupts
-from flows.inspecting import tell_unread
+from flows.cli import interrupts
+from flows.cli.inspecting import tell_unread
 
 
 def run_stage(

@@ -13,10 +13,10 @@ from engage.config import CycleConfig, load_config, load_cycle_scenarios
 from engage.errors import ConfigError
 from engage.masking import MASK, mask_urls
 from engage.training import read_human
-from flows.carrying import absolute_config, environment
+from flows.cli.carrying import absolute_config, environment
 
 POOL = "engage"
-CLONE = Path(__file__).resolve().parents[1]
+CLONE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

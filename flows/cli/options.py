@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.showing import Terminal
+from flows.cli.showing import Terminal
 
 console = Terminal()
 errors = Terminal(stderr=True)

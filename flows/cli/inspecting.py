@@ -18,7 +18,7 @@ from engage.domains import allow_modules, load_domain
 from engage.errors import ConfigError, QueryError
 from engage.home import Home
 from engage.scenario import SHIPPED, SPLITS, UNREAD, Scenario, is_read, load_scenarios, read_scenarios
-from flows.showing import VisibleOut, visible, visible_json
+from flows.cli.showing import VisibleOut, visible, visible_json
 
 MAX_CELL, MIN_TEXT = 24, 40
 

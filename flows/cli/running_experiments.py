@@ -10,7 +10,7 @@ from rich.console import Console
 from engage.config import load_config
 from engage.errors import ConfigError
 from engage.home import Home, check_cycle_id
-from flows.running import command_again, find_cycle_id, in_process
+from flows.cli.running import command_again, find_cycle_id, in_process
 
 
 def run_simulator_training(

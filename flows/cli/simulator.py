@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Profile, Settings, Verbose, console
+from flows.cli.options import Profile, Settings, Verbose, console
 
 simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train one, and tell how real they are.")
 
@@ -36,7 +36,7 @@ def train_simulator(
     verbose: Verbose = False,
 ) -> None:
     """Fine-tune an adapter on what people said, with the exit survey as they answered it."""
-    from flows.running_experiments import run_simulator_training
+    from flows.cli.running_experiments import run_simulator_training
 
     text = run_simulator_training(
         console, profile, set_ or [], corpus, role or ["simulator"], max_dialogues, skip_dialogues, start, out, verbose
@@ -65,7 +65,7 @@ def card(
     verbose: Verbose = False,
 ) -> None:
     """Compare simulated users with people on held-out dialogues: likelihood, survey, turns, readers."""
-    from flows.running_experiments import run_simulator_card
+    from flows.cli.running_experiments import run_simulator_card
 
     settings = {
         "corpora": corpus,
