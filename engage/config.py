@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
-from engage.evaluation import simulators
-from engage.experiments import ComparisonConfig
+from engage.evaluation import ComparisonConfig, simulators
 from engage.masking import mask_urls
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import BudgetConfig, SearchConfig

@@ -5,7 +5,8 @@ from typing import Any
 from prefect import flow
 
 from engage.config import CycleConfig
-from engage.experiments import FROM_SEARCH, NO_PAIR, TRAINED, PolicyName, wanted
+from engage.evaluation import PolicyName
+from engage.experiments import FROM_SEARCH, NO_PAIR, TRAINED, wanted
 from engage.training import HumanPairs
 from flows.collect import collect
 from tasks.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.corpora import LICENCES
 from engage.engines import close_engines
-from engage.experiments import PolicyName
+from engage.evaluation import PolicyName
 from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.models import resolve_model

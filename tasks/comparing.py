@@ -10,8 +10,7 @@ from engage.dialogue import Role, Trajectory, Turn
 from engage.engines import shared_engine
 from engage.engines.recording import CallRecord
 from engage.errors import NothingSearched, TooManyFlawed
-from engage.evaluation import ALL, Replies, Rewards
-from engage.experiments import Held, by_scenario
+from engage.evaluation import ALL, HeldOutDialogue, Replies, Rewards, by_scenario
 from engage.home import Home
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario, sample_scenarios
@@ -115,7 +114,7 @@ def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
     return sample_scenarios(scenarios, config.evaluation.split, config.evaluation.per_domain, cycle.seed)
 
 
-ByDomain = dict[str, list[Held]]
+ByDomain = dict[str, list[HeldOutDialogue]]
 
 
 def dialogues_held(cycle: Cycle, scenarios: Sequence[str], label: str) -> dict[str, ByDomain]:
@@ -124,7 +123,7 @@ def dialogues_held(cycle: Cycle, scenarios: Sequence[str], label: str) -> dict[s
     given = {"cycle": cycle.cycle_id, "policy": label, "scenarios": scenarios}
     found: dict[str, ByDomain] = {}
     for row in _today(cycle, store.rows("evaluation_rewards", given)):
-        held = Held(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
+        held = HeldOutDialogue(row["scenario_id"], row["seed"], row["exchanges"], row["value"], row["reward"])
         found.setdefault(row["simulator"], {}).setdefault(row["domain"], []).append(held)
     return found
 

@@ -13,6 +13,7 @@ from engage.errors import NothingSearched
 from engage.evaluation import (
     ALL,
     Comparison,
+    PolicyName,
     Rewards,
     StratumRow,
     compare_domains,
@@ -26,7 +27,6 @@ from engage.experiments import (
     TRAINED,
     ComparisonResult,
     PolicyChecks,
-    PolicyName,
     PolicyRow,
     Recovery,
     check_policy,

@@ -7,8 +7,8 @@ from prefect import task
 from engage.config import CycleConfig
 from engage.domains import load_domain
 from engage.engines import shared_engine
-from engage.evaluation import mean_divergence
-from engage.experiments import ComparisonConfig, adversary, dialogues_of, thinking_of
+from engage.evaluation import ComparisonConfig, mean_divergence
+from engage.experiments import adversary, dialogues_of, thinking_of
 from engage.home import Home
 from engage.scenario import Scenario
 from engage.search import Sides

@@ -13,15 +13,19 @@ import engage.engines
 from engage.config import load_config
 from engage.domains import load_domain
 from engage.errors import ModelError
-from engage.evaluation import StratumRow, check_adapters, paired_comparison
-from engage.experiments import (
+from engage.evaluation import (
     ComparisonConfig,
+    HeldOutDialogue,
+    StratumRow,
+    by_scenario,
+    check_adapters,
+    paired_comparison,
+)
+from engage.experiments import (
     ComparisonResult,
-    Held,
     PolicyChecks,
     PolicyRow,
     Recovery,
-    by_scenario,
     comparison_page,
     dialogues_of,
     mean_measures,
@@ -56,14 +60,22 @@ def test_names_say_how_a_policy_comes_to_its_reply():
 
 
 def test_rewards_are_in_the_order_of_the_seeds():
-    held = [Held("a", 2, 1, 5.0, 0.0), Held("a", 1, 1, 1.0, 1.0), Held("b", 1, 1, None, None)]
+    held = [
+        HeldOutDialogue("a", 2, 1, 5.0, 0.0),
+        HeldOutDialogue("a", 1, 1, 1.0, 1.0),
+        HeldOutDialogue("b", 1, 1, None, None),
+    ]
     assert by_scenario(held) == {"a": [1.0, 0.0], "b": [None]}
 
 
 def test_measures_are_means_over_what_could_be_read():
     from scripted_scenarios import SUPPORT as scenario
 
-    held = [Held("s1", 1, 1, 1.0, 1.0), Held("s1", 2, 1, 4.0, 0.25), Held("s1", 3, 1, None, None)]
+    held = [
+        HeldOutDialogue("s1", 1, 1, 1.0, 1.0),
+        HeldOutDialogue("s1", 2, 1, 4.0, 0.25),
+        HeldOutDialogue("s1", 3, 1, None, None),
+    ]
     found = mean_measures(load_domain("emotional_support"), {"s1": scenario}, held)
     before = scenario.user_condition.initial_intensity
     assert found == {"relief": before - 2.5, "released": 0.5, "worsened": float(before < 4) / 2}
@@ -151,7 +163,7 @@ def test_the_page_tells_differences_by_kind_of_user():
 
 def test_a_difference_counts_the_dialogues_that_both_policies_have():
     def side(*held):
-        return {"search": {"persuasion": [Held(name, seed, 1, 1.0, reward) for name, seed, reward in held]}}
+        return {"search": {"persuasion": [HeldOutDialogue(name, seed, 1, 1.0, reward) for name, seed, reward in held]}}
 
     base = side(("a", 1, 0.1), ("a", 2, 0.2), ("b", 1, 0.3), ("b", 2, 0.4))
     sft = side(("a", 1, 0.5), ("a", 2, 0.6), ("b", 2, 0.7))  # the first dialogue of b failed

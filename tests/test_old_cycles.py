@@ -13,7 +13,8 @@ import tasks.cycle
 from engage.config import CycleConfig, HeldOutConfig, load_config
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError
-from engage.experiments import ComparisonConfig, CreditConfig
+from engage.evaluation import ComparisonConfig
+from engage.experiments import CreditConfig
 from engage.files.digest import LATER, digest, key_settings
 from engage.home import Home
 from engage.models import ModelRef

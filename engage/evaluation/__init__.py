@@ -1,7 +1,9 @@
 """Judging a candidate: which users it talks with, paired comparison, signs of reward hacking, promotion, the report."""
 
+from engage.evaluation.comparison_config import ComparisonConfig, PolicyName
 from engage.evaluation.divergence import mean_divergence
 from engage.evaluation.hacking import Replies, distinct_2, hacking_failures, hacking_rates, text_metrics
+from engage.evaluation.held_out import HeldOutDialogue, by_scenario
 from engage.evaluation.plots import (
     BASE,
     CANDIDATE,
@@ -35,11 +37,15 @@ __all__ = [
     "MUTED",
     "SEARCH_SIMULATOR",
     "Comparison",
+    "ComparisonConfig",
     "DomainReport",
+    "HeldOutDialogue",
+    "PolicyName",
     "Replies",
     "Rewards",
     "StratumRow",
     "Verdict",
+    "by_scenario",
     "candidate_alpha",
     "check_adapters",
     "compare_domains",

@@ -6,18 +6,20 @@ Statistics only: holds no dialogue and reads no store. Scenarios are the unit of
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from engage.domains import Domain
 from engage.evaluation import (
     ALL,
     Comparison,
+    ComparisonConfig,
+    HeldOutDialogue,
+    PolicyName,
     Replies,
     Rewards,
     StratumRow,
+    by_scenario,
     hacking_failures,
     hacking_rates,
     paired_comparison,
@@ -27,9 +29,6 @@ from engage.experiments.inference import Thinking
 from engage.scenario import Scenario
 from engage.stats import Estimate, is_finite, mean
 
-PolicyName = Literal[
-    "base", "strategy", "sft", "best_of_4", "best_of_8", "search", "dpo_search", "dpo_human", "dpo_mixed", "iterated"
-]
 BASE: PolicyName = "base"
 TRAINED: tuple[PolicyName, ...] = ("sft", "dpo_search", "dpo_human", "dpo_mixed", "iterated")
 FROM_SEARCH: tuple[PolicyName, ...] = ("dpo_search", "dpo_human", "dpo_mixed", "iterated")
@@ -50,30 +49,6 @@ DESCRIPTIONS: Mapping[PolicyName, str] = {
 }
 
 
-class ComparisonConfig(BaseModel):
-    """Which policies `engage experiment comparison` compares; the scenarios are those of `evaluation`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    policies: tuple[PolicyName, ...] = Field(
-        get_args(PolicyName),
-        min_length=1,
-        description="policies compared; `base` is always among them. Those that learn from people need human.corpora",
-    )
-    rollouts: int = Field(2, ge=1, le=1_000, description="rollouts that rate one reply of best-of-n")
-    thinking_dialogues: int = Field(
-        1,
-        ge=1,
-        le=100,
-        description="dialogues per scenario of best-of-n and of the search, which take tens of times as long; at most "
-        "evaluation.dialogues",
-    )
-    adversarial: int = Field(8, ge=0, le=10_000, description="scenarios per domain held with each adversarial user")
-    divergence_replies: int = Field(
-        60, ge=0, le=100_000, description="replies by which each trained policy's divergence from the base is estimated"
-    )
-
-
 def thinking_of(name: PolicyName, config: ComparisonConfig) -> Thinking:
     """How the policy of that name comes to its reply."""
     if name.startswith("best_of_"):
@@ -90,17 +65,6 @@ def wanted(config: ComparisonConfig, has_people: bool) -> tuple[list[PolicyName]
     asked: list[PolicyName] = [BASE, *(name for name in config.policies if name != BASE)]
     left = {name: NO_PEOPLE for name in asked if name in FROM_PEOPLE and not has_people}
     return [name for name in asked if name not in left], left
-
-
-@dataclass(frozen=True)
-class Held:
-    """One evaluation dialogue as the statistics see it: `value` on the survey's scale, None where it could not be read."""
-
-    scenario_id: str
-    seed: int
-    exchanges: int
-    value: float | None
-    reward: float | None
 
 
 @dataclass(frozen=True)
@@ -149,20 +113,14 @@ def dialogues_of(name: PolicyName, config: ComparisonConfig, dialogues: int) -> 
     return min(dialogues, config.thinking_dialogues) if thinking_of(name, config).looks_ahead else dialogues
 
 
-def by_scenario(dialogues: Sequence[Held]) -> Rewards:
-    """Rewards as `paired_comparison` takes them: scenario to its dialogues' rewards in seed order."""
-    found: dict[str, list[float | None]] = {}
-    for held in sorted(dialogues, key=lambda one: (one.scenario_id, one.seed)):
-        found.setdefault(held.scenario_id, []).append(held.reward)
-    return found
-
-
-def mean_reward(dialogues: Sequence[Held]) -> Estimate:
+def mean_reward(dialogues: Sequence[HeldOutDialogue]) -> Estimate:
     """Mean over scenarios of the mean reward of their readable dialogues."""
     return mean(list(_means(by_scenario(dialogues)).values()))
 
 
-def mean_measures(domain: Domain, scenarios: Mapping[str, Scenario], dialogues: Sequence[Held]) -> dict[str, float]:
+def mean_measures(
+    domain: Domain, scenarios: Mapping[str, Scenario], dialogues: Sequence[HeldOutDialogue]
+) -> dict[str, float]:
     """Means of the domain's measures over the dialogues whose reaction could be read."""
     rows = [
         domain.measures(scenarios[held.scenario_id].user_condition, held.value)

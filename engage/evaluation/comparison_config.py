@@ -1,0 +1,33 @@
+"""What `engage experiment comparison` compares. It lies here because a cycle's configuration holds it, and no night needs the rest."""
+
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PolicyName = Literal[
+    "base", "strategy", "sft", "best_of_4", "best_of_8", "search", "dpo_search", "dpo_human", "dpo_mixed", "iterated"
+]
+
+
+class ComparisonConfig(BaseModel):
+    """Which policies `engage experiment comparison` compares; the scenarios are those of `evaluation`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policies: tuple[PolicyName, ...] = Field(
+        get_args(PolicyName),
+        min_length=1,
+        description="policies compared; `base` is always among them. Those that learn from people need human.corpora",
+    )
+    rollouts: int = Field(2, ge=1, le=1_000, description="rollouts that rate one reply of best-of-n")
+    thinking_dialogues: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="dialogues per scenario of best-of-n and of the search, which take tens of times as long; at most "
+        "evaluation.dialogues",
+    )
+    adversarial: int = Field(8, ge=0, le=10_000, description="scenarios per domain held with each adversarial user")
+    divergence_replies: int = Field(
+        60, ge=0, le=100_000, description="replies by which each trained policy's divergence from the base is estimated"
+    )
