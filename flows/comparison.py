@@ -9,10 +9,10 @@ from engage.evaluation import PolicyName
 from engage.experiments import FROM_SEARCH, NO_PAIR, TRAINED, wanted
 from engage.training import HumanPairs
 from flows.collect import collect
-from tasks.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
-from tasks.comparison import compare_policies, open_test_split
 from tasks.cycle import CLOSING, Cycle, begin_cycle
-from tasks.experiment import hold_adversarial, hold_dialogues_of, measure_divergence
+from tasks.experiments.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
+from tasks.experiments.comparison import compare_policies, open_test_split
+from tasks.experiments.experiment import hold_adversarial, hold_dialogues_of, measure_divergence
 from tasks.human import draw_human_pairs
 from tasks.training import score_pairs
 

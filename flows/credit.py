@@ -6,8 +6,8 @@ from prefect import flow
 
 from engage.config import CycleConfig
 from engage.experiments import CreditConfig
-from tasks.credit import judge_credit, reroll_pairs, roll_out_replies
 from tasks.cycle import CLOSING, begin_cycle
+from tasks.experiments.credit import judge_credit, reroll_pairs, roll_out_replies
 
 
 @flow(name="credit", **CLOSING)

@@ -8,8 +8,8 @@ from prefect import flow
 from engage.config import CycleConfig
 from engage.experiments.simulator_card.plan import CardConfig
 from engage.training import Role
+from tasks.experiments.simulator_card import ask_in_their_place, check_card, measure_likelihoods, write_card
 from tasks.simulator import train_on_dialogues
-from tasks.simulator_card import ask_in_their_place, check_card, measure_likelihoods, write_card
 
 
 @flow(name="train-simulator")

@@ -10,7 +10,8 @@ from tiny_models import TEMPLATE, byte_tokenizer, make_pairs, save_tiny_model
 from engage.errors import ConfigError, ModelError
 from engage.models import AdapterCard, ModelRef, adapter_fingerprint
 from engage.training import AlignConfig, PreferencePair, RunFolder, build_trainer, quiet, start_model, train_dpo
-from engage.training.dpo import DpoSettings, LoraSettings
+from engage.training.dpo import DpoSettings
+from engage.training.trainer import LoraSettings
 
 LORA = LoraSettings(r=4, alpha=8)
 DPO = DpoSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)

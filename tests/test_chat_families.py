@@ -210,7 +210,7 @@ def test_an_end_in_words_ends_what_was_said() -> None:
 @pytest.mark.parametrize("name", ["qwen3", "mistral, system last"])
 def test_a_simulator_learns_with_a_template_that_writes_earlier_turns_otherwise(name: str, tmp_path: Path) -> None:
     from engage.training import AlignConfig, train_sft
-    from engage.training.dpo import SftSettings
+    from engage.training.trainer import SftSettings
 
     chat = [*CHAT, {"role": "assistant", "content": "That hurts."}]
     example = ChatExample(tuple(Message(one["role"], one["content"]) for one in chat), (2, 4))

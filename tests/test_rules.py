@@ -30,13 +30,11 @@ LOADED_LATE = {
     "engage.engines.openai.engine": "the registry of engines imports it when it opens one",
 }
 """Modules that may import a heavy library at their top, because nobody imports them at the top."""
-CHAINS = (
-    ("dialogue", "domains", "scenario", "corpora"),
-    ("engines", "reaction", "simulator", "tree", "puct", "search"),
-    ("domains", "scenario", "tree", "store", "pairs", "align"),
-    ("hacking", "evaluation", "report"),
-)
-"""design.md's order inside engage: none imports one that stands after it, by any way."""
+ORDER = (
+    "errors", "masking", "seeds", "files", "stats", "dialogue", "survey", "domains", "scenario", "data", "corpora", "models",
+    "engines", "simulation", "pages", "search", "store", "training", "evaluation", "experiments", "bench", "home", "config",
+)  # fmt: skip
+"""The rooms of the method: each imports only rooms that stand before it."""
 
 
 def module_name(path: Path) -> str:
@@ -111,17 +109,52 @@ def test_no_module_of_the_method_reaches_itself():
     assert [name for name in MODULES if name.startswith("engage") and name in reached(name)] == []
 
 
-@pytest.mark.parametrize("chain", CHAINS, ids=" ".join)
-def test_the_order_inside_the_method_is_kept(chain):
+def room_of(name: str) -> str:
+    return name.split(".")[1]
+
+
+def test_rooms_import_only_rooms_before_them():
+    method = [name for name in MODULES if name.startswith("engage.")]
+    assert {room_of(name) for name in method} <= set(ORDER)
     wrong = {
-        (early, late)
-        for index, early in enumerate(chain)
-        for late in chain[index + 1 :]
-        for name in MODULES
-        if name == f"engage.{early}" or name.startswith(f"engage.{early}.")
-        if any(target == f"engage.{late}" or target.startswith(f"engage.{late}.") for target in reached(name))
+        (name, target)
+        for name in method
+        for target in imports(name)
+        if target.startswith("engage.") and ORDER.index(room_of(target)) > ORDER.index(room_of(name))
     }
     assert wrong == set()
+
+
+def test_a_night_reaches_no_experiment_and_no_bench():
+    rooms = ("engage.experiments", "engage.bench", "tasks.experiments")
+    assert [name for name in sorted(reached("flows.nightly")) if name.startswith(rooms)] == []
+
+
+def test_within_the_method_only_the_configuration_knows_a_cycles_configuration():
+    named = [n for n, path in MODULES.items() if re.search(r"\bCycleConfig\b", path.read_text(encoding="utf-8"))]
+    assert [name for name in named if name.startswith("engage.")] == ["engage.config"]
+
+
+SHIPPED = re.compile(r"emotional.support|EMOTIONAL_SUPPORT|persuasion|PERSUASION", re.IGNORECASE)
+MAY_NAME_DOMAINS = ("engage.domains.", "engage.corpora.", "engage.data", "engage.scenario")
+
+
+def spoken_of(path: Path) -> list[str]:
+    """Names and texts of the code that name a shipped domain; what docstrings say does not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value if isinstance(node, ast.Constant) else node.id if isinstance(node, ast.Name) else node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name | ast.Attribute)
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said)
+    ]
+    return [text for text in texts if SHIPPED.search(text)]
+
+
+def test_the_shipped_domains_are_named_where_domains_lie_and_nowhere_else():
+    method = [name for name in MODULES if name.startswith("engage.") and not name.startswith(MAY_NAME_DOMAINS)]
+    assert {name: spoken_of(MODULES[name]) for name in method if spoken_of(MODULES[name])} == {}
 
 
 def test_heavy_libraries_are_imported_only_inside_functions():
@@ -148,29 +181,12 @@ def test_the_command_line_imports_no_flow():
     assert reached("flows.cli", inside=False) & flows == set()
 
 
-def test_only_the_store_reads_sql():
-    readers = {name for name in MODULES if "engage.store.queries" in imports(name)}
-    assert readers == {
-        "engage.store.trajectory_store",
-        "engage.store.drain",
-        "engage.store.database",
-        "engage.store.schema",
-        "engage.store.pair_extraction",
-    }
+def test_only_the_store_reads_sql_and_opens_duckdb():
     opened = [
         n for n, path in MODULES.items() if re.search(r"files\([\"']sql[\"']\)", path.read_text(encoding="utf-8"))
     ]
-    assert opened == ["engage.store.queries"]
-
-
-def test_only_the_store_opens_duckdb():
-    assert set(importers("duckdb")) == {
-        "engage.store.trajectory_store",
-        "engage.store.drain",
-        "engage.store.database",
-        "engage.store.queries",
-        "engage.store.pair_extraction",
-    }
+    users = {*opened, *importers("duckdb")}
+    assert users and [name for name in sorted(users) if not name.startswith("engage.store.")] == []
 
 
 def drawn_tree(docstring: str) -> dict[str, str | None]:

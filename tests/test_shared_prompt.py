@@ -4,9 +4,9 @@ from tiny_models import byte_tokenizer, make_pairs, save_tiny_model
 
 from engage.models import ModelRef
 from engage.training import start_model
-from engage.training.dpo import LoraSettings, pair_collator
+from engage.training.dpo import pair_collator
 from engage.training.shared_prompt import can_share_prompts, pack_pairs, reply_logprobs
-from engage.training.trainer import batch_order
+from engage.training.trainer import LoraSettings, batch_order
 
 LORA = LoraSettings(r=4, alpha=8)
 

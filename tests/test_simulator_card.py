@@ -19,7 +19,7 @@ from engage.training import save_pairs
 from flows.cli import commands as cli
 from flows.cli.showing import Terminal
 from flows.simulator import simulator_card
-from tasks.simulator_card import check_card
+from tasks.experiments.simulator_card import check_card
 
 
 @pytest.fixture(scope="module")

@@ -12,26 +12,10 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from engage.evaluation.hacking import Replies, hacking_failures, hacking_rates, text_metrics
 from engage.stats import is_finite
 
 Rewards = Mapping[str, float | Sequence[float | None] | None]
 """Scenario id to the reward of its dialogue, or of its dialogues in seed order; None where the reaction could not be read."""
-
-__all__ = [
-    "ALL",
-    "Comparison",
-    "Replies",
-    "Rewards",
-    "Verdict",
-    "candidate_alpha",
-    "compare_domains",
-    "decide",
-    "hacking_failures",
-    "hacking_rates",
-    "paired_comparison",
-    "text_metrics",
-]
 
 ALL = "all"
 _RESAMPLES = 9_999

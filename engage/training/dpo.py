@@ -19,9 +19,7 @@ from engage.training.shared_prompt import can_share_prompts, reply_logprobs
 from engage.training.trainer import (
     AlignConfig,
     DpoSettings,
-    LoraSettings,
     OnStep,
-    SftSettings,
     batch_order,
     chat_tokenizer,
     on_one_device,
@@ -30,18 +28,6 @@ from engage.training.trainer import (
     start_model,
     trainer_arguments,
 )
-
-__all__ = [
-    "AlignConfig",
-    "DpoSettings",
-    "LoraSettings",
-    "SftSettings",
-    "TrainResult",
-    "build_trainer",
-    "fitting_rows",
-    "pair_collator",
-    "train_dpo",
-]
 
 METRICS = (
     "loss",

@@ -16,20 +16,7 @@ from engage.domains import load_domain
 from engage.errors import ScenarioError, StoreError
 from engage.scenario import Split
 from engage.simulation import policy_messages
-from engage.store import PairConfig, TrajectoryStore, write_parquet
-
-__all__ = [
-    "HumanReply",
-    "PairConfig",
-    "PreferencePair",
-    "human_count",
-    "human_pairs",
-    "load_pairs",
-    "mix",
-    "pair_set_hash",
-    "read_pairs",
-    "save_pairs",
-]
+from engage.store import TrajectoryStore, write_parquet
 
 _HASH_KEY = b"engage.pair_set_hash"
 

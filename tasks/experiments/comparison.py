@@ -39,10 +39,10 @@ from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
-from tasks.arms import Arm
 from tasks.comparing import ByDomain, assistant_replies, dialogues_held, held_out, paired
 from tasks.cycle import Cycle
-from tasks.experiment import adversary_label, label_of
+from tasks.experiments.arms import Arm
+from tasks.experiments.experiment import adversary_label, label_of
 from tasks.tracking import StageRun, Tracker, flat
 
 STAGE = "comparison"

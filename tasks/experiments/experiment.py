@@ -15,9 +15,9 @@ from engage.search import Sides
 from engage.simulation import Dress, Stage
 from engage.store import TrajectoryStore
 from tasks import stopping
-from tasks.arms import Arm
 from tasks.comparing import held_out, hold_missing, policy_label
 from tasks.cycle import Cycle, worth_retrying
+from tasks.experiments.arms import Arm
 
 ADVERSARY = "adversary"
 

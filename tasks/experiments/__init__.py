@@ -1,0 +1,1 @@
+"""Tasks of experiments: nothing that a night needs."""
