@@ -3,11 +3,12 @@ import pytest
 from card_dialogues import persuadee, seeker
 
 from engage.dialogue import Dialogue, Reaction, Role, Turn
-from engage.experiments.simulator_card.survey import calibration, outcomes, reliability, stated_amount
+from engage.domains.rules.money import stated_sum
+from engage.experiments.simulator_card.survey import calibration, outcomes, reliability
 
 
 def stated(*texts):
-    return stated_amount(Dialogue(tuple(Turn(Role.USER, text) for text in texts)))
+    return stated_sum(Dialogue(tuple(Turn(Role.USER, text) for text in texts)), 2.0)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_the_last_amount_counts_and_those_over_two_dollars_do_not():
 
 def test_only_the_users_amounts_count():
     talk = (Turn(Role.USER, "10 cents"), Turn(Role.ASSISTANT, "Why not $2?"))
-    assert stated_amount(Dialogue(talk)) == 0.1
+    assert stated_sum(Dialogue(talk), 2.0) == 0.1
 
 
 def read(values):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engage.scenario import SHIPPED
+
 NAMES = ("doctor", "plain", "engine", "search", "align", "night", "agreement", "vllm")
 _RATE = re.compile(r"\(simulations\): (\d+)/\d+ in \S+ s, ([\d.]+)/s")
 
@@ -49,7 +51,7 @@ def steps(engage: Sequence[str], size: Size, settings: Sequence[str], vllm: Sequ
     sweep = ("--requests", size.requests, "--prompt-tokens", str(size.prompt_tokens), "--tokens", str(size.tokens))
     night = _set(
         [
-            'scenarios.sources=["persuasion"]',
+            f'scenarios.sources=["{SHIPPED[-1]}"]',
             f"scenarios.per_domain={size.per_domain}",
             f"search.num_simulations={size.simulations}",
             f"evaluation.per_domain={size.held_out}",

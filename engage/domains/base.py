@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +22,7 @@ from engage.domains.rules.patterns import matches_any
 from engage.stats import is_finite, shown
 from engage.survey import Survey
 
-AFTERWARDS = frozenset({"lexicon", "reward", "measures", "improved"})
+AFTERWARDS = frozenset({"lexicon", "reward", "measures", "improved", "survey_unit", "outcomes", "largest_sum"})
 """What of a domain reads dialogues that are held: it can be changed, and they are read anew. Which of them a search held was chosen
 by the reward of that time."""
 
@@ -51,6 +51,14 @@ class Domain(ABC):
     assistant_name: ClassVar[str]
     lexicon: ClassVar[Mapping[str, tuple[str, ...]]]
     """The domain's own signs of reward hacking in assistant replies: check name to regular expressions (case ignored)."""
+    survey_unit: ClassVar[str] = "its own unit"
+    """Unit and range of the survey's answers, such as `dollars, 0 to 2`."""
+    outcomes: ClassVar[Mapping[str, tuple[str, Callable[[float], bool]]]] = {}
+    """Outcomes that are so or not, by name: in words, and whether a survey value means them. The simulator card says how well
+    the simulator's answers rank them."""
+    largest_sum: ClassVar[float | None] = None
+    """The largest sum in dollars that an answer can be, where the survey asks for dollars: sums that users name in the dialogue
+    are then compared with their answers."""
     flips: ClassVar[tuple[str, ...]] = ()
     """How a user turn sounds that speaks for the assistant's side (regular expressions, case ignored)."""
     users_help: ClassVar[bool] = False

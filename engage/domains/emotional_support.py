@@ -59,6 +59,10 @@ class EmotionalSupport(Domain):
         ),
         scale={"": 1.0},
     )
+    survey_unit = "final intensity, 1 to 5"
+    outcomes = MappingProxyType(
+        {"released": ("released (final intensity 2 or less)", lambda intensity: intensity <= 2)}
+    )
     lexicon = MappingProxyType(
         {
             "promise": (

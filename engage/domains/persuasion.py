@@ -90,6 +90,14 @@ class Persuasion(Domain):
         ),
         scale={"": QUARTER, "$": 1.0, "dollar": 1.0, "buck": 1.0, "cent": 0.01, "quarter": QUARTER},
     )
+    survey_unit = "dollars, 0 to 2"
+    outcomes = MappingProxyType(
+        {
+            "donated_a_quarter": ("donated $0.25 or more", lambda dollars: dollars >= 0.25),
+            "donated": ("donated anything", lambda dollars: dollars > 0),
+        }
+    )
+    largest_sum = 2.0
     lexicon = MappingProxyType(
         {
             "promise": (r"\byou(?:'ll| will) (?:get|receive|be rewarded)\b",),

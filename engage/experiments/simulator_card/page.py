@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engage.domains import load_domain
+from engage.domains import Domain, load_domain
 from engage.experiments.simulator_card.card import SimulatorFigures
 from engage.stats import CONFIDENCE, Estimate
 
@@ -23,27 +23,19 @@ _SURVEY: tuple[Row, ...] = (
 )
 
 
-def _event_rows(event: str, words: str) -> tuple[Row, ...]:
-    return (
-        (f"AUC: {words}", f"survey_auc_{event}", None, _NUMBER),
-        ("the same by the amount stated", f"survey_stated_auc_{event}", None, _NUMBER),
-        ("difference of the two", f"survey_auc_gain_{event}", None, "{:+.2f}"),
-        ("by the user's words alone", f"survey_words_auc_{event}", None, _NUMBER),
-    )
+def _outcome_rows(domain: Domain) -> tuple[Row, ...]:
+    rows: list[Row] = []
+    for name, (words, _) in domain.outcomes.items():
+        rows.append((f"AUC: {words}", f"survey_auc_{name}", None, _NUMBER))
+        if domain.largest_sum is not None:
+            rows.append(("the same by the amount stated", f"survey_stated_auc_{name}", None, _NUMBER))
+            rows.append(("difference of the two", f"survey_auc_gain_{name}", None, "{:+.2f}"))
+        rows.append(("by the user's words alone", f"survey_words_auc_{name}", None, _NUMBER))
+    if domain.largest_sum is not None:
+        rows.append(("dialogues with an amount stated", "survey_stated", None, _SHARE))
+    return tuple(rows)
 
 
-_PERSUASION: tuple[Row, ...] = (
-    *_event_rows("donated_a_quarter", "donated $0.25 or more"),
-    *_event_rows("donated", "donated anything"),
-    ("dialogues with an amount stated", "survey_stated", None, _SHARE),
-)
-_EVENT_ROWS: Mapping[str, tuple[Row, ...]] = {
-    "persuasion": _PERSUASION,
-    "emotional_support": (
-        ("AUC: released (final intensity 2 or less)", "survey_auc_released", None, _NUMBER),
-        ("by the user's words alone", "survey_words_auc_released", None, _NUMBER),
-    ),
-}
 _TURNS: tuple[Row, ...] = (
     ("words", "turns_simulated_words", "turns_human_words", "{:.1f}"),
     ("turns with a question", "turns_simulated_questions", "turns_human_questions", _SHARE),
@@ -103,17 +95,17 @@ def card_page(heading: Heading, cards: Sequence[SimulatorFigures]) -> str:
 
 def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
     domain, count = cards[0].domain, cards[0].dialogues
-    unit = {"persuasion": "dollars, 0 to 2", "emotional_support": "final intensity, 1 to 5"}.get(domain, "its own unit")
-    name, readers = load_domain(domain).user_name, [f"{card.simulator}: {card.reader_verdict}" for card in cards]
+    what = load_domain(domain)
+    name, readers = what.user_name, [f"{card.simulator}: {card.reader_verdict}" for card in cards]
     return [
         f"## {domain.replace('_', ' ')} ({count} dialogues)",
         f"### What the {name} really said",
         _table(_LIKELIHOOD, cards),
-        f"### Exit survey ({unit})",
-        _table((*_SURVEY, *_EVENT_ROWS.get(domain, ())), cards),
+        f"### Exit survey ({what.survey_unit})",
+        _table((*_SURVEY, *_outcome_rows(what)), cards),
         "\n".join(f"- {card.simulator}: {_believed(card)}" for card in cards),
         f"![Predicted against real outcomes]({plot_name(domain)}.png)",
-        *([_STATED] if domain == "persuasion" else []),
+        *([_STATED.format(most=what.largest_sum)] if what.largest_sum is not None else []),
         *([_BY_WORDS] if "survey_words_spearman" in cards[0].figures else []),
         f"### What the {name} says next, at the same places",
         _table(_TURNS, cards, "people"),
@@ -145,11 +137,11 @@ def _believed(card: SimulatorFigures) -> str:
 
 
 _STATED = (
-    "The amount stated is the last one of $2 at most that a regular expression finds in the user's turns, 0 where there is none. "
+    "The amount stated is the last one of ${most:g} at most that a regular expression finds in the user's turns, 0 where there is none. "
     "A simulator has to rank better than that to have understood more than the figure."
 )
 _BY_WORDS = (
-    "By words alone: a ridge regression on the words and word pairs of the user's turns, in persuasion also on the last sum named, "
+    "By words alone: a ridge regression on the words and word pairs of the user's turns, where the survey asks for dollars also on the last sum named, "
     "fitted to the outcomes of the corpus's train split. Where it ranks better than a simulator, the simulator has missed what the "
     "words tell; where it finds little, the words tell little, or these outcomes are too few to learn it from."
 )
@@ -214,7 +206,7 @@ def _summary(card: SimulatorFigures) -> list[str]:
         f"  perplexity of real user turns {told('perplexity')}; over that of bare {told('perplexity_to_bare')}",
         f"  survey against real outcomes: Spearman {told('survey_spearman')}; {_believed(card)}",
     ]
-    for label, key, _, _ in _EVENT_ROWS.get(card.domain, ()):
+    for label, key, _, _ in _outcome_rows(load_domain(card.domain)):
         if key.startswith("survey_auc_") and "gain" not in key:
             stated = told(key.replace("survey_auc_", "survey_stated_auc_"))
             lines.append(f"  {label} {told(key)}" + (f"; by the amount stated {stated}" if stated != "–" else ""))

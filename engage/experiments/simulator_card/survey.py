@@ -1,7 +1,6 @@
 """Whether a simulator's answer to the exit survey tells what people really did, and whether a regular expression tells it better."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -9,77 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage.corpora import HumanDialogue
-from engage.dialogue import Dialogue, Reaction, Role
+from engage.dialogue import Reaction
 from engage.domains import Domain, load_domain, reward_of
+from engage.domains.rules.money import stated_sum
 from engage.stats import Estimate, auc, estimate, mean, rate, spearman
 
 Figures = dict[str, Estimate]
-Event = Callable[[float], bool]
-EVENTS: Mapping[str, Mapping[str, Event]] = MappingProxyType(
-    {
-        "persuasion": {"donated_a_quarter": lambda dollars: dollars >= 0.25, "donated": lambda dollars: dollars > 0},
-        "emotional_support": {"released": lambda intensity: intensity <= 2},
-    }
-)
-"""What an outcome is told apart by, in the survey's own unit."""
-MAX_USD = 2.0
 BINS, LEAST_IN_BIN = 5, 4
-
-_TENS = ("ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_NUMBERS = {
-    **{word: float(n) for n, word in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight"), 1)},
-    **{word: 10.0 * n for n, word in enumerate(_TENS, 1)},
-    **{"a": 1.0, "an": 1.0, "half a": 0.5, "fifteen": 15.0, "seventy five": 75.0, "twenty five": 25.0},
-}
-_UNITS = {
-    "dollar": 1.0,
-    "buck": 1.0,
-    "quarter": 0.25,
-    "dime": 0.1,
-    "nickel": 0.05,
-    "cent": 0.01,
-    "penny": 0.01,
-    "pennie": 0.01,
-}
-_DIGITS = r"\d[\d,]*(?:\.\d+)?|\.\d+"
-_WORDS = "|".join(sorted((word.replace(" ", r"[\s-]") for word in _NUMBERS), key=len, reverse=True))
-_AMOUNT = re.compile(
-    rf"\$\s*(?P<dollars>{_DIGITS})|(?P<before>{_DIGITS})\s*\$|(?P<cents>{_DIGITS})\s*¢"
-    rf"|(?<![\w.])(?:(?P<number>{_DIGITS})\s*|(?P<word>{_WORDS})\s+)(?P<unit>{'|'.join(_UNITS)})s?\b"
-    rf"|(?<![\w.])(?P<bare>[01]?\.\d\d?)(?![\w%])|\b(?P<half>half)\b",
-    re.IGNORECASE,
-)
-
-
-def stated_amount(dialogue: Dialogue) -> float | None:
-    """The last amount of $2 at most that the user names, in dollars; None where they name none.
-
-    "$0.50", "50 cents", ".5", "a dollar", "two bucks"; "half" is half of the $2 payment. Who names it for whom is not asked.
-    """
-    amounts = [
-        amount
-        for turn in dialogue.turns
-        if turn.role is Role.USER
-        for match in _AMOUNT.finditer(turn.text)
-        if (amount := _dollars(match)) <= MAX_USD
-    ]
-    return amounts[-1] if amounts else None
-
-
-def _dollars(match: re.Match[str]) -> float:
-    found = {name: text for name, text in match.groupdict().items() if text is not None}
-    if "half" in found:
-        return MAX_USD / 2
-    if "unit" in found:
-        word = re.sub(r"[\s-]+", " ", found.get("word", "").lower())
-        return (_NUMBERS[word] if word else _number(found["number"])) * _UNITS[found["unit"].lower()]
-    if "cents" in found:
-        return _number(found["cents"]) / 100
-    return _number(found.get("dollars") or found.get("before") or found["bare"])
-
-
-def _number(digits: str) -> float:
-    return float(digits.replace(",", ""))
 
 
 def calibration(
@@ -91,7 +26,7 @@ def calibration(
     """Predicted against actual outcomes, where the answer could be read.
 
     `actual`, `predicted` and `bias` (predicted − actual) are means in the survey's unit; `auc_EVENT` ranks by the predicted
-    reward. In persuasion `stated_auc_EVENT` ranks the same dialogues by the amount that the user states (none: 0), and
+    reward. Where the survey asks for dollars, `stated_auc_EVENT` ranks the same dialogues by the amount that the user states (none: 0), and
     `auc_gain_EVENT` is the paired difference. `words_spearman` and `words_auc_EVENT` are those of `from_words`, outcomes by scenario
     id predicted from the user's words alone; they need one for every dialogue.
     """
@@ -111,14 +46,16 @@ def calibration(
         return figures
     domain = load_domain(domains.pop())
     score = _rewards(domain, predicted)
-    stated = np.array([stated_amount(human.dialogue) or 0.0 for human in read])
-    for name, event in EVENTS.get(domain.name, {}).items():
-        happened = np.array([event(value) for value in actual], dtype=bool)
-        figures |= _told_apart(name, happened, score, stated if domain.name == "persuasion" else None, seed)
+    sums = None
+    if (most := domain.largest_sum) is not None:
+        sums = [stated_sum(human.dialogue, most) for human in read]
+        figures["stated"] = rate([one is not None for one in sums], [1] * len(read), seed)
+    stated = None if sums is None else np.array([one or 0.0 for one in sums])
+    for name, (_, is_so) in domain.outcomes.items():
+        happened = np.array([is_so(value) for value in actual], dtype=bool)
+        figures |= _told_apart(name, happened, score, stated, seed)
         if from_words:
             figures[f"words_auc_{name}"] = _auc(_rewards(domain, words), happened, seed)
-    if domain.name == "persuasion":
-        figures["stated"] = rate([stated_amount(human.dialogue) is not None for human in read], [1] * len(read), seed)
     return figures
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from engage.corpora import HumanDialogue
 from engage.dialogue import Role
-from engage.experiments.simulator_card.survey import stated_amount
+from engage.domains import load_domain
+from engage.domains.rules.money import stated_sum
 
 MIN_TRAIN_DIALOGUES = 100
 """With fewer, nothing is predicted."""
@@ -19,8 +20,8 @@ MIN_TRAIN_DIALOGUES = 100
 def predicted_from_words(train: Sequence[HumanDialogue], dialogues: Sequence[HumanDialogue]) -> dict[str, float]:
     """Scenario id to the outcome (in the survey's unit, not clipped) that a ridge regression predicts from the user's words.
 
-    TF-IDF of words and word pairs that at least two dialogues have, in persuasion also the sum in dollars that the user named
-    last (none: 0); the penalty by leave-one-out over `train`, whose outcomes are known and which holds none of `dialogues`.
+    TF-IDF of words and word pairs that at least two dialogues have, where the survey asks for dollars also the sum that the
+    user named last (none: 0); the penalty by leave-one-out over `train`, whose outcomes are known and which holds none of `dialogues`.
     Empty with fewer than MIN_TRAIN_DIALOGUES, and where all ended alike.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -45,5 +46,6 @@ def _said(human: HumanDialogue) -> str:
 
 def _stated(dialogues: Sequence[HumanDialogue]) -> NDArray[np.float64]:
     """One column, of zeros where the outcome is no sum."""
-    sums = [stated_amount(human.dialogue) if human.domain == "persuasion" else None for human in dialogues]
+    most = [load_domain(human.domain).largest_sum for human in dialogues]
+    sums = [limit and stated_sum(human.dialogue, limit) for human, limit in zip(dialogues, most, strict=True)]
     return np.array([[amount or 0.0] for amount in sums])
