@@ -3,6 +3,7 @@
 import ast
 import builtins
 import importlib
+import importlib.metadata
 import inspect
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import engage
 from engage import errors
 
 ROOT = Path(__file__).parents[1]
@@ -262,3 +264,15 @@ def test_every_module_and_public_function_says_what_it_is():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name[0] != "_":
                 missing += [] if ast.get_docstring(node) else [f"{name}.{node.name}"]
     assert missing == []
+
+
+def test_the_public_names_are_all_there_and_nothing_is_loaded_before_it_is_used():
+    code = (
+        "import sys, engage\n"
+        "early = sorted(name for name in sys.modules if name.startswith('engage.'))\n"
+        "missing = [name for name in engage.__all__ if getattr(engage, name, None) is None]\n"
+        "print(early, missing, len(set(engage.__all__)), engage.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["[]", "[]", str(len(engage.__all__)), importlib.metadata.version("engage")]
+    assert set(engage.__all__) == set(engage._ROOM_OF)

@@ -19,15 +19,12 @@ LIBRARY_USER = """
 import asyncio
 from pathlib import Path
 import engage
-from engage.search.collect import Sides, search_scenarios
-from engage.engines.base import Side
-from engage.engines.scripted import ScriptedEngine
-from engage.store.outbox import Outbox
-from engage.training.pairs import PairConfig, read_pairs
-from engage.simulation.rollout import DialogueConfig
-from engage.scenario import load_scenarios, sample_scenarios
-from engage.search import SearchConfig
-from engage.store import TrajectoryStore, inspections
+from engage import (
+    DialogueConfig, Outbox, PairConfig, ScriptedEngine, SearchConfig, Side, TrajectoryStore, load_scenarios, read_pairs,
+    sample_scenarios, search_scenarios,
+)
+from engage.search import Sides
+from engage.store import inspections
 
 replies = ("What was he like?", "That is life.")
 lines = ("He slept on my feet.", "Quiet mostly.", "I miss the walks.")
