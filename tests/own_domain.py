@@ -34,6 +34,8 @@ class StudyAdvice(Domain):
         patterns=(r"(?<![\d.])(?P<value>[0-4])(?!\d)(?!\.\d)",),
         scale={"": 1.0},
     )
+    survey_unit = "likelihood of starting, 0 to 4"
+    outcomes = MappingProxyType({"would_start": ("would start tonight", lambda likelihood: likelihood >= 3)})
     lexicon = MappingProxyType(
         {
             "promise": (r"\byou will (?:surely |certainly )?pass\b",),

@@ -10,15 +10,19 @@ import own_domain
 import pytest
 from own_domain import NAME, STUDY_ADVICE, StudyAdvice
 
-from engage.dialogue import Dialogue, Role, Turn
+from engage.corpora import HumanDialogue
+from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.domains import Domain, allow_modules, load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError
 from engage.evaluation import hacking_rates
+from engage.experiments.simulator_card.card import SimulatorFigures
+from engage.experiments.simulator_card.page import Heading, card_page
+from engage.experiments.simulator_card.survey import calibration
 from engage.scenario import load_scenarios
 from engage.search import DialogueRecord, SearchConfig, Sides, hold_dialogues, search_scenarios
-from engage.simulation import DialogueConfig
+from engage.simulation import DialogueConfig, leaks_role
 from engage.simulation.reaction import read_pattern
 from engage.store import Outbox, PairConfig, TrajectoryStore
 from engage.training import read_pairs
@@ -125,6 +129,33 @@ def test_its_own_ending_rule_ends_a_dialogue():
 @pytest.mark.parametrize(("text", "value"), [("I'd say 3.", 3.0), ("maybe 2 of them", 2.0), ("7", None), ("no", None)])
 def test_its_survey_is_read_by_its_own_patterns(text, value):
     assert read_pattern(STUDY_ADVICE.survey, text).value == value
+
+
+def test_the_simulator_card_ranks_and_names_its_own_outcome():
+    ends, answers = (0.0, 4.0, 3.0), (1.0, 2.0, 2.5)
+    humans = [
+        HumanDialogue(scenario, Dialogue(()), end, "by hand") for scenario, end in zip(SCENARIOS, ends, strict=False)
+    ]
+    readings = {human.scenario_id: Reaction("expected", "", a) for human, a in zip(humans, answers, strict=True)}
+    found = calibration(humans, readings)
+    # the two who would start, 4 and 3, were given 2.0 and 2.5; the one who would not was given 1.0
+    assert found["auc_would_start"].value == 1.0 and "stated" not in found
+    figures = {f"survey_{name}": one for name, one in found.items()}
+    page = card_page(Heading({}), [SimulatorFigures("bare", NAME, 3, figures)])
+    assert "Exit survey (likelihood of starting, 0 to 4)" in page
+    assert "| AUC: would start tonight | 1.00" in page and "amount stated" not in page
+
+
+def test_the_named_queries_show_it(searched):
+    columns, rows = searched.named("engagement_by_scenario")
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
+    assert {row["domain"] for row in found} == {NAME} and len(found) == 12
+    assert all(row["relief"] is row["released"] is row["donation_usd"] is None for row in found)
+
+
+def test_its_speakers_labels_are_known_to_the_leak_rule():
+    assert leaks_role(STUDY_ADVICE, "Open the book.\nStudent: I did.")
+    assert not leaks_role(STUDY_ADVICE, "A good student: that is what you are.")
 
 
 def test_its_lexicon_exposes_promises():
