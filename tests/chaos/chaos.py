@@ -49,6 +49,7 @@ def run(
 ) -> Ended:
     """The command in a fork, stopped after some seconds where it still runs then."""
     log = home.parent / f"{home.name}.log"
+    log.touch()  # a fork can be killed before it opens it
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
