@@ -19,7 +19,7 @@ def test_a_missing_vllm_is_told_in_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ConfigError) as told:
         shared_engine(EngineConfig(kind="vllm"))
-    assert "pip install 'engage[vllm]'" in str(told.value) and "on a CPU see README" in str(told.value)
+    assert "pip install 'engage[vllm]'" in str(told.value) and "on a CPU see deployments/README.md" in str(told.value)
     assert "\n" not in str(told.value)
 
 

@@ -11,7 +11,7 @@ from engage.errors import ConfigError
 OURS = ("model", "tokenizer")
 MISSING = (
     "engine.kind = \"vllm\" needs vLLM, which is not installed: pip install 'engage[vllm]' where there is a GPU; "
-    "on a CPU see README"
+    "on a CPU see deployments/README.md"
 )
 _DEFAULTS = {"enable_prefix_caching": True, "enable_lora": True, "max_loras": 4, "disable_log_stats": True}
 # A seeded request whose prompt vLLM computes in pieces ends its engine on a CPU ("CPU Generator does not use offset").
