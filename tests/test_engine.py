@@ -11,11 +11,11 @@ from tiny_models import save_adapter, save_tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engage.engines import EngineConfig, engine_identity
-from engage.engines.base import Message, Prompt, Sampling, Side
+from engage.engines import EngineConfig, Side, TransformersConfig, engine_identity
+from engage.engines.base import Message, Prompt, Sampling
 from engage.engines.embedded.attention import ATTENTION
 from engage.engines.embedded.decoder import CALL_TOKENS, COLUMN_STEP, PREFILL_TOKENS, Closed, Decoder
-from engage.engines.embedded.engine import TransformersConfig, TransformersEngine
+from engage.engines.embedded.engine import TransformersEngine
 from engage.engines.embedded.sampling import Row, choose, nucleus_settings
 from engage.errors import EngineError, ModelError
 from engage.models import ModelsConfig, resolve_model
@@ -325,7 +325,7 @@ class Gate:
     def __getattr__(self, name):
         return getattr(self.decoder, name)
 
-    def decode(self, batch, found):
+    def begin(self, batch, found):
         self.sizes.append(len(batch))
         if not self.entered.is_set():
             self.entered.set()
@@ -333,7 +333,7 @@ class Gate:
         elif self.failures:
             self.failures -= 1
             raise MemoryError
-        self.decoder.decode(batch, found)
+        return self.decoder.begin(batch, found)
 
 
 async def ask_behind(gate: Gate, engine, prompts, meanwhile):
@@ -404,7 +404,7 @@ def test_closing_fails_what_waits_and_what_is_under_way(tiny):
 
 def test_a_decoder_gives_up_between_two_tokens_once_it_is_closed(tiny):
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
-    looks = iter([False] * 4)  # before the prefill and before each of three tokens
+    looks = iter([False] * 3)  # before the prefill, which gives the first token, and before each of two more
     closing = Decoder(model, set(), 10**8, lambda: next(looks, True))
     with pytest.raises(Closed):
         closing.generate(rows()[-1:])
@@ -442,35 +442,37 @@ def test_a_prompt_that_the_template_refuses_is_an_engine_error(engine):
         tokenizer.chat_template = known
 
 
-def recording(tiny: Path, end_tokens: set[int]) -> Decoder:
-    """A decoder as on a GPU: buffers of fixed size, steps recorded; here the recording is the step itself."""
+def recording(tiny: Path, end_tokens: set[int], buffer_tokens: int = 1600) -> Decoder:
+    """A decoder as on a GPU: buffers of fixed size, calls recorded; here the recording is the call itself.
+
+    A token of the tiny model takes 256 bytes; three of four tokens of the buffers are for rows, the fourth for prompts.
+    """
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
-    found = Decoder(model, end_tokens, 10**8, buffer_bytes=10**8, buffer_tokens=600)
+    found = Decoder(model, end_tokens, 10**8, buffer_bytes=256 * buffer_tokens, most_rows=64)
     found._recorder = recorder
     return found
 
 
-def recorder(step):
-    """Takes the step for a replay, and writes its results where the first call wrote them, as a graph does."""
-    batch = step.__self__
-    step()
-    first = batch.drawn, batch.logits
+def recorder(call):
+    """Takes the call for a replay, and writes its results where the first one wrote them, as a graph does."""
+    results = call()
 
     def replay() -> None:
-        step()
-        first[0].copy_(batch.drawn)
-        first[1].copy_(batch.logits)
-        batch.logits = first[1]
+        for kept, fresh in zip(results, call(), strict=True):
+            kept.copy_(fresh)
 
-    return replay
+    return replay, results
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    monkeypatch.setitem(COLUMN_STEP, "cpu", 16)
+    monkeypatch.setattr("engage.engines.decoder.LEAST_COLUMNS", 64)
+    monkeypatch.setattr("engage.engines.batch.NUCLEUS_CANDIDATES", (4, 8))  # larger nuclei are drawn again from all
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(temperature=1.0, top_p=0.3, max_tokens=12)])
-def test_recorded_steps_draw_what_plain_steps_draw(tiny, monkeypatch, sampling):
-    monkeypatch.setitem(COLUMN_STEP, "cpu", 16)
-    monkeypatch.setattr(
-        "engage.engines.embedded.batch.NUCLEUS_CANDIDATES", (4, 8)
-    )  # larger nuclei are drawn again from all
+def test_recorded_steps_draw_what_plain_steps_draw(tiny, small_batches, sampling):
     lengths = [Sampling(**{**sampling.model_dump(), "max_tokens": n}) for n in (2, 12, 5, 7)]
     plain, recorded = decoder(tiny, {1}), recording(tiny, {1})
     for _ in range(2):  # the second time everything is known
@@ -480,15 +482,41 @@ def test_recorded_steps_draw_what_plain_steps_draw(tiny, monkeypatch, sampling):
         for row, again in zip(*batches, strict=True):
             assert row.generated == again.generated
             assert row.logprobs == pytest.approx(again.logprobs, abs=1e-4)
-    # 4 rows of up to 41 + 12 tokens: 64 columns, as many as three rows have room for beside one; then 2 rows, then 1
-    assert {size for size, _ in recorded._recorded} == {1, 2, 4}
+    # 1200 tokens of 64 columns: 18 places. Four rows, then two, then one of up to 20 + 7 and 41 + 12 tokens in steps of 16 columns
+    assert {size for size, _ in recorded._batches[64].recorded} == {1, 2, 4}
+    # prompts of 1, 7, 20 and 41 tokens: one call of four rows by 48; when all but the last is known, one of four by 16
+    assert {(size, new) for size, new, _ in recorded._recorded} == {(4, 48), (4, 16)}
 
 
-def test_rows_that_the_buffers_cannot_hold_together_are_decoded_in_turn(tiny):
-    small = recording(tiny, set())
-    small._workspace_tokens = 120  # two rows of 41 + 12 columns
+@pytest.mark.parametrize("kind", ["plain", "recorded"])
+def test_rows_that_come_while_others_are_decoded_change_nothing(tiny, small_batches, kind):
+    one = recording(tiny, {1}) if kind == "recorded" else decoder(tiny, {1})
+    early = [Row(row.tokens, Sampling(temperature=1.0, max_tokens=3 + 2 * n), n) for n, row in enumerate(rows() * 2)]
+    late = [Row((*row.tokens, 9, 8), Sampling(temperature=1.0, max_tokens=9), n) for n, row in enumerate(rows())]
+    completed = one.begin(early, one.next_logits([row.tokens for row in early]))
+    for _ in range(6):
+        completed += one.step()
+    assert len(completed) >= 2  # those of 3 and 5 tokens have left, and others go on
+    completed += one.begin(late, one.next_logits([row.tokens for row in late]))
+    while one.live:
+        completed += one.step()
+    assert sorted(map(id, completed)) == sorted(map(id, early + late))
+    for row in completed:
+        alone = Row(row.tokens, row.sampling, row.seed)
+        decoder(tiny, {1}).generate([alone])
+        assert row.generated == alone.generated
+        assert row.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+    # what was said is known: a further turn computes its own tokens only
+    following = (*late[3].tokens, *late[3].generated[:-1], 5, 6)
+    assert one.next_logits([following]).cached[following] >= len(following) - 3
+
+
+def test_rows_that_the_buffers_cannot_hold_together_are_decoded_in_turn(tiny, small_batches):
+    small = recording(tiny, set(), buffer_tokens=200)  # 150 for rows: two places of 64 columns
     batch = [Row(tuple(range(9 + n, 50 + n)), DRAWN, n) for n in range(5)]
+    batch.append(Row(tuple(range(9, 79)), DRAWN, 5))  # needs 82 columns: a batch of 128, which has one place
     small.generate(batch)
+    assert {columns: found.places for columns, found in small._batches.items()} == {64: 2, 128: 1}
     for row in batch:
         (alone,) = one = [Row(row.tokens, DRAWN, row.seed)]
         decoder(tiny, set()).generate(one)
@@ -509,16 +537,16 @@ class Operations(TorchDispatchMode):
 
 
 def operations(tiny: Path, count: int) -> list[int]:
-    """Operations of a prefill from what is half known, of assembling a batch, and of one step, for `count` rows."""
+    """Operations of a prefill from what is half known, of beginning the rows, and of one step, for `count` rows."""
     one, found = decoder(tiny, set()), []
     one.generate([Row(tuple(range(9, 40)), DRAWN, 1)])
     batch = [Row((*range(9, 40), *range(50 + n, 60 + n)), DRAWN, n) for n in range(count)]
     with Operations() as counted, torch.inference_mode():
         after = one.next_logits([row.tokens for row in batch])
         found.append(counted.count)
-        loaded = one._load(batch, 41, 12, after)
+        one.begin(batch, after)
         found.append(counted.count - found[0])
-        loaded.advance(41)
+        one.step()
         found.append(counted.count - sum(found))
     return found
 

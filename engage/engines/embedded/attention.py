@@ -121,9 +121,10 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 @dataclass
 class Place:
-    """Where a call writes its keys and values, and how many columns its queries look over."""
+    """Where a call writes its keys and values, and over how many rows and columns of the buffer its queries look."""
 
-    write: Any  # a slice, or the columns as a tensor where the call is recorded in a CUDA graph
+    write: tuple[Any, Any]  # rows and columns: slices, or numbers as tensors that fit each other
+    rows: int
     columns: int
 
 
@@ -137,9 +138,10 @@ class BufferLayer(DynamicLayer):
 
     def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
         place = self.place
-        self.keys_buffer[:, :, place.write] = key_states.transpose(0, 1)
-        self.values_buffer[:, :, place.write] = value_states.transpose(0, 1)
-        return tuple(buffer[:, :, : place.columns].transpose(0, 1) for buffer in (self.keys_buffer, self.values_buffer))
+        self.keys_buffer[:, *place.write] = key_states.transpose(0, 1)
+        self.values_buffer[:, *place.write] = value_states.transpose(0, 1)
+        buffers = (self.keys_buffer, self.values_buffer)
+        return tuple(buffer[:, : place.rows, : place.columns].transpose(0, 1) for buffer in buffers)
 
     def get_seq_length(self) -> int:
         return 0  # positions and masks are the caller's

@@ -1,8 +1,9 @@
-"""Rows that are decoded together: their keys and values, and all that a step needs, on the device; on a GPU a recorded graph.
+"""Rows that are decoded together: their keys and values, and all that a step needs, on the device; on a GPU recorded graphs.
 
-A step writes the last token's keys and values into the next column, asks the model, and draws. It is the same code on a CPU, where
-a step looks over the columns filled so far, and in a CUDA graph, where it looks over all columns and its thousand kernels are
-started by one call. What is drawn reaches the host once a step.
+Each row has a place, and the token at position p lies in column p of it, so that rows come and go while the others are decoded. A
+step takes the first places and columns, writes each last token's keys and values, asks the model, and draws. It is the same code on
+a CPU, where a step takes no more than is filled, and in a CUDA graph, where its thousand kernels are started by one call. What is
+drawn reaches the host once a step.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,17 +13,21 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from engage.engines.embedded.attention import NOWHERE, Place, Visible, buffer_cache, looking_at
+from engage.engines.embedded.attention import Place, Visible, buffer_cache, looking_at
 from engage.engines.embedded.sampling import NUCLEUS_CANDIDATES, Row, choose, invert, logprob_of, nucleus_settings
 
 _STEADY = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """Not cuDNN's: it plans anew for each number of columns, 0.8 ms a call."""
 WARM_UPS = 2
-PER_ROW = ("keys", "tokens", "positions", "uniforms", "temperature", "top_p")
+Tensors = tuple[Any, ...]
+Record = Callable[[Callable[[], Tensors]], tuple[Callable[[], None], Tensors]]
+"""Records a call; returns its replay, and the tensors in which each replay leaves what the call returned."""
 
 
 def call_model(model: Any, ids: Any, positions: Any, keys: Any, cache: Any) -> Any:
-    """Logits [rows, vocabulary] after the last of `ids` [rows, length]; `keys` [rows, columns] are the positions of what is looked at."""
+    """Logits [rows, vocabulary] after the last of `ids` [rows, length]; `keys` [rows or 1, columns] are the positions of what is
+    looked at.
+    """
     visible = Visible(positions, keys, model.dtype)
     with looking_at(visible), sdpa_kernel(_STEADY):
         out = model(
@@ -37,84 +42,80 @@ def call_model(model: Any, ids: Any, positions: Any, keys: Any, cache: Any) -> A
 
 
 class Batch:
-    """See the module. `states` [2 × layers, key heads, rows, columns, width] holds `filled` columns when decoding begins.
+    """See the module. `states` [2 × layers, key heads, places, columns, width], without anything that is not a number.
 
-    A row beyond those that are loaded computes along and is not looked at.
+    A place without a row computes along and is not looked at.
     """
 
-    def __init__(self, model: Any, states: Any, room: int) -> None:
-        """`room`: tokens that a row may be given at most."""
+    def __init__(self, model: Any, states: Any) -> None:
         self.model, self.states = model, states
-        rows, self.columns = states.shape[2:4]
+        self.places, self.columns = states.shape[2:4]
         device = states.device
-        self.place = Place(slice(0, 0), self.columns)
-        self.cache = buffer_cache(states, self.place)
-        self.keys = torch.full((rows, self.columns), NOWHERE, dtype=torch.long, device=device)
-        self.tokens = torch.zeros(rows, 1, dtype=torch.long, device=device)
-        self.positions = torch.zeros(rows, 1, dtype=torch.long, device=device)
-        self.uniforms = torch.zeros(rows, room, dtype=torch.float64, device=device)
-        self.temperature = torch.ones(rows, device=device)
-        self.top_p = torch.zeros(rows, device=device)
-        self.column = torch.zeros(1, dtype=torch.long, device=device)
-        self.step = torch.zeros(1, dtype=torch.long, device=device)
-        self.drawn: Any = None
+        self._place = Place((slice(0), slice(0)), 0, 0)
+        self._cache = buffer_cache(states, self._place)
+        self._numbers = torch.arange(self.places, device=device)[:, None]
+        self._keys = torch.arange(self.columns, device=device)[None]
+        self._tokens = torch.zeros(self.places, 1, dtype=torch.long, device=device)
+        self._positions = torch.zeros(self.places, 1, dtype=torch.long, device=device)
+        self._uniforms = torch.zeros(self.places, self.columns, dtype=torch.float64, device=device)
+        self._temperature = torch.ones(self.places, device=device)
+        self._top_p = torch.zeros(self.places, device=device)
+        self._drawn: Any = None
 
-    def load(self, rows: Sequence[Row], keys: Any, filled: int, logits: Any) -> None:
-        """Begin with rows whose states are in place: `keys` [rows, columns] their positions, `logits` what comes after them."""
-        count, device = len(rows), self.states.device
-        self.keys.fill_(NOWHERE)[:, 0] = 0  # rows beyond the loaded ones look at something too
-        self.keys[:count] = keys
-        self.positions[:count, 0] = torch.tensor([len(row.tokens) for row in rows], device=device)
-        room = max(row.sampling.max_tokens for row in rows)
-        uniforms = np.zeros((count, room))
-        for index, row in enumerate(rows):
-            uniforms[index, : row.sampling.max_tokens] = np.random.default_rng(row.seed).random(row.sampling.max_tokens)
-        self.uniforms[:count, :room] = torch.from_numpy(uniforms).to(device)
-        self.temperature[:count], self.top_p[:count] = nucleus_settings([row.sampling for row in rows], device)
-        self.column.fill_(filled)
-        self.step.zero_()
-        self._first(logits)
+    def begin(self, places: Any, rows: Sequence[Row], logits: Any) -> Any:
+        """Rows whose states are in place, with `logits` after their prompts; what is drawn as in `fetch`."""
+        device = self.states.device
+        lengths = [len(row.tokens) for row in rows]
+        uniforms = np.zeros((len(rows), self.columns + 1))
+        for own, row, length in zip(uniforms, rows, lengths, strict=True):
+            # the token in column c is drawn with the number in column c
+            own[length : length + row.sampling.max_tokens] = np.random.default_rng(row.seed).random(
+                row.sampling.max_tokens
+            )
+        firsts = torch.from_numpy(uniforms[np.arange(len(rows)), lengths]).to(device)
+        index = torch.from_numpy(places).to(device)
+        temperature, top_p = nucleus_settings([row.sampling for row in rows], device)
+        tokens = choose(logits, temperature, top_p, firsts)
+        self._tokens[index] = tokens[:, None]
+        self._positions[index] = torch.tensor(lengths, device=device)[:, None]
+        self._uniforms[index] = torch.from_numpy(uniforms[:, 1:]).to(device)
+        self._temperature[index], self._top_p[index] = temperature, top_p
+        return torch.stack([tokens.double(), logprob_of(logits, tokens).double()]).cpu().numpy()
 
-    def _first(self, logits: Any) -> None:
-        count = len(logits)
-        tokens = choose(logits, self.temperature[:count], self.top_p[:count], self.uniforms[:count, 0])
-        self.tokens[:count, 0] = tokens
-        self.drawn = torch.stack([tokens.double(), logprob_of(logits, tokens).double()])
-        self.step += 1
-
-    def fetch(self) -> Any:
-        """What the last step drew, as numpy [2, rows]: tokens and their natural-log probabilities."""
-        return self.drawn.cpu().numpy()
-
-    def advance(self, filled: int) -> None:
-        """One token more for every row; `filled` columns hold keys before it."""
-        self.place.write, self.place.columns = slice(filled, filled + 1), filled + 1
-        logits = self._ask(filled + 1)
-        tokens = choose(logits, self.temperature, self.top_p, self._uniforms())
+    def advance(self, places: int, columns: int) -> None:
+        """One token more for the rows in the first `places`; no one's last token lies beyond the first `columns`."""
+        logits = self._ask(places, columns)
+        tokens = choose(logits, *self._settings(places))
         self._note(tokens)
-        self.drawn = torch.stack([tokens.double(), logprob_of(logits, tokens).double()])
+        self._drawn = torch.stack([tokens.double(), logprob_of(logits, tokens).double()])
 
-    def keep_only(self, places: Any) -> "Batch":
-        """The batch without all rows but these (numpy, ascending)."""
-        index = torch.from_numpy(places).to(self.states.device)
-        self.states = self.states.index_select(2, index)
-        self.cache = buffer_cache(self.states, self.place)
-        for name in PER_ROW:
-            setattr(self, name, getattr(self, name)[index])
-        return self
+    def fetch(self, live: Any) -> Any:
+        """What the last step drew in the places `live` (numpy), as numpy [2, places]: tokens and natural-log probabilities."""
+        return self._drawn.cpu().numpy()[:, live]
 
-    def _ask(self, columns: int) -> Any:
-        self.keys.index_copy_(1, self.column, self.positions)
-        return call_model(self.model, self.tokens, self.positions, self.keys[:, :columns], self.cache)
+    def move(self, sources: Any, targets: Any, columns: int) -> None:
+        """Rows from some places (numpy) to others that no row needs; the first `columns` hold all that they have."""
+        device = self.states.device
+        source, target = torch.from_numpy(sources).to(device), torch.from_numpy(targets).to(device)
+        states = self.states[:, :, :, :columns]
+        states.index_copy_(2, target, states.index_select(2, source))
+        for values in (self._tokens, self._positions, self._uniforms, self._temperature, self._top_p):
+            values.index_copy_(0, target, values.index_select(0, source))
 
-    def _uniforms(self) -> Any:
-        return self.uniforms.index_select(1, self.step)[:, 0]
+    def _ask(self, places: int, columns: int) -> Any:
+        positions = self._positions[:places]
+        self._place.write, self._place.rows, self._place.columns = (self._numbers[:places], positions), places, columns
+        return call_model(self.model, self._tokens[:places], positions, self._keys[:, :columns], self._cache)
+
+    def _settings(self, places: int) -> Tensors:
+        uniforms = self._uniforms[:places].gather(1, self._positions[:places])[:, 0]
+        return self._temperature[:places], self._top_p[:places], uniforms
 
     def _note(self, tokens: Any) -> None:
-        self.tokens.copy_(tokens[:, None])
-        self.positions += 1
-        self.column += 1
-        self.step += 1
+        places = len(tokens)
+        self._tokens[:places] = tokens[:, None]
+        # a place without a row stays within its columns
+        self._positions[:places].add_(1).clamp_max_(self.columns - 1)
 
 
 class Recorder:
@@ -123,73 +124,64 @@ class Recorder:
     def __init__(self) -> None:
         self._pool: Any = None
 
-    def __call__(self, step: Callable[[], None]) -> Callable[[], None]:
-        """Record a step, which leaves the counters of its batch moved on; the replay."""
+    def __call__(self, call: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
+        """See Record; the call is made a few times first, so that kernels are chosen and memory is taken before the recording."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # kernels are chosen and memory is taken before the recording
-            for _ in range(WARM_UPS):
-                step()
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UPS if self._pool is None else 1):
+                call()
         torch.cuda.current_stream().wait_stream(stream)
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            step()
-        return graph.replay
+            results = call()
+        return graph.replay, results
 
 
 class RecordedBatch(Batch):
-    """A batch of fixed size whose step is recorded once and replayed for every batch that fits: on a GPU, one CUDA graph."""
+    """A batch whose steps are recorded, one for each number of places and columns, and replayed: on a GPU, CUDA graphs."""
 
-    def __init__(
-        self,
-        model: Any,
-        states: Any,
-        room: int,
-        record: Callable[[Callable[[], None]], Callable[[], None]],
-        smaller: Callable[[int], "RecordedBatch"],
-    ) -> None:
-        """`record` records a step and returns its replay; `smaller` gives the batch of the same columns for fewer rows."""
-        super().__init__(model, states, room)
-        self.place.write = self.column
-        self.keys[:, 0] = 0
-        self._smaller = smaller
-        self._replay = record(self._step)
-        self._recorded = self.drawn
+    def __init__(self, model: Any, states: Any, record: Record) -> None:
+        super().__init__(model, states)
+        self._record = record
+        self._recorded: dict[tuple[int, int], tuple[Callable[[], None], Tensors]] = {}
+        self._logits: Any = None
 
-    def _step(self) -> None:
-        self.logits = self._ask(self.columns)
-        probabilities = torch.softmax(self.logits / self.temperature[:, None], -1)
+    @property
+    def recorded(self) -> set[tuple[int, int]]:
+        """Numbers of places and columns for which there is a graph."""
+        return set(self._recorded)
+
+    def advance(self, places: int, columns: int) -> None:
+        """See Batch; the first time it is recorded (up to half a second)."""
+        if (places, columns) not in self._recorded:
+            kept = self._tokens.clone(), self._positions.clone()
+            self._recorded[places, columns] = self._record(lambda: self._step(places, columns))
+            self._tokens.copy_(kept[0])  # the recording drew; what it wrote lies in columns that are written again
+            self._positions.copy_(kept[1])
+        replay, (self._drawn, self._logits) = self._recorded[places, columns]
+        replay()
+
+    def _step(self, places: int, columns: int) -> Tensors:
+        logits = self._ask(places, columns)
+        temperature, top_p, uniforms = self._settings(places)
+        probabilities = torch.softmax(logits / temperature[:, None], -1)
         count = min(NUCLEUS_CANDIDATES[-1], probabilities.shape[-1])
-        tokens, covered = invert(probabilities, self.top_p, self._uniforms(), count)
+        tokens, covered = invert(probabilities, top_p, uniforms, count)
         self._note(tokens)
-        self.drawn = torch.stack([tokens.double(), logprob_of(self.logits, tokens).double(), covered.double()])
+        return torch.stack([tokens.double(), logprob_of(logits, tokens).double(), covered.double()]), logits
 
-    def advance(self, filled: int) -> None:
-        self._replay()
-        self.drawn = self._recorded
-
-    def fetch(self) -> Any:
+    def fetch(self, live: Any) -> Any:
         """See Batch; a nucleus larger than the graph looks at is drawn again from all tokens."""
-        drawn = self.drawn.cpu().numpy()
-        if len(drawn) == 3 and not drawn[2].all():
-            uniforms = self.uniforms.index_select(1, self.step - 1)[:, 0]
-            tokens = choose(self.logits, self.temperature, self.top_p, uniforms)
-            self.tokens.copy_(tokens[:, None])
-            drawn = torch.stack([tokens.double(), logprob_of(self.logits, tokens).double()]).cpu().numpy()
+        drawn = self._drawn.cpu().numpy()[:, live]
+        wide = live[drawn[2] == 0]
+        if len(wide):
+            index = torch.from_numpy(wide).to(self.states.device)
+            uniforms = self._uniforms[index].gather(1, self._positions[index] - 1)[:, 0]
+            logits = self._logits[index]
+            tokens = choose(logits, self._temperature[index], self._top_p[index], uniforms)
+            self._tokens[index] = tokens[:, None]
+            drawn[:2, drawn[2] == 0] = torch.stack([tokens.double(), logprob_of(logits, tokens).double()]).cpu().numpy()
         return drawn[:2]
-
-    def keep_only(self, places: Any) -> "Batch":
-        """See Batch: the rows move into a smaller recorded batch."""
-        index = torch.from_numpy(places).to(self.states.device)
-        states = self.states.index_select(2, index)
-        per_row = {name: getattr(self, name)[index] for name in PER_ROW}
-        smaller = self._smaller(len(places))
-        smaller.states[:, :, : len(places)] = states
-        smaller.keys.fill_(NOWHERE)[:, 0] = 0
-        for name, values in per_row.items():
-            getattr(smaller, name)[: len(places)] = values
-        for name in ("column", "step"):
-            getattr(smaller, name).copy_(getattr(self, name))
-        return smaller

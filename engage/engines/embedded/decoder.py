@@ -1,19 +1,22 @@
 """Batched generation on one transformers model with key/value reuse and one random stream per row.
 
-Prompts are prefilled in sub-batches from what the prefix cache holds, then decoded together in preallocated buffers. Masks come
-from positions, which are each row's own, so a row computes what it would alone.
+Prompts are prefilled in sub-batches from what the prefix cache holds. Their rows then take places in a batch, are decoded there
+together, and leave when they are complete; others may come while they are decoded. Masks come from positions, which are each row's
+own, so a row computes what it would alone.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from engage.engines.embedded.attention import NOWHERE, AttentionShape, Place, buffer_cache
-from engage.engines.embedded.batch import Batch, RecordedBatch, Recorder, call_model
+from engage.engines.embedded.batch import Batch, Record, RecordedBatch, Recorder, call_model
 from engage.engines.embedded.prefix_cache import PADDING, PrefixCache
 from engage.engines.embedded.sampling import Row
 
@@ -23,10 +26,16 @@ CALL_TOKENS = {"cpu": 96, "cuda": 4096}
 WORTH_SHARING = {"cpu": 32, "cuda": 1024}
 """Tokens of an unknown prefix from which on it pays to compute it for one prompt first, with a call of its own."""
 WORTH_COMPACTING = {"cpu": 0.75, "cuda": 0.5}
-COLUMN_STEP = {"cpu": 1, "cuda": 64}
-"""Buffers have a multiple of this many columns: on a GPU, so that few graphs serve all batches."""
-RECORDED_ROOM = 1024
-"""Tokens that a recorded batch can give a row; longer replies are decoded without a graph."""
+WORTH_FILLING = {"cpu": 0.5, "cuda": 0.75}
+"""The share of a batch's places that may be taken before rows that wait for places enter it."""
+COLUMN_STEP = {"cpu": 1, "cuda": 128}
+"""A call looks over a multiple of this many columns: on a GPU, so that few graphs serve all batches."""
+LEAST_COLUMNS = 512
+"""Of a batch on a GPU, whose graphs serve all rows that are no longer."""
+PROMPT_SHARE = 0.25
+"""Of the memory for buffers on a GPU: what prompts have, which are prefilled beside the rows that are decoded."""
+COPY_BYTES = 500_000_000
+"""Of prompts' states that are copied at once: what that needs in memory for the moment."""
 
 
 class Closed(Exception):
@@ -52,9 +61,10 @@ class Decoder:
         cache_bytes: float,
         is_closed: Callable[[], bool] = lambda: False,
         buffer_bytes: float | None = None,
-        buffer_tokens: int = 0,
+        most_rows: int = 0,
+        most_columns: int = 1024,
     ) -> None:
-        """`buffer_bytes`, `buffer_tokens`: memory that is kept on a GPU for buffers, at most so many bytes and rows × columns."""
+        """`buffer_bytes`: memory that is kept on a GPU for buffers, at most; no more than `most_rows` × `most_columns` fill."""
         self.model, self.end_tokens = model, np.array(sorted(end_tokens), np.int64)
         self._is_closed = is_closed
         self.device = model.device
@@ -63,12 +73,33 @@ class Decoder:
         self.cache = PrefixCache(cache_bytes, self.shape, self._like)
         self.max_length = model.config.max_position_embeddings
         self.prefill_tokens = self.cached_tokens = self.decode_tokens = 0
+        self._most_rows = most_rows
         self._workspace_tokens: int | None = None
+        self._prompt_tokens = 0
         if buffer_bytes is not None:
-            self._workspace_tokens = min(int(buffer_bytes // self.cache.token_bytes), buffer_tokens)
-        self._workspace: Any = None
-        self._recorded: dict[tuple[int, int], RecordedBatch] = {}
-        self._recorder: Callable[[Callable[[], None]], Callable[[], None]] = Recorder()
+            tokens = min(
+                int(buffer_bytes // self.cache.token_bytes), int(most_rows * most_columns / (1 - PROMPT_SHARE))
+            )
+            self._prompt_tokens = int(PROMPT_SHARE * tokens)
+            self._workspace_tokens = tokens - self._prompt_tokens
+        self._space: Any = None
+        self._prompt_space: Any = None
+        self._batches: dict[int, RecordedBatch] = {}
+        self._recorder: Record = Recorder()
+        self._recorded: dict[tuple[int, int, int], tuple[Any, Callable[[], None], Any]] = {}  # calls for prompts
+        self._batch: Batch | None = None
+        self._queue: list[
+            tuple[Row, int]
+        ] = []  # rows without a place, and where `_after` has the logits after their prompts
+        self._after: Any = None
+        self._at: dict[int, Row] = {}  # by place
+        self._ended: list[tuple[int, Row]] = []  # rows that left their place, whose states are not in the cache yet
+        self._filled: Any = (
+            None  # by place, numpy: how many tokens the row has, how many it may have, and what was drawn
+        )
+        self._limits: Any = None
+        self._tokens: Any = None
+        self._logprobs: Any = None
         # The last positions of a batch are a view with gaps, for which torch would copy the output weights once a row.
         head = model.get_output_embeddings()
         if head is not None:
@@ -77,6 +108,7 @@ class Decoder:
     @torch.inference_mode()
     def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> Found:
         """Logits of the token after each distinct prompt."""
+        self._keep()
         self.cache.tick += 1
         self.cache.shrink()
         logits: list[Any] = []
@@ -121,7 +153,7 @@ class Decoder:
             rows = len(batches[-1]) + 1 if batches else 1
             padded = rows * new
             columns = self._columns(max(longest, len(prompt)) + new)
-            full = self._workspace_tokens is not None and rows * columns > self._workspace_tokens
+            full = self._workspace_tokens is not None and rows * columns > self._prompt_tokens
             wasteful = padded - fresh - new > CALL_TOKENS[self.device.type]
             if not batches or full or wasteful or padded > PREFILL_TOKENS[self.device.type]:
                 batches.append([])
@@ -139,41 +171,63 @@ class Decoder:
         """Logits [prompts, vocabulary] after each; what is computed for them is kept."""
         past = max(known for _, known in prompts)
         new = max(len(prompt) - known for prompt, known in prompts)
-        columns = self._columns(past + new)
-        states = self._buffers(len(prompts), columns)
-        keys = self._assemble([(prompt, known, past) for prompt, known in prompts], states)
-        ids = np.zeros((len(prompts), new), np.int64)
+        rows, new, columns, steady = self._prompt_shape(len(prompts), past, new)
+        states = self._buffers(rows, columns)
+        start = columns - new  # all prompts end at the last column
+        keys = self._assemble([(prompt, known, start) for prompt, known in prompts], states)
+        keys[len(prompts) :, start] = 0  # rows beyond the prompts look at something too
+        ids = np.zeros((rows, new), np.int64)
         positions = np.zeros_like(ids)
         for index, (prompt, known) in enumerate(prompts):
             fresh = len(prompt) - known
             ids[index, new - fresh :] = prompt[known:]
             positions[index, new - fresh :] = np.arange(known, len(prompt))
-            keys[index, past + new - fresh : past + new] = np.arange(known, len(prompt))
+            keys[index, columns - fresh :] = np.arange(known, len(prompt))
             self.prefill_tokens += fresh
             self.cached_tokens += known
-        logits = call_model(
-            self.model,
-            self._tensor(ids),
-            self._tensor(positions),
-            self._tensor(keys),
-            buffer_cache(states, Place(slice(past, past + new), columns)),
-        )
+        call = partial(self._call, states, slice(start, columns), steady)
+        logits = call(self._tensor(ids), self._tensor(positions), self._tensor(keys))
         for index, (prompt, known) in enumerate(prompts):
-            end = index * columns + past + new
+            end = (index + 1) * columns
             self.cache.insert(prompt, known, np.arange(end - (len(prompt) - known), end))
         self.cache.store(states.flatten(2, 3))
-        return logits
+        return logits[: len(prompts)]
+
+    def _prompt_shape(self, rows: int, past: int, new: int) -> tuple[int, int, int, bool]:
+        """Rows, new tokens and columns of a call for prompts, and whether it is recorded: on a GPU in a few sizes, that serve all."""
+        if self._workspace_tokens is not None:
+            size, wide = _power_of_two(rows), _power_of_two(new) if new > 64 else -(-new // 16) * 16
+            columns = self._columns(past + wide)
+            if size * wide <= PREFILL_TOKENS[self.device.type] and size * columns <= self._prompt_tokens:
+                return size, wide, columns, True
+        return rows, new, self._columns(past + new), False
+
+    def _call(self, states: Any, write: slice, steady: bool, ids: Any, positions: Any, keys: Any) -> Any:
+        """Logits after `ids`, whose states go into the columns `write` of `states`; a `steady` call is recorded and replayed."""
+        rows, columns = states.shape[2:4]
+        cache = buffer_cache(states, Place((slice(None), write), rows, columns))
+        if not steady:
+            return call_model(self.model, ids, positions, keys, cache)
+        key = rows, ids.shape[1], columns
+        if key not in self._recorded:
+            recorded = self._recorder(lambda: (call_model(self.model, ids, positions, keys, cache),))
+            self._recorded[key] = (ids, positions, keys), *recorded
+        inputs, replay, (logits,) = self._recorded[key]
+        for kept, given in zip(inputs, (ids, positions, keys), strict=True):
+            kept.copy_(given)
+        replay()
+        return logits.clone()
 
     def _tensor(self, values: Any) -> Any:
         return torch.from_numpy(values).to(self.device)
 
     def _assemble(self, rows: Sequence[tuple[tuple[int, ...], int, int]], states: Any) -> Any:
         """Fill buffers [2 × layers, key heads, rows or more, columns, width] with the states of (prompt, how many tokens of it,
-        column where they end); the positions of their columns, as numpy [rows, columns]. One gathering, however many rows.
+        column where they end); the positions of their columns, as numpy [rows or more, columns]. One gathering, however many rows.
         """
         size, columns = states.shape[2:4]
         slots = np.full((size, columns), PADDING, np.int64)
-        keys = np.full((len(rows), columns), NOWHERE, np.int64)
+        keys = np.full((size, columns), NOWHERE, np.int64)
         for index, (prompt, known, end) in enumerate(rows):
             slots[index, end - known : end] = self.cache.match(prompt)[:known]
             keys[index, end - known : end] = np.arange(known)
@@ -181,105 +235,197 @@ class Decoder:
         return keys
 
     def _buffers(self, rows: int, columns: int) -> Any:
-        """A part of the memory that is kept for buffers; new memory where that is too small."""
-        if self._workspace_tokens is None or rows * columns > self._workspace_tokens:
+        """A part of the memory that is kept for prompts; new memory where that is too small."""
+        if rows * columns > self._prompt_tokens:
             return self.shape.empty(rows, columns, self._like)
-        if self._workspace is None:
-            self._workspace = self.shape.empty(1, self._workspace_tokens, self._like).flatten().zero_()
+        if self._prompt_space is None:
+            self._prompt_space = self.shape.empty(1, self._prompt_tokens, self._like).flatten().zero_()
         shape = self.shape.buffers(rows, columns)
-        return self._workspace[: math.prod(shape)].view(shape)
+        return self._prompt_space[: math.prod(shape)].view(shape)
 
     def generate(self, rows: Sequence[Row]) -> None:
         """Complete the rows in place; rows of equal prompts prefill once. None may outgrow `max_length`."""
-        self.decode(rows, self.next_logits([row.tokens for row in rows]))
+        self.begin(rows, self.next_logits([row.tokens for row in rows]))
+        while self.live:
+            self.step()
+
+    @property
+    def live(self) -> int:
+        """Rows that are not complete."""
+        return len(self._at) + len(self._queue)
+
+    @property
+    def waits(self) -> bool:
+        """Whether rows that were begun wait for a place: no more should be begun."""
+        return bool(self._queue)
+
+    def clear(self) -> None:
+        """Forget all rows that are not complete, as after an error."""
+        self._queue, self._at, self._ended = [], {}, []
+        self._batch = self._after = None
+        self.cache.drop_unstored()
 
     @torch.inference_mode()
-    def decode(self, rows: Sequence[Row], found: Found) -> None:
-        """Complete the rows in place, from what was found for their prompts by the `next_logits` just before."""
+    def begin(self, rows: Sequence[Row], found: Found) -> list[Row]:
+        """Decode these rows too, from what was found for their prompts by the `next_logits` just before; those that are complete."""
+        assert not self._queue, "rows wait for places already"
         for row in rows:
             row.cached = found.cached[row.tokens]
-        for some in self._fitting(sorted(rows, key=lambda row: len(row.tokens))):
-            self._decode(some, found)
+        shortest_first = sorted(rows, key=lambda row: len(row.tokens) + row.sampling.max_tokens)
+        self._queue, self._after = [(row, found.rows[row.tokens]) for row in shortest_first], found.logits
+        return self._enter()
 
-    def _fitting(self, rows: Sequence[Row]) -> list[list[Row]]:
-        """Rows that are decoded together: all of them, or as many as the buffers hold."""
-        groups: list[list[Row]] = []
-        room = max(row.sampling.max_tokens for row in rows)
-        for row in rows:  # the shortest first, so that the latest is the longest of its group
-            columns = self._columns(len(row.tokens) + room)
-            limit = self._workspace_tokens
-            if not groups or (limit is not None and (len(groups[-1]) + 1) * columns > limit):
-                groups.append([])
-            groups[-1].append(row)
-        return groups
+    @torch.inference_mode()
+    def step(self) -> list[Row]:
+        """One token more for every row that has a place; the rows that it completed."""
+        self._give_up_if_closed()
+        batch = self._batch
+        assert batch is not None
+        self._compact(batch)
+        live = np.array(sorted(self._at), np.int64)
+        batch.advance(self._size(int(live[-1]) + 1), self._width(batch, int(self._filled[live].max())))
+        completed = self._take(live, batch.fetch(live))
+        if self._queue and len(self._at) <= WORTH_FILLING[self.device.type] * batch.places:
+            completed += self._enter()
+        if not self._at:
+            self._rest()
+        return completed
 
-    def _decode(self, rows: Sequence[Row], found: Found) -> None:
-        filled, room = max(len(row.tokens) for row in rows), max(row.sampling.max_tokens for row in rows)
-        batch = self._load(rows, filled, room, found)
-        limits = np.array([row.sampling.max_tokens for row in rows])
-        tokens, logprobs = np.zeros((room, len(rows)), np.int64), np.zeros((room, len(rows)))
-        live = np.arange(len(rows))  # place in the batch -> row; finished rows ride along until it pays to drop them
-        going = np.ones(len(rows), bool)  # by place
-        done: list[int] = []  # places that finished since the batch was last looked through
-        for step in range(room):
-            self._give_up_if_closed()
-            drawn = batch.fetch()[:, : len(live)]
-            tokens[step, live], logprobs[step, live] = drawn
-            self.decode_tokens += int(going.sum())
-            ended = np.isin(drawn[0], self.end_tokens)
-            finished = going & (ended | (step + 1 >= limits[live]))
-            for place in np.flatnonzero(finished):
-                row, stopped = int(live[place]), bool(ended[place])
-                rows[row].take(tokens[: step + 1, row].tolist(), logprobs[: step + 1, row].tolist(), stopped)
-                done.append(int(place))
-            going &= ~finished
-            if going.sum() <= WORTH_COMPACTING[self.device.type] * len(live):
-                self._keep(batch, [(place, rows[live[place]]) for place in done], filled)
-                if not going.any():
-                    return
-                batch, live, done = batch.keep_only(np.flatnonzero(going)), live[going], []
-                going = going[going]
-            batch.advance(filled + step)
+    def _enter(self) -> list[Row]:
+        """Rows of the queue take the places that are free; the rows that are complete with their first token."""
+        completed: list[Row] = []
+        while self._queue and (taken := self._seats()):
+            batch, entering = self._batch, self._queue[: len(taken)]
+            assert batch is not None
+            del self._queue[: len(taken)]
+            self._keep()
+            rows, places = [row for row, _ in entering], np.array(taken, np.int64)
+            self._fill(batch, rows, places)
+            drawn = batch.begin(places, rows, self._after[self._tensor(np.array([at for _, at in entering]))])
+            for place, row in zip(taken, rows, strict=True):
+                self._at[place] = row
+                self._filled[place] = len(row.tokens)
+                self._limits[place] = len(row.tokens) + row.sampling.max_tokens
+            completed += self._take(places, drawn)
+        if not self._queue:
+            self._after = None
+        if not self._at:
+            self._rest()
+        return completed
 
-    def _load(self, rows: Sequence[Row], filled: int, room: int, found: Found) -> Batch:
-        columns = self._columns(filled + room)
-        batch: Batch
-        if (
-            self._workspace_tokens is not None
-            and len(rows) * columns <= self._workspace_tokens
-            and room <= RECORDED_ROOM
-        ):
-            batch = self._recorded_batch(len(rows), columns)
+    def _rest(self) -> None:
+        """No row is under way: what those before have left is remembered, and a CPU's memory is given back."""
+        self._keep()
+        if self._workspace_tokens is None:
+            self._batch = None
+
+    def _seats(self) -> list[int]:
+        """Places for the rows that are first in the queue; a new batch where none is under way."""
+        needs = [len(row.tokens) + row.sampling.max_tokens for row, _ in self._queue]
+        if not self._at:
+            self._rest()
+            self._prepare(needs)
+        assert self._batch is not None
+        columns = self._batch.columns
+        fitting = next((number for number, need in enumerate(needs) if need > columns), len(needs))
+        free = (place for place in range(self._batch.places) if place not in self._at)
+        return list(itertools.islice(free, fitting))
+
+    def _prepare(self, needs: Sequence[int]) -> None:
+        """A batch for rows that need so many columns: on a CPU one that they fill, on a GPU the one of the width of the first."""
+        if self._workspace_tokens is None:
+            self._batch = Batch(self.model, self._zeros(len(needs), max(needs)))
         else:
-            batch = Batch(self.model, self._buffers(len(rows), columns), room)
-        keys = self._assemble([(row.tokens, len(row.tokens), filled) for row in rows], batch.states)
-        at = np.array([found.rows[row.tokens] for row in rows])
-        batch.load(rows, self._tensor(keys), filled, found.logits[self._tensor(at)])
-        return batch
+            columns = _power_of_two(max(needs[0], LEAST_COLUMNS))
+            if columns not in self._batches:
+                places = max(1, min(self._most_rows, self._workspace_tokens // columns))
+                states = self._workspace(places, columns)
+                self._batches[columns] = RecordedBatch(self.model, states, self._recorder)
+            self._batch = self._batches[columns]
+        places, columns = self._batch.places, self._batch.columns
+        self._filled, self._limits = np.zeros(places, np.int64), np.zeros(places, np.int64)
+        self._tokens, self._logprobs = np.zeros((places, columns), np.int64), np.zeros((places, columns))
 
-    def _recorded_batch(self, rows: int, columns: int) -> RecordedBatch:
-        """The recorded batch of the next power of two, made on first use (half a second)."""
-        size = 1 << (rows - 1).bit_length()
-        if size * columns > (self._workspace_tokens or 0):
-            size = rows
-        if (size, columns) not in self._recorded:
-            self._recorded[size, columns] = RecordedBatch(
-                self.model,
-                self._buffers(size, columns),
-                RECORDED_ROOM,
-                self._recorder,
-                lambda fewer: self._recorded_batch(fewer, columns),
-            )
-        return self._recorded[size, columns]
+    def _zeros(self, rows: int, columns: int) -> Any:
+        shape = self.shape.buffers(rows, columns)
+        return torch.zeros(shape, dtype=self._like.dtype, device=self._like.device)
 
-    def _keep(self, batch: Batch, finished: Sequence[tuple[int, Row]], filled: int) -> None:
-        """Remember finished rows; the states of a row's last token were never computed."""
-        for place, row in finished:
-            said = row.generated if row.stopped else row.generated[:-1]
-            start = place * batch.columns + filled
-            if said:
-                self.cache.insert((*row.tokens, *said), len(row.tokens), np.arange(start, start + len(said)))
-        self.cache.store(batch.states.flatten(2, 3))
+    def _workspace(self, rows: int, columns: int) -> Any:
+        """A part of the memory that is kept for rows, which batches of all widths share; new memory where that is too small."""
+        assert self._workspace_tokens is not None
+        if rows * columns > self._workspace_tokens:
+            return self._zeros(rows, columns)
+        if self._space is None:
+            self._space = self._zeros(1, self._workspace_tokens).flatten()
+        shape = self.shape.buffers(rows, columns)
+        return self._space[: math.prod(shape)].view(shape)
+
+    def _fill(self, batch: Batch, rows: Sequence[Row], places: Any) -> None:
+        """Copy what is known of the rows' prompts, all of it but nothing else, into their places."""
+        slots = [self.cache.match(row.tokens) for row in rows]
+        columns = [place * batch.columns + np.arange(len(own)) for place, own in zip(places, slots, strict=True)]
+        source, target = self._tensor(np.concatenate(slots)), self._tensor(np.concatenate(columns))
+        states = batch.states.flatten(2, 3)
+        together = max(1, COPY_BYTES * len(states) // (self.cache.token_bytes * len(source)))
+        for first in range(0, len(states), together):
+            part = self.cache.states[first : first + together].index_select(2, source)
+            states[first : first + together].index_copy_(2, target, part)
+
+    def _take(self, places: Any, drawn: Any) -> list[Row]:
+        """Note what was drawn in these places; the rows that it completed."""
+        at = self._filled[places]
+        self._tokens[places, at], self._logprobs[places, at] = drawn
+        self._filled[places] += 1
+        self.decode_tokens += len(places)
+        stopped = np.isin(drawn[0], self.end_tokens)
+        completed = []
+        for number in np.flatnonzero(stopped | (at + 1 >= self._limits[places])):
+            place = int(places[number])
+            row = self._at.pop(place)
+            said = slice(len(row.tokens), int(at[number]) + 1)
+            row.take(self._tokens[place, said].tolist(), self._logprobs[place, said].tolist(), bool(stopped[number]))
+            self._ended.append((place, row))
+            completed.append(row)
+        return completed
+
+    def _compact(self, batch: Batch) -> None:
+        """Move the last rows to free places in front, where a step then takes so many fewer that it pays."""
+        places = np.array(sorted(self._at), np.int64)
+        if self._size(len(places)) > WORTH_COMPACTING[self.device.type] * self._size(int(places[-1]) + 1):
+            return
+        self._keep()
+        sources = places[places >= len(places)]
+        targets = np.setdiff1d(np.arange(len(places)), places)
+        batch.move(sources, targets, self._width(batch, int(self._filled[places].max())))
+        for values in (self._filled, self._limits, self._tokens, self._logprobs):
+            values[targets] = values[sources]
+        for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+            self._at[target] = self._at.pop(source)
+
+    def _size(self, rows: int) -> int:
+        """How many places a step takes: on a GPU a power of two, so that few steps are recorded."""
+        if self._workspace_tokens is None or self._batch is None:
+            return rows
+        return min(_power_of_two(rows), self._batch.places)
+
+    def _width(self, batch: Batch, columns: int) -> int:
+        return min(self._columns(columns), batch.columns)
+
+    def _keep(self) -> None:
+        """Remember finished rows while their places hold them; the states of a row's last token were never computed."""
+        if not self._ended or self._batch is None:
+            return
+        for place, row in self._ended:
+            tokens = (*row.tokens, *(row.generated if row.stopped else row.generated[:-1]))
+            start = place * self._batch.columns
+            self.cache.insert(tokens, 0, np.arange(start, start + len(tokens)))
+        self.cache.store(self._batch.states.flatten(2, 3))
+        self._ended.clear()
+
+
+def _power_of_two(number: int) -> int:
+    """The least that is no smaller."""
+    return 1 << (number - 1).bit_length()
 
 
 def _common_length(one: Sequence[int], other: Sequence[int]) -> int:

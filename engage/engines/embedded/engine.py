@@ -5,12 +5,14 @@ reuses the keys and values of known prefixes, and draws every completion from it
 """
 
 import asyncio
+import itertools
 import os
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +24,10 @@ from engage.errors import EngineError
 from engage.models import ModelRef, ModelsConfig, check_adapter, cpu_has_bfloat16
 
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
-SWITCH_S = 0.0005
+WORTH_TAKING, LONGEST_STAY_S = 0.25, 0.1
+"""On a GPU, jobs join the rows under way once they bring that many rows for each of those, or have waited that long: a prefill costs
+as much as several steps. On a CPU they wait until none is under way."""
+SWITCH_S = 0.00005
 """How soon threads of this process give way to the engine's on a GPU: it starts a thousand kernels a prefill, and each may have to
 wait that long for Python's lock (5 ms by default)."""
 MAX_LOADED = 4
@@ -69,6 +74,7 @@ class TransformersEngine:
         self._dtype = getattr(torch, wanted)
         if cuda:
             sys.setswitchinterval(SWITCH_S)
+        self._joins = cuda
         self._max_batch = config.max_batch or MAX_BATCH[self._device]
         self._sides = ModelSides(models)
         for ref in dict.fromkeys(self._sides.refs.values()):
@@ -76,6 +82,7 @@ class TransformersEngine:
         self._loaded: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
         self._condition = threading.Condition()
         self._waiting: list[Job] = []
+        self._running: dict[tuple[str, str | None], list[Job]] = {}
         self._closed = False
         self._counts = {"batches": 0, "rows": 0, "busy_s": 0.0}
         self._thread = threading.Thread(target=self._work, name="engage-engine", daemon=True)
@@ -88,12 +95,14 @@ class TransformersEngine:
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """See Engine."""
-        return await self._ask(Job(prompt, self._sides.tokenise(prompt), sampling, tuple(seeds)))
+        return await self._ask(
+            Job(prompt, self._model_of(prompt), self._sides.tokenise(prompt), sampling, tuple(seeds))
+        )
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
         """See Engine."""
         encoded = tuple(self._sides.tokenise_choice(prompt.side, choice) for choice in choices)
-        return await self._ask(Job(prompt, self._sides.tokenise(prompt), None, choices=encoded))
+        return await self._ask(Job(prompt, self._model_of(prompt), self._sides.tokenise(prompt), None, choices=encoded))
 
     def close(self) -> None:
         """See Engine; waits for the step under way: a thread that is within torch at the exit would abort the process."""
@@ -122,78 +131,137 @@ class TransformersEngine:
             self._condition.notify()
         return await asyncio.wrap_future(job.future)
 
-    def _model_of(self, job: Job) -> tuple[str, str | None]:
-        """Which weights answer: the base folder and the adapter's, so that both sides share what they have in common."""
-        return str(self._sides.refs[job.prompt.side].path), self._sides.adapter(job.prompt)
+    def _model_of(self, prompt: Prompt) -> tuple[str, str | None]:
+        return str(self._sides.refs[prompt.side].path), self._sides.adapter(prompt)
 
     def _work(self) -> None:
+        """Take jobs up and move all rows on by a token, in turn, until the engine is closed."""
         while True:
-            jobs = self._next_batch()
+            jobs = self._next_jobs()
             if jobs is None:
-                return
+                break
             started = time.perf_counter()
-            self._answer(jobs)
+            if jobs:
+                self._try(jobs[0].model, partial(self._begin, jobs), jobs)
+            for model in list(self._running):
+                self._try(model, partial(self._step, model))
             self._counts["busy_s"] += time.perf_counter() - started
+        for job in itertools.chain(self._waiting, *self._running.values()):
+            fail(job, "the engine was closed")
 
-    def _next_batch(self) -> list[Job] | None:
-        """Jobs of the model that has waited longest, once arrivals pause; None when the engine is closed."""
+    def _next_jobs(self) -> list[Job] | None:
+        """Jobs to take up now, of the model that has waited longest for some; None when the engine is closed.
+
+        Where nothing is under way, it waits until there are some and arrivals pause.
+        """
         with self._condition:
-            while not self._waiting and not self._closed:
-                self._condition.wait()
-            deadline = time.monotonic() + LONGEST_WAIT_S
-            while not self._closed and self._condition.wait(QUIET_S) and time.monotonic() < deadline:
-                pass
+            if not self._running:
+                while not self._waiting and not self._closed:
+                    self._condition.wait()
+                deadline = time.monotonic() + LONGEST_WAIT_S
+                while not self._closed and self._condition.wait(QUIET_S) and time.monotonic() < deadline:
+                    pass
             if self._closed:
-                for job in self._waiting:
-                    fail(job, "the engine was closed")
                 return None
-            model = self._model_of(self._waiting[0])
-            taken: list[Job] = []
-            rows = 0
-            for job in self._waiting:
-                if self._model_of(job) == model and (not taken or rows + job.rows <= self._max_batch):
-                    taken.append(job)
-                    rows += job.rows
-            self._waiting = [job for job in self._waiting if job not in taken]
-            return taken
+            for model in dict.fromkeys(job.model for job in self._waiting):
+                taken = self._worth_taking(model)
+                if taken:
+                    chosen = set(map(id, taken))
+                    self._waiting = [job for job in self._waiting if id(job) not in chosen]
+                    return taken
+            return []
 
-    def _answer(self, jobs: Sequence[Job]) -> None:
+    def _worth_taking(self, model: tuple[str, str | None]) -> list[Job]:
+        """The jobs of a model that fit beside its rows under way; none where a call of the model for so few does not pay yet."""
+        if self._running and not self._joins:
+            return []
+        decoder = self._loaded.get(model)
+        live = decoder.live if decoder else 0
+        if decoder and decoder.waits:
+            return []
+        taken: list[Job] = []
+        rows = 0
+        for job in self._waiting:
+            if job.model == model:
+                if live + rows and live + rows + job.rows > self._max_batch:
+                    break
+                taken.append(job)
+                rows += job.rows
+        if not taken:
+            return []
+        if rows < WORTH_TAKING * live and time.monotonic() - taken[0].asked_s < LONGEST_STAY_S:
+            return []
+        return taken
+
+    def _try(self, model: tuple[str, str | None], call: Callable[[], None], jobs: Sequence[Job] = ()) -> None:
+        """What fails takes with it all jobs of the model that are under way; where memory is short they are tried again in halves."""
         import torch
 
         try:
-            decoder = self._decoder(*self._model_of(jobs[0]))
-            self._run(decoder, [job for job in jobs if fits(job, decoder.max_length)])
-        except (torch.OutOfMemoryError, MemoryError):
-            if len(jobs) == 1:
-                fail(jobs[0], "out of memory; lower engine.transformers.max_batch or cache_mb")
-                return
-            half = len(jobs) // 2
-            self._answer(jobs[:half])
-            self._answer(jobs[half:])
+            call()
         except Exception as error:
-            reason = "the engine was closed" if self._closed else f"{type(error).__name__}: {error}"
-            for job in jobs:
+            lost = [*self._running.pop(model, []), *jobs]
+            lost = [job for job in dict.fromkeys(lost) if not job.future.done()]
+            if model in self._loaded:
+                self._loaded[model].clear()
+            if isinstance(error, (torch.OutOfMemoryError, MemoryError)) and len(lost) > 1:
+                half = len(lost) // 2
+                for some in (lost[:half], lost[half:]):
+                    self._try(model, partial(self._run, some), some)
+                return
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+                reason = "out of memory; lower engine.transformers.max_batch or cache_mb"
+            elif self._closed:
+                reason = "the engine was closed"
+            for job in lost:
                 fail(job, reason)
 
-    def _run(self, decoder: Any, jobs: Sequence[Job]) -> None:
+    def _run(self, jobs: Sequence[Job]) -> None:
+        """Answer these jobs before any other."""
+        self._begin(jobs)
+        while jobs[0].model in self._running:
+            self._step(jobs[0].model)
+
+    def _begin(self, jobs: Sequence[Job]) -> None:
+        """Score what is to be scored, and begin rows for what is to be completed."""
         from engage.engines.embedded.sampling import Row
 
-        completing = [
-            (job, [Row(job.tokens, job.sampling, seed) for seed in job.seeds]) for job in jobs if job.sampling
-        ]
+        decoder = self._decoder(*jobs[0].model)
+        jobs = [job for job in jobs if fits(job, decoder.max_length)]
         scoring = [job for job in jobs if not job.sampling]
-        rows = [row for _, some in completing for row in some]
+        for job in jobs:
+            if job.sampling:
+                job.drawn = [Row(job.tokens, job.sampling, seed) for seed in job.seeds]
+        rows = [row for job in jobs for row in job.drawn]
         scored = {job.tokens + choice[:at] for job in scoring for choice in job.choices for at in range(len(choice))}
         if not rows and not scored:
             return
         found = decoder.next_logits([*scored, *(row.tokens for row in rows)])
         _score(found, scoring)
-        if rows:
-            decoder.decode(rows, found)
-        for job, some in completing:
-            resolve(job, [self._completion(job, row) for row in some])
         self._counts["batches"] += 1
         self._counts["rows"] += len(rows) + len(scoring)
+        if rows:
+            self._running.setdefault(jobs[0].model, []).extend(job for job in jobs if job.drawn)
+            self._answer(jobs[0].model, decoder.begin(rows, found))
+
+    def _step(self, model: tuple[str, str | None]) -> None:
+        self._answer(model, self._loaded[model].step())
+
+    def _answer(self, model: tuple[str, str | None], completed: Sequence[Any]) -> None:
+        """Resolve the jobs all of whose rows are complete now."""
+        if not completed:
+            return
+        left = []
+        for job in self._running[model]:
+            if all(row.done for row in job.drawn):
+                resolve(job, [self._completion(job, row) for row in job.drawn])
+            else:
+                left.append(job)
+        if left:
+            self._running[model] = left
+        else:
+            del self._running[model]
 
     def _completion(self, job: Job, row: Any) -> Completion:
         text, taken = self._sides.templates[job.prompt.side].said(row.generated)
@@ -205,8 +273,10 @@ class TransformersEngine:
     def _decoder(self, folder: str, adapter: str | None) -> Any:
         key = (folder, adapter)
         if key not in self._loaded:
-            while len(self._loaded) >= MAX_LOADED:
-                self._loaded.popitem(last=False)
+            while len(self._loaded) >= MAX_LOADED and (
+                idle := [key for key in self._loaded if key not in self._running]
+            ):
+                del self._loaded[idle[0]]
             ref = next(ref for ref in self._sides.refs.values() if str(ref.path) == folder)
             self._loaded[key] = self._load(ref, adapter)
         self._loaded.move_to_end(key)
@@ -233,7 +303,7 @@ class TransformersEngine:
         cache = self.config.cache_mb * 1_000_000 if self.config.cache_mb is not None else share
         if self._device == "cpu":
             return Decoder(model, end_tokens, min(cache, CPU_CACHE_BYTES), lambda: self._closed)
-        return Decoder(model, end_tokens, cache, lambda: self._closed, share, self._max_batch * BUFFER_COLUMNS)
+        return Decoder(model, end_tokens, cache, lambda: self._closed, share, self._max_batch, BUFFER_COLUMNS)
 
 
 def _score(found: Any, jobs: Sequence[Job]) -> None:

@@ -1,6 +1,7 @@
 """A request while it waits in the embedded engine, and how its caller is answered."""
 
 import contextlib
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,14 +12,21 @@ from engage.errors import EngineError
 
 @dataclass(eq=False)
 class Job:
-    """One request: `tokens` of its prompt, seeds to complete or choices to score, and the future its caller awaits."""
+    """One request: the weights that answer (folder and adapter's folder, so that both sides share what they have in common),
+    `tokens` of its prompt, seeds to complete or choices to score, and the future its caller awaits.
+
+    `drawn` are the rows of its completions once it is taken up, `asked_s` when it came, by the monotonic clock.
+    """
 
     prompt: Prompt
+    model: tuple[str, str | None]
     tokens: tuple[int, ...]
     sampling: Sampling | None
     seeds: tuple[int, ...] = ()
     choices: tuple[tuple[int, ...], ...] = ()
     future: "Future[Any]" = field(default_factory=Future)
+    asked_s: float = field(default_factory=time.monotonic)
+    drawn: list[Any] = field(default_factory=list)
 
     @property
     def rows(self) -> int:

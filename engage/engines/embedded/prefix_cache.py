@@ -102,6 +102,13 @@ class PrefixCache:
             self.states.index_copy_(2, slots, states.index_select(2, places))
             self._waiting.clear()
 
+    def drop_unstored(self) -> None:
+        """After an error: what was inserted and will not be stored is not there, nor, for simplicity, is anything else."""
+        if self._waiting:
+            self._waiting.clear()
+            self._root.children.clear()
+            self._free = np.arange(self.states.shape[2] - 1, 0, -1)
+
     def gather(self, slots: Any, out: Any | None = None) -> Any:
         """The states in `slots` [n], as [2 × layers, key heads, n, width]."""
         return torch.index_select(self.states, 2, slots, out=out)

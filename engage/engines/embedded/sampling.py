@@ -23,11 +23,12 @@ class Row:
     generated: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stopped: bool = False
+    done: bool = False
 
     def take(self, tokens: list[int], logprobs: list[float], stopped: bool) -> None:
         """What was drawn; an end token is not part of the text and has its log-probability."""
         self.generated = tokens[:-1] if stopped else tokens
-        self.logprobs, self.stopped = logprobs, stopped
+        self.logprobs, self.stopped, self.done = logprobs, stopped, True
 
 
 def nucleus_settings(samplings: Sequence[Sampling], device: Any) -> tuple[Any, Any]:
