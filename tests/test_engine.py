@@ -468,6 +468,10 @@ def recorder(call):
 def small_batches(monkeypatch):
     monkeypatch.setitem(COLUMN_STEP, "cpu", 16)
     monkeypatch.setattr("engage.engines.decoder.LEAST_COLUMNS", 64)
+    monkeypatch.setattr("engage.engines.decoder.STEP_ROWS", (1, 2, 4))
+    monkeypatch.setattr("engage.engines.decoder.PROMPT_ROWS", (2, 4))
+    monkeypatch.setattr("engage.engines.decoder.PROMPT_TOKENS", 16)
+    monkeypatch.setattr("engage.engines.decoder.PROMPT_COLUMNS", 16)
     monkeypatch.setattr("engage.engines.batch.NUCLEUS_CANDIDATES", (4, 8))  # larger nuclei are drawn again from all
 
 
@@ -484,8 +488,8 @@ def test_recorded_steps_draw_what_plain_steps_draw(tiny, small_batches, sampling
             assert row.logprobs == pytest.approx(again.logprobs, abs=1e-4)
     # 1200 tokens of 64 columns: 18 places. Four rows, then two, then one of up to 20 + 7 and 41 + 12 tokens in steps of 16 columns
     assert {size for size, _ in recorded._batches[64].recorded} == {1, 2, 4}
-    # prompts of 1, 7, 20 and 41 tokens: one call of four rows by 48; when all but the last is known, one of four by 16
-    assert {(size, new) for size, new, _ in recorded._recorded} == {(4, 48), (4, 16)}
+    # prompts of 1, 7, 20 and 41 tokens: a call of four rows by 64; when all but their last tokens are known, one of four by 16
+    assert {(size, new) for size, new, _ in recorded._recorded} == {(4, 64), (4, 16)}
 
 
 @pytest.mark.parametrize("kind", ["plain", "recorded"])
@@ -509,6 +513,40 @@ def test_rows_that_come_while_others_are_decoded_change_nothing(tiny, small_batc
     # what was said is known: a further turn computes its own tokens only
     following = (*late[3].tokens, *late[3].generated[:-1], 5, 6)
     assert one.next_logits([following]).cached[following] >= len(following) - 3
+
+
+async def first_answered(engine, *asked):
+    """Which of the requests, each a prompt and how many tokens, was answered first; each is made once those before are under way."""
+    tasks = []
+    for one, tokens in asked:
+        tasks.append(asyncio.create_task(engine.complete(one, Sampling(temperature=0.0, max_tokens=tokens), (1,))))
+        while not engine._running and engine._joins:
+            await asyncio.sleep(0.001)
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    found = [task in done for task in tasks]
+    await asyncio.gather(*tasks)
+    return found
+
+
+def without_ends(engine) -> None:
+    engine._decoder(*engine._model_of(prompt(""))).end_tokens = np.array([], np.int64)
+
+
+def test_a_request_is_answered_as_its_own_rows_end_and_not_with_its_batch(tiny):
+    engine = open_engine(tiny)
+    without_ends(engine)
+    assert asyncio.run(first_answered(engine, (prompt("long"), 300), (prompt("short"), 2))) == [False, True]
+    assert engine.stats()["batches"] == 1
+    engine.close()
+
+
+def test_a_request_joins_rows_that_are_under_way(tiny):
+    engine = open_engine(tiny)
+    engine._joins = True  # as on a GPU
+    engine._loaded[engine._model_of(prompt(""))] = recording(tiny, set(), buffer_tokens=20_000)
+    assert asyncio.run(first_answered(engine, (prompt("long"), 300), (prompt("short"), 2))) == [False, True]
+    assert engine.stats()["batches"] == 2
+    engine.close()
 
 
 def test_rows_that_the_buffers_cannot_hold_together_are_decoded_in_turn(tiny, small_batches):

@@ -25,11 +25,14 @@ CALL_TOKENS = {"cpu": 96, "cuda": 4096}
 """What a call of the model costs before its first token, in tokens: weights read, kernels started."""
 WORTH_SHARING = {"cpu": 32, "cuda": 1024}
 """Tokens of an unknown prefix from which on it pays to compute it for one prompt first, with a call of its own."""
-WORTH_COMPACTING = {"cpu": 0.75, "cuda": 0.5}
+WORTH_COMPACTING = {"cpu": 0.75, "cuda": 0.7}
 WORTH_FILLING = {"cpu": 0.5, "cuda": 0.75}
 """The share of a batch's places that may be taken before rows that wait for places enter it."""
 COLUMN_STEP = {"cpu": 1, "cuda": 128}
-"""A call looks over a multiple of this many columns: on a GPU, so that few graphs serve all batches."""
+"""A step looks over a multiple of this many columns: on a GPU, so that few graphs serve all batches."""
+STEP_ROWS = (1, 8, 32, 64, 128, 192, 256, 384)
+PROMPT_ROWS, PROMPT_TOKENS, PROMPT_COLUMNS = (16, 64, 128, 256), 32, 256
+"""Of calls that are recorded on a GPU: rows of a step; rows, least new tokens and step of the columns of a call for prompts."""
 LEAST_COLUMNS = 512
 """Of a batch on a GPU, whose graphs serve all rows that are no longer."""
 PROMPT_SHARE = 0.25
@@ -93,6 +96,7 @@ class Decoder:
         ] = []  # rows without a place, and where `_after` has the logits after their prompts
         self._after: Any = None
         self._at: dict[int, Row] = {}  # by place
+        self._stepping: Any = None  # places, numpy, for which a step is under way
         self._ended: list[tuple[int, Row]] = []  # rows that left their place, whose states are not in the cache yet
         self._filled: Any = (
             None  # by place, numpy: how many tokens the row has, how many it may have, and what was drawn
@@ -196,8 +200,8 @@ class Decoder:
     def _prompt_shape(self, rows: int, past: int, new: int) -> tuple[int, int, int, bool]:
         """Rows, new tokens and columns of a call for prompts, and whether it is recorded: on a GPU in a few sizes, that serve all."""
         if self._workspace_tokens is not None:
-            size, wide = _power_of_two(rows), _power_of_two(new) if new > 64 else -(-new // 16) * 16
-            columns = self._columns(past + wide)
+            size, wide = _one_of(PROMPT_ROWS, rows), _power_of_two(max(new, PROMPT_TOKENS))
+            columns = -(-(past + wide) // PROMPT_COLUMNS) * PROMPT_COLUMNS
             if size * wide <= PREFILL_TOKENS[self.device.type] and size * columns <= self._prompt_tokens:
                 return size, wide, columns, True
         return rows, new, self._columns(past + new), False
@@ -262,7 +266,7 @@ class Decoder:
     def clear(self) -> None:
         """Forget all rows that are not complete, as after an error."""
         self._queue, self._at, self._ended = [], {}, []
-        self._batch = self._after = None
+        self._batch = self._after = self._stepping = None
         self.cache.drop_unstored()
 
     @torch.inference_mode()
@@ -277,19 +281,31 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
-        """One token more for every row that has a place; the rows that it completed."""
+        """One token more for every row that has a place; the rows that it completed.
+
+        A GPU is given the next step before this one's rows are returned: it computes while they are looked at.
+        """
         self._give_up_if_closed()
-        batch = self._batch
-        assert batch is not None
-        self._compact(batch)
-        live = np.array(sorted(self._at), np.int64)
-        batch.advance(self._size(int(live[-1]) + 1), self._width(batch, int(self._filled[live].max())))
-        completed = self._take(live, batch.fetch(live))
-        if self._queue and len(self._at) <= WORTH_FILLING[self.device.type] * batch.places:
+        if self._stepping is None:
+            self._advance()
+        assert self._batch is not None and self._stepping is not None
+        live, self._stepping = self._stepping, None
+        completed = self._take(live, self._batch.fetch(live))
+        if self._queue and len(self._at) <= WORTH_FILLING[self.device.type] * self._batch.places:
             completed += self._enter()
         if not self._at:
             self._rest()
+        elif self._workspace_tokens is not None:
+            self._advance()
         return completed
+
+    def _advance(self) -> None:
+        """Begin a step for the rows that have a place now."""
+        assert self._batch is not None
+        self._compact(self._batch)
+        live = np.array(sorted(self._at), np.int64)
+        self._batch.advance(self._size(int(live[-1]) + 1), self._width(self._batch, int(self._filled[live].max())))
+        self._stepping = live
 
     def _enter(self) -> list[Row]:
         """Rows of the queue take the places that are free; the rows that are complete with their first token."""
@@ -403,10 +419,10 @@ class Decoder:
             self._at[target] = self._at.pop(source)
 
     def _size(self, rows: int) -> int:
-        """How many places a step takes: on a GPU a power of two, so that few steps are recorded."""
+        """How many places a step takes: on a GPU a few numbers, so that few steps are recorded."""
         if self._workspace_tokens is None or self._batch is None:
             return rows
-        return min(_power_of_two(rows), self._batch.places)
+        return min(_one_of(STEP_ROWS, rows), self._batch.places)
 
     def _width(self, batch: Batch, columns: int) -> int:
         return min(self._columns(columns), batch.columns)
@@ -421,6 +437,11 @@ class Decoder:
             self.cache.insert(tokens, 0, np.arange(start, start + len(tokens)))
         self.cache.store(self._batch.states.flatten(2, 3))
         self._ended.clear()
+
+
+def _one_of(sizes: Sequence[int], number: int) -> int:
+    """The least of `sizes` that is no smaller, or the least power of two."""
+    return next((size for size in sizes if size >= number), _power_of_two(number))
 
 
 def _power_of_two(number: int) -> int:
