@@ -449,7 +449,7 @@ def recording(tiny: Path, end_tokens: set[int], buffer_tokens: int = 1600) -> De
     """
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
     found = Decoder(model, end_tokens, 10**8, buffer_bytes=256 * buffer_tokens, most_rows=64)
-    found._recorder = recorder
+    found._record_step = found._record_prompts = recorder
     return found
 
 

@@ -17,7 +17,8 @@ from engage.bench.process import Measured, in_own_process
 from engage.corpora import read_shipped
 from engage.errors import ConfigError
 from engage.models import ModelRef, resolve_model
-from engage.training import AlignConfig, DpoSettings, HumanReply, PreferencePair, human_pairs, reply_places
+from engage.training import AlignConfig, DpoSettings
+from engage.training.trainer import HumanReply, PreferencePair, human_pairs, reply_places
 
 WARM_UP_STEPS = 1
 OnProgress = Callable[[str], None]
@@ -25,11 +26,15 @@ OnProgress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Training:
-    """One way of training: `losses` by step, the warm-up first; seconds of the timed steps and of the reference's share."""
+    """One way of training: `losses` by step, the warm-up first; seconds of the timed steps and of the reference's share.
+
+    `gpu_peak_mb` is the most that torch held on the GPU, in 10⁶ bytes; 0 without one.
+    """
 
     losses: tuple[float, ...]
     steps_s: float
     reference_s: float
+    gpu_peak_mb: float
 
     @property
     def seconds(self) -> float:
@@ -39,7 +44,7 @@ class Training:
 
 @dataclass(frozen=True)
 class AlignFigures:
-    """What was measured. `speedup` is ours over plain in tokens per second; memory in 10⁶ bytes."""
+    """What was measured. `speedup` is ours over plain in tokens per second; memory in 10⁶ bytes, the process's and the GPU's."""
 
     device: str
     model: str
@@ -54,6 +59,8 @@ class AlignFigures:
     plain_seconds: float
     peak_mb: float
     plain_peak_mb: float
+    gpu_peak_mb: float
+    plain_gpu_peak_mb: float
     first_loss: float
     plain_first_loss: float
     largest_loss_difference: float
@@ -100,7 +107,7 @@ def _rows(base: ModelRef, settings: DpoSettings, wanted: int) -> tuple[list[dict
     """Exactly `wanted` rows in training order, none over `max_length`, and the tokens of both replies with their prompts."""
     from transformers import AutoTokenizer
 
-    from engage.training import fitting_rows
+    from engage.training.trainer import fitting_rows
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     rows = fitting_rows(bench_pairs(wanted * 2), tokenizer, settings)[:wanted]
@@ -123,7 +130,8 @@ def train_our_way(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignC
     """As `engage.training.dpo.train_dpo` does, without its adapter's folder."""
     from transformers import AutoTokenizer
 
-    from engage.training import RunFolder, build_trainer, quiet, run_trainer, start_model
+    from engage.training import quiet, run_trainer, start_model
+    from engage.training.trainer import RunFolder, build_trainer
 
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(base.path)
@@ -134,9 +142,8 @@ def train_our_way(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignC
         stamps = stamp_steps(trainer)
         history = run_trainer(trainer, RunFolder(out, "bench"), ("loss",), None)
     share = 1 - WARM_UP_STEPS / len(history)
-    return Training(
-        tuple(entry["loss"] for entry in history), stamps[-1] - stamps[WARM_UP_STEPS - 1], reference * share
-    )
+    losses = tuple(entry["loss"] for entry in history)
+    return Training(losses, stamps[-1] - stamps[WARM_UP_STEPS - 1], reference * share, _gpu_peak_mb())
 
 
 def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignConfig, out: Path) -> Training:
@@ -147,7 +154,8 @@ def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignCon
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
     from trl import DPOConfig, DPOTrainer
 
-    from engage.training import RunFolder, on_one_device, quiet, trainer_arguments
+    from engage.training import on_one_device, quiet, trainer_arguments
+    from engage.training.trainer import RunFolder
 
     targets = config.lora.target_modules
     with quiet():
@@ -170,7 +178,13 @@ def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignCon
         stamps = stamp_steps(trainer)
         trainer.train()
     losses = tuple(float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry)
-    return Training(losses, stamps[-1] - stamps[WARM_UP_STEPS - 1], 0.0)
+    return Training(losses, stamps[-1] - stamps[WARM_UP_STEPS - 1], 0.0, _gpu_peak_mb())
+
+
+def _gpu_peak_mb() -> float:
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0
 
 
 def stamp_steps(trainer: Any) -> list[float]:
@@ -213,6 +227,8 @@ def _figures(
         plain_seconds=plain.result.seconds,
         peak_mb=ours.peak_mb,
         plain_peak_mb=plain.peak_mb,
+        gpu_peak_mb=ours.result.gpu_peak_mb,
+        plain_gpu_peak_mb=plain.result.gpu_peak_mb,
         first_loss=ours.result.losses[0],
         plain_first_loss=plain.result.losses[0],
         largest_loss_difference=max(differences),

@@ -119,7 +119,8 @@ def say(name: str, known: Mapping[str, Mapping[str, Any]]) -> str:
         )
     if name == "align":
         return (
-            f"{figures['tok_s']:,.0f} tokens/s, {figures['speedup']:.2f} × a plain TRL script; "
+            f"DPO {figures['tok_s']:,.0f} tokens/s, {figures['gpu_peak_mb']:,.0f} MB at most; a plain TRL script "
+            f"{figures['plain_tok_s']:,.0f} ({figures['speedup']:.2f} ×), {figures['plain_gpu_peak_mb']:,.0f} MB; "
             f"losses differ by {figures['largest_loss_difference']:.4f} at most"
         )
     if name == "night":

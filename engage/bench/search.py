@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from engage.bench.engine import Saturation, saturation
 from engage.engines.base import Completion, Engine, Prompt, Sampling, Scores, counted
 from engage.scenario import Scenario
-from engage.search import SearchConfig, Sides, search_scenarios
+from engage.search import SearchConfig
+from engage.search.imcts import Sides, search_scenarios
 from engage.simulation import DialogueConfig
 
 OnSimulations = Callable[[int], None]
@@ -185,8 +186,11 @@ async def measure_search(
     count: int,
     sequential_s: float,
     on_progress: Callable[[str, float], None] = lambda what, share: None,
+    batch_sizes: Sequence[int] = (16, 32, 64, 128),
 ) -> dict[str, float]:
     """One simulation at a time for `sequential_s`, then `count` scenarios at once, then the sweep; see `summarise`.
+
+    `batch_sizes` of the sweep must reach what the engine does best.
 
     Each part has scenarios of its own, so that none finds another's prompts computed. The sweep's prompts are as long as the
     search's were on average: how fast an engine decodes depends on what it looks back on.
@@ -204,7 +208,7 @@ async def measure_search(
     run = await run_search(engine, repeated(scenarios, count), dialogue, search, tell)
     length = round(run.prompt_tokens / max(1, len(run.answers)))
     sweep = await saturation(
-        engine, batch_sizes=(16, 32, 64, 128), prompt_lengths=(length,), adapter=None, on_progress=on_progress
+        engine, batch_sizes=batch_sizes, prompt_lengths=(length,), adapter=None, on_progress=on_progress
     )
     return {**summarise(run, sweep, per_s), "mean_prompt_tokens": length}
 

@@ -68,6 +68,7 @@ def show_align(
         ("plain TRL script", f"{found.plain_tok_s:,.0f} tokens/s, {found.plain_seconds:.1f} s"),
         ("ours is faster by", f"{found.speedup:.2f} ×"),
         ("peak memory", f"{found.peak_mb:,.0f} MB, plain {found.plain_peak_mb:,.0f} MB"),
+        ("peak memory of the GPU", f"{found.gpu_peak_mb:,.0f} MB, plain {found.plain_gpu_peak_mb:,.0f} MB"),
         ("loss of the first step", f"{found.first_loss:.5f}, plain {found.plain_first_loss:.5f}"),
         ("largest difference of a loss", f"{found.largest_loss_difference:.5f}"),
     ]
@@ -180,13 +181,15 @@ def show_search(
     config = load_config(profile, overrides)
     from engage.bench.search import measure_search
     from engage.engines import close_engines, shared_engine
+    from engage.models import has_accelerator
 
+    sizes = (64, 128, 256, 512) if has_accelerator() else (16, 32, 64, 128)
     pool = load_cycle_scenarios(config.scenarios)
     try:
         with _told(progress) as tell:
             tell("loading the model", 0.0)
             engine = shared_engine(config.engine)
-            work = measure_search(engine, pool, config.dialogue, config.search, scenarios, seconds, tell)
+            work = measure_search(engine, pool, config.dialogue, config.search, scenarios, seconds, tell, sizes)
             found = asyncio.run(work)
     finally:
         close_engines()

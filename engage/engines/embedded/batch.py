@@ -119,7 +119,7 @@ class Batch:
 
 
 class Recorder:
-    """Makes CUDA graphs that share their memory: only one of them runs at a time."""
+    """Makes CUDA graphs that share their memory: what one has computed is lost when another runs."""
 
     def __init__(self) -> None:
         self._pool: Any = None

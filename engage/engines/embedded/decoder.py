@@ -88,7 +88,9 @@ class Decoder:
         self._space: Any = None
         self._prompt_space: Any = None
         self._batches: dict[int, RecordedBatch] = {}
-        self._recorder: Record = Recorder()
+        # Each kind has memory of its own: a call for prompts may run between a step and the look at what it drew.
+        self._record_step: Record = Recorder()
+        self._record_prompts: Record = Recorder()
         self._recorded: dict[tuple[int, int, int], tuple[Any, Callable[[], None], Any]] = {}  # calls for prompts
         self._batch: Batch | None = None
         self._queue: list[
@@ -214,7 +216,7 @@ class Decoder:
             return call_model(self.model, ids, positions, keys, cache)
         key = rows, ids.shape[1], columns
         if key not in self._recorded:
-            recorded = self._recorder(lambda: (call_model(self.model, ids, positions, keys, cache),))
+            recorded = self._record_prompts(lambda: (call_model(self.model, ids, positions, keys, cache),))
             self._recorded[key] = (ids, positions, keys), *recorded
         inputs, replay, (logits,) = self._recorded[key]
         for kept, given in zip(inputs, (ids, positions, keys), strict=True):
@@ -356,7 +358,7 @@ class Decoder:
             if columns not in self._batches:
                 places = max(1, min(self._most_rows, self._workspace_tokens // columns))
                 states = self._workspace(places, columns)
-                self._batches[columns] = RecordedBatch(self.model, states, self._recorder)
+                self._batches[columns] = RecordedBatch(self.model, states, self._record_step)
             self._batch = self._batches[columns]
         places, columns = self._batch.places, self._batch.columns
         self._filled, self._limits = np.zeros(places, np.int64), np.zeros(places, np.int64)
