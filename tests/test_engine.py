@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from engage.engines import EngineConfig, Side, TransformersConfig, engine_identity
 from engage.engines.base import Message, Prompt, Sampling
 from engage.engines.embedded.attention import ATTENTION
+from engage.engines.embedded.batch import fuse_norms
 from engage.engines.embedded.decoder import CALL_TOKENS, COLUMN_STEP, PREFILL_TOKENS, Closed, Decoder
 from engage.engines.embedded.engine import TransformersEngine
 from engage.engines.embedded.sampling import Row, choose, nucleus_settings
@@ -513,6 +514,21 @@ def test_rows_that_come_while_others_are_decoded_change_nothing(tiny, small_batc
     # what was said is known: a further turn computes its own tokens only
     following = (*late[3].tokens, *late[3].generated[:-1], 5, 6)
     assert one.next_logits([following]).cached[following] >= len(following) - 3
+
+
+def test_norms_are_fused_where_they_are_root_mean_squares(tiny):
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32).eval()
+    model.model.norm.weight.data += 0.5
+    tokens = torch.arange(5, 45)[None]
+    before = model(input_ids=tokens).logits
+    other = model.model.layers[1].input_layernorm
+    computed, other.forward = other.forward, lambda x: 2 * computed(x)
+    twice = model(input_ids=tokens).logits
+    assert fuse_norms(model) == 4  # two a layer and the last one, less the one of another formula
+    assert torch.allclose(model(input_ids=tokens).logits, twice, atol=1e-5)
+    other.forward = computed
+    assert fuse_norms(model) == 5
+    assert torch.allclose(model(input_ids=tokens).logits, before, atol=1e-5)
 
 
 async def first_answered(engine, *asked):

@@ -7,6 +7,7 @@ drawn reaches the host once a step.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,22 @@ def call_model(model: Any, ids: Any, positions: Any, keys: Any, cache: Any) -> A
             logits_to_keep=1,
         )
     return out.logits[:, -1].float()
+
+
+@torch.inference_mode()
+def fuse_norms(model: Any) -> int:
+    """Compute the root-mean-square norms of a model by one kernel each instead of six; how many. Norms of another formula stay."""
+    fused = 0
+    for module in model.modules():
+        epsilon, weight = getattr(module, "variance_epsilon", None), getattr(module, "weight", None)
+        if not isinstance(epsilon, float) or weight is None or weight.dim() != 1:
+            continue
+        norm = partial(torch.nn.functional.rms_norm, normalized_shape=weight.shape, weight=weight, eps=epsilon)
+        tried = torch.linspace(-2, 3, len(weight), dtype=weight.dtype, device=weight.device)[None, None]
+        if torch.allclose(module(tried), norm(tried), rtol=0.02, atol=1e-3):  # rounding in bfloat16 is 0.004
+            module.forward = norm
+            fused += 1
+    return fused
 
 
 class Batch:

@@ -287,6 +287,7 @@ class TransformersEngine:
         from transformers import AutoModelForCausalLM
 
         from engage.engines.embedded.attention import ATTENTION
+        from engage.engines.embedded.batch import fuse_norms
         from engage.engines.embedded.decoder import Decoder
 
         first = torch.float32 if adapter else self._dtype
@@ -301,8 +302,9 @@ class TransformersEngine:
         ).end_tokens
         share = MEMORY_SHARE * _free_memory(self._device)
         cache = self.config.cache_mb * 1_000_000 if self.config.cache_mb is not None else share
-        if self._device == "cpu":
+        if self._device == "cpu":  # where each norm is computed in its steps as fast
             return Decoder(model, end_tokens, min(cache, CPU_CACHE_BYTES), lambda: self._closed)
+        fuse_norms(model)
         return Decoder(model, end_tokens, cache, lambda: self._closed, share, self._max_batch, BUFFER_COLUMNS)
 
 
