@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from engage.engines.embedded.attention import ATTENTION
 from engage.engines.embedded.batch import fuse_norms
 from engage.engines.embedded.decoder import CALL_TOKENS, COLUMN_STEP, PREFILL_TOKENS, Closed, Decoder
 from engage.engines.embedded.engine import TransformersEngine
+from engage.engines.embedded.jobs import Job
 from engage.engines.embedded.sampling import Row, choose, nucleus_settings
 from engage.errors import EngineError, ModelError
 from engage.models import ModelsConfig, resolve_model
@@ -562,6 +564,31 @@ def test_a_request_joins_rows_that_are_under_way(tiny):
     engine._loaded[engine._model_of(prompt(""))] = recording(tiny, set(), buffer_tokens=20_000)
     assert asyncio.run(first_answered(engine, (prompt("long"), 300), (prompt("short"), 2))) == [False, True]
     assert engine.stats()["batches"] == 2
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("live", "rows", "age_s", "taken"),
+    [
+        (8, [1], 0, 0),  # 1 row for 8 under way is less than a quarter
+        (8, [1], 1, 1),  # but has waited for long
+        (8, [1, 1], 0, 2),
+        (8, [1, 1, 1], 1, 2),  # 10 rows at most: the third waits
+        (9, [1, 1, 1], 1, 0),  # one place for three: they wait until more is free, however long
+        (8, [3], 1, 0),
+        (0, [20, 1], 0, 1),  # more than a batch, alone
+    ],
+)
+def test_jobs_join_once_they_bring_enough_rows_or_have_waited(tiny, live, rows, age_s, taken):
+    engine = open_engine(tiny, max_batch=10)
+    engine._joins, model = True, engine._model_of(prompt(""))
+    jobs = [Job(prompt("x"), model, (5,), GREEDY, tuple(range(count))) for count in rows]
+    for job in jobs:
+        job.asked_s -= age_s
+    engine._loaded[model] = SimpleNamespace(live=live, waits=False, prefill_tokens=0)
+    engine._waiting = jobs
+    assert engine._worth_taking(model) == jobs[:taken]
+    engine._waiting = []
     engine.close()
 
 

@@ -37,7 +37,7 @@ LEAST_COLUMNS = 512
 """Of a batch on a GPU, whose graphs serve all rows that are no longer."""
 PROMPT_SHARE = 0.25
 """Of the memory for buffers on a GPU: what prompts have, which are prefilled beside the rows that are decoded."""
-COPY_BYTES = 500_000_000
+COPY_BYTES = 100_000_000
 """Of prompts' states that are copied at once: what that needs in memory for the moment."""
 
 

@@ -21,12 +21,13 @@ from engage.engines.base import Completion, Prompt, Sampling, Scores
 from engage.engines.embedded.jobs import Job, fail, fits, resolve
 from engage.engines.model_sides import ModelSides
 from engage.errors import EngineError
-from engage.models import ModelRef, ModelsConfig, check_adapter, cpu_has_bfloat16
+from engage.models import ModelRef, ModelsConfig, check_adapter
+from engage.models.weights import cpu_has_bfloat16
 
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 WORTH_TAKING, LONGEST_STAY_S = 0.25, 0.1
-"""On a GPU, jobs join the rows under way once they bring that many rows for each of those, or have waited that long: a prefill costs
-as much as several steps. On a CPU they wait until none is under way."""
+"""On a GPU, jobs join the rows under way once they bring that many rows for each of those, or, where all that wait have room, after so
+long: a prefill costs as much as several steps. On a CPU they wait until none is under way."""
 SWITCH_S = 0.00005
 """How soon threads of this process give way to the engine's on a GPU: it starts a thousand kernels a prefill, and each may have to
 wait that long for Python's lock (5 ms by default)."""
@@ -180,18 +181,15 @@ class TransformersEngine:
         if decoder and decoder.waits:
             return []
         taken: list[Job] = []
-        rows = 0
+        rows, more = 0, False
         for job in self._waiting:
-            if job.model == model:
-                if live + rows and live + rows + job.rows > self._max_batch:
-                    break
-                taken.append(job)
-                rows += job.rows
-        if not taken:
-            return []
-        if rows < WORTH_TAKING * live and time.monotonic() - taken[0].asked_s < LONGEST_STAY_S:
-            return []
-        return taken
+            if job.model == model and not more:
+                more = live + rows > 0 and live + rows + job.rows > self._max_batch
+                if not more:
+                    taken.append(job)
+                    rows += job.rows
+        stayed = bool(taken) and not more and time.monotonic() - taken[0].asked_s >= LONGEST_STAY_S
+        return taken if stayed or rows >= WORTH_TAKING * live else []
 
     def _try(self, model: tuple[str, str | None], call: Callable[[], None], jobs: Sequence[Job] = ()) -> None:
         """What fails takes with it all jobs of the model that are under way; where memory is short they are tried again in halves."""
