@@ -16,10 +16,11 @@ from engage.engines import EngineConfig, Side, TransformersConfig, engine_identi
 from engage.engines.base import Message, Prompt, Sampling
 from engage.engines.embedded.attention import ATTENTION
 from engage.engines.embedded.batch import fuse_norms
-from engage.engines.embedded.decoder import CALL_TOKENS, COLUMN_STEP, PREFILL_TOKENS, Closed, Decoder
+from engage.engines.embedded.decoder import COLUMN_STEP, Decoder
 from engage.engines.embedded.engine import TransformersEngine
 from engage.engines.embedded.jobs import Job
 from engage.engines.embedded.sampling import Row, choose, nucleus_settings
+from engage.engines.prefill import CALL_TOKENS, PREFILL_TOKENS, Closed
 from engage.errors import EngineError, ModelError
 from engage.models import ModelsConfig, resolve_model
 
@@ -472,9 +473,9 @@ def small_batches(monkeypatch):
     monkeypatch.setitem(COLUMN_STEP, "cpu", 16)
     monkeypatch.setattr("engage.engines.decoder.LEAST_COLUMNS", 64)
     monkeypatch.setattr("engage.engines.decoder.STEP_ROWS", (1, 2, 4))
-    monkeypatch.setattr("engage.engines.decoder.PROMPT_ROWS", (2, 4))
-    monkeypatch.setattr("engage.engines.decoder.PROMPT_TOKENS", 16)
-    monkeypatch.setattr("engage.engines.decoder.PROMPT_COLUMNS", 16)
+    monkeypatch.setattr("engage.engines.prefill.PROMPT_ROWS", (2, 4))
+    monkeypatch.setattr("engage.engines.prefill.PROMPT_TOKENS", 16)
+    monkeypatch.setattr("engage.engines.prefill.PROMPT_COLUMNS", 16)
     monkeypatch.setattr("engage.engines.batch.NUCLEUS_CANDIDATES", (4, 8))  # larger nuclei are drawn again from all
 
 

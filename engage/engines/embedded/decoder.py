@@ -1,38 +1,28 @@
 """Batched generation on one transformers model with key/value reuse and one random stream per row.
 
-Prompts are prefilled in sub-batches from what the prefix cache holds. Their rows then take places in a batch, are decoded there
-together, and leave when they are complete; others may come while they are decoded. Masks come from positions, which are each row's
-own, so a row computes what it would alone.
+Rows of prompts that were prefilled take places in a batch, are decoded there together, and leave when they are complete; others may
+come while they are decoded. Masks come from positions, which are each row's own, so a row computes what it would alone.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from engage.engines.embedded.attention import NOWHERE, AttentionShape, Place, buffer_cache
-from engage.engines.embedded.batch import Batch, Record, RecordedBatch, Recorder, call_model
-from engage.engines.embedded.prefix_cache import PADDING, PrefixCache
+from engage.engines.embedded.batch import Batch, Record, RecordedBatch, Recorder
 from engage.engines.embedded.sampling import Row
+from engage.engines.prefill import Found, Prefill, one_of, power_of_two
 
-PREFILL_TOKENS = {"cpu": 4096, "cuda": 32768}
-CALL_TOKENS = {"cpu": 96, "cuda": 4096}
-"""What a call of the model costs before its first token, in tokens: weights read, kernels started."""
-WORTH_SHARING = {"cpu": 32, "cuda": 1024}
-"""Tokens of an unknown prefix from which on it pays to compute it for one prompt first, with a call of its own."""
 WORTH_COMPACTING = {"cpu": 0.75, "cuda": 0.7}
 WORTH_FILLING = {"cpu": 0.5, "cuda": 0.75}
 """The share of a batch's places that may be taken before rows that wait for places enter it."""
 COLUMN_STEP = {"cpu": 1, "cuda": 128}
 """A step looks over a multiple of this many columns: on a GPU, so that few graphs serve all batches."""
 STEP_ROWS = (1, 8, 32, 64, 128, 192, 256, 384)
-PROMPT_ROWS, PROMPT_TOKENS, PROMPT_COLUMNS = (16, 64, 128, 256), 32, 256
-"""Of calls that are recorded on a GPU: rows of a step; rows, least new tokens and step of the columns of a call for prompts."""
+"""Numbers of rows of a recorded step, which is a graph each."""
 LEAST_COLUMNS = 512
 """Of a batch on a GPU, whose graphs serve all rows that are no longer."""
 PROMPT_SHARE = 0.25
@@ -41,21 +31,8 @@ COPY_BYTES = 100_000_000
 """Of prompts' states that are copied at once: what that needs in memory for the moment."""
 
 
-class Closed(Exception):
-    """The batch was given up, because nobody waits for it any more."""
-
-
-@dataclass
-class Found:
-    """What comes after distinct prompts: `logits` [prompts, vocabulary]; each prompt's row there, and how much of it was reused."""
-
-    logits: Any
-    rows: dict[tuple[int, ...], int]
-    cached: dict[tuple[int, ...], int]
-
-
-class Decoder:
-    """One model, its prefix cache and its counters; used from one thread. Gives up with Closed once `is_closed` says so."""
+class Decoder(Prefill):
+    """See the module; used from one thread. Gives up with Closed once `is_closed` says so."""
 
     def __init__(
         self,
@@ -68,17 +45,11 @@ class Decoder:
         most_columns: int = 1024,
     ) -> None:
         """`buffer_bytes`: memory that is kept on a GPU for buffers, at most; no more than `most_rows` × `most_columns` fill."""
-        self.model, self.end_tokens = model, np.array(sorted(end_tokens), np.int64)
-        self._is_closed = is_closed
-        self.device = model.device
-        self.shape = AttentionShape.of(model)
-        self._like = torch.empty(0, dtype=model.dtype, device=model.device)
-        self.cache = PrefixCache(cache_bytes, self.shape, self._like)
-        self.max_length = model.config.max_position_embeddings
-        self.prefill_tokens = self.cached_tokens = self.decode_tokens = 0
+        super().__init__(model, cache_bytes, is_closed)
+        self.end_tokens = np.array(sorted(end_tokens), np.int64)
+        self.decode_tokens = 0
         self._most_rows = most_rows
         self._workspace_tokens: int | None = None
-        self._prompt_tokens = 0
         if buffer_bytes is not None:
             tokens = min(
                 int(buffer_bytes // self.cache.token_bytes), int(most_rows * most_columns / (1 - PROMPT_SHARE))
@@ -86,168 +57,26 @@ class Decoder:
             self._prompt_tokens = int(PROMPT_SHARE * tokens)
             self._workspace_tokens = tokens - self._prompt_tokens
         self._space: Any = None
-        self._prompt_space: Any = None
         self._batches: dict[int, RecordedBatch] = {}
         # Each kind has memory of its own: a call for prompts may run between a step and the look at what it drew.
         self._record_step: Record = Recorder()
-        self._record_prompts: Record = Recorder()
-        self._recorded: dict[tuple[int, int, int], tuple[Any, Callable[[], None], Any]] = {}  # calls for prompts
         self._batch: Batch | None = None
-        self._queue: list[
-            tuple[Row, int]
-        ] = []  # rows without a place, and where `_after` has the logits after their prompts
+        # rows without a place, and where `_after` has the logits after their prompts
+        self._queue: list[tuple[Row, int]] = []
         self._after: Any = None
         self._at: dict[int, Row] = {}  # by place
         self._stepping: Any = None  # places, numpy, for which a step is under way
         self._ended: list[tuple[int, Row]] = []  # rows that left their place, whose states are not in the cache yet
-        self._filled: Any = (
-            None  # by place, numpy: how many tokens the row has, how many it may have, and what was drawn
-        )
+        # by place, numpy: how many tokens the row has, how many it may have, and what was drawn
+        self._filled: Any = None
         self._limits: Any = None
         self._tokens: Any = None
         self._logprobs: Any = None
-        # The last positions of a batch are a view with gaps, for which torch would copy the output weights once a row.
-        head = model.get_output_embeddings()
-        if head is not None:
-            head.register_forward_pre_hook(lambda _, inputs: tuple(value.contiguous() for value in inputs))
 
-    @torch.inference_mode()
     def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> Found:
-        """Logits of the token after each distinct prompt."""
+        """See Prefill; what completed rows have said is known."""
         self._keep()
-        self.cache.tick += 1
-        self.cache.shrink()
-        logits: list[Any] = []
-        rows: dict[tuple[int, ...], int] = {}
-        cached: dict[tuple[int, ...], int] = {}
-        for wave in self._waves(sorted(set(prompts))):
-            for batch in self._prefill_batches(wave):
-                self._give_up_if_closed()
-                logits.append(self._prefill(batch))
-                for prompt, known in batch:
-                    rows[prompt] = len(rows)
-                    cached[prompt] = known
-        return Found(torch.cat(logits), rows, cached)
-
-    def _give_up_if_closed(self) -> None:
-        if self._is_closed():
-            raise Closed
-
-    def _waves(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-        """Prompts that share an unknown prefix with an earlier one come in the second wave, when it is known."""
-        first: list[tuple[int, ...]] = []
-        second: list[tuple[int, ...]] = []
-        for prompt in prompts:
-            shared = _common_length(first[-1], prompt) if first else 0
-            worth = shared - self._known(prompt) >= WORTH_SHARING[self.device.type]
-            (second if worth else first).append(prompt)
-        return [wave for wave in (first, second) if wave]
-
-    def _known(self, prompt: tuple[int, ...]) -> int:
-        """Tokens in the cache; the last one is always computed, for its logits."""
-        return min(len(self.cache.match(prompt)), len(prompt) - 1)
-
-    def _prefill_batches(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[tuple[int, ...], int]]]:
-        """Prompts, and how much of each is known, with about as many new tokens together.
-
-        Another batch where padding would cost more than its call does, and where the buffers end.
-        """
-        batches: list[list[tuple[tuple[int, ...], int]]] = []
-        fresh = longest = 0  # new tokens of the latest batch, and its longest prompt
-        sized = [(len(prompt) - known, prompt, known) for prompt in prompts for known in [self._known(prompt)]]
-        for new, prompt, known in sorted(sized):
-            rows = len(batches[-1]) + 1 if batches else 1
-            padded = rows * new
-            columns = self._columns(max(longest, len(prompt)) + new)
-            full = self._workspace_tokens is not None and rows * columns > self._prompt_tokens
-            wasteful = padded - fresh - new > CALL_TOKENS[self.device.type]
-            if not batches or full or wasteful or padded > PREFILL_TOKENS[self.device.type]:
-                batches.append([])
-                fresh = longest = 0
-            batches[-1].append((prompt, known))
-            fresh += new
-            longest = max(longest, len(prompt))
-        return batches
-
-    def _columns(self, count: int) -> int:
-        step = COLUMN_STEP[self.device.type]
-        return -(-count // step) * step
-
-    def _prefill(self, prompts: Sequence[tuple[tuple[int, ...], int]]) -> Any:
-        """Logits [prompts, vocabulary] after each; what is computed for them is kept."""
-        past = max(known for _, known in prompts)
-        new = max(len(prompt) - known for prompt, known in prompts)
-        rows, new, columns, steady = self._prompt_shape(len(prompts), past, new)
-        states = self._buffers(rows, columns)
-        start = columns - new  # all prompts end at the last column
-        keys = self._assemble([(prompt, known, start) for prompt, known in prompts], states)
-        keys[len(prompts) :, start] = 0  # rows beyond the prompts look at something too
-        ids = np.zeros((rows, new), np.int64)
-        positions = np.zeros_like(ids)
-        for index, (prompt, known) in enumerate(prompts):
-            fresh = len(prompt) - known
-            ids[index, new - fresh :] = prompt[known:]
-            positions[index, new - fresh :] = np.arange(known, len(prompt))
-            keys[index, columns - fresh :] = np.arange(known, len(prompt))
-            self.prefill_tokens += fresh
-            self.cached_tokens += known
-        call = partial(self._call, states, slice(start, columns), steady)
-        logits = call(self._tensor(ids), self._tensor(positions), self._tensor(keys))
-        for index, (prompt, known) in enumerate(prompts):
-            end = (index + 1) * columns
-            self.cache.insert(prompt, known, np.arange(end - (len(prompt) - known), end))
-        self.cache.store(states.flatten(2, 3))
-        return logits[: len(prompts)]
-
-    def _prompt_shape(self, rows: int, past: int, new: int) -> tuple[int, int, int, bool]:
-        """Rows, new tokens and columns of a call for prompts, and whether it is recorded: on a GPU in a few sizes, that serve all."""
-        if self._workspace_tokens is not None:
-            size, wide = _one_of(PROMPT_ROWS, rows), _power_of_two(max(new, PROMPT_TOKENS))
-            columns = -(-(past + wide) // PROMPT_COLUMNS) * PROMPT_COLUMNS
-            if size * wide <= PREFILL_TOKENS[self.device.type] and size * columns <= self._prompt_tokens:
-                return size, wide, columns, True
-        return rows, new, self._columns(past + new), False
-
-    def _call(self, states: Any, write: slice, steady: bool, ids: Any, positions: Any, keys: Any) -> Any:
-        """Logits after `ids`, whose states go into the columns `write` of `states`; a `steady` call is recorded and replayed."""
-        rows, columns = states.shape[2:4]
-        cache = buffer_cache(states, Place((slice(None), write), rows, columns))
-        if not steady:
-            return call_model(self.model, ids, positions, keys, cache)
-        key = rows, ids.shape[1], columns
-        if key not in self._recorded:
-            recorded = self._record_prompts(lambda: (call_model(self.model, ids, positions, keys, cache),))
-            self._recorded[key] = (ids, positions, keys), *recorded
-        inputs, replay, (logits,) = self._recorded[key]
-        for kept, given in zip(inputs, (ids, positions, keys), strict=True):
-            kept.copy_(given)
-        replay()
-        return logits.clone()
-
-    def _tensor(self, values: Any) -> Any:
-        return torch.from_numpy(values).to(self.device)
-
-    def _assemble(self, rows: Sequence[tuple[tuple[int, ...], int, int]], states: Any) -> Any:
-        """Fill buffers [2 × layers, key heads, rows or more, columns, width] with the states of (prompt, how many tokens of it,
-        column where they end); the positions of their columns, as numpy [rows or more, columns]. One gathering, however many rows.
-        """
-        size, columns = states.shape[2:4]
-        slots = np.full((size, columns), PADDING, np.int64)
-        keys = np.full((size, columns), NOWHERE, np.int64)
-        for index, (prompt, known, end) in enumerate(rows):
-            slots[index, end - known : end] = self.cache.match(prompt)[:known]
-            keys[index, end - known : end] = np.arange(known)
-        self.cache.gather(self._tensor(slots.reshape(-1)), states.flatten(2, 3))
-        return keys
-
-    def _buffers(self, rows: int, columns: int) -> Any:
-        """A part of the memory that is kept for prompts; new memory where that is too small."""
-        if rows * columns > self._prompt_tokens:
-            return self.shape.empty(rows, columns, self._like)
-        if self._prompt_space is None:
-            self._prompt_space = self.shape.empty(1, self._prompt_tokens, self._like).flatten().zero_()
-        shape = self.shape.buffers(rows, columns)
-        return self._prompt_space[: math.prod(shape)].view(shape)
+        return super().next_logits(prompts)
 
     def generate(self, rows: Sequence[Row]) -> None:
         """Complete the rows in place; rows of equal prompts prefill once. None may outgrow `max_length`."""
@@ -354,7 +183,7 @@ class Decoder:
         if self._workspace_tokens is None:
             self._batch = Batch(self.model, self._zeros(len(needs), max(needs)))
         else:
-            columns = _power_of_two(max(needs[0], LEAST_COLUMNS))
+            columns = power_of_two(max(needs[0], LEAST_COLUMNS))
             if columns not in self._batches:
                 places = max(1, min(self._most_rows, self._workspace_tokens // columns))
                 states = self._workspace(places, columns)
@@ -424,10 +253,11 @@ class Decoder:
         """How many places a step takes: on a GPU a few numbers, so that few steps are recorded."""
         if self._workspace_tokens is None or self._batch is None:
             return rows
-        return min(_one_of(STEP_ROWS, rows), self._batch.places)
+        return min(one_of(STEP_ROWS, rows), self._batch.places)
 
     def _width(self, batch: Batch, columns: int) -> int:
-        return min(self._columns(columns), batch.columns)
+        step = COLUMN_STEP[self.device.type]
+        return min(-(-columns // step) * step, batch.columns)
 
     def _keep(self) -> None:
         """Remember finished rows while their places hold them; the states of a row's last token were never computed."""
@@ -439,20 +269,3 @@ class Decoder:
             self.cache.insert(tokens, 0, np.arange(start, start + len(tokens)))
         self.cache.store(self._batch.states.flatten(2, 3))
         self._ended.clear()
-
-
-def _one_of(sizes: Sequence[int], number: int) -> int:
-    """The least of `sizes` that is no smaller, or the least power of two."""
-    return next((size for size in sizes if size >= number), _power_of_two(number))
-
-
-def _power_of_two(number: int) -> int:
-    """The least that is no smaller."""
-    return 1 << (number - 1).bit_length()
-
-
-def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return min(len(one), len(other))

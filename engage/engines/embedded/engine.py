@@ -6,7 +6,6 @@ reuses the keys and values of known prefixes, and draws every completion from it
 
 import asyncio
 import itertools
-import os
 import sys
 import threading
 import time
@@ -21,8 +20,7 @@ from engage.engines.base import Completion, Prompt, Sampling, Scores
 from engage.engines.embedded.jobs import Job, fail, fits, resolve
 from engage.engines.model_sides import ModelSides
 from engage.errors import EngineError
-from engage.models import ModelRef, ModelsConfig, check_adapter
-from engage.models.weights import cpu_has_bfloat16
+from engage.models import ModelRef, ModelsConfig, cpu_has_bfloat16
 
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 WORTH_TAKING, LONGEST_STAY_S = 0.25, 0.1
@@ -33,11 +31,6 @@ SWITCH_S = 0.00005
 wait that long for Python's lock (5 ms by default)."""
 MAX_LOADED = 4
 MAX_BATCH = {"cpu": 64, "cuda": 512}
-CPU_CACHE_BYTES = 1_200_000_000
-MEMORY_SHARE = 0.1
-"""Of the memory that is free when a model is loaded: what its cache may take, and on a GPU its buffers once more."""
-BUFFER_COLUMNS = 1024
-"""Tokens of each of the longest dialogues that the buffers of a full batch have room for, where memory allows."""
 
 
 class TransformersConfig(BaseModel):
@@ -174,12 +167,10 @@ class TransformersEngine:
 
     def _worth_taking(self, model: tuple[str, str | None]) -> list[Job]:
         """The jobs of a model that fit beside its rows under way; none where a call of the model for so few does not pay yet."""
-        if self._running and not self._joins:
-            return []
         decoder = self._loaded.get(model)
-        live = decoder.live if decoder else 0
-        if decoder and decoder.waits:
+        if (self._running and not self._joins) or (decoder and decoder.waits):
             return []
+        live = decoder.live if decoder else 0
         taken: list[Job] = []
         rows, more = 0, False
         for job in self._waiting:
@@ -197,23 +188,19 @@ class TransformersEngine:
 
         try:
             call()
-        except Exception as error:
-            lost = [*self._running.pop(model, []), *jobs]
-            lost = [job for job in dict.fromkeys(lost) if not job.future.done()]
-            if model in self._loaded:
-                self._loaded[model].clear()
-            if isinstance(error, (torch.OutOfMemoryError, MemoryError)) and len(lost) > 1:
-                half = len(lost) // 2
-                for some in (lost[:half], lost[half:]):
-                    self._try(model, partial(self._run, some), some)
-                return
-            reason = f"{type(error).__name__}: {error}"
-            if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-                reason = "out of memory; lower engine.transformers.max_batch or cache_mb"
-            elif self._closed:
-                reason = "the engine was closed"
-            for job in lost:
-                fail(job, reason)
+            return
+        except Exception as error:  # what it holds is given back before anything is tried again
+            short = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            reason = "the engine was closed" if self._closed else f"{type(error).__name__}: {error}"
+        lost = [job for job in dict.fromkeys([*self._running.pop(model, []), *jobs]) if not job.future.done()]
+        if model in self._loaded:
+            self._loaded[model].clear()
+        if short and len(lost) > 1:
+            for some in (lost[: len(lost) // 2], lost[len(lost) // 2 :]):
+                self._try(model, partial(self._run, some), some)
+            return
+        for job in lost:
+            fail(job, "out of memory; lower engine.transformers.max_batch or cache_mb" if short else reason)
 
     def _run(self, jobs: Sequence[Job]) -> None:
         """Answer these jobs before any other."""
@@ -281,29 +268,12 @@ class TransformersEngine:
         return self._loaded[key]
 
     def _load(self, ref: ModelRef, adapter: str | None) -> Any:
-        import torch
-        from transformers import AutoModelForCausalLM
+        from engage.engines.loading import load_decoder
 
-        from engage.engines.embedded.attention import ATTENTION
-        from engage.engines.embedded.batch import fuse_norms
-        from engage.engines.embedded.decoder import Decoder
-
-        first = torch.float32 if adapter else self._dtype
-        model = AutoModelForCausalLM.from_pretrained(ref.path, dtype=first, attn_implementation=ATTENTION)
-        if adapter:
-            model = _merged(model, ref, adapter)
-        model = model.to(self._device, self._dtype).eval()
-        ends = model.generation_config.eos_token_id
-        end_tokens = {ends} if isinstance(ends, int) else set(ends or ())
-        end_tokens |= next(
-            self._sides.templates[side] for side, known in self._sides.refs.items() if known == ref
-        ).end_tokens
-        share = MEMORY_SHARE * _free_memory(self._device)
-        cache = self.config.cache_mb * 1_000_000 if self.config.cache_mb is not None else share
-        if self._device == "cpu":  # where each norm is computed in its steps as fast
-            return Decoder(model, end_tokens, min(cache, CPU_CACHE_BYTES), lambda: self._closed)
-        fuse_norms(model)
-        return Decoder(model, end_tokens, cache, lambda: self._closed, share, self._max_batch, BUFFER_COLUMNS)
+        side = next(side for side, known in self._sides.refs.items() if known == ref)
+        ends = self._sides.templates[side].end_tokens
+        cache = self.config.cache_mb * 1_000_000 if self.config.cache_mb is not None else None
+        return load_decoder(ref, adapter, self._device, self._dtype, ends, cache, self._max_batch, lambda: self._closed)
 
 
 def _score(found: Any, jobs: Sequence[Job]) -> None:
@@ -323,20 +293,3 @@ def _score(found: Any, jobs: Sequence[Job]) -> None:
     for job in jobs:
         sums = tuple(sum(next(logprobs) for _ in choice) for choice in job.choices)
         resolve(job, Scores(sums, len(job.tokens), found.cached[job.tokens]))
-
-
-def _merged(model: Any, ref: ModelRef, adapter: str) -> Any:
-    """The base with the LoRA weights merged in, in float32 and rounded once: beside it they cost a third of the time."""
-    from peft import PeftModel
-
-    check_adapter(adapter, ref)
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
-
-
-def _free_memory(device: str) -> int:
-    """Bytes free on a GPU, or the machine's memory."""
-    import torch
-
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,63 @@
+"""Opens a model for the embedded engine: its weights with an adapter merged in, and memory as the device has it."""
+
+import os
+from collections.abc import Callable, Collection
+from typing import Any
+
+from engage.models import ModelRef, check_adapter
+
+CPU_CACHE_BYTES = 1_200_000_000
+MEMORY_SHARE = 0.1
+"""Of the memory that is free when a model is loaded: what its cache may take, and on a GPU its buffers once more."""
+BUFFER_COLUMNS = 1024
+"""Tokens of each of the longest dialogues that the buffers of a full batch have room for, where memory allows."""
+
+
+def load_decoder(
+    ref: ModelRef,
+    adapter: str | None,
+    device: str,
+    dtype: Any,
+    end_tokens: Collection[int],
+    cache_bytes: float | None,
+    most_rows: int,
+    is_closed: Callable[[], bool],
+) -> Any:
+    """The model as a Decoder; `end_tokens` end a reply beside the model's own. Without `cache_bytes`, a share of the memory."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from engage.engines.embedded.attention import ATTENTION
+    from engage.engines.embedded.batch import fuse_norms
+    from engage.engines.embedded.decoder import Decoder
+
+    first = torch.float32 if adapter else dtype
+    model = AutoModelForCausalLM.from_pretrained(ref.path, dtype=first, attn_implementation=ATTENTION)
+    if adapter:
+        model = _merged(model, ref, adapter)
+    model = model.to(device, dtype).eval()
+    ends = model.generation_config.eos_token_id
+    ends = {ends} if isinstance(ends, int) else set(ends or ())
+    share = MEMORY_SHARE * _free_memory(device)
+    cache = share if cache_bytes is None else cache_bytes
+    if device == "cpu":  # where a norm is as fast in its steps
+        return Decoder(model, ends | set(end_tokens), min(cache, CPU_CACHE_BYTES), is_closed)
+    fuse_norms(model)
+    return Decoder(model, ends | set(end_tokens), cache, is_closed, share, most_rows, BUFFER_COLUMNS)
+
+
+def _merged(model: Any, ref: ModelRef, adapter: str) -> Any:
+    """The base with the LoRA weights merged in, in float32 and rounded once: beside it they cost a third of the time."""
+    from peft import PeftModel
+
+    check_adapter(adapter, ref)
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def _free_memory(device: str) -> int:
+    """Bytes free on a GPU, or the machine's memory."""
+    import torch
+
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

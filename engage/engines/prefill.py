@@ -1,0 +1,214 @@
+"""What comes after prompts: they are prefilled in sub-batches from what the prefix cache holds, on a GPU by recorded calls.
+
+Masks come from positions, which are each row's own, so a prompt computes what it would alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from engage.engines.embedded.attention import NOWHERE, AttentionShape, Place, buffer_cache
+from engage.engines.embedded.batch import Record, Recorder, call_model
+from engage.engines.embedded.prefix_cache import PADDING, PrefixCache
+
+PREFILL_TOKENS = {"cpu": 4096, "cuda": 32768}
+CALL_TOKENS = {"cpu": 96, "cuda": 4096}
+"""What a call of the model costs before its first token, in tokens: weights read, kernels started."""
+WORTH_SHARING = {"cpu": 32, "cuda": 1024}
+"""Tokens of an unknown prefix from which on it pays to compute it for one prompt first, with a call of its own."""
+PROMPT_ROWS, PROMPT_TOKENS, PROMPT_COLUMNS = (16, 64, 128, 256), 32, 256
+"""Of recorded calls: numbers of rows, the least number of new tokens, and the step of the columns; each is a graph of its own."""
+
+
+class Closed(Exception):
+    """The batch was given up, because nobody waits for it any more."""
+
+
+@dataclass
+class Found:
+    """What comes after distinct prompts: `logits` [prompts, vocabulary]; each prompt's row there, and how much of it was reused."""
+
+    logits: Any
+    rows: dict[tuple[int, ...], int]
+    cached: dict[tuple[int, ...], int]
+
+
+class Prefill:
+    """One model, its prefix cache and its counters; used from one thread. Gives up with Closed once `is_closed` says so."""
+
+    def __init__(self, model: Any, cache_bytes: float, is_closed: Callable[[], bool]) -> None:
+        self.model = model
+        self._is_closed = is_closed
+        self.device = model.device
+        self.shape = AttentionShape.of(model)
+        self._like = torch.empty(0, dtype=model.dtype, device=model.device)
+        self.cache = PrefixCache(cache_bytes, self.shape, self._like)
+        self.max_length = model.config.max_position_embeddings
+        self.prefill_tokens = self.cached_tokens = 0
+        self._prompt_tokens = (
+            0  # rows × columns of the memory that is kept for prompts; with none, calls are not recorded
+        )
+        self._prompt_space: Any = None
+        self._record_prompts: Record = Recorder()
+        self._recorded: dict[tuple[int, int, int], tuple[Any, Callable[[], None], Any]] = {}
+        # The last positions of a batch are a view with gaps, for which torch would copy the output weights once a row.
+        head = model.get_output_embeddings()
+        if head is not None:
+            head.register_forward_pre_hook(lambda _, inputs: tuple(value.contiguous() for value in inputs))
+
+    @torch.inference_mode()
+    def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> Found:
+        """Logits of the token after each distinct prompt."""
+        self.cache.tick += 1
+        self.cache.shrink()
+        logits: list[Any] = []
+        rows: dict[tuple[int, ...], int] = {}
+        cached: dict[tuple[int, ...], int] = {}
+        for wave in self._waves(sorted(set(prompts))):
+            for batch in self._prefill_batches(wave):
+                self._give_up_if_closed()
+                logits.append(self._prefill(batch))
+                for prompt, known in batch:
+                    rows[prompt] = len(rows)
+                    cached[prompt] = known
+        return Found(torch.cat(logits), rows, cached)
+
+    def _give_up_if_closed(self) -> None:
+        if self._is_closed():
+            raise Closed
+
+    def _waves(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+        """Prompts that share an unknown prefix with an earlier one come in the second wave, when it is known."""
+        first: list[tuple[int, ...]] = []
+        second: list[tuple[int, ...]] = []
+        for prompt in prompts:
+            shared = _common_length(first[-1], prompt) if first else 0
+            worth = shared - self._known(prompt) >= WORTH_SHARING[self.device.type]
+            (second if worth else first).append(prompt)
+        return [wave for wave in (first, second) if wave]
+
+    def _known(self, prompt: tuple[int, ...]) -> int:
+        """Tokens in the cache; the last one is always computed, for its logits."""
+        return min(len(self.cache.match(prompt)), len(prompt) - 1)
+
+    def _prefill_batches(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[tuple[int, ...], int]]]:
+        """Prompts, and how much of each is known, with about as many new tokens together.
+
+        Another batch where padding would cost more than its call does, and where the buffers end.
+        """
+        batches: list[list[tuple[tuple[int, ...], int]]] = []
+        fresh = longest = 0  # new tokens of the latest batch, and its longest prompt
+        sized = [(len(prompt) - known, prompt, known) for prompt in prompts for known in [self._known(prompt)]]
+        for new, prompt, known in sorted(sized):
+            rows = len(batches[-1]) + 1 if batches else 1
+            padded = rows * new
+            columns = self._prompt_columns(max(longest, len(prompt)) + new)
+            full = 0 < self._prompt_tokens < rows * columns
+            wasteful = padded - fresh - new > CALL_TOKENS[self.device.type]
+            if not batches or full or wasteful or padded > PREFILL_TOKENS[self.device.type]:
+                batches.append([])
+                fresh = longest = 0
+            batches[-1].append((prompt, known))
+            fresh += new
+            longest = max(longest, len(prompt))
+        return batches
+
+    def _prefill(self, prompts: Sequence[tuple[tuple[int, ...], int]]) -> Any:
+        """Logits [prompts, vocabulary] after each; what is computed for them is kept."""
+        past = max(known for _, known in prompts)
+        new = max(len(prompt) - known for prompt, known in prompts)
+        rows, new, columns, steady = self._prompt_shape(len(prompts), past, new)
+        states = self._buffers(rows, columns)
+        start = columns - new  # all prompts end at the last column
+        keys = self._assemble([(prompt, known, start) for prompt, known in prompts], states)
+        keys[len(prompts) :, start] = 0  # rows beyond the prompts look at something too
+        ids = np.zeros((rows, new), np.int64)
+        positions = np.zeros_like(ids)
+        for index, (prompt, known) in enumerate(prompts):
+            fresh = len(prompt) - known
+            ids[index, new - fresh :] = prompt[known:]
+            positions[index, new - fresh :] = np.arange(known, len(prompt))
+            keys[index, columns - fresh :] = np.arange(known, len(prompt))
+            self.prefill_tokens += fresh
+            self.cached_tokens += known
+        call = partial(self._call, states, slice(start, columns), steady)
+        logits = call(self._tensor(ids), self._tensor(positions), self._tensor(keys))
+        for index, (prompt, known) in enumerate(prompts):
+            end = (index + 1) * columns
+            self.cache.insert(prompt, known, np.arange(end - (len(prompt) - known), end))
+        self.cache.store(states.flatten(2, 3))
+        return logits[: len(prompts)]
+
+    def _prompt_shape(self, rows: int, past: int, new: int) -> tuple[int, int, int, bool]:
+        """Rows, new tokens and columns of a call for prompts, and whether it is recorded: on a GPU in a few sizes, that serve all."""
+        size, wide = one_of(PROMPT_ROWS, rows), power_of_two(max(new, PROMPT_TOKENS))
+        columns = self._prompt_columns(past + wide)
+        if size * wide <= PREFILL_TOKENS[self.device.type] and size * columns <= self._prompt_tokens:
+            return size, wide, columns, True
+        return rows, new, self._prompt_columns(past + new), False
+
+    def _prompt_columns(self, count: int) -> int:
+        return -(-count // PROMPT_COLUMNS) * PROMPT_COLUMNS if self._prompt_tokens else count
+
+    def _call(self, states: Any, write: slice, steady: bool, ids: Any, positions: Any, keys: Any) -> Any:
+        """Logits after `ids`, whose states go into the columns `write` of `states`; a `steady` call is recorded and replayed."""
+        rows, columns = states.shape[2:4]
+        cache = buffer_cache(states, Place((slice(None), write), rows, columns))
+        if not steady:
+            return call_model(self.model, ids, positions, keys, cache)
+        key = rows, ids.shape[1], columns
+        if key not in self._recorded:
+            recorded = self._record_prompts(lambda: (call_model(self.model, ids, positions, keys, cache),))
+            self._recorded[key] = (ids, positions, keys), *recorded
+        inputs, replay, (logits,) = self._recorded[key]
+        for kept, given in zip(inputs, (ids, positions, keys), strict=True):
+            kept.copy_(given)
+        replay()
+        return logits.clone()
+
+    def _tensor(self, values: Any) -> Any:
+        return torch.from_numpy(values).to(self.device)
+
+    def _assemble(self, rows: Sequence[tuple[tuple[int, ...], int, int]], states: Any) -> Any:
+        """Fill buffers [2 × layers, key heads, rows or more, columns, width] with the states of (prompt, how many tokens of it,
+        column where they end); the positions of their columns, as numpy [rows or more, columns]. One gathering, however many rows.
+        """
+        size, columns = states.shape[2:4]
+        slots = np.full((size, columns), PADDING, np.int64)
+        keys = np.full((size, columns), NOWHERE, np.int64)
+        for index, (prompt, known, end) in enumerate(rows):
+            slots[index, end - known : end] = self.cache.match(prompt)[:known]
+            keys[index, end - known : end] = np.arange(known)
+        self.cache.gather(self._tensor(slots.reshape(-1)), states.flatten(2, 3))
+        return keys
+
+    def _buffers(self, rows: int, columns: int) -> Any:
+        """A part of the memory that is kept for prompts; new memory where that is too small."""
+        if rows * columns > self._prompt_tokens:
+            return self.shape.empty(rows, columns, self._like)
+        if self._prompt_space is None:
+            self._prompt_space = self.shape.empty(1, self._prompt_tokens, self._like).flatten().zero_()
+        shape = self.shape.buffers(rows, columns)
+        return self._prompt_space[: math.prod(shape)].view(shape)
+
+
+def one_of(sizes: Sequence[int], number: int) -> int:
+    """The least of `sizes` that is no smaller, or the least power of two."""
+    return next((size for size in sizes if size >= number), power_of_two(number))
+
+
+def power_of_two(number: int) -> int:
+    """The least that is no smaller."""
+    return 1 << (number - 1).bit_length()
+
+
+def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    for index, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return index
+    return min(len(one), len(other))
