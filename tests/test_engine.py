@@ -449,7 +449,7 @@ def test_a_prompt_that_the_template_refuses_is_an_engine_error(engine):
 def recording(tiny: Path, end_tokens: set[int], buffer_tokens: int = 1600) -> Decoder:
     """A decoder as on a GPU: buffers of fixed size, calls recorded; here the recording is the call itself.
 
-    A token of the tiny model takes 256 bytes; three of four tokens of the buffers are for rows, the fourth for prompts.
+    A token of the tiny model takes 256 bytes; seven of ten tokens of the buffers are for rows, three for prompts.
     """
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
     found = Decoder(model, end_tokens, 10**8, buffer_bytes=256 * buffer_tokens, most_rows=64)
@@ -490,7 +490,7 @@ def test_recorded_steps_draw_what_plain_steps_draw(tiny, small_batches, sampling
         for row, again in zip(*batches, strict=True):
             assert row.generated == again.generated
             assert row.logprobs == pytest.approx(again.logprobs, abs=1e-4)
-    # 1200 tokens of 64 columns: 18 places. Four rows, then two, then one of up to 20 + 7 and 41 + 12 tokens in steps of 16 columns
+    # 1120 tokens of 64 columns: 17 places. Four rows, then two, then one of up to 20 + 7 and 41 + 12 tokens in steps of 16 columns
     assert {size for size, _ in recorded._batches[64].recorded} == {1, 2, 4}
     # prompts of 1, 7, 20 and 41 tokens: a call of four rows by 64; when all but their last tokens are known, one of four by 16
     assert {(size, new) for size, new, _ in recorded._recorded} == {(4, 64), (4, 16)}
@@ -594,7 +594,7 @@ def test_jobs_join_once_they_bring_enough_rows_or_have_waited(tiny, live, rows, 
 
 
 def test_rows_that_the_buffers_cannot_hold_together_are_decoded_in_turn(tiny, small_batches):
-    small = recording(tiny, set(), buffer_tokens=200)  # 150 for rows: two places of 64 columns
+    small = recording(tiny, set(), buffer_tokens=200)  # 140 for rows: two places of 64 columns
     batch = [Row(tuple(range(9 + n, 50 + n)), DRAWN, n) for n in range(5)]
     batch.append(Row(tuple(range(9, 79)), DRAWN, 5))  # needs 82 columns: a batch of 128, which has one place
     small.generate(batch)

@@ -7,8 +7,8 @@ from typing import Any
 from engage.models import ModelRef, check_adapter
 
 CPU_CACHE_BYTES = 1_200_000_000
-MEMORY_SHARE = 0.1
-"""Of the memory that is free when a model is loaded: what its cache may take, and on a GPU its buffers once more."""
+MEMORY_SHARE, BUFFER_SHARE = 0.1, 0.15
+"""Of the memory that is free when a model is loaded: what its cache may take, and on a GPU its buffers."""
 BUFFER_COLUMNS = 1024
 """Tokens of each of the longest dialogues that the buffers of a full batch have room for, where memory allows."""
 
@@ -38,12 +38,12 @@ def load_decoder(
     model = model.to(device, dtype).eval()
     ends = model.generation_config.eos_token_id
     ends = {ends} if isinstance(ends, int) else set(ends or ())
-    share = MEMORY_SHARE * _free_memory(device)
-    cache = share if cache_bytes is None else cache_bytes
+    free = _free_memory(device)
+    cache = MEMORY_SHARE * free if cache_bytes is None else cache_bytes
     if device == "cpu":  # where a norm is as fast in its steps
         return Decoder(model, ends | set(end_tokens), min(cache, CPU_CACHE_BYTES), is_closed)
     fuse_norms(model)
-    return Decoder(model, ends | set(end_tokens), cache, is_closed, share, most_rows, BUFFER_COLUMNS)
+    return Decoder(model, ends | set(end_tokens), cache, is_closed, BUFFER_SHARE * free, most_rows, BUFFER_COLUMNS)
 
 
 def _merged(model: Any, ref: ModelRef, adapter: str) -> Any:

@@ -108,7 +108,7 @@ class Prefill:
             rows = len(batches[-1]) + 1 if batches else 1
             padded = rows * new
             columns = self._prompt_columns(max(longest, len(prompt)) + new)
-            full = 0 < self._prompt_tokens < rows * columns
+            full = 0 < self._prompt_tokens < one_of(PROMPT_ROWS, rows) * columns
             wasteful = padded - fresh - new > CALL_TOKENS[self.device.type]
             if not batches or full or wasteful or padded > PREFILL_TOKENS[self.device.type]:
                 batches.append([])

@@ -25,7 +25,7 @@ STEP_ROWS = (1, 8, 32, 64, 128, 192, 256, 384)
 """Numbers of rows of a recorded step, which is a graph each."""
 LEAST_COLUMNS = 512
 """Of a batch on a GPU, whose graphs serve all rows that are no longer."""
-PROMPT_SHARE = 0.25
+PROMPT_SHARE = 0.3
 """Of the memory for buffers on a GPU: what prompts have, which are prefilled beside the rows that are decoded."""
 COPY_BYTES = 100_000_000
 """Of prompts' states that are copied at once: what that needs in memory for the moment."""
