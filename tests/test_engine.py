@@ -19,8 +19,8 @@ from engage.engines.embedded.batch import fuse_norms
 from engage.engines.embedded.decoder import COLUMN_STEP, Decoder
 from engage.engines.embedded.engine import TransformersEngine
 from engage.engines.embedded.jobs import Job
+from engage.engines.embedded.prefill import CALL_TOKENS, PREFILL_TOKENS, Closed
 from engage.engines.embedded.sampling import Row, choose, nucleus_settings
-from engage.engines.prefill import CALL_TOKENS, PREFILL_TOKENS, Closed
 from engage.errors import EngineError, ModelError
 from engage.models import ModelsConfig, resolve_model
 
@@ -471,12 +471,12 @@ def recorder(call):
 @pytest.fixture
 def small_batches(monkeypatch):
     monkeypatch.setitem(COLUMN_STEP, "cpu", 16)
-    monkeypatch.setattr("engage.engines.decoder.LEAST_COLUMNS", 64)
-    monkeypatch.setattr("engage.engines.decoder.STEP_ROWS", (1, 2, 4))
-    monkeypatch.setattr("engage.engines.prefill.PROMPT_ROWS", (2, 4))
-    monkeypatch.setattr("engage.engines.prefill.PROMPT_TOKENS", 16)
-    monkeypatch.setattr("engage.engines.prefill.PROMPT_COLUMNS", 16)
-    monkeypatch.setattr("engage.engines.batch.NUCLEUS_CANDIDATES", (4, 8))  # larger nuclei are drawn again from all
+    monkeypatch.setattr("engage.engines.embedded.decoder.LEAST_COLUMNS", 64)
+    monkeypatch.setattr("engage.engines.embedded.decoder.STEP_ROWS", (1, 2, 4))
+    monkeypatch.setattr("engage.engines.embedded.prefill.PROMPT_ROWS", (2, 4))
+    monkeypatch.setattr("engage.engines.embedded.prefill.PROMPT_TOKENS", 16)
+    monkeypatch.setattr("engage.engines.embedded.prefill.PROMPT_COLUMNS", 16)
+    monkeypatch.setattr("engage.engines.embedded.batch.NUCLEUS_CANDIDATES", (4, 8))  # larger nuclei are drawn again from all
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(temperature=1.0, top_p=0.3, max_tokens=12)])

@@ -3,6 +3,7 @@
 import ast
 import builtins
 import importlib
+import importlib.metadata
 import inspect
 import re
 import subprocess
@@ -13,31 +14,30 @@ from pathlib import Path
 
 import pytest
 
+import engage
 from engage import errors
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("engage", "tasks", "flows")
 HEAVY = {"torch", "transformers", "trl", "peft", "vllm", "openai"}
 LOADED_LATE = {
-    "engage.engines.attention": "the decoder, and whoever checks a model's family before a night",
-    "engage.engines.batch": "the decoder imports it",
-    "engage.engines.prefill": "the decoder imports it",
-    "engage.engines.prefix_cache": "the decoder imports it",
-    "engage.engines.sampling": "the decoder imports it",
-    "engage.engines.decoder": "all of it works on tensors; the transformers engine imports it when it opens a model",
-    "engage.engines.openai_clients": "the client itself; the server groups import it",
-    "engage.engines.openai_probe": "it asks through the server groups; the openai engine imports it",
-    "engage.engines.openai_server": "all of it works with the client; the openai engine imports it",
-    "engage.engines.openai": "the registry of engines imports it when it opens one",
+    "engage.engines.embedded.attention": "the decoder, and whoever checks a model's family before a night",
+    "engage.engines.embedded.batch": "the decoder imports it",
+    "engage.engines.embedded.prefill": "the decoder imports it",
+    "engage.engines.embedded.prefix_cache": "the decoder imports it",
+    "engage.engines.embedded.sampling": "the decoder imports it",
+    "engage.engines.embedded.decoder": "all of it works on tensors; the transformers engine imports it when it opens a model",
+    "engage.engines.openai.clients": "the client itself; the server groups import it",
+    "engage.engines.openai.probe": "it asks through the server groups; the openai engine imports it",
+    "engage.engines.openai.server": "all of it works with the client; the openai engine imports it",
+    "engage.engines.openai.engine": "the registry of engines imports it when it opens one",
 }
 """Modules that may import a heavy library at their top, because nobody imports them at the top."""
-CHAINS = (
-    ("dialogue", "domains", "scenario", "corpora"),
-    ("engine", "reaction", "simulator", "tree", "puct", "search"),
-    ("domains", "scenario", "tree", "store", "pairs", "align"),
-    ("hacking", "evaluation", "report"),
-)
-"""design.md's order inside engage: none imports one that stands after it, by any way."""
+ORDER = (
+    "errors", "masking", "seeds", "files", "stats", "dialogue", "survey", "domains", "scenario", "data", "corpora", "models",
+    "engines", "simulation", "pages", "search", "store", "training", "evaluation", "experiments", "bench", "home", "config",
+)  # fmt: skip
+"""The rooms of the method: each imports only rooms that stand before it."""
 
 
 def module_name(path: Path) -> str:
@@ -112,17 +112,52 @@ def test_no_module_of_the_method_reaches_itself():
     assert [name for name in MODULES if name.startswith("engage") and name in reached(name)] == []
 
 
-@pytest.mark.parametrize("chain", CHAINS, ids=" ".join)
-def test_the_order_inside_the_method_is_kept(chain):
+def room_of(name: str) -> str:
+    return name.split(".")[1]
+
+
+def test_rooms_import_only_rooms_before_them():
+    method = [name for name in MODULES if name.startswith("engage.")]
+    assert {room_of(name) for name in method} <= set(ORDER)
     wrong = {
-        (early, late)
-        for index, early in enumerate(chain)
-        for late in chain[index + 1 :]
-        for name in MODULES
-        if name == f"engage.{early}" or name.startswith(f"engage.{early}.")
-        if any(target == f"engage.{late}" or target.startswith(f"engage.{late}.") for target in reached(name))
+        (name, target)
+        for name in method
+        for target in imports(name)
+        if target.startswith("engage.") and ORDER.index(room_of(target)) > ORDER.index(room_of(name))
     }
     assert wrong == set()
+
+
+def test_a_night_reaches_no_experiment_and_no_bench():
+    rooms = ("engage.experiments", "engage.bench", "tasks.experiments")
+    assert [name for name in sorted(reached("flows.nightly")) if name.startswith(rooms)] == []
+
+
+def test_within_the_method_only_the_configuration_knows_a_cycles_configuration():
+    named = [n for n, path in MODULES.items() if re.search(r"\bCycleConfig\b", path.read_text(encoding="utf-8"))]
+    assert [name for name in named if name.startswith("engage.")] == ["engage.config"]
+
+
+SHIPPED = re.compile(r"emotional_support|(?<![a-z])persuasion(?!forgood)", re.IGNORECASE)
+MAY_NAME_DOMAINS = ("engage.domains.", "engage.corpora", "engage.data", "engage.scenario")
+
+
+def spoken_of(path: Path) -> list[str]:
+    """Names and texts of the code that name a shipped domain; what docstrings say does not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value if isinstance(node, ast.Constant) else node.id if isinstance(node, ast.Name) else node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name | ast.Attribute)
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said)
+    ]
+    return [text for text in texts if SHIPPED.search(text)]
+
+
+def test_the_shipped_domains_are_named_where_domains_lie_and_nowhere_else():
+    method = [name for name in MODULES if name.startswith("engage.") and not name.startswith(MAY_NAME_DOMAINS)]
+    assert {name: spoken_of(MODULES[name]) for name in method if spoken_of(MODULES[name])} == {}
 
 
 def test_heavy_libraries_are_imported_only_inside_functions():
@@ -136,7 +171,7 @@ def test_modules_that_load_heavy_libraries_are_themselves_imported_only_inside_f
 
 def test_the_command_line_loads_nothing_slow_before_a_command_needs_it():
     code = (
-        "import sys, flows.cli, flows.inspecting, flows.doctor, flows.running, flows.scheduling\n"
+        "import sys, flows.cli, flows.cli.inspecting, flows.cli.doctor, flows.cli.running, flows.cli.scheduling\n"
         f"print(sorted({HEAVY | {'prefect', 'mlflow', 'pandas', 'matplotlib', 'datasets'}!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -149,23 +184,12 @@ def test_the_command_line_imports_no_flow():
     assert reached("flows.cli", inside=False) & flows == set()
 
 
-def test_only_the_store_reads_sql():
-    readers = {name for name in MODULES if "engage.queries" in imports(name)}
-    assert readers == {"engage.store", "engage.drain", "engage.database", "engage.schema", "engage.judging"}
+def test_only_the_store_reads_sql_and_opens_duckdb():
     opened = [
         n for n, path in MODULES.items() if re.search(r"files\([\"']sql[\"']\)", path.read_text(encoding="utf-8"))
     ]
-    assert opened == ["engage.queries"]
-
-
-def test_only_the_store_opens_duckdb():
-    assert set(importers("duckdb")) == {
-        "engage.store",
-        "engage.drain",
-        "engage.database",
-        "engage.queries",
-        "engage.judging",
-    }
+    users = {*opened, *importers("duckdb")}
+    assert users and [name for name in sorted(users) if not name.startswith("engage.store.")] == []
 
 
 def drawn_tree(docstring: str) -> dict[str, str | None]:
@@ -229,7 +253,7 @@ def test_no_function_is_longer_than_50_lines():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= 50
     ]
-    assert long == ["engage.outbox._schema"]  # a table of columns
+    assert long == ["engage.store.outbox._schema"]  # a table of columns
 
 
 def test_every_module_and_public_function_says_what_it_is():
@@ -241,3 +265,15 @@ def test_every_module_and_public_function_says_what_it_is():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name[0] != "_":
                 missing += [] if ast.get_docstring(node) else [f"{name}.{node.name}"]
     assert missing == []
+
+
+def test_the_public_names_are_all_there_and_nothing_is_loaded_before_it_is_used():
+    code = (
+        "import sys, engage\n"
+        "early = sorted(name for name in sys.modules if name.startswith('engage.'))\n"
+        "missing = [name for name in engage.__all__ if getattr(engage, name, None) is None]\n"
+        "print(early, missing, len(set(engage.__all__)), engage.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["[]", "[]", str(len(engage.__all__)), importlib.metadata.version("engage")]
+    assert set(engage.__all__) == set(engage._ROOM_OF)

@@ -17,8 +17,7 @@ from engage.bench.process import Measured, in_own_process
 from engage.corpora import read_shipped
 from engage.errors import ConfigError
 from engage.models import ModelRef, resolve_model
-from engage.training import AlignConfig, DpoSettings
-from engage.training.trainer import HumanReply, PreferencePair, human_pairs, reply_places
+from engage.training import AlignConfig, DpoSettings, HumanReply, PreferencePair, human_pairs, reply_places
 
 WARM_UP_STEPS = 1
 OnProgress = Callable[[str], None]
@@ -107,7 +106,7 @@ def _rows(base: ModelRef, settings: DpoSettings, wanted: int) -> tuple[list[dict
     """Exactly `wanted` rows in training order, none over `max_length`, and the tokens of both replies with their prompts."""
     from transformers import AutoTokenizer
 
-    from engage.training.trainer import fitting_rows
+    from engage.training import fitting_rows
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     rows = fitting_rows(bench_pairs(wanted * 2), tokenizer, settings)[:wanted]
@@ -130,8 +129,7 @@ def train_our_way(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignC
     """As `engage.training.dpo.train_dpo` does, without its adapter's folder."""
     from transformers import AutoTokenizer
 
-    from engage.training import quiet, run_trainer, start_model
-    from engage.training.trainer import RunFolder, build_trainer
+    from engage.training import RunFolder, build_trainer, quiet, run_trainer, start_model
 
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(base.path)
@@ -154,8 +152,7 @@ def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignCon
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
     from trl import DPOConfig, DPOTrainer
 
-    from engage.training import on_one_device, quiet, trainer_arguments
-    from engage.training.trainer import RunFolder
+    from engage.training import RunFolder, on_one_device, quiet, trainer_arguments
 
     targets = config.lora.target_modules
     with quiet():

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, replace
 from engage.bench.engine import Saturation, saturation
 from engage.engines.base import Completion, Engine, Prompt, Sampling, Scores, counted
 from engage.scenario import Scenario
-from engage.search import SearchConfig
-from engage.search.imcts import Sides, search_scenarios
+from engage.search import SearchConfig, Sides, search_scenarios
 from engage.simulation import DialogueConfig
 
 OnSimulations = Callable[[int], None]

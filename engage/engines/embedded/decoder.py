@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from engage.engines.embedded.batch import Batch, Record, RecordedBatch, Recorder
+from engage.engines.embedded.prefill import Found, Prefill, one_of, power_of_two
 from engage.engines.embedded.sampling import Row
-from engage.engines.prefill import Found, Prefill, one_of, power_of_two
 
 WORTH_COMPACTING = {"cpu": 0.75, "cuda": 0.7}
 WORTH_FILLING = {"cpu": 0.5, "cuda": 0.75}

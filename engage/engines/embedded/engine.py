@@ -268,7 +268,7 @@ class TransformersEngine:
         return self._loaded[key]
 
     def _load(self, ref: ModelRef, adapter: str | None) -> Any:
-        from engage.engines.loading import load_decoder
+        from engage.engines.embedded.loading import load_decoder
 
         side = next(side for side, known in self._sides.refs.items() if known == ref)
         ends = self._sides.templates[side].end_tokens
