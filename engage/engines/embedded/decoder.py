@@ -73,6 +73,7 @@ class Decoder(Prefill):
         self._tokens: Any = None
         self._logprobs: Any = None
 
+    @torch.inference_mode()
     def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> Found:
         """See Prefill; what completed rows have said is known."""
         self._keep()
