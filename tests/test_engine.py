@@ -229,14 +229,37 @@ def test_prompts_that_split_known_segments_are_computed_as_if_nothing_was_known(
     assert found.cached == {tokens: 100}
 
 
-def test_the_cache_stays_within_its_budget_from_batch_to_batch(tiny):
-    # a token has 2 sides x 2 layers x 2 heads x 8 numbers x 4 bytes = 256 bytes
+def test_the_cache_stays_within_its_budget_and_is_not_moved_from_batch_to_batch(tiny):
+    # a token has 2 sides x 2 layers x 2 heads x 8 numbers x 4 bytes = 256 bytes; a prompt of 40 finds room where a tenth is free
+    small = decoder(tiny, {1}, cache_bytes=256 * 400)
+    where, used = small.cache.states.data_ptr(), []
+    for start in range(10, 58):
+        small.next_logits([tuple(range(start, start + 40))])
+        used.append(small.cache.used_bytes // 256)
+    assert small.cache.states.data_ptr() == where
+    # 40 to 400 in ten prompts; with less than 40 free, at least 100 are freed, that is three prompts, before the next
+    assert used[:10] == list(range(40, 401, 40)) and used[10] == 320
+    assert max(used) == 400 and min(used[10:]) == 320
+
+
+def test_a_cache_that_outgrew_its_budget_gives_the_memory_back(tiny):
     small = decoder(tiny, {1}, cache_bytes=256 * 50)
     for start in range(10, 60, 10):
         small.next_logits([tuple(range(start, start + 40))])
         small.cache.tick += 1
         small.cache.shrink()
-        assert small.cache.used_bytes == 256 * 40
+        assert small.cache.used_bytes <= 256 * 50 and small.cache.states.shape[2] == 51
+
+
+def test_what_rows_said_is_kept_before_the_prompts_that_come_while_others_are_decoded(tiny):
+    some = decoder(tiny, set(), cache_bytes=256 * 40)
+    some.next_logits([tuple(range(10, 90))])  # more than the cache holds: it is made anew while it is used
+    rows = [Row((5, 6, 7), Sampling(max_tokens=count), 1) for count in (2, 6)]
+    some.begin(rows, some.next_logits([row.tokens for row in rows]))
+    while not rows[0].done:
+        some.step()
+    known = some.next_logits([(*rows[0].tokens, *rows[0].generated)])
+    assert known.cached == {(5, 6, 7, *rows[0].generated): 4}
 
 
 def test_scores_are_the_log_probabilities_of_a_plain_forward(tiny, engine):
@@ -476,7 +499,9 @@ def small_batches(monkeypatch):
     monkeypatch.setattr("engage.engines.embedded.prefill.PROMPT_ROWS", (2, 4))
     monkeypatch.setattr("engage.engines.embedded.prefill.PROMPT_TOKENS", 16)
     monkeypatch.setattr("engage.engines.embedded.prefill.PROMPT_COLUMNS", 16)
-    monkeypatch.setattr("engage.engines.embedded.batch.NUCLEUS_CANDIDATES", (4, 8))  # larger nuclei are drawn again from all
+    monkeypatch.setattr(
+        "engage.engines.embedded.batch.NUCLEUS_CANDIDATES", (4, 8)
+    )  # larger nuclei are drawn again from all
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(temperature=1.0, top_p=0.3, max_tokens=12)])

@@ -5,6 +5,8 @@ batch, and keeping what a batch computed, are each one indexed operation. The id
 least recently used leaves go first.
 """
 
+import heapq
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,8 @@ from engage.engines.embedded.attention import AttentionShape
 
 Slots = Any
 """Slot numbers, an int64 numpy array [tokens]."""
+LEAST_FREE, FREED = 0.1, 0.25
+"""Shares of the budget: with less than the first free, the second is made free."""
 PADDING = 0
 """The slot that stays zero: what columns without a token are filled with."""
 
@@ -114,22 +118,30 @@ class PrefixCache:
         return torch.index_select(self.states, 2, slots, out=out)
 
     def shrink(self) -> None:
-        """Evict least recently used leaves until the budget holds, sparing what the current batch uses."""
-        while self.used_tokens > self.budget_tokens:
-            leaves = [leaf for leaf in self._leaves() if leaf.last_used < self.tick]
-            if not leaves:
-                return
-            freed = [self._free]
-            over = self.used_tokens - self.budget_tokens
-            for leaf in sorted(leaves, key=lambda leaf: leaf.last_used):
-                if over <= 0:
-                    break
-                assert leaf.parent is not None
-                del leaf.parent.children[leaf.tokens[0]]
-                freed.append(leaf.slots)
-                over -= len(leaf.slots)
-            self._free = np.concatenate(freed)
-        if self.states.shape[2] - 1 > self.budget_tokens:
+        """Evict least recently used leaves where little of the budget is free, sparing what the current batch uses.
+
+        It then frees so much that most batches find room: looking through the tree, and a tensor of another size, cost as much as
+        a batch does.
+        """
+        grown = self.states.shape[2] - 1 > self.budget_tokens
+        if not grown and len(self._free) >= LEAST_FREE * self.budget_tokens:
+            return
+        over = self.used_tokens - int((1 - FREED) * self.budget_tokens)
+        freed = [self._free]
+        order = itertools.count()
+        leaves = [(leaf.last_used, next(order), leaf) for leaf in self._leaves()]
+        heapq.heapify(leaves)
+        while over > 0 and leaves and leaves[0][0] < self.tick:
+            leaf = heapq.heappop(leaves)[2]
+            parent = leaf.parent
+            assert parent is not None
+            del parent.children[leaf.tokens[0]]
+            freed.append(leaf.slots)
+            over -= len(leaf.slots)
+            if parent is not self._root and not parent.children:
+                heapq.heappush(leaves, (parent.last_used, next(order), parent))
+        self._free = np.concatenate(freed)
+        if grown and self.used_tokens <= self.budget_tokens:
             self._resize(self.budget_tokens)
 
     def _take(self, count: int) -> Slots:
