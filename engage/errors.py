@@ -11,7 +11,7 @@ EngageError
 ├── StoreError            the database, the outbox or MLflow
 ├── NothingSearched       a collect of which every scenario failed, an evaluation of which every dialogue did
 ├── TooManyFlawed         too large a share of the dialogues had a turn that could not be drawn
-└── Interrupted           Ctrl-C or a termination signal: exit code 130
+└── Interrupted           Ctrl-C (exit code 130) or SIGTERM (143)
 """
 
 

@@ -11,8 +11,8 @@ BEGIN = """
 import os, signal, sys, time
 from flows.cli.interrupts import go_on_with, listening
 
-def ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
+def ctrl_c(how=signal.SIGINT):
+    os.kill(os.getpid(), how)
 
 def work(seconds=60.0):
     until = time.monotonic() + seconds
@@ -26,7 +26,7 @@ with listening() as interrupts:
     except KeyboardInterrupt:
         interrupts.end()
         print(interrupts.sentence())
-        sys.exit(130)
+        sys.exit(interrupts.code)
     print("went on")
 """
 
@@ -52,6 +52,36 @@ def test_ctrl_c_that_is_swallowed_is_asked_again(body):
     assert outcome(body) == (130, SENTENCE, "")
 
 
+def test_sigterm_that_is_swallowed_within_a_flow_is_asked_again():
+    body = """from prefect.utilities.engine import capture_sigterm  # what a flow runs in
+from flows.cli.interrupts import through_flows
+with through_flows(), capture_sigterm():
+    try:
+        ctrl_c(signal.SIGTERM)
+    except BaseException:
+        pass
+    work()"""
+    assert outcome(body) == (143, SENTENCE, "")
+
+
+@pytest.mark.parametrize("imported", ["typer", "engage.errors", "flows.cli.showing"])
+def test_ctrl_c_while_the_command_is_still_importing_is_one_word(imported):
+    code = f"""
+import os, signal, sys
+
+class AtImport:
+    def find_spec(self, name, *_):
+        if name == "{imported}":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, AtImport())
+from flows.cli import command
+command()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted\n")
+
+
 def test_the_end_that_it_asked_for_is_not_disturbed():
     body = "try:\n    ctrl_c()\nfinally:\n    work(2.5)\n    print('in order')"
     assert outcome(body) == (130, f"in order\n{SENTENCE}", "")
@@ -71,12 +101,13 @@ stopping.run(search())"""
     assert outcome(body) == (130, f"in order\n{SENTENCE}", "")
 
 
-def test_a_second_ctrl_c_ends_at_once_whatever_the_first_is_doing():
-    body = "try:\n    ctrl_c()\nfinally:\n    print('ending', flush=True)\n    work()"
-    code = BEGIN.format(body="\n".join(f"        {line}" for line in body.splitlines()))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_at_once_whatever_the_first_is_doing(how, code):
+    body = f"try:\n    ctrl_c({int(how)})\nfinally:\n    print('ending', flush=True)\n    work()"
+    program = BEGIN.format(body="\n".join(f"        {line}" for line in body.splitlines()))
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ending\n"
     time.sleep(1.0)  # sooner they would be one: `timeout` sends two
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (130, "", SENTENCE)
+    assert (process.returncode, out, err) == (code, "", SENTENCE)

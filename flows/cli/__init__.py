@@ -1,5 +1,11 @@
 """The command line `engage`: commands, what they print, and how they end."""
 
-from flows.cli.commands import app, command, main
+import sys
+
+try:
+    from flows.cli.commands import app, command, main
+except KeyboardInterrupt:  # while importing, before anything is there that could answer it
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 __all__ = ["app", "command", "main"]

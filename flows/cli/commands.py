@@ -173,9 +173,14 @@ def _run_flow(
 
 
 def main() -> None:
-    """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
-    protect_streams()
-    sys.exit(_run())
+    """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C, 143 for SIGTERM."""
+    try:
+        protect_streams()
+        code = _run()
+    except KeyboardInterrupt:  # just before or after the signals are listened to
+        errors.print("interrupted")
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 def command() -> None:
@@ -214,7 +219,7 @@ def _run() -> int:
         interrupts.end()
         if code == INTERRUPTED or (code and interrupts.asked):
             errors.print(interrupts.sentence(), markup=False, highlight=False, soft_wrap=True)
-            return INTERRUPTED
+            return interrupts.code
         return code
 
 

@@ -2,8 +2,7 @@
 
 The first signal raises KeyboardInterrupt in the main thread, or cancels what `tasks.stopping` awaits there. Where that is lost
 (raised while a library imports, in a callback, under an `except` that takes everything), it is raised again every second, but never
-while the run is coming to its end because of it.
-Inside a flow Prefect has a handler of its own for SIGTERM, which passes the signal on to this one.
+while the run is coming to its end because of it. The exit code is 130 for Ctrl-C and 143 for SIGTERM, as a shell has them.
 """
 
 import os
@@ -30,6 +29,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.command: str | None = None
         self.asked_at_s: float | None = None
+        self.code = 128 + signal.SIGINT
         self._ended = threading.Event()
         self._reminders = 0
         self._reminded = False
@@ -43,7 +43,7 @@ class Interrupts:
         """For the user, as the run's last words."""
         return f"interrupted; nothing stored is lost, go on with: {self.command}" if self.command else "interrupted"
 
-    def handle(self, *_: Any) -> None:
+    def handle(self, number: int, _: Any) -> None:
         """The signal handler."""
         if self._reminded:
             self._reminded = False
@@ -52,12 +52,12 @@ class Interrupts:
             return
         now_s = time.monotonic()
         if self.asked_at_s is None:
-            self.asked_at_s = now_s
+            self.asked_at_s, self.code = now_s, 128 + number
             threading.Thread(target=self._remind, args=(threading.get_ident(),), daemon=True).start()
             self._stop()
         elif now_s - self.asked_at_s > TOGETHER_S:
             os.write(2, f"{self.sentence()}\n".encode())
-            os._exit(130)
+            os._exit(self.code)
 
     def _stop(self) -> None:
         """What is awaited is cancelled, so that it can end in order; that is repeated less often, because such an end takes time."""
@@ -99,6 +99,19 @@ def listening() -> Iterator[Interrupts]:
         sys.unraisablehook = told
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def through_flows() -> Iterator[None]:
+    """Keep this handler for SIGTERM in the body's flows: Prefect's flow engine puts its own in place, which asks only once."""
+    import prefect.utilities.engine as engine
+
+    theirs = engine._prefect_sigterm_handler
+    engine._prefect_sigterm_handler = _now.handle
+    try:
+        yield
+    finally:
+        engine._prefect_sigterm_handler = theirs
 
 
 def go_on_with(command: str) -> None:

@@ -61,7 +61,7 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
         from tasks import progress
 
         _start_server()
-        with progress.show(console) if not verbose else nullcontext():
+        with interrupts.through_flows(), progress.show(console) if not verbose else nullcontext():
             yield
     except EngageError:
         raise
