@@ -268,14 +268,23 @@ def complaint_of(content: Any) -> Complaint:
     where = error.get("loc")
     param = str(where[-1]) if isinstance(where, list) and where else str(error.get("param") or "")
     said = _line(words if words is not None else json.dumps(error, default=str))
-    inner = error.get("metadata")
-    if isinstance(inner, Mapping) and inner.get("raw"):
-        said += f" ({complaint_of(inner['raw']).words})"
+    about = error.get("metadata")
+    if isinstance(about, Mapping) and about.get("raw"):
+        said += f" ({complaint_of(about['raw']).words})"
     if param and not re.search(rf"(?<!\w){re.escape(param)}(?!\w)", said):
         said = f"{param}: {said}"
     code = error.get("code")
     status = int(str(code)) if re.fullmatch(r"[45]\d\d", str(code)) else None
-    return Complaint(said[:400], str(code or error.get("type") or ""), param, status)
+    return Complaint(said[:400], _filter_code(error) or str(code or error.get("type") or ""), param, status)
+
+
+def _filter_code(error: Mapping[str, Any]) -> str:
+    """What a filter calls itself below the error's own code, which may be only its status; '' where it says nothing of a filter."""
+    about = error.get("metadata")
+    if isinstance(about, Mapping) and (about.get("flagged_input") or about.get("reasons")):
+        return "moderation"
+    inner = next((error[name] for name in ("innererror", "inner_error") if isinstance(error.get(name), Mapping)), {})
+    return str(inner.get("code") or "")
 
 
 def _line(words: Any) -> str:

@@ -22,6 +22,8 @@ def listed_models(text: str) -> list[str] | None:
     if isinstance(content, dict):
         content = next((content[name] for name in ("data", "models") if isinstance(content.get(name), list)), [])
     items = content if isinstance(content, list) else []
+    if any(isinstance(item, dict) and "lifecycle_status" in item for item in items):
+        return []  # Azure's list of models that can be deployed, not of the deployments that requests name
     names = [item if isinstance(item, str) else _name(item) for item in items]
     return [name for name in names if name]
 

@@ -27,12 +27,13 @@ _NAMED = {
     "temperature": r"\btemperature\b",
     "top_p": r"\btop[_ -]?p\b|\btopP\b",
     "logprobs": r"(?<!top_)(?<!top )(?<!top-)log[_ -]?prob(?:s|abilit)|responseLogprobs",
-    "top_logprobs": r"\btop[_ -]?log[_ -]?prob|\btopLogprobs",
+    "top_logprobs": r"\btop[_ -]?log[_ -]?prob|\btopLogprobs|\btop_n_tokens\b",
     "logprob_token_ids": r"logprob_token_ids",
     LIMIT: r"\bmax[_ ]?(?:completion_|new_|output_)?tokens\b|maxOutputTokens",
 }
 _TOO_LONG = re.compile(
-    r"context (?:length|window|size)|maximum context|too many tokens|prompt is too long|reduce the length|input tokens|exceed\w* the model",
+    r"context (?:length|window|size)|maximum context|too many tokens|prompt is too long|reduce the length|input tokens|exceed\w* the model"
+    r"|`inputs` (?:tokens \+|must have less)",
     re.IGNORECASE,
 )
 _REFUSING = re.compile(

@@ -10,7 +10,7 @@ from engage.engines.openai.answers import Complaint
 
 PATIENCE, PAYMENT, NOT_IMPLEMENTED = 429, 402, 501
 KEY_REFUSED = (401, 403)
-_LATER = (408, 409, 423, 425)
+_LATER = (408, 409, 423, 424, 425)
 _BY_CODE = (
     (r"rate.?limit|too.?many|overload", PATIENCE),
     (r"quota|credit|billing|payment", PAYMENT),
