@@ -9,7 +9,7 @@ EngageError
 │   └── ModelError        weights that are missing, damaged or bound to another base
 ├── EngineError           a model call that failed for good; carries the request's key
 ├── StoreError            the database, the outbox or MLflow
-├── NothingSearched       a collect of which every scenario failed, an evaluation of which every dialogue did
+├── NothingSearched       a collect of which every scenario failed, an evaluation or experiment that measured nothing
 ├── TooManyFlawed         too large a share of the dialogues had a turn that could not be drawn
 └── Interrupted           Ctrl-C (exit code 130) or SIGTERM (143)
 """
@@ -63,7 +63,7 @@ class StoreError(EngageError):
 
 
 class NothingSearched(EngageError):
-    """Every scenario of a collect failed, or every dialogue of an evaluation; the text has the first one's reason."""
+    """Every scenario of a collect failed, or nothing that an evaluation or experiment asked for; the text has the first reason."""
 
 
 class TooManyFlawed(EngageError):

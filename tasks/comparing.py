@@ -129,17 +129,25 @@ def dialogues_held(cycle: Cycle, scenarios: Sequence[str], label: str) -> dict[s
 
 
 def require_dialogues(config: CycleConfig, cycle: Cycle, labels: Sequence[str], failed: Mapping[str, str]) -> None:
-    """NothingSearched where a policy's dialogues with one of the simulators all failed: nothing could be compared."""
-    if not failed:
-        return
+    """NothingSearched where a policy's dialogues with one of the simulators all failed, or none of the first has a reward."""
     scenarios = [scenario.scenario_id for scenario in held_out(config, cycle)]
     for label in labels:
         held = dialogues_held(cycle, scenarios, label)
         for simulator in config.simulators():
-            if not held.get(simulator):
+            if failed and not held.get(simulator):
                 raise NothingSearched(
                     f"no dialogue of {label} with the {simulator} simulator could be held; {min(failed)}: {failed[min(failed)]}"
                 )
+        if label == labels[0]:
+            require_reward(label, held)
+
+
+def require_reward(label: str, held: Mapping[str, ByDomain]) -> None:
+    """NothingSearched where no dialogue of a policy has a reward: there is nothing to compare others with."""
+    if not any(one.reward is not None for domains in held.values() for part in domains.values() for one in part):
+        raise NothingSearched(
+            f"no dialogue of {label} has a reward: no answer to the exit survey could be read (`engage sql --name unreadable_reactions`)"
+        )
 
 
 def paired(sides: Sequence[Mapping[str, ByDomain]], simulator: str, domain: str = ALL) -> list[Rewards]:

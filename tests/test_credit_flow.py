@@ -7,7 +7,7 @@ from prefect.testing.utilities import prefect_test_harness
 import engage.engines
 from engage.config import load_config
 from engage.engines.scripted import ScriptedEngine, canned_reply
-from engage.errors import ConfigError
+from engage.errors import ConfigError, EngineError, NothingSearched
 from engage.experiments import CreditConfig
 from engage.home import Home
 from flows.collect import collect
@@ -93,6 +93,26 @@ def test_a_second_check_rolls_nothing_out_and_a_larger_one_only_what_is_missing(
     larger = credit(config, "c1", CHECK.model_copy(update={"pairs": 8}))
     assert engine.requests > 0
     assert larger["figures"].reliability.pairs == 8
+
+
+@pytest.mark.parametrize("how", ["fails", "mumbles"])
+def test_a_check_that_could_measure_nothing_fails_itself(how, world):
+    engine, home, config, _ = world
+    collect(config, how[:5])
+
+    def failing(prompt, seed):
+        raise EngineError("the model is out of order", prompt.key)
+
+    reply, choose = engine._reply, engine._choose
+    engine._reply = failing if how == "fails" else lambda prompt, seed: "I would rather not say."
+    engine._choose = lambda prompt, choices: [float("nan") for _ in choices]
+    reason = "out of order" if how == "fails" else "too few fresh rollouts have a reward"
+    try:
+        with pytest.raises(NothingSearched, match=f"nothing of cycle '{how[:5]}' could be measured; .*{reason}"):
+            credit(config, how[:5], CHECK)
+    finally:
+        engine._reply, engine._choose = reply, choose
+    assert not (home.cycle(how[:5]) / "credit.md").exists()
 
 
 def test_a_cycle_without_pairs_is_told(world):

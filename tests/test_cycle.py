@@ -346,6 +346,15 @@ def test_an_evaluation_of_which_every_dialogue_failed_fails_itself(counted, home
     assert dialogues(home, "silent") == {"base": 6}
 
 
+def test_an_evaluation_without_a_readable_reaction_fails_itself(counted, home, tiny):
+    config = small(tiny)
+    collect(config, "mumble")
+    counted._reply = lambda prompt, seed: "I would rather not say."
+    counted._choose = lambda prompt, choices: [float("nan") for _ in choices]
+    with pytest.raises(NothingSearched, match="no dialogue of base has a reward: no answer to the exit survey"):
+        evaluation(config, "mumble")
+
+
 def drawn(config: CycleConfig, cycle_id: str, split, per_domain: int) -> list[str]:
     """Ids of the scenarios that a cycle of this id draws."""
     seed = derive_seed("cycle", cycle_id) % 2**32

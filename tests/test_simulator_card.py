@@ -155,4 +155,8 @@ def test_the_style_of_a_cycles_pairs_is_shown_and_tracked(engage):
 def test_a_cycle_without_pairs_is_refused(engage):
     code, _, err = engage("pairs", "style", "--cycle", "c9")
     assert code == 2 and "cycle 'c9' has no pairs" in err
+    save_pairs([], Home.from_env().cycle("c9") / "pairs.parquet")  # an align of which no pair was accepted
+    code, out, err = engage("pairs", "style", "--cycle", "c9")
+    assert (code, out) == (2, "") and "cycle 'c9' has no pairs" in err
+    (Home.from_env().cycle("c9") / "pairs.parquet").unlink()
     assert engage("pairs", "style")[0] == 2

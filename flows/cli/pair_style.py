@@ -17,13 +17,12 @@ def show_style(console: Console, cycle: str | None) -> None:
     """Print one row per source of pairs; ConfigError for an unknown cycle or one without pairs."""
     home = Home.from_env()
     cycle_id = check_cycle_id(cycle or _latest(home))
-    paths = _pair_files(home, cycle_id)
-    if not paths:
+    pairs = [pair for path in _pair_files(home, cycle_id) for pair in load_pairs(path)]  # of a mixed set in two files
+    if not pairs:
         raise ConfigError(
             f"cycle {cycle_id!r} has no pairs ({home.cycle(cycle_id)}); `engage sql --name pair_counts --param cycle={cycle_id}` "
             "says what became of them"
         )
-    pairs = [pair for path in paths for pair in load_pairs(path)]  # those of a mixed set stand in two files
     styles = pair_styles(
         list({digest([pair.scenario_id, pair.prompt, pair.chosen, pair.rejected]): pair for pair in pairs}.values())
     )

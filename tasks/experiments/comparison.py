@@ -39,7 +39,7 @@ from engage.files.digest import digest, key_settings
 from engage.home import Home
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
-from tasks.comparing import ByDomain, assistant_replies, dialogues_held, held_out, paired
+from tasks.comparing import ByDomain, assistant_replies, dialogues_held, held_out, paired, require_reward
 from tasks.cycle import Cycle
 from tasks.experiments.arms import Arm
 from tasks.experiments.experiment import adversary_label, label_of
@@ -74,6 +74,7 @@ def compare_policies(
         raise NothingSearched(
             f"no dialogue of the base could be held: {min(failed.values(), default='none was asked for')}"
         )
+    require_reward(BASE, dialogues[BASE])
     left = {**left, **dict.fromkeys(silent, "none of its dialogues could be held")}
     labels = {name: label for name, label in labels.items() if name not in silent}
     dialogues = {name: dialogues[name] for name in labels}

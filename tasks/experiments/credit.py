@@ -10,7 +10,7 @@ from prefect import task
 
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import shared_engine
-from engage.errors import ConfigError
+from engage.errors import ConfigError, NothingSearched
 from engage.experiments import (
     CreditConfig,
     CreditFigures,
@@ -75,9 +75,17 @@ def roll_out_replies(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> 
 
 @task(name="judge-credit")
 def judge_credit(config: CycleConfig, cycle: Cycle, check: CreditConfig, failed: dict[str, str]) -> dict[str, Any]:
-    """Figures, page and plot from the rollouts that are kept; logged as the stage `credit`."""
+    """Figures, page and plot from the rollouts that are kept; logged as the stage `credit`.
+
+    NothingSearched where they tell nothing.
+    """
     home = Home.from_env()
     found = _figures(config, cycle, check)
+    if not (found.floors or found.shifts or found.reliability):
+        scenario, reason = min(failed.items(), default=("", "too few fresh rollouts have a reward that could be read"))
+        raise NothingSearched(
+            f"nothing of cycle {cycle.cycle_id!r} could be measured; {scenario}{': ' if scenario else ''}{reason}"
+        )
     page, folder = credit_page(cycle.cycle_id, found, check), home.cycle(cycle.cycle_id)
     plot = stated_against_fresh(found.reliability.bins if found.reliability else ())
     folder.mkdir(parents=True, exist_ok=True)
