@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -277,3 +278,12 @@ def test_the_public_names_are_all_there_and_nothing_is_loaded_before_it_is_used(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == ["[]", "[]", str(len(engage.__all__)), importlib.metadata.version("engage")]
     assert set(engage.__all__) == set(engage._ROOM_OF)
+
+
+def test_only_major_versions_that_are_run_are_promised():
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    promised = [*wanted["dependencies"], *wanted["optional-dependencies"]["dev"]]
+    lowest = dict(re.findall(r"^([a-z-]+)>=(\d+)", "\n".join(promised), re.MULTILINE))
+    run = dict(re.findall(r"^([a-z-]+)==(\d+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    assert len(lowest) > 20
+    assert lowest == {name: run[name] for name in lowest}
