@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ from tiny_models import TEMPLATE, byte_tokenizer, make_pairs, save_tiny_model
 
 from engage.errors import ConfigError, ModelError
 from engage.models import AdapterCard, ModelRef, adapter_fingerprint
-from engage.training import AlignConfig, PreferencePair, RunFolder, build_trainer, quiet, start_model, train_dpo
-from engage.training.dpo import DpoSettings
+from engage.training import AlignConfig, RunFolder, build_trainer, quiet, start_model, train_dpo
+from engage.training.dpo import DpoSettings, fitting_rows
 from engage.training.trainer import LoraSettings
 
 LORA = LoraSettings(r=4, alpha=8)
@@ -52,22 +52,17 @@ def largest_difference(one: dict[str, Any], other: dict[str, Any]) -> float:
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
-def rows_of(pairs: Sequence[PreferencePair]) -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt": list(pair.prompt),
-            "chosen": [{"role": "assistant", "content": pair.chosen}],
-            "rejected": [{"role": "assistant", "content": pair.rejected}],
-        }
-        for pair in pairs
-    ]
-
-
 def first_batch(base: ModelRef, tmp_path: Path, count: int = 2) -> tuple[Any, dict[str, Any]]:
     """A trainer on the first pairs and its first batch."""
     with quiet():
         model = start_model(base, None, LORA, 0)
-        trainer = build_trainer(model, byte_tokenizer(), rows_of(make_pairs(count)), RunFolder(tmp_path, "k"), DPO)
+        trainer = build_trainer(
+            model,
+            byte_tokenizer(),
+            fitting_rows(make_pairs(count), byte_tokenizer(), DPO),
+            RunFolder(tmp_path, "k"),
+            DPO,
+        )
         return trainer, next(iter(trainer.get_train_dataloader()))
 
 
@@ -169,6 +164,27 @@ def test_checkpoints_of_other_pairs_are_not_resumed(base: ModelRef, tmp_path: Pa
     result = train_dpo(make_pairs(4), base, tmp_path, CONFIG)
     assert [entry["step"] for entry in result.history] == [1, 2]
     assert result.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+@pytest.mark.parametrize("version", ["", "-v1", "-v99"])
+def test_checkpoints_of_another_version_are_not_resumed(
+    version: str, base: ModelRef, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt(step: int, metrics: dict[str, float]) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(make_pairs(6), base, tmp_path, CONFIG, on_step=interrupt)
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    folder.rename(folder.with_name(folder.name.partition("-")[0] + version))  # the first version wrote none
+    told: list[int] = []
+    result = train_dpo(make_pairs(6), base, tmp_path, CONFIG, on_step=lambda step, _: told.append(step))
+    assert told == [1, 2, 3]
+    assert result.history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    (line,) = [record.message for record in caplog.records if record.name == "engage"]
+    assert line.startswith(f"{tmp_path}: ") and "begins anew" in line
+    assert AdapterCard.read(result.adapter).config["training_version"] == 2
 
 
 def test_a_finished_run_is_returned_as_it_is(base: ModelRef, tmp_path: Path) -> None:

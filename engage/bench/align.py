@@ -154,7 +154,7 @@ def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignCon
 
     from engage.training import RunFolder, on_one_device, quiet, trainer_arguments
 
-    targets = config.lora.target_modules
+    targets, said = config.lora.target_modules, ("prompt", "chosen", "rejected")
     with quiet():
         set_seed(config.dpo.seed)
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
@@ -162,7 +162,7 @@ def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignCon
         trainer = DPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype),
             args=on_one_device(arguments),
-            train_dataset=Dataset.from_list(list(rows)),
+            train_dataset=Dataset.from_list([{name: row[name] for name in said} for row in rows]),
             processing_class=AutoTokenizer.from_pretrained(base.path),
             peft_config=LoraConfig(
                 r=config.lora.r,

@@ -29,6 +29,7 @@ from engage.training.trainer import (
     trainer_arguments,
 )
 
+_TOKENS = ("prompt_ids", "chosen_ids", "rejected_ids")
 METRICS = (
     "loss",
     "rewards/chosen",
@@ -102,19 +103,21 @@ def _sources(pairs: Sequence[PreferencePair], licences: Mapping[str, str]) -> li
 
 
 def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSettings) -> list[dict[str, Any]]:
-    """The pairs as trl's conversational preference rows, in training order; those over `max_length` tokens are left out."""
+    """The pairs as trl's conversational preference rows, in training order; those over `max_length` tokens are left out.
+
+    Beside them `prompt_ids`, `chosen_ids` and `rejected_ids`, which are trained on.
+    """
     template = ChatTemplate(tokenizer)
     rows, lengths = [], []
     for pair in pairs:
-        row = {
-            "prompt": list(pair.prompt),
-            "chosen": [{"role": "assistant", "content": pair.chosen}],
-            "rejected": [{"role": "assistant", "content": pair.rejected}],
-        }
-        prompt, replies = template.encode(row["prompt"], pair.chosen, pair.rejected)
-        length = len(prompt) + max(map(len, replies))
+        messages = list(pair.prompt)
+        prompt, (chosen, rejected) = template.encode(messages, pair.chosen, pair.rejected)
+        length = len(prompt) + max(len(chosen), len(rejected))
         if length <= settings.max_length:
-            rows.append(row)
+            said = {"chosen": pair.chosen, "rejected": pair.rejected}
+            replies = {side: [{"role": "assistant", "content": text}] for side, text in said.items()}
+            tokens = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+            rows.append({"prompt": messages, **replies, **tokens})
             lengths.append(length)
     if not rows:
         raise ConfigError(
@@ -126,16 +129,11 @@ def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoS
 def build_trainer(
     model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], folder: RunFolder, settings: DpoSettings
 ) -> Any:
-    """trl's DPOTrainer, ready to train: the reference's log-probabilities are computed, once, from the model as it is now."""
+    """trl's DPOTrainer, ready to train on `fitting_rows`: the reference's log-probabilities are computed, once, from the model as it is now."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    shares, template = can_share_prompts(model, settings.max_length), ChatTemplate(tokenizer)
-
-    def tokens(row: dict[str, Any]) -> dict[str, list[int]]:
-        said = [row[side][0]["content"] for side in ("chosen", "rejected")]
-        prompt, (chosen, rejected) = template.encode(row["prompt"], *said)
-        return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+    shares = can_share_prompts(model, settings.max_length)
 
     class PairTrainer(DPOTrainer):
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -152,7 +150,7 @@ def build_trainer(
     trainer = PairTrainer(
         model=model,
         args=on_one_device(arguments),
-        train_dataset=Dataset.from_list([tokens(row) for row in rows]),
+        train_dataset=Dataset.from_list([{name: row[name] for name in _TOKENS} for row in rows]),
         processing_class=tokenizer,
         data_collator=pair_collator(tokenizer, settings.max_length),
     )

@@ -4,6 +4,7 @@ Knows nothing of models or losses.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,13 @@ from engage.errors import ConfigError, StoreError
 from engage.files.digest import digest, key_settings
 from engage.models import CARD_NAME, AdapterCard, DataSource, ModelRef, adapter_fingerprint
 
+TRAINING_VERSION = 2
+"""Rises when the same data and settings train another adapter: what an earlier version left half done is then not continued."""
 HISTORY_NAME = "history.json"
 LOCK_NAME = "training.lock"
+
+
+_log = logging.getLogger("engage")
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,8 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The trainer's own folder, gone when the run is finished."""
-        return self.out / "checkpoints" / self.key[:16]
+        """The trainer's own folder, named after the training version too; gone when the run is finished."""
+        return self.out / "checkpoints" / f"{self.key[:16]}-v{TRAINING_VERSION}"
 
     def finished(self) -> TrainResult | None:
         """What an earlier run of the same key left; ConfigError if the folder holds another run's adapter."""
@@ -84,10 +90,16 @@ class RunFolder:
             lock.release()
 
     def last_checkpoint(self) -> str | None:
-        """The newest whole checkpoint of this key; leftovers of other keys are removed."""
+        """The newest whole checkpoint of this key and version; leftovers of others are removed."""
         for stale in self.checkpoints.parent.glob("*"):
-            if stale != self.checkpoints:
-                shutil.rmtree(stale)
+            if stale == self.checkpoints:
+                continue
+            if stale.name.partition("-")[0] == self.key[:16]:
+                _log.warning(
+                    "%s: its checkpoints are of another version of engage, which trained otherwise: the training begins anew",
+                    self.out,
+                )
+            shutil.rmtree(stale)
         whole = [folder for folder in self.checkpoints.glob("checkpoint-*") if (folder / "trainer_state.json").exists()]
         return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
@@ -130,7 +142,11 @@ def make_card(
         base_fingerprint=base.fingerprint,
         parent=adapter_fingerprint(parent) if parent else None,
         method=method,
-        config={"run_key": folder.key, **{name: part.model_dump(mode="json") for name, part in settings.items()}},
+        config={
+            "run_key": folder.key,
+            "training_version": TRAINING_VERSION,
+            **{name: part.model_dump(mode="json") for name, part in settings.items()},
+        },
         data=list(data),
         metrics=dict(metrics),
         created_at=datetime.now(UTC),
