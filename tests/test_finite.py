@@ -242,12 +242,8 @@ def test_a_scenario_file_with_a_number_that_is_none_is_refused_with_line_and_fie
         line + "\n" + line.replace('"s1"', '"s2"').replace('intensity": 4', f'intensity": {literal}') + "\n"
     )
     (problem,) = read_scenarios(path).problems
-    if literal == "1e999":  # a number of JSON's, and none that a float can hold
-        assert (
-            problem.startswith(f"{path}:2: user_condition.initial_intensity is ") and "not a finite number" in problem
-        )
-    else:
-        assert problem.startswith(f"{path}:2: holds {literal}, which is no number in JSON")
+    shown = {"NaN": "nan", "-Infinity": "-inf"}.get(literal, "inf")
+    assert problem == f"{path}:2: user_condition.initial_intensity is {shown}, not a finite number"
 
 
 def test_a_field_of_an_own_domain_is_no_exception():
@@ -269,7 +265,7 @@ def test_a_corpus_with_a_number_that_is_none_is_refused_with_line_and_field(lite
     }
     path.write_text(json.dumps(record).replace('"value": 3', f'"value": {literal}'))
     with pytest.raises(
-        CorpusError, match=r"c\.jsonl:1: (value is inf, not a finite number|holds NaN, which is no number)"
+        CorpusError, match=rf"c\.jsonl:1: value is {literal.lower().replace('1e999', 'inf')}, not a finite"
     ):
         read_own(path)
 

@@ -46,9 +46,12 @@ def check_kind(raw: bytes) -> None:
 
 
 def strict_json(text: str) -> Any:
-    """One JSON value. JSONDecodeError where it is none, Unreadable for a key given twice, NaN or infinity, and what is too long or deep."""
+    """One JSON value. JSONDecodeError where it is none, Unreadable for a key given twice and what is too long or deep.
+
+    Numbers that are not finite are read, because `finite.odd_number` then says where they are.
+    """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_unique)
     except RecursionError as error:
         raise Unreadable("not JSON that can be read: nested too deeply") from error
     except (json.JSONDecodeError, Unreadable):
@@ -75,7 +78,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise Unreadable(f"the key {ascii(twice)[:60]} is there twice in one object; keep one")
     return found
-
-
-def _no_constant(name: str) -> Any:
-    raise Unreadable(f"holds {name}, which is no number in JSON; write null, or the number")
