@@ -105,7 +105,9 @@ stopping.run(search())"""
 def test_a_second_signal_ends_at_once_whatever_the_first_is_doing(how, code):
     body = f"try:\n    ctrl_c({int(how)})\nfinally:\n    print('ending', flush=True)\n    work()"
     program = BEGIN.format(body="\n".join(f"        {line}" for line in body.splitlines()))
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "ending\n"
     time.sleep(1.0)  # sooner they would be one: `timeout` sends two
     process.send_signal(how)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +188,9 @@ class AttentionShape:
         return torch.empty(self.buffers(rows, columns), dtype=like.dtype, device=like.device)
 
 
+@cache
 def check_family(name: str, folder: Path) -> None:
-    """ModelError, naming the family, for a model whose attention this engine cannot compute. Loads no weights.
+    """Once a process for each model: ModelError, naming the family, for a model whose attention this engine cannot compute. Loads no weights.
 
     Recurrent and convolutional layers, position biases, and models of pictures or sound are refused.
     """

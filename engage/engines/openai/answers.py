@@ -283,8 +283,8 @@ def _filter_code(error: Mapping[str, Any]) -> str:
     about = error.get("metadata")
     if isinstance(about, Mapping) and (about.get("flagged_input") or about.get("reasons")):
         return "moderation"
-    inner = next((error[name] for name in ("innererror", "inner_error") if isinstance(error.get(name), Mapping)), {})
-    return str(inner.get("code") or "")
+    inner = error.get("innererror") or error.get("inner_error")
+    return str(inner.get("code") or "") if isinstance(inner, Mapping) else ""
 
 
 def _line(words: Any) -> str:
