@@ -106,7 +106,7 @@ def through_flows() -> Iterator[None]:
     """Keep this handler for SIGTERM in the body's flows: Prefect's flow engine puts its own in place, which asks only once."""
     import prefect.utilities.engine as engine
 
-    theirs = engine._prefect_sigterm_handler
+    theirs = vars(engine).get("_prefect_sigterm_handler")  # an older Prefect has none by this name, and asks once
     engine._prefect_sigterm_handler = _now.handle
     try:
         yield
