@@ -4,7 +4,7 @@ import os
 
 import engage.engines
 from engage.engines.scripted import ScriptedEngine
-from flows.cli import main
+from flows.cli import command
 
 
 def slow(_config):
@@ -13,4 +13,4 @@ def slow(_config):
 
 if __name__ == "__main__":
     engage.engines._create = slow
-    main()
+    command()
