@@ -16,12 +16,12 @@ import json
 import pytest
 from chat_server import ChatServer
 
-from engage.engine import Message, Prompt, Sampling, ScoresUnavailable, Side
-from engage.engines.openai import OpenAIEngine
-from engage.engines.openai_answers import complaint_of
-from engage.engines.openai_config import OpenAIConfig, ServerConfig
-from engage.engines.openai_models import listed_models
-from engage.engines.openai_status import is_filtered
+from engage.engines.base import Message, Prompt, Sampling, ScoresUnavailable, Side
+from engage.engines.openai.answers import complaint_of
+from engage.engines.openai.config import OpenAIConfig, ServerConfig
+from engage.engines.openai.engine import OpenAIEngine
+from engage.engines.openai.models import listed_models
+from engage.engines.openai.status import is_filtered
 from engage.errors import EngineError
 from engage.models import ModelsConfig
 
