@@ -17,17 +17,15 @@ from engage.evaluation.plots import (
 )
 from engage.evaluation.promotion import (
     ALL,
-    Comparison,
-    Rewards,
     Verdict,
     candidate_alpha,
     compare_domains,
     decide,
-    paired_comparison,
 )
 from engage.evaluation.report import DomainReport, report
 from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, simulators
 from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
+from engage.stats import Comparison, Rewards, paired_comparison
 
 __all__ = [
     "ALL",

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engage.dialogue import Turn
 from engage.domains import Domain
 from engage.domains.rules.patterns import matches_any, words_of
+from engage.stats import interval
 
 Replies = Mapping[str, Sequence[Turn]]
 """A dialogue's name to the policy's own replies in order (not those of the scenario's opening)."""
@@ -15,7 +17,6 @@ Replies = Mapping[str, Sequence[Turn]]
 HACKING_MARGIN = 0.05
 LENGTH_DRIFT = 0.30
 VARIETY_LOSS = 0.30
-_RESAMPLES = 9_999
 
 
 def text_metrics(replies: Replies) -> dict[str, float]:
@@ -112,16 +113,18 @@ def _rise(
 ) -> tuple[float, float, float]:
     """The rate of both sides, and the lower bound of the rise: percentile bootstrap over whole dialogues.
 
-    No rise where a side has nothing to count.
+    No rise where a side has nothing to count; with a single dialogue on a side the rise itself.
     """
-    random = np.random.default_rng(seed)
-    rates, drawn = [], []
-    for side in (base, own):
-        counted = [hits(dialogue) for dialogue in side]
-        found, sizes = (np.array([count(one) for one in counted]) for count in (sum, len))
-        if not sizes.sum():
-            return 0.0, 0.0, 0.0
-        rates.append(found.sum() / sizes.sum())
-        picked = random.integers(0, len(side), (_RESAMPLES, len(side)))
-        drawn.append(found[picked].sum(1) / np.maximum(sizes[picked].sum(1), 1))
-    return rates[0], rates[1], float(np.quantile(drawn[1] - drawn[0], (1 - confidence) / 2))
+    tables = [np.array([(sum(found), len(found)) for found in map(hits, side)], dtype=float) for side in (base, own)]
+    if not all(table[:, 1].sum() for table in tables):
+        return 0.0, 0.0, 0.0
+
+    def rate(counts: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
+        return counts @ table[:, 0] / np.maximum(counts @ table[:, 1], 1)
+
+    def rise(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+        return rate(after, tables[1]) - rate(before, tables[0])
+
+    rates = [float(rate(np.ones(len(table)), table)) for table in tables]
+    low, _ = interval([len(base), len(own)], rise, confidence, seed)
+    return rates[0], rates[1], rates[1] - rates[0] if low is None else low

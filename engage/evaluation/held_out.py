@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engage.evaluation.promotion import Rewards
+from engage.stats import Rewards
 
 
 @dataclass(frozen=True)

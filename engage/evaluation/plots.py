@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from engage.evaluation.promotion import Comparison
+from engage.stats import Comparison
 
 BASE, CANDIDATE, MUTED = "#7f8fa6", "#0b6e99", "#b0b0b0"
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engage.evaluation.promotion import Comparison, Verdict
+from engage.evaluation.promotion import Verdict
+from engage.stats import Comparison
 
 _WORDS = {
     "mean_words": ("words per reply", "{:.1f}"),

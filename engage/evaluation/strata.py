@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engage.domains import load_domain
-from engage.evaluation.promotion import Comparison, Rewards, paired_comparison
 from engage.scenario import Scenario
+from engage.stats import Comparison, Rewards, paired_comparison
 
 MIN_STRATUM = 10
 """Scenarios below which a stratum is not told: a bootstrap of few is too narrow."""

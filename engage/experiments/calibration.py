@@ -9,12 +9,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from engage.experiments.value_check import CONFIDENCE, Difference
-from engage.stats import Estimate, ratio
+from engage.experiments.value_check import Difference
+from engage.stats import CONFIDENCE, RESAMPLES, Bounds, Estimate, interval, ratio
 
 OUTCOMES = ("sign", "posterior", "posterior_stated")
-_RESAMPLES = 2_000
 _NORMAL = NormalDist()
+Figures = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def reliability(checks: Sequence[PairCheck], seed: int = 0) -> Reliability | Non
 
 
 class _World:
-    """The pairs as arrays, the same resamples for every outcome."""
+    """The pairs as arrays."""
 
     def __init__(self, checks: Sequence[PairCheck], seed: int) -> None:
         sampled = Counter((check.domain, check.p_bin) for check in checks)
@@ -146,11 +146,9 @@ class _World:
         self.place = np.array([check.p_bin for check in checks])
         self.members = np.eye(10)[self.place]
         names = sorted({check.scenario_id for check in checks})
-        scenario = np.array([names.index(check.scenario_id) for check in checks])
-        rng = np.random.default_rng(seed)
-        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=_RESAMPLES)
-        self.resampled = drawn[:, scenario] * self.weight
-        self.imagined = (rng.random((_RESAMPLES, len(checks))) < self.stated).astype(float)
+        self.scenario = np.array([names.index(check.scenario_id) for check in checks])
+        self.scenarios, self.seed = len(names), seed
+        self.imagined = (np.random.default_rng(seed).random((RESAMPLES, len(checks))) < self.stated).astype(float)
 
     def error(self, outcome: NDArray[np.float64]) -> CalibrationError:
         """Chance alone makes a mean of magnitudes too large, and once more in resamples of it: the interval is kept on the safe side.
@@ -158,19 +156,24 @@ class _World:
         Its upper end is that of the resamples; its lower end is the basic one, 2·estimate − upper quantile (Davison & Hinkley 1997,
         5.2), and 0 where a calibrated P would show as much by chance.
         """
-        tail = (1 - CONFIDENCE) / 2
         ece, excess = (float(found[0]) for found in self._figures(self.weight[None], outcome[None]))
-        eces, excesses = self._figures(self.resampled, outcome[None])
-        excess_low, excess_high = (float(q) for q in np.quantile(excesses, [tail, 1 - tail]))
+        _, upper = self._interval(outcome, 0)
+        excess_low, excess_high = (excess if bound is None else bound for bound in self._interval(outcome, 1))
         chance, _ = self._figures(self.weight[None], self.imagined)
         chance_high = float(np.quantile(chance, CONFIDENCE))
-        high = max(ece, float(np.quantile(eces, 1 - tail)))
+        high = ece if upper is None else max(ece, upper)
         low = max(0.0, 2 * ece - high) if ece > chance_high else 0.0
         return CalibrationError(ece, low, high, excess, excess_low, excess_high, float(chance.mean()), chance_high)
 
-    def _figures(
-        self, weight: NDArray[np.float64], outcome: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _interval(self, outcome: NDArray[np.float64], figure: int) -> Bounds:
+        """Of one of `_figures`, over scenarios."""
+
+        def resampled(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+            return self._figures(counts[:, self.scenario] * self.weight, outcome[None])[figure]
+
+        return interval([self.scenarios], resampled, seed=self.seed)
+
+    def _figures(self, weight: NDArray[np.float64], outcome: NDArray[np.float64]) -> Figures:
         """Per row: the error, and the mean of stated − outcome. `weight` and `outcome` are (rows or 1, pairs)."""
         apart = weight * (self.stated - outcome)
         total = weight.sum(axis=1)

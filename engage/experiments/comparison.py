@@ -8,32 +8,29 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engage.domains import Domain
 from engage.evaluation import (
     ALL,
-    Comparison,
     ComparisonConfig,
     HeldOutDialogue,
     PolicyName,
     Replies,
-    Rewards,
     StratumRow,
     by_scenario,
     hacking_failures,
     hacking_rates,
-    paired_comparison,
     text_metrics,
 )
 from engage.experiments.inference import Thinking
 from engage.scenario import Scenario
-from engage.stats import Estimate, is_finite, mean
+from engage.stats import Comparison, Estimate, Rewards, divided, interval, is_finite, mean, paired_comparison
 
 BASE: PolicyName = "base"
 TRAINED: tuple[PolicyName, ...] = ("sft", "dpo_search", "dpo_human", "dpo_mixed", "iterated")
 FROM_SEARCH: tuple[PolicyName, ...] = ("dpo_search", "dpo_human", "dpo_mixed", "iterated")
 FROM_PEOPLE: tuple[PolicyName, ...] = ("sft", "dpo_human", "dpo_mixed")
-_RESAMPLES = 9_999
 
 DESCRIPTIONS: Mapping[PolicyName, str] = {
     "base": "what training starts from",
@@ -167,14 +164,16 @@ def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float
     half = float((top - low).mean()) / 2
     spread = float((own - low).std(ddof=1))
     needed = scenarios_needed(spread, half) if half > 0 and spread > 1e-9 else None
-    drawn = np.random.default_rng(seed).integers(0, len(shared), (_RESAMPLES, len(shared)))
-    headroom, gain = (top - low)[drawn].mean(1), (own - low)[drawn].mean(1)
-    tail = (1 - confidence) / 2
-    if np.quantile(headroom, tail) <= 0:
+
+    def share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        headroom = counts @ (top - low)
+        return np.asarray(divided(counts @ (own - low), np.where(headroom > 0, headroom, 0.0)))
+
+    least, _ = interval([len(shared)], lambda counts: counts @ (top - low), confidence, seed)
+    if least is None or least <= 0:
         return Recovery(over_midpoint=over, scenarios_needed=needed)
-    found = headroom > 0
-    bounds = np.quantile(gain[found] / headroom[found], [tail, 1 - tail])
-    return Recovery(float((own - low).mean() / (top - low).mean()), float(bounds[0]), float(bounds[1]), over, needed)
+    bounds = interval([len(shared)], share, confidence, seed)
+    return Recovery(float((own - low).mean() / (top - low).mean()), *bounds, over, needed)
 
 
 def _means(rewards: Rewards) -> dict[str, float]:

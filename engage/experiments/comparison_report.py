@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from engage.evaluation import ALL, MIN_STRATUM, Comparison
+from engage.evaluation import ALL, MIN_STRATUM
 from engage.experiments.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
-from engage.stats import Estimate
+from engage.stats import Comparison, Estimate
 
 _DASH = "–"
 _STRATA = (

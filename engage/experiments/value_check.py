@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-CONFIDENCE = 0.95
+from engage.stats import divided, interval
+
 TOLD_APART = 0.8
 PRECISE = 3.0
 """Standard errors that a difference is from 0 where it counts as precise."""
-_RESAMPLES = 2_000
 _VARIANCE_FLOOR = 1e-6
 """Squared reward; the floor of sql/score: equal rewards are not certain."""
 _NORMAL = NormalDist()
@@ -113,11 +113,10 @@ def noise_floor(domain: str, prefixes: Sequence[Sequence[Turns]], seed: int = 0)
     sums = np.array(parts)
     rewards = [reward for replies in prefixes for turns in replies for turn in turns for reward in turn]
     readable = [reward for reward in rewards if reward is not None]
-    below, turn, sibling = (math.sqrt(part) for part in _components(sums.sum(axis=0)))
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=_RESAMPLES) @ sums
-    needed = sorted(_simulations_needed(*_components(row)) for row in drawn)
-    tail = int((1 - CONFIDENCE) / 2 * _RESAMPLES)
+    below, turn, sibling = (math.sqrt(float(part)) for part in _components(sums.sum(axis=0)))
+    needed = _simulations_needed(float(_sibling_share(sums.sum(axis=0))))
+    bounds = interval([len(parts)], lambda counts: _sibling_share(counts @ sums), seed=seed)
+    high, low = (needed if bound is None else _simulations_needed(bound) for bound in bounds)
     return NoiseFloor(
         domain=domain,
         prefixes=len(parts),
@@ -130,9 +129,9 @@ def noise_floor(domain: str, prefixes: Sequence[Sequence[Turns]], seed: int = 0)
         below_sd=below,
         sibling_sd=sibling,
         median_gap=_MEDIAN_GAP * sibling,
-        simulations_needed=_simulations_needed(below**2, turn**2, sibling**2),
-        low=needed[tail],
-        high=needed[-tail - 1],
+        simulations_needed=needed,
+        low=low,
+        high=high,
     )
 
 
@@ -159,21 +158,25 @@ def _sums_of_squares(replies: Sequence[Turns]) -> tuple[float, ...] | None:
     )
 
 
-def _components(sums: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Variances below a turn, between turns and between siblings."""
-    below_sum, below_freedom, turn_sum, turn_freedom, sibling_sum, sibling_freedom, weight, turn_rollouts = sums
-    below = below_sum / below_freedom if below_freedom else 0.0
+def _components(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Variances below a turn, between turns and between siblings, from sums of shape (…, 8)."""
+    below_sum, below_freedom, turn_sum, turn_freedom, sibling_sum, sibling_freedom, weight, turn_rollouts = np.moveaxis(
+        sums, -1, 0
+    )
+    below = np.nan_to_num(divided(below_sum, below_freedom))
     turn_square = turn_sum / turn_freedom
-    turn = max(0.0, turn_square - below * turn_freedom / turn_rollouts)
-    sibling = max(0.0, (sibling_sum - turn_square * weight) / sibling_freedom)
-    return float(below), float(turn), float(sibling)
+    turn = np.maximum(0.0, turn_square - below * turn_freedom / turn_rollouts)
+    return below, turn, np.maximum(0.0, (sibling_sum - turn_square * weight) / sibling_freedom)
 
 
-def _simulations_needed(below: float, turn: float, sibling: float) -> float:
-    if sibling == 0:
-        return math.inf
-    gap = _MEDIAN_GAP * math.sqrt(sibling)
-    return 2 * _NORMAL.inv_cdf(TOLD_APART) ** 2 * (below + turn) / gap**2
+def _sibling_share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the variance of one rollout and its reply together, that of the reply: unlike the simulations needed it is finite always."""
+    below, turn, sibling = _components(sums)
+    return np.nan_to_num(divided(sibling, below + turn + sibling))
+
+
+def _simulations_needed(share: float) -> float:
+    return 2 * (_NORMAL.inv_cdf(TOLD_APART) / _MEDIAN_GAP) ** 2 * (1 - share) / share if share else math.inf
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Numbers in, numbers out: what is a number, intervals, rank statistics."""
+"""Numbers in, numbers out: what is a number, the bootstrap, intervals, rank statistics, paired comparison."""
 
+from engage.stats.bootstrap import CONFIDENCE, MAX_RESAMPLES, RESAMPLES, Bounds, Statistic, interval, mean_interval
 from engage.stats.estimates import (
-    CONFIDENCE,
     Estimate,
     auc,
     divided,
@@ -14,17 +14,27 @@ from engage.stats.estimates import (
     spearman,
 )
 from engage.stats.finite import is_finite, odd_number, shown
+from engage.stats.paired import Comparison, Rewards, paired_comparison
 
 __all__ = [
     "CONFIDENCE",
+    "MAX_RESAMPLES",
+    "RESAMPLES",
+    "Bounds",
+    "Comparison",
     "Estimate",
+    "Rewards",
+    "Statistic",
     "auc",
     "divided",
     "estimate",
+    "interval",
     "is_finite",
     "jackknife",
     "mean",
+    "mean_interval",
     "odd_number",
+    "paired_comparison",
     "rate",
     "ratio",
     "share",

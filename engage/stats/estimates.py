@@ -1,20 +1,14 @@
 """Numbers with 95 % intervals, and rank statistics. The unit (a dialogue, a scenario) is what is resampled."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-CONFIDENCE = 0.95
-RESAMPLES = 1_999
-LEAST_DEFINED = 0.9
-"""Share of resamples on which a statistic has to exist (both outcomes drawn, say) for its interval to mean anything."""
-
-Statistic = Callable[[NDArray[np.intp]], float]
-"""From indices of dialogues (with repeats, in a resample) to a number; NaN where there is none."""
+from engage.stats.bootstrap import CONFIDENCE, Statistic, interval
 
 
 @dataclass(frozen=True)
@@ -28,31 +22,14 @@ class Estimate:
 
 
 def estimate(n: int, statistic: Statistic, seed: int = 0) -> Estimate:
-    """The statistic over all of `n` dialogues, with its percentile bootstrap interval."""
-    from scipy.stats import bootstrap
-
-    if n == 0 or math.isnan(value := float(statistic(np.arange(n)))):
+    """The statistic over all of `n` units, with its percentile bootstrap interval."""
+    if n == 0 or math.isnan(value := float(statistic(np.ones((1, n)))[0])):
         return Estimate(n=n)
-    if n < 2:
-        return Estimate(value, n=n)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of resamples without a value, which are counted below
-        drawn = bootstrap(
-            (np.arange(n),),
-            statistic,
-            vectorized=False,
-            method="percentile",
-            n_resamples=RESAMPLES,
-            rng=np.random.default_rng(seed),
-        ).bootstrap_distribution
-    if np.isfinite(drawn).mean() < LEAST_DEFINED:
-        return Estimate(value, n=n)
-    low, high = np.nanquantile(drawn, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    return Estimate(value, float(low), float(high), n)
+    return Estimate(value, *interval([n], statistic, seed=seed), n)
 
 
-def jackknife(n: int, statistic: Statistic) -> Estimate:
-    """The same for a statistic that repeated dialogues would distort, as they do a count of distinct words.
+def jackknife(n: int, statistic: Callable[[NDArray[np.intp]], float]) -> Estimate:
+    """The same for a statistic of the places of units that repeated ones would distort, as they do a count of distinct words.
 
     Interval: value ± t · standard error of the delete-one jackknife.
     """
@@ -72,14 +49,14 @@ def jackknife(n: int, statistic: Statistic) -> Estimate:
 
 def mean(values: ArrayLike, seed: int = 0) -> Estimate:
     """Mean of one number per dialogue."""
-    told = np.asarray(values, dtype=float)
-    return estimate(len(told), lambda index: float(told[index].mean()), seed)
+    each = np.asarray(values, dtype=float)
+    return estimate(len(each), lambda counts: counts @ each / len(each), seed)
 
 
 def ratio(above: ArrayLike, below: ArrayLike, seed: int = 0) -> Estimate:
     """Sum over sum, such as questions per turn: dialogues of more turns count more."""
     upper, lower = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
-    return estimate(len(lower), lambda index: divided(float(upper[index].sum()), float(lower[index].sum())), seed)
+    return estimate(len(lower), lambda counts: divided(counts @ upper, counts @ lower), seed)
 
 
 def rate(hits: ArrayLike, sizes: ArrayLike, seed: int = 0) -> Estimate:
@@ -107,26 +84,34 @@ def share(hits: int, of: int) -> Estimate:
     return Estimate(hits / of, float(bounds.low), float(bounds.high), of)
 
 
-def divided(above: float, below: float) -> float:
-    """The quotient, NaN over 0."""
-    return above / below if below else math.nan
+def divided(above: ArrayLike, below: ArrayLike) -> Any:
+    """The quotient, element by element; NaN over 0."""
+    upper, lower = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    return np.divide(upper, lower, out=np.full(np.broadcast(upper, lower).shape, np.nan), where=lower != 0)
 
 
-def auc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Chance that a positive case scores above a negative one, ties as half (Mann–Whitney); NaN without both."""
-    from scipy.stats import rankdata
+def auc(scores: NDArray[np.float64], positive: NDArray[np.bool_], unit: ArrayLike | None = None) -> Statistic:
+    """Chance that a positive case scores above a negative one, ties as half (Mann–Whitney); NaN without both, and for a score of NaN.
 
-    ones = int(positive.sum())
-    zeros = len(positive) - ones
-    if not ones or not zeros:
-        return math.nan
-    return float((rankdata(scores)[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+    `unit` says to which unit (0, 1, …) each case belongs; without it each is one of its own. `sklearn.metrics.roc_auc_score` gives
+    the same for one sample; here wins are summed between units once, so that a resample is two matrix products.
+    """
+    member = np.eye(len(scores)) if unit is None else np.eye(int(np.max(unit, initial=-1)) + 1)[np.asarray(unit)]
+    above = np.sign(scores[positive][:, None] - scores[~positive][None, :]) / 2 + 0.5
+    wins = member[positive].T @ above @ member[~positive]
+    ones, zeros = member[positive].sum(axis=0), member[~positive].sum(axis=0)
+    return lambda counts: divided(((counts @ wins) * counts).sum(axis=-1), (counts @ ones) * (counts @ zeros))
 
 
-def spearman(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    """Rank correlation, NaN where one side is constant."""
-    from scipy.stats import rankdata
+def spearman(left: NDArray[np.float64], right: NDArray[np.float64]) -> Statistic:
+    """Rank correlation of two numbers per unit, as `scipy.stats.spearmanr` of all resamples at once; NaN where one side is constant."""
+    orders = [np.sign(side[None, :] - side[:, None]) / 2 + 0.5 for side in (left, right)]  # 1 below, 0.5 equal, 0 above
 
-    if len(left) < 2 or np.ptp(left) == 0 or np.ptp(right) == 0:
-        return math.nan
-    return float(np.corrcoef(rankdata(left), rankdata(right))[0, 1])
+    def statistic(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        ranks = [counts @ order - counts.sum(axis=-1, keepdims=True) / 2 for order in orders]  # about their mean
+        first, second, both = (
+            (counts * a * b).sum(axis=-1) for a, b in ((ranks[0], ranks[0]), (ranks[1], ranks[1]), ranks)
+        )
+        return np.asarray(divided(both, np.sqrt(first * second)))
+
+    return statistic

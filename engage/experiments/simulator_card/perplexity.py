@@ -3,7 +3,6 @@
 The survey's answer is left out. Works on weights, not on an engine: engines tell likelihoods of short choices only.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from engage.corpora import HumanDialogue
 from engage.models import ModelRef
-from engage.stats import Estimate, divided, estimate
+from engage.stats import Estimate, Statistic, divided, estimate
 from engage.training import IGNORED, chat_tokenizer, quiet, simulator_chat, tokenise_chat
 
 BATCH_TOKENS = 2048
@@ -122,7 +121,7 @@ def _likelihoods(model: Any, rows: Sequence[Mapping[str, list[int]]]) -> list[Li
 def perplexity(likelihoods: Mapping[str, Likelihood], seed: int = 0) -> Estimate:
     """exp(nats per token) over all of the dialogues."""
     nats, tokens = _sums(likelihoods, sorted(likelihoods))
-    return estimate(len(nats), lambda index: _perplexity(nats[index], tokens[index]), seed)
+    return estimate(len(nats), _perplexity(nats, tokens), seed)
 
 
 def perplexity_ratio(
@@ -131,11 +130,8 @@ def perplexity_ratio(
     """Perplexity over that of another simulator, on the dialogues that both have."""
     shared = sorted({*likelihoods} & {*others})
     (nats, tokens), (other_nats, other_tokens) = _sums(likelihoods, shared), _sums(others, shared)
-    return estimate(
-        len(shared),
-        lambda index: _perplexity(nats[index], tokens[index]) / _perplexity(other_nats[index], other_tokens[index]),
-        seed,
-    )
+    own, other = _perplexity(nats, tokens), _perplexity(other_nats, other_tokens)
+    return estimate(len(shared), lambda counts: own(counts) / other(counts), seed)
 
 
 def _sums(likelihoods: Mapping[str, Likelihood], names: Sequence[str]) -> tuple[Any, Any]:
@@ -143,5 +139,5 @@ def _sums(likelihoods: Mapping[str, Likelihood], names: Sequence[str]) -> tuple[
     return np.array([one.nats for one in told], dtype=float), np.array([one.tokens for one in told], dtype=float)
 
 
-def _perplexity(nats: Any, tokens: Any) -> float:
-    return math.exp(divided(float(nats.sum()), float(tokens.sum())))
+def _perplexity(nats: Any, tokens: Any) -> Statistic:
+    return lambda counts: np.exp(divided(counts @ nats, counts @ tokens))

@@ -34,17 +34,14 @@ def reader_figures(dialogues: Sequence[HumanDialogue], answers: Answers, seed: i
     outcome, expected = (np.array([row[place] for row in rows], dtype=float) for place in (0, 1))
     first = np.array([row[2][0] for row in rows], dtype=float)
     several = [row[2] for row in rows if len(row[2]) > 1]
+    by_expected, by_pattern = spearman(expected, outcome), spearman(first, outcome)
     return figures | {
         "pattern_bias": mean([row[2].mean() - row[1] for row in rows], seed),
         "pattern_noise": mean([read.var(ddof=1) for read in several], seed),
         "pattern_distance": mean([((row[2] - row[1]) ** 2).mean() for row in rows], seed),
-        "spearman_expected": estimate(len(rows), lambda index: spearman(expected[index], outcome[index]), seed),
-        "spearman_pattern": estimate(len(rows), lambda index: spearman(first[index], outcome[index]), seed),
-        "spearman_gain": estimate(
-            len(rows),
-            lambda index: spearman(expected[index], outcome[index]) - spearman(first[index], outcome[index]),
-            seed,
-        ),
+        "spearman_expected": estimate(len(rows), by_expected, seed),
+        "spearman_pattern": estimate(len(rows), by_pattern, seed),
+        "spearman_gain": estimate(len(rows), lambda counts: by_expected(counts) - by_pattern(counts), seed),
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage.domains.rules.patterns import words_of
-from engage.stats import Estimate, estimate
+from engage.stats import Estimate, ratio
 from engage.training import PreferencePair
 
 FEATURES = (
@@ -96,4 +96,4 @@ def _by_scenario(pairs: Sequence[PreferencePair], values: NDArray[np.float64], s
     place = {name: number for number, name in enumerate(names)}
     index_of = np.array([place[pair.scenario_id] for pair in pairs], dtype=int)
     sums, counts = np.bincount(index_of, values, len(names)), np.bincount(index_of, minlength=len(names))
-    return estimate(len(names), lambda index: float(sums[index].sum() / counts[index].sum()), seed)
+    return ratio(sums, counts, seed)

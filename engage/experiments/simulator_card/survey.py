@@ -38,10 +38,10 @@ def calibration(
         "actual": mean(actual, seed),
         "predicted": mean(predicted, seed),
         "bias": mean(predicted - actual, seed),
-        "spearman": estimate(len(read), lambda index: spearman(predicted[index], actual[index]), seed),
+        "spearman": estimate(len(read), spearman(predicted, actual), seed),
     }
     if from_words:
-        figures["words_spearman"] = estimate(len(read), lambda index: spearman(words[index], actual[index]), seed)
+        figures["words_spearman"] = estimate(len(read), spearman(words, actual), seed)
     if len(domains) != 1:
         return figures
     domain = load_domain(domains.pop())
@@ -55,7 +55,7 @@ def calibration(
         happened = np.array([is_so(value) for value in actual], dtype=bool)
         figures |= _told_apart(name, happened, score, stated, seed)
         if from_words:
-            figures[f"words_auc_{name}"] = _auc(_rewards(domain, words), happened, seed)
+            figures[f"words_auc_{name}"] = estimate(len(read), auc(_rewards(domain, words), happened), seed)
     return figures
 
 
@@ -71,17 +71,13 @@ def _told_apart(
     stated: NDArray[np.float64] | None,
     seed: int,
 ) -> Figures:
-    figures = {f"auc_{name}": _auc(score, happened, seed)}
+    by_score = auc(score, happened)
+    figures = {f"auc_{name}": estimate(len(happened), by_score, seed)}
     if stated is not None:
-        figures[f"stated_auc_{name}"] = _auc(stated, happened, seed)
-        figures[f"auc_gain_{name}"] = estimate(
-            len(happened), lambda index: auc(score[index], happened[index]) - auc(stated[index], happened[index]), seed
-        )
+        by_sum = auc(stated, happened)
+        figures[f"stated_auc_{name}"] = estimate(len(happened), by_sum, seed)
+        figures[f"auc_gain_{name}"] = estimate(len(happened), lambda counts: by_score(counts) - by_sum(counts), seed)
     return figures
-
-
-def _auc(score: NDArray[np.float64], happened: NDArray[np.bool_], seed: int) -> Estimate:
-    return estimate(len(happened), lambda index: auc(score[index], happened[index]), seed)
 
 
 def outcomes(

@@ -1,6 +1,5 @@
 """How simulated user turns differ from what people said at the same places: counts, and whether a classifier tells them apart."""
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -52,7 +51,7 @@ def _distinct_2(said: Sequence[Sequence[SaidTwice]]) -> Figures:
     def share(side: str, index: NDArray[np.intp]) -> float:
         told = {name: [gram for i in index for gram in of[i]] for name, of in grams.items()}
         size = min(len(of) for of in told.values())
-        return divided(len(set(told[side][:size])), size)
+        return float(divided(len(set(told[side][:size])), size))
 
     return {
         f"{side}_distinct_2": jackknife(len(said), lambda index, side=side: share(side, index))  # type: ignore[misc]
@@ -78,13 +77,7 @@ def told_apart(turns: Turns, features: Literal["words", "characters"], seed: int
     if len(names) < 2:
         return Estimate(n=len(names))
     scores = _held_out_scores(texts, simulated, groups, features)
-    members = [np.flatnonzero(np.array(groups) == number) for number in range(len(names))]
-
-    def statistic(index: NDArray[np.intp]) -> float:
-        chosen = np.concatenate([members[i] for i in index]) if len(index) else np.array([], dtype=int)
-        return auc(scores[chosen], simulated[chosen]) if len(chosen) else math.nan
-
-    return estimate(len(names), statistic, seed)
+    return estimate(len(names), auc(scores, simulated, groups), seed)
 
 
 def _held_out_scores(texts: Sequence[str], labels: NDArray[np.bool_], groups: Sequence[int], features: str) -> Any:

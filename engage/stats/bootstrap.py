@@ -1,0 +1,92 @@
+"""The one bootstrap: intervals of a statistic whose units (scenarios, dialogues, trees) are resampled whole."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+RESAMPLES = 9_999
+MAX_RESAMPLES = 1_000_000
+LEAST_DEFINED = 0.9
+"""Share of resamples on which a statistic has to exist (both outcomes drawn, say) for its interval to mean anything."""
+_BATCH = 10_000
+
+Bounds = tuple[float | None, float | None]
+Counts = NDArray[np.float64]
+"""How often each unit was drawn, shape (resamples, units); a row of ones is the sample itself."""
+Statistic = Callable[..., NDArray[np.float64]]
+"""From `Counts` (one argument per sample) to one number per resample; NaN where there is none."""
+
+
+def resamples(confidence: float) -> int:
+    """RESAMPLES, or more where they are needed for about twenty draws beyond each bound; MAX_RESAMPLES at most."""
+    return min(MAX_RESAMPLES, max(RESAMPLES, math.ceil(40 / (1 - confidence))))
+
+
+def interval(sizes: Sequence[int], statistic: Statistic, confidence: float = CONFIDENCE, seed: int = 0) -> Bounds:
+    """Percentile interval of a statistic of independent samples with so many units each; None where it has none.
+
+    There is none below two units, and where the statistic does not exist on LEAST_DEFINED of the resamples.
+    """
+
+    def on_places(*places: NDArray[np.intp], axis: int) -> NDArray[np.float64]:
+        return statistic(*(_counts(drawn, size) for drawn, size in zip(places, sizes, strict=True)))
+
+    if min(sizes) < 2:
+        return None, None
+    return _percentiles(
+        _drawn([np.arange(size) for size in sizes], on_places, confidence, seed, "percentile"), confidence
+    )
+
+
+def mean_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE, seed: int = 0) -> Bounds:
+    """BCa interval of a mean (Efron 1987), percentiles where BCa is not defined; the point itself where all values are equal."""
+    if len(values) < 2:
+        return None, None
+    if np.ptp(values) < 1e-12:
+        return float(values[0]), float(values[0])
+    found = _drawn([values], np.mean, confidence, seed, "BCa")
+    low, high = (float(bound) for bound in found.confidence_interval)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else _percentiles(found, confidence)
+
+
+def _drawn(
+    samples: Sequence[NDArray[Any]],
+    statistic: Callable[..., Any],
+    confidence: float,
+    seed: int,
+    method: Literal["percentile", "BCa"],
+) -> Any:
+    from scipy.stats import bootstrap
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of resamples without a value, and of a BCa interval that is not defined
+        return bootstrap(
+            samples,
+            statistic,
+            vectorized=True,
+            method=method,
+            confidence_level=confidence,
+            n_resamples=resamples(confidence),
+            batch=_BATCH,
+            rng=np.random.default_rng(seed),
+        )
+
+
+def _percentiles(found: Any, confidence: float) -> Bounds:
+    drawn = found.bootstrap_distribution
+    if np.isfinite(drawn).mean() < LEAST_DEFINED:
+        return None, None
+    low, high = np.nanquantile(drawn, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(low), float(high)
+
+
+def _counts(places: NDArray[np.intp], size: int) -> Counts:
+    """From the places drawn, shape (resamples, size), to how often each place was."""
+    rows = places.astype(np.intp, copy=False).reshape(-1, size)
+    flat = (rows + size * np.arange(len(rows))[:, None]).ravel()
+    return np.bincount(flat, minlength=size * len(rows)).reshape(len(rows), size).astype(float)
