@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage.experiments.value_check import Difference
-from engage.stats import CONFIDENCE, RESAMPLES, Bounds, Estimate, interval, ratio
+from engage.stats import CONFIDENCE, Estimate, divided, estimates
 
 OUTCOMES = ("sign", "posterior", "posterior_stated")
+_IMAGINED = 2_000
+"""Outcomes drawn as if the stated P were exactly right, to see what chance alone shows."""
 _NORMAL = NormalDist()
-Figures = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def reliability(checks: Sequence[PairCheck], seed: int = 0) -> Reliability | Non
     world = _World(checks, seed)
     bins = tuple(_bin(checks, world, place) for place in range(10) if (world.place == place).any())
     precise = sum(check.difference.is_precise for check in checks)
-    errors = {name: world.error(_outcome(checks, name)) for name in OUTCOMES}
+    errors = world.errors({name: _outcome(checks, name) for name in OUTCOMES})
     belief = _belief(checks, world, seed)
     return Reliability(len(checks), len({check.scenario_id for check in checks}), precise, bins, errors, belief)
 
@@ -144,40 +145,50 @@ class _World:
         self.weight = np.array([check.stratum_pairs / sampled[check.domain, check.p_bin] for check in checks])
         self.stated = np.array([check.p_greater for check in checks])
         self.place = np.array([check.p_bin for check in checks])
-        self.members = np.eye(10)[self.place]
         names = sorted({check.scenario_id for check in checks})
         self.scenario = np.array([names.index(check.scenario_id) for check in checks])
-        self.scenarios, self.seed = len(names), seed
-        self.imagined = (np.random.default_rng(seed).random((RESAMPLES, len(checks))) < self.stated).astype(float)
+        self.seed = seed
+        self.total = np.bincount(self.scenario, self.weight)
+        imagined = np.random.default_rng(seed).random((_IMAGINED, len(checks))) < self.stated
+        apart = (self.weight * (self.stated - imagined)) @ np.eye(10)[self.place]
+        self.chance = np.abs(apart).sum(axis=1) / self.weight.sum()
 
-    def error(self, outcome: NDArray[np.float64]) -> CalibrationError:
+    def errors(self, outcomes: Mapping[str, NDArray[np.float64]]) -> dict[str, CalibrationError]:
         """Chance alone makes a mean of magnitudes too large, and once more in resamples of it: the interval is kept on the safe side.
 
         Its upper end is that of the resamples; its lower end is the basic one, 2·estimate − upper quantile (Davison & Hinkley 1997,
         5.2), and 0 where a calibrated P would show as much by chance.
         """
-        ece, excess = (float(found[0]) for found in self._figures(self.weight[None], outcome[None]))
-        _, upper = self._interval(outcome, 0)
-        excess_low, excess_high = (excess if bound is None else bound for bound in self._interval(outcome, 1))
-        chance, _ = self._figures(self.weight[None], self.imagined)
-        chance_high = float(np.quantile(chance, CONFIDENCE))
-        high = ece if upper is None else max(ece, upper)
-        low = max(0.0, 2 * ece - high) if ece > chance_high else 0.0
-        return CalibrationError(ece, low, high, excess, excess_low, excess_high, float(chance.mean()), chance_high)
+        apart = np.zeros((len(outcomes), len(self.total), 10))  # by scenario and bin: weight · (stated − outcome)
+        for table, outcome in zip(apart, outcomes.values(), strict=True):
+            np.add.at(table, (self.scenario, self.place), self.weight * (self.stated - outcome))
 
-    def _interval(self, outcome: NDArray[np.float64], figure: int) -> Bounds:
-        """Of one of `_figures`, over scenarios."""
+        def figures(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+            sums, total = counts @ apart, counts @ self.total
+            return np.concatenate([np.abs(sums).sum(axis=2), sums.sum(axis=2)]) / total
 
-        def resampled(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-            return self._figures(counts[:, self.scenario] * self.weight, outcome[None])[figure]
+        found = estimates(len(self.total), figures, 2 * len(outcomes), self.seed)
+        eces, excesses = found[: len(outcomes)], found[len(outcomes) :]
+        return {name: self._error(*both) for name, *both in zip(outcomes, eces, excesses, strict=True)}
 
-        return interval([self.scenarios], resampled, seed=self.seed)
+    def _error(self, ece: Estimate, excess: Estimate) -> CalibrationError:
+        found, chance_high = ece.value or 0.0, float(np.quantile(self.chance, CONFIDENCE))
+        high = max(found, ece.high or 0.0)
+        return CalibrationError(
+            ece=found,
+            low=max(0.0, 2 * found - high) if found > chance_high else 0.0,
+            high=high,
+            excess=excess.value or 0.0,
+            excess_low=_or(excess.low, excess.value),
+            excess_high=_or(excess.high, excess.value),
+            if_calibrated=float(self.chance.mean()),
+            if_calibrated_high=chance_high,
+        )
 
-    def _figures(self, weight: NDArray[np.float64], outcome: NDArray[np.float64]) -> Figures:
-        """Per row: the error, and the mean of stated − outcome. `weight` and `outcome` are (rows or 1, pairs)."""
-        apart = weight * (self.stated - outcome)
-        total = weight.sum(axis=1)
-        return np.abs(apart @ self.members).sum(axis=1) / total, apart.sum(axis=1) / total
+
+def _or(bound: float | None, value: float | None) -> float:
+    """A single scenario has no interval: there the value stands for its bounds."""
+    return float(value or 0.0) if bound is None else bound
 
 
 def _belief(checks: Sequence[PairCheck], world: _World, seed: int) -> BeliefCheck:
@@ -189,7 +200,8 @@ def _belief(checks: Sequence[PairCheck], world: _World, seed: int) -> BeliefChec
             sums.setdefault(check.scenario_id, np.zeros(5))
             sums[check.scenario_id] += weight * np.array([fresh.mean, check.q_gap, z, z**2, 1.0])
     fresh_gaps, gaps, apart, squares, weights = np.array(list(sums.values())).reshape(-1, 5).T
-    return BeliefCheck(ratio(fresh_gaps, gaps, seed), ratio(apart, weights, seed), ratio(squares, weights, seed))
+    above, below = np.array([fresh_gaps, apart, squares]), np.array([gaps, weights, weights])
+    return BeliefCheck(*estimates(len(sums), lambda counts: divided(above @ counts.T, below @ counts.T), 3, seed))
 
 
 def _bin(checks: Sequence[PairCheck], world: _World, place: int) -> Bin:

@@ -1,11 +1,12 @@
 """Numbers in, numbers out: what is a number, the bootstrap, intervals, rank statistics, paired comparison."""
 
-from engage.stats.bootstrap import CONFIDENCE, MAX_RESAMPLES, RESAMPLES, Bounds, Statistic, interval, mean_interval
+from engage.stats.bootstrap import CONFIDENCE, MAX_RESAMPLES, RESAMPLES, Statistic, interval, mean_interval
 from engage.stats.estimates import (
     Estimate,
     auc,
     divided,
     estimate,
+    estimates,
     jackknife,
     mean,
     rate,
@@ -20,7 +21,6 @@ __all__ = [
     "CONFIDENCE",
     "MAX_RESAMPLES",
     "RESAMPLES",
-    "Bounds",
     "Comparison",
     "Estimate",
     "Rewards",
@@ -28,6 +28,7 @@ __all__ = [
     "auc",
     "divided",
     "estimate",
+    "estimates",
     "interval",
     "is_finite",
     "jackknife",

@@ -13,13 +13,14 @@ RESAMPLES = 9_999
 MAX_RESAMPLES = 1_000_000
 LEAST_DEFINED = 0.9
 """Share of resamples on which a statistic has to exist (both outcomes drawn, say) for its interval to mean anything."""
-_BATCH = 10_000
+_BATCH = {1: 1_000, 2: 10_000}
+"""Resamples at a time by the number of samples. One sample gives the same draws in any batches; two take turns by batch."""
 
 Bounds = tuple[float | None, float | None]
 Counts = NDArray[np.float64]
 """How often each unit was drawn, shape (resamples, units); a row of ones is the sample itself."""
 Statistic = Callable[..., NDArray[np.float64]]
-"""From `Counts` (one argument per sample) to one number per resample; NaN where there is none."""
+"""From `Counts` (one argument per sample) to one number per resample, or to a row of them per figure; NaN where there is none."""
 
 
 def resamples(confidence: float) -> int:
@@ -32,15 +33,21 @@ def interval(sizes: Sequence[int], statistic: Statistic, confidence: float = CON
 
     There is none below two units, and where the statistic does not exist on LEAST_DEFINED of the resamples.
     """
+    return intervals(sizes, statistic, 1, confidence, seed)[0]
+
+
+def intervals(
+    sizes: Sequence[int], statistic: Statistic, figures: int, confidence: float = CONFIDENCE, seed: int = 0
+) -> list[Bounds]:
+    """The same for several figures from the same resamples."""
 
     def on_places(*places: NDArray[np.intp], axis: int) -> NDArray[np.float64]:
         return statistic(*(_counts(drawn, size) for drawn, size in zip(places, sizes, strict=True)))
 
     if min(sizes) < 2:
-        return None, None
-    return _percentiles(
-        _drawn([np.arange(size) for size in sizes], on_places, confidence, seed, "percentile"), confidence
-    )
+        return [(None, None)] * figures
+    found = _drawn([np.arange(size) for size in sizes], on_places, confidence, seed, "percentile")
+    return [_percentiles(row, confidence) for row in np.atleast_2d(found.bootstrap_distribution)]
 
 
 def mean_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE, seed: int = 0) -> Bounds:
@@ -51,7 +58,11 @@ def mean_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE, s
         return float(values[0]), float(values[0])
     found = _drawn([values], np.mean, confidence, seed, "BCa")
     low, high = (float(bound) for bound in found.confidence_interval)
-    return (low, high) if math.isfinite(low) and math.isfinite(high) else _percentiles(found, confidence)
+    return (
+        (low, high)
+        if math.isfinite(low) and math.isfinite(high)
+        else _percentiles(found.bootstrap_distribution, confidence)
+    )
 
 
 def _drawn(
@@ -72,13 +83,12 @@ def _drawn(
             method=method,
             confidence_level=confidence,
             n_resamples=resamples(confidence),
-            batch=_BATCH,
+            batch=_BATCH[len(samples)],
             rng=np.random.default_rng(seed),
         )
 
 
-def _percentiles(found: Any, confidence: float) -> Bounds:
-    drawn = found.bootstrap_distribution
+def _percentiles(drawn: NDArray[np.float64], confidence: float) -> Bounds:
     if np.isfinite(drawn).mean() < LEAST_DEFINED:
         return None, None
     low, high = np.nanquantile(drawn, ((1 - confidence) / 2, (1 + confidence) / 2))

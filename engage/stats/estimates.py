@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engage.stats.bootstrap import CONFIDENCE, Statistic, interval
+from engage.stats.bootstrap import CONFIDENCE, Statistic, intervals
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,16 @@ class Estimate:
 
 def estimate(n: int, statistic: Statistic, seed: int = 0) -> Estimate:
     """The statistic over all of `n` units, with its percentile bootstrap interval."""
-    if n == 0 or math.isnan(value := float(statistic(np.ones((1, n)))[0])):
-        return Estimate(n=n)
-    return Estimate(value, *interval([n], statistic, seed=seed), n)
+    return estimates(n, statistic, 1, seed)[0]
+
+
+def estimates(n: int, statistic: Statistic, figures: int, seed: int = 0) -> list[Estimate]:
+    """The same for several figures from the same resamples."""
+    values = [math.nan] * figures if n == 0 else [float(row[0]) for row in np.atleast_2d(statistic(np.ones((1, n))))]
+    if all(map(math.isnan, values)):
+        return [Estimate(n=n)] * figures
+    bounds = intervals([n], statistic, figures, seed=seed)
+    return [Estimate(n=n) if math.isnan(v) else Estimate(v, *b, n) for v, b in zip(values, bounds, strict=True)]
 
 
 def jackknife(n: int, statistic: Callable[[NDArray[np.intp]], float]) -> Estimate:
