@@ -5,11 +5,6 @@ from engage.evaluation.divergence import mean_divergence
 from engage.evaluation.hacking import Replies, distinct_2, hacking_failures, hacking_rates, text_metrics
 from engage.evaluation.held_out import HeldOutDialogue, by_scenario
 from engage.evaluation.plots import (
-    BASE,
-    CANDIDATE,
-    MUTED,
-    empty_figure,
-    new_figure,
     q_gap_histogram,
     reliability,
     reward_by_turn,
@@ -29,10 +24,7 @@ from engage.stats import Comparison, Rewards, paired_comparison
 
 __all__ = [
     "ALL",
-    "BASE",
-    "CANDIDATE",
     "MIN_STRATUM",
-    "MUTED",
     "SEARCH_SIMULATOR",
     "Comparison",
     "ComparisonConfig",
@@ -50,11 +42,9 @@ __all__ = [
     "compare_strata",
     "decide",
     "distinct_2",
-    "empty_figure",
     "hacking_failures",
     "hacking_rates",
     "mean_divergence",
-    "new_figure",
     "paired_comparison",
     "q_gap_histogram",
     "reliability",

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from engage.pages import BASE, CANDIDATE, MUTED, empty_figure, new_figure
 from engage.stats import Comparison
-
-BASE, CANDIDATE, MUTED = "#7f8fa6", "#0b6e99", "#b0b0b0"
 
 
 def q_gap_histogram(gaps: Sequence[float], threshold: float) -> Any:
@@ -121,24 +120,4 @@ def reliability(bins: Mapping[str, Sequence[tuple[float, float, float | None, fl
         reach += [*actual, *(high for _, _, _, high in points if high is not None)]
     axes.axline((min(reach), min(reach)), slope=1.0, color=MUTED, linestyle="--", linewidth=1, label="as predicted")
     axes.legend(frameon=False)
-    return figure
-
-
-def new_figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
-    """A figure that belongs to no window and no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x_label, ylabel=y_label)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def empty_figure(figure: Any, axes: Any, reason: str) -> Any:
-    """The figure with no more than the reason why it shows nothing."""
-    axes.set(xticks=[], yticks=[])
-    axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color="grey")
     return figure

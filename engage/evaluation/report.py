@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engage.evaluation.promotion import Verdict
+from engage.pages import difference, number, page, sentence, signed, spaced, table
 from engage.stats import Comparison
 
 _WORDS = {
@@ -40,49 +41,40 @@ def report(
     `base_name` is what the candidate is compared with; `to_base`, by simulator and domain, what the nights so far are worth, where
     that is a champion. Numbers that do not exist are shown as a dash.
     """
-    parts = [f"# {title}", f"**{_sentence(verdict.reason)}**" if verdict else "No candidate was judged."]
+    parts = [f"# {title}", f"**{sentence(verdict.reason)}**" if verdict else "No candidate was judged."]
     for domain in domains:
         parts += [f"## {domain.domain}", _table(domain, base_name)]
-        parts += [_sentence(_in_words(name, found)) for name, found in domain.comparisons.items()]
+        parts += [sentence(_in_words(name, found)) for name, found in domain.comparisons.items()]
     if to_base:
         parts += ["## Against the base", *_against_base(to_base)]
     parts += ["## Pairs", _pairs(pairs)]
-    return "\n\n".join(parts) + "\n"
+    return page(parts)
 
 
 def _against_base(found: Mapping[str, Mapping[str, Comparison]]) -> list[str]:
     return [
-        _sentence(f"{domain.replace('_', ' ')}: {_in_words(simulator, comparison)}")
+        sentence(f"{spaced(domain)}: {_in_words(simulator, comparison)}")
         for simulator, by_domain in found.items()
         for domain, comparison in by_domain.items()
     ]
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
-
-
 def _table(domain: DomainReport, base_name: str) -> str:
-    lines = [f"| | {base_name} | candidate | difference |", "|---|---:|---:|---:|"]
-    for name, found in domain.comparisons.items():
-        interval = "–" if found.low is None else f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-        lines.append(f"| reward, {name} simulator | {_f(found.mean_base)} | {_f(found.mean_candidate)} | {interval} |")
+    rows = [
+        [f"reward, {name} simulator", number(found.mean_base), number(found.mean_candidate), difference(found)]
+        for name, found in domain.comparisons.items()
+    ]
     for key, (label, shape) in _WORDS.items():
-        lines.append(_row(label, shape, domain.text_base.get(key), domain.text_candidate.get(key)))
+        rows.append(_row(label, shape, domain.text_base.get(key), domain.text_candidate.get(key)))
     for check in {**domain.hacking_base, **domain.hacking_candidate}:
-        label = f"replies with {check.replace('_', ' ')}"
-        lines.append(_row(label, "{:.1%}", domain.hacking_base.get(check), domain.hacking_candidate.get(check)))
-    return "\n".join(lines)
+        sides = domain.hacking_base.get(check), domain.hacking_candidate.get(check)
+        rows.append(_row(f"replies with {spaced(check)}", "{:.1%}", *sides))
+    return table(["", base_name, "candidate", "difference"], rows)
 
 
-def _row(label: str, shape: str, base: float | None, candidate: float | None) -> str:
-    signed = shape.replace(":", ":+")
-    difference = "–" if base is None or candidate is None else signed.format(candidate - base)
-    return f"| {label} | {_f(base, shape)} | {_f(candidate, shape)} | {difference} |"
-
-
-def _f(value: float | None, shape: str = "{:.3f}") -> str:
-    return "–" if value is None else shape.format(value)
+def _row(label: str, shape: str, base: float | None, candidate: float | None) -> list[str]:
+    change = None if base is None or candidate is None else candidate - base
+    return [label, number(base, shape), number(candidate, shape), signed(change, shape)]
 
 
 def _in_words(name: str, found: Comparison) -> str:
@@ -101,6 +93,5 @@ def _in_words(name: str, found: Comparison) -> str:
 def _pairs(pairs: Mapping[str, int]) -> str:
     if not pairs:
         return "No pair was built."
-    accepted = pairs.get("accepted", 0)
-    dropped = [f"| {reason.replace('_', ' ')} | {count} |" for reason, count in pairs.items() if reason != "accepted"]
-    return "\n".join(["| | pairs |", "|---|---:|", f"| accepted | {accepted} |", *dropped])
+    dropped = [[spaced(reason), str(count)] for reason, count in pairs.items() if reason != "accepted"]
+    return table(["", "pairs"], [["accepted", str(pairs.get("accepted", 0))], *dropped])

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from engage.evaluation import ALL, MIN_STRATUM
 from engage.experiments.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
-from engage.stats import Comparison, Estimate
+from engage.pages import bounded, difference, estimate, number, page, signed, spaced, table
+from engage.stats import Comparison
 
-_DASH = "–"
 _STRATA = (
     f"Differences to the base among users of one kind, where {MIN_STRATUM} scenarios at least could be compared. With so many "
     "intervals about one in twenty excludes 0 by chance, and more of those of few scenarios."
@@ -41,7 +41,7 @@ def comparison_page(result: ComparisonResult) -> str:
     failures = [f"- `{c.policy}`: {sentence}." for c in result.checks for sentence in c.failures]
     failures += [f"- `{c.policy}`, adversarial users: {s}." for c in result.checks for s in c.adversarial]
     parts += ["### Failed", "\n".join(failures) if failures else "None."]
-    return "\n\n".join(parts) + "\n"
+    return page(parts)
 
 
 def _setting(result: ComparisonResult, simulators: Sequence[str]) -> str:
@@ -71,13 +71,13 @@ def _in_words(result: ComparisonResult, policies: Sequence[str], simulators: Seq
             if row.comparison is not None:
                 verdict = result.verdict(policy, ALL, row.comparison)
                 lines.append(
-                    f"- `{policy}`, {simulator} simulator: **{verdict}**, {_interval(row.comparison)}{_relative(row.comparison)}."
+                    f"- `{policy}`, {simulator} simulator: **{verdict}**, {difference(row.comparison)}{_relative(row.comparison)}."
                 )
     return lines or ["No policy was compared with the base."]
 
 
 def _title(domain: str) -> str:
-    return "All scenarios" if domain == ALL else domain.replace("_", " ").capitalize()
+    return "All scenarios" if domain == ALL else spaced(domain).capitalize()
 
 
 def _table(result: ComparisonResult, rows: Sequence[PolicyRow]) -> str:
@@ -86,32 +86,29 @@ def _table(result: ComparisonResult, rows: Sequence[PolicyRow]) -> str:
         "policy", "reward [95 %]", "difference [95 %]", "relative", "win rate", *(_label(name) for name in measures),
         "distinct-2", "dialogues", "unreadable", "exchanges", "calls", "tokens",
     ]  # fmt: skip
-    lines = [_line(head), "|---|" + "---:|" * (len(head) - 1)]
-    for row in rows:
-        found = row.comparison
-        lines.append(
-            _line(
-                [
-                    f"`{row.policy}`",
-                    _estimate(row.reward),
-                    _told(result, row.policy, row.domain, found),
-                    _f(found.relative, "{:+.1%}") if found else _DASH,
-                    _f(found.win_rate, "{:.0%}") if found else _DASH,
-                    *(_f(row.measures.get(name), "{:+.2f}" if name == "relief" else "{:.2f}") for name in measures),
-                    _f(row.distinct_2, "{:.2f}"),
-                    str(row.dialogues),
-                    str(row.unreadable),
-                    _f(row.exchanges, "{:.1f}"),
-                    _f(row.calls, "{:.0f}"),
-                    "unknown" if row.tokens is None else _f(row.tokens, "{:.0f}"),
-                ]
-            )
-        )
-    return "\n".join(lines)
+    return table(head, [_policy_cells(result, row, measures) for row in rows])
+
+
+def _policy_cells(result: ComparisonResult, row: PolicyRow, measures: Sequence[str]) -> list[str]:
+    found = row.comparison
+    return [
+        f"`{row.policy}`",
+        estimate(row.reward),
+        _told(result, row.policy, row.domain, found),
+        signed(found.relative if found else None, "{:.1%}"),
+        number(found.win_rate if found else None, "{:.0%}"),
+        *(number(row.measures.get(name), "{:+.2f}" if name == "relief" else "{:.2f}") for name in measures),
+        number(row.distinct_2, "{:.2f}"),
+        str(row.dialogues),
+        str(row.unreadable),
+        number(row.exchanges, "{:.1f}"),
+        number(row.calls, "{:.0f}"),
+        "unknown" if row.tokens is None else number(row.tokens, "{:.0f}"),
+    ]
 
 
 def _label(measure: str) -> str:
-    return _spaced(measure.replace("_usd", ", $"))
+    return spaced(measure.replace("_usd", ", $"))
 
 
 def _strata(result: ComparisonResult) -> list[str]:
@@ -124,17 +121,13 @@ def _strata(result: ComparisonResult) -> list[str]:
     for (simulator, domain), levels in found.items():
         policies = list(dict.fromkeys(policy for by_policy in levels.values() for policy in by_policy))
         head = ["condition", "level", "scenarios", *(f"`{policy}`" for policy in policies)]
-        lines = [_line(head), "|---|---|" + "---:|" * (len(head) - 2)]
+        rows = []
         for (condition, level), by_policy in levels.items():
             fewest = min(comparison.n for comparison in by_policy.values())
             told = (_told(result, policy, domain, by_policy.get(policy)) for policy in policies)
-            lines.append(_line([_spaced(condition), _spaced(level), str(fewest), *told]))
-        parts += [f"### {_title(domain)}, {simulator} simulator, by kind of user", "\n".join(lines)]
+            rows.append([spaced(condition), spaced(level), str(fewest), *told])
+        parts += [f"### {_title(domain)}, {simulator} simulator, by kind of user", table(head, rows, words=2)]
     return parts
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ").replace("|", "/")
 
 
 def _recovery(result: ComparisonResult) -> str:
@@ -146,18 +139,18 @@ def _recovery(result: ComparisonResult) -> str:
         "gain − half of (search − base) [95 %]",
         "scenarios needed",
     ]
-    lines = [_line(head), "|---|---|---|---:|---:|---:|"]
+    rows = []
     for (policy, simulator, domain), found in result.recovery.items():
         over = _told(result, policy, domain, found.over_midpoint)
-        needed = _f(found.scenarios_needed, "{:,}")
-        lines.append(_line([f"`{policy}`", simulator, _title(domain).lower(), _share(found), over, needed]))
-    return "\n".join(lines)
+        needed = number(found.scenarios_needed, "{:,}")
+        rows.append([f"`{policy}`", simulator, _title(domain).lower(), _share(found), over, needed])
+    return table(head, rows, words=3)
 
 
 def _share(found: Recovery) -> str:
     if found.share is None:
         return "– (the headroom itself cannot be told from 0)"
-    return f"{found.share:.0%} [{found.low:.0%}, {found.high:.0%}]"
+    return bounded(found.share, found.low, found.high, "{:.0%}")
 
 
 def _checks(checks: Sequence[PolicyChecks]) -> str:
@@ -171,59 +164,34 @@ def _checks(checks: Sequence[PolicyChecks]) -> str:
         *(_label(n) for n in names),
         "divergence",
     ]
-    lines = [_line(head), "|---|---|" + "---:|" * (len(head) - 2)]
-    for check in checks:
-        text = check.text
-        lines.append(
-            _line(
-                [
-                    f"`{check.policy}`",
-                    check.domain.replace("_", " "),
-                    _f(text.get("mean_words"), "{:.1f}"),
-                    *(_f(text.get(name), "{:.1%}") for name in ("repetition", "flaw_rate")),
-                    *(_f(check.hacking.get(name), "{:.1%}") for name in names),
-                    _f(check.divergence, "{:.2f}"),
-                ]
-            )
-        )
-    return "\n".join(lines)
+    rows = [
+        [
+            f"`{check.policy}`",
+            spaced(check.domain),
+            number(check.text.get("mean_words"), "{:.1f}"),
+            *(number(check.text.get(name), "{:.1%}") for name in ("repetition", "flaw_rate")),
+            *(number(check.hacking.get(name), "{:.1%}") for name in names),
+            number(check.divergence, "{:.2f}"),
+        ]
+        for check in checks
+    ]
+    return table(head, rows, words=2)
 
 
 def _provoked(checks: Sequence[PolicyChecks]) -> str:
     names = list(dict.fromkeys(name for check in checks for name in check.provoked))
-    lines = [_line(["policy", "domain", *(_label(n) for n in names)]), "|---|---|" + "---:|" * len(names)]
-    for check in checks:
-        rates = (_f(check.provoked.get(name), "{:.1%}") for name in names)
-        lines.append(_line([f"`{check.policy}`", _spaced(check.domain), *rates]))
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    rows = [
+        [f"`{check.policy}`", spaced(check.domain), *(number(check.provoked.get(name), "{:.1%}") for name in names)]
+        for check in checks
+    ]
+    return table(["policy", "domain", *map(_label, names)], rows, words=2)
 
 
 def _told(result: ComparisonResult, policy: str, domain: str, found: Comparison | None) -> str:
     """A difference with its interval; a gain that comes with a failed check says so wherever it stands."""
-    if found is None:
-        return _DASH
-    return _interval(found) + (" (failed check)" if result.verdict(policy, domain, found) == "failed check" else "")
-
-
-def _estimate(found: Estimate) -> str:
-    if found.value is None:
-        return _DASH
-    return f"{found.value:.3f}" + ("" if found.low is None else f" [{found.low:.3f}, {found.high:.3f}]")
-
-
-def _interval(found: Comparison) -> str:
-    if found.difference is None or found.low is None or found.high is None:
-        return _DASH
-    return f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    is_failed = found is not None and result.verdict(policy, domain, found) == "failed check"
+    return difference(found) + (" (failed check)" if is_failed else "")
 
 
 def _relative(found: Comparison) -> str:
     return "" if found.relative is None else f" ({found.relative:+.1%} of the base's {found.mean_base:.3f})"
-
-
-def _f(value: float | None, shape: str = "{:.3f}") -> str:
-    return _DASH if value is None else shape.format(value)

@@ -5,10 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engage.evaluation import BASE, CANDIDATE, MUTED, empty_figure, new_figure
-from engage.experiments.calibration import BeliefCheck, Bin, CalibrationError, Reliability
+from engage.experiments.calibration import BeliefCheck, Bin, Reliability
 from engage.experiments.value_check import CreditConfig, NoiseFloor, SearchShift
-from engage.stats import Estimate
+from engage.pages import (
+    BASE,
+    CANDIDATE,
+    DASH,
+    MUTED,
+    bounded,
+    empty_figure,
+    estimate,
+    new_figure,
+    number,
+    page,
+    table,
+)
 
 GOAL = 0.05
 OUTCOME_WORDS = {
@@ -54,7 +65,7 @@ def credit_page(cycle_id: str, found: CreditFigures, check: CreditConfig) -> str
         parts += ["## Stated P(Q⁺ > Q⁻) against fresh re-rollouts", "![reliability](credit.png)"]
         parts += [_bin_table(found.reliability), _error_table(found.reliability), _how(found, found.reliability, check)]
         parts += ["## Stated gap against fresh differences", _belief_table(found.reliability.belief), BELIEF]
-    return "\n\n".join([*parts, "## Two estimands", ESTIMANDS, _shift_table(found.shifts)]) + "\n"
+    return page([*parts, "## Two estimands", ESTIMANDS, _shift_table(found.shifts)])
 
 
 def credit_lines(found: CreditFigures) -> list[str]:
@@ -74,10 +85,7 @@ def _floor_sentence(floor: NoiseFloor, spent: float | None) -> str:
     if math.isinf(floor.simulations_needed):
         needs = "no spread between siblings is seen above it, so no number of simulations is known to tell them apart"
     else:
-        needs = (
-            f"siblings differ by {floor.sibling_sd:.4f}: a reply needs about {floor.simulations_needed:.0f} simulations "
-            f"({_count(floor.low)} to {_count(floor.high)})"
-        )
+        needs = f"siblings differ by {floor.sibling_sd:.4f}: a reply needs about {_needed(floor)} simulations"
     return f"{floor.domain}: one rollout of a reply has a standard deviation of {floor.rollout_sd:.4f}, {needs}{has}."
 
 
@@ -94,19 +102,20 @@ def _error_sentence(reliability: Reliability) -> str:
         verdict = f"above the {GOAL} that is wanted"
     else:
         verdict = f"not enough to say whether it is at most {GOAL}"
+    excess = bounded(error.excess, error.excess_low, error.excess_high, "{:+.3f}")
     told = "over" if error.excess_low > 0 else "under" if error.excess_high < 0 else "neither over- nor under"
     return (
-        f"Expected calibration error {error.ece:.3f} ({error.low:.3f} to {error.high:.3f}) on {reliability.pairs} pairs of "
+        f"Expected calibration error {bounded(error.ece, error.low, error.high)} on {reliability.pairs} pairs of "
         f"{reliability.scenarios} scenarios: {verdict}. Were P exactly right, so few pairs would show {error.if_calibrated:.3f} "
-        f"(up to {error.if_calibrated_high:.3f}). On average P states {error.excess:+.3f} more than agrees "
-        f"({error.excess_low:+.3f} to {error.excess_high:+.3f}): {told}confident as far as can be told. {reliability.precise} pairs have a difference three standard errors from 0."
+        f"(up to {error.if_calibrated_high:.3f}). On average P states {excess} more than agrees: "
+        f"{told}confident as far as can be told. {reliability.precise} pairs have a difference three standard errors from 0."
     )
 
 
 def _belief_sentence(belief: BeliefCheck) -> str:
     return (
-        f"Fresh differences are {_bounded(belief.gap_ratio)} of the stated gaps; from these they lie {_bounded(belief.bias)} standard "
-        f"deviations away on average, with a mean square of {_bounded(belief.spread)} (a right belief: 1, 0 and 1)."
+        f"Fresh differences are {estimate(belief.gap_ratio, '{:.2f}')} of the stated gaps; from these they lie {estimate(belief.bias, '{:.2f}')} standard "
+        f"deviations away on average, with a mean square of {estimate(belief.spread, '{:.2f}')} (a right belief: 1, 0 and 1)."
     )
 
 
@@ -116,52 +125,63 @@ def _belief_table(belief: BeliefCheck) -> str:
         "mean z": (belief.bias, 0),
         "mean z²": (belief.spread, 1),
     }
-    told = (f"| {what} | {_bounded(found)} | {right} |" for what, (found, right) in rows.items())
-    return "\n".join(["| figure | value (interval) | were the belief right |", "|---|---:|---:|", *told])
-
-
-def _bounded(found: Estimate) -> str:
-    if found.value is None:
-        return "–"
-    return f"{found.value:.2f}" + ("" if found.low is None else f" ({found.low:.2f} to {found.high:.2f})")
+    cells = [[what, estimate(found, "{:.2f}"), str(right)] for what, (found, right) in rows.items()]
+    return table(["figure", "value [interval]", "were the belief right"], cells)
 
 
 def _floor_table(found: CreditFigures) -> str:
-    head = "| domain | prefixes | replies | rollouts (unreadable) | mean reward | one rollout | from the user turn | below it "
-    lines = [head + "| between siblings | median gap | simulations needed | spent |", "|---" + "|---:" * 11 + "|"]
-    for one in found.floors:
-        spread = " | ".join(f"{value:.4f}" for value in (one.rollout_sd, one.turn_sd, one.below_sd, one.sibling_sd))
-        needed = f"{_count(one.simulations_needed)} ({_count(one.low)} to {_count(one.high)})"
-        counts = f"{one.domain} | {one.prefixes} | {one.replies} | {one.rollouts} ({one.unreadable})"
-        spent = found.spent.get(one.domain)
-        rest = f"{one.median_gap:.4f} | {needed} | {'–' if spent is None else f'{spent:.1f}'}"
-        lines.append(f"| {counts} | {one.reward_mean:.3f} | {spread} | {rest} |")
-    return "\n".join(lines)
+    head = [
+        "domain",
+        "prefixes",
+        "replies",
+        "rollouts (unreadable)",
+        "mean reward",
+        "one rollout",
+        "from the user turn",
+    ]
+    head += ["below it", "between siblings", "median gap", "simulations needed", "spent"]
+    return table(head, [_floor_row(one, found.spent.get(one.domain)) for one in found.floors])
+
+
+def _floor_row(one: NoiseFloor, spent: float | None) -> list[str]:
+    spread = (one.rollout_sd, one.turn_sd, one.below_sd, one.sibling_sd, one.median_gap)
+    return [
+        one.domain,
+        str(one.prefixes),
+        str(one.replies),
+        f"{one.rollouts} ({one.unreadable})",
+        number(one.reward_mean),
+        *(number(value, "{:.4f}") for value in spread),
+        _needed(one),
+        number(spent, "{:.1f}"),
+    ]
 
 
 def _bin_table(reliability: Reliability) -> str:
-    names = " | ".join(OUTCOME_WORDS.values())
-    lines = [f"| stated P | pairs | share of the cycle's | mean stated | {names} |", "|---" + "|---:" * 6 + "|"]
-    for one in reliability.bins:
-        outcomes = " | ".join(f"{one.outcomes[name]:.3f}" for name in OUTCOME_WORDS)
-        lines.append(
-            f"| {one.low:.2f} to {one.high:.2f} | {one.pairs} | {one.share:.1%} | {one.stated:.3f} | {outcomes} |"
-        )
-    return "\n".join(lines)
+    rows = [
+        [
+            f"{one.low:.2f} to {one.high:.2f}",
+            str(one.pairs),
+            number(one.share, "{:.1%}"),
+            number(one.stated),
+            *(number(one.outcomes[name]) for name in OUTCOME_WORDS),
+        ]
+        for one in reliability.bins
+    ]
+    return table(["stated P", "pairs", "share of the cycle's", "mean stated", *OUTCOME_WORDS.values()], rows)
 
 
 def _error_table(reliability: Reliability) -> str:
-    lines = ["| outcome | calibration error | interval | if P were right | overconfidence | interval |"]
-    lines.append("|---" + "|---:" * 5 + "|")
-    return "\n".join([*lines, *(_error_row(name, found) for name, found in reliability.errors.items())])
-
-
-def _error_row(name: str, found: CalibrationError) -> str:
-    chance = f"{found.if_calibrated:.3f} (up to {found.if_calibrated_high:.3f})" if name == "sign" else "–"
-    return (
-        f"| {OUTCOME_WORDS[name]} | {found.ece:.3f} | {found.low:.3f} to {found.high:.3f} | {chance} | {found.excess:+.3f} "
-        f"| {found.excess_low:+.3f} to {found.excess_high:+.3f} |"
-    )
+    rows = [
+        [
+            OUTCOME_WORDS[name],
+            bounded(found.ece, found.low, found.high),
+            f"{number(found.if_calibrated)} (up to {number(found.if_calibrated_high)})" if name == "sign" else DASH,
+            bounded(found.excess, found.excess_low, found.excess_high, "{:+.3f}"),
+        ]
+        for name, found in reliability.errors.items()
+    ]
+    return table(["outcome", "calibration error [interval]", "if P were right", "overconfidence [interval]"], rows)
 
 
 def _how(found: CreditFigures, reliability: Reliability, check: CreditConfig) -> str:
@@ -177,15 +197,17 @@ def _how(found: CreditFigures, reliability: Reliability, check: CreditConfig) ->
 
 
 def _shift_table(shifts: Sequence[SearchShift]) -> str:
-    lines = [
-        "| domain | the search moved on through it | replies | value in the search − fresh value |",
-        "|---|---|---:|---:|",
-    ]
+    head = ["domain", "the search moved on through it", "replies", "value in the search − fresh value"]
+    rows = []
     for one in shifts:
         error = "" if one.standard_error is None else f" ± {one.standard_error:.4f}"
-        lines.append(f"| {one.domain} | {'yes' if one.on_spine else 'no'} | {one.replies} | {one.mean:+.4f}{error} |")
+        rows.append([one.domain, "yes" if one.on_spine else "no", str(one.replies), f"{one.mean:+.4f}{error}"])
     note = "± is one standard error over prefixes. The search moves on through the reply it visited most, often one that was lucky."
-    return "\n".join([*lines, "", note])
+    return f"{table(head, rows, words=2)}\n\n{note}"
+
+
+def _needed(floor: NoiseFloor) -> str:
+    return f"{_count(floor.simulations_needed)} [{_count(floor.low)}, {_count(floor.high)}]"
 
 
 def _count(number: float) -> str:

@@ -9,7 +9,7 @@ from engage.errors import ConfigError
 from engage.experiments.simulator_card.style import PairStyle, pair_styles
 from engage.files.digest import digest
 from engage.home import Home, check_cycle_id
-from engage.stats import Estimate
+from engage.pages import estimate
 from engage.training import load_pairs
 
 
@@ -39,16 +39,9 @@ def style_table(styles: list[PairStyle]) -> Table:
     """Numbers that do not exist are a dash."""
     table = Table("pairs of", "pairs", "accuracy", "words chosen", "words rejected")
     for one in styles:
-        lengths = (_shown(one.chosen_words, "{:.1f}"), _shown(one.rejected_words, "{:.1f}"))
-        table.add_row(one.source, str(one.pairs), _shown(one.accuracy, "{:.1%}"), *lengths)
+        lengths = (estimate(one.chosen_words, "{:.1f}"), estimate(one.rejected_words, "{:.1f}"))
+        table.add_row(one.source, str(one.pairs), estimate(one.accuracy, "{:.1%}"), *lengths)
     return table
-
-
-def _shown(one: Estimate, shape: str) -> str:
-    if one.value is None:
-        return "–"
-    bounds = "" if one.low is None or one.high is None else f" [{shape.format(one.low)}, {shape.format(one.high)}]"
-    return shape.format(one.value) + bounds
 
 
 def _pair_files(home: Home, cycle: str) -> list[Path]:

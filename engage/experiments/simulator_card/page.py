@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from engage.domains import Domain, load_domain
 from engage.experiments.simulator_card.card import SimulatorFigures
+from engage.pages import DASH, escaped, estimate, page, spaced, table
 from engage.stats import CONFIDENCE, Estimate
 
 Row = tuple[str, str, str | None, str]
@@ -90,7 +91,7 @@ def card_page(heading: Heading, cards: Sequence[SimulatorFigures]) -> str:
     parts += list(heading.remarks)
     for domain in dict.fromkeys(card.domain for card in cards):
         parts += _domain([card for card in cards if card.domain == domain])
-    return "\n\n".join(parts) + "\n"
+    return page(parts)
 
 
 def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
@@ -98,7 +99,7 @@ def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
     what = load_domain(domain)
     name, readers = what.user_name, [f"{card.simulator}: {card.reader_verdict}" for card in cards]
     return [
-        f"## {domain.replace('_', ' ')} ({count} dialogues)",
+        f"## {spaced(domain)} ({count} dialogues)",
         f"### What the {name} really said",
         _table(_LIKELIHOOD, cards),
         f"### Exit survey ({what.survey_unit})",
@@ -160,36 +161,21 @@ _COSTS = (
 def _table(rows: Sequence[Row], cards: Sequence[SimulatorFigures], people: str | None = None) -> str:
     shows_people = people or any(row[2] for row in rows)
     names = [*(["people"] if shows_people else []), *(card.simulator for card in cards)]
-    lines = [f"| | {' | '.join(names)} |", f"|---{'|---:' * len(names)}|"]
+    cells = []
     for label, key, human, shape in rows:
-        cells = [_shown(cards[0].figures.get(human), shape) if human else ""] if shows_people else []
-        cells += [_shown(card.figures.get(key), shape) for card in cards]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _shown(one: Estimate | None, shape: str) -> str:
-    if one is None or one.value is None:
-        return "–"
-    told = shape.format(one.value)
-    return (
-        told if one.low is None or one.high is None else f"{told} [{shape.format(one.low)}, {shape.format(one.high)}]"
-    )
+        of_people = [estimate(cards[0].figures.get(human), shape) if human else ""] if shows_people else []
+        cells.append([label, *of_people, *(estimate(card.figures.get(key), shape) for card in cards)])
+    return table(["", *names], cells)
 
 
 def _examples(card: SimulatorFigures) -> str:
     if not card.examples:
         return f"No turn of {card.simulator}."
-    lines = [f"| they answer | a person | {card.simulator} | flaw |", "|---|---|---|---|"]
-    lines += [
-        f"| {_cell(one.before)} | {_cell(one.human)} | {_cell(one.simulated)} | {one.simulated_flaw or ''} |"
+    rows = [
+        [escaped(one.before), escaped(one.human), escaped(one.simulated), one.simulated_flaw or ""]
         for one in card.examples
     ]
-    return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return table(["they answer", "a person", card.simulator, "flaw"], rows, words=4)
 
 
 def card_summary(cards: Sequence[SimulatorFigures]) -> str:
@@ -199,7 +185,7 @@ def card_summary(cards: Sequence[SimulatorFigures]) -> str:
 
 def _summary(card: SimulatorFigures) -> list[str]:
     def told(name: str, shape: str = _NUMBER) -> str:
-        return _shown(card.figures.get(name), shape)
+        return estimate(card.figures.get(name), shape)
 
     lines = [
         f"{card.domain}, {card.simulator}, {card.dialogues} dialogues:",
@@ -209,7 +195,7 @@ def _summary(card: SimulatorFigures) -> list[str]:
     for label, key, _, _ in _outcome_rows(load_domain(card.domain)):
         if key.startswith("survey_auc_") and "gain" not in key:
             stated = told(key.replace("survey_auc_", "survey_stated_auc_"))
-            lines.append(f"  {label} {told(key)}" + (f"; by the amount stated {stated}" if stated != "–" else ""))
+            lines.append(f"  {label} {told(key)}" + (f"; by the amount stated {stated}" if stated != DASH else ""))
     return [
         *lines,
         f"  turns told from people's by words, AUC {told('turns_told_apart_words')}; role flips "

@@ -1,0 +1,35 @@
+"""How pages are written: numbers, intervals, tables and figures, each in one way."""
+
+from engage.pages.figures import BASE, CANDIDATE, MUTED, empty_figure, new_figure
+from engage.pages.writing import (
+    DASH,
+    bounded,
+    difference,
+    escaped,
+    estimate,
+    number,
+    page,
+    sentence,
+    signed,
+    spaced,
+    table,
+)
+
+__all__ = [
+    "BASE",
+    "CANDIDATE",
+    "DASH",
+    "MUTED",
+    "bounded",
+    "difference",
+    "empty_figure",
+    "escaped",
+    "estimate",
+    "new_figure",
+    "number",
+    "page",
+    "sentence",
+    "signed",
+    "spaced",
+    "table",
+]

@@ -1,0 +1,25 @@
+"""Figures with matplotlib and no display; each function returns a figure, saving is the caller's."""
+
+from typing import Any
+
+BASE, CANDIDATE, MUTED = "#7f8fa6", "#0b6e99", "#b0b0b0"
+
+
+def new_figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
+    """A figure that belongs to no window and no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def empty_figure(figure: Any, axes: Any, reason: str) -> Any:
+    """The figure with no more than the reason why it shows nothing."""
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color="grey")
+    return figure
