@@ -15,6 +15,7 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
 from engage.domains.rules.crisis import holds_crisis
 from engage.errors import ConfigError, ScenarioError
+from engage.files.digest import digest
 from engage.files.reading import Unreadable, check_kind, strict_json, unprintable
 from engage.stats import odd_number
 
@@ -50,7 +51,7 @@ class Scenario:
             self.user_condition.model_dump(mode="json"),
             [[t.role, t.text] for t in self.opening.turns],
         ]
-        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return digest(content)
 
     @property
     def split(self) -> Split:

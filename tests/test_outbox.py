@@ -92,7 +92,7 @@ def test_a_file_that_is_still_being_written_is_not_seen(tmp_path, monkeypatch):
         seen.append([path.name for path in tmp_path.iterdir()])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("engage.store.outbox.os.fsync", stop)
+    monkeypatch.setattr("engage.files.writing.os.fsync", stop)
     with pytest.raises(StoreError, match=r"cannot be written: No space left on device"):
         outbox.put_tree(TREE)
     assert len(seen[0]) == 1 and seen[0][0].endswith(".tmp")

@@ -3,8 +3,6 @@
 Nothing of the two corpora comes with engage. A third is one more reader that fills an `engage.corpora.base.Gathering`.
 """
 
-import contextlib
-import os
 from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
@@ -15,6 +13,7 @@ from engage.corpora.esconv import read_esconv
 from engage.corpora.own import read_own
 from engage.corpora.p4g import read_p4g
 from engage.errors import ConfigError, CorpusError
+from engage.files.writing import write_whole
 from engage.scenario import SPLITS
 
 __all__ = [
@@ -76,17 +75,11 @@ def read_shipped() -> Corpus:
 
 def save_scenarios(corpus: Corpus, path: Path) -> None:
     """Write the corpus's scenarios as a scenario file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     lines = "".join(f"{scenario.as_json()}\n" for scenario in corpus.scenarios())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(lines, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, lines)
     except OSError as error:
         raise CorpusError(f"{path}: cannot be written: {error.strerror}; name another file with --out") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def report(corpus: Corpus) -> str:

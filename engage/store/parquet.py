@@ -1,22 +1,20 @@
 """Writing Parquet files whole or not at all."""
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 from engage.errors import StoreError
+from engage.files.writing import write_whole
 
 
 def write_parquet(table: Any, path: Path) -> None:
     """An Arrow table as a file that is there completely or not; StoreError where it cannot be written."""
     import pyarrow.parquet as pq
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary, compression="zstd")
-        temporary.replace(path)
+        write_whole(path, buffer.getvalue())
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ Every method opens the file for the moment of its work; where another program ke
 N, Q, evidence and pairs are computed from what is stored: a change of reward or threshold needs no model call.
 """
 
-import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from engage.errors import ConfigError, QueryError, ScenarioError
+from engage.files.digest import digest
 from engage.scenario import Scenario
 from engage.stats import is_finite, shown
 from engage.store.database import reading, writing
@@ -45,11 +45,10 @@ class TrajectoryStore:
         with writing(self.path, self.wait_s) as connection:
             known = connection.execute("select config from cycle where cycle_id = ?", [cycle_id]).fetchone()
             if known is None:
-                config_hash = hashlib.sha256(text.encode()).hexdigest()
                 now = datetime.now(UTC).replace(tzinfo=None)
                 connection.execute(
                     "insert into cycle (cycle_id, config_hash, config, started_at) values (?, ?, ?, ?)",
-                    [cycle_id, config_hash, text, now],
+                    [cycle_id, digest(config), text, now],
                 )
                 return
         changes = _changes(_filled(json.loads(known[0]), absent), _filled(json.loads(text), absent))

@@ -3,7 +3,6 @@
 Which sibling replies become pairs is decided in SQL (`TrajectoryStore.score_pairs`). Knows nothing of losses.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from engage.dialogue import Dialogue
 from engage.domains import load_domain
 from engage.errors import ScenarioError, StoreError
+from engage.files.digest import digest
 from engage.scenario import Split
 from engage.simulation import policy_messages
 from engage.store import TrajectoryStore, write_parquet
@@ -110,12 +110,7 @@ def human_count(search_pairs: int, ratio: float) -> int:
 
 def pair_set_hash(pairs: Sequence[PreferencePair]) -> str:
     """SHA-256 of what is trained on: prompts, chosen and rejected replies; the order does not matter."""
-    each = sorted(_hash([pair.prompt, pair.chosen, pair.rejected]) for pair in pairs)
-    return _hash(each)
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return digest(sorted(digest([pair.prompt, pair.chosen, pair.rejected]) for pair in pairs))
 
 
 def save_pairs(pairs: Sequence[PreferencePair], path: Path) -> str:

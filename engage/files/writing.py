@@ -1,0 +1,27 @@
+"""Files written whole or not at all: whoever is killed in the middle leaves the earlier file, or none."""
+
+import os
+import uuid
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file (text as UTF-8) under a temporary name beside it, flush it to disk and rename it; OSError where that fails.
+
+    A missing folder is made. What a kill leaves is named `.*.tmp`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
