@@ -16,6 +16,7 @@ from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
 from engage.evaluation import ComparisonConfig, simulators
+from engage.files.refusal import first_refusal
 from engage.masking import mask_urls
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import BudgetConfig, SearchConfig
@@ -177,28 +178,21 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    refused = first_refusal(error)
+    name = ".".join(refused.path)
     given = [override.partition("=")[0].strip() for override in overrides]
     where = "--set" if any(_touches(name, key) for key in given) else path.name
     name = ascii(name)[1:-1]
     name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
-    if first["type"] == "extra_forbidden":
+    if refused.kind == "extra_forbidden":
         close = _closest(name)
         return f"{where}: {name} is not a setting" + (f"; did you mean {close}?" if close else "")
-    reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-    if first["type"] == "tuple_type" and isinstance(first["input"], str):
-        reason = f'write a list, such as ["{first["input"]}"]'
-    if first["type"] in ("model_type", "dict_type"):
+    reason = refused.reason
+    if refused.kind == "tuple_type" and isinstance(refused.value, str):
+        reason = f'write a list, such as ["{refused.value}"]'
+    if refused.kind in ("model_type", "dict_type"):
         reason = f"it is a table; set what is in it, such as {name}.NAME=VALUE"
-    return mask_urls(f"{where}: {name}: {reason:.300} (got {_shown(first['input'])})")
-
-
-def _shown(value: object) -> str:
-    try:
-        return f"{value!r:.80}"
-    except (RecursionError, ValueError):  # tables within tables, or a number of thousands of digits
-        return f"a {type(value).__name__}"
+    return mask_urls(f"{where}: {name}: {reason:.300} (got {refused.shown})")
 
 
 def _touches(name: str, key: str) -> bool:

@@ -17,6 +17,7 @@ from engage.domains.rules.crisis import holds_crisis
 from engage.errors import ConfigError, ScenarioError
 from engage.files.digest import digest
 from engage.files.reading import Unreadable, check_kind, strict_json, unprintable
+from engage.files.refusal import first_refusal, printable
 from engage.stats import odd_number
 
 Split = Literal["train", "validation", "test"]
@@ -91,7 +92,7 @@ def parse_scenario(record: Any, any_language: bool = False) -> Scenario:
         raise ScenarioError(f"{odd}, not a finite number")
     unknown = set(record) - {"id", "domain", "user_condition", "opening", "source"}
     if unknown:
-        raise ScenarioError(f"{_shown(min(unknown))}: unknown field")
+        raise ScenarioError(f"{printable(min(unknown))}: unknown field")
     for field, kind in (("id", str), ("domain", str), ("user_condition", dict), ("opening", list)):
         if field not in record:
             raise ScenarioError(f"{field}: missing")
@@ -107,7 +108,7 @@ def parse_scenario(record: Any, any_language: bool = False) -> Scenario:
     except ConfigError as error:
         raise ScenarioError(f"domain: {str(error).removeprefix('domain ')}") from error
     except ValidationError as error:
-        raise ScenarioError(_explain(error)) from error
+        raise ScenarioError(first_refusal(error).sentence("user_condition")) from error
     except (Exception, SystemExit) as error:  # a validator of the user's own
         raise ScenarioError(f"user_condition: the domain's check fails: {type(error).__name__}: {error}") from error
     opening = _parse_opening(record["opening"], domain)
@@ -133,21 +134,6 @@ def is_read(scenario: Scenario, domain: Domain) -> bool:
     return domain.reads([scenario.user_condition.situation, *(turn.text for turn in scenario.opening.turns)])
 
 
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    field = ".".join(("user_condition", *(_shown(str(part)) for part in first["loc"])))
-    if first["type"] == "missing":
-        return f"{field}: missing"
-    if first["type"] == "extra_forbidden":
-        return f"{field}: unknown field"
-    return f"{field}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r:.60})"
-
-
-def _shown(key: str) -> str:
-    """A key of the user's as it can be printed on one line."""
-    return key[:60] if key and key.isprintable() else ascii(key)[:60]
-
-
 def _parse_opening(turns: Sequence[Any], domain: Domain) -> Dialogue:
     dialogue = Dialogue()
     expected = domain.opens
@@ -155,7 +141,7 @@ def _parse_opening(turns: Sequence[Any], domain: Domain) -> Dialogue:
         if not isinstance(turn, dict) or not isinstance(turn.get("text"), str) or not turn["text"].strip():
             raise ScenarioError(f"opening[{index}].text: missing or empty")
         if unknown := set(turn) - {"role", "text"}:
-            raise ScenarioError(f"opening[{index}].{_shown(min(unknown))}: unknown field")
+            raise ScenarioError(f"opening[{index}].{printable(min(unknown))}: unknown field")
         if turn.get("role") != expected:
             raise ScenarioError(f"opening[{index}].role: must be {expected.value!r} (got {turn.get('role')!r:.60})")
         dialogue = dialogue.add(Turn(expected, turn["text"].strip()))

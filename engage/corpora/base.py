@@ -15,6 +15,7 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain, reward_of
 from engage.errors import CorpusError, ScenarioError
 from engage.files.digest import LATER, ordered_digest
+from engage.files.refusal import first_refusal
 from engage.scenario import MAX_LINE_BYTES, NOT_ENGLISH, UNREAD, Scenario, Split, check_words, is_read
 
 LICENCES = {
@@ -193,7 +194,8 @@ class Gathering:
         try:
             checked = self.domain.condition_type.model_validate(condition)
         except ValidationError as error:
-            return self.drop(place, _explain(error))
+            refused = first_refusal(error)
+            return self.drop(place, f"{'.'.join(refused.path)}: {refused.reason}")
         scenario = Scenario("", self.name or self.domain.name, checked, opening, self.source)
         scenario_id = f"{self.source}-{ordered_digest([scenario.content_hash, [[t.role, t.text] for t in turns]])[:12]}"
         scenario = replace(scenario, scenario_id=scenario_id)
@@ -238,8 +240,3 @@ class Gathering:
             raise CorpusError(f"{path}: no dialogue that can be used: {reasons or 'it holds none'}")
         dropped = {reason: tuple(places) for reason, places in self.dropped.items()}
         return Corpus(self.source, tuple(self.taken.values()), dropped, dict(self.remarks))
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"

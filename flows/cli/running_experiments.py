@@ -9,6 +9,7 @@ from rich.console import Console
 
 from engage.config import load_config
 from engage.errors import ConfigError
+from engage.files.refusal import first_refusal
 from engage.home import Home, check_cycle_id
 from flows.cli.running import command_again, find_cycle_id, in_process
 
@@ -86,9 +87,9 @@ def run_simulator_card(
         adapters = settings["adapters"] or [config.engine.simulator_adapter or "bare"]
         card = CardConfig.model_validate({**settings, "adapters": adapters})
     except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
-        raise ConfigError(f"--{option} {first['input']!r}: {first['msg'].lower()}") from error
+        refused = first_refusal(error)
+        option = refused.path[0].replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
+        raise ConfigError(f"--{option} {refused.shown}: {refused.reason}") from error
     folder = out or Home.from_env().path / "cards" / datetime.now().strftime("%Y-%m-%d-%H%M%S")
     with in_process(console, verbose, "the same command"):
         from flows.simulator import simulator_card
