@@ -4,14 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from small_stores import hand_tree, support_scenario
 
-from engage.config import load_config
+from engage.config import CycleConfig, load_config
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.home import Home
 from engage.store import Outbox, TrajectoryStore
 from flows.cli.carrying import absolute_address, absolute_config, environment
-from flows.cli.scheduling import plan_nightly, time_zone
+from flows.cli.scheduling import CONCURRENCY, ENTRYPOINT, POOL, plan_nightly, time_zone
 from tasks.tracking import Tracker
 
 HERE = Path(__file__).parent
@@ -143,6 +144,21 @@ def test_what_the_night_would_miss_is_told_when_it_is_scheduled(settings, error,
     monkeypatch.delitem(__import__("sys").modules, "night_domain", raising=False)
     with pytest.raises(error, match=reason):
         plan_nightly("02:00", "laptop", settings)
+
+
+def test_prefects_own_file_deploys_what_engage_schedule_does(folder, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    plan = plan_nightly("02:00", "laptop", ())
+    (deployment,) = yaml.safe_load((HERE.parent / "deployments" / "prefect.yaml").read_text())["deployments"]
+    config = CycleConfig.model_validate(deployment.pop("parameters")["config"])
+    assert config == plan.config
+    assert deployment == {
+        "name": plan.name,
+        "entrypoint": ENTRYPOINT,
+        "work_pool": {"name": POOL},
+        "schedules": [{"cron": plan.cron, "timezone": plan.zone}],
+        "concurrency_limit": CONCURRENCY,
+    }
 
 
 def test_a_home_that_prefect_would_change_is_refused(folder, monkeypatch):

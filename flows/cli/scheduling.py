@@ -16,6 +16,8 @@ from engage.training import read_human
 from flows.cli.carrying import absolute_config, environment
 
 POOL = "engage"
+CONCURRENCY = 1
+ENTRYPOINT = "flows/nightly.py:nightly"
 CLONE = Path(__file__).resolve().parents[2]
 
 
@@ -60,14 +62,14 @@ def schedule_nightly(console: Console, at: str, profile: str, overrides: Sequenc
     from prefect.schedules import Cron
 
     _ensure_pool()
-    nightly = flow.from_source(source=str(CLONE), entrypoint="flows/nightly.py:nightly")
+    nightly = flow.from_source(source=str(CLONE), entrypoint=ENTRYPOINT)
     nightly.deploy(
         name=plan.name,
         work_pool_name=POOL,
         schedules=[Cron(plan.cron, timezone=plan.zone)],
         parameters={"config": plan.config.model_dump(mode="json")},
         job_variables={"env": plan.environment},
-        concurrency_limit=1,
+        concurrency_limit=CONCURRENCY,
         build=False,
         push=False,
         print_next_steps=False,
