@@ -21,7 +21,7 @@ class Refusal:
     def shown(self) -> str:
         """What was given, in short."""
         try:
-            return f"{self.value!r:.80}"
+            return f"{self.value!r:.60}"
         except (RecursionError, ValueError):  # tables within tables, or a number of thousands of digits
             return f"a {type(self.value).__name__}"
 

@@ -25,7 +25,7 @@ Rows = Sequence[Sequence[str]]
 def show_store(
     console: Console, progress: Console, profile: str, overrides: Sequence[str], nodes: int, as_json: bool
 ) -> None:
-    """Insert trees, then extract pairs in SQL and with pandas."""
+    """Insert trees, then extract pairs in SQL."""
     config = load_config(profile, overrides)
     from engage.bench.store import bench_store
 
@@ -36,10 +36,6 @@ def show_store(
         ("inserted, outbox and drain", f"{found.trees_per_s:,.0f} trees/s, {found.nodes_per_s:,.0f} nodes/s"),
         ("pairs judged, accepted", f"{found.pairs:,}, {found.accepted:,}"),
         ("extraction in SQL", _extraction(found.sql)),
-        ("extraction with pandas", f"{_extraction(found.pandas)} ({found.pandas_load_s:.1f} s of it loading)"),
-        ("SQL is faster by", f"{found.ratio:.1f} × ({found.ratio_without_load:.1f} × without pandas' loading)"),
-        ("SQL needs less memory by", f"{found.ratio_memory:.1f} ×"),
-        ("same result", f"{'yes' if found.same_result else 'NO'}, largest difference {found.largest_difference:.1e}"),
     ]
     _show(console, "engage bench store", rows, found.as_json(), as_json)
 

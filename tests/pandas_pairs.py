@@ -1,29 +1,27 @@
-"""The pairs of a cycle computed with pandas, as one would without a database engine: what the project's SQL is measured against.
+"""The pairs of a cycle computed with pandas: an oracle for the project's SQL, whose rules it states a second time.
 
-Whole columns only: merges, groupbys and string methods, no loop over rows but for the rules that SQL calls in Python too. Same rules
-as sql/score/ and sql/pairs/, whose comments say why; the same approximation of the normal distribution, so that figures can be
-compared row by row.
+Same rules as sql/score/ and sql/pairs/, whose comments say why; the same approximation of the normal distribution, so that figures
+can be compared row by row.
 """
 
 import re
-import time
+import unicodedata
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from engage.domains import load_domain
+from engage.domains.rules.patterns import any_of
 from engage.models import strip_thoughts
 from engage.simulation import leaks_role
-from engage.store import WAIT_S, PairConfig, reading
+from engage.store import WAIT_S, PairConfig, TrajectoryStore, deceptive_patterns, reading
 
 Frame = Any
 SIBLINGS, BY_DOMAIN = ["tree_id", "decision_id"], ["domain"]
 KEYS = ["tree_id", "chosen_id", "rejected_id"]
 _SHRINKING_DF, _FLOOR = 4, 1e-6
-_LETTER_OR_DIGIT = r"[^\W_]"
 _LOADED = {
     "tree": "select tree_id, scenario_id from tree where cycle_id = $cycle",
     "scenario": "select scenario_id, domain, split, opening::varchar as opening from scenario",
@@ -31,27 +29,21 @@ _LOADED = {
     "semi join tree on tree.tree_id = node.tree_id and tree.cycle_id = $cycle",
     "visit": "select tree_id, simulation, node_id from visit "
     "semi join tree on tree.tree_id = visit.tree_id and tree.cycle_id = $cycle",
-    "trajectory": "select trajectory_id, tree_id, simulation from trajectory where cycle_id = $cycle and tree_id is not null",
+    "trajectory": "select trajectory_id, tree_id, simulation, purpose, end_reason from trajectory where cycle_id = $cycle and tree_id is not null",
     "reaction": "select trajectory_id, reward from reaction",
 }
 
 
-def extract_pairs(
-    database: Path, cycle_id: str, config: PairConfig, patterns: Mapping[str, str], out: Path
-) -> dict[str, float]:
-    """Write the cycle's judged pairs to `out` (Parquet); seconds spent on loading (`load_s`) and computing (`compute_s`)."""
-    started = time.perf_counter()
-    with reading(database, WAIT_S) as connection:
+def extract_pairs(store: TrajectoryStore, cycle_id: str, config: PairConfig) -> Frame:
+    """A row per candidate pair, with `drop_reason`, "" for an accepted one."""
+    with reading(store.path, WAIT_S) as connection:
         tables = {
             name: connection.execute(sql, {"cycle": cycle_id} if "$cycle" in sql else {}).df()
             for name, sql in _LOADED.items()
         }
-    loaded = time.perf_counter()
-    values = _reply_values(_evidence(tables))
-    pairs = _judge(_sibling_pairs(values), tables, config, patterns)
-    computed = time.perf_counter()
-    pairs.to_parquet(out)
-    return {"load_s": loaded - started, "compute_s": computed - loaded}
+    found = {name: deceptive_patterns(name) for name in tables["scenario"].domain.unique()}
+    patterns = {name: any_of(of_domain) for name, of_domain in found.items() if of_domain}
+    return _judge(_sibling_pairs(_reply_values(_evidence(tables))), tables, config, patterns)
 
 
 def _evidence(tables: Mapping[str, Frame]) -> Frame:
@@ -65,7 +57,7 @@ def _evidence(tables: Mapping[str, Frame]) -> Frame:
     turn = reply.merge(child, left_on=["tree_id", "reply_id"], right_on=["tree_id", "parent_id"]).drop(
         columns="parent_id"
     )
-    reward = tables["trajectory"].merge(tables["reaction"].dropna(subset=["reward"]), on="trajectory_id")
+    reward = tables["trajectory"].merge(tables["reaction"].query("0 <= reward <= 1"), on="trajectory_id")
     seen = turn.merge(tables["visit"], on=["tree_id", "node_id"])
     seen = seen.merge(reward[["tree_id", "simulation", "reward"]], on=["tree_id", "simulation"])
     of_turn = ["tree_id", "decision_id", "spine_index", "reply_id", "node_id"]
@@ -132,6 +124,10 @@ def _normal_cdf(z: Frame) -> Frame:
 def _judge(pairs: Frame, tables: Mapping[str, Frame], config: PairConfig, patterns: Mapping[str, str]) -> Frame:
     """Accepted or the first reason against a pair: sql/pairs/pair.sql."""
     replies = _judged_replies(pairs, tables["node"], patterns)
+    troubled = tables["trajectory"].query("purpose == 'search' and end_reason == 'crisis'")[["tree_id", "simulation"]]
+    troubled = troubled.merge(tables["visit"], on=["tree_id", "simulation"])[["tree_id", "node_id"]].drop_duplicates()
+    replies = replies.merge(troubled.assign(troubled=True), on=["tree_id", "node_id"], how="left")
+    replies["troubled"] = replies.troubled.notna()
     for side in ("chosen", "rejected"):
         named = replies.rename(
             columns={name: f"{side}_{name}" for name in replies.columns if name not in {"tree_id", "domain"}}
@@ -150,6 +146,7 @@ def _judge(pairs: Frame, tables: Mapping[str, Frame], config: PairConfig, patter
         "thought": pairs.chosen_thinks | pairs.rejected_thinks,
         "role_leak": pairs.chosen_leaks | pairs.rejected_leaks,
         "deceptive": pairs.chosen_deceptive,
+        "crisis": pairs.chosen_troubled,
     }
     met = [reason.to_numpy(dtype=bool) for reason in reasons.values()]
     pairs = pairs.assign(drop_reason=np.select(met, list(reasons), default=""))
@@ -191,7 +188,7 @@ def _judged_replies(pairs: Frame, node: Frame, patterns: Mapping[str, str]) -> F
         deceptive[of_domain] = said[of_domain].str.contains(re.compile(pattern, re.IGNORECASE)).to_numpy(dtype=bool)
     return replies.assign(
         said=said,
-        empty=~replies.text.str.contains(_LETTER_OR_DIGIT, regex=True),
+        empty=[not any(map(_is_said, text)) for text in replies.text],
         flawed=replies.flaw.notna(),
         thinks=[strip_thoughts(text)[1] for text in replies.text],
         leaks=[
@@ -199,6 +196,12 @@ def _judged_replies(pairs: Frame, node: Frame, patterns: Mapping[str, str]) -> F
         ],
         deceptive=deceptive,
     ).drop(columns=["text", "flaw"])
+
+
+def _is_said(character: str) -> bool:
+    """A letter, a digit, or a sign such as an emoji."""
+    kind = unicodedata.category(character)
+    return kind[0] in "LN" or kind == "So"
 
 
 def _copies(kept: Frame, node: Frame) -> Frame:
