@@ -16,7 +16,7 @@ def bench_store(
     set_: Settings = None,
     json: Json = False,
 ) -> None:
-    """Insert trees; extract pairs in SQL and with pandas."""
+    """Insert trees; extract pairs in SQL."""
     from flows.cli.benching import show_store
 
     show_store(console, errors, profile, set_ or [], nodes, json)

@@ -13,7 +13,7 @@ def matches_any(patterns: Iterable[str], text: str) -> bool:
 
 
 def any_of(patterns: Iterable[str]) -> str:
-    """One pattern for all of them, for SQL and for pandas."""
+    """One pattern for all of them, for SQL and for Python."""
     return "|".join(f"(?:{pattern})" for pattern in patterns)
 
 
