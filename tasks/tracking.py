@@ -87,6 +87,7 @@ class StageRun:
         frame = pd.read_parquet(parquet)
         dataset = mlflow.data.from_pandas(frame, source=parquet.as_uri(), name=name, digest=digest[:16])
         tag = InputTag("mlflow.data.context", "training")
+        # _to_mlflow_entity is private to MLflow, read at 3.17.2; its public way needs an active run of this thread
         self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
 
 
@@ -148,7 +149,7 @@ class Tracker:
 
     def _create_database(self, ending: str, location: str) -> None:
         """MLflow's tables and the experiment in a file of the home's database's name with that ending."""
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # private to MLflow, read at 3.17.2
 
         store = SqlAlchemyStore(self._home.tracking_uri + ending, location)
         try:

@@ -449,7 +449,7 @@ def test_the_embedded_model_is_only_looked_at(engage, roomy, monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "notaurl"])
 def test_a_prefect_server_that_does_not_answer_is_one_sentence(url):
-    from flows.cli.running import check_prefect
+    from flows.cli.prefect_server import check_prefect
 
     with pytest.raises(ConfigError, match="no Prefect server answers at"):
         check_prefect(url)

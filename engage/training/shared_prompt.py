@@ -20,6 +20,7 @@ def can_share_prompts(model: Any, max_length: int) -> bool:
     layers = getattr(config, "layer_types", None) or ()
     window = getattr(config, "sliding_window", None)
     limited = window is not None and window < max_length and (not layers or "sliding_attention" in layers)
+    # _is_stateful is private to transformers, read at 5.19.0: whether a layer carries a state that no mask undoes
     return not base._is_stateful and set(layers) <= _MASKABLE_LAYERS and not limited
 
 

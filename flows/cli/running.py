@@ -1,20 +1,14 @@
 """Running a stage from the command line: its configuration, its cycle's id, the display, and a failure's one sentence."""
 
-import atexit
 import itertools
 import logging
 import os
 import shlex
-import signal
-import subprocess
 import sys
-import threading
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +20,7 @@ from engage.home import Home, check_cycle_id
 from engage.masking import mask_urls
 from flows.cli import interrupts
 from flows.cli.inspecting import tell_unread
+from flows.cli.prefect_server import start_server
 
 
 def run_stage(
@@ -60,7 +55,7 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     try:
         from tasks import progress
 
-        _start_server()
+        start_server()
         with interrupts.through_flows(), progress.show(console) if not verbose else nullcontext():
             yield
     except EngageError:
@@ -74,94 +69,6 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
         raise cause from error
     finally:
         close_engines()
-
-
-def check_prefect(url: str) -> None:
-    """ConfigError where no Prefect server answers at the configured address."""
-    import httpx
-
-    try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=10.0).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise ConfigError(
-            f"no Prefect server answers at {mask_urls(url)} (PREFECT_API_URL); start it with `prefect server start`, or unset the variable"
-        ) from error
-
-
-_MARK = "ENGAGE_SERVER_OF"
-_WATCH = f"""read -r _
-for _ in 1 2; do
-    for place in $(grep -lz "^{_MARK}=$0" /proc/[0-9]*/environ); do place=${{place#/proc/}}; kill -9 "${{place%/environ}}"; done
-    sleep 1
-done
-"""
-"""For the shell: when this process is gone, its pipe closes; then the server that carries the mark in its environment is killed."""
-
-
-def _start_server() -> None:
-    """Start Prefect's temporary server, where none is configured; it ends with this process, however that ends."""
-    from prefect.settings import get_current_settings
-
-    settings = get_current_settings()
-    if settings.api.url:
-        check_prefect(settings.api.url)
-        return
-    problems, mark = list[Exception](), uuid.uuid4().hex
-    watcher = subprocess.Popen(
-        ["/bin/sh", "-c", _WATCH, mark],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    starting = threading.Thread(target=_start_deaf, args=(settings.home, mark, problems), daemon=True)
-    starting.start()
-    try:
-        starting.join()  # which Ctrl-C ends
-    finally:
-        atexit.register(_end_server, watcher)  # after Prefect's own ending, so that it comes before it
-    if not problems:
-        return
-    (problem,) = problems
-    if isinstance(problem, OSError):
-        raise ConfigError(
-            f"{settings.home}: Prefect cannot write there ({problem.strerror or problem}); set PREFECT_HOME to a folder of yours"
-        ) from problem
-    if isinstance(problem, RuntimeError):
-        raise ConfigError(f"Prefect's temporary server does not start: {str(problem).splitlines()[0]}") from problem
-    raise problem
-
-
-def _start_deaf(home: Path, mark: str, problems: list[Exception]) -> None:
-    """Start the server deaf to what ends us: Ctrl-C and `timeout` reach all processes. It inherits the blocked signals of this thread.
-
-    If it ended at them, the flow would wait for it for more than a minute and fail. One process at a time starts one: two that
-    create Prefect's database at once spoil each other's.
-    """
-    from filelock import FileLock
-    from prefect.server.api.server import SubprocessASGIServer
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / "engage.lock"):
-            os.environ[_MARK] = mark
-            SubprocessASGIServer().start()
-    except Exception as error:
-        problems.append(error)
-    finally:
-        os.environ.pop(_MARK, None)
-
-
-def _end_server(watcher: "subprocess.Popen[bytes]") -> None:
-    """What Prefect would end it with is blocked there; it would wait five seconds before it does this."""
-    from prefect.server.api.server import SubprocessASGIServer
-
-    if process := SubprocessASGIServer().server_process:
-        process.kill()
-        process.wait()
-    watcher.kill()
-    watcher.wait()
 
 
 def command_again(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from engage.config import CycleConfig
+
 CLONE = Path(__file__).resolve().parents[2]
 SMALL = {
     "engine.kind": "scripted",
@@ -110,6 +112,33 @@ def test_a_scheduled_run_is_completed_by_a_worker(prefect, tmp_path):
     assert finished[0]["auto_scheduled"]
     trees = engage(prefect, "sql", "select count(*) as trees from tree", "--format", "csv")
     assert trees.stdout == "trees\n4\n"
+
+
+def deployment_id(env):
+    return httpx.get(f"{env['PREFECT_API_URL']}/deployments/name/nightly/laptop", timeout=30).json()["id"]
+
+
+def deployment(env):
+    """What the server holds of `nightly/laptop`, without what differs by the clock or by whose environment it is."""
+    found = httpx.get(f"{env['PREFECT_API_URL']}/deployments/name/nightly/laptop", timeout=30).raise_for_status().json()
+    schedules = [(one["schedule"]["cron"], one["schedule"]["timezone"], one["active"]) for one in found["schedules"]]
+    config = CycleConfig.model_validate(found["parameters"].pop("config"))
+    kept = ("name", "description", "entrypoint", "parameters", "work_pool_name", "paused", "enforce_parameter_schema")
+    limit = (found["global_concurrency_limit"] or {}).get("limit", found["concurrency_limit"])
+    return {name: found[name] for name in kept} | {"schedules": schedules, "config": config, "limit": limit}
+
+
+@pytest.mark.timeout(400)
+def test_prefects_own_file_deploys_what_engage_schedule_does(prefect):
+    scheduled = engage(prefect, "schedule", "--at", "02:00", "--profile", "laptop")
+    assert scheduled.returncode == 0, scheduled.stderr
+    by_engage = deployment(prefect)
+    httpx.delete(f"{prefect['PREFECT_API_URL']}/deployments/{deployment_id(prefect)}", timeout=30).raise_for_status()
+    command = ["-m", "prefect", "--no-prompt", "deploy", "--prefect-file", "deployments/prefect.yaml", "--all"]
+    env = {**prefect, "ENGAGE_CLONE": str(CLONE)}
+    done = subprocess.run([sys.executable, *command], env=env, cwd=CLONE, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert deployment(prefect) == by_engage
 
 
 def test_scheduling_without_a_server_says_what_to_do(tmp_path):

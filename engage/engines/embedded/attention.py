@@ -129,6 +129,8 @@ class Place:
     columns: int
 
 
+# Cache layers, masks and attention functions are transformers' inner interfaces, read at 5.19.0; in engage only this module uses
+# them. Of a layer the models call update() and get_seq_length(), and Cache asks for is_initialized.
 class BufferLayer(DynamicLayer):
     """Keys and values of one layer in a buffer allocated once: each [key heads, rows, columns, width]."""
 
