@@ -8,14 +8,14 @@ import os
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
-from engage.evaluation import ComparisonConfig, simulators
+from engage.evaluation import ComparisonConfig, HeldOutConfig, simulators
 from engage.files.refusal import first_refusal
 from engage.masking import mask_urls
 from engage.scenario import SHIPPED, Scenario, load_scenarios
@@ -73,30 +73,6 @@ class CollectConfig(BaseModel):
         "(refused, filtered, empty, or no more than a thought); beyond it the run stops. 1 goes on whatever happens",
     )
     budget: BudgetConfig = BudgetConfig()
-
-
-MOST_DIALOGUES = 100
-
-
-class HeldOutConfig(BaseModel):
-    """On what champion and candidate are compared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    per_domain: int = Field(12, ge=2, le=100_000, description="held-out scenarios per domain")
-    split: Literal["validation", "test"] = Field("validation", description="nights are judged on validation")
-    dialogues: int = Field(
-        1, ge=1, le=MOST_DIALOGUES, description="dialogues per scenario and policy, each with its own seed"
-    )
-    second_simulator: str | None = Field(
-        None,
-        description="adapter of a simulator that the search never sees (`bare`: the simulator's model without one, `embedded`, "
-        "a folder, or `policy`: the policy's model without one, another base model where the two differ); without it, or where it is "
-        "the search's own, nothing is promoted",
-    )
-    alpha: float = Field(
-        0.05, gt=0.0, lt=0.5, description="chance at most that an incumbent is replaced by one no better"
-    )
 
 
 class CycleConfig(BaseModel):

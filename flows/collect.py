@@ -8,6 +8,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from engage.config import CollectConfig, CycleConfig
 from engage.errors import ConfigError, NothingSearched, TooManyFlawed
+from engage.evaluation import Collected
 from tasks.collecting import check_talk, search_shard, store_trees
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.planning import foretell, plan_shards
@@ -15,7 +16,7 @@ from tasks.stopping import stopped_on_interrupt
 
 
 @flow(name="collect", **CLOSING)
-def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> dict[str, Any]:
+def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> Collected:
     """Search the cycle's training scenarios; trees that are stored already are skipped."""
     cycle = begin_cycle(config, cycle_id, from_champion)
     began_s, failed, tried = time.monotonic(), dict[str, str](), set[str]()
@@ -30,13 +31,13 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> d
                 foretell(config, cycle, began_s)
     except TooManyFlawed as error:
         stopped = error
-    summary = store_trees(config, cycle, failed)
+    collected = store_trees(config, cycle, failed)
     if stopped:
         raise stopped
-    if failed and not summary["rewards"]:
+    if failed and not collected.rewards:
         raise NothingSearched(f"no scenario could be searched; {min(failed)}: {failed[min(failed)]}")
     check_talk(config, cycle, "search")
-    return summary
+    return collected
 
 
 def shard_runner(collect: CollectConfig) -> TaskRunner[Any]:

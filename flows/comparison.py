@@ -1,46 +1,45 @@
 """Policies side by side on the same held-out scenarios: what searching, and training on it, is worth."""
 
-from typing import Any
-
 from prefect import flow
 
 from engage.config import CycleConfig
 from engage.evaluation import PolicyName
-from engage.experiments import FROM_SEARCH, NO_PAIR, TRAINED, wanted
+from engage.experiments import FROM_SEARCH, NO_PAIR, TRAINED, TrainedPolicy, wanted
+from engage.store import Cycle
 from engage.training import HumanPairs
 from flows.collect import collect
-from tasks.cycle import CLOSING, Cycle, begin_cycle
-from tasks.experiments.arms import Arm, as_many_from_people, pair_sets, train_on_pairs, train_on_replies
-from tasks.experiments.comparison import compare_policies, open_test_split
-from tasks.experiments.experiment import hold_adversarial, hold_dialogues_of, measure_divergence
+from tasks.cycle import CLOSING, begin_cycle
+from tasks.experiments.comparison import ComparisonPage, compare_policies, open_test_split
+from tasks.experiments.dialogues import hold_adversarial, hold_dialogues_of, measure_divergence
+from tasks.experiments.policies import as_many_from_people, pair_sets, train_on_pairs, train_on_replies
 from tasks.human import draw_human_pairs
 from tasks.training import score_pairs
 
 
 @flow(name="comparison", **CLOSING)
-def comparison(config: CycleConfig, cycle_id: str) -> dict[str, Any]:
+def comparison(config: CycleConfig, cycle_id: str) -> ComparisonPage:
     """Train what has to be trained, hold all dialogues, and compare; whatever was done before is kept."""
     cycle = begin_cycle(config, cycle_id, from_champion=False)
     cycle.require_own_method("its policies' dialogues cannot be compared with new ones; start another (--cycle)")
     names, left = wanted(config.comparison, bool(config.human.corpora))
     trained = train_policies(config, cycle, names)
     left |= {name: NO_PAIR for name in names if name in TRAINED and name not in trained}
-    arms = [trained.get(name, Arm(name=name)) for name in names if name not in left]
-    open_test_split(config, cycle, arms)
+    policies = [trained.get(name, TrainedPolicy(name)) for name in names if name not in left]
+    open_test_split(config, cycle, policies)
     failed: dict[str, str] = {}
     for simulator in config.simulators():
-        for arm in arms:
-            failed |= hold_dialogues_of(config, cycle, arm, simulator)
-    for arm in arms:
-        failed |= hold_adversarial(config, cycle, arm)
+        for policy in policies:
+            failed |= hold_dialogues_of(config, cycle, policy, simulator)
+    for policy in policies:
+        failed |= hold_adversarial(config, cycle, policy)
     first = next(iter(config.simulators()))
-    divergences = {arm.name: measure_divergence(config, cycle, arm, first) for arm in arms if arm.name in TRAINED}
-    return compare_policies(config, cycle, arms, divergences, left, failed)
+    divergences = {p.name: measure_divergence(config, cycle, p, first) for p in policies if p.name in TRAINED}
+    return compare_policies(config, cycle, policies, divergences, left, failed)
 
 
-def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, Arm]:
+def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, TrainedPolicy]:
     """Those of these names that are trained, without those for which there is nothing to learn."""
-    trained: dict[PolicyName, Arm] = {}
+    trained: dict[PolicyName, TrainedPolicy] = {}
     if any(name in FROM_SEARCH for name in names):
         collect(config, cycle.cycle_id, from_champion=False)
         trained = train_from_search(config, cycle, names)
@@ -51,7 +50,7 @@ def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -
     return trained
 
 
-def train_from_search(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, Arm]:
+def train_from_search(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, TrainedPolicy]:
     """DPO on each pair set that is asked for and not empty."""
     scored = score_pairs(config, cycle)
     human: HumanPairs = draw_human_pairs(as_many_from_people(config), cycle, scored["accepted"])
@@ -59,7 +58,9 @@ def train_from_search(config: CycleConfig, cycle: Cycle, names: list[PolicyName]
     return {name: train_on_pairs(config, cycle, name, pairs, human) for name, pairs in sets.items()}
 
 
-def search_again(config: CycleConfig, cycle: Cycle, trained: dict[PolicyName, Arm]) -> dict[PolicyName, Arm]:
+def search_again(
+    config: CycleConfig, cycle: Cycle, trained: dict[PolicyName, TrainedPolicy]
+) -> dict[PolicyName, TrainedPolicy]:
     """A second cycle with the first one's policy, trained on both kinds of pairs where it was; nothing where no pair trained one."""
     start = trained.get("dpo_mixed") or trained.get("dpo_search")
     start = start or train_from_search(config, cycle, ["dpo_search"]).get("dpo_search")
@@ -68,11 +69,11 @@ def search_again(config: CycleConfig, cycle: Cycle, trained: dict[PolicyName, Ar
     engine = config.engine.model_copy(update={"policy_adapter": start.adapter})
     again = config.model_copy(update={"engine": engine, "seed": cycle.seed + 1})
     found = second_cycle(again, f"{cycle.cycle_id}-second", start.name)
-    return {"iterated": Arm(name="iterated", adapter=found.adapter)} if found else {}
+    return {"iterated": TrainedPolicy("iterated", found.adapter)} if found else {}
 
 
 @flow(name="second-cycle", **CLOSING)
-def second_cycle(config: CycleConfig, cycle_id: str, name: PolicyName) -> Arm | None:
+def second_cycle(config: CycleConfig, cycle_id: str, name: PolicyName) -> TrainedPolicy | None:
     """Search with the configured policy and train on what that finds, as the policy of that name; None without a pair."""
     collect(config, cycle_id, from_champion=False)
     cycle = begin_cycle(config, cycle_id, from_champion=False)

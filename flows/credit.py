@@ -1,17 +1,15 @@
 """How far the values of a collected cycle can be believed: the noise of one rollout, and the stated P(Q⁺ > Q⁻) put to the test."""
 
-from typing import Any
-
 from prefect import flow
 
 from engage.config import CycleConfig
 from engage.experiments import CreditConfig
 from tasks.cycle import CLOSING, begin_cycle
-from tasks.experiments.credit import judge_credit, reroll_pairs, roll_out_replies
+from tasks.experiments.value_check import CheckedValues, judge_credit, reroll_pairs, roll_out_replies
 
 
 @flow(name="credit", **CLOSING)
-def credit(config: CycleConfig, cycle_id: str, check: CreditConfig) -> dict[str, Any]:
+def credit(config: CycleConfig, cycle_id: str, check: CreditConfig) -> CheckedValues:
     """Roll out replies of the cycle afresh and compare; rollouts that are kept already are not made again."""
     cycle = begin_cycle(config, cycle_id)
     cycle.require_own_method("fresh rollouts would not tell of its values; check a cycle of today's (--cycle)")

@@ -1,12 +1,12 @@
 """One cycle: collect, align, evaluate; scheduled every night."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from engage.config import CycleConfig
+from engage.evaluation import Night
 from flows.align import align
 from flows.collect import collect
 from flows.evaluation import evaluation
@@ -15,8 +15,8 @@ from tasks.reporting import report_cycle
 
 
 @flow(name="nightly")
-def nightly(config: CycleConfig, cycle_id: str | None = None) -> dict[str, Any]:
-    """Returns the cycle's summary; its `text` says in plain words what happened."""
+def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
+    """Returns what the stages found; its `text` says in plain words what happened."""
     require_validation(config)
     cycle_id = cycle_id or new_cycle_id()
     collected = collect(config, cycle_id)

@@ -1,14 +1,13 @@
 """Human dialogues to an adapter that plays the user, or the assistant, or both; and simulators to the card that tells how good they are."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from prefect import flow
 
 from engage.config import CycleConfig
 from engage.experiments.simulator_card.plan import CardConfig
-from engage.training import Role
-from tasks.experiments.simulator_card import ask_in_their_place, check_card, measure_likelihoods, write_card
+from engage.training import Role, TrainResult
+from tasks.experiments.simulator_card import CardPage, ask_in_their_place, check_card, measure_likelihoods, write_card
 from tasks.simulator import train_on_dialogues
 
 
@@ -21,14 +20,14 @@ def train_simulator(
     out: str,
     start: str | None = None,
     skip_dialogues: int = 0,
-) -> dict[str, Any]:
-    """Returns the adapter's folder and the last step's metrics; see `engage.training.sft`."""
+) -> TrainResult:
+    """See `engage.training.sft`."""
     return train_on_dialogues(config, corpora, roles, max_dialogues, out, start, skip_dialogues)
 
 
 @flow(name="simulator-card")
-def simulator_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str]:
-    """Returns the page's path and its short form; see `engage.experiments.simulator_card`."""
+def simulator_card(config: CycleConfig, card: CardConfig, out: str) -> CardPage:
+    """See `engage.experiments.simulator_card`."""
     simulators = check_card(config, card, out)
     likelihoods = {label: measure_likelihoods(config, card, label, adapter) for label, adapter in simulators.items()}
     answers = {label: ask_in_their_place(config, card, label, adapter) for label, adapter in simulators.items()}

@@ -4,13 +4,13 @@ from prefect import task
 
 from engage.config import CycleConfig
 from engage.engines import shared_engine
-from engage.home import Home
-from engage.store import Outbox, TrajectoryStore
+from engage.store import Cycle
 from engage.training import HumanPairs, human_count
 from engage.training.human_pairs import draw_human_pairs as sampled_pairs
 from engage.training.human_pairs import read_human
 from tasks import stopping
-from tasks.cycle import Cycle, worth_retrying
+from tasks.cycle import worth_retrying
+from tasks.workspace import Workspace
 
 
 @task(name="draw-human-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -31,9 +31,8 @@ def draw_human_pairs(config: CycleConfig, cycle: Cycle, search_pairs: int) -> Hu
             adapter=cycle.champion_adapter,
         )
     )
-    home = Home.from_env()
-    store, outbox = TrajectoryStore(home.database), Outbox(home.outbox)
-    store.add_scenarios(drawn.scenarios())
-    outbox.put_dialogues(drawn.records(cycle.cycle_id))
-    store.drain(outbox)
+    workspace = Workspace.from_env()
+    workspace.store.add_scenarios(drawn.scenarios())
+    workspace.outbox.put_dialogues(drawn.records(cycle.cycle_id))
+    workspace.drain()
     return drawn

@@ -13,13 +13,11 @@ from typing import Any
 from filelock import FileLock
 
 from engage.errors import StoreError
-from engage.files.digest import digest
+from engage.files.digest import digest, flat
 from engage.home import Home
 from engage.stats import Estimate, is_finite
 from tasks import progress, tracking_file
-from tasks.tracking_text import first_sections, flat, trouble
-
-__all__ = ["EXPERIMENT", "Champion", "StageRun", "Tracker", "flat"]
+from tasks.tracking_text import first_sections, trouble
 
 EXPERIMENT = "engage"
 REGISTERED_NAME = "engage-policy"

@@ -1,9 +1,6 @@
-"""Text for MLflow and about it: a page's first sections, a configuration by dotted names, what is wrong."""
+"""Text for MLflow and about it: a page's first sections, what is wrong."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from engage.masking import mask_urls
 
@@ -17,17 +14,6 @@ def first_sections(text: str, name: str, length: int) -> str:
     if not others and len(told) <= length:
         return told
     return f"{told[:length]}\n\nMore in the artifact `{name}`."
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as MLflow parameters by dotted name; lists as JSON."""
-    params: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            params |= flat(value, f"{prefix}{name}.")
-        else:
-            params[f"{prefix}{name}"] = json.dumps(value) if isinstance(value, (list, tuple)) else value
-    return params
 
 
 def trouble(error: Exception, uri: str, home: Path) -> str:

@@ -1,8 +1,7 @@
-"""Pairs from the store, and the candidate trained on them."""
+"""Pairs from the store, the candidate trained on them, and the bracket around every training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 
@@ -11,93 +10,75 @@ from engage.domains import load_domain
 from engage.engines import close_engines
 from engage.evaluation import q_gap_histogram
 from engage.files.digest import digest, key_settings
-from engage.home import Home
 from engage.models import adapter_folder, resolve_model
-from engage.store import TrajectoryStore
+from engage.store import Cycle
 from engage.training import (
+    Candidate,
+    DpoSettings,
     HumanPairs,
+    OnStep,
+    PairSet,
     PreferencePair,
+    SftSettings,
     TrainResult,
+    latest_candidate,
     load_pairs,
-    mix,
-    pair_licences,
-    read_pairs,
-    save_pairs,
+    name_candidate,
+    save_pair_set,
     train_dpo,
 )
-from tasks.cycle import Cycle, worth_retrying
+from tasks.cycle import worth_retrying
 from tasks.progress import Bar
-from tasks.tracking import StageRun, Tracker
+from tasks.tracking import StageRun
+from tasks.workspace import Workspace
 
 
 @task(name="score-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
     """Score the cycle's spine and decide on every candidate pair, by the domains' rewards of today; counts by fate."""
-    store = TrajectoryStore(Home.from_env().database)
+    store = Workspace.from_env().store
     for domain in sorted({scenario.domain for scenario in load_cycle_scenarios(config.scenarios)}):
         store.rescore(domain, load_domain(domain).reward)
     return store.score_pairs(cycle.cycle_id, config.pairs)
 
 
 @task(name="extract-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
-def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], human: HumanPairs) -> dict[str, Any]:
-    """Save the accepted pairs and the human ones that go with them; returns counts, licences and the file."""
-    home = Home.from_env()
-    store = TrajectoryStore(home.database)
-    pairs = mix(read_pairs(store, cycle.cycle_id), human.pairs, config.pairs.human_ratio, cycle.seed)
-    licences = pair_licences(pairs, [*load_cycle_scenarios(config.scenarios), *human.scenarios()])
-    path = home.cycle(cycle.cycle_id) / "pairs.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pair_hash = save_pairs(pairs, path)
-    with Tracker(home).stage(cycle.cycle_id, "pairs") as run:
-        run.metrics({f"pairs/{name}": count for name, count in counts.items()})
-        run.metrics({f"pairs/human/{name}": count for name, count in human.counts.items()})
-        gaps = [row["q_gap"] for row in store.rows("pairs", {"cycle": cycle.cycle_id})]
+def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], human: HumanPairs) -> PairSet:
+    """Save the accepted pairs and the human ones that go with them."""
+    workspace = Workspace.from_env()
+    scenarios, path = load_cycle_scenarios(config.scenarios), workspace.home.cycle(cycle.cycle_id) / "pairs.parquet"
+    pairs = save_pair_set(workspace.store, cycle, counts, human, config.pairs.human_ratio, scenarios, path)
+    with workspace.tracker.stage(cycle.cycle_id, "pairs") as run:
+        run.metrics(pairs.metrics())
+        gaps = [row["q_gap"] for row in workspace.store.rows("pairs", {"cycle": cycle.cycle_id})]
         run.figure(q_gap_histogram(gaps, config.pairs.min_q_gap), "q_gap")
         run.files(path, "pairs")
-    return {
-        "counts": counts,
-        "human": human.counts,
-        "accepted": len(pairs),
-        "path": str(path),
-        "hash": pair_hash,
-        "licences": licences,
-    }
+    return pairs
 
 
 @task(name="train-candidate", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def train_candidate(config: CycleConfig, cycle: Cycle, pairs: dict[str, Any]) -> dict[str, Any]:
-    """DPO from the champion on the saved pairs; an interrupted run goes on from its last checkpoint."""
-    home = Home.from_env()
-    recipe = digest([pairs["hash"], key_settings(config.align)])[:12]
-    out = home.cycle(cycle.cycle_id) / "align" / recipe
-    with Tracker(home).stage(cycle.cycle_id, "align", recipe) as run:
-        run.dataset(Path(pairs["path"]), "preference-pairs", pairs["hash"])
-        result = run_dpo(
-            config, start_adapter(config, cycle), load_pairs(Path(pairs["path"])), out, run, pairs["licences"]
-        )
-        name_candidate(cycle, str(result.adapter))
-        return _keep(run, cycle, result.adapter, result.metrics, Tracker(home))
+def train_candidate(config: CycleConfig, cycle: Cycle, pairs: PairSet) -> Path:
+    """DPO from the champion on the saved pairs, into MLflow's registry; an interrupted run goes on from its last checkpoint."""
+    workspace = Workspace.from_env()
+    recipe = digest([pairs.hash, key_settings(config.align)])[:12]
+    out = workspace.home.cycle(cycle.cycle_id) / "align" / recipe
+    with workspace.tracker.stage(cycle.cycle_id, "align", recipe) as run:
+        run.dataset(pairs.path, "preference-pairs", pairs.hash)
+        result = run_dpo(config, cycle, load_pairs(pairs.path), out, run, pairs.licences)
+        workspace.tracker.register(run, result.adapter, {"engage.cycle_id": cycle.cycle_id})
+    return result.adapter
 
 
-def name_candidate(cycle: Cycle, adapter: str | None) -> None:
-    """Say which adapter the cycle's evaluation judges: the one that was trained, or asked for again, last; None for none."""
-    path = _candidate_file(cycle)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")  # a kill in between must not leave "no candidate"
-    partial.write_text(adapter or "", encoding="utf-8")
-    partial.replace(path)
+def choose_candidate(cycle: Cycle, adapter: Path | None) -> Candidate | None:
+    """Make an adapter the one that the cycle's evaluation judges; None for none."""
+    name_candidate(Workspace.from_env().home.cycle(cycle.cycle_id), adapter)
+    return chosen_candidate(cycle)
 
 
-def latest_candidate(cycle: Cycle) -> str | None:
-    """The adapter that `name_candidate` named last."""
-    path = _candidate_file(cycle)
-    named = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return str(Home.from_env().find(named)) if named else None
-
-
-def _candidate_file(cycle: Cycle) -> Path:
-    return Home.from_env().cycle(cycle.cycle_id) / "align" / "candidate"
+def chosen_candidate(cycle: Cycle) -> Candidate | None:
+    """The cycle's candidate, wherever its home lies now."""
+    home = Workspace.from_env().home
+    return latest_candidate(home.cycle(cycle.cycle_id), home.find)
 
 
 def start_adapter(config: CycleConfig, cycle: Cycle) -> Path | None:
@@ -108,33 +89,41 @@ def start_adapter(config: CycleConfig, cycle: Cycle) -> Path | None:
 
 def run_dpo(
     config: CycleConfig,
-    parent: Path | None,
-    accepted: Sequence[PreferencePair],
+    cycle: Cycle,
+    pairs: Sequence[PreferencePair],
     out: Path,
     run: StageRun,
     licences: Mapping[str, str],
 ) -> TrainResult:
-    """Train into `out`, with progress and every step's metrics in the run of MLflow."""
+    """DPO into `out`, from what the cycle starts from."""
+    settings, parent = config.align.dpo, start_adapter(config, cycle)
+
+    def train(on_step: OnStep) -> TrainResult:
+        return train_dpo(pairs, resolve_model(config.engine.policy_model), out, config.align, parent, on_step, licences)
+
+    taken = min(len(pairs), settings.max_pairs or len(pairs))
+    return run_training(run, settings, f"{len(pairs)} pairs", taken, train)
+
+
+def run_training(
+    run: StageRun,
+    settings: DpoSettings | SftSettings,
+    what: str,
+    examples: int,
+    train: Callable[[OnStep], TrainResult],
+) -> TrainResult:
+    """Train on `what`, so many `examples`: with the engines closed, progress shown, and settings, steps and adapter in MLflow's run."""
     close_engines()  # a training and an engine together would hold the weights twice
-    settings = config.align.dpo
-    steps = -(
-        -min(len(accepted), settings.max_pairs or len(accepted))
-        // (settings.batch_size * settings.gradient_accumulation)
-    )
-    bar = Bar(f"DPO on {len(accepted)} pairs (steps)", steps * settings.epochs)
-    run.params({f"dpo.{name}": value for name, value in settings.model_dump().items()})
+    method = "dpo" if isinstance(settings, DpoSettings) else "sft"
+    steps = -(-examples // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
+    bar = Bar(f"{method.upper()} on {what} (steps)", steps)
+    run.params({f"{method}.{name}": value for name, value in settings.model_dump().items()})
 
     def on_step(step: int, metrics: dict[str, float]) -> None:
-        run.metrics({f"dpo/{name}": value for name, value in metrics.items()}, step)
+        run.metrics({f"{method}/{name}": value for name, value in metrics.items()}, step)
         bar.advance()
 
-    base = resolve_model(config.engine.policy_model)
-    result = train_dpo(accepted, base, out, config.align, parent, on_step, licences)
+    result = train(on_step)
     bar.finish()
+    run.files(result.adapter, "adapter")
     return result
-
-
-def _keep(run: StageRun, cycle: Cycle, adapter: Path, metrics: dict[str, float], tracker: Tracker) -> dict[str, Any]:
-    run.files(adapter, "adapter")
-    version = tracker.register(run, adapter, {"engage.cycle_id": cycle.cycle_id})
-    return {"adapter": str(adapter), "version": version, "metrics": metrics}

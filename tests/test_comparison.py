@@ -19,6 +19,7 @@ from engage.evaluation import (
     StratumRow,
     by_scenario,
     check_adapters,
+    paired,
     paired_comparison,
 )
 from engage.experiments import (
@@ -39,7 +40,6 @@ from engage.home import Home
 from engage.models import adapter_folder
 from engage.stats import Estimate
 from flows.comparison import comparison
-from tasks.comparing import paired
 
 ESCONV = Path(__file__).parent / "fixtures" / "esconv"
 
@@ -255,8 +255,8 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
         ],
     )
     found = comparison(settings, "night")
-    assert [name in found["page"] for name in policies] == [True] * len(policies)
-    assert Path(found["path"]).read_text() == found["page"]
+    assert [name in found.page for name in policies] == [True] * len(policies)
+    assert found.path.read_text() == found.page
     home = Home.from_env()
     with duckdb.connect(str(home.database), read_only=True) as store:
         counted = store.sql(
@@ -278,15 +278,15 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
     assert run.data.metrics["divergence/dpo_search/persuasion"] == pytest.approx(0.0)  # canned answers have no adapter
     policies_trained = set(Path(home.cycle("night") / "policies").iterdir())
     again = comparison(settings, "night")
-    assert again["page"] == found["page"]
+    assert again.page == found.page
     on_test = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"split": "test"})})
     opened = comparison(
         on_test, "night"
     )  # the same policies, other scenarios, none of their dialogues counted with the first
-    assert "of the test split" in opened["page"] and "opened 1 time" in opened["page"]
+    assert "of the test split" in opened.page and "opened 1 time" in opened.page
     # by simulator: 2 scenarios x 2 dialogues in each domain, and both together
-    assert dialogues_column(opened["page"]) == dialogues_column(found["page"]) == ["4", "4", "8"] * 2
+    assert dialogues_column(opened.page) == dialogues_column(found.page) == ["4", "4", "8"] * 2
     for domain in ("emotional support", "persuasion", "all scenarios"):
-        assert f"| `dpo_search` | held-out embedded | {domain} |" in opened["page"]
-    assert Path(found["path"]).read_text() == found["page"]
+        assert f"| `dpo_search` | held-out embedded | {domain} |" in opened.page
+    assert found.path.read_text() == found.page
     assert set(Path(home.cycle("night") / "policies").iterdir()) == policies_trained

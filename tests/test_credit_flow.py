@@ -64,13 +64,13 @@ def test_a_check_writes_a_page_and_a_plot_and_says_what_it_found(world):
     page = (folder / "credit.md").read_text(encoding="utf-8")
     assert all(heading in page for heading in ("## Noise floor", "## Stated P", "## Two estimands", "search policy"))
     assert (folder / "credit.png").read_bytes().startswith(b"\x89PNG")
-    assert "Expected calibration error" in result["text"] and str(folder / "credit.md") in result["text"]
-    assert result["figures"].reliability.pairs == 6
-    assert {floor.domain: floor.prefixes for floor in result["figures"].floors} == {
+    assert "Expected calibration error" in result.text and str(folder / "credit.md") in result.text
+    assert result.figures.reliability.pairs == 6
+    assert {floor.domain: floor.prefixes for floor in result.figures.floors} == {
         "emotional_support": 2,
         "persuasion": 2,
     }
-    assert result["failed"] == {}
+    assert result.failed == {}
 
 
 def test_a_check_is_a_child_run_of_its_cycle(world):
@@ -78,7 +78,7 @@ def test_a_check_is_a_child_run_of_its_cycle(world):
     client = MlflowClient(home.tracking_uri)
     with Tracker(home).stage("c1", "credit") as found:
         run = client.get_run(found.run_id)
-    assert run.data.metrics["sign/ece"] == pytest.approx(result["figures"].reliability.errors["sign"].ece)
+    assert run.data.metrics["sign/ece"] == pytest.approx(result.figures.reliability.errors["sign"].ece)
     assert run.data.params["credit.rollouts"] == "12"
     assert run.data.tags["mlflow.parentRunId"] == Tracker(home).cycle_run("c1").run_id
     assert {file.path for file in client.list_artifacts(found.run_id)} == {"credit.md", "plots"}
@@ -89,10 +89,10 @@ def test_a_second_check_rolls_nothing_out_and_a_larger_one_only_what_is_missing(
     assert engine.requests > 0
     engine.requests = 0
     again = credit(config, "c1", CHECK)
-    assert (engine.requests, again["text"]) == (0, result["text"])
+    assert (engine.requests, again.text) == (0, result.text)
     larger = credit(config, "c1", CHECK.model_copy(update={"pairs": 8}))
     assert engine.requests > 0
-    assert larger["figures"].reliability.pairs == 8
+    assert larger.figures.reliability.pairs == 8
 
 
 @pytest.mark.parametrize("how", ["fails", "mumbles"])

@@ -15,6 +15,7 @@ from engage.config import CycleConfig, load_config, load_cycle_scenarios
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, EngineError, NothingSearched, TooManyFlawed
+from engage.evaluation import Verdict
 from engage.home import Home
 from engage.models import AdapterCard, adapter_fingerprint, resolve_model
 from engage.scenario import sample_scenarios
@@ -26,7 +27,7 @@ from flows.nightly import nightly
 from tasks.cycle import begin_cycle
 from tasks.reporting import stage_text
 from tasks.tracking import Tracker
-from tasks.training import latest_candidate
+from tasks.training import chosen_candidate
 
 OWN = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
 SMALL = (
@@ -130,7 +131,7 @@ def test_a_night_stores_its_trees_and_the_dialogues_of_its_evaluation(night, hom
     splits = "select distinct purpose, split from trajectory join scenario using (scenario_id) where cycle_id = $cycle"
     assert set(ask(home, splits, "night")) == {("search", "train"), ("evaluation", "validation")}
     accepted = ask(home, "select count(*) from pair where accepted and cycle_id = $cycle", "night")
-    assert accepted == [(night["aligned"]["pairs"]["accepted"],)]
+    assert accepted == [(night.aligned.pairs.accepted,)]
     assert list(home.outbox.glob("*")) == []
 
 
@@ -152,8 +153,8 @@ def test_a_night_that_refuses_to_talk_stops_and_keeps_what_it_has(home, tiny, mo
     assert set(found) == {(True, True, True), (False, False, False)}
     assert ask(home, "select count(*) from pair where cycle_id = $cycle", "refused") == [(0,)]
     collected = collect(small(tiny, "collect.max_flawed_share=1"), "refused")
-    assert collected["unspoken"] == {"refusal": found[True, True, True]}
-    text = stage_text("collect", "refused", collected)
+    assert collected.unspoken == {"refusal": found[True, True, True]}
+    text = stage_text("refused", collected)
     assert "conversations ended because a turn could not be drawn (refusal" in text
     engage.engines.close_engines()
 
@@ -171,7 +172,7 @@ def test_a_night_is_one_run_with_a_child_for_each_stage(night, home):
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *runs.values())} == {"FINISHED"}
     assert parent.data.params["search.num_simulations"] == "8"
-    assert runs["pairs"].data.metrics["pairs/accepted"] == night["aligned"]["pairs"]["accepted"]
+    assert runs["pairs"].data.metrics["pairs/accepted"] == night.aligned.pairs.accepted
     assert runs["collect"].data.metrics["failed_trees"] == 0
     assert runs["collect"].data.metrics["trees/persuasion"] == 2
 
@@ -193,36 +194,36 @@ def test_a_night_keeps_its_figures_its_pairs_and_its_report(night, home):
     assert "adapter/adapter_model.safetensors" in artifacts(home, runs["align"], "adapter")
     (used,) = runs["align"].inputs.dataset_inputs
     assert used.dataset.name == "preference-pairs"
-    assert used.dataset.digest == night["aligned"]["pairs"]["hash"][:16]
+    assert used.dataset.digest == night.aligned.pairs.hash[:16]
     page = (home.cycle("night") / "report.md").read_text()
-    assert page.startswith(night["text"])
+    assert page.startswith(night.text)
     kept = MlflowClient(home.tracking_uri).download_artifacts(runs["cycle"].info.run_id, "report.md")
     assert Path(kept).read_text() == page
 
 
 def test_the_candidate_is_registered_and_bound_to_its_base(night, home, tiny):
-    candidate = night["aligned"]["candidate"]
+    candidate = night.aligned.candidate
     run_id = runs_of(home, "night")["align"].info.run_id
     (version,) = MlflowClient(home.tracking_uri).search_model_versions(f"run_id = '{run_id}'")
     assert version.name == "engage-policy"
-    assert (str(version.version), version.tags["engage.adapter"]) == (candidate["version"], candidate["adapter"])
+    assert version.tags["engage.adapter"] == candidate.adapter
+    assert Tracker(home).version_of(Path(candidate.adapter)) == str(version.version)
     assert version.source == f"runs:/{run_id}/adapter"
-    card = AdapterCard.read(candidate["adapter"])
+    card = AdapterCard.read(candidate.adapter)
     assert card.base_fingerprint == resolve_model(str(tiny)).fingerprint
     assert card.metrics["pairs"] == 4
 
 
 def test_without_a_held_out_simulator_nothing_is_promoted(night, home):
-    assert night["judged"]["verdict"] == {
-        "promoted": False,
-        "reason": "not promoted: no held-out simulator (evaluation.second_simulator names none but the search's)",
-    }
+    assert night.judged.verdict == Verdict(
+        False, "not promoted: no held-out simulator (evaluation.second_simulator names none but the search's)"
+    )
     assert Tracker(home).champion() is None
 
 
 def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
-    lines = night["text"].splitlines()
-    accepted = night["aligned"]["pairs"]["accepted"]
+    lines = night.text.splitlines()
+    accepted = night.aligned.pairs.accepted
     assert lines[0] == "# Cycle night"
     assert lines[2].startswith("- emotional_support: 2 trees, ") and ", mean reward 0." in lines[2]
     assert lines[4].startswith("- The simulated users spoke as the assistant in 0.0%")
@@ -245,7 +246,7 @@ def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
 def test_the_report_is_an_artifact_of_the_flow_run(night):
     with get_client(sync_client=True) as client:
         found = [a for a in client.read_artifacts() if a.key == "engage-cycle-report"]
-    assert [a.data.startswith(night["text"]) for a in found if a.description.startswith("cycle night,")] == [True]
+    assert [a.data.startswith(night.text) for a in found if a.description.startswith("cycle night,")] == [True]
 
 
 def test_a_second_run_of_the_same_cycle_asks_the_engine_for_nothing(night, counted, home, tiny):
@@ -256,8 +257,8 @@ def test_a_second_run_of_the_same_cycle_asks_the_engine_for_nothing(night, count
     again = nightly(small(tiny), "night")
     assert counted.requests == 0
     assert stored() == before
-    assert again["text"] == night["text"]
-    assert again["aligned"]["candidate"] == night["aligned"]["candidate"]
+    assert again.text == night.text
+    assert again.aligned.candidate == night.aligned.candidate
     assert len(runs_of(home, "night")) == 5
 
 
@@ -277,27 +278,25 @@ def test_a_users_own_domain_goes_the_whole_way(counted, home, tiny):
     )
     domains = "select distinct domain from tree join scenario using (scenario_id) where cycle_id = $cycle"
     assert ask(home, domains, "own") == [("own_domain:STUDY_ADVICE",)]
-    assert summary["aligned"]["candidate"] is not None
+    assert summary.aligned.candidate is not None
     assert dialogues(home, "own") == {"base": 3, "candidate": 3}
-    assert set(summary["judged"]["comparisons"]["search"]) >= {"own_domain:STUDY_ADVICE"}
-    assert "\n- own_domain:STUDY_ADVICE: 2 trees, " in summary["text"]
+    assert set(summary.judged.comparisons["search"]) >= {"own_domain:STUDY_ADVICE"}
+    assert "\n- own_domain:STUDY_ADVICE: 2 trees, " in summary.text
 
 
 def test_a_night_without_an_accepted_pair_ends_with_advice(counted, home, tiny):
     summary = nightly(small(tiny, "pairs.min_q_gap=0.99"), "no-pairs")
-    assert (summary["aligned"]["candidate"], summary["aligned"]["pairs"]["accepted"]) == (None, 0)
-    assert (
-        "Nothing was trained: collect more trees, or accept pairs of smaller gap (pairs.min_q_gap)" in summary["text"]
-    )
-    assert "Verdict: not promoted: no candidate was trained." in summary["text"]
+    assert (summary.aligned.candidate, summary.aligned.pairs.accepted) == (None, 0)
+    assert "Nothing was trained: collect more trees, or accept pairs of smaller gap (pairs.min_q_gap)" in summary.text
+    assert "Verdict: not promoted: no candidate was trained." in summary.text
     assert set(runs_of(home, "no-pairs")) == {"cycle", "collect", "pairs", "evaluation"}
     # the same trees under another threshold: no search is needed
     counted.requests = 0
-    assert align(small(tiny), "no-pairs")["pairs"]["accepted"] > 0
+    assert align(small(tiny), "no-pairs").pairs.accepted > 0
     assert counted.requests == 0
     # and under the first one again, nothing is judged that was not trained
-    assert align(small(tiny, "pairs.min_q_gap=0.99"), "no-pairs")["candidate"] is None
-    assert evaluation(small(tiny), "no-pairs")["verdict"]["reason"] == "not promoted: no candidate was trained"
+    assert align(small(tiny, "pairs.min_q_gap=0.99"), "no-pairs").candidate is None
+    assert evaluation(small(tiny), "no-pairs").verdict.reason == "not promoted: no candidate was trained"
 
 
 def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, home, tiny):
@@ -305,15 +304,15 @@ def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, 
     broken = drawn(config, "broken", "train", 2)[1]
     counted.failing = {broken}
     failed = collect(config, "broken")
-    assert set(failed["failed"]) == {broken}
-    said = stage_text("collect", "broken", failed)
+    assert set(failed.failed) == {broken}
+    said = stage_text("broken", failed)
     assert f"1 scenario of the search failed, {broken} because: the model is out of order" in said
     assert "The same command with --cycle broken tries again." in said
     trees = "select tree_id, wall_s from tree where cycle_id = $cycle"
     kept = ask(home, trees, "broken")
     assert len(kept) == 3
     counted.failing = set()
-    assert collect(config, "broken")["failed"] == {}
+    assert collect(config, "broken").failed == {}
     after = ask(home, trees, "broken")
     assert len(after) == 4 and set(kept) < set(after)
 
@@ -324,11 +323,11 @@ def test_a_failed_dialogue_of_the_evaluation_is_reported_and_held_again(counted,
     broken = drawn(config, "mute", "validation", 3)[0]
     counted.failing = {broken}
     judged = evaluation(config, "mute")
-    assert set(judged["failed"]) == {broken}
-    assert f"1 scenario of the evaluation failed, {broken} because: " in stage_text("evaluation", "mute", judged)
+    assert set(judged.failed) == {broken}
+    assert f"1 scenario of the evaluation failed, {broken} because: " in stage_text("mute", judged)
     assert dialogues(home, "mute") == {"base": 5}
     counted.failing, counted.scenarios = set(), set()
-    assert evaluation(config, "mute")["failed"] == {}
+    assert evaluation(config, "mute").failed == {}
     assert dialogues(home, "mute") == {"base": 6}
     assert counted.scenarios == {broken}
 
@@ -342,7 +341,7 @@ def test_an_evaluation_of_which_every_dialogue_failed_fails_itself(counted, home
     ):
         evaluation(config, "silent")
     counted.failing = set()
-    assert evaluation(config, "silent")["failed"] == {}
+    assert evaluation(config, "silent").failed == {}
     assert dialogues(home, "silent") == {"base": 6}
 
 
@@ -363,23 +362,35 @@ def drawn(config: CycleConfig, cycle_id: str, split, per_domain: int) -> list[st
 
 def test_evaluation_compares_the_candidate_trained_last(night, counted, home, tiny):
     collect(small(tiny), "twice")
-    first = align(small(tiny), "twice")["candidate"]
-    second = align(small(tiny, "align.dpo.learning_rate=1e-4"), "twice")["candidate"]
+    first = align(small(tiny), "twice").candidate
+    second = align(small(tiny, "align.dpo.learning_rate=1e-4"), "twice").candidate
     judged = evaluation(small(tiny), "twice")
     policies = "select distinct policy from trajectory where purpose = 'evaluation' and cycle_id = $cycle"
-    label = f"candidate-{adapter_fingerprint(second['adapter'])[:8]}"
+    label = f"candidate-{adapter_fingerprint(second.adapter)[:8]}"
     assert set(ask(home, policies, "twice")) == {("base",), (label,)}
-    assert judged["comparisons"]["search"]["all"]["n"] == 6
+    assert judged.comparisons["search"]["all"].n == 6
     versions = {
         version.tags["engage.adapter"]: version.run_id
         for version in MlflowClient(home.tracking_uri).search_model_versions()
     }
-    assert set(versions) >= {found["adapter"] for found in (first, second)}
-    runs = {versions[found["adapter"]] for found in (first, second)}
+    assert set(versions) >= {found.adapter for found in (first, second)}
+    runs = {versions[found.adapter] for found in (first, second)}
     rates = {MlflowClient(home.tracking_uri).get_run(run).data.params["dpo.learning_rate"] for run in runs}
     assert rates == {"0.0001", str(small(tiny).align.dpo.learning_rate)}
     align(small(tiny), "twice")  # nothing is trained, and the first is the candidate again
-    assert latest_candidate(begin_cycle.fn(small(tiny), "twice")) == first["adapter"]
+    assert chosen_candidate(begin_cycle.fn(small(tiny), "twice")) == first
+
+
+def test_an_adapter_that_could_not_be_registered_is_no_candidate(night, home, tiny, monkeypatch):
+    def full(*_):
+        raise ConfigError("the registry takes no more")
+
+    before = chosen_candidate(begin_cycle.fn(small(tiny), "night"))
+    monkeypatch.setattr(Tracker, "register", full)
+    with pytest.raises(ConfigError, match="takes no more"):
+        align(small(tiny, "align.dpo.learning_rate=2e-4"), "night")
+    # it is trained, and lies in its folder; what is judged and promoted must be in the registry
+    assert before is not None and chosen_candidate(begin_cycle.fn(small(tiny), "night")) == before
 
 
 def test_a_gain_on_the_simulator_never_searched_with_is_promoted(night, counted, home, tiny):
@@ -399,34 +410,34 @@ def test_a_gain_on_the_simulator_never_searched_with_is_promoted(night, counted,
     held_out = ("evaluation.per_domain=8", "evaluation.second_simulator=embedded", "evaluation.alpha=0.4")
     config = small(tiny, *lenient, *held_out)
     collect(config, "better")
-    candidate = align(config, "better")["candidate"]
+    candidate = align(config, "better").candidate
     counted._reply, counted._choose = reply, choose
     judged = evaluation(config, "better")
     try:
         # 2 domains x 8 scenarios, each worth 1 where it was worth 0, on both simulators
-        assert {name: found["all"]["difference"] for name, found in judged["comparisons"].items()} == {
+        assert {name: found["all"].difference for name, found in judged.comparisons.items()} == {
             "search": pytest.approx(1.0, abs=1e-6),
             "held-out embedded": pytest.approx(1.0, abs=1e-6),
         }
-        assert judged["verdict"]["promoted"], judged["verdict"]
-        assert str(Tracker(home).champion().adapter) == candidate["adapter"]
-        Tracker(home).promote(night["aligned"]["candidate"]["version"])  # by a later cycle, say
-        late = evaluation(config, "better")["verdict"]
-        assert not late["promoted"] and "the champion is version" in late["reason"]
-        assert str(Tracker(home).champion().adapter) == night["aligned"]["candidate"]["adapter"]
+        assert judged.verdict.promoted, judged.verdict
+        assert str(Tracker(home).champion().adapter) == candidate.adapter
+        Tracker(home).promote(Tracker(home).version_of(Path(night.aligned.candidate.adapter)))  # by a later cycle, say
+        late = evaluation(config, "better").verdict
+        assert not late.promoted and "the champion is version" in late.reason
+        assert str(Tracker(home).champion().adapter) == night.aligned.candidate.adapter
     finally:
         MlflowClient(home.tracking_uri).delete_registered_model_alias("engage-policy", "champion")
 
 
 def test_the_promoted_adapter_is_the_next_cycles_policy(night, counted, home, tiny):
     tracker = Tracker(home)
-    tracker.promote(night["aligned"]["candidate"]["version"])
+    tracker.promote(tracker.version_of(Path(night.aligned.candidate.adapter)))
     try:
-        assert str(tracker.champion().adapter) == night["aligned"]["candidate"]["adapter"]
+        assert str(tracker.champion().adapter) == night.aligned.candidate.adapter
         collect(small(tiny), "next")
-        assert counted.adapters == {night["aligned"]["candidate"]["adapter"]}
+        assert counted.adapters == {night.aligned.candidate.adapter}
         judged = evaluation(small(tiny), "next")
-        assert judged["incumbent"] == "champion"
+        assert judged.incumbent == "champion"
         assert dialogues(home, "next") == {"base": 6, "champion": 6}
     finally:
         MlflowClient(home.tracking_uri).delete_registered_model_alias("engage-policy", "champion")

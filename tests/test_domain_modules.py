@@ -68,12 +68,13 @@ def test_the_flag_adds_to_what_the_profile_allows():
 
 
 def test_what_is_allowed_is_not_part_of_a_cycles_identity():
-    from tasks.cycle import Cycle, _identity
+    from engage.store import SETTINGS, Cycle, identity
 
     cycle = Cycle(cycle_id="c", seed=1, champion_version=None, champion_adapter=None)
     plain, allowing = (
-        _identity(load_config("laptop", ["engine.kind=scripted", *more]), cycle, [])
+        identity(cycle, given.model_dump(mode="json", include=SETTINGS), given.engine, [], None)
         for more in ([], ["scenarios.domain_modules=['mine']"])
+        for given in [load_config("laptop", ["engine.kind=scripted", *more])]
     )
     assert plain == allowing
 

@@ -8,11 +8,12 @@ from small_stores import hand_tree, support_scenario
 
 from engage.config import CycleConfig
 from engage.errors import CorpusError
+from engage.evaluation import Aligned
 from engage.home import Home
-from engage.store import Outbox, TrajectoryStore
+from engage.store import Cycle, Outbox, TrajectoryStore
 from engage.training import load_pairs
 from tasks import training
-from tasks.cycle import Cycle, begin_cycle
+from tasks.cycle import begin_cycle
 from tasks.human import draw_human_pairs
 from tasks.reporting import stage_text
 
@@ -49,17 +50,17 @@ def test_human_pairs_go_with_the_searchs_by_ratio_and_are_told(store):
     human = draw_human_pairs.fn(settings, CYCLE, scored["accepted"])
     kept = training.extract_pairs.fn(settings, CYCLE, scored, human)
     # the two fixture dialogues that went well have 2 + 1 replies; twice one pair is wanted
-    assert kept["human"] == {"dialogues": 2, "places": 3, "sampled": 2, "accepted": 2}
-    assert sorted(pair.source for pair in load_pairs(Path(kept["path"]))) == ["human", "human", "search"]
+    assert kept.human == {"dialogues": 2, "places": 3, "sampled": 2, "accepted": 2}
+    assert sorted(pair.source for pair in load_pairs(kept.path)) == ["human", "human", "search"]
     # the tree's scenario is no file's: nobody stated its licence
-    assert kept["licences"] == {
+    assert kept.licences == {
         "search": "not stated",
         "human:emotional_support": "CC BY-NC 4.0, non-commercial (ESConv, Liu et al. 2021)",
     }
     assert {purpose for (purpose,) in store.select("select purpose from trajectory")[1]} == {"search", "human"}
     (stage,) = MlflowClient(Home.from_env().tracking_uri).search_runs(["1"], "tags.`engage.stage` = 'pairs'")
     assert stage.data.metrics["pairs/human/accepted"] == 2
-    told = stage_text("align", "c1", {"pairs": kept, "candidate": None})
+    told = stage_text("c1", Aligned(kept, None))
     assert "1 candidate pairs, 1 accepted" in told
     assert "2 more pairs come from 2 human dialogues that went well: the policy was asked at 2 of 3 places" in told
 
@@ -69,8 +70,8 @@ def test_without_a_corpus_or_a_ratio_there_is_no_human_pair_and_nothing_is_told_
     scored = training.score_pairs.fn(settings, CYCLE)
     human = draw_human_pairs.fn(settings, CYCLE, scored["accepted"])
     kept = training.extract_pairs.fn(settings, CYCLE, scored, human)
-    assert [pair.source for pair in load_pairs(Path(kept["path"]))] == ["search"]
-    assert "human" not in stage_text("align", "c1", {"pairs": kept, "candidate": None})
+    assert [pair.source for pair in load_pairs(kept.path)] == ["search"]
+    assert "human" not in stage_text("c1", Aligned(kept, None))
 
 
 def test_a_wrong_corpus_is_refused_when_the_cycle_begins(store):

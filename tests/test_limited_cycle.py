@@ -10,9 +10,8 @@ from engage.config import load_config
 from engage.engines.scripted import ScriptedEngine, canned_choice
 from engage.errors import StoreError
 from engage.home import Home
-from engage.store import Outbox
+from engage.store import Cycle, Outbox
 from flows.collect import collect
-from tasks.cycle import Cycle
 from tasks.planning import foretell
 from tasks.reporting import stage_text
 
@@ -59,14 +58,12 @@ def test_a_limit_stops_whole_trees_and_a_larger_one_goes_on(home):
     summary = collect(limited, "limited")
     searched = ask(home, "select scenario_id from tree where cycle_id = 'limited'")
     assert 4 <= len(searched) < 8
-    assert summary["unsearched"] == 8 - len(searched)
+    assert summary.unsearched == 8 - len(searched)
     (spent,) = ask(home, "select count(*) from engine_call where cycle_id = 'limited'")[0]
     assert spent <= calls * 3 // 4
-    assert "left" in stage_text("collect", "limited", summary) and "--cycle limited" in stage_text(
-        "collect", "limited", summary
-    )
-    assert collect(limited, "limited")["unsearched"] == summary["unsearched"]
-    assert collect(config(), "limited")["unsearched"] == 0
+    assert "left" in stage_text("limited", summary) and "--cycle limited" in stage_text("limited", summary)
+    assert collect(limited, "limited").unsearched == summary.unsearched
+    assert collect(config(), "limited").unsearched == 0
     same = "select scenario_id, count(*) from trajectory where cycle_id = ? group by scenario_id order by 1"
     with duckdb.connect(str(home.database), read_only=True) as connection:
         rows = [connection.execute(same, [cycle]).fetchall() for cycle in ("all", "limited")]
@@ -98,7 +95,7 @@ def test_a_tree_that_cannot_be_stored_is_not_searched_for_ever(home, monkeypatch
 
     monkeypatch.setattr(Outbox, "read", damaged)
     summary = collect(config(), "damaged")
-    assert [row["domain"] for row in summary["rewards"]] == ["emotional_support"]
+    assert [row.domain for row in summary.rewards] == ["emotional_support"]
     assert len(list(home.outbox.glob("*.damaged"))) == 4
     monkeypatch.undo()
     monkeypatch.setenv("ENGAGE_HOME", str(home.path))
@@ -118,7 +115,7 @@ def test_a_pilot_is_not_foretold_while_the_store_is_somebody_elses(home, monkeyp
 
 def test_an_hours_limit_ends_the_search_between_waves(home):
     summary = collect(config("collect.budget.max_hours=1e-9"), "late")
-    assert summary["unsearched"] == 4  # the pilot is searched: what a limit is for cannot be known before
+    assert summary.unsearched == 4  # the pilot is searched: what a limit is for cannot be known before
 
 
 def test_saved_simulations_search_more_scenarios_in_their_order(home, monkeypatch):

@@ -9,17 +9,17 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import BaseModel, Field
 
 import engage.engines
-import tasks.cycle
-from engage.config import CycleConfig, HeldOutConfig, load_config
+import engage.store.cycle
+from engage.config import CycleConfig, load_config, load_cycle_scenarios
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError
-from engage.evaluation import ComparisonConfig
+from engage.evaluation import ComparisonConfig, HeldOutConfig, HeldOutStore
 from engage.experiments import CreditConfig
 from engage.files.digest import LATER, digest, key_settings
 from engage.home import Home
 from engage.models import ModelRef
 from engage.search import METHOD_VERSION
-from engage.store import TrajectoryStore
+from engage.store import Cycle, TrajectoryStore
 from engage.training import AlignConfig, HumanConfig
 from engage.training.run_folder import run_folder
 from flows.align import align
@@ -28,8 +28,7 @@ from flows.comparison import comparison
 from flows.credit import credit
 from flows.evaluation import evaluation
 from flows.nightly import nightly
-from tasks.comparing import assistant_replies, dialogues_held
-from tasks.cycle import Cycle, begin_cycle
+from tasks.cycle import begin_cycle
 
 # Those that the home was made with; no pair has such a gap, so that nothing is trained.
 SETTINGS = (
@@ -90,14 +89,14 @@ def test_a_collected_cycle_goes_on_to_its_end(world):
     engine, home = world
     trees = ask(home, "select * from tree where cycle_id = 'collected' order by tree_id")
     night = nightly(config("pairs.confidence=0.6"), "collected")  # of pairs, another setting may be chosen
-    assert night["text"].startswith("# Cycle collected") and night["collected"]["unsearched"] == 0
-    assert night["aligned"]["pairs"]["counts"]["candidates"] > 0
+    assert night.text.startswith("# Cycle collected") and night.collected.unsearched == 0
+    assert night.aligned.pairs.counts["candidates"] > 0
     assert ask(home, "select * from tree where cycle_id = 'collected' order by tree_id") == trees
     # two dialogues of the evaluation were held by the older engage; today's are simulated in another way: all four are held
     held = "select count(*), count(distinct seed), count(distinct scenario_id) from trajectory where cycle_id = 'collected' and purpose = 'evaluation'"
     assert ask(home, held) == [(2 + 4, 2, 4)]
     engine.requests = 0
-    assert evaluation(config(), "collected")["failed"] == {}
+    assert evaluation(config(), "collected").failed == {}
     assert engine.requests == 0
 
 
@@ -114,24 +113,26 @@ def test_an_unfinished_cycle_takes_no_more_trees_and_says_what_to_do(world):
     # the tree that waited in the outbox is one of its own
     assert ask(home, "select count(*) from tree where cycle_id = 'unfinished'") == [(3,)]
     assert engine.requests == 0
-    assert align(config(), "unfinished")["pairs"]["counts"]["candidates"] > 0
+    assert align(config(), "unfinished").pairs.counts["candidates"] > 0
 
 
 def test_dialogues_of_two_methods_are_not_compared_with_each_other(world):
     _, home = world
     evaluation(config(), "done")
     cycle = begin_cycle.fn(config(), "done")
-    scenarios = [row[0] for row in ask(home, "select scenario_id from scenario where split = 'validation'")]
+    known = load_cycle_scenarios(config().scenarios)
+    scenarios = {scenario.scenario_id: scenario for scenario in known if scenario.split == "validation"}
+    today = HeldOutStore(TrajectoryStore(home.database), cycle, scenarios)
     stored = ask(
         home, "select seed, count(*) from trajectory where cycle_id = 'done' and purpose = 'evaluation' group by 1"
     )
     assert [count for _, count in stored] == [4, 4]
-    held = [one for part in dialogues_held(cycle, scenarios, "base")["search"].values() for one in part]
+    held = [one for part in today.dialogues("base")["search"].values() for one in part]
     assert len(held) == 4 and len({one.seed for one in held}) == 1
-    replies = assistant_replies(TrajectoryStore(home.database), cycle, scenarios, "base")
-    assert sum(len(dialogues) for dialogues in replies.values()) == 4
+    assert sum(len(dialogues) for dialogues in today.replies("base").values()) == 4
     young = Cycle(cycle_id="done", seed=3, champion_version=None, champion_adapter=None)
-    assert sum(len(part) for part in dialogues_held(young, scenarios, "base")["search"].values()) == 8
+    both = HeldOutStore(TrajectoryStore(home.database), young, scenarios)
+    assert sum(len(part) for part in both.dialogues("base")["search"].values()) == 8
 
 
 def test_experiments_on_an_older_cycle_are_refused(world):
@@ -190,7 +191,7 @@ def test_a_setting_added_later_whose_default_changed_after_that_counts_as_its_fi
     # It came with 2.0; today's default is 1.0.
     _, home = world
     as_stored(home, "before-two-changes", lambda identity: identity["search"].pop("c_puct"))
-    monkeypatch.setattr(tasks.cycle, "SUPERSEDED", {"search.c_puct": 2.0})
+    monkeypatch.setattr(engage.store.cycle, "SUPERSEDED", {"search.c_puct": 2.0})
     begin_cycle.fn(config("search.c_puct=2.0"), "before-two-changes")
     with pytest.raises(ConfigError, match=r"configuration: search\.c_puct was 2\.0, is 1\.0; use the same"):
         begin_cycle.fn(config(), "before-two-changes")
@@ -201,9 +202,9 @@ def test_a_setting_that_was_taken_away_binds_unless_it_stood_where_today_stands(
     as_stored(home, "with-luck", lambda identity: identity["search"].update(luck=3))
     with pytest.raises(ConfigError, match=r"configuration: search\.luck was 3, is null; use the same"):
         begin_cycle.fn(config(), "with-luck")
-    monkeypatch.setattr(tasks.cycle, "SUPERSEDED", {"search.luck": 3})
+    monkeypatch.setattr(engage.store.cycle, "SUPERSEDED", {"search.luck": 3})
     begin_cycle.fn(config(), "with-luck")
-    monkeypatch.setattr(tasks.cycle, "SUPERSEDED", {"search.luck": 2})
+    monkeypatch.setattr(engage.store.cycle, "SUPERSEDED", {"search.luck": 2})
     with pytest.raises(ConfigError, match=r"configuration: search\.luck was 3, is 2; use the same"):
         begin_cycle.fn(config(), "with-luck")
 

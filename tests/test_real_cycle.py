@@ -44,7 +44,7 @@ def test_a_tiny_cycle_on_the_real_model(tmp_path, monkeypatch):
     assert sum(letters) / len(letters) > 0.9  # English, not noise
     assert all(count > 100 for count in tokens)
     assert rewards[0] == rewards[1] >= 2 * 6 + 4
-    candidate = summary["aligned"]["candidate"]
+    candidate = summary.aligned.candidate
     assert candidate is not None
     (experiment,) = MlflowClient(home.tracking_uri).search_experiments(filter_string="name = 'engage'")
     runs = MlflowClient(home.tracking_uri).search_runs([experiment.experiment_id])

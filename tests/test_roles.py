@@ -13,6 +13,7 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
+from engage.evaluation import Collected, FlipShare, users_as_assistants
 from engage.search import SearchConfig
 from engage.simulation import DialogueConfig, SpeechConfig, find_flaw
 from engage.simulation.roles import Weights, assistant_score, speaks_as_assistant
@@ -21,7 +22,6 @@ from engage.simulation.roles.measure import case_rows, in_words
 from engage.simulation.roles.registers import draw_registers
 from engage.simulation.roles.train import Example, fit
 from engage.simulation.roles.weights import CLASSES, REGISTERS, load_weights, read_weights, save_weights
-from tasks.collecting import users_as_assistants
 from tasks.reporting import stage_text
 
 ASSISTANTS = """
@@ -222,8 +222,8 @@ def test_the_share_of_first_draws_counts_every_sampled_user_turn_once(tmp_path):
         below = one.trajectory.dialogue.turns[1 + len(one.node_ids) - 1 :]  # the opening is one turn
         turns += [turn for turn in below if turn.role is Role.USER]
     found = users_as_assistants(filled(tmp_path, [SUPPORT], [tree]), "c1")
-    assert (found["turns"], found["hits"]) == (len(turns), sum(turn.first_flaw == "role_flip" for turn in turns))
-    assert found["hits"] > 0 and found["value"] == pytest.approx(found["hits"] / found["turns"])
+    assert (found.turns, found.hits) == (len(turns), sum(turn.first_flaw == "role_flip" for turn in turns))
+    assert found.hits > 0 and found.value == pytest.approx(found.hits / found.turns)
 
 
 def test_a_cycle_that_did_not_note_all_first_draws_gives_no_share(tmp_path):
@@ -235,17 +235,16 @@ def test_a_cycle_that_did_not_note_all_first_draws_gives_no_share(tmp_path):
 
 
 def night(share):
-    spoke = {"value": share, "low": share - 0.02, "high": share + 0.02, "turns": 500, "hits": round(500 * share)}
-    return {"rewards": [], "failed": {}, "crises": 0, "unspoken": {}, "users_as_assistants": spoke}
+    return Collected(users_as_assistants=FlipShare(share, share - 0.02, share + 0.02, 500, round(500 * share)))
 
 
 def test_a_night_whose_users_are_no_users_says_so_in_its_first_line():
-    first = stage_text("collect", "c1", night(0.43)).splitlines()[0]
+    first = stage_text("c1", night(0.43)).splitlines()[0]
     assert first.startswith("The simulated users speak as assistants in 43.0% [41.0%, 45.0%] of first draws.")
     assert "engage simulator train" in first
 
 
 def test_a_night_of_users_names_the_share_among_its_lines():
-    lines = stage_text("collect", "c1", night(0.03)).splitlines()
+    lines = stage_text("c1", night(0.03)).splitlines()
     said = "- The simulated users spoke as the assistant in 3.0% [1.0%, 5.0%] of 500 first draws; such a turn is drawn again."
     assert said in lines and lines[0] == "- No tree was searched whole."

@@ -67,7 +67,7 @@ def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, 
     # the people of this corpus give the sum that they name, which the regression reads
     assert "By words alone:" in page and "| by the user's words alone |  | 1.00 | 1.00 |" in page
     assert (tmp_path / "card" / "reliability_persuasion.png").read_bytes().startswith(b"\x89PNG")
-    assert result["page"] == str(tmp_path / "card" / "card.md") and "persuasion, mine/adapter" in result["text"]
+    assert result.page == tmp_path / "card" / "card.md" and "persuasion, mine/adapter" in result.text
     client = MlflowClient(Home.from_env().tracking_uri)
     (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'simulator-card'")
     assert run.info.status == "FINISHED"

@@ -30,13 +30,13 @@ def test_an_adapter_is_trained_tracked_and_says_where_its_data_come_from(tmp_pat
     assert chats
     with prefect_test_harness(server_startup_timeout=120):
         result = train_simulator(load_config("laptop", settings), [P4G], ["simulator"], None, str(tmp_path / "out"))
-    card: AdapterCard = check_adapter(result["adapter"], resolve_model(str(tiny)))
+    card: AdapterCard = check_adapter(result.adapter, resolve_model(str(tiny)))
     assert [(source.name, source.rows) for source in card.data] == [("p4g", len(chats))]
     assert "Apache-2.0" in card.data[0].licence
     client = MlflowClient(Home.from_env().tracking_uri)
     (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'sft'")
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["sft/loss"] == pytest.approx(result["metrics"]["loss"])
+    assert run.data.metrics["sft/loss"] == pytest.approx(result.metrics["loss"])
 
 
 def test_a_limit_counts_the_dialogues_of_people_and_not_our_own():

@@ -192,19 +192,19 @@ def test_a_home_that_was_moved_goes_on_where_it_is(home, said, tmp_path_factory,
 def test_a_candidate_that_was_named_before_the_home_was_moved_is_the_one_that_is_there(
     home, tmp_path_factory, monkeypatch
 ):
-    from tasks.cycle import Cycle
-    from tasks.training import latest_candidate, name_candidate
+    from engage.store import Cycle
+    from tasks.training import choose_candidate, chosen_candidate
 
     cycle = Cycle(cycle_id="c1", seed=1, champion_version=None, champion_adapter=None)
     adapter = home.cycle("c1") / "align" / "abc" / "adapter"
     adapter.mkdir(parents=True)
-    name_candidate(cycle, str(adapter))
+    choose_candidate(cycle, adapter)
     moved = tmp_path_factory.mktemp("moved") / "home"
     shutil.copytree(home.path, moved)
     monkeypatch.setenv("ENGAGE_HOME", str(moved))
-    assert latest_candidate(cycle) == str(moved / "cycles" / "c1" / "align" / "abc" / "adapter")
-    name_candidate(cycle, None)
-    assert latest_candidate(cycle) is None
+    assert chosen_candidate(cycle).adapter == str(moved / "cycles" / "c1" / "align" / "abc" / "adapter")
+    choose_candidate(cycle, None)
+    assert chosen_candidate(cycle) is None
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,22 @@
 """Judging a candidate: which users it talks with, paired comparison, signs of reward hacking, promotion, the report."""
 
+from engage.evaluation.collected import Collected, FlipShare, read_collected, users_as_assistants, values_by_exchange
 from engage.evaluation.comparison_config import ComparisonConfig, PolicyName
-from engage.evaluation.divergence import mean_divergence
+from engage.evaluation.divergence import divergence_by_domain, mean_divergence
 from engage.evaluation.hacking import Replies, distinct_2, hacking_failures, hacking_rates, text_metrics
-from engage.evaluation.held_out import HeldOutDialogue, by_scenario
+from engage.evaluation.held_out import (
+    ByDomain,
+    BySimulator,
+    HeldOutDialogue,
+    HeldOutStore,
+    by_scenario,
+    evaluation_seeds,
+    paired,
+    policy_label,
+    require_reward,
+)
+from engage.evaluation.held_out_config import HeldOutConfig
+from engage.evaluation.judgement import Incumbent, Judgement, judge_candidate
 from engage.evaluation.plots import (
     q_gap_histogram,
     reliability,
@@ -20,16 +33,29 @@ from engage.evaluation.promotion import (
 from engage.evaluation.report import DomainReport, report
 from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, simulators
 from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
+from engage.evaluation.summary import Aligned, Judged, Night, Places, night_text, stage_text
 from engage.stats import Comparison, Rewards, paired_comparison
 
 __all__ = [
     "ALL",
     "MIN_STRATUM",
     "SEARCH_SIMULATOR",
+    "Aligned",
+    "ByDomain",
+    "BySimulator",
+    "Collected",
     "Comparison",
     "ComparisonConfig",
     "DomainReport",
+    "FlipShare",
+    "HeldOutConfig",
     "HeldOutDialogue",
+    "HeldOutStore",
+    "Incumbent",
+    "Judged",
+    "Judgement",
+    "Night",
+    "Places",
     "PolicyName",
     "Replies",
     "Rewards",
@@ -42,15 +68,26 @@ __all__ = [
     "compare_strata",
     "decide",
     "distinct_2",
+    "divergence_by_domain",
+    "evaluation_seeds",
     "hacking_failures",
     "hacking_rates",
+    "judge_candidate",
     "mean_divergence",
+    "night_text",
+    "paired",
     "paired_comparison",
+    "policy_label",
     "q_gap_histogram",
+    "read_collected",
     "reliability",
     "report",
+    "require_reward",
     "reward_by_turn",
     "reward_comparison",
     "simulators",
+    "stage_text",
     "text_metrics",
+    "users_as_assistants",
+    "values_by_exchange",
 ]

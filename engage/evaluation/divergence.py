@@ -5,15 +5,30 @@ import math
 from collections.abc import Mapping, Sequence
 from random import Random
 from statistics import fmean
+from typing import Any
 
 from engage.dialogue import Dialogue, Role
-from engage.domains import Domain
+from engage.domains import Domain, load_domain
 from engage.engines.base import Engine, Prompt, Sampling, ScoresUnavailable, Side
 from engage.seeds import derive_seed
 from engage.simulation import policy_messages
 
 Said = tuple[Sequence[Mapping[str, str]], int]
 """A dialogue's turns (`role`, `text`) and how many of them are its opening."""
+
+
+async def divergence_by_domain(
+    engine: Engine, rows: Sequence[Mapping[str, Any]], *, adapter: str | None, replies: int, max_tokens: int, seed: int
+) -> dict[str, float | None]:
+    """`mean_divergence` in each domain; `rows` are dialogues of sql/inspect/evaluation_turns.sql."""
+    found: dict[str, float | None] = {}
+    for name in sorted({row["domain"] for row in rows}):
+        said = [(row["turns"], row["opening_turns"]) for row in rows if row["domain"] == name]
+        domain = load_domain(name)
+        found[name] = await mean_divergence(
+            engine, domain, said, adapter=adapter, replies=replies, max_tokens=max_tokens, seed=seed
+        )
+    return found
 
 
 async def mean_divergence(

@@ -10,6 +10,7 @@ from engage.experiments.comparison import (
     PolicyChecks,
     PolicyRow,
     Recovery,
+    TrainedPolicy,
     check_policy,
     dialogues_of,
     mean_measures,
@@ -18,10 +19,12 @@ from engage.experiments.comparison import (
     thinking_of,
     wanted,
 )
+from engage.experiments.comparison_figures import compare_policies, comparison_metrics, stored_figures
 from engage.experiments.comparison_report import comparison_page
-from engage.experiments.inference import adversary
+from engage.experiments.inference import adversary, adversary_label
 from engage.experiments.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
 from engage.experiments.value_check import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
+from engage.experiments.value_check_figures import Sampled, credit_figures, credit_metrics
 from engage.experiments.value_check_page import CreditFigures, credit_lines, credit_page, stated_against_fresh
 
 __all__ = [
@@ -38,14 +41,21 @@ __all__ = [
     "PolicyRow",
     "Recovery",
     "Roller",
+    "Sampled",
     "SpokenPair",
     "SpokenReply",
+    "TrainedPolicy",
     "Turns",
     "adversary",
+    "adversary_label",
     "by_domain",
     "check_policy",
+    "compare_policies",
+    "comparison_metrics",
     "comparison_page",
+    "credit_figures",
     "credit_lines",
+    "credit_metrics",
     "credit_page",
     "dialogues_of",
     "fresh_difference",
@@ -56,6 +66,7 @@ __all__ = [
     "search_shifts",
     "spoken_reply",
     "stated_against_fresh",
+    "stored_figures",
     "thinking_of",
     "wanted",
 ]

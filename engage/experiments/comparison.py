@@ -21,6 +21,7 @@ from engage.evaluation import (
     by_scenario,
     hacking_failures,
     hacking_rates,
+    policy_label,
     text_metrics,
 )
 from engage.experiments.inference import Thinking
@@ -51,6 +52,21 @@ def thinking_of(name: PolicyName, config: ComparisonConfig) -> Thinking:
     if name.startswith("best_of_"):
         return Thinking("best_of", int(name.removeprefix("best_of_")), config.rollouts)
     return Thinking(name) if name in ("strategy", "search") else Thinking()
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """One policy of a comparison: its adapter is None where it has the base's weights, or where training found nothing to learn."""
+
+    name: PolicyName
+    adapter: str | None = None
+
+    def label(self, config: ComparisonConfig) -> str:
+        """Under what name its dialogues are stored: another one where another number of rollouts rates its replies."""
+        thinking = thinking_of(self.name, config)
+        return policy_label(
+            f"{self.name} x{thinking.rollouts}" if thinking.kind == "best_of" else self.name, self.adapter
+        )
 
 
 NO_PEOPLE = "no human dialogues are given (human.corpora)"

@@ -143,6 +143,16 @@ def rehearse(stage: Stage) -> Stage:
     return replace(stage, seed=derive_seed(stage.seed, "rehearsal"))
 
 
-def adversary(name: str) -> Dress:
-    """What puts the user of that name on a stage."""
-    return lambda stage: replace(stage, user=Adversary(stage, name))
+def adversary(name: str, thinking: Dress | None = None) -> Dress:
+    """What puts the user of that name on a stage; a policy that is `thinking` does so with the user it knows."""
+
+    def dressed(stage: Stage) -> Stage:
+        known = thinking(stage) if thinking else stage
+        return replace(known, user=Adversary(known, name))
+
+    return dressed
+
+
+def adversary_label(name: str) -> str:
+    """Under what name a talk with an adversarial user is stored."""
+    return f"adversary {name}"

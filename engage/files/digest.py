@@ -1,8 +1,8 @@
-"""Hashes of JSON values, as they are stored: what is hashed is the text, so neither separators nor the order of keys may change."""
+"""Settings as JSON values, and hashes of those as they are stored: what is hashed is the text, so neither separators nor the order of keys may change."""
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -35,3 +35,14 @@ def key_settings(settings: BaseModel, *, exclude: Collection[str] = ()) -> dict[
         elif field.json_schema_extra == LATER and value == field.default:
             found.pop(name, None)
     return found
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration by dotted name, as MLflow's parameters are; lists as JSON."""
+    params: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            params |= flat(value, f"{prefix}{name}.")
+        else:
+            params[f"{prefix}{name}"] = json.dumps(value) if isinstance(value, (list, tuple)) else value
+    return params

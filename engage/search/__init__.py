@@ -7,6 +7,7 @@ from engage.search.budget import (
     affordable_trees,
     extra_scenarios,
     forecast,
+    forecast_text,
     pilot_size,
     waves,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "affordable_trees",
     "extra_scenarios",
     "forecast",
+    "forecast_text",
     "gather",
     "hold_dialogues",
     "pilot_size",

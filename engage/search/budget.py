@@ -4,7 +4,7 @@ Decisions fall between waves of shards and look at whole trees only, in scenario
 timing, unless `max_hours` ends it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -108,3 +108,13 @@ def forecast(spent: Spent, trees: int, seconds: float, pairs: int) -> dict[str, 
         "hours": seconds * factor / 3600,
         "pairs": pairs * factor,
     }
+
+
+def forecast_text(spent: Spent, found: Mapping[str, float | None]) -> str:
+    """A `forecast` in one sentence."""
+    calls, hours, pairs = (found[name] or 0.0 for name in ("calls", "hours", "pairs"))
+    tokens = "an unknown number of" if found["tokens"] is None else f"{found['tokens'] / 1e6:.2f} million"
+    return (
+        f"Pilot of {spent.trees} scenarios: all {found['trees']} will take about {tokens} tokens in {calls:.0f} requests and at "
+        f"most {hours:.2f} hours, and give about {pairs:.0f} pairs."
+    )

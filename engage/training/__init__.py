@@ -1,7 +1,9 @@
 """Training adapters: which pairs and chats, SFT, DPO, and the folder a training works in."""
 
+from engage.training.candidate import Candidate, latest_candidate, name_candidate
 from engage.training.dpo import build_trainer, fitting_rows, train_dpo
 from engage.training.human_pairs import HumanConfig, HumanPairs, pair_licences, read_human, reply_places
+from engage.training.pair_set import PairSet, save_pair_set
 from engage.training.pairs import (
     HumanReply,
     PreferencePair,
@@ -19,6 +21,8 @@ from engage.training.simulator_chats import Role, simulator_chat, training_chats
 from engage.training.trainer import (
     AlignConfig,
     DpoSettings,
+    OnStep,
+    SftSettings,
     chat_tokenizer,
     on_one_device,
     quiet,
@@ -30,21 +34,27 @@ from engage.training.trainer import (
 __all__ = [
     "IGNORED",
     "AlignConfig",
+    "Candidate",
     "DpoSettings",
     "HumanConfig",
     "HumanPairs",
     "HumanReply",
+    "OnStep",
+    "PairSet",
     "PreferencePair",
     "Role",
     "RunFolder",
+    "SftSettings",
     "TrainResult",
     "build_trainer",
     "chat_tokenizer",
     "fitting_rows",
     "human_count",
     "human_pairs",
+    "latest_candidate",
     "load_pairs",
     "mix",
+    "name_candidate",
     "on_one_device",
     "pair_licences",
     "pair_set_hash",
@@ -53,6 +63,7 @@ __all__ = [
     "read_pairs",
     "reply_places",
     "run_trainer",
+    "save_pair_set",
     "save_pairs",
     "simulator_chat",
     "start_model",

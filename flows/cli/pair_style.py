@@ -59,9 +59,9 @@ def _latest(home: Home) -> str:
 
 
 def _track(home: Home, cycle_id: str, styles: list[PairStyle]) -> None:
-    from tasks.tracking import Tracker
+    from tasks.workspace import Workspace
 
-    run = Tracker(home).cycle_run(cycle_id)
+    run = Workspace(home).tracker.cycle_run(cycle_id)
     for one in styles:
         numbers = {"accuracy": one.accuracy, "words_chosen": one.chosen_words, "words_rejected": one.rejected_words}
         for name, number in numbers.items():

@@ -41,7 +41,7 @@ def run_stage(
     with in_process(console, verbose, command_again(stage, profile, overrides, cycle_id)):
         from tasks import reporting
 
-        return reporting.stage_text(stage, cycle_id, _flow(stage)(config, cycle_id))
+        return reporting.stage_text(cycle_id, _flow(stage)(config, cycle_id))
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def new_cycle_id(home: Home, now: datetime) -> str:
     raise AssertionError("unreachable")
 
 
-def _flow(stage: str) -> Callable[[CycleConfig, str], dict[str, Any]]:
+def _flow(stage: str) -> Callable[[CycleConfig, str], Any]:
     from flows.align import align
     from flows.collect import collect
     from flows.comparison import comparison

@@ -35,7 +35,7 @@ def run_simulator_training(
         from flows.simulator import train_simulator
 
         result = train_simulator(config, list(corpora), list(roles), max_dialogues, str(out), start, skip_dialogues)
-    folder, metrics = result["adapter"], result["metrics"]
+    folder, metrics = result.adapter, result.metrics
     return (
         f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were too long); loss {metrics['loss']:.3f}.\n"
         f"Use it: --set engine.simulator_adapter={folder}"
@@ -63,7 +63,7 @@ def run_credit(
     with in_process(console, verbose, again):
         from flows.credit import credit
 
-        return str(credit(config, cycle_id, CreditConfig(pairs=pairs, prefixes=prefixes, rollouts=rollouts))["text"])
+        return credit(config, cycle_id, CreditConfig(pairs=pairs, prefixes=prefixes, rollouts=rollouts)).text
 
 
 def run_simulator_card(
@@ -95,4 +95,4 @@ def run_simulator_card(
         from flows.simulator import simulator_card
 
         result = simulator_card(config, card, str(folder))
-    return f"{result['text']}\nThe whole card: {result['page']}"
+    return f"{result.text}\nThe whole card: {result.page}"

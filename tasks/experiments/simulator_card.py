@@ -2,34 +2,38 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from engage.config import CycleConfig
-from engage.corpora import licence_of
 from engage.engines import EngineConfig, close_engines, model_names, shared_engine
 from engage.errors import ConfigError
-from engage.evaluation import reliability
 from engage.experiments.simulator_card.asking import Answers, Asked, ask_simulator
-from engage.experiments.simulator_card.card import Measured, SimulatorFigures, simulator_figures
-from engage.experiments.simulator_card.page import Heading, card_page, card_summary, plot_name
-from engage.experiments.simulator_card.perplexity import Likelihood, user_turn_likelihoods
-from engage.experiments.simulator_card.plan import CardConfig, HeldOut, held_out_dialogues, simulator_labels
-from engage.experiments.simulator_card.words import predicted_from_words
-from engage.files.digest import digest, key_settings
-from engage.home import Home
+from engage.experiments.simulator_card.card import Likelihoods
+from engage.experiments.simulator_card.cards import Setting, SimulatorCard, make_card
+from engage.experiments.simulator_card.perplexity import user_turn_likelihoods
+from engage.experiments.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels
+from engage.files.digest import digest, flat, key_settings
 from engage.models import BARE, resolve_model
 from tasks import stopping
 from tasks.cycle import worth_retrying
 from tasks.progress import Bar
-from tasks.tracking import Tracker, flat
+from tasks.tracking import Tracker
+from tasks.workspace import Workspace
 
 ROUNDS = 3
-Likelihoods = Mapping[str, Mapping[str, Likelihood]]
-"""By domain, then by scenario id."""
+UNITS = {"persuasion": "dollars", "emotional_support": "final intensity"}
+
+
+@dataclass(frozen=True)
+class CardPage:
+    """Where a card's page lies, and its short form."""
+
+    page: Path
+    text: str
 
 
 @task(name="check-card")
@@ -41,20 +45,20 @@ def check_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str
     base = resolve_model(config.engine.simulator_model) if model_names(config.engine) else None
     labels = simulator_labels(card.adapters, base)
     if card.split == "test":
-        Tracker(Home.from_env()).open_test_split(_name(config, card), flat(card.model_dump(mode="json"), "card."))
+        looked_at = flat(card.model_dump(mode="json"), "card.")
+        Workspace.from_env().tracker.open_test_split(_name(config, card), looked_at)
     return labels
 
 
 @task(name="measure-likelihoods", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def measure_likelihoods(config: CycleConfig, card: CardConfig, label: str, adapter: str) -> Likelihoods:
-    """Of real user turns under one simulator; nothing where its weights are not this process's."""
+def measure_likelihoods(config: CycleConfig, card: CardConfig, label: str, adapter: str) -> Mapping[str, Likelihoods]:
+    """Of real user turns under one simulator, by domain; nothing where its weights are not this process's."""
     if not model_names(config.engine):
         return {}
     close_engines()
-    base = resolve_model(config.engine.simulator_model)
+    base, limit = resolve_model(config.engine.simulator_model), config.align.sft.max_length
     by_domain = held_out_dialogues(card, config.human).by_domain
     bar = Bar(f"{label}: likelihood of real user turns (dialogues)", sum(len(humans) for humans in by_domain.values()))
-    limit = config.align.sft.max_length
     found = {
         domain: user_turn_likelihoods(humans, base, adapter, limit, bar.advance) for domain, humans in by_domain.items()
     }
@@ -85,51 +89,22 @@ def _engine(config: CycleConfig) -> EngineConfig:
 def write_card(
     config: CycleConfig,
     card: CardConfig,
-    likelihoods: Mapping[str, Likelihoods],
+    likelihoods: Mapping[str, Mapping[str, Likelihoods]],
     answers: Mapping[str, Mapping[str, Answers]],
     out: str,
-) -> dict[str, str]:
-    """The page `OUT/card.md` with its plots beside it, all of it in MLflow too; returns the page's path and its short form."""
-    held_out = held_out_dialogues(card, config.human)
-    from_words = {
-        domain: predicted_from_words(held_out.train.get(domain, ()), humans)
-        for domain, humans in held_out.by_domain.items()
-    }
-    cards = [
-        simulator_figures(
-            label,
-            humans,
-            Measured(answers[label][domain], likelihoods[label].get(domain, {})),
-            likelihoods.get(BARE, {}).get(domain, {}),
-            card.seed,
-            from_words[domain],
-        )
-        for domain, humans in held_out.by_domain.items()
-        for label in answers
-    ]
-    page, folder = card_page(_heading(config, card, held_out, cards), cards), Path(out)
-    figures = {
-        domain: reliability(
-            {
-                one.simulator: [(b.predicted, b.actual.value or 0.0, b.actual.low, b.actual.high) for b in one.bins]
-                for one in cards
-                if one.domain == domain
-            },
-            _unit(domain),
-        )
-        for domain in held_out.by_domain
-    }
-    _save(folder, page, figures)
-    _track(config, card, cards, page, figures)
-    create_markdown_artifact(page, key="engage-simulator-card", description="simulator card")
-    return {"page": str(folder / "card.md"), "text": card_summary(cards)}
-
-
-def _save(folder: Path, page: str, figures: Mapping[str, Any]) -> None:
+) -> CardPage:
+    """The page `OUT/card.md` with its plots beside it, all of it in MLflow too."""
+    tracker, folder = Workspace.from_env().tracker, Path(out)
+    engine, openings = config.engine, tracker.openings() if card.split == "test" else 0
+    setting = Setting(engine.simulator_model, engine.kind, config.dialogue.speech, openings, UNITS)
+    made = make_card(card, setting, held_out_dialogues(card, config.human), likelihoods, answers)
     with _written(folder):
-        (folder / "card.md").write_text(page, encoding="utf-8")
-        for domain, figure in figures.items():
-            figure.savefig(folder / f"{plot_name(domain)}.png")
+        (folder / "card.md").write_text(made.page, encoding="utf-8")
+        for name, plot in made.plots.items():
+            plot.savefig(folder / f"{name}.png")
+    _track(tracker, config, card, made)
+    create_markdown_artifact(made.page, key="engage-simulator-card", description="simulator card")
+    return CardPage(folder / "card.md", made.summary)
 
 
 @contextmanager
@@ -140,53 +115,17 @@ def _written(folder: Path) -> Iterator[None]:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out") from error
 
 
-def _unit(domain: str) -> str:
-    return {"persuasion": "dollars", "emotional_support": "final intensity"}.get(domain, "the survey's unit")
-
-
-def _heading(config: CycleConfig, card: CardConfig, held_out: HeldOut, cards: list[SimulatorFigures]) -> Heading:
-    names = [name.partition(":")[0] for name in card.corpora]
-    speech = config.dialogue.speech.user
-    lines = {
-        "simulators": ", ".join(dict.fromkeys(one.simulator for one in cards)),
-        "model": f"{config.engine.simulator_model}, engine {config.engine.kind}",
-        "dialogues of people": f"{', '.join(names)}, {card.split} split, those whose outcome is known; drawn by seed {card.seed}",
-        "user turns": f"temperature {speech.temperature:g}, top-p {speech.top_p:g}, {speech.max_tokens} tokens at most",
-        "licence of the human turns below": "; ".join(dict.fromkeys(licence_of(name) for name in names)),
-    }
-    remarks = []
-    if card.split == "test":
-        openings = Tracker(Home.from_env()).openings()
-        remarks.append(f"The test split has been opened {openings} time(s), by comparisons and cards of this home.")
-    if held_out.crises:
-        remarks.append(f"{held_out.crises} dialogues were left out because the user speaks of harming themselves.")
-    remarks += [
-        f"{one.simulator} in {one.domain}: {one.failed} requests failed for good and are missing."
-        for one in cards
-        if one.failed
-    ]
-    return Heading(lines, remarks)
-
-
-def _settings(config: CycleConfig) -> dict[str, Any]:
-    """What of a configuration a card depends on."""
-    return config.model_dump(mode="json", include={"engine", "dialogue"})
-
-
 def _name(config: CycleConfig, card: CardConfig) -> str:
     depends_on = {"engine": key_settings(config.engine), "dialogue": key_settings(config.dialogue)}
     return f"simulator card {digest([key_settings(card), depends_on])[:8]}"
 
 
-def _track(
-    config: CycleConfig, card: CardConfig, cards: list[SimulatorFigures], page: str, figures: Mapping[str, Any]
-) -> None:
-    tracker, name = Tracker(Home.from_env()), _name(config, card)
+def _track(tracker: Tracker, config: CycleConfig, card: CardConfig, made: SimulatorCard) -> None:
+    name, settings = _name(config, card), config.model_dump(mode="json", include={"engine", "dialogue"})
     with tracker.stage(name, "simulator-card") as run:
-        run.params(flat(card.model_dump(mode="json"), "card.") | flat(_settings(config)))
-        for one in cards:
-            run.metrics(one.metrics())
-        for domain, figure in figures.items():
-            run.figure(figure, plot_name(domain))
-        run.page(page, "card.md")
+        run.params(flat(card.model_dump(mode="json"), "card.") | flat(settings))
+        run.metrics(made.metrics())
+        for plot_name, plot in made.plots.items():
+            run.figure(plot, plot_name)
+        run.page(made.page, "card.md")
     tracker.close_cycle(name)

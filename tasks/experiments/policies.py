@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
-from pydantic import BaseModel, ConfigDict
 
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.corpora import LICENCES
-from engage.engines import close_engines
 from engage.evaluation import PolicyName
+from engage.experiments import TrainedPolicy
 from engage.files.digest import digest, key_settings
-from engage.home import Home
 from engage.models import resolve_model
-from engage.store import TrajectoryStore
+from engage.store import Cycle
 from engage.training import (
     HumanPairs,
+    OnStep,
     PreferencePair,
+    TrainResult,
     mix,
     pair_licences,
     pair_set_hash,
@@ -26,24 +26,14 @@ from engage.training import (
     train_sft,
     training_chats,
 )
-from tasks.cycle import Cycle, worth_retrying
-from tasks.progress import Bar
-from tasks.tracking import Tracker
-from tasks.training import run_dpo, start_adapter
-
-
-class Arm(BaseModel):
-    """One policy of a comparison: its adapter is None where it has the base's weights, or where training found nothing to learn."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: PolicyName
-    adapter: str | None = None
+from tasks.cycle import worth_retrying
+from tasks.training import run_dpo, run_training, start_adapter
+from tasks.workspace import Workspace
 
 
 def pair_sets(config: CycleConfig, cycle: Cycle, human: HumanPairs) -> dict[PolicyName, list[PreferencePair]]:
     """The accepted pairs of a cycle, those from people, and both: `pairs.human_ratio` of people's (1 where it is 0) for one of search's."""
-    search = read_pairs(TrajectoryStore(Home.from_env().database), cycle.cycle_id)
+    search = read_pairs(Workspace.from_env().store, cycle.cycle_id)
     both = mix(search, human.pairs, config.pairs.human_ratio or 1.0, cycle.seed)
     return {"dpo_search": search, "dpo_human": human.pairs, "dpo_mixed": both}
 
@@ -54,53 +44,44 @@ def as_many_from_people(config: CycleConfig) -> CycleConfig:
     return config.model_copy(update={"pairs": config.pairs.model_copy(update={"human_ratio": ratio})})
 
 
-def policy_folder(home: Home, cycle: Cycle, name: PolicyName, recipe: Sequence[object]) -> Path:
+def policy_folder(workspace: Workspace, cycle: Cycle, name: PolicyName, recipe: Sequence[object]) -> Path:
     """Where a policy is trained: one folder a recipe, so that other settings train another one beside it."""
-    return home.cycle(cycle.cycle_id) / "policies" / f"{name}-{digest(recipe)[:12]}"
+    return workspace.home.cycle(cycle.cycle_id) / "policies" / f"{name}-{digest(recipe)[:12]}"
 
 
 @task(name="train-policy", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def train_on_pairs(
     config: CycleConfig, cycle: Cycle, name: PolicyName, pairs: Sequence[PreferencePair], human: HumanPairs
-) -> Arm:
+) -> TrainedPolicy:
     """DPO from what the cycle starts from; an interrupted run goes on from its last checkpoint."""
-    home = Home.from_env()
-    recipe = [pair_set_hash(pairs), key_settings(config.align, exclude={"sft"})]
-    folder = policy_folder(home, cycle, name, recipe)
+    workspace, pair_hash = Workspace.from_env(), pair_set_hash(pairs)
+    folder = policy_folder(workspace, cycle, name, [pair_hash, key_settings(config.align, exclude={"sft"})])
     save_pairs(pairs, folder / "pairs.parquet")
     licences = pair_licences(pairs, [*load_cycle_scenarios(config.scenarios), *human.scenarios()])
-    with Tracker(home).stage(cycle.cycle_id, f"train {name}", folder.name) as run:
-        run.dataset(folder / "pairs.parquet", f"{name}-pairs", pair_set_hash(pairs))
-        result = run_dpo(config, start_adapter(config, cycle), pairs, folder, run, licences)
-        run.files(result.adapter, "adapter")
-    return Arm(name=name, adapter=str(result.adapter))
+    with workspace.tracker.stage(cycle.cycle_id, f"train {name}", folder.name) as run:
+        run.dataset(folder / "pairs.parquet", f"{name}-pairs", pair_hash)
+        result = run_dpo(config, cycle, pairs, folder, run, licences)
+    return TrainedPolicy(name, str(result.adapter))
 
 
 @task(name="train-policy-on-replies", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def train_on_replies(config: CycleConfig, cycle: Cycle) -> Arm | None:
+def train_on_replies(config: CycleConfig, cycle: Cycle) -> TrainedPolicy | None:
     """SFT on what people said in dialogues of the train split that went well, from what the cycle starts from.
 
     None where no reply may be learnt: all are longer than the policy speaks, or no dialogue went well.
     """
-    home, settings = Home.from_env(), config.align.sft
+    workspace, settings, least = Workspace.from_env(), config.align.sft, config.human.min_reward
     people, speech = read_human(config.human), config.dialogue.speech
-    chats = training_chats(people, ["policy"], speech, settings.max_length, None, cycle.seed, config.human.min_reward)
+    chats = training_chats(people, ["policy"], speech, settings.max_length, None, cycle.seed, least)
     if not chats:
         return None
-    close_engines()  # a training and an engine together would hold the weights twice
-    steps = -(-len(chats) // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
-    bar = Bar(f"SFT on {len(chats)} human dialogues (steps)", steps)
     recipe = [key_settings(config.human), key_settings(config.align, exclude={"dpo"})]
-    folder = policy_folder(home, cycle, "sft", recipe)
-    with Tracker(home).stage(cycle.cycle_id, "train sft", folder.name) as run:
-        run.params({f"sft.{key}": value for key, value in settings.model_dump().items()})
+    folder, parent = policy_folder(workspace, cycle, "sft", recipe), start_adapter(config, cycle)
 
-        def on_step(step: int, metrics: dict[str, float]) -> None:
-            run.metrics({f"sft/{key}": value for key, value in metrics.items()}, step)
-            bar.advance()
-
+    def train(on_step: OnStep) -> TrainResult:
         base = resolve_model(config.engine.policy_model)
-        result = train_sft(chats, base, folder, config.align, start_adapter(config, cycle), on_step, LICENCES)
-        bar.finish()
-        run.files(result.adapter, "adapter")
-    return Arm(name="sft", adapter=str(result.adapter))
+        return train_sft(chats, base, folder, config.align, parent, on_step, LICENCES)
+
+    with workspace.tracker.stage(cycle.cycle_id, "train sft", folder.name) as run:
+        result = run_training(run, settings, f"{len(chats)} human dialogues", len(chats), train)
+    return TrainedPolicy("sft", str(result.adapter))

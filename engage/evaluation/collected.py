@@ -1,0 +1,112 @@
+"""What a cycle's searches gave: trees, rewards, flaws and costs, read from the store."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from engage.dialogue import UNSPOKEN
+from engage.domains.rules.crisis import CRISIS
+from engage.stats import rate
+from engage.store import Cycle, TrajectoryStore
+
+
+@dataclass(frozen=True)
+class DomainRewards:
+    """A row of sql/inspect/reward_by_domain.sql; means are None where no reaction could be read."""
+
+    domain: str
+    trees: int
+    simulations: int
+    unreadable: int
+    reward_mean: float | None
+    reward_sd: float | None
+    survey_value_mean: float | None
+    exchanges_mean: float
+
+
+@dataclass(frozen=True)
+class FlipShare:
+    """Share of the simulated users' first draws that speak as the assistant: `hits` of `turns`; trees are resampled for the interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    turns: int
+    hits: int
+
+    def __str__(self) -> str:
+        bounds = "" if self.low is None or self.high is None else f" [{self.low:.1%}, {self.high:.1%}]"
+        return f"{self.value:.1%}{bounds}"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a cycle's stored trees are; `failed` maps a scenario to why its search failed for good.
+
+    `unsearched` scenarios were left by the budget; `unspoken` counts conversations that ended because a turn could not be drawn, by
+    reason; `costs` are sums of the search's requests, by MLflow's names.
+    """
+
+    rewards: tuple[DomainRewards, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    crises: int = 0
+    unspoken: Mapping[str, int] = field(default_factory=dict)
+    users_as_assistants: FlipShare | None = None
+    unsearched: int = 0
+    costs: Mapping[str, float | None] = field(default_factory=dict)
+
+    def metrics(self) -> dict[str, float | None]:
+        """By MLflow's names."""
+        found: dict[str, float | None] = {"failed_trees": len(self.failed), "crises": self.crises, **self.costs}
+        for row in self.rewards:
+            numbers = asdict(row).items()
+            found |= {f"{name}/{row.domain}": value for name, value in numbers if name != "domain"}
+        found |= {f"unspoken/{reason}": count for reason, count in self.unspoken.items()}
+        if spoke := self.users_as_assistants:
+            ends = {"": spoke.value, "_low": spoke.low, "_high": spoke.high}
+            found |= {f"users_as_assistants{end}": value for end, value in ends.items()}
+        return found
+
+
+def read_collected(store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, str], unsearched: int) -> Collected:
+    """See `Collected`."""
+    given = {"cycle": cycle.cycle_id}
+    ends: dict[str, int] = defaultdict(int)
+    for row in store.rows("dialogue_ends", given):
+        if row["purpose"] == "search":
+            ends[row["end_reason"]] += row["dialogues"]
+    costs = {
+        f"cost/{row['side']}_{row['kind']}/{name}": value
+        for row in store.rows("cycle_cost", given)
+        if row["purpose"] == "search"
+        for name, value in row.items()
+        if name not in {"side", "kind", "purpose"}
+    }
+    return Collected(
+        rewards=tuple(DomainRewards(**row) for row in store.rows("reward_by_domain", given)),
+        failed=failed,
+        crises=ends[CRISIS],
+        unspoken={reason: ends[reason] for reason in UNSPOKEN if ends[reason]},
+        users_as_assistants=users_as_assistants(store, cycle.cycle_id),
+        unsearched=unsearched,
+        costs=costs,
+    )
+
+
+def users_as_assistants(store: TrajectoryStore, cycle_id: str) -> FlipShare | None:
+    """None where there is no first draw of a user, or where an older version did not note all of them."""
+    rows = store.rows("first_draws", {"cycle": cycle_id})
+    turns, hits = [row["user_turns"] for row in rows], [row["as_assistant"] for row in rows]
+    if not sum(turns) or any(row["unknown"] for row in rows):
+        return None
+    share = rate(hits, turns)
+    return FlipShare(share.value or 0.0, share.low, share.high, sum(turns), sum(hits))
+
+
+def values_by_exchange(store: TrajectoryStore, cycle: Cycle) -> dict[str, dict[int, list[float]]]:
+    """Values Q of the search roots, by domain and exchange."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for row in store.rows("spine_values", {"cycle": cycle.cycle_id}):
+        if row["q_value"] is not None:
+            found.setdefault(row["domain"], {}).setdefault(row["exchange"], []).append(row["q_value"])
+    return found

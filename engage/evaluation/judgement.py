@@ -1,0 +1,139 @@
+"""Judging a candidate beside the incumbent and the base: comparisons by simulator and domain, the checks, the verdict."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from engage.domains import load_domain
+from engage.evaluation.hacking import Replies, hacking_failures, hacking_rates, text_metrics
+from engage.evaluation.held_out import HeldOutStore, paired, policy_label
+from engage.evaluation.plots import reward_comparison
+from engage.evaluation.promotion import ALL, Verdict, compare_domains, decide
+from engage.evaluation.report import DomainReport, report
+from engage.evaluation.simulators import SEARCH_SIMULATOR
+from engage.stats import Comparison
+from engage.store import Cycle, TrajectoryStore
+
+Comparisons = Mapping[str, Mapping[str, Comparison]]
+"""By simulator, then by domain (`all` for all scenarios)."""
+NO_CANDIDATE = Verdict(False, "not promoted: no candidate was trained")
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """What a candidate is judged against: `name` is `champion` or `base`; `label`, under what name its dialogues are stored."""
+
+    name: str
+    label: str
+
+    @staticmethod
+    def of(cycle: Cycle) -> "Incumbent":
+        """The champion that the cycle began with, else the base."""
+        name = "champion" if cycle.champion_adapter else "base"
+        return Incumbent(name, policy_label(name, cycle.champion_adapter))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is known of a candidate (`label`; None where none was trained, and nothing is compared); `to_base` where there is a champion."""
+
+    incumbent: Incumbent
+    label: str | None
+    verdict: Verdict
+    comparisons: Comparisons = field(default_factory=dict)
+    to_base: Comparisons = field(default_factory=dict)
+    reports: tuple[DomainReport, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether a simulator that the search never saw took part."""
+        return any(simulator != SEARCH_SIMULATOR for simulator in self.comparisons)
+
+    def metrics(self) -> dict[str, float | None]:
+        """By MLflow's names."""
+        found: dict[str, float | None] = {}
+        for part in self.reports:
+            found |= _side(self.incumbent.name, part.domain, part.text_base, part.hacking_base)
+            found |= _side("candidate", part.domain, part.text_candidate, part.hacking_candidate)
+        found |= _compared("comparison", self.comparisons)
+        return found | _compared("comparison_to_base", self.to_base)
+
+    def figures(self) -> Iterator[tuple[str, Any]]:
+        """One plot a simulator, with its name."""
+        for simulator, by_domain in self.comparisons.items():
+            shown = {name: comparison for name, comparison in by_domain.items() if name != ALL}
+            name = f"base_against_candidate_{simulator.replace(' ', '_')}"
+            yield name, reward_comparison(shown, self.incumbent.name)
+
+    def page(self, store: TrajectoryStore, cycle: Cycle) -> str:
+        """The report of the evaluation, with the counts of the cycle's stored pairs."""
+        pairs: Counter[str] = Counter()
+        for row in store.rows("pair_counts", {"cycle": cycle.cycle_id}):
+            pairs[row["fate"]] += row["pairs"]
+        verdict = self.verdict if self.label else None
+        title = f"Evaluation of cycle {cycle.cycle_id}"
+        return report(title, verdict, self.reports, pairs, self.incumbent.name, self.to_base)
+
+
+def _side(name: str, domain: str, text: Mapping[str, float], hacking: Mapping[str, float]) -> dict[str, float | None]:
+    rates = {f"{name}/{domain}/hacking_{key}": value for key, value in hacking.items()}
+    return {**{f"{name}/{domain}/{key}": value for key, value in text.items()}, **rates}
+
+
+def _compared(what: str, comparisons: Comparisons) -> dict[str, float | None]:
+    return {
+        f"{what}/{simulator.replace(' ', '_')}/{domain}/{key}": value
+        for simulator, by_domain in comparisons.items()
+        for domain, comparison in by_domain.items()
+        for key, value in asdict(comparison).items()
+        if isinstance(value, int | float)
+    }
+
+
+def judge_candidate(held: HeldOutStore, candidate: str | None, simulators: Iterable[str], alpha: float) -> Judgement:
+    """Compare the candidate, by its dialogues' label, with the incumbent at confidence 1 − `alpha`, and decide on its promotion."""
+    incumbent, known = Incumbent.of(held.cycle), list(simulators)
+    labels = {incumbent.name: incumbent.label, **({"candidate": candidate} if candidate else {})}
+    replies = {name: held.replies(label) for name, label in labels.items()}
+    before, after = replies[incumbent.name], replies.get("candidate", {})
+    compared = _compare(held, incumbent.label, candidate, known, 1 - alpha) if candidate else {}
+    reports = tuple(
+        _domain_report(domain, before.get(domain, {}), after.get(domain, {}), compared)
+        for domain in sorted(set(held.domains.values()))
+    )
+    if candidate is None:
+        return Judgement(incumbent, None, NO_CANDIDATE, reports=reports)
+    failures = [
+        sentence
+        for domain, said in before.items()
+        for sentence in hacking_failures(load_domain(domain), said, after.get(domain, {}))
+    ]
+    second = next((found for simulator, found in compared.items() if simulator != SEARCH_SIMULATOR), None)
+    to_base = _compare(held, "base", candidate, known, 1 - alpha) if held.cycle.champion_adapter else {}
+    verdict = decide(second, failures, alpha)
+    return Judgement(incumbent, candidate, verdict, compared, to_base, reports, tuple(failures))
+
+
+def _compare(
+    held: HeldOutStore, before: str, after: str, simulators: Iterable[str], confidence: float
+) -> dict[str, dict[str, Comparison]]:
+    sides = [held.dialogues(label) for label in (before, after)]
+    found = {}
+    for simulator in simulators:
+        base, candidate = paired(sides, simulator)
+        found[simulator] = compare_domains(base, candidate, held.domains, confidence=confidence)
+    return found
+
+
+def _domain_report(domain: str, before: Replies, after: Replies, comparisons: Comparisons) -> DomainReport:
+    kind = load_domain(domain)
+    return DomainReport(
+        domain,
+        {simulator: found[domain] for simulator, found in comparisons.items() if domain in found},
+        text_metrics(before),
+        text_metrics(after),
+        hacking_rates(kind, before),
+        hacking_rates(kind, after),
+    )

@@ -1,0 +1,117 @@
+"""A cycle: what its stages share, and its identity, which the store keeps and compares when the cycle is continued."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from engage.domains import load_domain
+from engage.engines import EngineConfig, engine_identity
+from engage.errors import ConfigError
+from engage.models import adapter_fingerprint
+from engage.search import METHOD_VERSION
+
+SETTINGS = {"scenarios", "dialogue", "search"}
+"""The parts of the configuration that decide what a cycle collects; its identity holds all of their settings."""
+SUPERSEDED: Mapping[str, Any] = {}
+"""What a cycle counts as having for a setting that it lacks, by dotted name, where that is not the setting's default of today: a
+setting of SETTINGS whose default changed since it was added, or one that was taken away. All others need no entry."""
+
+
+class Cycle(BaseModel):
+    """What a cycle's stages share: its seed, its method, and the champion it began with (None: the base model)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cycle_id: str
+    seed: int
+    champion_version: str | None
+    champion_adapter: str | None
+    method_version: int = METHOD_VERSION
+
+    @staticmethod
+    def stored(cycle_id: str, seed: int, identity: Mapping[str, Any], find: Callable[[str], Path]) -> "Cycle":
+        """The cycle that has this identity in the store; `find` says where its champion's folder lies today.
+
+        ConfigError where a newer engage began it.
+        """
+        method, champion = identity.get("method_version", 1), identity.get("champion_adapter")
+        if method > METHOD_VERSION:
+            raise ConfigError(
+                f"cycle {cycle_id!r} was begun by a newer engage (method {method}, this one has {METHOD_VERSION}); use that "
+                "version or another --cycle"
+            )
+        return Cycle(
+            cycle_id=cycle_id,
+            seed=seed,
+            champion_version=identity.get("champion_version"),
+            champion_adapter=str(find(champion)) if champion else None,
+            method_version=method,
+        )
+
+    @property
+    def is_older(self) -> bool:
+        """Whether it was begun by an older method than today's."""
+        return self.method_version < METHOD_VERSION
+
+    def require_own_method(self, reason: str) -> None:
+        """ConfigError where what is to be added to the cycle would be of another method; `reason` says what cannot be and what can."""
+        if self.is_older:
+            raise ConfigError(
+                f"cycle {self.cycle_id!r} was begun by an older engage, whose searches and simulated users were others "
+                f"(method {self.method_version}, now {METHOD_VERSION}): {reason}"
+            )
+
+    def tree_id(self, scenario_id: str) -> str:
+        """Under what name the tree of a scenario is stored."""
+        return f"{self.cycle_id}/{scenario_id}"
+
+
+def identity(
+    cycle: Cycle,
+    settings: Mapping[str, Any],
+    engine: EngineConfig,
+    domains: Iterable[str],
+    known: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """All that decides what a cycle collects; pairs, training and evaluation may be done again under other settings.
+
+    `settings` are SETTINGS of the configuration as JSON; `known` is the identity of a cycle that is continued.
+    """
+    allowed = {
+        "domain_modules"
+    }  # which modules may be imported is a permission: what a domain is stands under `prompts`
+    found: dict[str, Any] = {
+        "method_version": cycle.method_version,
+        **settings,
+        "scenarios": {name: value for name, value in settings["scenarios"].items() if name not in allowed},
+        "engine": engine.kind,  # where servers listen and how large a cache is may change between two runs
+        "seed": cycle.seed,
+        "models": engine_identity(engine),
+        "champion_version": cycle.champion_version,
+        "champion_adapter": cycle.champion_adapter,
+        "champion_weights": adapter_fingerprint(cycle.champion_adapter) if cycle.champion_adapter else None,
+        "prompts": {name: load_domain(name).fingerprint() for name in sorted(set(domains))},
+    }
+    if known is not None:  # the home may have been moved since the cycle began: the path is kept as it was at that time
+        found["champion_adapter"] = known.get("champion_adapter")
+    if known is not None and cycle.is_older:  # its prompts may be others too: that is what an older method means
+        found["prompts"] = known.get("prompts")
+    return found
+
+
+def absent(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What a key of an identity counts as where a cycle of an older engage lacks it, or today's engage does: see SUPERSEDED.
+
+    A setting that was added later counts as its default (`defaults`: SETTINGS of the default configuration, as JSON), so that an
+    older cycle is continued while it stands there.
+    """
+    found: dict[str, Any] = {"method_version": 1, **defaults}
+    for name, value in SUPERSEDED.items():
+        *parents, leaf = name.split(".")
+        table = found
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[leaf] = value
+    return found

@@ -1,0 +1,124 @@
+"""Rolling out replies of a collected cycle afresh, and what that says about its values."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect import task
+
+from engage.config import CycleConfig, load_cycle_scenarios
+from engage.engines import shared_engine
+from engage.errors import ConfigError, NothingSearched
+from engage.experiments import (
+    CreditConfig,
+    CreditFigures,
+    KeptRollouts,
+    Roller,
+    Sampled,
+    credit_figures,
+    credit_lines,
+    credit_metrics,
+    credit_page,
+    stated_against_fresh,
+)
+from engage.files.digest import digest, key_settings
+from engage.search import Outcome, Sides
+from engage.store import Cycle
+from tasks import stopping
+from tasks.cycle import worth_retrying
+from tasks.progress import Bar
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class CheckedValues:
+    """What a check found, in plain words and as figures; `failed` maps a scenario to why its rollouts failed for good."""
+
+    text: str
+    figures: CreditFigures
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+@task(name="reroll-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def reroll_pairs(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> dict[str, str]:
+    """Roll out both replies of the sampled pairs; returns scenario id to reason for those that failed for good.
+
+    ConfigError where the cycle has no pair.
+    """
+    workspace = Workspace.from_env()
+    workspace.drain()
+    pairs = [pair for _, pair in _sampled(workspace, config, cycle, check).pairs]
+    if not pairs:
+        raise ConfigError(
+            f"cycle {cycle.cycle_id!r} has no two sibling replies with two sampled user turns each: collect it first, or collect "
+            "another with more search.num_simulations or search.min_visits"
+        )
+    bar = Bar("pairs re-rolled", len(pairs))
+    return _roll(workspace, config, cycle, bar, lambda roller, done: roller.pairs(pairs, check, done))
+
+
+@task(name="roll-out-replies", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def roll_out_replies(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> dict[str, str]:
+    """Roll out the replies behind the noise floor; returns scenario id to reason for those that failed for good."""
+    workspace = Workspace.from_env()
+    replies = [reply for _, reply in _sampled(workspace, config, cycle, check).replies]
+    bar = Bar("replies rolled out for their noise", len(replies))
+    return _roll(workspace, config, cycle, bar, lambda roller, done: roller.replies(replies, check, done))
+
+
+@task(name="judge-credit")
+def judge_credit(config: CycleConfig, cycle: Cycle, check: CreditConfig, failed: Mapping[str, str]) -> CheckedValues:
+    """Figures, page and plot from the rollouts that are kept; logged as the stage `credit`.
+
+    NothingSearched where they tell nothing.
+    """
+    workspace = Workspace.from_env()
+    found = credit_figures(_sampled(workspace, config, cycle, check), _kept(workspace, cycle))
+    if not (found.floors or found.shifts or found.reliability):
+        scenario, reason = min(failed.items(), default=("", "too few fresh rollouts have a reward that could be read"))
+        raise NothingSearched(
+            f"nothing of cycle {cycle.cycle_id!r} could be measured; {scenario}{': ' if scenario else ''}{reason}"
+        )
+    page = credit_page(cycle.cycle_id, found, check)
+    plot = stated_against_fresh(found.reliability.bins if found.reliability else ())
+    path = workspace.write(cycle.cycle_id, "credit.md", page)
+    plot.savefig(path.with_suffix(".png"))
+    with workspace.tracker.stage(cycle.cycle_id, "credit", digest(key_settings(check))[:12]) as run:
+        run.params({f"credit.{name}": value for name, value in check.model_dump().items()})
+        run.metrics(credit_metrics(found))
+        run.figure(plot, "credit")
+        run.page(page, "credit.md")
+    lines = credit_lines(found)
+    if failed:
+        scenario, reason = min(failed.items())
+        lines.append(f"{len(failed)} scenarios failed, {scenario} because: {reason}. The same command tries again.")
+    return CheckedValues("\n".join([*lines, f"The page: {path}"]), found, failed)
+
+
+def _roll(
+    workspace: Workspace,
+    config: CycleConfig,
+    cycle: Cycle,
+    bar: Bar,
+    work: Callable[[Roller, Callable[[None], None]], Coroutine[Any, Any, Outcome]],
+) -> dict[str, str]:
+    """What was rolled out when Ctrl-C came is kept."""
+    kept, sides = _kept(workspace, cycle), Sides(policy_adapter=cycle.champion_adapter)
+    roller = Roller(shared_engine(config.engine), config.dialogue, sides, cycle.seed, kept)
+    try:
+        result = stopping.run(work(roller, lambda _: bar.advance()))
+    finally:
+        kept.save()
+    bar.finish()
+    return result.failed
+
+
+def _sampled(workspace: Workspace, config: CycleConfig, cycle: Cycle, check: CreditConfig) -> Sampled:
+    scenarios = {scenario.scenario_id: scenario for scenario in load_cycle_scenarios(config.scenarios)}
+    return Sampled(workspace.store, cycle.cycle_id, scenarios, check)
+
+
+def _kept(workspace: Workspace, cycle: Cycle) -> KeptRollouts:
+    """The cycle's file; its name holds what the rollouts depend on, so that a cycle begun anew under the same id has another."""
+    known = digest(workspace.store.cycle_config(cycle.cycle_id))
+    return KeptRollouts(workspace.home.cycle(cycle.cycle_id) / "credit" / f"rollouts-{known[:16]}.parquet")

@@ -1,0 +1,50 @@
+"""Where a task works: the home, its store and outbox, and MLflow. Made once a task, from the environment, and passed down."""
+
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from engage.errors import StoreError
+from engage.home import Home
+from engage.store import Outbox, TrajectoryStore
+from tasks.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One home and what lies in it; nothing is opened before it is used."""
+
+    home: Home
+
+    @staticmethod
+    def from_env() -> "Workspace":
+        """That of `ENGAGE_HOME` on this machine: a task on another machine has its own."""
+        return Workspace(Home.from_env())
+
+    @cached_property
+    def store(self) -> TrajectoryStore:
+        """The DuckDB file."""
+        return TrajectoryStore(self.home.database)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """Finished trees and dialogues that wait for the store."""
+        return Outbox(self.home.outbox)
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        """MLflow; opening it creates its database where it is missing."""
+        return Tracker(self.home)
+
+    def drain(self, must: bool = True) -> None:
+        """Bring what waits in the outbox into the store; where it need not be (`must`), it goes on waiting while the store is locked."""
+        with contextlib.nullcontext() if must else contextlib.suppress(StoreError):
+            self.store.drain(self.outbox)
+
+    def write(self, cycle_id: str, name: str, text: str) -> Path:
+        """Write a page into the cycle's folder; returns where it is."""
+        path = self.home.cycle(cycle_id) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
