@@ -4,12 +4,12 @@ from prefect import flow
 
 from engage.config import CycleConfig
 from engage.evaluation import PolicyName
-from engage.experiments import FROM_SEARCH, NO_PAIR, TRAINED, TrainedPolicy, wanted
+from engage.experiments import FROM_SEARCH, NO_PAIR, TRAINED, ComparisonPage, TrainedPolicy, wanted
 from engage.store import Cycle
 from engage.training import HumanPairs
 from flows.collect import collect
 from tasks.cycle import CLOSING, begin_cycle
-from tasks.experiments.comparison import ComparisonPage, compare_policies, open_test_split
+from tasks.experiments.comparison import compare_policies, open_test_split
 from tasks.experiments.dialogues import hold_adversarial, hold_dialogues_of, measure_divergence
 from tasks.experiments.policies import as_many_from_people, pair_sets, train_on_pairs, train_on_replies
 from tasks.human import draw_human_pairs

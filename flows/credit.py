@@ -3,9 +3,9 @@
 from prefect import flow
 
 from engage.config import CycleConfig
-from engage.experiments import CreditConfig
+from engage.experiments import CheckedValues, CreditConfig
 from tasks.cycle import CLOSING, begin_cycle
-from tasks.experiments.value_check import CheckedValues, judge_credit, reroll_pairs, roll_out_replies
+from tasks.experiments.value_check import judge_credit, reroll_pairs, roll_out_replies
 
 
 @flow(name="credit", **CLOSING)

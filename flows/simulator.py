@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from prefect import flow
 
 from engage.config import CycleConfig
+from engage.experiments.simulator_card.cards import CardPage
 from engage.experiments.simulator_card.plan import CardConfig
 from engage.training import Role, TrainResult
-from tasks.experiments.simulator_card import CardPage, ask_in_their_place, check_card, measure_likelihoods, write_card
+from tasks.experiments.simulator_card import ask_in_their_place, check_card, measure_likelihoods, write_card
 from tasks.simulator import train_on_dialogues
 
 

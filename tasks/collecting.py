@@ -7,12 +7,12 @@ from prefect import task
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import shared_engine
 from engage.errors import ConfigError
-from engage.evaluation import Collected, read_collected, reward_by_turn, values_by_exchange
+from engage.evaluation import Collected, end_reasons, read_collected, reward_by_turn, values_by_exchange
 from engage.search import NO_COUNTS, Sides, TalkWatch, TreeRecord, search_scenarios
 from engage.store import Cycle
 from tasks import stopping
 from tasks.cycle import worth_retrying
-from tasks.planning import missing_trees, planned
+from tasks.planning import plan
 from tasks.progress import Bar
 from tasks.workspace import Workspace
 
@@ -60,8 +60,8 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: Mapping[str, str]) ->
     """Drain the outbox and record the stage in MLflow."""
     workspace = Workspace.from_env()
     workspace.drain()
-    left = missing_trees(workspace, cycle, [scenario.scenario_id for scenario in planned(config, cycle)])
-    unsearched = sum(scenario_id not in failed for scenario_id in left)
+    planned = plan(workspace, config, cycle)
+    unsearched = sum(scenario_id not in failed for scenario_id in planned.missing(planned.scenario_ids()))
     collected = read_collected(workspace.store, cycle, failed, unsearched)
     with workspace.tracker.stage(cycle.cycle_id, "collect") as run:
         run.metrics(collected.metrics())
@@ -72,7 +72,6 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: Mapping[str, str]) ->
 def check_talk(config: CycleConfig, cycle: Cycle, purpose: str) -> None:
     """TooManyFlawed where too large a share of the cycle's stored dialogues ended because a turn could not be drawn."""
     watch = TalkWatch(config.collect.max_flawed_share)
-    for row in Workspace.from_env().store.rows("dialogue_ends", {"cycle": cycle.cycle_id}):
-        if row["purpose"] == purpose:
-            watch.note([row["end_reason"]] * row["dialogues"])
+    for reason, dialogues in end_reasons(Workspace.from_env().store, cycle, purpose).items():
+        watch.note([reason] * dialogues)
     watch.check(least=1)

@@ -1,24 +1,13 @@
 """The cycle's last words: a report for people, kept in the home, in MLflow and as a Prefect artifact."""
 
 import os
-from typing import Protocol
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from engage import evaluation
 from engage.evaluation import Aligned, Collected, Judged, Night, Places, night_text
 from engage.home import Home
 from tasks.workspace import Workspace
-
-
-class Told(Protocol):
-    """What a flow returns that says itself what happened."""
-
-    @property
-    def text(self) -> str:
-        """In plain words."""
-        ...
 
 
 @task(name="report-cycle")
@@ -33,13 +22,6 @@ def report_cycle(cycle_id: str, collected: Collected, aligned: Aligned, judged: 
     run.metrics({**judged.metrics(), "pairs_accepted": aligned.pairs.accepted})
     create_markdown_artifact(page, key="engage-cycle-report", description=f"cycle {cycle_id}, MLflow run {run.run_id}")
     return Night(cycle_id, collected, aligned, judged, text)
-
-
-def stage_text(cycle_id: str, result: Collected | Aligned | Judged | Told) -> str:
-    """In plain words what one flow did, from what it returned."""
-    if isinstance(result, Collected | Aligned | Judged):
-        return evaluation.stage_text(cycle_id, result, places(Home.from_env()))
-    return result.text
 
 
 def places(home: Home) -> Places:

@@ -1,6 +1,6 @@
 """Pairs from the store, the candidate trained on them, and the bracket around every training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from prefect import task
@@ -18,12 +18,13 @@ from engage.training import (
     HumanPairs,
     OnStep,
     PairSet,
-    PreferencePair,
     SftSettings,
     TrainResult,
     latest_candidate,
     load_pairs,
+    mix,
     name_candidate,
+    read_pairs,
     save_pair_set,
     train_dpo,
 )
@@ -46,8 +47,9 @@ def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
 def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], human: HumanPairs) -> PairSet:
     """Save the accepted pairs and the human ones that go with them."""
     workspace = Workspace.from_env()
-    scenarios, path = load_cycle_scenarios(config.scenarios), workspace.home.cycle(cycle.cycle_id) / "pairs.parquet"
-    pairs = save_pair_set(workspace.store, cycle, counts, human, config.pairs.human_ratio, scenarios, path)
+    accepted = mix(read_pairs(workspace.store, cycle.cycle_id), human.pairs, config.pairs.human_ratio, cycle.seed)
+    path = workspace.home.cycle(cycle.cycle_id) / "pairs.parquet"
+    pairs = save_pair_set(accepted, path, load_cycle_scenarios(config.scenarios), human, counts)
     with workspace.tracker.stage(cycle.cycle_id, "pairs") as run:
         run.metrics(pairs.metrics())
         gaps = [row["q_gap"] for row in workspace.store.rows("pairs", {"cycle": cycle.cycle_id})]
@@ -63,8 +65,7 @@ def train_candidate(config: CycleConfig, cycle: Cycle, pairs: PairSet) -> Path:
     recipe = digest([pairs.hash, key_settings(config.align)])[:12]
     out = workspace.home.cycle(cycle.cycle_id) / "align" / recipe
     with workspace.tracker.stage(cycle.cycle_id, "align", recipe) as run:
-        run.dataset(pairs.path, "preference-pairs", pairs.hash)
-        result = run_dpo(config, cycle, load_pairs(pairs.path), out, run, pairs.licences)
+        result = run_dpo(config, cycle, pairs, "preference-pairs", out, run)
         workspace.tracker.register(run, result.adapter, {"engage.cycle_id": cycle.cycle_id})
     return result.adapter
 
@@ -87,22 +88,17 @@ def start_adapter(config: CycleConfig, cycle: Cycle) -> Path | None:
     return Path(start) if start else None
 
 
-def run_dpo(
-    config: CycleConfig,
-    cycle: Cycle,
-    pairs: Sequence[PreferencePair],
-    out: Path,
-    run: StageRun,
-    licences: Mapping[str, str],
-) -> TrainResult:
-    """DPO into `out`, from what the cycle starts from."""
-    settings, parent = config.align.dpo, start_adapter(config, cycle)
+def run_dpo(config: CycleConfig, cycle: Cycle, pairs: PairSet, name: str, out: Path, run: StageRun) -> TrainResult:
+    """DPO into `out`, from what the cycle starts from, on pairs that MLflow knows by this name."""
+    settings, parent, accepted = config.align.dpo, start_adapter(config, cycle), load_pairs(pairs.path)
+    run.dataset(pairs.path, name, pairs.hash)
 
     def train(on_step: OnStep) -> TrainResult:
-        return train_dpo(pairs, resolve_model(config.engine.policy_model), out, config.align, parent, on_step, licences)
+        base = resolve_model(config.engine.policy_model)
+        return train_dpo(accepted, base, out, config.align, parent, on_step, pairs.licences)
 
-    taken = min(len(pairs), settings.max_pairs or len(pairs))
-    return run_training(run, settings, f"{len(pairs)} pairs", taken, train)
+    taken = min(len(accepted), settings.max_pairs or len(accepted))
+    return run_training(run, settings, f"{len(accepted)} pairs", taken, train)
 
 
 def run_training(

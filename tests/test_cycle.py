@@ -15,7 +15,7 @@ from engage.config import CycleConfig, load_config, load_cycle_scenarios
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, EngineError, NothingSearched, TooManyFlawed
-from engage.evaluation import Verdict
+from engage.evaluation import Places, Verdict, stage_text
 from engage.home import Home
 from engage.models import AdapterCard, adapter_fingerprint, resolve_model
 from engage.scenario import sample_scenarios
@@ -25,10 +25,10 @@ from flows.collect import collect
 from flows.evaluation import evaluation
 from flows.nightly import nightly
 from tasks.cycle import begin_cycle
-from tasks.reporting import stage_text
 from tasks.tracking import Tracker
 from tasks.training import chosen_candidate
 
+HERE = Places(None, "sqlite:///mlflow.db")
 OWN = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
 SMALL = (
     "engine.kind=scripted",
@@ -154,7 +154,7 @@ def test_a_night_that_refuses_to_talk_stops_and_keeps_what_it_has(home, tiny, mo
     assert ask(home, "select count(*) from pair where cycle_id = $cycle", "refused") == [(0,)]
     collected = collect(small(tiny, "collect.max_flawed_share=1"), "refused")
     assert collected.unspoken == {"refusal": found[True, True, True]}
-    text = stage_text("refused", collected)
+    text = stage_text("refused", collected, HERE)
     assert "conversations ended because a turn could not be drawn (refusal" in text
     engage.engines.close_engines()
 
@@ -305,7 +305,7 @@ def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, 
     counted.failing = {broken}
     failed = collect(config, "broken")
     assert set(failed.failed) == {broken}
-    said = stage_text("broken", failed)
+    said = stage_text("broken", failed, HERE)
     assert f"1 scenario of the search failed, {broken} because: the model is out of order" in said
     assert "The same command with --cycle broken tries again." in said
     trees = "select tree_id, wall_s from tree where cycle_id = $cycle"
@@ -324,7 +324,7 @@ def test_a_failed_dialogue_of_the_evaluation_is_reported_and_held_again(counted,
     counted.failing = {broken}
     judged = evaluation(config, "mute")
     assert set(judged.failed) == {broken}
-    assert f"1 scenario of the evaluation failed, {broken} because: " in stage_text("mute", judged)
+    assert f"1 scenario of the evaluation failed, {broken} because: " in stage_text("mute", judged, HERE)
     assert dialogues(home, "mute") == {"base": 5}
     counted.failing, counted.scenarios = set(), set()
     assert evaluation(config, "mute").failed == {}

@@ -8,15 +8,15 @@ from small_stores import hand_tree, support_scenario
 
 from engage.config import CycleConfig
 from engage.errors import CorpusError
-from engage.evaluation import Aligned
+from engage.evaluation import Aligned, Places, stage_text
 from engage.home import Home
 from engage.store import Cycle, Outbox, TrajectoryStore
 from engage.training import load_pairs
 from tasks import training
 from tasks.cycle import begin_cycle
 from tasks.human import draw_human_pairs
-from tasks.reporting import stage_text
 
+HERE = Places(None, "sqlite:///mlflow.db")
 ESCONV = Path(__file__).parent / "fixtures" / "esconv"
 CYCLE = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)
 
@@ -60,7 +60,7 @@ def test_human_pairs_go_with_the_searchs_by_ratio_and_are_told(store):
     assert {purpose for (purpose,) in store.select("select purpose from trajectory")[1]} == {"search", "human"}
     (stage,) = MlflowClient(Home.from_env().tracking_uri).search_runs(["1"], "tags.`engage.stage` = 'pairs'")
     assert stage.data.metrics["pairs/human/accepted"] == 2
-    told = stage_text("c1", Aligned(kept, None))
+    told = stage_text("c1", Aligned(kept, None), HERE)
     assert "1 candidate pairs, 1 accepted" in told
     assert "2 more pairs come from 2 human dialogues that went well: the policy was asked at 2 of 3 places" in told
 
@@ -71,7 +71,7 @@ def test_without_a_corpus_or_a_ratio_there_is_no_human_pair_and_nothing_is_told_
     human = draw_human_pairs.fn(settings, CYCLE, scored["accepted"])
     kept = training.extract_pairs.fn(settings, CYCLE, scored, human)
     assert [pair.source for pair in load_pairs(kept.path)] == ["search"]
-    assert "human" not in stage_text("c1", Aligned(kept, None))
+    assert "human" not in stage_text("c1", Aligned(kept, None), HERE)
 
 
 def test_a_wrong_corpus_is_refused_when_the_cycle_begins(store):

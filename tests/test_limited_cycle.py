@@ -5,16 +5,17 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
-import tasks.planning
+import engage.store.plan
 from engage.config import load_config
 from engage.engines.scripted import ScriptedEngine, canned_choice
 from engage.errors import StoreError
+from engage.evaluation import Places, stage_text
 from engage.home import Home
 from engage.store import Cycle, Outbox
 from flows.collect import collect
 from tasks.planning import foretell
-from tasks.reporting import stage_text
 
+HERE = Places(None, "sqlite:///mlflow.db")
 SETTINGS = (
     "engine.kind=scripted",
     "engine.policy_adapter=bare",
@@ -61,7 +62,7 @@ def test_a_limit_stops_whole_trees_and_a_larger_one_goes_on(home):
     assert summary.unsearched == 8 - len(searched)
     (spent,) = ask(home, "select count(*) from engine_call where cycle_id = 'limited'")[0]
     assert spent <= calls * 3 // 4
-    assert "left" in stage_text("limited", summary) and "--cycle limited" in stage_text("limited", summary)
+    assert "left" in stage_text("limited", summary, HERE) and "--cycle limited" in stage_text("limited", summary, HERE)
     assert collect(limited, "limited").unsearched == summary.unsearched
     assert collect(config(), "limited").unsearched == 0
     same = "select scenario_id, count(*) from trajectory where cycle_id = ? group by scenario_id order by 1"
@@ -109,7 +110,7 @@ def test_a_pilot_is_not_foretold_while_the_store_is_somebody_elses(home, monkeyp
     def locked(*_):
         raise StoreError("locked by another program")
 
-    monkeypatch.setattr(tasks.planning, "spent_by", locked)
+    monkeypatch.setattr(engage.store.plan, "spent_by", locked)
     assert foretell.fn(limited, Cycle(cycle_id="c", seed=1, champion_version=None, champion_adapter=None), 0.0) == {}
 
 

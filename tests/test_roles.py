@@ -13,7 +13,7 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
-from engage.evaluation import Collected, FlipShare, users_as_assistants
+from engage.evaluation import Collected, FlipShare, Places, stage_text, users_as_assistants
 from engage.search import SearchConfig
 from engage.simulation import DialogueConfig, SpeechConfig, find_flaw
 from engage.simulation.roles import Weights, assistant_score, speaks_as_assistant
@@ -22,8 +22,8 @@ from engage.simulation.roles.measure import case_rows, in_words
 from engage.simulation.roles.registers import draw_registers
 from engage.simulation.roles.train import Example, fit
 from engage.simulation.roles.weights import CLASSES, REGISTERS, load_weights, read_weights, save_weights
-from tasks.reporting import stage_text
 
+HERE = Places(None, "sqlite:///mlflow.db")
 ASSISTANTS = """
 I'm glad I could help. If you have any other questions, feel free to ask.
 How can I assist you today?
@@ -239,12 +239,12 @@ def night(share):
 
 
 def test_a_night_whose_users_are_no_users_says_so_in_its_first_line():
-    first = stage_text("c1", night(0.43)).splitlines()[0]
+    first = stage_text("c1", night(0.43), HERE).splitlines()[0]
     assert first.startswith("The simulated users speak as assistants in 43.0% [41.0%, 45.0%] of first draws.")
     assert "engage simulator train" in first
 
 
 def test_a_night_of_users_names_the_share_among_its_lines():
-    lines = stage_text("c1", night(0.03)).splitlines()
+    lines = stage_text("c1", night(0.03), HERE).splitlines()
     said = "- The simulated users spoke as the assistant in 3.0% [1.0%, 5.0%] of 500 first draws; such a turn is drawn again."
     assert said in lines and lines[0] == "- No tree was searched whole."

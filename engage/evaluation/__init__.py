@@ -1,6 +1,13 @@
 """Judging a candidate: which users it talks with, paired comparison, signs of reward hacking, promotion, the report."""
 
-from engage.evaluation.collected import Collected, FlipShare, read_collected, users_as_assistants, values_by_exchange
+from engage.evaluation.collected import (
+    Collected,
+    FlipShare,
+    end_reasons,
+    read_collected,
+    users_as_assistants,
+    values_by_exchange,
+)
 from engage.evaluation.comparison_config import ComparisonConfig, PolicyName
 from engage.evaluation.divergence import divergence_by_domain, mean_divergence
 from engage.evaluation.hacking import Replies, distinct_2, hacking_failures, hacking_rates, text_metrics
@@ -69,6 +76,7 @@ __all__ = [
     "decide",
     "distinct_2",
     "divergence_by_domain",
+    "end_reasons",
     "evaluation_seeds",
     "hacking_failures",
     "hacking_rates",

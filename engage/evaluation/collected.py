@@ -71,10 +71,7 @@ class Collected:
 def read_collected(store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, str], unsearched: int) -> Collected:
     """See `Collected`."""
     given = {"cycle": cycle.cycle_id}
-    ends: dict[str, int] = defaultdict(int)
-    for row in store.rows("dialogue_ends", given):
-        if row["purpose"] == "search":
-            ends[row["end_reason"]] += row["dialogues"]
+    ends = end_reasons(store, cycle, "search")
     costs = {
         f"cost/{row['side']}_{row['kind']}/{name}": value
         for row in store.rows("cycle_cost", given)
@@ -91,6 +88,15 @@ def read_collected(store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, st
         unsearched=unsearched,
         costs=costs,
     )
+
+
+def end_reasons(store: TrajectoryStore, cycle: Cycle, purpose: str) -> dict[str, int]:
+    """Why the cycle's dialogues of that purpose ended, and how many; 0 for any other reason."""
+    ends: dict[str, int] = defaultdict(int)
+    for row in store.rows("dialogue_ends", {"cycle": cycle.cycle_id}):
+        if row["purpose"] == purpose:
+            ends[row["end_reason"]] += row["dialogues"]
+    return ends
 
 
 def users_as_assistants(store: TrajectoryStore, cycle_id: str) -> FlipShare | None:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from engage.evaluation.collected import Collected
 from engage.evaluation.judgement import Comparisons
@@ -64,7 +65,16 @@ class Places:
     tracking_uri: str
 
 
-Stage = Collected | Aligned | Judged
+class SaysItself(Protocol):
+    """What a flow returns that says in plain words what happened."""
+
+    @property
+    def text(self) -> str:
+        """What the command shows."""
+        ...
+
+
+Stage = Collected | Aligned | Judged | SaysItself
 
 
 def night_text(cycle_id: str, collected: Collected, aligned: Aligned, judged: Judged, places: Places) -> str:
@@ -76,7 +86,9 @@ def night_text(cycle_id: str, collected: Collected, aligned: Aligned, judged: Ju
 
 
 def stage_text(cycle_id: str, stage: Stage, places: Places) -> str:
-    """The same for one stage alone."""
+    """The same for one stage alone; a whole night, or an experiment, says itself what happened."""
+    if not isinstance(stage, Collected | Aligned | Judged):
+        return stage.text
     if isinstance(stage, Collected):
         warning = _role_warning(stage)
         lines = [*([warning, ""] if warning else []), *_items(_collect_lines(cycle_id, stage))]

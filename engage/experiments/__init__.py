@@ -20,18 +20,26 @@ from engage.experiments.comparison import (
     wanted,
 )
 from engage.experiments.comparison_figures import compare_policies, comparison_metrics, stored_figures
-from engage.experiments.comparison_report import comparison_page
+from engage.experiments.comparison_report import ComparisonPage, comparison_page
 from engage.experiments.inference import adversary, adversary_label
 from engage.experiments.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
 from engage.experiments.value_check import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
 from engage.experiments.value_check_figures import Sampled, credit_figures, credit_metrics
-from engage.experiments.value_check_page import CreditFigures, credit_lines, credit_page, stated_against_fresh
+from engage.experiments.value_check_page import (
+    CheckedValues,
+    CreditFigures,
+    credit_lines,
+    credit_page,
+    stated_against_fresh,
+)
 
 __all__ = [
     "BASE",
     "FROM_SEARCH",
     "NO_PAIR",
     "TRAINED",
+    "CheckedValues",
+    "ComparisonPage",
     "ComparisonResult",
     "CreditConfig",
     "CreditFigures",

@@ -1,6 +1,8 @@
 """The page of a comparison of policies, as Markdown: a table per simulator and domain, the checks, and what it means in words."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from engage.evaluation import ALL, MIN_STRATUM
 from engage.experiments.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
@@ -17,6 +19,19 @@ _MIDPOINT = (
     "the headroom in four of five cases, given how far this policy's differences scatter in the dialogues that the search held too."
 )
 _CHECKS = "Rates are shares of the policy's replies to all simulated users together, divergence in nats a reply (estimated KL from the base)."
+
+
+@dataclass(frozen=True)
+class ComparisonPage:
+    """What a comparison leaves: its page, and where that is."""
+
+    page: str
+    path: Path
+
+    @property
+    def text(self) -> str:
+        """What the command shows."""
+        return f"{self.page}\nThe page: {self.path}"
 
 
 def comparison_page(result: ComparisonResult) -> str:

@@ -1,8 +1,9 @@
 """The credit check as one Markdown page, and its short form for the terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engage.experiments.calibration import BeliefCheck, Bin, Reliability
@@ -51,6 +52,24 @@ class CreditFigures:
     rollouts: int
     unreadable_pairs: int
     failed_pairs: int
+
+
+@dataclass(frozen=True)
+class CheckedValues:
+    """What a check found, in plain words and as figures; `failed` maps a scenario to why its rollouts failed for good."""
+
+    text: str
+    figures: CreditFigures
+    failed: Mapping[str, str]
+
+    @staticmethod
+    def of(figures: CreditFigures, failed: Mapping[str, str], page: Path) -> "CheckedValues":
+        """With the short form of the figures, what failed, and where the `page` is."""
+        lines = credit_lines(figures)
+        if failed:
+            scenario, reason = min(failed.items())
+            lines.append(f"{len(failed)} scenarios failed, {scenario} because: {reason}. The same command tries again.")
+        return CheckedValues("\n".join([*lines, f"The page: {page}"]), figures, failed)
 
 
 def credit_page(cycle_id: str, found: CreditFigures, check: CreditConfig) -> str:

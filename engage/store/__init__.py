@@ -5,7 +5,7 @@ from engage.store.database import reading, writing
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig, deceptive_patterns
 from engage.store.parquet import write_parquet
-from engage.store.spent import spent_by
+from engage.store.plan import Plan
 from engage.store.trajectory_store import WAIT_S, TrajectoryStore, inspections
 
 __all__ = [
@@ -14,13 +14,13 @@ __all__ = [
     "Cycle",
     "Outbox",
     "PairConfig",
+    "Plan",
     "TrajectoryStore",
     "absent",
     "deceptive_patterns",
     "identity",
     "inspections",
     "reading",
-    "spent_by",
     "write_parquet",
     "writing",
 ]

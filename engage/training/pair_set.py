@@ -1,13 +1,12 @@
-"""A cycle's pairs as a training takes them: those of the search and those from people, mixed and saved with their licences."""
+"""Pairs as a training takes them: saved in one file, with what they are from and under which terms."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engage.scenario import Scenario
-from engage.store import Cycle, TrajectoryStore
 from engage.training.human_pairs import HumanPairs, pair_licences
-from engage.training.pairs import mix, read_pairs, save_pairs
+from engage.training.pairs import PreferencePair, save_pairs
 
 
 @dataclass(frozen=True)
@@ -17,12 +16,12 @@ class PairSet:
     `counts` are the search's candidate pairs by what became of them, `human` the counts of `HumanPairs`.
     """
 
-    counts: Mapping[str, int]
-    human: Mapping[str, int]
-    accepted: int
     path: Path
     hash: str
+    accepted: int
     licences: Mapping[str, str]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    human: Mapping[str, int] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float | None]:
         """The counts by MLflow's names."""
@@ -31,16 +30,13 @@ class PairSet:
 
 
 def save_pair_set(
-    store: TrajectoryStore,
-    cycle: Cycle,
-    counts: Mapping[str, int],
-    human: HumanPairs,
-    ratio: float,
-    scenarios: Iterable[Scenario],
+    pairs: Sequence[PreferencePair],
     path: Path,
+    scenarios: Iterable[Scenario],
+    human: HumanPairs,
+    counts: Mapping[str, int] | None = None,
 ) -> PairSet:
-    """Save the cycle's accepted pairs and `ratio` times as many from people; `scenarios` are those that may stand behind them."""
-    pairs = mix(read_pairs(store, cycle.cycle_id), human.pairs, ratio, cycle.seed)
+    """Save the pairs; `scenarios` are those that may stand behind them, beside those of the `human` dialogues."""
     licences = pair_licences(pairs, [*scenarios, *human.scenarios()])
     path.parent.mkdir(parents=True, exist_ok=True)
-    return PairSet(counts, human.counts, len(pairs), path, save_pairs(pairs, path), licences)
+    return PairSet(path, save_pairs(pairs, path), len(pairs), licences, counts or {}, human.counts)

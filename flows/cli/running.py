@@ -39,9 +39,10 @@ def run_stage(
     cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist))
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
     with in_process(console, verbose, command_again(stage, profile, overrides, cycle_id)):
-        from tasks import reporting
+        from engage.evaluation import stage_text
+        from tasks.reporting import places
 
-        return reporting.stage_text(cycle_id, _flow(stage)(config, cycle_id))
+        return stage_text(cycle_id, _flow(stage)(config, cycle_id), places(Home.from_env()))
 
 
 @contextmanager

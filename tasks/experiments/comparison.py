@@ -1,14 +1,14 @@
 """The comparison of policies from their stored dialogues, in MLflow, in the store and as a page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from prefect import task
 
 from engage.config import CycleConfig
 from engage.evaluation import PolicyName
 from engage.experiments import (
+    ComparisonPage,
     TrainedPolicy,
     comparison_metrics,
     comparison_page,
@@ -19,19 +19,6 @@ from engage.files.digest import digest, flat, key_settings
 from engage.store import Cycle
 from tasks.dialogues import held_out_store
 from tasks.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class ComparisonPage:
-    """What a comparison leaves: its page, and where that is."""
-
-    page: str
-    path: Path
-
-    @property
-    def text(self) -> str:
-        """What the command shows."""
-        return f"{self.page}\nThe page: {self.path}"
 
 
 @task(name="compare-policies")

@@ -18,11 +18,10 @@ from engage.training import (
     PreferencePair,
     TrainResult,
     mix,
-    pair_licences,
     pair_set_hash,
     read_human,
     read_pairs,
-    save_pairs,
+    save_pair_set,
     train_sft,
     training_chats,
 )
@@ -54,13 +53,11 @@ def train_on_pairs(
     config: CycleConfig, cycle: Cycle, name: PolicyName, pairs: Sequence[PreferencePair], human: HumanPairs
 ) -> TrainedPolicy:
     """DPO from what the cycle starts from; an interrupted run goes on from its last checkpoint."""
-    workspace, pair_hash = Workspace.from_env(), pair_set_hash(pairs)
-    folder = policy_folder(workspace, cycle, name, [pair_hash, key_settings(config.align, exclude={"sft"})])
-    save_pairs(pairs, folder / "pairs.parquet")
-    licences = pair_licences(pairs, [*load_cycle_scenarios(config.scenarios), *human.scenarios()])
+    workspace, settings = Workspace.from_env(), key_settings(config.align, exclude={"sft"})
+    folder = policy_folder(workspace, cycle, name, [pair_set_hash(pairs), settings])
+    saved = save_pair_set(pairs, folder / "pairs.parquet", load_cycle_scenarios(config.scenarios), human)
     with workspace.tracker.stage(cycle.cycle_id, f"train {name}", folder.name) as run:
-        run.dataset(folder / "pairs.parquet", f"{name}-pairs", pair_hash)
-        result = run_dpo(config, cycle, pairs, folder, run, licences)
+        result = run_dpo(config, cycle, saved, f"{name}-pairs", folder, run)
     return TrainedPolicy(name, str(result.adapter))
 
 

@@ -1,23 +1,20 @@
 """The simulator card, step by step: likelihoods, answers, then the page, its plots and one run of MLflow."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from engage.config import CycleConfig
-from engage.engines import EngineConfig, close_engines, model_names, shared_engine
-from engage.errors import ConfigError
+from engage.engines import close_engines, model_names, shared_engine
 from engage.experiments.simulator_card.asking import Answers, Asked, ask_simulator
 from engage.experiments.simulator_card.card import Likelihoods
-from engage.experiments.simulator_card.cards import Setting, SimulatorCard, make_card
+from engage.experiments.simulator_card.cards import CardPage, Setting, SimulatorCard, make_card, writing_into
 from engage.experiments.simulator_card.perplexity import user_turn_likelihoods
-from engage.experiments.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels
+from engage.experiments.simulator_card.plan import CardConfig, held_out_dialogues, simulator_alone, simulator_labels
 from engage.files.digest import digest, flat, key_settings
-from engage.models import BARE, resolve_model
+from engage.models import resolve_model
 from tasks import stopping
 from tasks.cycle import worth_retrying
 from tasks.progress import Bar
@@ -28,19 +25,11 @@ ROUNDS = 3
 UNITS = {"persuasion": "dollars", "emotional_support": "final intensity"}
 
 
-@dataclass(frozen=True)
-class CardPage:
-    """Where a card's page lies, and its short form."""
-
-    page: Path
-    text: str
-
-
 @task(name="check-card")
 def check_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str]:
     """Simulators by label, after everything that a user can get wrong was looked at: what follows takes many minutes."""
-    with _written(Path(out)):
-        Path(out).mkdir(parents=True, exist_ok=True)
+    with writing_into(Path(out)):
+        pass
     held_out_dialogues(card, config.human)
     base = resolve_model(config.engine.simulator_model) if model_names(config.engine) else None
     labels = simulator_labels(card.adapters, base)
@@ -70,19 +59,18 @@ def measure_likelihoods(config: CycleConfig, card: CardConfig, label: str, adapt
 def ask_in_their_place(config: CycleConfig, card: CardConfig, label: str, adapter: str) -> dict[str, Answers]:
     """Surveys and next turns of one simulator in people's dialogues, by domain."""
     by_domain = held_out_dialogues(card, config.human).by_domain
-    asked = Asked(shared_engine(_engine(config)), config.dialogue.speech, adapter, card.places, card.answers, card.seed)
+    asked = Asked(
+        shared_engine(simulator_alone(config.engine)),
+        config.dialogue.speech,
+        adapter,
+        card.places,
+        card.answers,
+        card.seed,
+    )
     bar = Bar(f"{label}: surveys and turns (rounds of dialogues)", ROUNDS * sum(map(len, by_domain.values())))
     found = {domain: stopping.run(ask_simulator(asked, humans, bar.advance)) for domain, humans in by_domain.items()}
     bar.finish()
     return found
-
-
-def _engine(config: CycleConfig) -> EngineConfig:
-    """The simulator's model alone, without the adapters that both sides are configured with: each request names its own."""
-    if not model_names(config.engine):
-        return config.engine
-    alone = {"policy_model": config.engine.simulator_model, "policy_adapter": BARE, "simulator_adapter": BARE}
-    return config.engine.model_copy(update=alone)
 
 
 @task(name="write-card")
@@ -94,25 +82,14 @@ def write_card(
     out: str,
 ) -> CardPage:
     """The page `OUT/card.md` with its plots beside it, all of it in MLflow too."""
-    tracker, folder = Workspace.from_env().tracker, Path(out)
-    engine, openings = config.engine, tracker.openings() if card.split == "test" else 0
+    tracker, engine = Workspace.from_env().tracker, config.engine
+    openings = tracker.openings() if card.split == "test" else 0
     setting = Setting(engine.simulator_model, engine.kind, config.dialogue.speech, openings, UNITS)
     made = make_card(card, setting, held_out_dialogues(card, config.human), likelihoods, answers)
-    with _written(folder):
-        (folder / "card.md").write_text(made.page, encoding="utf-8")
-        for name, plot in made.plots.items():
-            plot.savefig(folder / f"{name}.png")
+    saved = made.save(Path(out))
     _track(tracker, config, card, made)
     create_markdown_artifact(made.page, key="engage-simulator-card", description="simulator card")
-    return CardPage(folder / "card.md", made.summary)
-
-
-@contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out") from error
+    return saved
 
 
 def _name(config: CycleConfig, card: CardConfig) -> str:

@@ -1,7 +1,6 @@
 """Rolling out replies of a collected cycle afresh, and what that says about its values."""
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import task
@@ -10,13 +9,12 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import shared_engine
 from engage.errors import ConfigError, NothingSearched
 from engage.experiments import (
+    CheckedValues,
     CreditConfig,
-    CreditFigures,
     KeptRollouts,
     Roller,
     Sampled,
     credit_figures,
-    credit_lines,
     credit_metrics,
     credit_page,
     stated_against_fresh,
@@ -28,15 +26,6 @@ from tasks import stopping
 from tasks.cycle import worth_retrying
 from tasks.progress import Bar
 from tasks.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class CheckedValues:
-    """What a check found, in plain words and as figures; `failed` maps a scenario to why its rollouts failed for good."""
-
-    text: str
-    figures: CreditFigures
-    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @task(name="reroll-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
@@ -88,11 +77,7 @@ def judge_credit(config: CycleConfig, cycle: Cycle, check: CreditConfig, failed:
         run.metrics(credit_metrics(found))
         run.figure(plot, "credit")
         run.page(page, "credit.md")
-    lines = credit_lines(found)
-    if failed:
-        scenario, reason = min(failed.items())
-        lines.append(f"{len(failed)} scenarios failed, {scenario} because: {reason}. The same command tries again.")
-    return CheckedValues("\n".join([*lines, f"The page: {path}"]), found, failed)
+    return CheckedValues.of(found, failed, path)
 
 
 def _roll(

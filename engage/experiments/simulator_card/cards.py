@@ -1,10 +1,13 @@
 """A whole card from what was measured: the figures of every simulator in every domain, its plots, and the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engage.corpora import licence_of
+from engage.errors import ConfigError
 from engage.evaluation import reliability
 from engage.experiments.simulator_card.asking import Answers
 from engage.experiments.simulator_card.card import Likelihoods, Measured, SimulatorFigures, simulator_figures
@@ -13,6 +16,14 @@ from engage.experiments.simulator_card.plan import CardConfig, HeldOut
 from engage.experiments.simulator_card.words import predicted_from_words
 from engage.models import BARE
 from engage.simulation import SpeechConfig
+
+
+@dataclass(frozen=True)
+class CardPage:
+    """Where a card's page lies, and its short form."""
+
+    page: Path
+    text: str
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,24 @@ class SimulatorCard:
         for one in self.cards:
             found |= one.metrics()
         return found
+
+    def save(self, folder: Path) -> CardPage:
+        """Write `card.md` with its plots beside it; ConfigError where the folder cannot be written."""
+        with writing_into(folder):
+            (folder / "card.md").write_text(self.page, encoding="utf-8")
+            for name, plot in self.plots.items():
+                plot.savefig(folder / f"{name}.png")
+        return CardPage(folder / "card.md", self.summary)
+
+
+@contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """Make a card's folder; ConfigError where it, or what is then written, cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out") from error
 
 
 @dataclass(frozen=True)

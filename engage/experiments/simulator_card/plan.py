@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.corpora import CorpusOptions, HumanDialogue, read_corpora
 from engage.domains import load_domain
 from engage.domains.rules.crisis import holds_crisis
+from engage.engines import EngineConfig, model_names
 from engage.errors import ConfigError
-from engage.models import ModelRef, adapter_folder, check_adapter
+from engage.models import BARE, ModelRef, adapter_folder, check_adapter
 from engage.seeds import derive_seed
 
 
@@ -96,3 +97,11 @@ def simulator_labels(adapters: tuple[str, ...], base: ModelRef | None) -> dict[s
         if folder and base is not None:
             check_adapter(found[label], base)
     return found
+
+
+def simulator_alone(engine: EngineConfig) -> EngineConfig:
+    """The simulator's model alone, without the adapters that both sides are configured with: each request names its own."""
+    if not model_names(engine):
+        return engine
+    alone = {"policy_model": engine.simulator_model, "policy_adapter": BARE, "simulator_adapter": BARE}
+    return engine.model_copy(update=alone)

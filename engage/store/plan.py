@@ -1,0 +1,88 @@
+"""Which scenarios a cycle searches next, given what is stored, what waits in the outbox, and what its budget leaves."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from engage.engines.base import total
+from engage.scenario import Scenario, sample_scenarios
+from engage.search import BudgetConfig, Spent, affordable_trees, extra_scenarios, pilot_size, waves
+from engage.store.cycle import Cycle
+from engage.store.outbox import Outbox
+from engage.store.trajectory_store import TrajectoryStore
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The training scenarios of a cycle, `per_domain` of each domain among all `scenarios`, and the trees they have."""
+
+    store: TrajectoryStore
+    outbox: Outbox
+    cycle: Cycle
+    scenarios: Sequence[Scenario]
+    per_domain: int
+
+    def scenario_ids(self, extra: int = 0) -> list[str]:
+        """In their order, and `extra` more after them."""
+        first = self._sample(self.per_domain)
+        more = self._sample(self.per_domain + extra) if extra else []
+        known = set(first)
+        return [*first, *(name for name in more if name not in known)][: len(first) + extra]
+
+    def _sample(self, per_domain: int) -> list[str]:
+        sampled = sample_scenarios(self.scenarios, "train", per_domain, self.cycle.seed)
+        return [scenario.scenario_id for scenario in sampled]
+
+    def missing(self, scenario_ids: Sequence[str]) -> list[str]:
+        """Those whose tree is neither stored nor waits in the outbox."""
+        stored = self.store.stored_tree_ids(self.cycle.cycle_id)
+        trees = {scenario_id: self.cycle.tree_id(scenario_id) for scenario_id in scenario_ids}
+        return [name for name, tree in trees.items() if tree not in stored and not self.outbox.has_tree(tree)]
+
+    def next_shards(
+        self,
+        budget: BudgetConfig,
+        shard_size: int,
+        workers: int,
+        hours: float,
+        tried: Collection[str],
+        simulations_saved_of: int | None,
+    ) -> list[list[str]]:
+        """First a pilot, where the cycle is large or limited. Without a limit or an early stop all the rest follows at once; with
+        one, a wave of shards at a time.
+
+        `hours` have passed in this run, which has `tried` some scenarios, with or without success: the next run takes up those
+        that have no tree. With an early stop, what it saves of `simulations_saved_of` simulations a tree (None: there is none)
+        goes to more scenarios.
+        """
+        spent, wanted = spent_by(self.store, self.cycle.cycle_id), self.scenario_ids()
+        pilot = pilot_size(len(wanted), budget.limited)
+        if simulations_saved_of is not None:
+            wanted = self.scenario_ids(extra_scenarios(len(wanted), spent, simulations_saved_of))
+        left = self.missing([scenario_id for scenario_id in wanted if scenario_id not in tried])
+        if spent.trees < pilot:
+            return waves(left[: pilot - spent.trees], shard_size, None)
+        room = affordable_trees(budget, spent, hours)
+        one_wave = simulations_saved_of is not None or budget.limited
+        return waves(left if room is None else left[:room], shard_size, workers if one_wave else None)
+
+    def pilot(self, limited: bool) -> Spent | None:
+        """What the pilot took; None where there is none, or the cycle has gone on beyond it."""
+        spent, trees = spent_by(self.store, self.cycle.cycle_id), len(self.scenario_ids())
+        return spent if spent.trees and spent.trees == pilot_size(trees, limited) else None
+
+
+def spent_by(store: TrajectoryStore, cycle_id: str) -> Spent:
+    """What the cycle's stored trees took."""
+    rows = store.rows("tree_cost", {"cycle": cycle_id})
+    calls = [row["calls"] for row in rows]
+    tokens = [total((row["prompt_tokens"], row["completion_tokens"])) if row["calls"] else 0 for row in rows]
+    most = None if None in tokens else max((count for count in tokens if count is not None), default=0)
+    return Spent(
+        trees=len(rows),
+        simulations=sum(row["simulations"] + row["withdrawn"] for row in rows),
+        calls=sum(calls),
+        tokens=total(tokens),
+        most_calls=max(calls, default=0),
+        most_tokens=most,
+        longest_s=max((row["wall_s"] for row in rows), default=0.0),
+    )
