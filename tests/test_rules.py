@@ -105,6 +105,27 @@ def test_the_method_knows_no_prefect_and_no_mlflow():
     assert [name for name in importers("prefect") + importers("mlflow") if name.startswith("engage")] == []
 
 
+def test_the_surroundings_of_a_task_are_built_in_one_place():
+    built = re.compile(r"\b(Home\.from_env|Tracker|TrajectoryStore|Outbox)\(")
+    tasks = [name for name in MODULES if name.startswith("tasks.")]
+    assert [name for name in tasks if built.search(MODULES[name].read_text(encoding="utf-8"))] == ["tasks.workspace"]
+
+
+def decorators(node: ast.FunctionDef) -> set[str]:
+    return {ast.unparse(decorator).partition("(")[0] for decorator in node.decorator_list}
+
+
+def test_tasks_and_flows_hand_each_other_results_of_a_named_type():
+    returned = {
+        f"{name}.{node.name}": ast.unparse(node.returns)
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and decorators(node) & {"task", "flow"}
+    }
+    assert len(returned) > 25
+    assert {name: kind for name, kind in returned.items() if "Any" in kind} == {}
+
+
 def test_only_the_tracking_imports_mlflow():
     assert importers("mlflow") == ["tasks.tracking"]
 
