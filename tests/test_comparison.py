@@ -137,9 +137,10 @@ def test_adapters_that_cannot_be_used_are_told_before_the_night(tmp_path):
         check_adapters(missing.engine, missing.evaluation.second_simulator, None)
     other = load_config("laptop", [f"engine.policy_model={save_tiny_model(tmp_path / 'tiny')}"])
     champion = adapter_folder("embedded")  # trained on the embedded model
-    check_adapters(load_config("laptop", []), champion)
+    here = load_config("laptop", []).engine
+    check_adapters(here, None, champion)
     with pytest.raises(ModelError, match=r"the champion of this home: .*; another model needs another ENGAGE_HOME"):
-        check_adapters(other, champion)
+        check_adapters(other.engine, None, champion)
 
 
 def test_policies_that_look_ahead_hold_fewer_dialogues():

@@ -185,7 +185,7 @@ def test_the_command_refuses_and_takes_by_the_flag_that_it_printed(folder):
 def test_a_module_that_leaves_python_ends_no_command_as_a_success(folder):
     """sys.exit(0) deep in what is imported was a success without a word."""
     (folder / "run.py").write_text(
-        "import sys\nfrom flows import cli, inspecting\n"
+        "import sys\nfrom flows import cli\nfrom flows.cli import inspecting\n"
         "inspecting.show_scenarios = lambda *_: sys.exit(0)\nsys.argv = ['engage', 'scenarios', 'list']\ncli.main()\n"
     )
     done = subprocess.run([sys.executable, "run.py"], capture_output=True, text=True)
