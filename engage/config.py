@@ -3,8 +3,6 @@
 Each part is configured beside its code; this module only puts them together. Where files lie is not configuration: `Home`.
 """
 
-import difflib
-import os
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,16 +16,17 @@ from engage.errors import ConfigError
 from engage.evaluation import ComparisonConfig, HeldOutConfig, simulators
 from engage.files.refusal import first_refusal
 from engage.masking import mask_urls
+from engage.profiles import DEEPEST, Profile, read_profile
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import BudgetConfig, SearchConfig
+from engage.settings import closest
+from engage.settings import setting_names as names_of
 from engage.simulation import DialogueConfig
 from engage.store import PairConfig
 from engage.training import AlignConfig, HumanConfig
 
 LARGEST = 2**63 - 1
 """What the store's columns hold."""
-DEEPEST = 12
-"""Tables within tables that a setting's name may have; there are three."""
 LONGEST_NAME = 80
 """Characters of a setting's name; longer ones are cut where they are reported."""
 
@@ -98,35 +97,27 @@ class CycleConfig(BaseModel):
         """With whom an evaluation talks: label to adapter, see `engage.evaluation.simulators.simulators`."""
         return simulators(self.engine, self.evaluation.second_simulator)
 
+    def unused(self) -> list[str]:
+        """What is set and has no effect on a cycle, one sentence each."""
+        if self.human.corpora and not self.pairs.human_ratio:
+            return ["human.corpora is set, but pairs.human_ratio is 0: no pair will be made from them"]
+        return []
 
-PROFILES = Path(__file__).resolve().parents[1] / "deployments" / "profiles"
 
+def load_config(profile: str | Path, overrides: Sequence[str] = (), profiles: Path | None = None) -> CycleConfig:
+    """A profile with `key.path=value` overrides; ConfigError names the key that is wrong, and why.
 
-def load_config(profile: str, overrides: Sequence[str] = ()) -> CycleConfig:
-    """A profile by name or path with `key.path=value` overrides; ConfigError says which key is wrong, and why.
-
-    An empty value takes what the profile says back to the default.
+    `profile` is the path of a TOML file, or a name in the folder `profiles`. `key.path=` resets the key to its default,
+    whatever the profile says.
     """
-    path = Path(profile) if profile.endswith(".toml") or os.sep in profile else PROFILES / f"{profile}.toml"
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise ConfigError(f"profile {path} is not a file")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        known = [*sorted(p.stem for p in PROFILES.glob("*.toml")), "the path of a TOML file"]
-        raise ConfigError(f"profile {profile!r} is not there ({path}); use {' or '.join(known)}") from error
-    except RecursionError as error:
-        raise ConfigError(f"profile {path} cannot be read: it is nested too deeply") from error
-    except OSError as error:
-        raise ConfigError(f"profile {str(path)!r:.200} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # TOML's own errors, text that is no UTF-8, a number too long, a name with a null byte
-        raise ConfigError(f"profile {str(path)!r:.200} cannot be read: {ascii(str(error))[1:-1]:.200}") from error
+    read = read_profile(profile, profiles)
+    values = read.values(setting_names())
     for override in overrides:
         _apply_override(values, override)
     try:
         return CycleConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path, overrides)) from error
+        raise ConfigError(_explain(error, read, overrides)) from error
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -153,15 +144,15 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         table[leaf] = value
 
 
-def _explain(error: ValidationError, path: Path, overrides: Sequence[str]) -> str:
+def _explain(error: ValidationError, profile: Profile, overrides: Sequence[str]) -> str:
     refused = first_refusal(error)
     name = ".".join(refused.path)
     given = [override.partition("=")[0].strip() for override in overrides]
-    where = "--set" if any(_touches(name, key) for key in given) else path.name
+    where = "--set" if any(_touches(name, key) for key in given) else profile.source(name).name
     name = ascii(name)[1:-1]
     name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
     if refused.kind == "extra_forbidden":
-        close = _closest(name)
+        close = closest(name, setting_names())
         return f"{where}: {name} is not a setting" + (f"; did you mean {close}?" if close else "")
     reason = refused.reason
     if refused.kind == "tuple_type" and isinstance(refused.value, str):
@@ -176,27 +167,9 @@ def _touches(name: str, key: str) -> bool:
     return f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")
 
 
-def _closest(name: str) -> str | None:
-    """The setting that may have been meant: one of nearly that name in the same table, or of that name in another."""
-    parent, _, leaf = name.rpartition(".")
-    known = setting_names()
-    above = f"{parent}." if parent else ""
-    siblings = {n.removeprefix(above).split(".")[0] for n in known if n.startswith(above)}
-    close = difflib.get_close_matches(leaf, sorted(siblings), n=1, cutoff=0.6)
-    if close:
-        return above + close[0]
-    return next((n for n in known if n.rpartition(".")[2] == leaf), None)
-
-
-def setting_names(model: type[BaseModel] = CycleConfig, prefix: str = "") -> list[str]:
-    """All settings by dotted name."""
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += setting_names(field.annotation, f"{prefix}{name}.")
-        else:
-            names.append(f"{prefix}{name}")
-    return names
+def setting_names() -> list[str]:
+    """All settings of a cycle by dotted name."""
+    return names_of(CycleConfig)
 
 
 def load_cycle_scenarios(

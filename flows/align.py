@@ -1,6 +1,6 @@
 """Trees in the store to a candidate adapter."""
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from engage.config import CycleConfig
 from engage.evaluation import Aligned
@@ -12,6 +12,8 @@ from tasks.training import choose_candidate, extract_pairs, score_pairs, train_c
 @flow(name="align", **CLOSING)
 def align(config: CycleConfig, cycle_id: str) -> Aligned:
     """Score pairs, add some from human dialogues where they are given, and train on them; without an accepted pair there is no candidate, and the summary says so."""
+    for sentence in config.unused():
+        get_run_logger().warning(sentence)
     cycle = begin_cycle(config, cycle_id)
     scored = score_pairs(config, cycle)
     human = draw_human_pairs(config, cycle, scored["accepted"])

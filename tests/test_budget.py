@@ -7,13 +7,13 @@ import pytest
 from rich.console import Console
 from small_stores import filled, hand_tree, support_scenario
 
-from engage.config import load_config
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError
 from engage.search import BudgetConfig, Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
 from engage.search.early_stop import separated
 from engage.store import Cycle, Outbox
 from flows.cli.inspecting import show_query
+from flows.cli.profiles import load_config
 from tasks.collecting import search_shard
 
 SPENT = Spent(trees=4, simulations=80, calls=400, tokens=40_000, most_calls=150, most_tokens=12_000, longest_s=60.0)

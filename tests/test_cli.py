@@ -13,13 +13,13 @@ import own_domain  # noqa: F401  # what a process has imported, data files may n
 import pytest
 import typer
 
-from engage.config import load_config
 from engage.errors import ConfigError, EngineError, StoreError
 from engage.models import device
 from engage.scenario import load_scenarios
 from engage.store import TrajectoryStore, inspections
 from flows.cli import commands as cli
 from flows.cli import doctor, inspecting, running
+from flows.cli.profiles import load_config
 from flows.cli.showing import Terminal
 
 OWN_FILE = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"

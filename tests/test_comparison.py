@@ -10,7 +10,6 @@ from prefect.testing.utilities import prefect_test_harness
 from tiny_models import save_tiny_model
 
 import engage.engines
-from engage.config import load_config
 from engage.domains import load_domain
 from engage.errors import ModelError
 from engage.evaluation import (
@@ -39,6 +38,7 @@ from engage.experiments.inference import Thinking
 from engage.home import Home
 from engage.models import adapter_folder
 from engage.stats import Estimate
+from flows.cli.profiles import load_config
 from flows.comparison import comparison
 
 ESCONV = Path(__file__).parent / "fixtures" / "esconv"

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from engage.config import PROFILES, CycleConfig, load_config, setting_names
+from engage.config import CycleConfig, setting_names
 from engage.errors import ConfigError
 from engage.home import Home, check_cycle_id
+from flows.cli.profiles import PROFILES, load_config
 
 
 def refused(*overrides: str, profile: str = "laptop") -> str:

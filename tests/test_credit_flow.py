@@ -5,11 +5,11 @@ from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
-from engage.config import load_config
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, EngineError, NothingSearched
 from engage.experiments import CreditConfig
 from engage.home import Home
+from flows.cli.profiles import load_config
 from flows.collect import collect
 from flows.credit import credit
 from tasks.tracking import Tracker

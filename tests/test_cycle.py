@@ -11,7 +11,7 @@ from prefect.testing.utilities import prefect_test_harness
 from tiny_models import save_tiny_model
 
 import engage.engines
-from engage.config import CycleConfig, load_config, load_cycle_scenarios
+from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, EngineError, NothingSearched, TooManyFlawed
@@ -21,6 +21,7 @@ from engage.models import AdapterCard, adapter_fingerprint, resolve_model
 from engage.scenario import sample_scenarios
 from engage.seeds import derive_seed
 from flows.align import align
+from flows.cli.profiles import load_config
 from flows.collect import collect
 from flows.evaluation import evaluation
 from flows.nightly import nightly

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engage.config import load_config, load_cycle_scenarios
+from engage.config import load_cycle_scenarios
 from engage.domains import allow_modules, load_domain, loading
 from engage.errors import ConfigError, ScenarioError
 from engage.scenario import load_scenarios
 from flows.cli.options import with_modules
+from flows.cli.profiles import load_config
 
 HERE = Path(__file__).parent
 OWN_FILE = HERE / "fixtures" / "own_scenarios.jsonl"

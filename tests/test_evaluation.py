@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engage.config import load_config
 from engage.dialogue import Role, Turn
 from engage.domains import load_domain
 from engage.errors import ConfigError
@@ -21,6 +20,7 @@ from engage.evaluation import (
     report,
     text_metrics,
 )
+from flows.cli.profiles import load_config
 from tasks.judging import require_validation
 
 SUPPORT = load_domain("emotional_support")

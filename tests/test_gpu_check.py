@@ -130,8 +130,8 @@ def test_the_steps_are_commands_that_the_command_line_knows(size):
     """Each option is one of the command's; each setting is one of the configuration's."""
     import typer
 
-    from engage.config import load_config
     from flows.cli import commands as cli
+    from flows.cli.profiles import load_config
 
     group = typer.main.get_command(cli.app)
     planned = steps(["engage"], size, ["seed=1"], ["engine.vllm.engine_args.enforce_eager=true"])

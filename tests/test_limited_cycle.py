@@ -6,12 +6,12 @@ from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
 import engage.store.plan
-from engage.config import load_config
 from engage.engines.scripted import ScriptedEngine, canned_choice
 from engage.errors import StoreError
 from engage.evaluation import Places, stage_text
 from engage.home import Home
 from engage.store import Cycle, Outbox
+from flows.cli.profiles import load_config
 from flows.collect import collect
 from tasks.planning import foretell
 

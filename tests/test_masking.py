@@ -6,13 +6,14 @@ import logging
 import pytest
 from chat_server import ChatServer
 
-from engage.config import CycleConfig, load_config
+from engage.config import CycleConfig
 from engage.engines.base import Message, Prompt, Sampling, Side
 from engage.engines.openai.config import OpenAIConfig, ServerConfig
 from engage.engines.openai.engine import OpenAIEngine
 from engage.errors import ConfigError, EngineError
 from engage.masking import mask, mask_table, mask_urls
 from engage.models import ModelsConfig
+from flows.cli.profiles import load_config
 
 KEY = "sk-proj-Ab3dEf6hIj9lMn2pQr5t"
 ASKED = Prompt("s1/0/replies", Side.POLICY, (Message("user", "Hi."),))

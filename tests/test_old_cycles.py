@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 import engage.engines
 import engage.store.cycle
-from engage.config import CycleConfig, load_config, load_cycle_scenarios
+from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError
 from engage.evaluation import ComparisonConfig, HeldOutConfig, HeldOutStore
@@ -23,6 +23,7 @@ from engage.store import Cycle, TrajectoryStore
 from engage.training import AlignConfig, HumanConfig
 from engage.training.run_folder import run_folder
 from flows.align import align
+from flows.cli.profiles import load_config
 from flows.collect import collect
 from flows.comparison import comparison
 from flows.credit import credit

@@ -6,9 +6,9 @@ from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
-from engage.config import load_config
 from engage.home import Home
 from engage.models.embedded import find_embedded
+from flows.cli.profiles import load_config
 from flows.nightly import nightly
 
 TINY = (

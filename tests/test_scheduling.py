@@ -7,11 +7,12 @@ import pytest
 import yaml
 from small_stores import hand_tree, support_scenario
 
-from engage.config import CycleConfig, load_config
+from engage.config import CycleConfig
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.home import Home
 from engage.store import Outbox, TrajectoryStore
 from flows.cli.carrying import absolute_address, absolute_config, environment
+from flows.cli.profiles import load_config
 from flows.cli.scheduling import CONCURRENCY, ENTRYPOINT, POOL, plan_nightly, time_zone
 from tasks.tracking import Tracker
 

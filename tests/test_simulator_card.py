@@ -9,7 +9,6 @@ from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 from tiny_models import save_adapter, save_tiny_model
 
-from engage.config import load_config
 from engage.corpora import read_corpus
 from engage.errors import ConfigError, ModelError
 from engage.experiments.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels
@@ -17,6 +16,7 @@ from engage.home import Home
 from engage.models import resolve_model
 from engage.training import save_pairs
 from flows.cli import commands as cli
+from flows.cli.profiles import load_config
 from flows.cli.showing import Terminal
 from flows.simulator import simulator_card
 from tasks.experiments.simulator_card import check_card

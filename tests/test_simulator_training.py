@@ -8,7 +8,6 @@ from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 from tiny_models import save_tiny_model
 
-from engage.config import load_config
 from engage.corpora import read_corpus, read_shipped
 from engage.dialogue import Role, Turn
 from engage.home import Home
@@ -16,6 +15,7 @@ from engage.models import AdapterCard, check_adapter, resolve_model
 from engage.simulation import SpeechConfig
 from engage.training import training_chats
 from engage.training.sft import ChatExample
+from flows.cli.profiles import load_config
 from flows.simulator import train_simulator
 
 P4G = f"p4g:{Path(__file__).parent / 'fixtures' / 'p4g'}"

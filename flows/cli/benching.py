@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from engage.config import load_config, load_cycle_scenarios
+from engage.config import load_cycle_scenarios
 from engage.errors import ConfigError
+from flows.cli.profiles import load_config
 
 Rows = Sequence[Sequence[str]]
 

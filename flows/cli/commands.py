@@ -109,6 +109,22 @@ def doctor(profile: Profile = "laptop", set_: Settings = None) -> None:
 
 
 @app.command()
+def settings(
+    section: Annotated[
+        str | None, typer.Argument(help="a section, such as search or align.dpo, or one setting; all by default")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="show only what this profile changes, by name or path")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="a JSON list instead of the table")] = False,
+) -> None:
+    """List the settings with type, default, range and description, or what a profile changes."""
+    from flows.cli.settings import show_settings
+
+    show_settings(console, section, profile, json_)
+
+
+@app.command()
 def schedule(
     at: Annotated[str, typer.Option("--at", help="time of day, HH:MM, in the local time zone")] = "02:00",
     profile: Profile = "laptop",

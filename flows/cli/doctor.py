@@ -11,11 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from engage.config import CycleConfig, load_config
+from engage.config import CycleConfig
 from engage.engines.base import Side
 from engage.errors import EngageError
 from engage.home import Home
 from engage.masking import mask_urls
+from flows.cli.profiles import load_config
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "prefect", "mlflow", "duckdb", "pandas")
 OPTIONAL = {

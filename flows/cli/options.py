@@ -38,7 +38,7 @@ def with_modules(profile: str, overrides: Sequence[str] | None, modules: Sequenc
     settings = list(overrides or [])
     if not modules:
         return settings
-    from engage.config import load_config
+    from flows.cli.profiles import load_config
 
     allowed = dict.fromkeys((*load_config(profile, settings).scenarios.domain_modules, *modules))
     return [*settings, f"scenarios.domain_modules={json.dumps(list(allowed))}"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from engage.config import CycleConfig, load_config, load_cycle_scenarios
+from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted, StoreError, engage_error
 from engage.home import Home, check_cycle_id
@@ -21,6 +21,7 @@ from engage.masking import mask_urls
 from flows.cli import interrupts
 from flows.cli.inspecting import tell_unread
 from flows.cli.prefect_server import start_server
+from flows.cli.profiles import load_config
 
 
 def run_stage(
@@ -35,6 +36,9 @@ def run_stage(
     """Run one flow in this process; returns what it did in plain words. An EngageError raised in a task comes out as itself."""
     config = load_config(profile, overrides)
     tell_unread(console, load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left)))
+    if stage in ("nightly", "collect", "align"):  # the comparison has arms of its own for the human pairs
+        for sentence in config.unused():
+            console.print(sentence, soft_wrap=True)
     Home.from_env().make()
     cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist))
     console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)

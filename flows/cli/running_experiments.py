@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from engage.config import load_config
 from engage.errors import ConfigError
 from engage.files.refusal import first_refusal
 from engage.home import Home, check_cycle_id
+from flows.cli.profiles import load_config
 from flows.cli.running import command_again, find_cycle_id, in_process
 
 

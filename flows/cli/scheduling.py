@@ -9,11 +9,12 @@ from zoneinfo import available_timezones
 
 from rich.console import Console
 
-from engage.config import CycleConfig, load_config, load_cycle_scenarios
+from engage.config import CycleConfig, load_cycle_scenarios
 from engage.errors import ConfigError
 from engage.masking import MASK, mask_urls
 from engage.training import read_human
 from flows.cli.carrying import absolute_config, environment
+from flows.cli.profiles import load_config
 
 POOL = "engage"
 CONCURRENCY = 1
@@ -76,6 +77,8 @@ def schedule_nightly(console: Console, at: str, profile: str, overrides: Sequenc
         ignore_warnings=True,
     )
     console.print(f"nightly/{plan.name} is scheduled every day at {at} ({plan.zone}).", highlight=False)
+    for sentence in plan.config.unused():
+        console.print(sentence, soft_wrap=True)
     for name, value in plan.environment.items():
         console.print(f"  with {name}={value}", soft_wrap=True)
     if plan.secret:

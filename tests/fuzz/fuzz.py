@@ -31,7 +31,7 @@ for place in (ROOT, ROOT / "tests"):
 from chat_server import ChatServer, answer  # noqa: E402
 from small_stores import hand_dialogue, hand_tree, support_scenario  # noqa: E402
 
-from engage.config import PROFILES, load_config, setting_names  # noqa: E402
+from engage.config import setting_names  # noqa: E402
 from engage.engines.base import Message, Prompt, Sampling, Side  # noqa: E402
 from engage.engines.openai.config import OpenAIConfig, ServerConfig  # noqa: E402
 from engage.engines.openai.engine import OpenAIEngine  # noqa: E402
@@ -40,6 +40,7 @@ from engage.models import ModelsConfig  # noqa: E402
 from engage.scenario import read_scenarios  # noqa: E402
 from engage.store import Outbox, PairConfig, TrajectoryStore  # noqa: E402
 from engage.store.outbox import Kind, _schema  # noqa: E402
+from flows.cli.profiles import PROFILES, load_config  # noqa: E402
 
 FIXTURES = ROOT / "tests" / "fixtures"
 LONGEST_S, LONGEST_SENTENCE = 30, 600
