@@ -27,8 +27,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return ModelRef(name="tiny", path=save_tiny_model(tmp_path_factory.mktemp("tiny")), fingerprint="tiny-1")
+def base(tiny_model: Path) -> ModelRef:
+    return ModelRef(name="tiny", path=tiny_model, fingerprint="tiny-1")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,6 @@ from engage.simulation import DialogueConfig
 from engage.store import PairConfig, TrajectoryStore
 from engage.training import AlignConfig, DpoSettings
 from engage.training.trainer import LoraSettings
-from flows.cli import commands as cli
-from flows.cli.showing import Terminal
 
 PAIRS = PairConfig(min_q_gap=0.005, confidence=0.7)
 
@@ -180,24 +177,6 @@ def test_no_model_and_no_step_are_refused():
         bench_align("nope", 1, AlignConfig())
     with pytest.raises(ConfigError, match="--steps 0"):
         bench_align("nope", 0, AlignConfig())
-
-
-@pytest.fixture
-def engage(monkeypatch, capsys, tmp_path):
-    """Runs a command line in this process; returns its exit code, standard output and standard error."""
-    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cli, "console", Terminal(width=80))
-    monkeypatch.setattr(cli, "errors", Terminal(width=80, stderr=True))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["engage", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        shown = capsys.readouterr()
-        return stop.value.code, shown.out, shown.err
-
-    return run
 
 
 SMALL = ("--set", "engine.kind=scripted", "--requests", "1,2", "--prompt-tokens", "64")

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 from card_dialogues import persuadee
-from tiny_models import save_adapter, save_tiny_model
+from tiny_models import save_adapter
 
 from engage.experiments.simulator_card.perplexity import (
     Likelihood,
@@ -42,8 +42,8 @@ def test_perplexity_weighs_dialogues_by_their_tokens():
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return resolve_model(str(save_tiny_model(tmp_path_factory.mktemp("tiny"))))
+def tiny(tiny_model):
+    return resolve_model(str(tiny_model))
 
 
 def test_likelihoods_are_those_of_the_users_turns_without_the_survey(tiny):

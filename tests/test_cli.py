@@ -20,32 +20,11 @@ from engage.store import TrajectoryStore, inspections
 from flows.cli import commands as cli
 from flows.cli import doctor, inspecting, running
 from flows.cli.profiles import load_config
-from flows.cli.showing import Terminal
 
 OWN_FILE = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ENGAGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cli, "console", Terminal(width=80))
-    monkeypatch.setattr(cli, "errors", Terminal(width=80, stderr=True))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-@pytest.fixture
-def engage(monkeypatch, capsys):
-    """Runs a command line in this process; returns its exit code, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["engage", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        shown = capsys.readouterr()
-        return stop.value.code, shown.out, shown.err
-
-    return run
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture

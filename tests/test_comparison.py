@@ -6,10 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 from mlflow import MlflowClient
-from prefect.testing.utilities import prefect_test_harness
 from tiny_models import save_tiny_model
 
-import engage.engines
 from engage.domains import load_domain
 from engage.errors import ModelError
 from engage.evaluation import (
@@ -35,7 +33,6 @@ from engage.experiments import (
 )
 from engage.experiments.comparison import scenarios_needed
 from engage.experiments.inference import Thinking
-from engage.home import Home
 from engage.models import adapter_folder
 from engage.stats import Estimate
 from flows.cli.profiles import load_config
@@ -226,23 +223,14 @@ def dialogues_column(page: str) -> list[str]:
     return [cells[-6].strip() for cells in rows if cells[3].strip() == "–"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    engage.engines.close_engines()
-    tiny = save_tiny_model(tmp_path / "tiny")
+@pytest.mark.usefixtures("prefect_server")
+def test_a_comparison_trains_talks_and_tells(home, tiny_model):
     policies = ["base", "strategy", "sft", "best_of_4", "search", "dpo_search", "dpo_human", "dpo_mixed", "iterated"]
     settings = load_config(
         "laptop",
         [
             "engine.kind=scripted",
-            f"engine.policy_model={tiny}",
+            f"engine.policy_model={tiny_model}",
             "engine.policy_adapter=bare",
             "engine.simulator_adapter=bare",
             "scenarios.per_domain=2",
@@ -258,7 +246,6 @@ def test_a_comparison_trains_talks_and_tells(tmp_path, monkeypatch):
     found = comparison(settings, "night")
     assert [name in found.page for name in policies] == [True] * len(policies)
     assert found.path.read_text() == found.page
-    home = Home.from_env()
     with duckdb.connect(str(home.database), read_only=True) as store:
         counted = store.sql(
             "select simulator, count(*) from trajectory where purpose = 'evaluation' and cycle_id = 'night' group by all"

@@ -2,17 +2,16 @@
 
 import pytest
 from mlflow import MlflowClient
-from prefect.testing.utilities import prefect_test_harness
+from scripted_engines import Counted, played_by
 
-import engage.engines
-from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, EngineError, NothingSearched
 from engage.experiments import CreditConfig
-from engage.home import Home
 from flows.cli.profiles import load_config
 from flows.collect import collect
 from flows.credit import credit
 from tasks.tracking import Tracker
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 SETTINGS = (
     "engine.kind=scripted",
@@ -24,38 +23,14 @@ SETTINGS = (
 CHECK = CreditConfig(pairs=6, prefixes=2, turns=3, below=2, rollouts=12)
 
 
-class Asked(ScriptedEngine):
-    """Canned answers; counts what it was asked to say."""
-
-    def __init__(self):
-        super().__init__(self._answer)
-        self.requests = 0
-
-    def _answer(self, prompt, seed):
-        self.requests += 1
-        return canned_reply(prompt, seed)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, open_home):
     """The engine, the home, the configuration and the first check's result."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENGAGE_HOME", str(tmp_path_factory.mktemp("credit") / "my home"))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        engage.engines.close_engines()
-        engine = Asked()
-        patch.setattr(engage.engines, "_create", lambda _: engine)
+    with open_home(tmp_path_factory.mktemp("credit") / "my home") as home, played_by(Counted()) as engine:
         config = load_config("laptop", SETTINGS)
         collect(config, "c1")
         engine.requests = 0
-        yield engine, Home.from_env(), config, credit(config, "c1", CHECK)
-        engage.engines.close_engines()
+        yield engine, home, config, credit(config, "c1", CHECK)
 
 
 def test_a_check_writes_a_page_and_a_plot_and_says_what_it_found(world):

@@ -1,20 +1,19 @@
 """Whole cycles through the real flows, in this process: scripted speakers, and a tiny model that is really trained."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
-import duckdb
 import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
-from tiny_models import save_tiny_model
+from scripted_engines import Counted, ask, played_by
 
 import engage.engines
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines.base import Side
-from engage.engines.scripted import ScriptedEngine, canned_reply
-from engage.errors import ConfigError, EngineError, NothingSearched, TooManyFlawed
+from engage.engines.scripted import canned_reply
+from engage.errors import ConfigError, NothingSearched, TooManyFlawed
 from engage.evaluation import Places, Verdict, stage_text
 from engage.home import Home
 from engage.models import AdapterCard, adapter_fingerprint, resolve_model
@@ -30,6 +29,8 @@ from tasks.tracking import Tracker
 from tasks.training import chosen_candidate
 
 HERE = Places(None, "sqlite:///mlflow.db")
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
 OWN = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
 SMALL = (
     "engine.kind=scripted",
@@ -46,54 +47,22 @@ SMALL = (
 )
 
 
-class Counted(ScriptedEngine):
-    """Canned answers; notes what it was asked, and fails those whose scenario is in `failing`."""
-
-    def __init__(self) -> None:
-        super().__init__(self._answer)
-        self.requests = 0
-        self.failing: set[str] = set()
-        self.adapters: set[str | None] = set()
-        self.scenarios: set[str] = set()
-
-    def _answer(self, prompt, seed):
-        self.requests += 1
-        if prompt.side is Side.POLICY:
-            self.adapters.add(prompt.adapter)
-        scenario_id = prompt.key.partition("/")[0]
-        self.scenarios.add(scenario_id)
-        if scenario_id in self.failing:
-            raise EngineError("the model is out of order", prompt.key)
-        return canned_reply(prompt, seed)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
 @pytest.fixture
-def counted(monkeypatch) -> Counted:
-    engage.engines.close_engines()
-    counted = Counted()
-    monkeypatch.setattr(engage.engines, "_create", lambda _: counted)
-    yield counted
-    engage.engines.close_engines()
+def counted() -> Iterator[Counted]:
+    with played_by(Counted()) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """One home for all cycles: MLflow's database takes seconds to make. Its path has a blank in it, as many have."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENGAGE_HOME", str(tmp_path_factory.mktemp("cycles") / "my home"))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield Home.from_env()
+def tiny(tiny_model) -> Path:
+    return tiny_model
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, open_home):
+    """One home for all cycles."""
+    with open_home(tmp_path_factory.mktemp("cycles") / "my home") as opened:
+        yield opened
 
 
 def small(tiny: Path, *more: str) -> CycleConfig:
@@ -105,12 +74,6 @@ def night(home, tiny):
     """The summary of one nightly cycle, `night`; read only."""
     engage.engines.close_engines()
     return nightly(small(tiny), "night")
-
-
-def ask(home: Home, sql: str, cycle: str):
-    """Rows of a statement about one cycle, `$cycle`."""
-    with duckdb.connect(str(home.database), read_only=True) as connection:
-        return connection.execute(sql, {"cycle": cycle}).fetchall()
 
 
 def runs_of(home: Home, cycle: str) -> dict[str, object]:
@@ -127,11 +90,11 @@ def artifacts(home: Home, run, folder: str) -> set[str]:
 
 def test_a_night_stores_its_trees_and_the_dialogues_of_its_evaluation(night, home):
     # 2 domains x 2 scenarios; 2 policies x 2 domains x 3 held-out scenarios
-    assert ask(home, "select count(distinct scenario_id) from tree where cycle_id = $cycle", "night") == [(4,)]
+    assert ask(home, "select count(distinct scenario_id) from tree where cycle_id = $cycle", cycle="night") == [(4,)]
     assert dialogues(home, "night") == {"base": 6, "candidate": 6}
     splits = "select distinct purpose, split from trajectory join scenario using (scenario_id) where cycle_id = $cycle"
-    assert set(ask(home, splits, "night")) == {("search", "train"), ("evaluation", "validation")}
-    accepted = ask(home, "select count(*) from pair where accepted and cycle_id = $cycle", "night")
+    assert set(ask(home, splits, cycle="night")) == {("search", "train"), ("evaluation", "validation")}
+    accepted = ask(home, "select count(*) from pair where accepted and cycle_id = $cycle", cycle="night")
     assert accepted == [(night.aligned.pairs.accepted,)]
     assert list(home.outbox.glob("*")) == []
 
@@ -145,14 +108,12 @@ class Refusing(Counted):
 
 
 def test_a_night_that_refuses_to_talk_stops_and_keeps_what_it_has(home, tiny, monkeypatch):
-    engage.engines.close_engines()
-    monkeypatch.setattr(engage.engines, "_create", lambda _: Refusing())
-    with pytest.raises(TooManyFlawed, match=r"a turn could not be drawn \(refusal \d+\)"):
+    with played_by(Refusing()), pytest.raises(TooManyFlawed, match=r"a turn could not be drawn \(refusal \d+\)"):
         nightly(small(tiny), "refused")
     ended = "select end_reason = 'refusal', reader = 'unasked', reward is null, count(*) from outcome where cycle_id = $cycle group by all"
-    found = {row[:3]: row[3] for row in ask(home, ended, "refused")}
+    found = {row[:3]: row[3] for row in ask(home, ended, cycle="refused")}
     assert set(found) == {(True, True, True), (False, False, False)}
-    assert ask(home, "select count(*) from pair where cycle_id = $cycle", "refused") == [(0,)]
+    assert ask(home, "select count(*) from pair where cycle_id = $cycle", cycle="refused") == [(0,)]
     collected = collect(small(tiny, "collect.max_flawed_share=1"), "refused")
     assert collected.unspoken == {"refusal": found[True, True, True]}
     text = stage_text("refused", collected, HERE)
@@ -163,7 +124,7 @@ def test_a_night_that_refuses_to_talk_stops_and_keeps_what_it_has(home, tiny, mo
 def dialogues(home: Home, cycle: str) -> dict[str, int]:
     """Dialogues of the evaluation by policy, without the fingerprint in its name."""
     counted = "select policy, count(*) from trajectory where purpose = 'evaluation' and cycle_id = $cycle group by all"
-    return {policy.partition("-")[0]: count for policy, count in ask(home, counted, cycle)}
+    return {policy.partition("-")[0]: count for policy, count in ask(home, counted, cycle=cycle)}
 
 
 def test_a_night_is_one_run_with_a_child_for_each_stage(night, home):
@@ -252,7 +213,10 @@ def test_the_report_is_an_artifact_of_the_flow_run(night):
 
 def test_a_second_run_of_the_same_cycle_asks_the_engine_for_nothing(night, counted, home, tiny):
     def stored():
-        return [ask(home, f"select count(*) from {t} where cycle_id = $cycle", "night") for t in ("tree", "trajectory")]
+        return [
+            ask(home, f"select count(*) from {t} where cycle_id = $cycle", cycle="night")
+            for t in ("tree", "trajectory")
+        ]
 
     before = stored()
     again = nightly(small(tiny), "night")
@@ -278,7 +242,7 @@ def test_a_users_own_domain_goes_the_whole_way(counted, home, tiny):
         "own",
     )
     domains = "select distinct domain from tree join scenario using (scenario_id) where cycle_id = $cycle"
-    assert ask(home, domains, "own") == [("own_domain:STUDY_ADVICE",)]
+    assert ask(home, domains, cycle="own") == [("own_domain:STUDY_ADVICE",)]
     assert summary.aligned.candidate is not None
     assert dialogues(home, "own") == {"base": 3, "candidate": 3}
     assert set(summary.judged.comparisons["search"]) >= {"own_domain:STUDY_ADVICE"}
@@ -310,11 +274,11 @@ def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, 
     assert f"1 scenario of the search failed, {broken} because: the model is out of order" in said
     assert "The same command with --cycle broken tries again." in said
     trees = "select tree_id, wall_s from tree where cycle_id = $cycle"
-    kept = ask(home, trees, "broken")
+    kept = ask(home, trees, cycle="broken")
     assert len(kept) == 3
     counted.failing = set()
     assert collect(config, "broken").failed == {}
-    after = ask(home, trees, "broken")
+    after = ask(home, trees, cycle="broken")
     assert len(after) == 4 and set(kept) < set(after)
 
 
@@ -368,7 +332,7 @@ def test_evaluation_compares_the_candidate_trained_last(night, counted, home, ti
     judged = evaluation(small(tiny), "twice")
     policies = "select distinct policy from trajectory where purpose = 'evaluation' and cycle_id = $cycle"
     label = f"candidate-{adapter_fingerprint(second.adapter)[:8]}"
-    assert set(ask(home, policies, "twice")) == {("base",), (label,)}
+    assert set(ask(home, policies, cycle="twice")) == {("base",), (label,)}
     assert judged.comparisons["search"]["all"].n == 6
     versions = {
         version.tags["engage.adapter"]: version.run_id

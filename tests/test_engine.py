@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_adapter, save_tiny_model
+from tiny_models import save_adapter
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -30,8 +30,8 @@ LENGTHS = (1, 7, 20, 41)
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+def tiny(tiny_model) -> Path:
+    return tiny_model
 
 
 @pytest.fixture(scope="module")

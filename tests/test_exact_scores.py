@@ -3,20 +3,13 @@
 import asyncio
 
 import pytest
-from chat_server import ChatServer, answer
+from chat_server import answer
 
 from engage.engines import EngineConfig
 from engage.engines.base import Message, Prompt, ScoresUnavailable, Side
 from engage.engines.openai.engine import OpenAIEngine
 
 ASKED = Prompt("k", Side.SIMULATOR, (Message("user", "How strong is it now?"),))
-
-
-@pytest.fixture
-def server():
-    server = ChatServer()
-    yield server
-    server.stop()
 
 
 def told(logprobs):

@@ -2,20 +2,21 @@
 
 import duckdb
 import pytest
-from prefect.testing.utilities import prefect_test_harness
+from scripted_engines import ask
 
 import engage.engines
 import engage.store.plan
 from engage.engines.scripted import ScriptedEngine, canned_choice
 from engage.errors import StoreError
 from engage.evaluation import Places, stage_text
-from engage.home import Home
 from engage.store import Cycle, Outbox
 from flows.cli.profiles import load_config
 from flows.collect import collect
 from tasks.planning import foretell
 
 HERE = Places(None, "sqlite:///mlflow.db")
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
 SETTINGS = (
     "engine.kind=scripted",
     "engine.policy_adapter=bare",
@@ -28,28 +29,8 @@ SETTINGS = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    engage.engines.close_engines()
-    yield Home.from_env()
-    engage.engines.close_engines()
-
-
 def config(*more: str):
     return load_config("laptop", [*SETTINGS, *more])
-
-
-def ask(home: Home, sql: str):
-    with duckdb.connect(str(home.database), read_only=True) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_a_limit_stops_whole_trees_and_a_larger_one_goes_on(home):

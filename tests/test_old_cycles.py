@@ -5,13 +5,12 @@ import json
 import duckdb
 import pytest
 from old_homes import old_home
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import BaseModel, Field
+from scripted_engines import Counted, ask, played_by
 
 import engage.engines
 import engage.store.cycle
 from engage.config import CycleConfig, load_cycle_scenarios
-from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError
 from engage.evaluation import ComparisonConfig, HeldOutConfig, HeldOutStore
 from engage.experiments import CreditConfig
@@ -31,6 +30,8 @@ from flows.evaluation import evaluation
 from flows.nightly import nightly
 from tasks.cycle import begin_cycle
 
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
 # Those that the home was made with; no pair has such a gap, so that nothing is trained.
 SETTINGS = (
     "engine.kind=scripted",
@@ -46,44 +47,15 @@ SETTINGS = (
 )
 
 
-class Asked(ScriptedEngine):
-    """Canned answers; counts what it was asked to say."""
-
-    def __init__(self):
-        super().__init__(self._answer)
-        self.requests = 0
-
-    def _answer(self, prompt, seed):
-        self.requests += 1
-        return canned_reply(prompt, seed)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, open_home):
     """The engine and the old home."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENGAGE_HOME", str(old_home(tmp_path_factory.mktemp("old"))))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        engage.engines.close_engines()
-        engine = Asked()
-        patch.setattr(engage.engines, "_create", lambda _: engine)
-        yield engine, Home.from_env()
-        engage.engines.close_engines()
+    with open_home(old_home(tmp_path_factory.mktemp("old"))) as home, played_by(Counted()) as engine:
+        yield engine, home
 
 
 def config(*more: str) -> CycleConfig:
     return load_config("laptop", [*SETTINGS, *more])
-
-
-def ask(home: Home, sql: str):
-    with duckdb.connect(str(home.database), read_only=True) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_a_collected_cycle_goes_on_to_its_end(world):

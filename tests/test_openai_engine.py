@@ -27,13 +27,6 @@ FROM_USER = Prompt("s1/0/survey", Side.SIMULATOR, PROMPT.messages)
 
 
 @pytest.fixture
-def server():
-    server = ChatServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def open_engine():
     opened = []
 

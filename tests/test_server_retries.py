@@ -5,7 +5,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from chat_server import ChatServer, answer, refuse
+from chat_server import answer, refuse
 
 from engage.engines.base import Message, Prompt, Sampling, Side
 from engage.engines.openai.config import OpenAIConfig, ServerConfig
@@ -15,13 +15,6 @@ from engage.errors import EngineError
 from engage.models import ModelsConfig
 
 ASKED = Prompt("s1/0/replies", Side.POLICY, (Message("user", "Hi."),))
-
-
-@pytest.fixture
-def server():
-    server = ChatServer()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

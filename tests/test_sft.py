@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import TEMPLATE, byte_tokenizer, save_tiny_model
+from tiny_models import TEMPLATE, byte_tokenizer
 
 from engage.engines.base import Message
 from engage.errors import ConfigError, ModelError
@@ -36,8 +36,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    return ModelRef(name="tiny", path=save_tiny_model(tmp_path_factory.mktemp("tiny")), fingerprint="tiny-1")
+def base(tiny_model: Path) -> ModelRef:
+    return ModelRef(name="tiny", path=tiny_model, fingerprint="tiny-1")
 
 
 def spoken(labels: list[int]) -> list[str]:

@@ -1,13 +1,9 @@
 """The simulator card through its flow and its command: a tiny model, a hand-written corpus of the layout of PersuasionForGood."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from card_dialogues import persuadee, write_p4g, write_tables
 from mlflow import MlflowClient
-from prefect.testing.utilities import prefect_test_harness
-from tiny_models import save_adapter, save_tiny_model
+from tiny_models import save_adapter
 
 from engage.corpora import read_corpus
 from engage.errors import ConfigError, ModelError
@@ -15,9 +11,7 @@ from engage.experiments.simulator_card.plan import CardConfig, held_out_dialogue
 from engage.home import Home
 from engage.models import resolve_model
 from engage.training import save_pairs
-from flows.cli import commands as cli
 from flows.cli.profiles import load_config
-from flows.cli.showing import Terminal
 from flows.simulator import simulator_card
 from tasks.experiments.simulator_card import check_card
 
@@ -27,41 +21,21 @@ def corpus(tmp_path_factory) -> str:
     return write_p4g(tmp_path_factory.mktemp("p4g"), validation=4)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def engage(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "console", Terminal(width=80))
-    monkeypatch.setattr(cli, "errors", Terminal(width=80, stderr=True))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["engage", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        shown = capsys.readouterr()
-        return stop.value.code, shown.out, shown.err
-
-    return run
-
-
-def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("prefect_server")
+def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr("engage.experiments.simulator_card.words.MIN_TRAIN_DIALOGUES", 4)
-    adapter = save_adapter(tiny, tmp_path / "mine" / "adapter")
-    settings = (f"engine.simulator_model={tiny}", "align.sft.max_length=4096", "dialogue.speech.user.max_tokens=4")
+    adapter = save_adapter(tiny_model, tmp_path / "mine" / "adapter")
+    settings = (
+        f"engine.simulator_model={tiny_model}",
+        "align.sft.max_length=4096",
+        "dialogue.speech.user.max_tokens=4",
+    )
     config = load_config("laptop", settings)  # the adapters of the profile do not fit this model, and are not asked
     card = CardConfig(corpora=(corpus,), adapters=("bare", str(adapter)), max_dialogues=3)
-    with prefect_test_harness(server_startup_timeout=120):
-        result = simulator_card(config, card, str(tmp_path / "card"))
+    result = simulator_card(config, card, str(tmp_path / "card"))
     page = (tmp_path / "card" / "card.md").read_text()
     assert "## persuasion (3 dialogues)" in page and "| | bare | mine/adapter |" in page
     # the people of this corpus give the sum that they name, which the regression reads
@@ -104,9 +78,9 @@ def test_users_in_crisis_are_asked_nothing(monkeypatch, corpus):
     assert found.crises == 1 and crisis not in found.by_domain["persuasion"]
 
 
-def test_simulators_are_named_once_and_must_fit_the_model(tiny, tmp_path):
-    base = resolve_model(str(tiny))
-    adapter = save_adapter(tiny, tmp_path / "run" / "adapter")
+def test_simulators_are_named_once_and_must_fit_the_model(tiny_model, tmp_path):
+    base = resolve_model(str(tiny_model))
+    adapter = save_adapter(tiny_model, tmp_path / "run" / "adapter")
     assert simulator_labels(("bare", str(adapter)), base) == {"bare": "", "run/adapter": str(adapter)}
     with pytest.raises(ConfigError, match="bare is on the card already"):
         simulator_labels(("bare", "bare"), base)

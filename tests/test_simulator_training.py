@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from prefect.testing.utilities import prefect_test_harness
-from tiny_models import save_tiny_model
 
 from engage.corpora import read_corpus, read_shipped
 from engage.dialogue import Role, Turn
-from engage.home import Home
 from engage.models import AdapterCard, check_adapter, resolve_model
 from engage.simulation import SpeechConfig
 from engage.training import training_chats
@@ -21,19 +18,16 @@ from flows.simulator import train_simulator
 P4G = f"p4g:{Path(__file__).parent / 'fixtures' / 'p4g'}"
 
 
-def test_an_adapter_is_trained_tracked_and_says_where_its_data_come_from(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    tiny = save_tiny_model(tmp_path / "tiny")
-    settings = ("align.sft.max_length=8192", "align.lora.r=2", f"engine.simulator_model={tiny}")
+@pytest.mark.usefixtures("prefect_server")
+def test_an_adapter_is_trained_tracked_and_says_where_its_data_come_from(home, tiny_model, tmp_path):
+    settings = ("align.sft.max_length=8192", "align.lora.r=2", f"engine.simulator_model={tiny_model}")
     chats = training_chats(read_corpus(P4G).dialogues, ["simulator"], SpeechConfig(), 8192, None, 0, 0.5)
     assert chats
-    with prefect_test_harness(server_startup_timeout=120):
-        result = train_simulator(load_config("laptop", settings), [P4G], ["simulator"], None, str(tmp_path / "out"))
-    card: AdapterCard = check_adapter(result.adapter, resolve_model(str(tiny)))
+    result = train_simulator(load_config("laptop", settings), [P4G], ["simulator"], None, str(tmp_path / "out"))
+    card: AdapterCard = check_adapter(result.adapter, resolve_model(str(tiny_model)))
     assert [(source.name, source.rows) for source in card.data] == [("p4g", len(chats))]
     assert "Apache-2.0" in card.data[0].licence
-    client = MlflowClient(Home.from_env().tracking_uri)
+    client = MlflowClient(home.tracking_uri)
     (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'sft'")
     assert run.info.status == "FINISHED"
     assert run.data.metrics["sft/loss"] == pytest.approx(result.metrics["loss"])

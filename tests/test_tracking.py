@@ -8,19 +8,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
 
 from engage.errors import ConfigError, EngineError, ModelError, StoreError
 from engage.home import Home
 from tasks.cycle import CLOSING, worth_retrying
 from tasks.tracking import Tracker
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch) -> Home:
-    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Home.from_env()
 
 
 def statuses(home: Home) -> dict[str, str]:
@@ -50,6 +42,7 @@ def test_a_cycle_fails_with_its_stage_and_recovers_with_it(home):
         assert statuses(home) == {"c1": "RUNNING", "align": "RUNNING"}
 
 
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
 def test_a_cycles_run_ends_as_its_flow_does_wherever_that_fails(home, error):
     @flow(**CLOSING)
@@ -58,7 +51,7 @@ def test_a_cycles_run_ends_as_its_flow_does_wherever_that_fails(home, error):
         if error is not None:
             raise error
 
-    with prefect_test_harness(server_startup_timeout=120), nullcontext() if error is None else pytest.raises(error):
+    with nullcontext() if error is None else pytest.raises(error):
         outside_of_stages("c1")
     assert statuses(home) == {"c1": "FAILED" if error else "FINISHED"}
 
@@ -134,7 +127,7 @@ def test_a_database_that_a_killed_start_left_half_made_is_set_aside_and_made_who
 
 
 def test_a_database_in_which_something_is_recorded_is_never_set_aside(home, said):
-    home.make()
+    home.mlflow_file.unlink()
     with sqlite3.connect(home.mlflow_file) as connection:
         connection.execute("create table experiments (experiment_id, name)")
         connection.execute("create table runs (run_uuid)")
