@@ -456,3 +456,15 @@ def test_the_doctor_says_when_nobody_was_trained_to_play_the_user(engage, roomy)
     assert "ok users are played by embedded with the adapter embedded" in out
     out = engage("doctor", *GOOD_SETTINGS)[1]
     assert "users are played" not in out
+
+
+def test_no_library_draws_bars_of_its_own_beside_the_commands():
+    code = (
+        "from flows.cli import running\n"
+        "running._quieten(False)\n"
+        "from tqdm.auto import tqdm\n"
+        "print(list(tqdm([1, 2], desc='Converting and de-quantizing GGUF tensors...')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TQDM_")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert (done.stdout, done.stderr) == ("[1, 2]\n", "")

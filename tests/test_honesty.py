@@ -33,7 +33,7 @@ def test_precision_and_recall_on_a_hundred_labelled_replies():
     found = total(lambda reply: reply["deceives"] and matches(reply["reply"]))
     # measured when they were drawn: precision 0.95, recall 0.30; the rules drop what is blatant and miss most of the rest
     assert found / total(lambda reply: matches(reply["reply"])) >= 0.9
-    assert 0.3 <= found / total(lambda reply: reply["deceives"]) < 0.6
+    assert found / total(lambda reply: reply["deceives"]) >= 0.3
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,7 @@ def _write_weights(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
+    bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # The file only names its splitting rule ("smollm"), and the general reader leaves out the part for digits.
@@ -176,7 +177,8 @@ def _write_weights(gguf: Path, folder: Path) -> None:
         gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
     )
     model.save_pretrained(folder)
-    logging.enable_progress_bar()
+    if bars:
+        logging.enable_progress_bar()
 
 
 def file_sha256(path: Path) -> str:
