@@ -43,7 +43,7 @@ def _one_prefect_server() -> Iterator[Any]:
     from prefect.testing.utilities import prefect_test_harness
 
     context = contextvars.copy_context()
-    harness = prefect_test_harness(server_startup_timeout=120)
+    harness = prefect_test_harness(server_startup_timeout=300)
     context.run(harness.__enter__)
     yield context.run(get_current_settings)
     context.run(harness.__exit__, None, None, None)

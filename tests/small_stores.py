@@ -1,7 +1,10 @@
 """Stores and trees written by hand, for the tests of the store: rewards are given, no engine is asked."""
 
 import dataclasses
+import functools
 import itertools
+import tempfile
+from pathlib import Path
 
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
 from engage.engines.recording import CallRecord
@@ -87,9 +90,21 @@ def hand_dialogue(scenario, reward, cycle_id="c1", policy="champion", simulator=
     return DialogueRecord(cycle_id, "evaluation", policy, simulator, seed, trajectory, (call,))
 
 
+@functools.cache
+def _empty_store() -> bytes:
+    """A database with its tables and nothing in them: making one takes longer than all that a small test does with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = TrajectoryStore(Path(folder) / "engage.duckdb", wait_s=10.0)
+        store.add_scenarios([])
+        return store.path.read_bytes()
+
+
 def filled(folder, scenarios, trees=(), dialogues=(), cycle_ids=("c1",)):
     """A store under `folder` that holds all of it, its outbox drained."""
     store, outbox = TrajectoryStore(folder / "engage.duckdb", wait_s=10.0), Outbox(folder / "outbox")
+    if not store.path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        store.path.write_bytes(_empty_store())
     for cycle_id in cycle_ids:
         store.begin_cycle(cycle_id, {"seed": 7})
     store.add_scenarios(scenarios)

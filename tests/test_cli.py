@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import own_domain  # noqa: F401  # what a process has imported, data files may name
 import pytest
 import typer
+from p4g_tables import gifts, p4g
 
 from engage.errors import ConfigError, EngineError, StoreError
 from engage.models import device
@@ -204,8 +205,6 @@ def test_scenarios_that_no_rule_reads_are_refused_and_counted_where_they_are_let
 
 
 def test_an_import_asks_for_what_it_may_not_decide(engage, tmp_path):
-    from test_corpora_mutated import gifts, p4g
-
     folder, out_file = p4g(tmp_path / "p4g", *gifts(50, 100, 0)), tmp_path / "out.jsonl"
     code, _, err = engage("scenarios", "import", "p4g", str(folder), "--out", str(out_file))
     assert code == 2 and "--donation-unit cents" in err and not out_file.exists()

@@ -1,15 +1,14 @@
 """Corpora as people have them: sorted as text, exported twice, merged, compressed, in cents. Each is read right, or refused in one sentence."""
 
 import codecs
-import csv
 import gzip
-import io
 import json
 import os
 from pathlib import Path
 
 import pytest
 from own_domain import NAME as STUDY
+from p4g_tables import HEADER, gifts, p4g, p4g_rows
 
 from engage.corpora import CorpusOptions, read_corpora, read_esconv, read_own, read_p4g, save_scenarios
 from engage.errors import CorpusError
@@ -219,31 +218,6 @@ def test_the_same_words_of_two_people_are_two_dialogues(tmp_path):
 
 # PersuasionForGood
 
-HEADER = ("", "Unit", "Turn", "B4", "B2")
-PEOPLE = ("B2", "B3", "B4", "B6", "age.x", "sex.x")
-
-
-def p4g_rows(dialogue="d1", turns=12):
-    """Index, words, turn, role and dialogue, as in the corpus."""
-    sides = ("persuader", "persuadee")
-    return [
-        (2 * turn + role, f"This is what the {sides[role]} says, number {turn}.", turn, role, dialogue)
-        for turn in range(turns)
-        for role in (0, 1)
-    ]
-
-
-def p4g(folder, rows, people=None, header=HEADER, delimiter=",", encoding="utf-8") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    people = people or [
-        (d, f"{d}u{role}", role, 0.5, 30, "Male") for d in sorted({row[-1] for row in rows}) for role in (0, 1)
-    ]
-    for name, table in (("full_dialog.csv", (header, *rows)), ("full_info.csv", (PEOPLE, *people))):
-        text = io.StringIO()
-        csv.writer(text, delimiter=delimiter).writerows(table)
-        (folder / name).write_bytes(text.getvalue().encode(encoding))
-    return folder
-
 
 RIGHT = [row[1] for row in p4g_rows()]
 
@@ -307,11 +281,6 @@ def test_a_person_who_is_there_twice_is_refused_with_both_lines(tmp_path):
     people = [("d1", "a", 0, 0, 30, "Male"), ("d1", "b", 1, 0.5, 30, "Male"), ("d1", "b", 1, 0.0, 31, "Male")]
     with pytest.raises(CorpusError, match=r"full_info.csv:4: the persuadee of d1 is on line 3 already"):
         read_p4g(p4g(tmp_path, p4g_rows(), people))
-
-
-def gifts(*given):
-    rows = [row for number in range(len(given)) for row in p4g_rows(f"d{number}", turns=2)]
-    return rows, [(f"d{number}", f"u{number}", 1, gift, 30 + number, "Male") for number, gift in enumerate(given)]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from engage.errors import StoreError
 from engage.store import Outbox, TrajectoryStore
 from engage.store.outbox import OUTBOX_VERSION, Kind, _schema
 
-HERE = Path(__file__).parent
 # Two replies, three user turns, four simulations: 1 + 2 + 3 = 6 nodes, 4 trajectories of 3 turns, 4 × 3 visits, 1 call.
 TREE = hand_tree(SUPPORT, {"Tell me.": [[1.0, 0.5], [0.25]], "Oh.": [[None]]})
 ROWS_OF_TREE = {
@@ -28,7 +27,7 @@ ROWS_OF_TREE = {
 
 def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
     """A real process that runs `code`; its arguments are in `sys.argv[1:]`."""
-    environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
         env=environment,

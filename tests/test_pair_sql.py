@@ -165,7 +165,7 @@ replies = st.lists(user_turns, min_size=1, max_size=4).map(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(trees=st.lists(replies, min_size=1, max_size=4))
 @example(trees=[{"a?": [[0.5], [0.5]], "b?": [[0.5], [0.5]]}])  # no spread anywhere: the floors hold
 @example(trees=[{"a?": [[None], [None]], "b?": [[0.5]]}])  # nothing to judge

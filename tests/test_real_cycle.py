@@ -10,6 +10,7 @@ from flows.cli.profiles import load_config
 from flows.nightly import nightly
 
 TINY = (
+    "scenarios.sources=['persuasion']",
     "scenarios.per_domain=1",
     "dialogue.max_exchanges=1",
     "dialogue.speech.max_attempts=1",
@@ -38,7 +39,7 @@ def test_a_tiny_cycle_on_the_real_model(home):
     letters = [sum(c.isascii() and (c.isalpha() or c in " ',.?!") for c in text) / len(text) for (text,) in said]
     assert sum(letters) / len(letters) > 0.9  # English, not noise
     assert all(count > 100 for count in tokens)
-    assert rewards[0] == rewards[1] >= 2 * 6 + 4
+    assert rewards[0] == rewards[1] >= 6 + 4
     candidate = summary.aligned.candidate
     assert candidate is not None
     (experiment,) = MlflowClient(home.tracking_uri).search_experiments(filter_string="name = 'engage'")
