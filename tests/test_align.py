@@ -13,6 +13,8 @@ from engage.training import AlignConfig, RunFolder, build_trainer, quiet, start_
 from engage.training.dpo import DpoSettings, fitting_rows
 from engage.training.trainer import LoraSettings
 
+pytestmark = pytest.mark.slow
+
 LORA = LoraSettings(r=4, alpha=8)
 DPO = DpoSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)
 CONFIG = AlignConfig(lora=LORA, dpo=DPO)

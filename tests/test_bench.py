@@ -24,6 +24,8 @@ from engage.store import PairConfig, TrajectoryStore
 from engage.training import AlignConfig, DpoSettings
 from engage.training.trainer import LoraSettings
 
+pytestmark = pytest.mark.slow
+
 PAIRS = PairConfig(min_q_gap=0.005, confidence=0.7)
 
 

@@ -18,6 +18,8 @@ from engage.errors import EngineError
 from engage.models import ModelsConfig
 from engage.scenario import SHIPPED, load_scenarios
 
+pytestmark = pytest.mark.slow
+
 FLOAT32 = TransformersConfig(dtype="float32", device="cpu")
 
 

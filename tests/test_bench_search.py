@@ -52,6 +52,7 @@ def test_scenarios_repeat_under_names_of_their_own():
     assert not {s.scenario_id for s in repeated(scenarios, 5, first=5)} & {s.scenario_id for s in many[:5]}
 
 
+@pytest.mark.slow
 def test_the_scheduler_is_measured_in_processes_of_its_own(monkeypatch):
     monkeypatch.setattr(scheduler, "FEW_TREES", 3)
     said: list[str] = []

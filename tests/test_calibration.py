@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from small_stores import filled, hand_tree, support_scenario
 
+pytestmark = pytest.mark.slow
+
 PREFIXES, TEXTS, NOISE = 400, ("One?", "Two?", "Three?", "Four?"), 0.12
 
 

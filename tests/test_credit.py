@@ -166,6 +166,7 @@ def drawn_pairs(pairs, error, *, boldness=1.0, seed=5):
     return [replace(one, stratum_pairs=sizes[one.p_bin]) for one in checks]
 
 
+@pytest.mark.slow
 def test_a_calibrated_p_is_found_calibrated():
     error = reliability(drawn_pairs(4000, 0.001)).errors["sign"]
     assert error.ece < 0.03
@@ -181,6 +182,7 @@ def test_an_overconfident_p_is_found_out():
     assert error.excess_low > 0.05
 
 
+@pytest.mark.slow
 def test_noise_that_is_left_makes_the_sign_look_overconfident_but_not_the_posterior_of_the_belief():
     errors = reliability(drawn_pairs(4000, 0.05)).errors
     assert errors["sign"].excess_low > 0.03
@@ -205,6 +207,7 @@ def test_the_stated_belief_by_hand():
     assert reliability([silent]).belief.spread.value is None
 
 
+@pytest.mark.slow
 def test_a_right_belief_is_found_right_through_any_noise():
     belief = reliability(drawn_pairs(4000, 0.1)).belief
     assert belief.gap_ratio.low < 1 < belief.gap_ratio.high
@@ -232,6 +235,7 @@ def sentence(checks):
     return credit_lines(CreditFigures((), (), {}, reliability(checks), 100, 0, 0))[0]
 
 
+@pytest.mark.slow
 def test_the_result_says_what_can_be_told_and_no_more():
     assert "at most 0.05, as wanted" in sentence(drawn_pairs(4000, 0.001))
     bold = sentence(drawn_pairs(4000, 0.001, boldness=3.0))

@@ -21,6 +21,8 @@ from engage.models import ModelsConfig
 from engage.training.shared_prompt import can_share_prompts, reply_logprobs
 from engage.training.trainer import training_attention
 
+pytestmark = pytest.mark.slow
+
 WINDOW = 24
 COMMON = {
     "vocab_size": 300,

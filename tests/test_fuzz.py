@@ -14,6 +14,7 @@ import fuzz  # noqa: E402
 FOUND = HERE / "fixtures" / "fuzz"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_mutated_inputs_are_taken_or_refused_in_one_sentence(tmp_path):
     command = [sys.executable, str(HERE / "fuzz" / "fuzz.py"), "--inputs", "140", "--seed", "3", "--out", str(tmp_path)]

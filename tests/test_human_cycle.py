@@ -17,6 +17,8 @@ from tasks.cycle import begin_cycle
 from tasks.human import draw_human_pairs
 
 HERE = Places(None, "sqlite:///mlflow.db")
+pytestmark = pytest.mark.slow
+
 ESCONV = Path(__file__).parent / "fixtures" / "esconv"
 CYCLE = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)
 

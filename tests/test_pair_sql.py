@@ -165,6 +165,7 @@ replies = st.lists(user_turns, min_size=1, max_size=4).map(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(trees=st.lists(replies, min_size=1, max_size=4))
 @example(trees=[{"a?": [[0.5], [0.5]], "b?": [[0.5], [0.5]]}])  # no spread anywhere: the floors hold
@@ -529,6 +530,7 @@ def reordered(groups, number):
     return [list(list(itertools.permutations(turn))[(number + index) % 6]) for index, turn in enumerate(turns)]
 
 
+@pytest.mark.slow
 def test_equal_replies_are_told_apart_by_what_they_say_and_not_by_the_last_bit(tmp_path):
     """30 trees with two equally good replies, numbered and added up in different orders: the first by its text is chosen in all.
 

@@ -136,6 +136,7 @@ def test_a_value_nested_within_reading_is_one_short_sentence(tmp_path):
     assert len(found) < 150
 
 
+@pytest.mark.slow
 def test_the_longest_line_that_is_allowed_is_read(tmp_path):
     path = tmp_path / "s.jsonl"
     line = changed("opening.0.text", "x")

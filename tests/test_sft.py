@@ -12,6 +12,8 @@ from engage.training import AlignConfig, tokenise_chat, train_sft
 from engage.training.sft import ChatExample, labelled_loss
 from engage.training.trainer import LoraSettings, SftSettings
 
+pytestmark = pytest.mark.slow
+
 SFT = SftSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)
 CONFIG = AlignConfig(lora=LoraSettings(r=4, alpha=8), sft=SFT)
 CHAT = ChatExample(

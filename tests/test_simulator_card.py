@@ -21,7 +21,7 @@ def corpus(tmp_path_factory) -> str:
     return write_p4g(tmp_path_factory.mktemp("p4g"), validation=4)
 
 
-pytestmark = pytest.mark.usefixtures("own_home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_home")]
 
 
 @pytest.mark.usefixtures("prefect_server")

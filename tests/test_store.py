@@ -67,6 +67,7 @@ def test_the_same_scenario_in_two_cycles_is_two_trees(tmp_path):
     assert (store.stored_tree_ids("c1"), store.stored_tree_ids("c2")) == ({"c1/s1"}, {"c2/s1"})
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     num_simulations=st.integers(1, 16),

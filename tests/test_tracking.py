@@ -14,6 +14,8 @@ from engage.home import Home
 from tasks.cycle import CLOSING, worth_retrying
 from tasks.tracking import Tracker
 
+pytestmark = pytest.mark.slow
+
 
 def statuses(home: Home) -> dict[str, str]:
     client = MlflowClient(home.tracking_uri)

@@ -6,6 +6,7 @@ from wheels import ROOT, build_wheel
 pytest.importorskip("setuptools", reason="the wheel is built with this environment's setuptools")
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_every_file_of_the_method_its_data_and_its_sql(tmp_path):
     with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:
         carried = set(wheel.namelist())
