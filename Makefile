@@ -17,6 +17,7 @@ check: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini tests
 
 # Two processes, a test file at a time: what the tests of a file share is made once.
 test: .venv/.installed

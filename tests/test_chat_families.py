@@ -59,10 +59,10 @@ def test_a_reply_ends_as_the_template_ends_it(family: Family) -> None:
 @each_family
 def test_supervised_rows_hold_the_prompts_that_are_sampled_from(family: Family) -> None:
     template = ChatTemplate(family.tokenizer())
-    chat = [*CHAT, {"role": "assistant", "content": "That hurts."}]
-    example = ChatExample(tuple(Message(one["role"], one["content"]) for one in chat), (2, 4))
+    chat: list[dict[str, Any]] = [*CHAT, {"role": "assistant", "content": "That hurts."}]
+    example = ChatExample(tuple(Message(**one) for one in chat), (2, 4))
     rows = tokenise_chat(example, template)
-    learnt = []
+    learnt: list[Any] = []
     for row in rows:
         ids, labels = row["input_ids"], row["labels"]
         assert all(label in (IGNORED, token) for token, label in zip(ids, labels, strict=True))
@@ -137,9 +137,7 @@ def with_template(template: str) -> Any:
         (CHATML.replace("m.content", "m.name"), "leaves out what was said"),
     ],
 )
-def test_a_template_that_nothing_can_be_learnt_with_is_refused_in_one_sentence(
-    template: str | None, reason: str
-) -> None:
+def test_a_template_that_nothing_can_be_learnt_with_is_refused_in_one_sentence(template: Any, reason: str) -> None:
     with pytest.raises(ModelError, match=f"^my-model: .*{reason}[^\n]*$"):
         ChatTemplate(with_template(template), "my-model")
 
@@ -212,8 +210,8 @@ def test_a_simulator_learns_with_a_template_that_writes_earlier_turns_otherwise(
     from engage.training import AlignConfig, train_sft
     from engage.training.trainer import SftSettings
 
-    chat = [*CHAT, {"role": "assistant", "content": "That hurts."}]
-    example = ChatExample(tuple(Message(one["role"], one["content"]) for one in chat), (2, 4))
+    chat: list[dict[str, Any]] = [*CHAT, {"role": "assistant", "content": "That hurts."}]
+    example = ChatExample(tuple(Message(**one) for one in chat), (2, 4))
     settings = SftSettings(epochs=8, learning_rate=1e-2, gradient_accumulation=1)
     config = AlignConfig(lora=LoraSettings(r=4, alpha=8), sft=settings)
     result = train_sft([example], model_of(FAMILIES[name], tmp_path / "model"), tmp_path / "run", config)

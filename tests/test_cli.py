@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import own_domain  # noqa: F401  # what a process has imported, data files may name
 import pytest
@@ -39,7 +40,7 @@ def store(own_home, tmp_path):
 
 def commands() -> list[list[str]]:
     """Every command by its words."""
-    group = typer.main.get_command(cli.app)
+    group: Any = typer.main.get_command(cli.app)
     found = []
     for name, command in group.commands.items():
         found += [[name, inner] for inner in getattr(command, "commands", {})] or [[name]]
@@ -215,6 +216,7 @@ def test_an_import_asks_for_what_it_may_not_decide(engage, tmp_path):
     assert (code, err) == (2, "--donation-unit 'pounds' is not known; use dollars or cents\n")
 
 
+@pytest.mark.usefixtures("prefect_server")
 def test_lines_that_a_cycle_skips_are_listed_before_it_begins(engage, monkeypatch, tmp_path):
     def stop(_):
         raise ConfigError("far enough")
@@ -360,7 +362,8 @@ def card(monkeypatch):
     import torch
 
     known = SimpleNamespace(name="NVIDIA H200", memory_clock_rate=3_201_000, memory_bus_width=6144)
-    monkeypatch.setattr(device, "driver_cards", lambda: [("NVIDIA H200", "580.159.03")])
+    for place in ("engage.models.device.driver_cards", "engage.models.driver_cards"):
+        monkeypatch.setattr(place, lambda: [("NVIDIA H200", "580.159.03")])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: known)

@@ -119,7 +119,7 @@ def test_an_override_changes_nothing_else():
 
 def settings(model: type[BaseModel]) -> dict[str, str | None]:
     """Every setting by dotted name with its description; a table of settings is described by its class."""
-    found = {}
+    found: dict[str, str | None] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= {f"{name}.{inner}": text for inner, text in settings(field.annotation).items()}

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ class TwoReplies:
         pass
 
 
-def measure(engine: TwoReplies, dialogues: int, adapter: str | None, turns: object = TURNS) -> float | None:
+def measure(engine: TwoReplies, dialogues: int, adapter: str | None, turns: Any = TURNS) -> float | None:
     said = [(turns, 2)] * dialogues
     domain = load_domain("persuasion")
     work = mean_divergence(engine, domain, said, adapter=adapter, replies=4_000, max_tokens=24, seed=1)

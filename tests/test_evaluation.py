@@ -11,6 +11,7 @@ from engage.evaluation import (
     ALL,
     Comparison,
     DomainReport,
+    Rewards,
     candidate_alpha,
     compare_domains,
     decide,
@@ -36,8 +37,8 @@ def comparison(low: float, high: float, confidence: float = 0.95, p_value: float
 
 
 def test_seeds_of_a_scenario_are_averaged_before_scenarios_are() -> None:
-    base = {"a": [0.0, 0.5], "b": 0.25}
-    candidate = {"a": [0.5, 0.5], "b": 0.75}
+    base: Rewards = {"a": [0.0, 0.5], "b": 0.25}
+    candidate: Rewards = {"a": [0.5, 0.5], "b": 0.75}
     found = paired_comparison(base, candidate)
     # a: 0.25 to 0.5, b: 0.25 to 0.75; differences 0.25 and 0.5
     assert (found.n, found.n_unreadable) == (2, 0)

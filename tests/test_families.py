@@ -5,6 +5,7 @@ Weights are drawn widely (0.3), so that attention is not flat, and prompts are l
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from engage.training.trainer import training_attention
 pytestmark = pytest.mark.slow
 
 WINDOW = 24
-COMMON = {
+COMMON: dict[str, Any] = {
     "vocab_size": 300,
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -37,7 +38,7 @@ COMMON = {
     "pad_token_id": 1,
     "initializer_range": 0.3,
 }
-FAMILIES = {
+FAMILIES: dict[str, Any] = {
     "Llama": {},
     "Qwen2": {},
     "Qwen3": {"head_dim": 16},

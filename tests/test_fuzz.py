@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from engage.errors import EngageError
+
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / "fuzz"))
 import fuzz  # noqa: E402
@@ -44,9 +46,7 @@ def test_scenarios_that_were_found_are_refused_in_short_sentences():
         assert problems and all("\n" not in problem and len(problem) < fuzz.LONGEST_SENTENCE for problem in problems)
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("no sentence"), fuzz.EngageError("two\nlines"), fuzz.EngageError("x" * 600)]
-)
+@pytest.mark.parametrize("error", [ValueError("no sentence"), EngageError("two\nlines"), EngageError("x" * 600)])
 def test_what_is_neither_taken_nor_refused_in_one_sentence_is_found(tmp_path, monkeypatch, error):
     def broken(*_):
         raise error

@@ -84,8 +84,9 @@ def test_people_who_speak_english_are_read():
 def esconv_in(folder, *said) -> Path:
     speakers = ("usr", "sys")
     dialog = [{"speaker": speakers[index % 2], "text": text} for index, text in enumerate(said)]
-    record = {"emotion_type": "anxiety", "problem_type": "job", "situation": "I lose my flat.", "dialog": dialog}
-    record["survey_score"] = {"seeker": {"initial_emotion_intensity": "4", "final_emotion_intensity": "2"}}
+    scores = {"seeker": {"initial_emotion_intensity": "4", "final_emotion_intensity": "2"}}
+    described = {"emotion_type": "anxiety", "problem_type": "job", "situation": "I lose my flat."}
+    record = {**described, "dialog": dialog, "survey_score": scores}
     (folder / "train.txt").write_text(json.dumps(record), encoding="utf-8")
     return folder / "train.txt"
 

@@ -149,6 +149,7 @@ def _broken_text(folder: Path) -> Path:
     other = Outbox(folder.parent / "other")
     other.put_tree(renamed(TREE, "x"))
     table = other.read(other.pending()[0])
+    assert table is not None
     buffers = [None, pa.py_buffer(b"\0\0\0\0\4\0\0\0"), pa.py_buffer(b"\xff\xfe\xfd\xfc")]
     broken = pa.Array.from_buffers(pa.string(), 1, buffers)
     path = folder / "text.tree.parquet"

@@ -110,6 +110,7 @@ def test_a_split_without_a_dialogue_is_refused(tmp_path):
         (("--corpus", "p4g:nowhere"), "nowhere: cannot be read"),
     ],
 )
+@pytest.mark.usefixtures("prefect_server")
 def test_a_mistake_is_one_sentence_and_exit_code_2(engage, arguments, sentence):
     code, _, err = engage("simulator", "card", *arguments)
     assert code == 2 and sentence in err and "Traceback" not in err
