@@ -184,6 +184,7 @@ def test_a_domain_beside_the_scenario_file_is_found_in_the_current_folder(tmp_pa
     assert (done.returncode, done.stdout) == (0, "good scenarios: 12, problems: 0\n")
 
 
+@pytest.mark.slow
 def test_scenarios_that_no_rule_reads_are_refused_and_counted_where_they_are_let_in(engage, monkeypatch, tmp_path):
     def stop(_):
         raise ConfigError("far enough")
@@ -299,6 +300,7 @@ def test_what_the_store_refuses_is_one_sentence_with_exit_code_2(engage, store, 
     assert store.cycle_ids() == ["c1"]
 
 
+@pytest.mark.slow
 def test_every_named_inspection_can_be_asked_of_a_store_without_trees(engage, store):
     for name in inspections():
         code, _, err = engage("sql", "--name", name)

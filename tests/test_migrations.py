@@ -37,6 +37,7 @@ OLD_ROWS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_old_store_answers_every_named_query_though_nobody_wrote_to_it_since(tmp_path):
     store, _ = old_store(tmp_path)
     assert store.latest_cycle() == "unfinished"
@@ -119,6 +120,7 @@ def test_a_database_whose_maker_was_killed_before_the_first_table_is_used(tmp_pa
     assert store.cycle_ids() == ["c1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["between two migrations", "before the commit"])
 def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_version_whole(tmp_path, moment):
     store, outbox = old_store(tmp_path)

@@ -272,6 +272,7 @@ DRAIN = """
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_drain_at_once_store_nothing_twice(tmp_path):
     outbox = Outbox(tmp_path / "outbox")
     for number in range(100):  # two transactions' worth
@@ -285,6 +286,7 @@ def test_two_processes_that_drain_at_once_store_nothing_twice(tmp_path):
     assert list(outbox.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_process_killed_between_put_and_drain_loses_nothing(tmp_path):
     process = python(
         """
@@ -304,6 +306,7 @@ def test_a_process_killed_between_put_and_drain_loses_nothing(tmp_path):
     assert counts(store) == ROWS_OF_TREE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment", ["within the transaction", "committed, files not yet removed", "half of them removed"]
 )
@@ -350,6 +353,7 @@ def test_a_process_killed_in_the_middle_of_a_drain_loses_and_doubles_nothing(tmp
     assert outbox.pending() == []
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_time_while_draining_loses_and_doubles_nothing(tmp_path):
     outbox = Outbox(tmp_path / "outbox")
     store = TrajectoryStore(tmp_path / "engage.duckdb")

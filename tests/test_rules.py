@@ -241,13 +241,18 @@ def test_a_users_mistake_exits_with_2_and_a_failure_with_1():
         assert kind.exit_code == expected
 
 
+@cache
+def from_imports(path: Path) -> list[ast.ImportFrom]:
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
+
+
 def names_taken(name: str) -> set[str]:
     """Public names that other modules and the tests take from a module."""
     found = set()
     for path in [*MODULES.values(), *(ROOT / "tests").rglob("*.py")]:
         if path != MODULES[name]:
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.ImportFrom) and node.module == name:
+            for node in from_imports(path):
+                if node.module == name:
                     found |= {alias.name for alias in node.names if f"{name}.{alias.name}" not in MODULES}
     return {public for public in found if not public.startswith("_")}
 
