@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of tests share two cores
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of tests share two cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FIXTURES = {"prefect_server": ("prefect", "slow"), "tiny_model": ("model",)}
 

@@ -10,7 +10,7 @@ from engage.errors import ConfigError, ModelError
 from engage.experiments.simulator_card.plan import CardConfig, held_out_dialogues, simulator_labels
 from engage.home import Home
 from engage.models import resolve_model
-from engage.training import save_pairs
+from engage.training import PreferencePair, save_pairs
 from flows.cli.profiles import load_config
 from flows.simulator import simulator_card
 from tasks.experiments.simulator_card import check_card
@@ -117,10 +117,9 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(engage, arguments, sentence):
 
 
 def test_the_style_of_a_cycles_pairs_is_shown_and_tracked(engage):
-    from test_pair_style import pair
-
-    home = Home.from_env()
-    save_pairs([pair("one two three four", "one", n) for n in range(6)], home.cycle("c1") / "pairs.parquet")
+    home, prompt = Home.from_env(), ({"role": "user", "content": "x"},)
+    pairs = [PreferencePair(prompt, "one two three four", "one", "persuasion", f"s{n}", "human") for n in range(6)]
+    save_pairs(pairs, home.cycle("c1") / "pairs.parquet")
     code, out, _ = engage("pairs", "style", "--cycle", "c1")
     assert code == 0 and "100.0%" in out
     (run,) = MlflowClient(home.tracking_uri).search_runs(["1"], "tags.`engage.cycle_id` = 'c1'")

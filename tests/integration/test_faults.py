@@ -13,8 +13,6 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
-
-sys.path.append(str(Path(__file__).parents[1]))
 from tiny_models import save_tiny_model
 
 from engage.models.embedded import find_embedded

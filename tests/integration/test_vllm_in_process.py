@@ -12,8 +12,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1]))
 from tiny_models import save_adapter
 
 from engage.engines.base import Message, Prompt, Sampling, Side

@@ -13,9 +13,6 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1]))
-sys.path.append(str(Path(__file__).parent))
 from tiny_models import save_adapter
 from vllm_server import SERVED, VllmServer
 

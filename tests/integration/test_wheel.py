@@ -11,8 +11,6 @@ import sysconfig
 import venv
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from wheels import ROOT, build_wheel
 
 LIBRARY_USER = """
