@@ -194,8 +194,7 @@ class Gathering:
         try:
             checked = self.domain.condition_type.model_validate(condition)
         except ValidationError as error:
-            refused = first_refusal(error)
-            return self.drop(place, f"{'.'.join(refused.path)}: {refused.reason}")
+            return self.drop(place, first_refusal(error).rule)
         scenario = Scenario("", self.name or self.domain.name, checked, opening, self.source)
         scenario_id = f"{self.source}-{ordered_digest([scenario.content_hash, [[t.role, t.text] for t in turns]])[:12]}"
         scenario = replace(scenario, scenario_id=scenario_id)

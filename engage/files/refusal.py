@@ -25,10 +25,15 @@ class Refusal:
         except (RecursionError, ValueError):  # tables within tables, or a number of thousands of digits
             return f"a {type(self.value).__name__}"
 
+    @property
+    def rule(self) -> str:
+        """`field.name: reason`, the same for all that break the same rule."""
+        return f"{'.'.join(map(printable, self.path))}: {self.reason}"
+
     def sentence(self, *before: str) -> str:
         """`field.name: reason (got value)`, the path behind `before`; what was given only where there is something to correct."""
-        name = ".".join((*before, *map(printable, self.path)))
-        return f"{name}: {self.reason}" + ("" if self.kind in _REASONS else f" (got {self.shown})")
+        place = "".join(f"{name}." for name in before)
+        return f"{place}{self.rule}" + ("" if self.kind in _REASONS else f" (got {self.shown})")
 
 
 def first_refusal(error: ValidationError) -> Refusal:
