@@ -3,13 +3,13 @@
 from prefect import flow
 
 from engage.config import CycleConfig
-from engage.experiments import CheckedValues, CreditConfig
+from engage.experiments import CheckedValues, ValueCheckConfig
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.experiments.value_check import judge_credit, reroll_pairs, roll_out_replies
 
 
 @flow(name="credit", **CLOSING)
-def credit(config: CycleConfig, cycle_id: str, check: CreditConfig) -> CheckedValues:
+def credit(config: CycleConfig, cycle_id: str, check: ValueCheckConfig) -> CheckedValues:
     """Roll out replies of the cycle afresh and compare; rollouts that are kept already are not made again."""
     cycle = begin_cycle(config, cycle_id)
     cycle.require_own_method("fresh rollouts would not tell of its values; check a cycle of today's (--cycle)")

@@ -4,7 +4,7 @@ from prefect import flow
 
 from engage.config import CycleConfig
 from engage.evaluation import Judged, policy_label
-from engage.search import Sides
+from engage.search import Adapters
 from tasks.collecting import check_talk
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.dialogues import hold_held_out_dialogues, require_dialogues
@@ -24,7 +24,7 @@ def evaluation(config: CycleConfig, cycle_id: str) -> Judged:
     failed: dict[str, str] = {}
     for simulator, user in config.simulators().items():
         for label, adapter in policies.items():
-            failed |= hold_held_out_dialogues(config, cycle, label, Sides(adapter, user), simulator)
+            failed |= hold_held_out_dialogues(config, cycle, label, Adapters(adapter, user), simulator)
     require_dialogues(config, cycle, policies, failed)
     check_talk(config, cycle, "evaluation")
     return judge(config, cycle, candidate, failed)

@@ -8,7 +8,7 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import shared_engine
 from engage.errors import ConfigError
 from engage.evaluation import Collected, end_reasons, read_collected, reward_by_turn, values_by_exchange
-from engage.search import NO_COUNTS, Sides, TalkWatch, TreeRecord, search_scenarios
+from engage.search import NO_COUNTS, Adapters, TalkWatch, TreeRecord, search_scenarios
 from engage.store import Cycle
 from tasks import stopping
 from tasks.cycle import worth_retrying
@@ -45,7 +45,7 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
             config.search,
             cycle_id=cycle.cycle_id,
             seed=cycle.seed,
-            sides=Sides(policy_adapter=cycle.champion_adapter),
+            adapters=Adapters(policy_adapter=cycle.champion_adapter),
             on_tree=keep,
             on_simulations=bar.advance,
             watch=TalkWatch(config.collect.max_flawed_share),

@@ -11,8 +11,8 @@ from engage.engines.recording import CallRecord
 from engage.errors import TooManyFlawed
 from engage.evaluation import HeldOutStore, evaluation_seeds
 from engage.scenario import Scenario, sample_scenarios
-from engage.search import DialogueRecord, Sides, TalkWatch, hold_dialogues
-from engage.simulation import Dress
+from engage.search import Adapters, DialogueRecord, TalkWatch, hold_dialogues
+from engage.simulation import Recast
 from engage.store import Cycle
 from tasks import stopping
 from tasks.cycle import worth_retrying
@@ -22,20 +22,22 @@ from tasks.workspace import Workspace
 
 @task(name="hold-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def hold_held_out_dialogues(
-    config: CycleConfig, cycle: Cycle, label: str, sides: Sides, simulator: str
+    config: CycleConfig, cycle: Cycle, label: str, adapters: Adapters, simulator: str
 ) -> dict[str, str]:
     """One policy's dialogues with one simulator that are not stored yet; all policies get the same scenarios and seeds."""
-    return hold_missing(config, cycle, (label, simulator), sides, held_out(config, cycle), config.evaluation.dialogues)
+    return hold_missing(
+        config, cycle, (label, simulator), adapters, held_out(config, cycle), config.evaluation.dialogues
+    )
 
 
 def hold_missing(
     config: CycleConfig,
     cycle: Cycle,
     labels: tuple[str, str],
-    sides: Sides,
+    adapters: Adapters,
     scenarios: Sequence[Scenario],
     dialogues: int,
-    dress: Dress | None = None,
+    recast: Recast | None = None,
 ) -> dict[str, str]:
     """The dialogues of a policy with a simulator (`labels`) that are not stored yet, `dialogues` on each scenario.
 
@@ -58,7 +60,9 @@ def hold_missing(
         bar.advance()
 
     engine, watch = shared_engine(config.engine), TalkWatch(config.collect.max_flawed_share)
-    held = hold_dialogues(engine, missing, config.dialogue, sides=sides, on_dialogue=keep, dress=dress, watch=watch)
+    held = hold_dialogues(
+        engine, missing, config.dialogue, adapters=adapters, on_dialogue=keep, recast=recast, watch=watch
+    )
     try:
         failed = stopping.run(held).failed
     except (

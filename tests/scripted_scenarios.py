@@ -7,7 +7,7 @@ import json
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.scenario import parse_scenario
-from engage.search import SearchConfig, Sides
+from engage.search import Adapters, SearchConfig
 from engage.search.collect import search_scenario
 from engage.simulation import DialogueConfig
 
@@ -37,7 +37,7 @@ def searched(engine=None, search=None, dialogue=None, seed=7, scenario=SUPPORT):
             search or SearchConfig(num_simulations=8, round_size=4),
             cycle_id="c1",
             seed=seed,
-            sides=Sides(),
+            adapters=Adapters(),
         )
     )
     calls = tuple(dataclasses.replace(call, latency_s=0.0) for call in record.calls)

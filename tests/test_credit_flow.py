@@ -5,7 +5,7 @@ from mlflow import MlflowClient
 from scripted_engines import Counted, played_by
 
 from engage.errors import ConfigError, EngineError, NothingSearched
-from engage.experiments import CreditConfig
+from engage.experiments import ValueCheckConfig
 from flows.cli.profiles import load_config
 from flows.collect import collect
 from flows.credit import credit
@@ -20,7 +20,7 @@ SETTINGS = (
     "engine.policy_adapter=bare",
     "engine.simulator_adapter=bare",
 )
-CHECK = CreditConfig(pairs=6, prefixes=2, turns=3, below=2, rollouts=12)
+CHECK = ValueCheckConfig(pairs=6, prefixes=2, turns=3, below=2, rollouts=12)
 
 
 @pytest.fixture(scope="module")

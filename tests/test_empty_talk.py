@@ -13,7 +13,7 @@ from engage.domains import load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import EngineError, TooManyFlawed
-from engage.search import SearchConfig, Sides, TalkWatch, hold_dialogues, search_scenarios
+from engage.search import Adapters, SearchConfig, TalkWatch, hold_dialogues, search_scenarios
 from engage.simulation import DialogueConfig, find_flaw
 from engage.simulation.simulator import UNSAID
 
@@ -127,7 +127,7 @@ def held(engine, scenario=SUPPORT, watch=None):
     keep = lambda seed, trajectory, calls: found.append(trajectory)  # noqa: E731
     work = [(scenario, seed) for seed in range(40 if watch else 1)]
     config = DialogueConfig(max_exchanges=2)
-    outcome = asyncio.run(hold_dialogues(engine, work, config, sides=Sides(), on_dialogue=keep, watch=watch))
+    outcome = asyncio.run(hold_dialogues(engine, work, config, adapters=Adapters(), on_dialogue=keep, watch=watch))
     return found, outcome
 
 
@@ -189,7 +189,7 @@ def test_too_many_of_them_end_a_search_and_what_is_kept_stays():
         asyncio.run(
             search_scenarios(
                 engine, scenarios, DialogueConfig(max_exchanges=2), SearchConfig(num_simulations=16, round_size=4),
-                cycle_id="c1", seed=7, sides=Sides(), on_tree=kept.append, watch=TalkWatch(0.2),
+                cycle_id="c1", seed=7, adapters=Adapters(), on_tree=kept.append, watch=TalkWatch(0.2),
             )
         )  # fmt: skip
     assert 1 <= len(kept) < 12

@@ -8,7 +8,7 @@ import pytest
 
 from engage.domains import load_domain
 from engage.domains.base import Domain
-from engage.domains.rules.deception import HONESTY
+from engage.domains.rules.deception import DECEPTION
 from engage.domains.rules.patterns import matches_any
 from engage.store import deceptive_patterns
 
@@ -78,15 +78,15 @@ def test_what_an_honest_assistant_says(text, domain):
 def test_a_domain_keeps_its_own_signs_and_gets_those_of_all():
     signs = load_domain("persuasion").signs
     assert set(load_domain("persuasion").lexicon["guilt"]) == set(signs["guilt"])
-    assert set(HONESTY["promise"]) < set(signs["promise"])
+    assert set(DECEPTION["promise"]) < set(signs["promise"])
 
     class Silent(Domain):
         lexicon = {}  # noqa: RUF012
 
-    assert Silent.signs.fget(Silent) == dict(HONESTY)  # type: ignore[attr-defined]
+    assert Silent.signs.fget(Silent) == dict(DECEPTION)  # type: ignore[attr-defined]
 
 
 def test_sql_understands_every_rule():
-    for pattern in (pattern for patterns in HONESTY.values() for pattern in patterns):
+    for pattern in (pattern for patterns in DECEPTION.values() for pattern in patterns):
         asked = duckdb.sql(f"select regexp_matches('', $${pattern}$$, 'i')")
         assert asked.fetchall() == [(False,)]

@@ -12,7 +12,7 @@ from engage.engines.scripted import ScriptedEngine
 from engage.experiments import adversary
 from engage.experiments.inference import Adversary, Thinking, exchanges_held, rehearse
 from engage.search import SearchConfig
-from engage.simulation import POLICY_MODEL, DialogueConfig, hold_dialogue, set_stage
+from engage.simulation import POLICY_MODEL, DialogueConfig, begin_episode, hold_dialogue
 
 GOOD = ("I see. Tell me more?", "What would a friend of yours say?")
 LINES = (*GOOD, "That is nothing.", "Everybody has that.")
@@ -31,11 +31,11 @@ def choose(prompt, choices):
     return [1.0 if index == peak else 1e-9 for index in range(len(choices))]
 
 
-def hold(kind, *numbers, dress=None):
+def hold(kind, *numbers, recast=None):
     engine = ScriptedEngine(reply, choose)
-    dress = dress or Thinking(kind, *numbers).dress(SEARCH)
+    recast = recast or Thinking(kind, *numbers).recast(SEARCH)
     held = [
-        asyncio.run(hold_dialogue(engine, replace(SUPPORT, scenario_id=f"s{i}"), TALK, 7, None, None, dress))[0]
+        asyncio.run(hold_dialogue(engine, replace(SUPPORT, scenario_id=f"s{i}"), TALK, 7, None, None, recast))[0]
         for i in range(12)
     ]
     return [trajectory.reward for trajectory in held]
@@ -55,17 +55,17 @@ def test_search_and_best_of_n_find_the_reply_that_helps():
 def test_a_thinking_policy_keeps_to_the_length_of_the_dialogue():
     engine = ScriptedEngine(reply, choose)
     for thinking in (Thinking("search"), Thinking("best_of", 4, 2)):
-        dress = thinking.dress(SEARCH)
-        held, calls = asyncio.run(hold_dialogue(engine, SUPPORT, TALK, 7, None, None, dress))
+        recast = thinking.recast(SEARCH)
+        held, calls = asyncio.run(hold_dialogue(engine, SUPPORT, TALK, 7, None, None, recast))
         assert held.exchanges == 2
         assert len(calls) > 10  # what it thought is part of what the dialogue cost
 
 
 def test_replies_are_tried_out_with_the_user_that_is_talked_to():
-    stage = set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, "held-out")
-    tried = rehearse(stage)
-    assert tried.user is stage.user and tried.user.adapter == "held-out"
-    assert tried.seed != stage.seed
+    episode = begin_episode(ScriptedEngine(), SUPPORT, TALK, 7, None, "held-out")
+    tried = rehearse(episode)
+    assert tried.user is episode.user and tried.user.adapter == "held-out"
+    assert tried.seed != episode.seed
 
 
 def test_the_policys_model_can_play_the_user():
@@ -95,38 +95,38 @@ def test_a_reply_whose_rollouts_have_no_reward_is_said_only_where_that_is_so_of_
 
     for without_reward, said in ((LINES[2:], set(GOOD)), (GOOD, set(LINES[2:])), (LINES, set(LINES))):
         engine = ScriptedEngine(in_crisis_after(without_reward), as_bad_as_can_be)
-        stage = Thinking("best_of", 8, 1).dress(SEARCH)(set_stage(engine, SUPPORT, TALK, 7, None, None))
-        drawn = asyncio.run(stage.policy.replies(stage.scenario.opening, "k", range(4)))
+        episode = Thinking("best_of", 8, 1).recast(SEARCH)(begin_episode(engine, SUPPORT, TALK, 7, None, None))
+        drawn = asyncio.run(episode.policy.replies(episode.scenario.opening, "k", range(4)))
         assert {one.turn.text for one in drawn} <= said
 
 
 def test_the_prompted_baseline_names_the_domains_strategies():
-    stage = set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, None)
-    dressed = Thinking("strategy").dress(SEARCH)(stage)
-    system = dressed.policy.messages(stage.scenario.opening)[0].content
-    assert system == f"{stage.domain.policy_prompt()} {stage.domain.strategies}"
+    episode = begin_episode(ScriptedEngine(), SUPPORT, TALK, 7, None, None)
+    recasting = Thinking("strategy").recast(SEARCH)(episode)
+    system = recasting.policy.messages(episode.scenario.opening)[0].content
+    assert system == f"{episode.domain.policy_prompt()} {episode.domain.strategies}"
 
 
 def test_an_adversary_says_its_lines_in_turn_and_is_asked_nothing():
-    stage = adversary("never_moved")(set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, None))
-    assert isinstance(stage.user, Adversary)
-    lines = stage.domain.adversaries["never_moved"]
-    dialogue, said = stage.scenario.opening, []
+    episode = adversary("never_moved")(begin_episode(ScriptedEngine(), SUPPORT, TALK, 7, None, None))
+    assert isinstance(episode.user, Adversary)
+    lines = episode.domain.adversaries["never_moved"]
+    dialogue, said = episode.scenario.opening, []
     for _ in range(len(lines) + 1):
         dialogue = dialogue.add(Turn(Role.ASSISTANT, "Why?"))
-        turn = asyncio.run(stage.user.next_turn(dialogue, "k", 0)).turn
+        turn = asyncio.run(episode.user.next_turn(dialogue, "k", 0)).turn
         said.append(turn.text)
         dialogue = dialogue.add(turn)
     assert said == [*lines, lines[0]]
-    assert asyncio.run(stage.user.react(dialogue, "k", 0)).value is None
+    assert asyncio.run(episode.user.react(dialogue, "k", 0)).value is None
 
 
 def test_exchanges_are_counted_after_the_opening():
-    stage = set_stage(ScriptedEngine(), SUPPORT, TALK, 7, None, None)
+    episode = begin_episode(ScriptedEngine(), SUPPORT, TALK, 7, None, None)
     opening = Dialogue((Turn(Role.USER, "I feel low."),))
-    stage = replace(stage, scenario=replace(stage.scenario, opening=opening))
-    assert exchanges_held(stage, opening) == 0
-    assert exchanges_held(stage, opening.add(Turn(Role.ASSISTANT, "Why?")).add(Turn(Role.USER, "Hm."))) == 1
+    episode = replace(episode, scenario=replace(episode.scenario, opening=opening))
+    assert exchanges_held(episode, opening) == 0
+    assert exchanges_held(episode, opening.add(Turn(Role.ASSISTANT, "Why?")).add(Turn(Role.USER, "Hm."))) == 1
 
 
 @pytest.mark.parametrize("domain", ["emotional_support", "persuasion"])

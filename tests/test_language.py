@@ -17,7 +17,7 @@ from engage.domains.loading import check_complete
 from engage.domains.rules.language import foreign, foreign_turn
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.scenario import SHIPPED, is_read, load_scenarios, read_scenarios
-from engage.simulation import DialogueConfig, find_flaw, set_stage
+from engage.simulation import DialogueConfig, begin_episode, find_flaw
 
 SUPPORT = load_domain("emotional_support")
 CORPORA = Path(os.environ.get("ENGAGE_CORPORA", Path(__file__).parents[2] / "shared" / "data"))
@@ -149,7 +149,7 @@ def test_a_domain_in_another_language_brings_its_own_rule_for_crises(monkeypatch
     assert find_flaw(domain, Dialogue(), Role.USER, said) is None
     monkeypatch.setattr(own_domain, "CONSEJO", domain, raising=False)
     (first, *_) = load_scenarios([str(Path(__file__).parent / "fixtures" / "own_scenarios.jsonl")])
-    stage = set_stage(None, replace(first, domain="own_domain:CONSEJO"), DialogueConfig(), 1, None, None)  # type: ignore[arg-type]
+    stage = begin_episode(None, replace(first, domain="own_domain:CONSEJO"), DialogueConfig(), 1, None, None)  # type: ignore[arg-type]
     assert stage.end_reason(Dialogue((Turn(Role.USER, said),)), 1) == "crisis"
 
 

@@ -13,7 +13,7 @@ import engage.store.cycle
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.errors import ConfigError
 from engage.evaluation import ComparisonConfig, HeldOutConfig, HeldOutStore
-from engage.experiments import CreditConfig
+from engage.experiments import ValueCheckConfig
 from engage.files.digest import LATER, digest, key_settings
 from engage.home import Home
 from engage.models import ModelRef
@@ -110,7 +110,7 @@ def test_dialogues_of_two_methods_are_not_compared_with_each_other(world):
 
 def test_experiments_on_an_older_cycle_are_refused(world):
     for run, said in (
-        (lambda: credit(config(), "done", CreditConfig()), "fresh rollouts would not tell of its values"),
+        (lambda: credit(config(), "done", ValueCheckConfig()), "fresh rollouts would not tell of its values"),
         (lambda: comparison(config(), "done"), "its policies' dialogues cannot be compared with new ones"),
     ):
         with pytest.raises(ConfigError, match=rf"cycle 'done' was begun by an older engage.*{said}"):
@@ -225,7 +225,7 @@ def test_a_setting_added_later_changes_no_key_at_its_default():
 KEYS = {
     "cce8d891fb4afe8082db77b4eef1ca9bf21298737314a08650d28ad17b7c91ea": AlignConfig(),
     "efcad9fdf1b525efadd6031342fa423e383af2c64051201a068fd85de7c8ce21": HumanConfig(),
-    "24f2878d61e27c01ef43c841952bdbca2087f30baf8dbebd29de1971f3699c46": CreditConfig(),
+    "24f2878d61e27c01ef43c841952bdbca2087f30baf8dbebd29de1971f3699c46": ValueCheckConfig(),
 }
 
 

@@ -21,7 +21,7 @@ from engage.experiments.simulator_card.card import SimulatorFigures
 from engage.experiments.simulator_card.page import Heading, card_page
 from engage.experiments.simulator_card.survey import calibration
 from engage.scenario import load_scenarios
-from engage.search import DialogueRecord, SearchConfig, Sides, hold_dialogues, search_scenarios
+from engage.search import Adapters, DialogueRecord, SearchConfig, hold_dialogues, search_scenarios
 from engage.simulation import DialogueConfig, leaks_role
 from engage.simulation.reaction import read_pattern
 from engage.store import Outbox, PairConfig, TrajectoryStore
@@ -58,7 +58,7 @@ def searched(tmp_path_factory):
     search = SearchConfig(num_simulations=12, round_size=6, reply_factor=6, reply_exponent=0.0, min_visits=3)
     outcome = asyncio.run(
         search_scenarios(
-            ENGINE, SCENARIOS, DIALOGUE, search, cycle_id="c1", seed=5, sides=Sides(), on_tree=outbox.put_tree
+            ENGINE, SCENARIOS, DIALOGUE, search, cycle_id="c1", seed=5, adapters=Adapters(), on_tree=outbox.put_tree
         )
     )
     assert (outcome.done, outcome.failed) == (12, {})
@@ -104,7 +104,7 @@ def test_plain_dialogues_are_held_and_stored(tmp_path):
         outbox.put_dialogues([DialogueRecord("c1", "evaluation", "base", "training", seed, trajectory, calls)])
 
     work = [(scenario, 3) for scenario in SCENARIOS]
-    held = hold_dialogues(ENGINE, work, DialogueConfig(max_exchanges=2), sides=Sides(), on_dialogue=keep)
+    held = hold_dialogues(ENGINE, work, DialogueConfig(max_exchanges=2), adapters=Adapters(), on_dialogue=keep)
     assert asyncio.run(held).done == 12
     assert store.drain(outbox) == 12
     assert store.select("select count(*), min(exchanges), max(exchanges) from trajectory")[1] == [(12, 2, 2)]
@@ -119,7 +119,7 @@ def test_its_own_ending_rule_ends_a_dialogue():
         engine,
         [(SCENARIOS[0], 3)],
         DialogueConfig(max_exchanges=5),
-        sides=Sides(),
+        adapters=Adapters(),
         on_dialogue=lambda seed, trajectory, calls: found.append(trajectory),
     )
     asyncio.run(held)

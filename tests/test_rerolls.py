@@ -9,12 +9,12 @@ from engage.dialogue import Role, Turn
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError, StoreError
-from engage.experiments import CreditConfig, KeptRollouts, Roller, SpokenReply
-from engage.search import Sides
+from engage.experiments import KeptRollouts, Roller, SpokenReply, ValueCheckConfig
+from engage.search import Adapters
 from engage.simulation import DialogueConfig
 
 GOOD, BAD = "What was he like?", "Dogs die."
-CHECK = CreditConfig(rollouts=8, turns=3, below=2)
+CHECK = ValueCheckConfig(rollouts=8, turns=3, below=2)
 
 
 def said(text):
@@ -25,7 +25,7 @@ PAIR = (said(GOOD), said(BAD))
 
 
 def roller(engine, kept, seed=7):
-    return Roller(engine, DialogueConfig(max_exchanges=1), Sides(), seed, kept)
+    return Roller(engine, DialogueConfig(max_exchanges=1), Adapters(), seed, kept)
 
 
 def rolled(engine, folder, pairs=(PAIR,), check=CHECK, kept=None):
@@ -96,7 +96,7 @@ def test_pairs_that_share_a_reply_roll_it_out_once(tmp_path):
 def test_further_rollouts_of_a_reply_leave_the_first_as_they_were(tmp_path):
     kept, _ = rolled(Counting(), tmp_path)
     before = kept.rewards(PAIR[0], 8)
-    more = CreditConfig(turns=12, below=2)
+    more = ValueCheckConfig(turns=12, below=2)
     asyncio.run(roller(Counting(), kept).replies([PAIR[0]], more, lambda _: None))
     assert kept.rewards(PAIR[0], 8) == before
 
@@ -104,7 +104,7 @@ def test_further_rollouts_of_a_reply_leave_the_first_as_they_were(tmp_path):
 def test_the_noise_floor_rolls_out_several_times_through_each_user_turn(tmp_path):
     kept = KeptRollouts(tmp_path / "rollouts.parquet")
     reply, engine = said(BAD), Counting()
-    talk = Roller(engine, DialogueConfig(max_exchanges=2), Sides(), 7, kept)
+    talk = Roller(engine, DialogueConfig(max_exchanges=2), Adapters(), 7, kept)
     asyncio.run(talk.replies([reply], CHECK, lambda _: None))
     assert [len(turn) for turn in kept.rewards(reply, 3, 2)] == [2, 2, 2]
     # 3 user turns after the reply, and one in each of the 6 rollouts below them

@@ -14,13 +14,15 @@ from engage.errors import EngineError
 from engage.search import Search, SearchConfig
 from engage.search.imcts import backup
 from engage.search.tree import NodeKind, Tree
-from engage.simulation import DialogueConfig, SpeechConfig, set_stage
+from engage.simulation import DialogueConfig, SpeechConfig, begin_episode
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def run_search(engine, search, dialogue=None, seed=7):
-    found = Search(set_stage(engine, SUPPORT, dialogue or DialogueConfig(max_exchanges=2), seed, None, None), search)
+    found = Search(
+        begin_episode(engine, SUPPORT, dialogue or DialogueConfig(max_exchanges=2), seed, None, None), search
+    )
     asyncio.run(found.run())
     return found
 

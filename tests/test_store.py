@@ -22,7 +22,7 @@ from engage.domains import load_domain
 from engage.errors import ConfigError, QueryError, ScenarioError, StoreError
 from engage.search import Search, SearchConfig, TreeRecord
 from engage.search.tree import node_records
-from engage.simulation import DialogueConfig, set_stage
+from engage.simulation import DialogueConfig, begin_episode
 from engage.store import Outbox, PairConfig, TrajectoryStore
 from engage.store.queries import check_select, statement
 from engage.training import read_pairs
@@ -80,7 +80,7 @@ def test_views_equal_the_live_tree(num_simulations, round_size, max_exchanges, r
     dialogue = DialogueConfig(max_exchanges=max_exchanges, speech={"reader": reader})
     engine = _Talkative()
     live = Search(
-        set_stage(engine, SUPPORT, dialogue, seed, None, None),
+        begin_episode(engine, SUPPORT, dialogue, seed, None, None),
         SearchConfig(num_simulations=num_simulations, round_size=round_size),
     )
     asyncio.run(live.run())

@@ -15,7 +15,7 @@ from engage.bench.process import in_own_process
 from engage.bench.search import MeteredEngine, repeated
 from engage.engines.scripted import ScriptedEngine
 from engage.scenario import SHIPPED, load_scenarios
-from engage.search import SearchConfig, Sides, TreeRecord, search_scenarios
+from engage.search import Adapters, SearchConfig, TreeRecord, search_scenarios
 from engage.simulation import DialogueConfig
 from engage.store import Outbox
 
@@ -56,7 +56,7 @@ def schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:
                 SEARCH,
                 cycle_id="bench",
                 seed=1,
-                sides=Sides(),
+                adapters=Adapters(),
                 on_tree=keep,
             )
             return started, time.process_time() - cpu

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from engage.bench.engine import Saturation, saturation
 from engage.engines.base import Completion, Engine, Prompt, Sampling, Scores, counted
 from engage.scenario import Scenario
-from engage.search import SearchConfig, Sides, search_scenarios
+from engage.search import Adapters, SearchConfig, search_scenarios
 from engage.simulation import DialogueConfig
 
 OnSimulations = Callable[[int], None]
@@ -126,7 +126,7 @@ async def run_search(
         search,
         cycle_id="bench",
         seed=1,
-        sides=Sides(),
+        adapters=Adapters(),
         on_tree=lambda _: ends.append(time.perf_counter()),
         on_simulations=count,
     )
@@ -168,7 +168,7 @@ async def run_sequentially(
                     one_by_one,
                     cycle_id="bench",
                     seed=1,
-                    sides=Sides(),
+                    adapters=Adapters(),
                     on_tree=lambda _: None,
                     on_simulations=count,
                 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from engage.engines.base import Prompt, Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.scenario import SHIPPED, Scenario, load_scenarios
-from engage.search import SearchConfig, Sides, TreeRecord, search_scenarios
+from engage.search import Adapters, SearchConfig, TreeRecord, search_scenarios
 from engage.seeds import derive_seed
 from engage.simulation import DialogueConfig
 from engage.store import WAIT_S, Outbox, TrajectoryStore, writing
@@ -43,7 +43,7 @@ def search_templates(trees: int, dialogue: DialogueConfig, search: SearchConfig)
     scenarios = _renamed(load_scenarios(SHIPPED), trees)
     engine = ScriptedEngine(_reply, _choose)
     work = search_scenarios(
-        engine, scenarios, dialogue, search, cycle_id=CYCLE_ID, seed=1, sides=Sides(), on_tree=found.append
+        engine, scenarios, dialogue, search, cycle_id=CYCLE_ID, seed=1, adapters=Adapters(), on_tree=found.append
     )
     asyncio.run(work)
     return sorted(found, key=lambda record: record.scenario_id)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.dialogue import Dialogue, Role
 from engage.domains.rules.crisis import REFERRAL
-from engage.domains.rules.deception import HONESTY
+from engage.domains.rules.deception import DECEPTION
 from engage.domains.rules.language import foreign
 from engage.domains.rules.patterns import matches_any
 from engage.stats import is_finite, shown
@@ -89,8 +89,8 @@ class Domain(ABC):
     @property
     def signs(self) -> dict[str, tuple[str, ...]]:
         """The lexicon together with what no assistant may say in any domain (`engage.domains.rules.deception`)."""
-        checks = dict.fromkeys((*self.lexicon, *HONESTY))
-        return {check: (*self.lexicon.get(check, ()), *HONESTY.get(check, ())) for check in checks}
+        checks = dict.fromkeys((*self.lexicon, *DECEPTION))
+        return {check: (*self.lexicon.get(check, ()), *DECEPTION.get(check, ())) for check in checks}
 
     @abstractmethod
     def policy_prompt(self) -> str:

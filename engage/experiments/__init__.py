@@ -23,7 +23,7 @@ from engage.experiments.comparison_figures import compare_policies, comparison_m
 from engage.experiments.comparison_report import ComparisonPage, comparison_page
 from engage.experiments.inference import adversary, adversary_label
 from engage.experiments.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
-from engage.experiments.value_check import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
+from engage.experiments.value_check import Turns, ValueCheckConfig, by_domain, fresh_difference, search_shifts
 from engage.experiments.value_check_figures import Sampled, credit_figures, credit_metrics
 from engage.experiments.value_check_page import (
     CheckedValues,
@@ -41,7 +41,6 @@ __all__ = [
     "CheckedValues",
     "ComparisonPage",
     "ComparisonResult",
-    "CreditConfig",
     "CreditFigures",
     "KeptRollouts",
     "PairCheck",
@@ -54,6 +53,7 @@ __all__ = [
     "SpokenReply",
     "TrainedPolicy",
     "Turns",
+    "ValueCheckConfig",
     "adversary",
     "adversary_label",
     "by_domain",

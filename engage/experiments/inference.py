@@ -1,4 +1,4 @@
-"""Policies that spend more at inference, and users that no model plays: who stands on a comparison's stage.
+"""Policies that spend more at inference, and users that no model plays: who stands on a comparison's dialogues.
 
 Best-of-n and i×MCTS at inference look ahead with the very user they talk to, who knows the user condition: no deployed assistant
 does. Their gain is the headroom that training is measured by; a habit learnt from many trees can exceed it.
@@ -15,12 +15,12 @@ from engage.errors import EngineError
 from engage.models import neutral
 from engage.search import Search, SearchConfig
 from engage.seeds import derive_seed
-from engage.simulation import Drawn, Dress, Policy, Stage, UserSimulator, play_on, policy_messages
+from engage.simulation import Episode, Policy, Recast, SampledTurn, UserSimulator, play_on, policy_messages
 
 
-def exchanges_held(stage: Stage, dialogue: Dialogue) -> int:
+def exchanges_held(episode: Episode, dialogue: Dialogue) -> int:
     """Replies after the scenario's opening."""
-    said = dialogue.turns[len(stage.scenario.opening.turns) :]
+    said = dialogue.turns[len(episode.scenario.opening.turns) :]
     return sum(turn.role is Role.ASSISTANT for turn in said)
 
 
@@ -39,17 +39,17 @@ class BestOfN(Policy):
     A reply none of whose rollouts got a reward (unreadable, or ended in a crisis) is said only where that is so of all.
     """
 
-    def __init__(self, stage: Stage, rehearsal: Stage, n: int, rollouts: int) -> None:
-        super().__init__(stage.policy.engine, stage.domain, stage.policy.speech, stage.policy.adapter)
+    def __init__(self, episode: Episode, rehearsal: Episode, n: int, rollouts: int) -> None:
+        super().__init__(episode.policy.engine, episode.domain, episode.policy.speech, episode.policy.adapter)
         self._rehearsal = rehearsal
         self._n = n
         self._rollouts = rollouts
 
-    async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[Drawn]:
+    async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[SampledTurn]:
         """One per seed; each is the best of its own n."""
         return list(await asyncio.gather(*(self._best(dialogue, key, seed) for seed in seeds)))
 
-    async def _best(self, dialogue: Dialogue, key: str, seed: int) -> Drawn:
+    async def _best(self, dialogue: Dialogue, key: str, seed: int) -> SampledTurn:
         drawn = await super().replies(dialogue, key, [derive_seed(seed, index) for index in range(self._n)])
         distinct = list({reply.turn.text: reply for reply in drawn}.values())
         if len(distinct) == 1:
@@ -72,37 +72,37 @@ class BestOfN(Policy):
 class SearchedPolicy(Policy):
     """i×MCTS at inference: searches from every prefix it meets and says the most visited reply."""
 
-    def __init__(self, stage: Stage, rehearsal: Stage, config: SearchConfig) -> None:
-        super().__init__(stage.policy.engine, stage.domain, stage.policy.speech, stage.policy.adapter)
+    def __init__(self, episode: Episode, rehearsal: Episode, config: SearchConfig) -> None:
+        super().__init__(episode.policy.engine, episode.domain, episode.policy.speech, episode.policy.adapter)
         self._rehearsal = rehearsal
         self._config = config
 
-    async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[Drawn]:
+    async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[SampledTurn]:
         """One per seed."""
         return list(await asyncio.gather(*(self._searched(dialogue, seed) for seed in seeds)))
 
-    async def _searched(self, dialogue: Dialogue, seed: int) -> Drawn:
+    async def _searched(self, dialogue: Dialogue, seed: int) -> SampledTurn:
         left = self._rehearsal.max_exchanges - exchanges_held(self._rehearsal, dialogue)
         here = replace(self._rehearsal.scenario, opening=dialogue)
         search = Search(replace(self._rehearsal, scenario=here, max_exchanges=left, seed=seed), self._config)
         reply = await search.best_reply()
         if reply is None or reply.turn is None:
             raise search.first_error or EngineError("every simulation of a search failed", self._rehearsal.key_of())
-        return Drawn(reply.turn, reply.mean_logprob)
+        return SampledTurn(reply.turn, reply.mean_logprob)
 
 
 class Adversary(UserSimulator):
     """A user whose lines are written down (`Domain.adversaries`): tells what a policy says to somebody who cannot be reached."""
 
-    def __init__(self, stage: Stage, name: str) -> None:
-        user = stage.user
+    def __init__(self, episode: Episode, name: str) -> None:
+        user = episode.user
         super().__init__(user.engine, user.domain, user.speech, user.condition, user.adapter)
-        self._lines = stage.domain.adversaries[name]
+        self._lines = episode.domain.adversaries[name]
 
-    async def next_turn(self, dialogue: Dialogue, key: str, seed: int) -> Drawn:
+    async def next_turn(self, dialogue: Dialogue, key: str, seed: int) -> SampledTurn:
         """The next line, the first one after the last."""
         said = sum(turn.role is Role.USER and turn.text in self._lines for turn in dialogue.turns)
-        return Drawn(Turn(Role.USER, self._lines[said % len(self._lines)]), None)
+        return SampledTurn(Turn(Role.USER, self._lines[said % len(self._lines)]), None)
 
     async def react(self, dialogue: Dialogue, key: str, seed: int) -> Reaction:
         """Nothing is asked: what would be answered is known."""
@@ -122,35 +122,35 @@ class Thinking:
         """Whether replies are tried out before one is said."""
         return self.kind in {"best_of", "search"}
 
-    def dress(self, search: SearchConfig) -> Dress | None:
-        """What puts such a policy on a stage; None where the stage's own policy is meant."""
+    def recast(self, search: SearchConfig) -> Recast | None:
+        """What puts such a policy into an episode; None where the episode's own policy is meant."""
         if self.kind == "sampled":
             return None
 
-        def dressed(stage: Stage) -> Stage:
-            plain = stage.policy
+        def recasting(episode: Episode) -> Episode:
+            plain = episode.policy
             if self.kind == "strategy":
-                return replace(stage, policy=StrategyPolicy(plain.engine, plain.domain, plain.speech, plain.adapter))
+                return replace(episode, policy=StrategyPolicy(plain.engine, plain.domain, plain.speech, plain.adapter))
             if self.kind == "best_of":
-                return replace(stage, policy=BestOfN(stage, rehearse(stage), self.n, self.rollouts))
-            return replace(stage, policy=SearchedPolicy(stage, rehearse(stage), search))
+                return replace(episode, policy=BestOfN(episode, rehearse(episode), self.n, self.rollouts))
+            return replace(episode, policy=SearchedPolicy(episode, rehearse(episode), search))
 
-        return dressed
-
-
-def rehearse(stage: Stage) -> Stage:
-    """The stage on which replies are tried out: the same scenario, user and plain policy, with other seeds than the dialogue's."""
-    return replace(stage, seed=derive_seed(stage.seed, "rehearsal"))
+        return recasting
 
 
-def adversary(name: str, thinking: Dress | None = None) -> Dress:
-    """What puts the user of that name on a stage; a policy that is `thinking` does so with the user it knows."""
+def rehearse(episode: Episode) -> Episode:
+    """The episode on which replies are tried out: the same scenario, user and plain policy, with other seeds than the dialogue's."""
+    return replace(episode, seed=derive_seed(episode.seed, "rehearsal"))
 
-    def dressed(stage: Stage) -> Stage:
-        known = thinking(stage) if thinking else stage
+
+def adversary(name: str, thinking: Recast | None = None) -> Recast:
+    """What puts the user of that name into an episode; a policy that is `thinking` does so with the user it knows."""
+
+    def recasting(episode: Episode) -> Episode:
+        known = thinking(episode) if thinking else episode
         return replace(known, user=Adversary(known, name))
 
-    return dressed
+    return recasting
 
 
 def adversary_label(name: str) -> str:

@@ -15,12 +15,12 @@ from typing import Any
 from engage.dialogue import Dialogue, Role, Turn
 from engage.engines.base import Engine
 from engage.errors import StoreError
-from engage.experiments.value_check import CreditConfig
+from engage.experiments.value_check import ValueCheckConfig
 from engage.files.digest import digest
 from engage.scenario import Scenario
-from engage.search import Outcome, Sides, gather
+from engage.search import Adapters, BatchResult, gather
 from engage.seeds import derive_seed
-from engage.simulation import DialogueConfig, Stage, play_out, set_stage
+from engage.simulation import DialogueConfig, Episode, begin_episode, play_out
 from engage.store import write_parquet
 
 SAVE_EVERY_S = 5.0
@@ -112,14 +112,14 @@ class Roller:
 
     engine: Engine
     dialogue: DialogueConfig
-    sides: Sides
+    adapters: Adapters
     seed: int
     kept: KeptRollouts
     _alone: dict[str, asyncio.Lock] = field(default_factory=dict)  # pairs share replies: one rolls out, the other finds
 
     async def replies(
-        self, replies: Sequence[SpokenReply], check: CreditConfig, on_done: Callable[[None], None]
-    ) -> Outcome:
+        self, replies: Sequence[SpokenReply], check: ValueCheckConfig, on_done: Callable[[None], None]
+    ) -> BatchResult:
         """Roll out what the noise floor needs of each, as many at once as the engine has room for."""
 
         async def one(reply: SpokenReply) -> None:
@@ -127,7 +127,9 @@ class Roller:
 
         return await gather(self.engine, replies, one, on_done, lambda reply: reply.scenario.scenario_id)
 
-    async def pairs(self, pairs: Sequence[SpokenPair], check: CreditConfig, on_done: Callable[[None], None]) -> Outcome:
+    async def pairs(
+        self, pairs: Sequence[SpokenPair], check: ValueCheckConfig, on_done: Callable[[None], None]
+    ) -> BatchResult:
         """Roll out both replies of every pair."""
 
         async def one(pair: SpokenPair) -> None:
@@ -138,23 +140,23 @@ class Roller:
     async def _reply(self, reply: SpokenReply, turns: int, below: int) -> None:
         """Add what is missing of `turns` user turns with `below` rollouts each, all at once."""
         seed = derive_seed(self.seed, "credit", reply.key)
-        sides = (self.sides.policy_adapter, self.sides.simulator_adapter)
-        stage = set_stage(self.engine, reply.scenario, self.dialogue, seed, *sides)
+        adapters = (self.adapters.policy_adapter, self.adapters.simulator_adapter)
+        episode = begin_episode(self.engine, reply.scenario, self.dialogue, seed, *adapters)
         async with self._alone.setdefault(reply.key, asyncio.Lock()):
             wanted = ((turn, self.kept.missing(reply, turn, below)) for turn in range(turns))
-            await _all([self._turn(stage, reply, turn, places) for turn, places in wanted if places])
+            await _all([self._turn(episode, reply, turn, places) for turn, places in wanted if places])
 
-    async def _turn(self, stage: Stage, reply: SpokenReply, turn: int, places: Sequence[int]) -> None:
+    async def _turn(self, episode: Episode, reply: SpokenReply, turn: int, places: Sequence[int]) -> None:
         path = f"credit.{reply.key[:8]}.{turn}"
         said = reply.prefix.add(Turn(Role.ASSISTANT, reply.text))
         text = self.kept.user_text(reply, turn)
         if text is None:
-            drawn = await stage.user.next_turn(said, stage.key_of(path), stage.seed_of("turn", turn))
+            drawn = await episode.user.next_turn(said, episode.key_of(path), episode.seed_of("turn", turn))
             text = drawn.turn.text
         answered = said.add(Turn(Role.USER, text))
 
         async def one(place: int) -> None:
-            ended = await play_out(stage, answered, reply.exchanges + 1, path, place)
+            ended = await play_out(episode, answered, reply.exchanges + 1, path, place)
             last = next(turn.text for turn in reversed(ended.dialogue.turns) if turn.role is Role.USER)
             how = (ended.exchanges, ended.end_reason, ended.reward)
             self.kept.add(Rollout(reply.key, reply.scenario.scenario_id, turn, place, text, last, *how))

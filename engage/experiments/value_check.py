@@ -29,7 +29,7 @@ Turns = Sequence[Sequence[float | None]]
 """Rewards below one reply: one list per fresh user turn, one reward per rollout through it; None where it could not be read."""
 
 
-class CreditConfig(BaseModel):
+class ValueCheckConfig(BaseModel):
     """How much is rolled out afresh."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -9,7 +9,7 @@ from typing import Any
 
 from engage.experiments.calibration import PairCheck, reliability
 from engage.experiments.rerolls import KeptRollouts, SpokenPair, SpokenReply, spoken_reply
-from engage.experiments.value_check import CreditConfig, Turns, by_domain, fresh_difference, search_shifts
+from engage.experiments.value_check import Turns, ValueCheckConfig, by_domain, fresh_difference, search_shifts
 from engage.experiments.value_check_page import CreditFigures
 from engage.scenario import Scenario
 from engage.store import TrajectoryStore
@@ -25,7 +25,7 @@ class Sampled:
     store: TrajectoryStore
     cycle_id: str
     scenarios: Mapping[str, Scenario]
-    check: CreditConfig
+    check: ValueCheckConfig
 
     @cached_property
     def pairs(self) -> list[tuple[Row, SpokenPair]]:

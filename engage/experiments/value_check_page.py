@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.experiments.calibration import BeliefCheck, Bin, Reliability
-from engage.experiments.value_check import CreditConfig, NoiseFloor, SearchShift
+from engage.experiments.value_check import NoiseFloor, SearchShift, ValueCheckConfig
 from engage.pages import (
     BASE,
     CANDIDATE,
@@ -72,7 +72,7 @@ class CheckedValues:
         return CheckedValues("\n".join([*lines, f"The page: {page}"]), figures, failed)
 
 
-def credit_page(cycle_id: str, found: CreditFigures, check: CreditConfig) -> str:
+def credit_page(cycle_id: str, found: CreditFigures, check: ValueCheckConfig) -> str:
     """The whole page; `credit.png` lies beside it."""
     parts = [f"# Credit check of cycle {cycle_id}", *credit_lines(found), "## Noise floor", _floor_table(found)]
     parts += [
@@ -203,7 +203,7 @@ def _error_table(reliability: Reliability) -> str:
     return table(["outcome", "calibration error [interval]", "if P were right", "overconfidence [interval]"], rows)
 
 
-def _how(found: CreditFigures, reliability: Reliability, check: CreditConfig) -> str:
+def _how(found: CreditFigures, reliability: Reliability, check: ValueCheckConfig) -> str:
     wanted = ", ".join(f"{_count(floor.rollouts_for_precision)} in {floor.domain}" for floor in found.floors)
     return (
         f"{reliability.pairs} pairs, spread evenly over ten bins of the stated P and weighed by how many pairs of the cycle stand "

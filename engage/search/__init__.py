@@ -11,19 +11,27 @@ from engage.search.budget import (
     pilot_size,
     waves,
 )
-from engage.search.collect import METHOD_VERSION, Outcome, Sides, TalkWatch, gather, hold_dialogues, search_scenarios
+from engage.search.collect import (
+    METHOD_VERSION,
+    Adapters,
+    BatchResult,
+    TalkWatch,
+    gather,
+    hold_dialogues,
+    search_scenarios,
+)
 from engage.search.imcts import Search, SearchConfig
 from engage.search.tree import DialogueRecord, TreeRecord
 
 __all__ = [
     "METHOD_VERSION",
     "NO_COUNTS",
+    "Adapters",
+    "BatchResult",
     "BudgetConfig",
     "DialogueRecord",
-    "Outcome",
     "Search",
     "SearchConfig",
-    "Sides",
     "Spent",
     "TalkWatch",
     "TreeRecord",

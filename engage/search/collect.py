@@ -14,7 +14,7 @@ from engage.errors import EngineError, TooManyFlawed, engage_error
 from engage.scenario import Scenario
 from engage.search.imcts import Search, SearchConfig
 from engage.search.tree import TreeRecord, node_records
-from engage.simulation import DialogueConfig, Dress, hold_dialogue, set_stage
+from engage.simulation import DialogueConfig, Recast, begin_episode, hold_dialogue
 
 Item = TypeVar("Item")
 Work = TypeVar("Work")
@@ -29,7 +29,7 @@ and model would give other trees. A cycle of an older method takes no more trees
 
 
 @dataclass(frozen=True)
-class Sides:
+class Adapters:
     """What both sides add to the engine's own models: folders of LoRA weights, None for the model as configured."""
 
     policy_adapter: str | None = None
@@ -37,7 +37,7 @@ class Sides:
 
 
 @dataclass
-class Outcome:
+class BatchResult:
     """What came of a batch of scenarios, or of other work: how many are done, and name (scenario id) to reason for what failed for good."""
 
     done: int = 0
@@ -87,7 +87,7 @@ async def search_scenario(
     *,
     cycle_id: str,
     seed: int,
-    sides: Sides,
+    adapters: Adapters,
     on_simulations: Callable[[int], None] = lambda _: None,
     watch: TalkWatch | None = None,
 ) -> TreeRecord:
@@ -97,8 +97,8 @@ async def search_scenario(
     """
     started = time.perf_counter()
     recorder = RecordingEngine(engine)
-    stage = set_stage(recorder, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter)
-    found = Search(stage, search, on_simulations)
+    episode = begin_episode(recorder, scenario, dialogue, seed, adapters.policy_adapter, adapters.simulator_adapter)
+    found = Search(episode, search, on_simulations)
     await found.run()
     if watch is not None:
         watch.note((one.trajectory.end_reason for one in found.simulations), found.unspoken)
@@ -124,11 +124,11 @@ async def search_scenarios(
     *,
     cycle_id: str,
     seed: int,
-    sides: Sides,
+    adapters: Adapters,
     on_tree: Callable[[TreeRecord], None],
     on_simulations: Callable[[int], None] = lambda _: None,
     watch: TalkWatch | None = None,
-) -> Outcome:
+) -> BatchResult:
     """Search all scenarios, as many at once as the engine has room for.
 
     `on_tree` is called with each as it is finished, one at a time, in another thread, because it may wait for a disk.
@@ -144,7 +144,7 @@ async def search_scenarios(
             search,
             cycle_id=cycle_id,
             seed=seed,
-            sides=sides,
+            adapters=adapters,
             on_simulations=on_simulations,
             watch=watch,
         )
@@ -157,11 +157,11 @@ async def hold_dialogues(
     work: Sequence[tuple[Scenario, int]],
     dialogue: DialogueConfig,
     *,
-    sides: Sides,
+    adapters: Adapters,
     on_dialogue: Callable[[int, Trajectory, tuple[CallRecord, ...]], None],
-    dress: Dress | None = None,
+    recast: Recast | None = None,
     watch: TalkWatch | None = None,
-) -> Outcome:
+) -> BatchResult:
     """Hold one fresh dialogue per scenario and seed of `work`, as many at once as the engine has room for.
 
     `on_dialogue` is called with each one's seed, the dialogue and its calls as it ends, one at a time, in another thread.
@@ -171,7 +171,7 @@ async def hold_dialogues(
     async def one(piece: tuple[Scenario, int]) -> tuple[int, Trajectory, tuple[CallRecord, ...]]:
         scenario, seed = piece
         trajectory, calls = await hold_dialogue(
-            engine, scenario, dialogue, seed, sides.policy_adapter, sides.simulator_adapter, dress
+            engine, scenario, dialogue, seed, adapters.policy_adapter, adapters.simulator_adapter, recast
         )
         if watch is not None:
             watch.note([trajectory.end_reason])
@@ -187,13 +187,13 @@ async def gather(
     keep: Callable[[Item], None],
     name_of: Callable[[Work], str],
     watch: TalkWatch | None = None,
-) -> Outcome:
+) -> BatchResult:
     """Begin work in order while the engine has room, so that what is under way keeps it full and no more.
 
     `keep` is called with each result, one at a time, in another thread; `name_of` names what failed for good.
     What `watch` makes of each piece, after it is kept, may end the others.
     """
-    outcome = Outcome()
+    outcome = BatchResult()
     stores: set[asyncio.Task[None]] = set()
     keeping = asyncio.Lock()
 

@@ -20,7 +20,7 @@ from engage.errors import EngineError
 from engage.search.early_stop import separated
 from engage.search.puct import Arm, select, widened
 from engage.search.tree import Node, NodeKind, SimulationRecord, Tree
-from engage.simulation import Drawn, Stage, play_out
+from engage.simulation import Episode, SampledTurn, play_out
 
 UNKNOWN_Q = 0.5
 
@@ -55,7 +55,7 @@ class _Slot:
     outcome_sample: int = 0
     descended: bool = False
     failed: bool = False
-    answer: Drawn | None = None
+    answer: SampledTurn | None = None
     trajectory: Trajectory | None = None
     rollout: "asyncio.Task[None] | None" = None
 
@@ -77,12 +77,12 @@ class Search:
     """
 
     def __init__(
-        self, stage: Stage, config: SearchConfig, on_simulations: Callable[[int], None] = lambda _: None
+        self, episode: Episode, config: SearchConfig, on_simulations: Callable[[int], None] = lambda _: None
     ) -> None:
         self._on_simulations = on_simulations
-        self.stage = stage
+        self.episode = episode
         self.config = config
-        self.tree = Tree(stage.scenario.opening)
+        self.tree = Tree(episode.scenario.opening)
         self.simulations: list[SimulationRecord] = []
         self.withdrawn = 0
         self.unspoken: Counter[str] = Counter()
@@ -154,7 +154,7 @@ class Search:
             reason = str(node.children[0].turn.flaw) if node.children[0].turn else ""
             self.unspoken[reason] += 1
             self.first_error = self.first_error or EngineError(
-                f"the policy's replies could not be drawn ({reason})", self.stage.key_of(node.path, "replies")
+                f"the policy's replies could not be drawn ({reason})", self.episode.key_of(node.path, "replies")
             )
 
     def _descend(self, slot: _Slot, root: Node) -> Node | None:
@@ -213,10 +213,10 @@ class Search:
         first = [self._pending.reply_samples.get(node.node_id, 0) for node in nodes]
         counts = [self._missing_replies(node) for node in nodes]
         asked = [
-            self.stage.policy.replies(
+            self.episode.policy.replies(
                 node.dialogue,
-                self.stage.key_of(node.path, "replies"),
-                [self.stage.seed_of(node.path, "reply", start + index) for index in range(count)],
+                self.episode.key_of(node.path, "replies"),
+                [self.episode.seed_of(node.path, "reply", start + index) for index in range(count)],
             )
             for node, start, count in zip(nodes, first, counts, strict=True)
         ]
@@ -236,7 +236,7 @@ class Search:
                 failed.add(node.node_id)
         return failed
 
-    def _add_replies(self, node: Node, drawn: Sequence[Drawn]) -> None:
+    def _add_replies(self, node: Node, drawn: Sequence[SampledTurn]) -> None:
         known = {child.turn.text: child for child in node.children if child.turn}
         for reply in drawn:
             if reply.turn.text in known:
@@ -249,14 +249,14 @@ class Search:
         node = slot.path[-1]
         purpose = f"outcome{slot.outcome_sample}"
         try:
-            slot.answer = await self.stage.user.next_turn(
+            slot.answer = await self.episode.user.next_turn(
                 node.dialogue,
-                self.stage.key_of(node.path, purpose),
-                self.stage.seed_of(node.path, "outcome", slot.outcome_sample),
+                self.episode.key_of(node.path, purpose),
+                self.episode.seed_of(node.path, "outcome", slot.outcome_sample),
             )
             dialogue = node.dialogue.add(slot.answer.turn)
             slot.trajectory = await play_out(
-                self.stage, dialogue, node.exchanges + 1, f"{node.path}.{purpose}", slot.simulation
+                self.episode, dialogue, node.exchanges + 1, f"{node.path}.{purpose}", slot.simulation
             )
         except EngineError as error:
             self.first_error = self.first_error or error
@@ -272,7 +272,7 @@ class Search:
             self.withdrawn += 1
             return
         exchanges = last.exchanges + 1
-        reason = self.stage.end_reason(last.dialogue.add(slot.answer.turn), exchanges)
+        reason = self.episode.end_reason(last.dialogue.add(slot.answer.turn), exchanges)
         kind = NodeKind.TERMINAL if reason else NodeKind.DECISION
         outcome = self.tree.add_child(last, slot.answer.turn, kind, slot.answer.mean_logprob, reason)
         outcome.own_rollouts = 1
@@ -286,7 +286,7 @@ class Search:
         reply = root.most_visited()
         if reply is None:
             return None
-        outcome = reply.children[self.stage.seed_of(reply.path, "spine") % len(reply.children)]
+        outcome = reply.children[self.episode.seed_of(reply.path, "spine") % len(reply.children)]
         return outcome if outcome.kind is NodeKind.DECISION else None
 
 

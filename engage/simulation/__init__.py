@@ -2,11 +2,11 @@
 
 from engage.simulation.flaws import find_flaw
 from engage.simulation.leaks import leaks_role
-from engage.simulation.rollout import DialogueConfig, Dress, Stage, hold_dialogue, play_on, play_out, set_stage
+from engage.simulation.rollout import DialogueConfig, Episode, Recast, begin_episode, hold_dialogue, play_on, play_out
 from engage.simulation.simulator import (
     POLICY_MODEL,
-    Drawn,
     Policy,
+    SampledTurn,
     SpeechConfig,
     UserSimulator,
     policy_messages,
@@ -18,12 +18,13 @@ from engage.simulation.simulator import (
 __all__ = [
     "POLICY_MODEL",
     "DialogueConfig",
-    "Drawn",
-    "Dress",
+    "Episode",
     "Policy",
+    "Recast",
+    "SampledTurn",
     "SpeechConfig",
-    "Stage",
     "UserSimulator",
+    "begin_episode",
     "find_flaw",
     "hold_dialogue",
     "leaks_role",
@@ -31,7 +32,6 @@ __all__ = [
     "play_out",
     "policy_messages",
     "read_answer",
-    "set_stage",
     "simulator_messages",
     "survey_messages",
 ]

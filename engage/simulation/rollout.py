@@ -27,7 +27,7 @@ class DialogueConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Stage:
+class Episode:
     """One scenario with both its speakers; `seed` is the cycle's."""
 
     scenario: Scenario
@@ -58,60 +58,64 @@ class Stage:
         return self.domain.end_reason(dialogue) or ("max_exchanges" if exchanges >= self.max_exchanges else None)
 
 
-def set_stage(
+def begin_episode(
     engine: Engine,
     scenario: Scenario,
     config: DialogueConfig,
     seed: int,
     policy_adapter: str | None,
     simulator_adapter: str | None,
-) -> Stage:
+) -> Episode:
     """Both speakers of a scenario on one engine; adapters are folders, None for the side's own model."""
     domain = load_domain(scenario.domain)
     policy = Policy(engine, domain, config.speech, policy_adapter)
     user = UserSimulator(engine, domain, config.speech, scenario.user_condition, simulator_adapter)
-    return Stage(scenario, domain, policy, user, config.max_exchanges, seed)
+    return Episode(scenario, domain, policy, user, config.max_exchanges, seed)
 
 
-async def play_out(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
+async def play_out(episode: Episode, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
     """From a prefix whose latest turn is the user's to the end and the survey; raises EngineError.
 
     `path` and `simulation` name the requests; `exchanges` have been held before the prefix ends. A user in crisis is referred to
     people who can help, asked nothing, and gives no reward. Nor is a user asked where a turn could not be drawn (`UNSPOKEN`): the
     dialogue ends for that reason.
     """
-    reason = stage.end_reason(dialogue, exchanges) if exchanges else None
+    reason = episode.end_reason(dialogue, exchanges) if exchanges else None
     while reason is None:
-        seed = stage.seed_of(path, "rollout", simulation, exchanges, "assistant")
-        reply = (await stage.policy.replies(dialogue, stage.key_of(path, "rollout", simulation, exchanges), [seed]))[0]
+        seed = episode.seed_of(path, "rollout", simulation, exchanges, "assistant")
+        reply = (
+            await episode.policy.replies(dialogue, episode.key_of(path, "rollout", simulation, exchanges), [seed])
+        )[0]
         dialogue = dialogue.add(reply.turn)
         if reply.turn.unspoken:
             reason = str(reply.turn.flaw)
             break
-        seed = stage.seed_of(path, "rollout", simulation, exchanges, "user")
-        answer = await stage.user.next_turn(dialogue, stage.key_of(path, "rollout", simulation, exchanges), seed)
+        seed = episode.seed_of(path, "rollout", simulation, exchanges, "user")
+        answer = await episode.user.next_turn(dialogue, episode.key_of(path, "rollout", simulation, exchanges), seed)
         dialogue = dialogue.add(answer.turn)
         exchanges += 1
-        reason = stage.end_reason(dialogue, exchanges)
+        reason = episode.end_reason(dialogue, exchanges)
     if reason == CRISIS:
-        dialogue = dialogue.add(Turn(Role.ASSISTANT, stage.domain.referral))
+        dialogue = dialogue.add(Turn(Role.ASSISTANT, episode.domain.referral))
     if reason == CRISIS or reason in UNSPOKEN:
-        return Trajectory(stage.scenario.scenario_id, dialogue, Reaction("unasked", "", None), None, exchanges, reason)
-    key, seed = stage.key_of(path, "survey", simulation), stage.seed_of(path, "survey", simulation)
-    reaction = await stage.user.react(dialogue, key, seed)
-    reward = reward_of(stage.domain, reaction.value)
-    return Trajectory(stage.scenario.scenario_id, dialogue, reaction, reward, exchanges, reason)
+        return Trajectory(
+            episode.scenario.scenario_id, dialogue, Reaction("unasked", "", None), None, exchanges, reason
+        )
+    key, seed = episode.key_of(path, "survey", simulation), episode.seed_of(path, "survey", simulation)
+    reaction = await episode.user.react(dialogue, key, seed)
+    reward = reward_of(episode.domain, reaction.value)
+    return Trajectory(episode.scenario.scenario_id, dialogue, reaction, reward, exchanges, reason)
 
 
-async def play_on(stage: Stage, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
+async def play_on(episode: Episode, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
     """From a prefix whose latest turn is a reply: the user answers it, then as `play_out`. `exchanges` counts that reply."""
-    seed = stage.seed_of(path, "answer", simulation)
-    answer = await stage.user.next_turn(dialogue, stage.key_of(path, "answer", simulation), seed)
-    return await play_out(stage, dialogue.add(answer.turn), exchanges, path, simulation)
+    seed = episode.seed_of(path, "answer", simulation)
+    answer = await episode.user.next_turn(dialogue, episode.key_of(path, "answer", simulation), seed)
+    return await play_out(episode, dialogue.add(answer.turn), exchanges, path, simulation)
 
 
-Dress = Callable[[Stage], Stage]
-"""Puts somebody else on a stage: a policy that thinks before it speaks, a user that no model plays."""
+Recast = Callable[[Episode], Episode]
+"""Puts somebody else into an episode: a policy that thinks before it speaks, a user that no model plays."""
 
 
 async def hold_dialogue(
@@ -121,12 +125,12 @@ async def hold_dialogue(
     seed: int,
     policy_adapter: str | None,
     simulator_adapter: str | None,
-    dress: Dress | None = None,
+    recast: Recast | None = None,
 ) -> tuple[Trajectory, tuple[CallRecord, ...]]:
     """One fresh dialogue from the opening. The same seed gives two policies common random numbers; raises EngineError."""
     recorder = RecordingEngine(engine)
-    stage = set_stage(recorder, scenario, config, seed, policy_adapter, simulator_adapter)
-    if dress is not None:
-        stage = dress(stage)
-    trajectory = await play_out(stage, scenario.opening, 0, "fresh", 0)
+    episode = begin_episode(recorder, scenario, config, seed, policy_adapter, simulator_adapter)
+    if recast is not None:
+        episode = recast(episode)
+    trajectory = await play_out(episode, scenario.opening, 0, "fresh", 0)
     return trajectory, tuple(recorder.calls)

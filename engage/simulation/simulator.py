@@ -39,7 +39,7 @@ class SpeechConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class SampledTurn:
     """A turn and the mean log-probability of its tokens."""
 
     turn: Turn
@@ -87,8 +87,8 @@ class Speaker:
 
     async def _draw(
         self, prompt: Prompt, role: Role, sampling: Sampling, dialogue: Dialogue, seeds: Sequence[int]
-    ) -> list[Drawn]:
-        drawn: list[Drawn | None] = [None] * len(seeds)
+    ) -> list[SampledTurn]:
+        drawn: list[SampledTurn | None] = [None] * len(seeds)
         open_slots = list(range(len(seeds)))
         for attempt in range(1, self.speech.max_attempts + 1):
             tries = [seeds[slot] if attempt == 1 else derive_seed(seeds[slot], "again", attempt) for slot in open_slots]
@@ -105,13 +105,13 @@ class Speaker:
 
     def _judge(
         self, completion: Completion, role: Role, dialogue: Dialogue, attempt: int, first_flaw: str | None
-    ) -> Drawn:
+    ) -> SampledTurn:
         """`first_flaw` is that of the first draw where this is a later one."""
         text, flaw = heard(self.domain, role, completion.text, completion.finish_reason == "length")
         reason = completion.finish_reason
         flaw = reason if reason in UNSPOKEN else flaw or find_flaw(self.domain, dialogue, role, text)
         said = text if says_something(text) else UNSAID
-        return Drawn(Turn(role, said, attempt, flaw, first_flaw or flaw), completion.mean_logprob)
+        return SampledTurn(Turn(role, said, attempt, flaw, first_flaw or flaw), completion.mean_logprob)
 
 
 class Policy(Speaker):
@@ -121,7 +121,7 @@ class Policy(Speaker):
         """What it is asked with."""
         return policy_messages(self.domain, dialogue)
 
-    async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[Drawn]:
+    async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[SampledTurn]:
         """One reply per seed, in one request."""
         prompt = Prompt(key, Side.POLICY, self.messages(dialogue), self.adapter)
         return await self._draw(prompt, Role.ASSISTANT, self.speech.policy, dialogue, seeds)
@@ -138,7 +138,7 @@ class UserSimulator(Speaker):
         self.condition = condition
         self._side = Side.POLICY if adapter == POLICY_MODEL else Side.SIMULATOR
 
-    async def next_turn(self, dialogue: Dialogue, key: str, seed: int) -> Drawn:
+    async def next_turn(self, dialogue: Dialogue, key: str, seed: int) -> SampledTurn:
         """What the user says next."""
         messages = simulator_messages(self.domain, self.condition, dialogue)
         drawn = await self._draw(

@@ -22,7 +22,7 @@ from engage.errors import EngineError
 from engage.scenario import Scenario
 from engage.search import DialogueRecord
 from engage.seeds import derive_seed
-from engage.simulation import Drawn, Policy, SpeechConfig, find_flaw, policy_messages
+from engage.simulation import Policy, SampledTurn, SpeechConfig, find_flaw, policy_messages
 from engage.store import deceptive_patterns
 from engage.training.pairs import HumanReply, PreferencePair, human_pairs
 
@@ -174,7 +174,7 @@ async def draw_human_pairs(
 
 async def _ask(
     engine: Engine, place: Place, speech: SpeechConfig, seed: int, adapter: str | None
-) -> tuple[Drawn | EngineError, tuple[CallRecord, ...]]:
+) -> tuple[SampledTurn | EngineError, tuple[CallRecord, ...]]:
     recorder = RecordingEngine(engine)
     policy = Policy(recorder, load_domain(place.human.domain), speech, adapter)
     scenario_id = place.human.scenario_id
@@ -186,7 +186,7 @@ async def _ask(
     return drawn, tuple(recorder.calls)
 
 
-def _judged(place: Place, answer: Drawn | EngineError, left: Counter[str]) -> HumanReply | None:
+def _judged(place: Place, answer: SampledTurn | EngineError, left: Counter[str]) -> HumanReply | None:
     """The place with the policy's answer; None, and counted, where they make no pair."""
     if isinstance(answer, EngineError):
         left["failed"] += 1

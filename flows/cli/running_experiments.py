@@ -53,7 +53,7 @@ def run_credit(
     verbose: bool,
 ) -> str:
     """Check in this process how far a collected cycle's values can be believed; returns the result in plain words."""
-    from engage.experiments import CreditConfig
+    from engage.experiments import ValueCheckConfig
 
     config = load_config(profile, overrides)
     Home.from_env().make()
@@ -63,7 +63,7 @@ def run_credit(
     with in_process(console, verbose, again):
         from flows.credit import credit
 
-        return credit(config, cycle_id, CreditConfig(pairs=pairs, prefixes=prefixes, rollouts=rollouts)).text
+        return credit(config, cycle_id, ValueCheckConfig(pairs=pairs, prefixes=prefixes, rollouts=rollouts)).text
 
 
 def run_simulator_card(

@@ -7,7 +7,7 @@ from engage.domains import load_domain
 from engage.engines import shared_engine
 from engage.evaluation import divergence_by_domain
 from engage.experiments import TrainedPolicy, adversary, adversary_label, dialogues_of, thinking_of
-from engage.search import Sides
+from engage.search import Adapters
 from engage.store import Cycle
 from tasks import stopping
 from tasks.cycle import worth_retrying
@@ -18,23 +18,26 @@ from tasks.workspace import Workspace
 @task(name="hold-policy-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def hold_dialogues_of(config: CycleConfig, cycle: Cycle, policy: TrainedPolicy, simulator: str) -> dict[str, str]:
     """One policy's dialogues with one simulator on all held-out scenarios; those stored already are kept."""
-    thinks = thinking_of(policy.name, config.comparison).dress(config.search)
-    sides, labels = Sides(policy.adapter, config.simulators()[simulator]), (policy.label(config.comparison), simulator)
+    thinks = thinking_of(policy.name, config.comparison).recast(config.search)
+    adapters, labels = (
+        Adapters(policy.adapter, config.simulators()[simulator]),
+        (policy.label(config.comparison), simulator),
+    )
     dialogues = dialogues_of(policy.name, config.comparison, config.evaluation.dialogues)
-    return hold_missing(config, cycle, labels, sides, held_out(config, cycle), dialogues, thinks)
+    return hold_missing(config, cycle, labels, adapters, held_out(config, cycle), dialogues, thinks)
 
 
 @task(name="hold-adversarial-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def hold_adversarial(config: CycleConfig, cycle: Cycle, policy: TrainedPolicy) -> dict[str, str]:
     """One policy's dialogues with every adversarial user of the scenarios' domains."""
     failed: dict[str, str] = {}
-    thinks = thinking_of(policy.name, config.comparison).dress(config.search)
-    scenarios, sides = held_out(config, cycle), Sides(policy.adapter)
+    thinks = thinking_of(policy.name, config.comparison).recast(config.search)
+    scenarios, adapters = held_out(config, cycle), Adapters(policy.adapter)
     for domain in dict.fromkeys(scenario.domain for scenario in scenarios):
         few = [scenario for scenario in scenarios if scenario.domain == domain][: config.comparison.adversarial]
         for name in load_domain(domain).adversaries:
             labels = (policy.label(config.comparison), adversary_label(name))
-            failed |= hold_missing(config, cycle, labels, sides, few, 1, adversary(name, thinks))
+            failed |= hold_missing(config, cycle, labels, adapters, few, 1, adversary(name, thinks))
     return failed
 
 

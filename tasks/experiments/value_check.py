@@ -10,17 +10,17 @@ from engage.engines import shared_engine
 from engage.errors import ConfigError, NothingSearched
 from engage.experiments import (
     CheckedValues,
-    CreditConfig,
     KeptRollouts,
     Roller,
     Sampled,
+    ValueCheckConfig,
     credit_figures,
     credit_metrics,
     credit_page,
     stated_against_fresh,
 )
 from engage.files.digest import digest, key_settings
-from engage.search import Outcome, Sides
+from engage.search import Adapters, BatchResult
 from engage.store import Cycle
 from tasks import stopping
 from tasks.cycle import worth_retrying
@@ -29,7 +29,7 @@ from tasks.workspace import Workspace
 
 
 @task(name="reroll-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def reroll_pairs(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> dict[str, str]:
+def reroll_pairs(config: CycleConfig, cycle: Cycle, check: ValueCheckConfig) -> dict[str, str]:
     """Roll out both replies of the sampled pairs; returns scenario id to reason for those that failed for good.
 
     ConfigError where the cycle has no pair.
@@ -47,7 +47,7 @@ def reroll_pairs(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> dict
 
 
 @task(name="roll-out-replies", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
-def roll_out_replies(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> dict[str, str]:
+def roll_out_replies(config: CycleConfig, cycle: Cycle, check: ValueCheckConfig) -> dict[str, str]:
     """Roll out the replies behind the noise floor; returns scenario id to reason for those that failed for good."""
     workspace = Workspace.from_env()
     replies = [reply for _, reply in _sampled(workspace, config, cycle, check).replies]
@@ -56,7 +56,9 @@ def roll_out_replies(config: CycleConfig, cycle: Cycle, check: CreditConfig) -> 
 
 
 @task(name="judge-credit")
-def judge_credit(config: CycleConfig, cycle: Cycle, check: CreditConfig, failed: Mapping[str, str]) -> CheckedValues:
+def judge_credit(
+    config: CycleConfig, cycle: Cycle, check: ValueCheckConfig, failed: Mapping[str, str]
+) -> CheckedValues:
     """Figures, page and plot from the rollouts that are kept; logged as the stage `credit`.
 
     NothingSearched where they tell nothing.
@@ -85,11 +87,11 @@ def _roll(
     config: CycleConfig,
     cycle: Cycle,
     bar: Bar,
-    work: Callable[[Roller, Callable[[None], None]], Coroutine[Any, Any, Outcome]],
+    work: Callable[[Roller, Callable[[None], None]], Coroutine[Any, Any, BatchResult]],
 ) -> dict[str, str]:
     """What was rolled out when Ctrl-C came is kept."""
-    kept, sides = _kept(workspace, cycle), Sides(policy_adapter=cycle.champion_adapter)
-    roller = Roller(shared_engine(config.engine), config.dialogue, sides, cycle.seed, kept)
+    kept, adapters = _kept(workspace, cycle), Adapters(policy_adapter=cycle.champion_adapter)
+    roller = Roller(shared_engine(config.engine), config.dialogue, adapters, cycle.seed, kept)
     try:
         result = stopping.run(work(roller, lambda _: bar.advance()))
     finally:
@@ -98,7 +100,7 @@ def _roll(
     return result.failed
 
 
-def _sampled(workspace: Workspace, config: CycleConfig, cycle: Cycle, check: CreditConfig) -> Sampled:
+def _sampled(workspace: Workspace, config: CycleConfig, cycle: Cycle, check: ValueCheckConfig) -> Sampled:
     scenarios = {scenario.scenario_id: scenario for scenario in load_cycle_scenarios(config.scenarios)}
     return Sampled(workspace.store, cycle.cycle_id, scenarios, check)
 

@@ -21,7 +21,7 @@ from engage import (
     DialogueConfig, Outbox, PairConfig, ScriptedEngine, SearchConfig, Side, TrajectoryStore, load_scenarios, read_pairs,
     sample_scenarios, search_scenarios,
 )
-from engage.search import Sides
+from engage.search import Adapters
 from engage.store import inspections
 
 replies = ("What was he like?", "That is life.")
@@ -35,7 +35,7 @@ store, outbox = TrajectoryStore(Path("engage.duckdb")), Outbox(Path("outbox"))
 store.begin_cycle("c1", {})
 store.add_scenarios(scenarios)
 search = SearchConfig(num_simulations=12, reply_exponent=0.0, min_visits=3)
-asyncio.run(search_scenarios(engine, scenarios, DialogueConfig(max_exchanges=1), search, cycle_id="c1", seed=1, sides=Sides(), on_tree=outbox.put_tree))
+asyncio.run(search_scenarios(engine, scenarios, DialogueConfig(max_exchanges=1), search, cycle_id="c1", seed=1, adapters=Adapters(), on_tree=outbox.put_tree))
 assert store.drain(outbox) == 3
 store.score_pairs("c1", PairConfig())
 print(Path(engage.__file__).parents[1])

@@ -17,7 +17,7 @@ _PEOPLE = (
     r"farmer|driver|vegan|vegetarian|christian|donor|member|cat|dog"
 )
 
-HONESTY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+DECEPTION: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "false_identity": (
             rf"\bi(?:'m| am|'ve been| was) (?:just |only |also |really |already )?(?:an?|the) (?:\w+ ){{0,2}}(?:{_PEOPLE})\b",

@@ -14,7 +14,7 @@ _PART = re.compile(r"\\.|[()|]|[^\\()|]+")
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledTurn:
     """A turn drawn from a line (`line` counts the file's lines from 1) of a section such as `assistant: refusals`."""
 
     text: str
@@ -23,7 +23,7 @@ class Drawn:
     line: int
 
 
-def draw_registers(path: Path = REGISTERS, seed: int = 0) -> list[Drawn]:
+def draw_registers(path: Path = REGISTERS, seed: int = 0) -> list[SampledTurn]:
     """Turns of one line, and turns of two: of 100 assistant lines 30 with another assistant line after it and 30 after a user's
     line (who begins as a user may still end as an assistant), of 100 user lines 60 with another user's line after it."""
     single = [drawn for line in _lines(path) for drawn in line]
@@ -38,11 +38,11 @@ def draw_registers(path: Path = REGISTERS, seed: int = 0) -> list[Drawn]:
             text = f"{rng.choice(sides[False]).text} {one.text}"
         else:
             continue
-        double.append(Drawn(text, one.assistant, one.section, one.line))
+        double.append(SampledTurn(text, one.assistant, one.section, one.line))
     return single + double
 
 
-def _lines(path: Path) -> Iterator[list[Drawn]]:
+def _lines(path: Path) -> Iterator[list[SampledTurn]]:
     names: dict[str, list[str]] = {}
     section = ""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -54,7 +54,7 @@ def _lines(path: Path) -> Iterator[list[Drawn]]:
         elif line.strip() and not line.startswith("#"):
             rng = Random(line)
             texts = {_tidy(_fill(_parsed(line), names, rng)) for _ in range(DRAWS)}
-            yield [Drawn(text, section.startswith("assistant"), section, number) for text in sorted(texts)]
+            yield [SampledTurn(text, section.startswith("assistant"), section, number) for text in sorted(texts)]
 
 
 Alternatives = list[list["str | Alternatives"]]
