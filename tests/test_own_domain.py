@@ -143,7 +143,7 @@ def test_the_simulator_card_ranks_and_names_its_own_outcome():
     figures = {f"survey_{name}": one for name, one in found.items()}
     page = card_page(Heading({}), [SimulatorFigures("bare", NAME, 3, figures)])
     assert "Exit survey (likelihood of starting, 0 to 4)" in page
-    assert "| AUC: would start tonight |  | 1.00" in page and "amount stated" not in page
+    assert "| AUC: would start tonight | | 1.00" in page and "amount stated" not in page
 
 
 def test_the_named_queries_show_it(searched):
