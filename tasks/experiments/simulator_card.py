@@ -22,7 +22,6 @@ from tasks.tracking import Tracker
 from tasks.workspace import Workspace
 
 ROUNDS = 3
-UNITS = {"persuasion": "dollars", "emotional_support": "final intensity"}
 
 
 @task(name="check-card")
@@ -84,7 +83,7 @@ def write_card(
     """The page `OUT/card.md` with its plots beside it, all of it in MLflow too."""
     tracker, engine = Workspace.from_env().tracker, config.engine
     openings = tracker.openings() if card.split == "test" else 0
-    setting = Setting(engine.simulator_model, engine.kind, config.dialogue.speech, openings, UNITS)
+    setting = Setting(engine.simulator_model, engine.kind, config.dialogue.speech, openings)
     made = make_card(card, setting, held_out_dialogues(card, config.human), likelihoods, answers)
     saved = made.save(Path(out))
     _track(tracker, config, card, made)

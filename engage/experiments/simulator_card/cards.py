@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.corpora import licence_of
+from engage.domains import load_domain
 from engage.errors import ConfigError
 from engage.evaluation import reliability
 from engage.experiments.simulator_card.asking import Answers
@@ -65,14 +66,13 @@ def writing_into(folder: Path) -> Iterator[None]:
 class Setting:
     """With what a card was made, as its page says: the simulator's `model` and its engine's kind, how users speak.
 
-    `openings` counts how often the test split was opened; `units` names a domain's survey unit on its plot.
+    `openings` counts how often the test split was opened.
     """
 
     model: str
     engine: str
     speech: SpeechConfig
     openings: int
-    units: Mapping[str, str]
 
 
 def make_card(
@@ -97,7 +97,7 @@ def make_card(
                 for one in cards
                 if one.domain == domain
             },
-            setting.units.get(domain, "the survey's unit"),
+            load_domain(domain).survey_unit,
         )
         for domain in held_out.by_domain
     }
