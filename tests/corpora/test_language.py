@@ -20,7 +20,7 @@ from engage.scenario import SHIPPED, is_read, load_scenarios, read_scenarios
 from engage.simulation import DialogueConfig, begin_episode, find_flaw
 
 SUPPORT = load_domain("emotional_support")
-CORPORA = Path(os.environ.get("ENGAGE_CORPORA", Path(__file__).parents[2] / "shared" / "data"))
+CORPORA = Path(os.environ.get("ENGAGE_CORPORA", Path(__file__).parents[3] / "shared" / "data"))
 FINGERPRINTS = {
     "emotional_support": "7b09c12d296a57f8b88fcc4de191e14ffbb508214645aa6197d2a5dae28cc879",
     "persuasion": "d7f5803968c3b1a2000ad38b6a0d19872f0cb5f69f9ca902d9ef16f5df1d3394",
@@ -148,7 +148,7 @@ def test_a_domain_in_another_language_brings_its_own_rule_for_crises(monkeypatch
     assert domain.reads([said])
     assert find_flaw(domain, Dialogue(), Role.USER, said) is None
     monkeypatch.setattr(own_domain, "CONSEJO", domain, raising=False)
-    (first, *_) = load_scenarios([str(Path(__file__).parent / "fixtures" / "own_scenarios.jsonl")])
+    (first, *_) = load_scenarios([str(Path(__file__).parents[1] / "fixtures" / "own_scenarios.jsonl")])
     stage = begin_episode(None, replace(first, domain="own_domain:CONSEJO"), DialogueConfig(), 1, None, None)  # type: ignore[arg-type]
     assert stage.end_reason(Dialogue((Turn(Role.USER, said),)), 1) == "crisis"
 

@@ -29,7 +29,7 @@ from engage.store.outbox import OUTBOX_VERSION, Kind
 from engage.store.queries import migrations, parameters_of, statement, statements
 from engage.training import read_pairs
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 TREE = hand_tree(SUPPORT, {"Tell me.": [[1.0, 0.5], [0.25]], "Oh.": [[None]]})
 # What the home of the first version holds: three cycles with 4, 4 and 2 trees of 12 simulations, 4 evaluation dialogues.
 OLD_ROWS = {

@@ -9,7 +9,7 @@ from engage.engines.base import Message
 from engage.training import simulator_chat
 from engage.training.simulator_chats import nearest_choice
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def test_a_simulators_chat_trains_all_user_turns_and_the_answer():

@@ -18,7 +18,7 @@ import pytest
 import engage
 from engage import errors
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROOMS = ("engage", "tasks", "flows")
 HEAVY = {"torch", "transformers", "trl", "peft", "vllm", "openai"}
 LOADED_LATE = {

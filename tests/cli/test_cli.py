@@ -23,7 +23,7 @@ from flows.cli import commands as cli
 from flows.cli import doctor, inspecting, running
 from flows.cli.profiles import load_config
 
-OWN_FILE = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
+OWN_FILE = Path(__file__).parents[1] / "fixtures" / "own_scenarios.jsonl"
 
 
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -172,7 +172,7 @@ def test_a_bad_file_has_every_problem_listed_and_exits_with_2(engage, tmp_path):
 
 
 def test_a_domain_beside_the_scenario_file_is_found_in_the_current_folder(tmp_path):
-    source = (Path(__file__).parent / "own_domain.py").read_text()
+    source = (Path(__file__).parents[1] / "own_domain.py").read_text()
     (tmp_path / "my_domain.py").write_text(source)
     (tmp_path / "mine.jsonl").write_text(OWN_FILE.read_text().replace("own_domain:", "my_domain:"))
     command = [sys.executable, "-c", "from flows.cli import main; main()", "scenarios", "validate", "mine.jsonl"]

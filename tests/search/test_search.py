@@ -16,7 +16,7 @@ from engage.search.imcts import backup
 from engage.search.tree import NodeKind, Tree
 from engage.simulation import DialogueConfig, SpeechConfig, begin_episode
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def run_search(engine, search, dialogue=None, seed=7):

@@ -27,7 +27,7 @@ from engage.simulation.reaction import read_pattern
 from engage.store import Outbox, PairConfig, TrajectoryStore
 from engage.training import read_pairs
 
-SCENARIOS = load_scenarios([str(Path(__file__).parent / "fixtures" / "own_scenarios.jsonl")])
+SCENARIOS = load_scenarios([str(Path(__file__).parents[1] / "fixtures" / "own_scenarios.jsonl")])
 GOOD = "Open the book at page one and read for five minutes."
 REPLIES = (GOOD, "That is a lot of work, is it not?", "You will surely pass.")
 ANSWERS = ("I only have the evenings.", "It never sticks.", "Where do I even begin?", "Others find this easy.")
@@ -219,7 +219,7 @@ def test_a_module_that_fails_while_it_is_imported_is_one_sentence(tmp_path, monk
 
 
 def test_what_collecting_depends_on_is_its_fingerprint(tmp_path, monkeypatch):
-    source = Path(__file__).with_name("own_domain.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parents[1] / "own_domain.py").read_text(encoding="utf-8")
 
     def fingerprint(name: str, old: str = "", new: str = "") -> str:
         assert old in source

@@ -12,7 +12,7 @@ import typer
 from engage.config import CycleConfig, setting_names
 from flows.cli import app
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",

@@ -15,7 +15,7 @@ from engage.training.sft import ChatExample
 from flows.cli.profiles import load_config
 from flows.simulator import train_simulator
 
-P4G = f"p4g:{Path(__file__).parent / 'fixtures' / 'p4g'}"
+P4G = f"p4g:{Path(__file__).parents[1] / 'fixtures' / 'p4g'}"
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -41,7 +41,7 @@ def test_a_limit_counts_the_dialogues_of_people_and_not_our_own():
 
 
 def test_what_one_training_takes_another_can_leave_out():
-    esconv = f"esconv:{Path(__file__).parent / 'fixtures' / 'esconv'}"
+    esconv = f"esconv:{Path(__file__).parents[1] / 'fixtures' / 'esconv'}"
     people = [human for corpus in (P4G, esconv) for human in read_corpus(corpus).dialogues]
 
     def taken(most: int | None, skip: int) -> list[ChatExample]:

@@ -31,7 +31,7 @@ from tasks.training import chosen_candidate
 HERE = Places(None, "sqlite:///mlflow.db")
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
-OWN = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
+OWN = Path(__file__).parents[1] / "fixtures" / "own_scenarios.jsonl"
 SMALL = (
     "engine.kind=scripted",
     "scenarios.per_domain=2",

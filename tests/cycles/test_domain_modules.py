@@ -15,7 +15,7 @@ from engage.scenario import load_scenarios
 from flows.cli.options import with_modules
 from flows.cli.profiles import load_config
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 OWN_FILE = HERE / "fixtures" / "own_scenarios.jsonl"
 SOURCE = (HERE / "own_domain.py").read_text(encoding="utf-8")
 TRACE = "open('ran', 'w').close()\n"

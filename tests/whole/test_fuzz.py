@@ -9,7 +9,7 @@ import pytest
 
 from engage.errors import EngageError
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 sys.path.append(str(HERE / "fuzz"))
 import fuzz  # noqa: E402
 

@@ -98,7 +98,7 @@ def test_a_dialogue_went_well_if_its_reward_is_half_and_the_user_improved(outcom
 
 
 def test_a_persuasion_dialogue_went_well_by_its_reward_alone():
-    giver = read_p4g(Path(__file__).parent / "fixtures" / "p4g").dialogues[0]
+    giver = read_p4g(Path(__file__).parents[1] / "fixtures" / "p4g").dialogues[0]
     # 30 cents of two dollars: 0.15
     assert went_well(giver, 0.15) and not went_well(giver, 0.5)
 

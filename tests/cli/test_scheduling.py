@@ -16,7 +16,7 @@ from flows.cli.profiles import load_config
 from flows.cli.scheduling import CONCURRENCY, ENTRYPOINT, POOL, plan_nightly, time_zone
 from tasks.tracking import Tracker
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 OWN_FILE = HERE / "fixtures" / "own_scenarios.jsonl"
 
 

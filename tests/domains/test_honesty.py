@@ -12,7 +12,7 @@ from engage.domains.rules.deception import DECEPTION
 from engage.domains.rules.patterns import matches_any
 from engage.store import deceptive_patterns
 
-LABELLED = Path(__file__).parent / "fixtures" / "labelled_replies.jsonl"
+LABELLED = Path(__file__).parents[1] / "fixtures" / "labelled_replies.jsonl"
 # Distinct replies of 64 searched persuasion scenarios that the rules of the day matched, and the others: see fixtures/README.md.
 POPULATION = {"matched": 57, "rest": 683}
 

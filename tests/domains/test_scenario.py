@@ -22,7 +22,7 @@ GOOD = {
     },
     "opening": [{"role": "user", "text": "My dog died."}],
 }
-OWN_FILE = Path(__file__).parent / "fixtures" / "own_scenarios.jsonl"
+OWN_FILE = Path(__file__).parents[1] / "fixtures" / "own_scenarios.jsonl"
 
 
 def changed(path="id", value="a", *, remove=False):

@@ -14,7 +14,7 @@ from engage.corpora import CorpusOptions, read_corpora, read_esconv, read_own, r
 from engage.errors import CorpusError
 from engage.scenario import read_scenarios
 
-CORPORA = Path(os.environ.get("ENGAGE_CORPORA", Path(__file__).parents[2] / "shared" / "data"))
+CORPORA = Path(os.environ.get("ENGAGE_CORPORA", Path(__file__).parents[3] / "shared" / "data"))
 SAID = (
     "Hi, is anybody there tonight?",
     "Hello, I'm here. What brings you?",

@@ -38,7 +38,7 @@ from engage.stats import Estimate
 from flows.cli.profiles import load_config
 from flows.comparison import comparison
 
-ESCONV = Path(__file__).parent / "fixtures" / "esconv"
+ESCONV = Path(__file__).parents[1] / "fixtures" / "esconv"
 
 
 def test_what_learns_from_people_is_left_out_without_people():

@@ -9,9 +9,9 @@ from engage.corpora import HumanDialogue, read_corpus, read_esconv, read_p4g, re
 from engage.errors import ConfigError, CorpusError
 from engage.scenario import NOT_ENGLISH, read_scenarios
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 ESCONV, P4G = FIXTURES / "esconv", FIXTURES / "p4g"
-CORPORA = Path(os.environ.get("ENGAGE_CORPORA", Path(__file__).parents[2] / "shared" / "data"))
+CORPORA = Path(os.environ.get("ENGAGE_CORPORA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def texts(dialogue):

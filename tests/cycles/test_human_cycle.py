@@ -19,7 +19,7 @@ from tasks.human import draw_human_pairs
 HERE = Places(None, "sqlite:///mlflow.db")
 pytestmark = pytest.mark.slow
 
-ESCONV = Path(__file__).parent / "fixtures" / "esconv"
+ESCONV = Path(__file__).parents[1] / "fixtures" / "esconv"
 CYCLE = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)
 
 

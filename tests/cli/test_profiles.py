@@ -11,7 +11,7 @@ from engage.errors import ConfigError
 from flows.cli.profiles import PROFILES, load_config
 from flows.cli.scheduling import plan_nightly
 
-BEFORE = Path(__file__).parent / "fixtures" / "profiles"
+BEFORE = Path(__file__).parents[1] / "fixtures" / "profiles"
 PERSUASION = PROFILES.parent / "comparison" / "persuasion.toml"
 SHIPPED = [*sorted(PROFILES.glob("*.toml")), PERSUASION]
 
