@@ -18,7 +18,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class DomainReport:
-    """One domain's part: comparisons by simulator name (such as `training`, `held-out`), text measures and hacking rates of both sides."""
+    """One domain's part: comparisons by simulator name (such as `search`, `held-out bare`), text measures and hacking rates of both sides."""
 
     domain: str
     comparisons: Mapping[str, Comparison]

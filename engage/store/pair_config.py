@@ -33,4 +33,4 @@ class PairConfig(BaseModel):
 def deceptive_patterns(domain: str) -> list[str]:
     """Regular expressions (case ignored) of the domain's signs for replies that must not be taught: lies and promises."""
     signs = load_domain(domain).signs
-    return [pattern for check in DECEPTIVE_CHECKS for pattern in signs[check]]
+    return [pattern for check in DECEPTIVE_CHECKS for pattern in signs.get(check, ())]

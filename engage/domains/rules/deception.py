@@ -1,7 +1,7 @@
 """What no assistant may say of itself in any domain: that it is somebody, owns or gives something, or can promise anything.
 
 Rules of text, joined to each domain's own lexicon; a pair whose chosen reply matches one is dropped (`engage.store.pair_config`). They are
-written for SQL as well: no look-around. Precision and recall on labelled replies: tests/test_honesty.py.
+written for SQL as well: no look-around. Precision and recall on labelled replies: tests/domains/test_honesty.py.
 """
 
 from collections.abc import Mapping
