@@ -74,6 +74,7 @@ class AtImport:
         if name == "{imported}":
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have it ignored
 sys.meta_path.insert(0, AtImport())
 from flows.cli import command
 command()
