@@ -3,6 +3,7 @@
 Each part is configured beside its code; this module only puts them together. Where files lie is not configuration: `Home`.
 """
 
+import json
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -156,7 +157,7 @@ def _explain(error: ValidationError, profile: Profile, overrides: Sequence[str])
         return f"{where}: {name} is not a setting" + (f"; did you mean {close}?" if close else "")
     reason = refused.reason
     if refused.kind == "tuple_type" and isinstance(refused.value, str):
-        reason = f'write a list, such as ["{refused.value}"]'
+        reason = f"write a list, such as {json.dumps([refused.value]):.200}"
     if refused.kind in ("model_type", "dict_type"):
         reason = f"it is a table; set what is in it, such as {name}.NAME=VALUE"
     return mask_urls(f"{where}: {name}: {reason:.300} (got {refused.shown})")

@@ -75,6 +75,10 @@ def test_a_folder_as_a_profile_is_one_sentence(tmp_path):
             "scenarios.sources=own.jsonl",
             "scenarios.sources: write a list, such as [\"own.jsonl\"] (got 'own.jsonl')",
         ),
+        (
+            'comparison.policies="a\\nb"',
+            "comparison.policies: write a list, such as [\"a\\nb\"] (got 'a\\nb')",
+        ),
     ],
 )
 def test_a_wrong_override_names_the_setting_and_the_reason(override, said):
