@@ -10,10 +10,11 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from engage.errors import StoreError
 from engage.store.queries import first_line
@@ -30,6 +31,8 @@ _CLOSED = {
 _HEADER_BYTES = 12_288
 """Size of a DuckDB file without a table; a shorter one holds nothing."""
 _PARTIAL_AGE_S = 300
+_STOP_AGAIN_S = 0.1
+T = TypeVar("T")
 _in_use: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 
@@ -89,6 +92,29 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
             raise StoreError(_explain_failure(path, error)) from error
         finally:
             connection.close()
+
+
+def interruptible(connection: Any, work: Callable[[], T]) -> T:
+    """What `work` returns or raises; Ctrl-C stops the statement that it runs on the connection.
+
+    DuckDB runs some statements to their end before Python may handle a signal, so `work` has a thread of its own.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return done.result()
+    except KeyboardInterrupt:
+        while not done.done():
+            connection.interrupt()
+            wait([done], timeout=_STOP_AGAIN_S)
+        raise
 
 
 def _bring_up_to_date(path: Path, wait_s: float) -> None:

@@ -16,7 +16,7 @@ from engage.errors import ConfigError, QueryError, ScenarioError
 from engage.files.digest import digest
 from engage.scenario import Scenario
 from engage.stats import is_finite, shown
-from engage.store.database import reading, writing
+from engage.store.database import interruptible, reading, writing
 from engage.store.drain import drain
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig
@@ -24,6 +24,8 @@ from engage.store.pair_extraction import judge_pairs
 from engage.store.queries import check_select, first_line, parameters_of, statement, statements
 
 WAIT_S = 30.0
+_PIECE = 10_000
+"""Rows that are fetched at a time."""
 
 
 class TrajectoryStore:
@@ -208,14 +210,17 @@ class TrajectoryStore:
             with reading(self.path, self.wait_s) as connection:
                 for key, value in (params or {}).items():
                     _check_known(connection, key, value)
-                connection.execute(sql, dict(params or {}))
-                return [column[0] for column in connection.description], connection.fetchall()
+                return interruptible(connection, lambda: _fetch(connection, sql, params or {}))
         except duckdb.Error as error:
             raise QueryError(f"the query fails: {first_line(error)}") from error
-        except RuntimeError as error:
-            if "interrupted" in str(error):  # how DuckDB passes Ctrl-C on
-                raise KeyboardInterrupt from error
-            raise
+
+
+def _fetch(connection: Any, sql: str, params: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    connection.execute(sql, dict(params))
+    columns, rows = [column[0] for column in connection.description], []
+    while piece := connection.fetchmany(_PIECE):  # `fetchall` lets no other thread work until it is done
+        rows += piece
+    return columns, rows
 
 
 def inspections() -> dict[str, str]:

@@ -114,3 +114,15 @@ def test_a_second_signal_ends_at_once_whatever_the_first_is_doing(how, code):
     process.send_signal(how)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (code, "", SENTENCE)
+
+
+@pytest.mark.parametrize("select", ["max(n) from t", "* from t"])
+def test_ctrl_c_stops_a_query_without_end(tmp_path, select):
+    body = f"""import threading
+from pathlib import Path
+from engage.store import TrajectoryStore
+store = TrajectoryStore(Path({str(tmp_path)!r}) / "engage.duckdb")
+store.begin_cycle("c1", {{}})
+threading.Timer(1.0, ctrl_c).start()
+store.select("with recursive t(n) as (select 1 union all select n + 1 from t) select {select}")"""
+    assert outcome(body) == (130, SENTENCE, "")
