@@ -60,6 +60,8 @@ def _parameters(params: Sequence[str]) -> dict[str, str]:
 
 def _print_rows(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> None:
     if form == "json":
+        if twice := [name for name, times in Counter(columns).items() if times > 1]:
+            raise QueryError(f"two columns are named {twice[0]!r}: JSON would keep one; rename one with `as`")
         records = [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]
         text = json.dumps(records, default=str, ensure_ascii=False, indent=1)
         print(visible_json(text) if sys.stdout.isatty() else text)
@@ -96,7 +98,11 @@ def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequen
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
+    """The value with None for what is not finite, at every depth, and texts for the keys of a map: JSON knows no others."""
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -266,6 +266,20 @@ def test_rows_as_json(engage, store):
     ]
 
 
+def test_json_of_lists_structs_and_maps_is_json(engage, store):
+    columns = "['nan'::double, 1] as list, {'a': [1 / 0]} as struct, map([date '2026-05-04'], ['inf'::double]) as map"
+    code, out, _ = engage("sql", f"select {columns}", "--format", "json")
+    assert code == 0 and "NaN" not in out and "Infinity" not in out
+    assert json.loads(out) == [{"list": [None, 1], "struct": {"a": [None]}, "map": {"2026-05-04": None}}]
+
+
+def test_json_loses_no_column_of_a_name_that_is_there_twice(engage, store):
+    sql = "select 1 as n, 2 as n"
+    code, out, err = engage("sql", sql, "--format", "json")
+    assert (code, out, err) == (2, "", "two columns are named 'n': JSON would keep one; rename one with `as`\n")
+    assert engage("sql", sql, "--format", "csv")[:2] == (0, "n,n\n1,2\n")
+
+
 def test_rows_too_wide_for_the_terminal_are_shown_a_line_a_cell(engage, store):
     columns = ", ".join(f"'{'x' * 20}' as column_{index}" for index in range(6))
     code, out, _ = engage("sql", f"select {columns}")
