@@ -9,16 +9,19 @@ import importlib
 import inspect
 import io
 import os
+import re
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from inspect import get_annotations
 from types import ModuleType
 from typing import Any
 
-from engage.domains.base import Domain, is_reward
+from engage.dialogue import Role
+from engage.domains.base import Domain, UserCondition, is_reward
 from engage.errors import ConfigError, EngageError
 from engage.stats import is_finite, shown
+from engage.survey import Survey
 
 SHIPPED = {
     "emotional_support": "engage.domains.emotional_support:EMOTIONAL_SUPPORT",
@@ -26,6 +29,8 @@ SHIPPED = {
 }
 IMPORT_LIMIT_S = 120.0
 """How long a module may take to be imported; some import torch."""
+_TEXTS = ("policy_prompt", "simulator_prompt", "exit_question")
+"""Methods whose result is spoken."""
 
 _allowed: set[str] = set()
 
@@ -109,25 +114,26 @@ def _guard(name: str, kind: type[Domain]) -> None:
             continue
         for attribute, value in list(vars(one).items()):
             if inspect.isfunction(value) and not attribute.startswith("_") and not hasattr(value, "__wrapped__"):
-                setattr(one, attribute, _told(name, value))
+                setattr(one, attribute, _told(name, attribute, value))
 
 
-def _told(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _told(name: str, attribute: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def told(*args: Any, **kwargs: Any) -> Any:
         try:
-            return method(*args, **kwargs)
+            result = method(*args, **kwargs)
         except EngageError:
             raise
         except SystemExit as error:
-            raise ConfigError(f"domain {name!r}: {method.__name__} calls sys.exit") from error
+            raise ConfigError(f"domain {name!r}: {attribute} calls sys.exit") from error
         except Exception as error:
             where = ""
             if (trace := error.__traceback__) is not None and trace.tb_next is not None:
                 where = f" (line {trace.tb_next.tb_lineno})"
-            raise ConfigError(
-                f"domain {name!r}: {method.__name__} fails{where}: {type(error).__name__}: {error}"
-            ) from error
+            raise ConfigError(f"domain {name!r}: {attribute} fails{where}: {type(error).__name__}: {error}") from error
+        if attribute in _TEXTS and not isinstance(result, str):
+            raise ConfigError(f"domain {name!r}: {attribute} returns {result!r:.60}, not a text")
+        return result
 
     return told
 
@@ -137,6 +143,8 @@ def check_complete(name: str, domain: Domain) -> None:
     missing = [wanted for wanted in get_annotations(Domain) if not hasattr(domain, wanted)]
     if missing:
         raise ConfigError(f"domain {name!r}: {', '.join(missing)} is not set; see engage.domains.Domain")
+    if wrong := _wrong_kind(domain) or _wrong_rule(domain):
+        raise ConfigError(f"domain {name!r}: {wrong}")
     if domain.language != "en" and not domain.crisis:
         raise ConfigError(
             f"domain {name!r}: language is {domain.language!r}, but crisis is empty; write how users there speak of self-harm"
@@ -155,3 +163,35 @@ def check_complete(name: str, domain: Domain) -> None:
             raise ConfigError(f"domain {name!r}: the reward of {value:g} {what}") from error
         if not is_reward(reward):
             raise ConfigError(f"domain {name!r}: the reward of {value:g} is {shown(reward)}, not in 0..1")
+
+
+def _wrong_kind(domain: Domain) -> str | None:
+    """The first attribute that is not what every search expects of it."""
+    for attribute in ("name", "user_name", "assistant_name"):
+        text = getattr(domain, attribute)
+        if not isinstance(text, str) or not text.strip() or not text.isprintable():
+            return f"{attribute} is {text!r:.60}, not a line of text"
+    if not isinstance(domain.opens, Role):
+        return f"opens is {domain.opens!r:.60}; write Role.USER or Role.ASSISTANT"
+    if not isinstance(domain.survey, Survey):
+        return f"survey is {domain.survey!r:.60}, not an engage.domains.Survey"
+    if not (isinstance(domain.condition_type, type) and issubclass(domain.condition_type, UserCondition)):
+        return f"condition_type is {domain.condition_type!r:.60}, not a subclass of engage.domains.UserCondition"
+    return None if isinstance(domain.lexicon, Mapping) else f"lexicon is {domain.lexicon!r:.60}, not a mapping"
+
+
+def _wrong_rule(domain: Domain) -> str | None:
+    """The first list of regular expressions that is none: a text alone would be read letter by letter, and match everything."""
+    rules = {name: getattr(domain, name) for name in ("flips", "assistant_flips", "farewells", "crisis")}
+    rules |= {f"lexicon[{check!r:.40}]": patterns for check, patterns in domain.lexicon.items()}
+    for name, patterns in {**rules, "survey.patterns": domain.survey.patterns}.items():
+        if not isinstance(patterns, tuple | list):
+            return f'{name} is {patterns!r:.60}, not a tuple of regular expressions, such as (r"...",)'
+        for pattern in patterns:
+            if not isinstance(pattern, str):
+                return f"{name}: {pattern!r:.60} is not a text; write the regular expression itself"
+            try:
+                re.compile(pattern)
+            except (re.error, OverflowError, RecursionError) as error:
+                return f"{name}: {pattern!r:.60} is not a regular expression: {error}"
+    return None

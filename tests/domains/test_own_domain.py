@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -200,6 +201,34 @@ def test_an_attribute_that_is_not_set_is_named_when_the_domain_is_loaded(monkeyp
     name = broken(monkeypatch, Domain, **methods, name="study_advice", opens=Role.USER, lexicon={}, user_name="student")
     with pytest.raises(ConfigError, match="own_domain:BROKEN': condition_type, survey, assistant_name is not set"):
         load_domain(name)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"opens": "user"}, "opens is 'user'; write Role.USER or Role.ASSISTANT"),
+        ({"name": 5}, "name is 5, not a line of text"),
+        ({"assistant_name": " "}, "assistant_name is ' ', not a line of text"),
+        ({"survey": 3}, "survey is 3, not an engage.domains.Survey"),
+        ({"condition_type": dict}, "condition_type is <class 'dict'>, not a subclass of engage.domains.UserCondition"),
+        ({"lexicon": ("a",)}, "lexicon is ('a',), not a mapping"),
+        ({"flips": "my notes"}, "flips is 'my notes', not a tuple of regular expressions, such as (r\"...\",)"),
+        ({"lexicon": {"promise": "sure"}}, "lexicon['promise'] is 'sure', not a tuple of regular expressions"),
+        ({"farewells": ("(",)}, "farewells: '(' is not a regular expression: missing ), unterminated subpattern"),
+        ({"crisis": (re.compile("bye"),)}, "crisis: re.compile('bye') is not a text; write the regular expression"),
+    ],
+)
+def test_an_attribute_of_another_kind_is_named_when_the_domain_is_loaded(monkeypatch, wrong, said):
+    with pytest.raises(ConfigError) as refused:
+        load_domain(broken(monkeypatch, **wrong))
+    assert str(refused.value).startswith(f"domain 'own_domain:BROKEN': {said}")
+
+
+@pytest.mark.parametrize("method", ["policy_prompt", "simulator_prompt", "exit_question"])
+def test_a_prompt_that_is_no_text_is_one_sentence(monkeypatch, method):
+    domain = load_domain(broken(monkeypatch, **{method: lambda self, *_: 3}))
+    with pytest.raises(ConfigError, match=f"own_domain:BROKEN': {method} returns 3, not a text"):
+        getattr(domain, method)(*([] if method == "policy_prompt" else [None]))
 
 
 @pytest.mark.parametrize(
