@@ -153,6 +153,8 @@ def _explain(error: ValidationError, profile: Profile, overrides: Sequence[str])
     name = ascii(name)[1:-1]
     name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
     if refused.kind == "extra_forbidden":
+        if any("." in part for part in refused.path) and name in setting_names():
+            return f"{where}: {name} stands in quotation marks, as one name; write it without them"
         close = closest(name, setting_names())
         return f"{where}: {name} is not a setting" + (f"; did you mean {close}?" if close else "")
     reason = refused.reason

@@ -16,6 +16,7 @@ from engage.errors import ConfigError
 EXTENDS = "extends"
 DEEPEST = 12
 """Tables within tables that a setting's name may have; there are three."""
+LONGEST_CHAIN = 50
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,23 @@ def read_profile(profile: str | Path, folder: Path | None = None) -> Profile:
     """
     name: Any = str(profile)
     files: list[tuple[Path, dict[str, Any]]] = []
+    seen: list[Path] = []
     while name is not None:
         above = files[-1][0] if files else None
         path = _find(name, folder, above)
         values = _read(path, name, folder, above)
-        seen = [earlier.resolve() for earlier, _ in files]
         if path.resolve() in seen:
             circle = " → ".join(file.name for file in [*seen[seen.index(path.resolve()) :], path])
             raise ConfigError(
                 f"profile {files[0][0]}: profiles extend each other in a circle: {circle}; remove one `extends`"
             )
         name = values.pop(EXTENDS, None)
+        seen.append(path.resolve())
         files.append((path, values))
+        if len(files) > LONGEST_CHAIN:
+            raise ConfigError(
+                f"profile {files[0][0]}: it extends more than {LONGEST_CHAIN} profiles, one through another"
+            )
         if name is not None and not (isinstance(name, str) and name and "\0" not in name):
             raise ConfigError(
                 f'{path.name}: extends: write the name of a profile or a path, such as extends = "laptop"'
@@ -88,7 +94,7 @@ def _read(path: Path, name: str, folder: Path | None, above: Path | None) -> dic
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"profile {path} is not a file")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         shipped = sorted(file.stem for file in folder.glob("*.toml")) if folder else []
         known = " or ".join([*shipped, "the path of a TOML file"])

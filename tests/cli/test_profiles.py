@@ -104,6 +104,21 @@ def test_extends_takes_a_name_or_a_path_only(value, write):
     assert said.startswith("night.toml: extends: write the name of a profile or a path")
 
 
+def test_a_profile_that_windows_saved_is_read(tmp_path):
+    (tmp_path / "night.toml").write_bytes(b"\xef\xbb\xbfseed = 4\r\nsearch.num_simulations = 3\r\n")
+    assert load_config(str(tmp_path / "night.toml")).search.num_simulations == 3
+
+
+def test_a_setting_in_quotation_marks_is_told_apart_from_an_unknown_one(write):
+    said = refused(write("night.toml", '"search.num_simulations" = 3'))
+    assert said == "night.toml: search.num_simulations stands in quotation marks, as one name; write it without them"
+
+
+def test_profiles_that_extend_each_other_without_end_are_one_sentence(write):
+    path, *_ = [write(f"p{n}.toml", f'extends = "p{n + 1}"') for n in range(60)]
+    assert refused(path) == f"profile {path}: it extends more than 50 profiles, one through another"
+
+
 def test_a_wrong_setting_names_the_file_that_it_stands_in(write):
     write("base.toml", "seed = 1\nsearch.num_simulations = 0")
     right = write("right.toml", "seed = 1")
