@@ -10,7 +10,7 @@ from engage.errors import ConfigError
 
 @dataclass(frozen=True)
 class Home:
-    """Where everything that outlives a run is kept: `ENGAGE_HOME`, by default `var` in the current folder."""
+    """Where everything that outlives a run is kept: `ENGAGE_HOME`; where that is unset or empty, `var` in the current folder."""
 
     path: Path
 
@@ -18,8 +18,11 @@ class Home:
     def from_env() -> "Home":
         """The home of this process; a task on another machine has its own."""
         try:
-            path = Path(os.environ.get("ENGAGE_HOME", "var")).expanduser().resolve()
-        except (RuntimeError, OSError, ValueError) as error:
+            path = Path(os.environ.get("ENGAGE_HOME") or "var").expanduser().resolve()
+            (path / "engage.duckdb").exists()  # asked here once: it fails for a path too long or behind a closed folder
+        except OSError as error:
+            raise ConfigError(f"ENGAGE_HOME cannot be used: {error.strerror}; set it to a folder of yours") from error
+        except (RuntimeError, ValueError) as error:
             raise ConfigError(f"ENGAGE_HOME cannot be used: {error}") from error
         for character in "?\\":  # DuckDB, and SQLAlchemy below MLflow, would write into another folder
             if character in str(path):

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
@@ -264,6 +265,11 @@ def _answer() -> int:
             return INTERRUPTED
         errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        errors.print(f"the output cannot be written: {error.strerror}; write it elsewhere, or free some space")
+        return 1
     except Exception as error:
         show = getattr(error, "show", None)  # click's own usage errors know how to show themselves
         if show is None:

@@ -7,6 +7,7 @@ Files and pipes get CSV and JSON exactly as they are; tables, messages and progr
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
 import traceback
@@ -66,7 +67,13 @@ class VisibleOut:
 
 
 def protect_streams() -> None:
-    """Let log records, warnings and tracebacks of this process be visible text too."""
+    """Let log records, warnings and tracebacks of this process be visible text too.
+
+    A stream that the caller closed becomes the null device: the next file to be opened would get its number and its text.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # for the rest of the process
     with contextlib.suppress(AttributeError):  # a stream of a test's has no encoding to change
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     make, form = logging.getLogRecordFactory(), warnings.formatwarning

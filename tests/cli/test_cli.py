@@ -486,3 +486,21 @@ def test_no_library_draws_bars_of_its_own_beside_the_commands():
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TQDM_")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
+
+
+@pytest.mark.parametrize("arguments", ["settings seed", "scenarios list"])
+def test_a_full_place_for_the_output_is_one_sentence(arguments):
+    command = f"{sys.executable} -m flows.cli {arguments} > /dev/full"
+    ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=50)
+    said = "the output cannot be written: No space left on device; write it elsewhere, or free some space\n"
+    assert (ended.returncode, " ".join(ended.stderr.split()) + "\n") == (1, said)
+
+
+def test_closed_streams_end_no_command(tmp_path):
+    log = tmp_path / "errors"
+    command = f"{sys.executable} -m flows.cli settings seed <&- >&- 2>{log}"
+    assert subprocess.run(["sh", "-c", command], timeout=50).returncode == 0
+    assert log.read_text() == ""
+    command = f"{sys.executable} -m flows.cli settings nothing >{log} 2>&-"
+    assert subprocess.run(["sh", "-c", command], timeout=50).returncode == 2
+    assert log.read_text() == ""

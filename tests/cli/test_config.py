@@ -189,6 +189,15 @@ def test_a_home_that_cannot_be(monkeypatch, tmp_path):
         Home.from_env()
 
 
+def test_a_home_of_an_impossible_name_is_one_sentence_and_an_empty_one_is_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENGAGE_HOME", f"/{'x' * 300}")
+    with pytest.raises(ConfigError, match="ENGAGE_HOME cannot be used: File name too long"):
+        Home.from_env()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENGAGE_HOME", "")
+    assert Home.from_env().path == tmp_path / "var"
+
+
 ODD_SETTINGS = {
     "a list nested deeply": f"seed={'[' * 20_000}{']' * 20_000}",
     "a table nested as deeply as TOML reads": f"search={'{a=' * 300}1{'}' * 300}",
