@@ -38,17 +38,19 @@ class ScenarioConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: tuple[str, ...] = Field(
-        SHIPPED, min_length=1, description="shipped domain names or paths of scenario files"
+        SHIPPED, min_length=1, description="names of shipped domains, or paths of scenario files"
     )
     per_domain: int = Field(6, ge=1, le=100_000, description="training scenarios searched per domain in one cycle")
-    skip_invalid: bool = Field(False, description="take the good lines of a file and list the others")
+    skip_invalid: bool = Field(
+        False, description="use the valid lines of a scenario file and list the invalid ones, instead of stopping"
+    )
     domain_modules: tuple[str, ...] = Field(
         (),
-        description="Python modules with domains of one's own that scenario files may name; importing one runs its code",
+        description="Python modules with your own domains that scenario files may name; importing a module runs its code",
     )
     any_language: bool = Field(
         False,
-        description="take scenarios that are not in English too, although the rules for crises, deception and flaws do not read them",
+        description="also accept scenarios that are not in English; the rules for crises, deception and flaws do not work on them",
     )
 
 
@@ -57,20 +59,20 @@ class CollectConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    shard_size: int = Field(32, ge=1, le=10_000, description="scenarios of one Prefect task")
-    workers: int = Field(2, ge=1, le=1_000, description="shards under way at once")
+    shard_size: int = Field(32, ge=1, le=10_000, description="scenarios per Prefect task (a shard)")
+    workers: int = Field(2, ge=1, le=1_000, description="shards searched at the same time")
     dask_scheduler: str | None = Field(
         None,
         min_length=1,
-        description="address of a Dask scheduler, such as tcp://host:8786, whose workers search the shards; they see "
-        "ENGAGE_HOME and the models under the same path. Without one, threads of this process search",
+        description="address of a Dask scheduler, such as tcp://host:8786, whose workers search the shards; ENGAGE_HOME and "
+        "the models must have the same paths there. If unset, threads of this process search",
     )
     max_flawed_share: float = Field(
         0.2,
         ge=0.0,
         le=1.0,
-        description="part of the dialogues, of the search and of the evaluation, that may end because a turn could not be drawn "
-        "(refused, filtered, empty, or no more than a thought); beyond it the run stops. 1 goes on whatever happens",
+        description="largest share of dialogues, in search and in evaluation, that may end because the model gave no usable turn "
+        "(refused, filtered, empty, or only a thought); the run stops above it. 1: the run never stops for this",
     )
     budget: BudgetConfig = BudgetConfig()
 
@@ -81,7 +83,7 @@ class CycleConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int | None = Field(
-        None, ge=0, le=LARGEST, description="seed of the cycle; derived from the cycle's id where it is left out"
+        None, ge=0, le=LARGEST, description="seed of the cycle; if unset, it is derived from the cycle's id"
     )
     scenarios: ScenarioConfig = ScenarioConfig()
     engine: EngineConfig = EngineConfig()

@@ -35,12 +35,12 @@ class CorpusOptions(BaseModel):
 
     any_language: bool = Field(
         False,
-        description="take dialogues that are not in English too, although the rules for crises, deception and flaws do not read them",
+        description="also accept dialogues that are not in English; the rules for crises, deception and flaws do not work on them",
         json_schema_extra=LATER,
     )
     donation_unit: Literal["dollars", "cents"] | None = Field(
         None,
-        description="unit of PersuasionForGood's donations; None: dollars, and a table that looks like cents is refused",
+        description="unit of the donations in PersuasionForGood; None: dollars, but a table that looks like cents is refused",
         json_schema_extra=LATER,
     )
 

@@ -17,8 +17,8 @@ class EngineConfig(ModelsConfig):
 
     kind: Literal["transformers", "vllm", "openai", "scripted"] = Field(
         "transformers",
-        description="`transformers` or `vllm` in this process, `openai`: any compatible server; `scripted` answers canned "
-        "lines, for trying flows without a model",
+        description="`transformers` or `vllm`: the model runs on this machine; `openai`: any compatible server; `scripted`: "
+        "prepared answers, to try the flows without a model",
     )
     transformers: TransformersConfig = TransformersConfig()
     vllm: VllmConfig = VllmConfig()

@@ -27,9 +27,16 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 takes the most probable token")
-    top_p: float = Field(0.95, gt=0.0, le=1.0, description="nucleus: smallest set of tokens with this probability mass")
-    max_tokens: int = Field(48, ge=1, le=4096, description="tokens of one reply at most")
+    temperature: float = Field(
+        1.0, ge=0.0, le=2.0, description="sampling temperature; 0 always takes the most probable token"
+    )
+    top_p: float = Field(
+        0.95,
+        gt=0.0,
+        le=1.0,
+        description="nucleus sampling: sample from the smallest set of tokens with this total probability",
+    )
+    max_tokens: int = Field(48, ge=1, le=4096, description="maximum tokens of one reply")
 
 
 @dataclass(frozen=True, slots=True)

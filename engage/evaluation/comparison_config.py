@@ -17,17 +17,17 @@ class ComparisonConfig(BaseModel):
     policies: tuple[PolicyName, ...] = Field(
         get_args(PolicyName),
         min_length=1,
-        description="policies compared; `base` is always among them. Those that learn from people need human.corpora",
+        description="policies to compare; `base` is always added. Policies trained on human dialogues need human.corpora",
     )
-    rollouts: int = Field(2, ge=1, le=1_000, description="rollouts that rate one reply of best-of-n")
+    rollouts: int = Field(2, ge=1, le=1_000, description="rollouts per candidate reply of best-of-n")
     thinking_dialogues: int = Field(
         1,
         ge=1,
         le=100,
-        description="dialogues per scenario of best-of-n and of the search, which take tens of times as long; at most "
-        "evaluation.dialogues",
+        description="dialogues per scenario for best-of-n and search, which take tens of times as long as the others; "
+        "limited to evaluation.dialogues",
     )
-    adversarial: int = Field(8, ge=0, le=10_000, description="scenarios per domain held with each adversarial user")
+    adversarial: int = Field(8, ge=0, le=10_000, description="scenarios per domain for each adversarial user")
     divergence_replies: int = Field(
-        60, ge=0, le=100_000, description="replies by which each trained policy's divergence from the base is estimated"
+        60, ge=0, le=100_000, description="replies used to estimate each trained policy's divergence from the base"
     )

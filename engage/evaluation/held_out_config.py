@@ -13,16 +13,18 @@ class HeldOutConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_domain: int = Field(12, ge=2, le=100_000, description="held-out scenarios per domain")
-    split: Literal["validation", "test"] = Field("validation", description="nights are judged on validation")
+    split: Literal["validation", "test"] = Field(
+        "validation", description="split of the held-out scenarios; nightly cycles use validation"
+    )
     dialogues: int = Field(
         1, ge=1, le=MOST_DIALOGUES, description="dialogues per scenario and policy, each with its own seed"
     )
     second_simulator: str | None = Field(
         None,
-        description="adapter of a simulator that the search never sees (`bare`: the simulator's model without one, `embedded`, "
-        "a folder, or `policy`: the policy's model without one, another base model where the two differ); without it, or where it is "
-        "the search's own, nothing is promoted",
+        description="held-out simulator, which decides promotion: an adapter folder, `embedded`, `bare` (the simulator's model "
+        "without an adapter) or `policy` (the policy's base model, if it differs from the simulator's). Nothing is promoted if this "
+        "is unset or names the simulator used in search",
     )
     alpha: float = Field(
-        0.05, gt=0.0, lt=0.5, description="chance at most that an incumbent is replaced by one no better"
+        0.05, gt=0.0, lt=0.5, description="highest chance of replacing an incumbent with a candidate that is no better"
     )

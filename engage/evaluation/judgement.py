@@ -1,4 +1,4 @@
-"""Judging a candidate beside the incumbent and the base: comparisons by simulator and domain, the checks, the verdict."""
+"""Judges a candidate against the incumbent and the base: comparisons by simulator and domain, hacking checks, verdict."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,21 +22,21 @@ NO_CANDIDATE = Verdict(False, "not promoted: no candidate was trained")
 
 @dataclass(frozen=True)
 class Incumbent:
-    """What a candidate is judged against: `name` is `champion` or `base`; `label`, under what name its dialogues are stored."""
+    """What a candidate is judged against: `name` is `champion` or `base`; its dialogues are stored under `label`."""
 
     name: str
     label: str
 
     @staticmethod
     def of(cycle: Cycle) -> "Incumbent":
-        """The champion that the cycle began with, else the base."""
+        """The champion at the start of the cycle, or the base if there was none."""
         name = "champion" if cycle.champion_adapter else "base"
         return Incumbent(name, policy_label(name, cycle.champion_adapter))
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is known of a candidate (`label`; None where none was trained, and nothing is compared); `to_base` where there is a champion."""
+    """The results of judging a candidate. `label` is None if none was trained; then nothing is compared. `to_base` is filled if there is a champion."""
 
     incumbent: Incumbent
     label: str | None
@@ -48,11 +48,11 @@ class Judgement:
 
     @property
     def has_held_out(self) -> bool:
-        """Whether a simulator that the search never saw took part."""
+        """Whether the held-out simulator took part."""
         return any(simulator != SEARCH_SIMULATOR for simulator in self.comparisons)
 
     def metrics(self) -> dict[str, float | None]:
-        """By MLflow's names."""
+        """The results by MLflow metric name."""
         found: dict[str, float | None] = {}
         for part in self.reports:
             found |= _side(self.incumbent.name, part.domain, part.text_base, part.hacking_base)
@@ -61,7 +61,7 @@ class Judgement:
         return found | _compared("comparison_to_base", self.to_base)
 
     def figures(self) -> Iterator[tuple[str, Any]]:
-        """One plot a simulator, with its name."""
+        """One plot per simulator, each with its file name."""
         for simulator, by_domain in self.comparisons.items():
             shown = {name: comparison for name, comparison in by_domain.items() if name != ALL}
             name = f"base_against_candidate_{simulator.replace(' ', '_')}"
@@ -93,7 +93,7 @@ def _compared(what: str, comparisons: Comparisons) -> dict[str, float | None]:
 
 
 def judge_candidate(held: HeldOutStore, candidate: str | None, simulators: Iterable[str], alpha: float) -> Judgement:
-    """Compare the candidate, by its dialogues' label, with the incumbent at confidence 1 − `alpha`, and decide on its promotion."""
+    """Compare the candidate (its dialogues' label) with the incumbent at confidence 1 − `alpha`, and decide on its promotion."""
     incumbent, known = Incumbent.of(held.cycle), list(simulators)
     labels = {incumbent.name: incumbent.label, **({"candidate": candidate} if candidate else {})}
     replies = {name: held.replies(label) for name, label in labels.items()}

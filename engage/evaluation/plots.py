@@ -1,4 +1,4 @@
-"""Figures of a cycle, with matplotlib and no display; each function returns a figure, saving is the caller's."""
+"""Figures of a cycle, with matplotlib and without a display. Each function returns a figure; the caller saves it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from engage.stats import Comparison
 
 
 def q_gap_histogram(gaps: Sequence[float], threshold: float) -> Any:
-    """Value gaps of all candidate pairs (0..1), those at or above the acceptance threshold set off."""
+    """Value gaps of all candidate pairs (0..1), those at or above the acceptance threshold in another colour."""
     figure, axes = new_figure("Value gaps of the candidate pairs", "q_gap: Q(chosen) − Q(rejected), in reward", "pairs")
     if not gaps:
         return empty_figure(figure, axes, "no pair")
@@ -31,7 +31,7 @@ def q_gap_histogram(gaps: Sequence[float], threshold: float) -> Any:
 
 
 def _edges(top: float, threshold: float) -> list[float]:
-    """About twenty bins from 0 to beyond `top`, one of them starting at the threshold."""
+    """Edges of about twenty bins from 0 to beyond `top`; one bin starts at the threshold."""
     width = (top or 1.0) / 20
     if threshold > 0:
         width = threshold / max(1, round(threshold / width))
@@ -82,7 +82,7 @@ def reward_by_turn(rewards: Mapping[str, Mapping[int, Sequence[float]]]) -> Any:
     import numpy as np
 
     title = "Value of the prefix along the searched dialogues"
-    figure, axes = new_figure(title, "exchanges held", "Q (mean reward, 0 to 1)")
+    figure, axes = new_figure(title, "exchanges", "Q (mean reward, 0 to 1)")
     drawn = False
     for name, by_turn in rewards.items():
         turns = sorted(turn for turn, values in by_turn.items() if values)

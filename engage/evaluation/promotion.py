@@ -1,6 +1,6 @@
 """The promotion rule: comparisons by domain, the error rate spent over the nights, the verdict (with `engage.evaluation.hacking`).
 
-Pure functions over rewards; holds no dialogue and reads no store.
+Pure functions of rewards; runs no dialogue and does not read the store.
 """
 
 import math
@@ -27,9 +27,10 @@ def compare_domains(
 
 
 def candidate_alpha(candidate: int, alpha: float = 0.05) -> float:
-    """Error rate of the n-th look at a candidate (from 1) beside one incumbent: α · 6 / (π² n²), α for all that can ever come.
+    """Error rate of the n-th test (from 1) against the same incumbent: α · 6 / (π² n²); the rates of all n add up to α.
 
-    The same candidate under other settings of the evaluation is another look. So an incumbent is replaced by one that is no better with a chance of α at most; the next one's candidates are counted anew.
+    So the chance of replacing an incumbent with a candidate that is no better is at most α, however many are tested. Testing the same
+    candidate with other evaluation settings counts as another test. A new incumbent starts the count again.
     """
     if candidate < 1:
         raise ValueError(f"candidates are counted from 1, not {candidate}")
@@ -38,7 +39,7 @@ def candidate_alpha(candidate: int, alpha: float = 0.05) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the candidate becomes champion; `reason` is for a person to read."""
+    """Whether the candidate becomes champion; `reason` is a sentence for the user."""
 
     promoted: bool
     reason: str
@@ -52,7 +53,8 @@ def decide(heldout: Mapping[str, Comparison] | None, failures: Sequence[str], al
     """
     if heldout is None:
         return Verdict(
-            False, "not promoted: no held-out simulator (evaluation.second_simulator names none but the search's)"
+            False,
+            "not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator)",
         )
     overall = heldout[ALL]
     if not math.isclose(overall.confidence, 1 - alpha, abs_tol=1e-12):
@@ -65,21 +67,22 @@ def decide(heldout: Mapping[str, Comparison] | None, failures: Sequence[str], al
     if alpha < 1 / (MAX_RESAMPLES + 1):
         return Verdict(
             False,
-            f"not promoted: the error rate against this incumbent is used up ({alpha:.2g} is left; reward {gain})",
+            f"not promoted: the error rate against this incumbent is used up ({alpha:.2g} left; reward {gain})",
         )
     if 2.0 ** (1 - overall.n) > alpha:
         return Verdict(
             False,
-            f"not promoted: {overall.n} scenarios cannot show a gain at the error rate that is left ({alpha:.2g}); a larger "
-            f"evaluation.per_domain can (reward {gain})",
+            f"not promoted: {overall.n} scenarios are too few for the remaining error rate ({alpha:.2g}); raise "
+            f"evaluation.per_domain (reward {gain})",
         )
     if overall.low <= 0:
-        return Verdict(False, f"not promoted: the gain is not distinguishable from 0: {gain}")
+        return Verdict(False, f"not promoted: the gain is not significant: {gain}")
     if overall.p_value > alpha:
         return Verdict(
-            False, f"not promoted: too few scenarios to tell (p = {overall.p_value:.2g} > {alpha:.2g}): {gain}"
+            False,
+            f"not promoted: too few scenarios for a significant gain (p = {overall.p_value:.2g} > {alpha:.2g}): {gain}",
         )
     worse = [name for name, one in heldout.items() if one.high is not None and one.high < 0]
     if worse:
-        return Verdict(False, f"not promoted: worse in {', '.join(worse)}, though {gain} over all")
+        return Verdict(False, f"not promoted: worse in {', '.join(worse)}, although {gain} overall")
     return Verdict(True, f"promoted: {gain}")

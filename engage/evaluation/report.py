@@ -1,4 +1,4 @@
-"""The report of a cycle as Markdown: a table per domain, the verdict in plain words, where the pairs came from."""
+"""The report of a cycle as Markdown: the verdict, a table per domain, and what became of the candidate pairs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class DomainReport:
-    """One domain's part: comparisons by simulator name (such as `search`, `held-out bare`), text measures and hacking rates of both sides."""
+    """One domain's part of the report: comparisons by simulator name (such as `search`, `held-out bare`), text measures and hacking rates of incumbent and candidate."""
 
     domain: str
     comparisons: Mapping[str, Comparison]
@@ -36,10 +36,10 @@ def report(
     base_name: str = "champion",
     to_base: Mapping[str, Mapping[str, Comparison]] | None = None,
 ) -> str:
-    """The whole page; `pairs` counts pairs by what became of them (`accepted`, then one entry per reason of a drop).
+    """The whole page; `pairs` counts pairs by what became of them (`accepted`, then one entry per reason for dropping).
 
-    `base_name` is what the candidate is compared with; `to_base`, by simulator and domain, what the nights so far are worth, where
-    that is a champion. Numbers that do not exist are shown as a dash.
+    `base_name` is what the candidate is compared with. If that is a champion, `to_base` compares the candidate with the base, by
+    simulator and domain: the gain of all nights so far. Numbers that do not exist are shown as a dash.
     """
     parts = [f"# {title}", f"**{sentence(verdict.reason)}**" if verdict else "No candidate was judged."]
     for domain in domains:
@@ -78,15 +78,15 @@ def _row(label: str, shape: str, base: float | None, candidate: float | None) ->
 
 
 def _in_words(name: str, found: Comparison) -> str:
-    """One comparison as a sentence, with what was left out."""
-    left_out = f"; {found.n_unreadable} dialogue pairs could not be read" if found.n_unreadable else ""
+    """One comparison as a sentence, with the number of unreadable dialogues."""
+    left_out = f"; {found.n_unreadable} dialogue pairs had no readable survey answer" if found.n_unreadable else ""
     if found.difference is None or found.low is None or found.high is None or found.win_rate is None:
-        return f"{name} simulator: {found.n} scenarios could be compared, too few to say anything{left_out}"
-    direction = "better" if found.low > 0 else "worse" if found.high < 0 else "not distinguishable"
+        return f"{name} simulator: only {found.n} scenarios could be compared, too few for a result{left_out}"
+    direction = "better" if found.low > 0 else "worse" if found.high < 0 else "not significantly different"
     relative = "" if found.relative is None else f" ({found.relative:+.1%})"
     return (
         f"{name} simulator: the candidate is {direction} at {found.confidence:.2%} confidence; reward {found.difference:+.3f}{relative}, "
-        f"ahead in {found.win_rate:.0%} of {found.n} scenarios{left_out}"
+        f"it wins {found.win_rate:.0%} of {found.n} scenarios{left_out}"
     )
 
 

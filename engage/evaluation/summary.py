@@ -1,4 +1,4 @@
-"""A night in plain words: what each stage did, what it means, and how to look further; Markdown that a terminal shows as well."""
+"""Summarises a night: what each stage did, what it means, and which commands show more. The text is Markdown that reads well on a terminal."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from engage.training import Candidate, PairSet
 
 FEW_PAIRS = 16
 MANY_FLIPS = 0.1
-"""Share of first draws in which users may speak as assistants before the first line says so."""
+"""Share of first draws with users speaking as assistants; above it the summary begins with a warning."""
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """What the stage `align` made: the pair set, and the candidate, None where there was no pair to train on."""
+    """Result of the stage `align`: the pair set and the candidate; None if there was no pair to train on."""
 
     pairs: PairSet
     candidate: Candidate | None
@@ -27,7 +27,7 @@ class Aligned:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the stage `evaluation` found; `page` is its report, `failed` maps a scenario to why its dialogues failed for good."""
+    """Result of the stage `evaluation`; `page` is the path of its report, `failed` maps a scenario to the reason why its dialogues failed."""
 
     incumbent: str
     verdict: Verdict
@@ -37,7 +37,7 @@ class Judged:
     failed: Mapping[str, str] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float | None]:
-        """The rewards of the cycle's own run, by MLflow's names."""
+        """The rewards for the cycle's MLflow run, by metric name."""
         found: dict[str, float | None] = {}
         for simulator, by_domain in self.comparisons.items():
             for domain, one in by_domain.items():
@@ -48,7 +48,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Night:
-    """A whole cycle, stage by stage; `text` says in plain words what happened."""
+    """Results of a whole cycle by stage; `text` is the summary in plain words."""
 
     cycle_id: str
     collected: Collected
@@ -59,18 +59,18 @@ class Night:
 
 @dataclass(frozen=True)
 class Places:
-    """Where a reader may look further: the home, None where the commands find it without being told, and MLflow's address."""
+    """Addresses for the next steps: the home (None: the commands use it by default) and MLflow."""
 
     home: str | None
     tracking_uri: str
 
 
 class SaysItself(Protocol):
-    """What a flow returns that says in plain words what happened."""
+    """A flow's result with its own summary in plain words."""
 
     @property
     def text(self) -> str:
-        """What the command shows."""
+        """The text that the command prints."""
         ...
 
 
@@ -86,7 +86,7 @@ def night_text(cycle_id: str, collected: Collected, aligned: Aligned, judged: Ju
 
 
 def stage_text(cycle_id: str, stage: Stage, places: Places) -> str:
-    """The same for one stage alone; a whole night, or an experiment, says itself what happened."""
+    """The summary of one stage; a whole night and an experiment bring their own text."""
     if not isinstance(stage, Collected | Aligned | Judged):
         return stage.text
     if isinstance(stage, Collected):
@@ -107,38 +107,38 @@ def _collect_lines(cycle_id: str, collected: Collected) -> list[str]:
         reward = "no readable reward" if row.reward_mean is None else f"mean reward {row.reward_mean:.3f}"
         lines.append(f"{row.domain}: {row.trees} trees, {row.simulations} simulated conversations, {reward}.")
     if not collected.rewards:
-        lines.append("No tree was searched whole.")
+        lines.append("No search was completed.")
     if collected.crises:
         lines.append(
-            f"In {collected.crises} conversations the user spoke of harming themselves: they ended with a referral, and "
-            "nothing is learnt from them."
+            f"In {collected.crises} conversations the user spoke of self-harm. They ended with a referral to crisis help and are "
+            "not used for training."
         )
     if collected.unspoken:
         reasons = ", ".join(f"{reason} {count}" for reason, count in collected.unspoken.items())
         lines.append(
-            f"{sum(collected.unspoken.values())} conversations ended because a turn could not be drawn ({reasons}): they have no "
-            "reward."
+            f"{sum(collected.unspoken.values())} conversations ended because the model gave no usable turn ({reasons}). They have "
+            "no reward."
         )
     if spoke := collected.users_as_assistants:
         lines.append(
-            f"The simulated users spoke as the assistant in {spoke} of {spoke.turns} first draws; such a turn is drawn again."
+            f"The simulated users spoke like an assistant in {spoke} of {spoke.turns} first draws. Such turns were drawn again."
         )
     if collected.unsearched:
         lines.append(
-            f"The budget (collect.budget) left {collected.unsearched} scenarios unsearched; the same command with "
-            f"--cycle {cycle_id} and a larger one goes on."
+            f"{collected.unsearched} scenarios were not searched because the budget (collect.budget) was used up. To continue, run the "
+            f"same command with --cycle {cycle_id} and a larger budget."
         )
     return [*lines, *_failed_lines(cycle_id, collected.failed, "of the search")]
 
 
 def _role_warning(collected: Collected) -> str:
-    """The first line of a night whose users were no users; empty for another one."""
+    """The warning for a night with too many users who speak as assistants; empty otherwise."""
     spoke = collected.users_as_assistants
     if not spoke or spoke.value <= MANY_FLIPS:
         return ""
     return (
         f"The simulated users speak as assistants in {spoke} of first draws. Do not trust this night's rewards: a prompted "
-        "instruct model is no user. Train one with `engage simulator train` and set engine.simulator_adapter."
+        "instruct model is a poor user. Train a simulator with `engage simulator train` and set engine.simulator_adapter."
     )
 
 
@@ -148,8 +148,8 @@ def _failed_lines(cycle_id: str, failed: Mapping[str, str], where: str) -> list[
     scenario, reason = min(failed.items())
     scenarios = "1 scenario" if len(failed) == 1 else f"{len(failed)} scenarios"
     return [
-        f"{scenarios} {where} failed, {scenario} because: {reason}. "
-        f"The same command with --cycle {cycle_id} tries again."
+        f"{scenarios} {where} failed; the reason for {scenario}: {reason}. "
+        f"To try again, run the same command with --cycle {cycle_id}."
     ]
 
 
@@ -159,13 +159,11 @@ def _align_lines(aligned: Aligned) -> list[str]:
     lines += _human_lines(aligned.pairs.human)
     if aligned.candidate is None:
         lines.append(
-            "Nothing was trained: collect more trees, or accept pairs of smaller gap (pairs.min_q_gap) or confidence "
-            "(pairs.confidence)."
+            "Nothing was trained, because no pair was accepted. Collect more trees, or lower the required gap (pairs.min_q_gap) or "
+            "confidence (pairs.confidence)."
         )
     elif (trained := aligned.candidate.trained_pairs) < FEW_PAIRS:
-        lines.append(
-            f"DPO ran on {trained} pairs, fewer than {FEW_PAIRS}: expect no effect that can be told from zero."
-        )
+        lines.append(f"DPO was trained on {trained} pairs, fewer than {FEW_PAIRS}: do not expect a measurable effect.")
     return lines
 
 
@@ -174,14 +172,14 @@ def _human_lines(human: Mapping[str, int]) -> list[str]:
         return []
     left = _drops({name: count for name, count in human.items() if name not in {"dialogues", "places", "sampled"}})
     return [
-        f"{human['accepted']} more pairs come from {human['dialogues']} human dialogues that went well: the policy was asked "
+        f"{human['accepted']} more pairs come from {human['dialogues']} successful human dialogues: the policy replied "
         f"at {human['sampled']} of {human['places']} places ({left})."
     ]
 
 
 def _drops(counts: Mapping[str, int]) -> str:
     drops = [f"{name} {count}" for name, count in counts.items() if name not in {"candidates", "accepted"} and count]
-    return "left out: " + ", ".join(drops) if drops else "none left out"
+    return "dropped: " + ", ".join(drops) if drops else "none dropped"
 
 
 def _evaluation_lines(cycle_id: str, judged: Judged) -> list[str]:
@@ -195,9 +193,9 @@ def _evaluation_lines(cycle_id: str, judged: Judged) -> list[str]:
 
 def _comparison_line(domain: str, incumbent: str, found: Comparison) -> str:
     if found.difference is None or found.low is None or found.high is None:
-        return f"{domain}: too few scenarios could be compared ({found.n})."
+        return f"{domain}: too few scenarios to compare ({found.n})."
     low, high = found.low, found.high
-    meaning = "better" if low > 0 else "worse" if high < 0 else "no difference that can be told from zero"
+    meaning = "better" if low > 0 else "worse" if high < 0 else "no significant difference"
     return (
         f"{domain}: {incumbent} {found.mean_base:.3f}, candidate {found.mean_candidate:.3f}, difference "
         f"{found.difference:+.3f} ({found.confidence:.1%} interval {low:+.3f} to {high:+.3f}) on {found.n} "
@@ -208,9 +206,9 @@ def _comparison_line(domain: str, incumbent: str, found: Comparison) -> str:
 def _next_steps(cycle_id: str, places: Places) -> list[str]:
     prefix = f"ENGAGE_HOME={shlex.quote(places.home)} " if places.home else ""
     uri = places.tracking_uri
-    shown = shlex.quote(uri) if mask_urls(uri) == uri else '"$MLFLOW_TRACKING_URI"'  # it holds a password
+    shown = shlex.quote(uri) if mask_urls(uri) == uri else '"$MLFLOW_TRACKING_URI"'  # the address contains a password
     return [
-        "Look further:",
+        "To see more:",
         "",
         f"    {prefix}.venv/bin/engage sql --name sibling_values --param cycle={cycle_id}",
         f"    {prefix}.venv/bin/engage sql --name transcript --param cycle={cycle_id}",

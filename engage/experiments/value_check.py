@@ -34,11 +34,15 @@ class ValueCheckConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pairs: int = Field(100, ge=1, le=100_000, description="pairs re-rolled, spread evenly over the stated P")
-    prefixes: int = Field(12, ge=2, le=100_000, description="dialogue prefixes per domain behind the noise floor")
-    turns: int = Field(12, ge=2, le=10_000, description="fresh user turns of one reply behind the noise floor")
-    below: int = Field(2, ge=2, le=100, description="rollouts through each of those user turns")
-    rollouts: int = Field(32, ge=2, le=100_000, description="fresh rollouts of each reply of a pair")
+    pairs: int = Field(100, ge=1, le=100_000, description="number of pairs to re-roll, spread evenly over the stated P")
+    prefixes: int = Field(
+        12, ge=2, le=100_000, description="dialogue prefixes per domain that the noise floor is estimated from"
+    )
+    turns: int = Field(
+        12, ge=2, le=10_000, description="fresh user turns per reply that the noise floor is estimated from"
+    )
+    below: int = Field(2, ge=2, le=100, description="rollouts per fresh user turn")
+    rollouts: int = Field(32, ge=2, le=100_000, description="fresh rollouts per reply of a pair")
 
 
 @dataclass(frozen=True)

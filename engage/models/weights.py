@@ -41,9 +41,7 @@ class ModelRef:
     fingerprint: str
 
 
-_ADAPTER = (
-    "LoRA adapter that the {} starts from: `embedded` (trained for the embedded model), `bare` (none), or a folder"
-)
+_ADAPTER = "LoRA adapter of the {}: `embedded` (the one trained for the embedded model), `bare` (none), or a folder"
 
 
 class ModelsConfig(BaseModel):
@@ -52,9 +50,11 @@ class ModelsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy_model: str = Field(
-        "embedded", description="`embedded`, a local folder or a hub id; what training starts from"
+        "embedded", description="the policy's model, from which training starts: `embedded`, a local folder or a hub id"
     )
-    simulator_model: str = Field("embedded", description="`embedded`, a local folder or a hub id")
+    simulator_model: str = Field(
+        "embedded", description="the simulator's model: `embedded`, a local folder or a hub id"
+    )
     policy_adapter: str | None = Field(None, description=_ADAPTER.format("policy"))
     simulator_adapter: str | None = Field(None, description=_ADAPTER.format("simulator"))
 
@@ -159,7 +159,7 @@ class AdapterCard(BaseModel):
     data: list[DataSource]
     metrics: dict[str, float]
     rules_language: str = Field(
-        "en", description="what the rules for crises, deception and flaws read; other languages were not checked"
+        "en", description="the language of the rules for crises, deception and flaws; other languages were not checked"
     )
     created_at: datetime
 

@@ -1,7 +1,7 @@
-"""What a cycle's collect may spend, what a pilot says it will, and which scenarios come next. Pure arithmetic.
+"""Limits of a cycle's collect, the pilot's estimate of its cost, and which scenarios come next. Pure arithmetic.
 
-Decisions fall between waves of shards and look at whole trees only, in scenario order: the trees of a cycle do not depend on
-timing, unless `max_hours` ends it.
+Decisions are made between waves of shards, from whole trees in scenario order. So the trees of a cycle do not depend on timing,
+unless `max_hours` ends it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,39 +11,42 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.errors import ConfigError
 
-NO_COUNTS = "collect.budget.max_tokens cannot be kept; set collect.budget.max_calls or max_hours"
+NO_COUNTS = "collect.budget.max_tokens cannot be enforced; set collect.budget.max_calls or max_hours"
 PILOT_SHARE = 0.04
 PILOT_LEAST = 4
 WORTH_A_PILOT = 50
 
 
 class BudgetConfig(BaseModel):
-    """Limits of one cycle's collect; no tree is begun that would exceed one if it cost as much as the dearest so far.
+    """Limits of one cycle's collect. No tree is started that would exceed a limit if it cost as much as the most expensive so far.
 
-    Hours are of the clock: many trees at once take longer each than the few of the pilot.
+    Hours are wall-clock time: each of many trees at once takes longer than one of the few in the pilot.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_calls: int | None = Field(None, ge=1, le=2**63 - 1, description="requests to the engine")
+    max_calls: int | None = Field(None, ge=1, le=2**63 - 1, description="maximum number of requests to the engine")
     max_tokens: int | None = Field(
-        None, ge=1, le=2**63 - 1, description="prompt tokens (reused ones too) and completion tokens"
+        None,
+        ge=1,
+        le=2**63 - 1,
+        description="maximum number of prompt tokens (cached ones included) plus completion tokens",
     )
     max_hours: float | None = Field(
-        None, gt=0.0, le=10_000.0, allow_inf_nan=False, description="hours of one run of collect"
+        None, gt=0.0, le=10_000.0, allow_inf_nan=False, description="maximum hours of one run of collect"
     )
 
     @property
     def limited(self) -> bool:
-        """Whether there is any limit."""
+        """Whether any limit is set."""
         return any(limit is not None for limit in (self.max_calls, self.max_tokens, self.max_hours))
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What the stored trees of a cycle took; `most_calls` and `most_tokens` are those of the dearest tree, `longest_s` the seconds of the longest.
+    """Cost of a cycle's stored trees. `most_calls` and `most_tokens` are those of the most expensive tree, `longest_s` the seconds of the slowest.
 
-    Tokens are None where a server does not say how many its requests took.
+    Tokens are None if a server does not report them.
     """
 
     trees: int = 0
@@ -56,19 +59,19 @@ class Spent:
 
 
 def pilot_size(scenarios: int, limited: bool) -> int:
-    """Scenarios searched before the rest, to see what they cost: 4 %, 4 at least; 0 where the whole is too small to bother."""
+    """Number of scenarios in the pilot: 4 % of them, at least 4; 0 for fewer than 50 scenarios without a limit."""
     if scenarios < WORTH_A_PILOT and not limited:
         return 0
     return min(scenarios, max(PILOT_LEAST, round(PILOT_SHARE * scenarios)))
 
 
 def affordable_trees(config: BudgetConfig, spent: Spent, hours: float) -> int | None:
-    """Trees that the limits leave room for, None where there is no limit; `hours` have passed in this run.
+    """Number of trees that the limits still allow, None if there is no limit yet; `hours` have passed in this run.
 
-    ConfigError where tokens are limited and nobody has counted them.
+    ConfigError if tokens are limited but the server does not report them.
     """
     if config.max_tokens is not None and (spent.tokens is None or spent.most_tokens is None):
-        raise ConfigError(f"{NO_COUNTS}: the requests made so far were not counted")
+        raise ConfigError(f"{NO_COUNTS}: the server did not report the tokens of the requests so far")
     room = []
     if config.max_calls is not None and spent.most_calls:
         room.append((config.max_calls - spent.calls) // spent.most_calls)
@@ -80,9 +83,9 @@ def affordable_trees(config: BudgetConfig, spent: Spent, hours: float) -> int | 
 
 
 def extra_scenarios(planned: int, spent: Spent, simulations_per_tree: int) -> int:
-    """Scenarios beyond the `planned` ones that saved simulations pay for, at what a tree has taken on average.
+    """Scenarios beyond the `planned` ones that saved simulations pay for, at a tree's average number of simulations.
 
-    Saved is what trees left of `simulations_per_tree`, by stopping early or because their dialogues ended early.
+    A tree saves simulations of its `simulations_per_tree` by stopping early or because its dialogue ended early.
     """
     if not spent.simulations:
         return 0
@@ -96,9 +99,9 @@ def waves(scenario_ids: Sequence[str], shard_size: int, shards: int | None) -> l
 
 
 def forecast(spent: Spent, trees: int, seconds: float, pairs: int) -> dict[str, float | None]:
-    """What `trees` will take at the pilot's cost and pace, and the pairs they will give; `seconds` and `pairs` are the pilot's.
+    """Estimate the cost of `trees` and their number of pairs from the pilot, which took `seconds` and gave `pairs`.
 
-    Tokens are None where they are unknown. A pilot seldom fills the engine: its pace is a lower bound, the hours an upper one.
+    Tokens are None if unknown. A pilot rarely fills the engine, so its speed is a lower bound and the hours are an upper bound.
     """
     factor = trees / max(1, spent.trees)
     return {
@@ -110,11 +113,11 @@ def forecast(spent: Spent, trees: int, seconds: float, pairs: int) -> dict[str, 
     }
 
 
-def forecast_text(spent: Spent, found: Mapping[str, float | None]) -> str:
+def forecast_text(spent: Spent, estimate: Mapping[str, float | None]) -> str:
     """A `forecast` in one sentence."""
-    calls, hours, pairs = (found[name] or 0.0 for name in ("calls", "hours", "pairs"))
-    tokens = "an unknown number of" if found["tokens"] is None else f"{found['tokens'] / 1e6:.2f} million"
+    calls, hours, pairs = (estimate[name] or 0.0 for name in ("calls", "hours", "pairs"))
+    tokens = "an unknown number of" if estimate["tokens"] is None else f"{estimate['tokens'] / 1e6:.2f} million"
     return (
-        f"Pilot of {spent.trees} scenarios: all {found['trees']} will take about {tokens} tokens in {calls:.0f} requests and at "
+        f"Pilot of {spent.trees} scenarios: all {estimate['trees']} will take about {tokens} tokens in {calls:.0f} requests and at "
         f"most {hours:.2f} hours, and give about {pairs:.0f} pairs."
     )

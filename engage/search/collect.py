@@ -1,4 +1,4 @@
-"""Many searches, or many fresh dialogues, at once on one engine: together they keep it full. Stores nothing itself."""
+"""Runs many searches, or many fresh dialogues, at once on one engine, to keep it busy. Stores nothing itself."""
 
 import asyncio
 import time
@@ -21,16 +21,16 @@ Work = TypeVar("Work")
 ADMISSION_S = 0.003
 
 METHOD_VERSION = 2
-"""Part of a cycle's identity: raise it when search, simulation or a shipped domain's prompts change, so that the same settings, seeds
-and model would give other trees. A cycle of an older method takes no more trees; it is aligned and evaluated as before.
+"""Part of a cycle's identity. Raise it when search, simulation or a shipped domain's prompts change so that the same settings, seeds
+and model give other trees. A cycle of an older version accepts no new trees; it can still be aligned and evaluated.
 
-1: before cycles noted it. 2: turns end, and are cleaned, in another way.
+1: cycles did not record a version yet. 2: turns are ended and cleaned in another way.
 """
 
 
 @dataclass(frozen=True)
 class Adapters:
-    """What both sides add to the engine's own models: folders of LoRA weights, None for the model as configured."""
+    """LoRA adapter folders of policy and simulator; None: the model as configured."""
 
     policy_adapter: str | None = None
     simulator_adapter: str | None = None
@@ -38,20 +38,20 @@ class Adapters:
 
 @dataclass
 class BatchResult:
-    """What came of a batch of scenarios, or of other work: how many are done, and name (scenario id) to reason for what failed for good."""
+    """Result of a batch of scenarios or of other work: how many are done; `failed` maps a name (scenario id) to the reason of a final failure."""
 
     done: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
 
 LEAST_DIALOGUES = 30
-"""Finished dialogues before a share of them says anything."""
+"""Minimum number of finished dialogues before their share of flawed ones is checked."""
 
 
 class TalkWatch:
-    """How many dialogues ended because nothing was said in a turn, and whether they are too many to go on.
+    """Counts dialogues that ended because the model gave no usable turn, and stops the run if their share is too large.
 
-    `most` is the largest share that is borne. Counts simulations of a search and fresh dialogues alike.
+    `most` is the largest share allowed. Counts both simulations of a search and fresh dialogues.
     """
 
     def __init__(self, most: float, setting: str = "collect.max_flawed_share") -> None:
@@ -60,7 +60,7 @@ class TalkWatch:
         self.unspoken: Counter[str] = Counter()
 
     def note(self, reasons: Iterable[str], withdrawn: Mapping[str, int] | None = None) -> None:
-        """Count dialogues by the reason they ended for; `withdrawn` ones had no reply to go on from at all."""
+        """Count dialogues by the reason they ended for; `withdrawn` counts failed simulations that had no reply at all."""
         for reason in reasons:
             self.dialogues += 1
             self.unspoken[reason] += reason in UNSPOKEN
@@ -68,14 +68,14 @@ class TalkWatch:
         self.dialogues += sum((withdrawn or {}).values())
 
     def check(self, least: int = LEAST_DIALOGUES) -> None:
-        """TooManyFlawed where the share of at least `least` dialogues is too large."""
+        """Raise TooManyFlawed if there are at least `least` dialogues and the flawed share is too large."""
         flawed = sum(self.unspoken.values())
         if self.dialogues >= max(1, least) and flawed > self._most * self.dialogues:
             reasons = ", ".join(f"{name} {count}" for name, count in self.unspoken.most_common() if count)
             raise TooManyFlawed(
-                f"in {flawed} of {self.dialogues} dialogues a turn could not be drawn ({reasons}), more than the share of "
-                f"{self._most:g} that {self._setting} allows; nothing collected is lost. See `engage sql --name flaws`, use a model "
-                f"or prompts that do not refuse, or raise {self._setting}"
+                f"in {flawed} of {self.dialogues} dialogues the model gave no usable turn ({reasons}), more than the share of "
+                f"{self._most:g} that {self._setting} allows; nothing collected is lost. Look at `engage sql --name flaws`, use a "
+                f"model or prompts that do not refuse, or raise {self._setting}"
             )
 
 
@@ -91,9 +91,9 @@ async def search_scenario(
     on_simulations: Callable[[int], None] = lambda _: None,
     watch: TalkWatch | None = None,
 ) -> TreeRecord:
-    """Search one scenario whole. A request that fails for good withdraws its simulation.
+    """Search one scenario to the end. A request that fails for good makes its simulation a failed one.
 
-    A tree that lost half of them or more raises EngineError: it is no search of that budget, and the next run tries again.
+    Raises EngineError if at least half of the tree's simulations failed; the next run tries the scenario again.
     """
     started = time.perf_counter()
     recorder = RecordingEngine(engine)
@@ -131,9 +131,9 @@ async def search_scenarios(
 ) -> BatchResult:
     """Search all scenarios, as many at once as the engine has room for.
 
-    `on_tree` is called with each as it is finished, one at a time, in another thread, because it may wait for a disk.
-    `on_simulations` is told how many simulations have just been applied. TooManyFlawed where `watch` says so; the trees kept until
-    then stay.
+    `on_tree` is called with each finished tree, one at a time, in another thread, because it may wait for a disk.
+    `on_simulations` is called with the number of simulations just applied. Raises TooManyFlawed if `watch` does; the trees stored
+    until then stay.
     """
 
     async def one(scenario: Scenario) -> TreeRecord:
@@ -162,10 +162,10 @@ async def hold_dialogues(
     recast: Recast | None = None,
     watch: TalkWatch | None = None,
 ) -> BatchResult:
-    """Hold one fresh dialogue per scenario and seed of `work`, as many at once as the engine has room for.
+    """Run one fresh dialogue per scenario and seed of `work`, as many at once as the engine has room for.
 
-    `on_dialogue` is called with each one's seed, the dialogue and its calls as it ends, one at a time, in another thread.
-    TooManyFlawed where `watch` says so.
+    `on_dialogue` is called with the seed, the dialogue and its calls when a dialogue ends, one at a time, in another thread.
+    Raises TooManyFlawed if `watch` does.
     """
 
     async def one(piece: tuple[Scenario, int]) -> tuple[int, Trajectory, tuple[CallRecord, ...]]:
@@ -188,10 +188,10 @@ async def gather(
     name_of: Callable[[Work], str],
     watch: TalkWatch | None = None,
 ) -> BatchResult:
-    """Begin work in order while the engine has room, so that what is under way keeps it full and no more.
+    """Start pieces of work in order whenever the engine has room, so that it is busy but not overfull.
 
-    `keep` is called with each result, one at a time, in another thread; `name_of` names what failed for good.
-    What `watch` makes of each piece, after it is kept, may end the others.
+    `keep` is called with each result, one at a time, in another thread; `name_of` gives the name of a piece that failed for good.
+    `watch` is checked after each piece and may end the others with TooManyFlawed.
     """
     outcome = BatchResult()
     stores: set[asyncio.Task[None]] = set()
@@ -220,13 +220,13 @@ async def gather(
         if isinstance(stopped := engage_error(group), TooManyFlawed):
             raise stopped from None
         raise
-    finally:  # what was finished is kept, whatever ended the rest
+    finally:  # finished results are stored, whatever ended the rest
         await asyncio.gather(*stores, return_exceptions=True)
     return outcome
 
 
 async def _admit(engine: Engine, work: Sequence[Work], begin: Callable[[Work], Coroutine[Any, Any, None]]) -> None:
-    """Begin each piece as soon as the engine has room, and wait for all of them."""
+    """Start each piece as soon as the engine has room, and wait for all of them."""
     running: set[asyncio.Task[None]] = set()
     async with asyncio.TaskGroup() as tasks:
         for piece in work:

@@ -30,19 +30,19 @@ class SearchConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_simulations: int = Field(16, ge=1, le=10_000, description="simulations spent at each search root")
-    round_size: int = Field(8, ge=1, le=1_000, description="simulations of one tree that run together")
+    num_simulations: int = Field(16, ge=1, le=10_000, description="simulations per search root")
+    round_size: int = Field(8, ge=1, le=1_000, description="simulations of one tree that run in parallel")
     c_puct: float = Field(1.0, ge=0.0, le=100.0, description="weight of exploration in PUCT")
-    reply_factor: float = Field(3.0, gt=0.0, le=100.0, description="k of ceil(k·(N+1)^α) replies at a decision node")
-    reply_exponent: float = Field(0.2, ge=0.0, le=1.0, description="α")
-    outcome_factor: float = Field(1.0, gt=0.0, le=100.0, description="m of ceil(m·(N+1)^β) user turns at a chance node")
-    outcome_exponent: float = Field(0.7, ge=0.0, le=1.0, description="β")
-    min_visits: int = Field(2, ge=1, le=1_000, description="visits every reply at a search root receives first")
+    reply_factor: float = Field(3.0, gt=0.0, le=100.0, description="k of ceil(k·(N+1)^α) replies per decision node")
+    reply_exponent: float = Field(0.2, ge=0.0, le=1.0, description="α of the number of replies")
+    outcome_factor: float = Field(1.0, gt=0.0, le=100.0, description="m of ceil(m·(N+1)^β) user turns per chance node")
+    outcome_exponent: float = Field(0.7, ge=0.0, le=1.0, description="β of the number of user turns")
+    min_visits: int = Field(2, ge=1, le=1_000, description="visits that every reply at a search root gets first")
     stop_confidence: float | None = Field(
         None,
         ge=0.5,
         lt=1.0,
-        description="end a search root's simulations once its best reply stands apart from its worst with this probability",
+        description="stop searching a root early once its best reply is better than its worst with this probability; unset: never",
     )
 
 

@@ -21,7 +21,7 @@ class DialogueConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_exchanges: int = Field(
-        4, ge=1, le=50, description="assistant replies (each answered) at most, after the opening"
+        4, ge=1, le=50, description="maximum number of exchanges (assistant reply plus user turn) after the opening"
     )
     speech: SpeechConfig = SpeechConfig()
 

@@ -33,9 +33,12 @@ class SpeechConfig(BaseModel):
     policy: Sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=48)
     user: Sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=40)
     reader: Literal["expected", "pattern"] = Field(
-        "expected", description="survey reader: probability-weighted mean, or a pattern over a sampled answer"
+        "expected",
+        description="how the survey answer is read: `expected`, the probability-weighted mean; `pattern`, a regular expression on a sampled answer",
     )
-    max_attempts: int = Field(3, ge=1, le=10, description="draws of one turn at most; a flawed draw is replaced")
+    max_attempts: int = Field(
+        3, ge=1, le=10, description="maximum number of draws per turn; a flawed turn is drawn again"
+    )
 
 
 @dataclass(frozen=True, slots=True)

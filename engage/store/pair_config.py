@@ -13,20 +13,20 @@ class PairConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_q_gap: float = Field(
-        0.02, ge=0.0, le=1.0, description="least difference between the two replies' shrunk values, in reward"
+        0.02, ge=0.0, le=1.0, description="minimum difference between the shrunk values of the two replies, in reward"
     )
     confidence: float = Field(
-        0.8, ge=0.5, lt=1.0, description="least probability that the chosen reply is the better one"
+        0.8, ge=0.5, lt=1.0, description="minimum probability that the chosen reply is better than the rejected one"
     )
     min_groups: int = Field(
-        2, ge=2, le=1_000, description="sampled user turns with a reward below each reply, at least"
+        2, ge=2, le=1_000, description="minimum number of sampled user turns with a reward below each reply"
     )
-    max_pairs_per_prefix: int = Field(1, ge=1, le=1_000, description="pairs of one dialogue prefix at most")
+    max_pairs_per_prefix: int = Field(1, ge=1, le=1_000, description="maximum number of pairs per dialogue prefix")
     human_ratio: float = Field(
         0.0,
         ge=0.0,
         le=10.0,
-        description="pairs from human dialogues per pair from search; 0 where human.corpora is empty",
+        description="pairs from human dialogues per pair from search; counts as 0 if human.corpora is empty",
     )
 
 

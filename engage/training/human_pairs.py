@@ -35,10 +35,13 @@ class HumanConfig(CorpusOptions):
 
     corpora: tuple[str, ...] = Field(
         (),
-        description="`esconv:PATH` or `p4g:PATH`; without any, no human pair is made and pairs.human_ratio counts as 0",
+        description="human corpora as `esconv:PATH` or `p4g:PATH`; if empty, no human pairs are made and pairs.human_ratio counts as 0",
     )
     min_reward: float = Field(
-        0.5, ge=0.0, le=1.0, description="a dialogue went well if its reward is at least this and the user improved"
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="lowest reward of a human dialogue that is used; the user must also have improved",
     )
 
 

@@ -29,10 +29,13 @@ class LoraSettings(_Settings):
     """Shape of a new adapter (LoRA, Hu et al. 2021); a run that starts from a parent keeps the parent's shape."""
 
     r: int = Field(16, ge=1, le=512, description="rank of the two low-rank factors")
-    alpha: int = Field(32, ge=1, le=4096, description="update is scaled by alpha / r")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="share of inputs dropped in training (SFT only)")
+    alpha: int = Field(32, ge=1, le=4096, description="the adapter's update is multiplied by alpha / r")
+    dropout: float = Field(
+        0.0, ge=0.0, lt=1.0, description="share of the adapter's inputs set to 0 during training (SFT only)"
+    )
     target_modules: str | tuple[str, ...] = Field(
-        "all-linear", description="module names that get an adapter; `all-linear` is every linear layer but the head"
+        "all-linear",
+        description="names of the modules that get an adapter; `all-linear`: every linear layer except the head",
     )
 
 
@@ -40,12 +43,20 @@ class DpoSettings(_Settings):
     """Direct preference optimisation (Rafailov et al. 2023), sigmoid loss."""
 
     epochs: int = Field(1, ge=1, le=100, description="passes over the pairs")
-    learning_rate: float = Field(5e-5, gt=0.0, le=1e-2, description="peak rate of AdamW, decaying linearly to 0")
-    beta: float = Field(0.1, gt=0.0, le=10.0, description="weight of staying near the reference; higher stays nearer")
-    batch_size: int = Field(2, ge=1, le=1024, description="pairs held in memory at once")
-    gradient_accumulation: int = Field(2, ge=1, le=1024, description="batches of one optimiser step")
-    max_length: int = Field(512, ge=16, le=131_072, description="tokens of prompt and reply; longer pairs are left out")
-    max_pairs: int | None = Field(None, ge=1, le=10**9, description="pairs at most, drawn by the seed; None takes all")
+    learning_rate: float = Field(
+        5e-5, gt=0.0, le=1e-2, description="AdamW's peak learning rate; it decays linearly to 0"
+    )
+    beta: float = Field(
+        0.1, gt=0.0, le=10.0, description="DPO's beta: a higher value keeps the policy closer to the reference model"
+    )
+    batch_size: int = Field(2, ge=1, le=1024, description="pairs per batch")
+    gradient_accumulation: int = Field(2, ge=1, le=1024, description="batches per optimiser step")
+    max_length: int = Field(
+        512, ge=16, le=131_072, description="maximum tokens of prompt plus reply; longer pairs are left out"
+    )
+    max_pairs: int | None = Field(
+        None, ge=1, le=10**9, description="maximum number of pairs, sampled with the seed; None: all pairs"
+    )
     save_steps: int = Field(10, ge=1, le=10**9, description="optimiser steps between checkpoints")
     seed: int = Field(0, ge=0, lt=2**32, description="order of the pairs and the adapter's first weights")
 
@@ -54,15 +65,17 @@ class SftSettings(_Settings):
     """Supervised fine-tuning on chosen messages of chats."""
 
     epochs: int = Field(1, ge=1, le=100, description="passes over the chats")
-    learning_rate: float = Field(5e-4, gt=0.0, le=1e-2, description="peak rate of AdamW, decaying linearly to 0")
-    batch_size: int = Field(2, ge=1, le=1024, description="chats held in memory at once")
-    gradient_accumulation: int = Field(2, ge=1, le=1024, description="batches of one optimiser step")
-    max_length: int = Field(1024, ge=16, le=131_072, description="tokens of a chat; longer chats are left out")
+    learning_rate: float = Field(
+        5e-4, gt=0.0, le=1e-2, description="AdamW's peak learning rate; it decays linearly to 0"
+    )
+    batch_size: int = Field(2, ge=1, le=1024, description="chats per batch")
+    gradient_accumulation: int = Field(2, ge=1, le=1024, description="batches per optimiser step")
+    max_length: int = Field(1024, ge=16, le=131_072, description="maximum tokens of a chat; longer chats are left out")
     survey_weight: float = Field(
         20.0,
         ge=0.0,
         le=10_000.0,
-        description="weight of the exit survey's answer in a simulator's loss; a word of what the user says weighs 1",
+        description="weight of the exit survey's answer in a simulator's loss; each token of a user turn has weight 1",
     )
     save_steps: int = Field(10, ge=1, le=10**9, description="optimiser steps between checkpoints")
     seed: int = Field(0, ge=0, lt=2**32, description="order of the chats and the adapter's first weights")

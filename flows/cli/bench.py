@@ -1,4 +1,4 @@
-"""The commands `engage bench …`; their bodies are in flows/benching.py, because the libraries take seconds to import."""
+"""The commands `engage bench …`. Their bodies are in flows/cli/benching.py, because the libraries take seconds to import."""
 
 from typing import Annotated
 
@@ -6,12 +6,12 @@ import typer
 
 from flows.cli.options import Json, Profile, Settings, console, errors
 
-bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks: each compares within one run.")
+bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks; each makes its comparison within one run.")
 
 
 @bench_app.command("store")
 def bench_store(
-    nodes: Annotated[int, typer.Option("--nodes", help="size of the throw-away store")] = 300_000,
+    nodes: Annotated[int, typer.Option("--nodes", help="number of nodes in the temporary store")] = 300_000,
     profile: Profile = "laptop",
     set_: Settings = None,
     json: Json = False,
@@ -24,15 +24,15 @@ def bench_store(
 
 @bench_app.command("align")
 def bench_align(
-    steps: Annotated[int, typer.Option("--steps", help="optimiser steps timed, after one that warms up")] = 3,
+    steps: Annotated[int, typer.Option("--steps", help="optimiser steps to time, after one warm-up step")] = 3,
     model: Annotated[
-        str | None, typer.Option("--model", help="`embedded`, a folder or a hub id; by default the policy's")
+        str | None, typer.Option("--model", help="`embedded`, a folder or a hub id; default: the policy's model")
     ] = None,
     profile: Profile = "laptop",
     set_: Settings = None,
     json: Json = False,
 ) -> None:
-    """Train a few steps of DPO; the same pairs with a plain TRL script."""
+    """Train a few steps of DPO, and train on the same pairs with a plain TRL script."""
     from flows.cli.benching import show_align
 
     show_align(console, errors, profile, set_ or [], model, steps, json)
@@ -41,18 +41,23 @@ def bench_align(
 @bench_app.command("engine")
 def bench_engine(
     requests: Annotated[
-        str, typer.Option("--requests", help="numbers of concurrent requests")
+        str, typer.Option("--requests", help="numbers of concurrent requests, separated by commas")
     ] = "1,2,4,8,16,32,64,128",
-    prompt_tokens: Annotated[str, typer.Option("--prompt-tokens", help="lengths of the prompts")] = "64,256",
-    tokens: Annotated[int, typer.Option("--tokens", min=2, max=4096, help="tokens asked of each request")] = 64,
+    prompt_tokens: Annotated[
+        str, typer.Option("--prompt-tokens", help="prompt lengths in tokens, separated by commas")
+    ] = "64,256",
+    tokens: Annotated[int, typer.Option("--tokens", min=2, max=4096, help="tokens to generate per request")] = 64,
     plain: Annotated[
-        bool, typer.Option("--plain", help="transformers' own `generate` on the policy's model instead of the engine")
+        bool,
+        typer.Option(
+            "--plain", help="measure transformers' own `generate` on the policy's model instead of the engine"
+        ),
     ] = False,
     profile: Profile = "laptop",
     set_: Settings = None,
     json: Json = False,
 ) -> None:
-    """Sweep the engine: prefill and decode tokens/s, latency of one request."""
+    """Measure the engine under rising load: prefill and decode tokens/s, and the latency of one request."""
     from flows.cli.benching import show_engine
 
     show_engine(console, errors, profile, set_ or [], requests, prompt_tokens, tokens, plain, json)
@@ -60,7 +65,7 @@ def bench_engine(
 
 @bench_app.command("agreement")
 def bench_agreement(profile: Profile = "laptop", set_: Settings = None, json: Json = False) -> None:
-    """Ask the engine and the transformers engine the same; exit code 1 where they differ by more than rounding."""
+    """Send the same requests to the engine and to the transformers engine; exit code 1 if they differ by more than rounding."""
     from flows.cli.benching import show_agreement
 
     if not show_agreement(console, errors, profile, set_ or [], json):
@@ -69,13 +74,17 @@ def bench_agreement(profile: Profile = "laptop", set_: Settings = None, json: Js
 
 @bench_app.command("search")
 def bench_search(
-    scenarios: Annotated[int, typer.Option("--scenarios", min=1, max=100_000, help="scenarios searched at once")] = 24,
-    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="time for one simulation at a time")] = 40.0,
+    scenarios: Annotated[
+        int, typer.Option("--scenarios", min=1, max=100_000, help="scenarios searched at the same time")
+    ] = 24,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1.0, help="seconds to measure one simulation at a time")
+    ] = 40.0,
     profile: Profile = "laptop",
     set_: Settings = None,
     json: Json = False,
 ) -> None:
-    """Search many scenarios; what share of the engine's best that uses, and one simulation at a time."""
+    """Search many scenarios at once: the share of the engine's best speed that is used, and the speed of one simulation at a time."""
     from flows.cli.benching import show_search
 
     show_search(console, errors, profile, set_ or [], scenarios, seconds, json)
@@ -83,14 +92,14 @@ def bench_search(
 
 @bench_app.command("scheduler")
 def bench_scheduler(
-    trees: Annotated[int, typer.Option("--trees", min=1, max=10_000_000, help="trees searched")] = 1000,
-    slots: Annotated[int, typer.Option("--slots", min=1, max=1_000_000, help="requests answered at a time")] = 256,
-    latency: Annotated[
-        float, typer.Option("--latency", min=0.0, max=3600.0, help="seconds that an answer takes")
-    ] = 0.5,
+    trees: Annotated[int, typer.Option("--trees", min=1, max=10_000_000, help="number of trees to search")] = 1000,
+    slots: Annotated[
+        int, typer.Option("--slots", min=1, max=1_000_000, help="requests that are answered at the same time")
+    ] = 256,
+    latency: Annotated[float, typer.Option("--latency", min=0.0, max=3600.0, help="seconds per answer")] = 0.5,
     json: Json = False,
 ) -> None:
-    """Search without a model, on scripted answers: what the search itself costs, and whether all slots are busy."""
+    """Search with scripted answers instead of a model: the cost of the search itself, and the share of busy slots."""
     from flows.cli.benching import show_scheduler
 
     show_scheduler(console, errors, trees, slots, latency, json)

@@ -1,6 +1,6 @@
-"""`engage bench`: runs a benchmark, shows its table, or its figures as one JSON object on the last line.
+"""`engage bench`: runs a benchmark and prints a table, or one JSON object on the last line.
 
-Progress goes to standard error, so that standard output holds the figures alone.
+Progress goes to standard error, so that standard output contains only the figures.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def show_align(
     steps: int,
     as_json: bool,
 ) -> None:
-    """Train a few steps our way and with a plain TRL script."""
+    """Train a few steps with our trainer and with a plain TRL script."""
     config = load_config(profile, overrides)
     from engage.bench.align import bench_align
 
@@ -83,7 +83,7 @@ def show_engine(
     plain: bool,
     as_json: bool,
 ) -> None:
-    """Sweep the configured engine's policy side, or plain `generate` on its model."""
+    """Measure the configured engine's policy side, or plain `generate` on its model, under rising load."""
     config = load_config(profile, overrides)
     batch_sizes, prompt_lengths = _numbers("--requests", sizes), _numbers("--prompt-tokens", lengths)
     from engage.bench.engine import saturation
@@ -116,7 +116,7 @@ def show_engine(
 
 
 def show_agreement(console: Console, progress: Console, profile: str, overrides: Sequence[str], as_json: bool) -> bool:
-    """The configured engine beside the transformers engine; False where they differ by more than rounding."""
+    """Compare the configured engine with the transformers engine; False if they differ by more than rounding."""
     config = load_config(profile, overrides)
     from engage.bench.agreement import compare, halved
     from engage.engines import EngineConfig, close_engines, shared_engine
@@ -174,7 +174,7 @@ def show_search(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """One simulation at a time, all scenarios at once, and the engine's sweep, on other prompts each."""
+    """Measure one simulation at a time, all scenarios at once, and the engine alone; each uses different prompts."""
     config = load_config(profile, overrides)
     from engage.bench.search import measure_search
     from engage.engines import close_engines, shared_engine
@@ -212,7 +212,7 @@ def show_search(
 
 
 def show_scheduler(console: Console, progress: Console, trees: int, slots: int, latency: float, as_json: bool) -> None:
-    """Scripted answers of a fixed latency."""
+    """Measure the search with scripted answers of a fixed latency."""
     from engage.bench.scheduler import measure_scheduler
 
     with _told(progress) as tell:
@@ -233,7 +233,7 @@ def _numbers(option: str, text: str) -> list[int]:
     except ValueError:
         numbers = [0]
     if min(numbers) < 1:
-        raise ConfigError(f"{option} {text!r}: write whole numbers from 1 with commas, such as 1,8,64")
+        raise ConfigError(f"{option} {text!r}: write whole numbers of at least 1, separated by commas, such as 1,8,64")
     return numbers
 
 
@@ -263,9 +263,9 @@ def _show(console: Console, title: str, rows: Rows, figures: Mapping[str, Any], 
 
 @contextmanager
 def _told(console: Console) -> Iterator[Callable[[str, float], None]]:
-    """A line that says what is being done, for how long already; without a terminal one line for each thing done."""
+    """Show the current step and its running time in one line; without a terminal, print one line per step."""
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
-        os.environ.setdefault(name, "1")  # the libraries' own bars would tear this one apart
+        os.environ.setdefault(name, "1")  # the libraries' own bars would break up this one
     if not console.is_terminal:
         said: set[str] = set()
 

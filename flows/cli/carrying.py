@@ -1,6 +1,6 @@
-"""What a scheduled night needs of the place where it was scheduled: a worker has another folder and another environment.
+"""Makes a scheduled night independent of the folder and the environment where it was scheduled; a worker has others.
 
-Paths are made absolute, and the variables of CARRIED go with the schedule. No key and no password does: they are named instead.
+Paths are made absolute, and the variables in CARRIED are stored with the schedule. Keys and passwords are not stored; only their names are reported.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from engage.scenario import SHIPPED
 from engage.simulation import POLICY_MODEL
 
 CARRIED = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""Beside ENGAGE_HOME, ENGAGE_CACHE, MLFLOW_TRACKING_URI and PYTHONPATH."""
+"""In addition to ENGAGE_HOME, ENGAGE_CACHE, MLFLOW_TRACKING_URI and PYTHONPATH."""
 SECRET = ("HF_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _SECRET_WORDS = ("token", "password", "secret", "api_key")
 
@@ -27,7 +27,7 @@ _SECRET_WORDS = ("token", "password", "secret", "api_key")
 def absolute_config(config: CycleConfig) -> CycleConfig:
     """The configuration with every path that is relative to the current folder made absolute.
 
-    ConfigError for a password in it, and for a folder of weights that a server would know by another name then.
+    ConfigError for a password in it, and for a relative model folder with an OpenAI server, which knows the model by that name.
     """
     values = config.model_dump(mode="json")
     engine, scenarios = values["engine"], values["scenarios"]
@@ -42,7 +42,7 @@ def absolute_config(config: CycleConfig) -> CycleConfig:
         if there and not os.path.isabs(name):
             if config.engine.kind == "openai":
                 raise ConfigError(
-                    f"engine.{side}_model {name!r} is a folder here; write its absolute path before it is scheduled"
+                    f"engine.{side}_model {name!r} is a folder here; set its absolute path before scheduling"
                 )
             engine[f"{side}_model"] = _absolute(name)
     second = values["evaluation"]["second_simulator"]
@@ -52,15 +52,15 @@ def absolute_config(config: CycleConfig) -> CycleConfig:
     for server in filter(None, (config.engine.openai.policy, config.engine.openai.simulator)):
         if any(urlsplit(url).password for url in server.base_urls):
             raise ConfigError(
-                "engine.openai: a base_url holds a password, which Prefect's server would keep; use api_key_env, or a proxy, instead"
+                "engine.openai: a base_url contains a password, which Prefect's server would store; use api_key_env or a proxy instead"
             )
     return CycleConfig.model_validate(values)
 
 
 def environment(config: CycleConfig, given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The variables that go with the schedule, and the names of those that the worker must have itself because they are secret.
+    """The variables that are stored with the schedule, and the names of secret ones, which must be set in the worker's environment.
 
-    ConfigError for what Prefect would change, and for a module that is nowhere.
+    ConfigError for a value that Prefect would change, and for a module that cannot be imported.
     """
     carried = {"ENGAGE_HOME": str(Home.from_env().path)}
     if given.get("ENGAGE_CACHE") or given.get("XDG_CACHE_HOME"):
@@ -81,12 +81,12 @@ def environment(config: CycleConfig, given: Mapping[str, str]) -> tuple[dict[str
         secret += dict.fromkeys(server.api_key_env for server in servers)
     for name, value in carried.items():
         if "{{" in value:
-            raise ConfigError(f"{name} is {value!r}: Prefect would replace what stands in {{{{ }}}}; rename the folder")
+            raise ConfigError(f"{name} is {value!r}: Prefect would replace the text in {{{{ }}}}; rename the folder")
     return carried, secret
 
 
 def absolute_address(address: str) -> str:
-    """MLflow's address with a file in it made absolute: a folder, `file:…`, `sqlite:///…`."""
+    """MLflow's address with its path made absolute, if it is a folder, `file:…` or `sqlite:///…`."""
     if address.startswith("sqlite:///") and not address.startswith(("sqlite:////", "sqlite:///file:", "sqlite:///:")):
         path, mark, options = address.removeprefix("sqlite:///").partition("?")
         return f"sqlite:///{_absolute(path)}{mark}{options}"
@@ -116,23 +116,23 @@ def _adapter(setting: str, name: str | None) -> str | None:
 
 
 def _vllm_arguments(table: str, given: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Files and folders by their absolute path; a key that stands there is refused."""
+    """The arguments with absolute paths of files and folders; ConfigError for a secret among them."""
     for name, value in (given or {}).items():
         if isinstance(value, str) and any(word in name.lower() for word in _SECRET_WORDS):
             raise ConfigError(
-                f"engine.vllm.{table}.{name} is a secret, which Prefect's server would keep; put it into the environment"
+                f"engine.vllm.{table}.{name} is a secret, which Prefect's server would store; put it into the environment"
             )
     return given and {name: _file(value) for name, value in given.items()}
 
 
 def _file(value: Any) -> Any:
-    """A text that looks like a file's name, and is one, by its absolute path."""
+    """The absolute path, if the value names an existing file or folder; otherwise the value."""
     named = isinstance(value, str) and ("." in value or os.sep in value)
     return _absolute(value) if named and os.path.exists(os.path.expanduser(value)) else value
 
 
 def _python_path(config: CycleConfig, given: Mapping[str, str]) -> list[str]:
-    """Folders of PYTHONPATH, and those of the modules that the configuration allows."""
+    """The folders of PYTHONPATH and of the modules that the configuration allows."""
     folders = [_absolute(folder) for folder in given.get("PYTHONPATH", "").split(os.pathsep) if folder]
     for module in config.scenarios.domain_modules:
         top = module.partition(".")[0]

@@ -1,4 +1,4 @@
-"""The command `engage`. Knows no flow until a command needs one: prefect alone takes seconds to import."""
+"""The command `engage`. Imports a flow only when a command needs it, because prefect alone takes seconds to import."""
 
 import atexit
 import contextlib
@@ -20,7 +20,7 @@ from flows.cli.showing import protect_streams, visible
 from flows.cli.simulator import simulator_app
 
 app = typer.Typer(
-    help="Find out which replies leave users better off, and teach them to a language model.",
+    help="Find the replies that leave users better off, and train a language model to give them.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -35,7 +35,7 @@ app.add_typer(experiment_app, name="experiment")
 
 INTERRUPTED = 130
 
-CycleId = Annotated[str | None, typer.Option("--cycle", help="id of the cycle; an earlier one is taken up again")]
+CycleId = Annotated[str | None, typer.Option("--cycle", help="id of the cycle; an existing cycle is resumed")]
 
 
 @app.command()
@@ -70,7 +70,7 @@ def align(
     domain_module: DomainModules = None,
     verbose: Verbose = False,
 ) -> None:
-    """Extract pairs and train a candidate (of the latest cycle, or of --cycle)."""
+    """Extract pairs and train a candidate (from the latest cycle, or from --cycle)."""
     _run_flow("align", profile, with_modules(profile, set_, domain_module), cycle, verbose, must_exist=True)
 
 
@@ -82,19 +82,21 @@ def evaluate(
     domain_module: DomainModules = None,
     verbose: Verbose = False,
 ) -> None:
-    """Compare base, champion and candidate on held-out scenarios (of the latest cycle, or of --cycle)."""
+    """Compare base, champion and candidate on held-out scenarios (for the latest cycle, or for --cycle)."""
     _run_flow("evaluation", profile, with_modules(profile, set_, domain_module), cycle, verbose, must_exist=True)
 
 
 @app.command()
 def sql(
     statement: Annotated[str | None, typer.Argument(help="a SELECT")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="a named inspection; --list shows them")] = None,
-    param: Annotated[list[str] | None, typer.Option("--param", help="name=value for a named inspection")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="run a named query; --list shows the names")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", help="name=value, a parameter of the named query")
+    ] = None,
     format_: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table",
-    list_: Annotated[bool, typer.Option("--list", help="list the named inspections")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="list the named queries")] = False,
 ) -> None:
-    """Ask the store, read-only."""
+    """Query the store, read-only."""
     from flows.cli.inspecting import show_query
 
     show_query(console, statement, name, param or [], format_, list_)
@@ -102,7 +104,7 @@ def sql(
 
 @app.command()
 def doctor(profile: Profile = "laptop", set_: Settings = None) -> None:
-    """What is installed, which engine and model, memory and disk, and what to do about what is missing."""
+    """Check packages, engine, models, memory and disk, and say how to fix what is missing."""
     from flows.cli.doctor import examine
 
     if not examine(console, profile, set_ or []):
@@ -117,7 +119,7 @@ def settings(
     profile: Annotated[
         str | None, typer.Option("--profile", "-p", help="show only what this profile changes, by name or path")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="a JSON list instead of the table")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="print a JSON list instead of a table")] = False,
 ) -> None:
     """List the settings with type, default, range and description, or what a profile changes."""
     from flows.cli.settings import show_settings
@@ -132,7 +134,7 @@ def schedule(
     set_: Settings = None,
     domain_module: DomainModules = None,
 ) -> None:
-    """Make `nightly` a scheduled deployment on the configured Prefect server."""
+    """Schedule `nightly` as a deployment on the configured Prefect server."""
     from flows.cli.scheduling import schedule_nightly
 
     schedule_nightly(console, at, profile, with_modules(profile, set_, domain_module))
@@ -145,7 +147,7 @@ def list_scenarios(
     ] = None,
     domain_module: DomainModules = None,
 ) -> None:
-    """How many scenarios there are by domain, split and difficulty."""
+    """Count scenarios by domain, split and difficulty."""
     from flows.cli.inspecting import show_scenarios
 
     show_scenarios(console, source or [], domain_module or [])
@@ -157,7 +159,7 @@ def validate_scenarios(
     any_language: AnyLanguage = False,
     domain_module: DomainModules = None,
 ) -> None:
-    """Check a scenario file line by line; exit code 2 if a line is wrong."""
+    """Check a scenario file line by line; exit code 2 if a line is invalid."""
     from flows.cli.inspecting import validate_file
 
     if not validate_file(console, file, any_language, domain_module or []):
@@ -168,13 +170,13 @@ def validate_scenarios(
 def import_corpus(
     corpus: Annotated[str, typer.Argument(help="esconv or p4g")],
     path: Annotated[Path, typer.Argument(help="the corpus's file or folder")],
-    out: Annotated[Path | None, typer.Option("--out", help="scenario file to write; CORPUS.jsonl by default")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="scenario file to write; default: CORPUS.jsonl")] = None,
     any_language: AnyLanguage = False,
     donation_unit: Annotated[
-        str | None, typer.Option("--donation-unit", help="dollars or cents: what p4g's donations are in")
+        str | None, typer.Option("--donation-unit", help="unit of the donations in p4g: dollars or cents")
     ] = None,
 ) -> None:
-    """Turn a human corpus into scenarios, and say what was taken and what was left."""
+    """Turn a human corpus into scenarios, and report what was used and what was left out."""
     from flows.cli.inspecting import import_scenarios
 
     import_scenarios(console, corpus, path, out or Path(f"{corpus}.jsonl"), any_language, donation_unit)
@@ -190,18 +192,18 @@ def _run_flow(
 
 
 def main() -> None:
-    """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C, 143 for SIGTERM."""
+    """Entry point. Prints one sentence and exits with 2 after a user's mistake, 1 after a failure, 130 after Ctrl-C, 143 after SIGTERM."""
     try:
         protect_streams()
         code = _run()
-    except KeyboardInterrupt:  # just before or after the signals are listened to
+    except KeyboardInterrupt:  # before or after the signal handlers are in place
         errors.print("interrupted")
         code = INTERRUPTED
     sys.exit(code)
 
 
 def command() -> None:
-    """The script `engage`: `main`, and out."""
+    """The script `engage`: run `main`, then exit without delay."""
     try:
         main()
     except SystemExit as stop:
@@ -212,7 +214,7 @@ def command() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit after a failure without tearing the interpreter down: DuckDB would list what it calls leaks below the sentence."""
+    """Exit after a failure without finalising the interpreter: DuckDB would print a list of leaks below the error message."""
     atexit._run_exitfuncs()
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -221,7 +223,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _run() -> int:
-    """The command's exit code; typer turns Ctrl-C into 130 and hands typer.Exit's code back."""
+    """Return the command's exit code; typer turns Ctrl-C into 130 and returns typer.Exit's code."""
     broken = next((argument for argument in sys.argv if not argument.isascii() and _is_broken(argument)), None)
     if broken is not None:
         errors.print(f"{broken!a}: not valid UTF-8", markup=False, highlight=False)
@@ -230,7 +232,7 @@ def _run() -> int:
         try:
             code = _answer()
         except BaseException:
-            if not interrupts.asked:  # else whatever came of it
+            if not interrupts.asked:  # after a signal any error is its consequence
                 raise
             code = INTERRUPTED
         interrupts.end()
@@ -241,7 +243,7 @@ def _run() -> int:
 
 
 def _answer() -> int:
-    """Run the command and say in one sentence what was wrong; nothing is said of Ctrl-C."""
+    """Run the command and report an error in one sentence; Ctrl-C is not reported here."""
     try:
         code = app(prog_name="engage", standalone_mode=False)
         sys.stdout.flush()
@@ -256,9 +258,7 @@ def _answer() -> int:
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # how typer itself ends where a pipe's reader has enough
             return 1
-        errors.print(
-            f"a module that was imported ended the program (sys.exit({stop.code!r})); what was to be done is not done"
-        )
+        errors.print(f"an imported module ended the program (sys.exit({stop.code!r})); the command did not finish")
         return 1
     except EngageError as error:
         if asked():
@@ -281,7 +281,7 @@ def _answer() -> int:
 
 
 def _is_broken(argument: str) -> bool:
-    """Whether it holds bytes that are no UTF-8: nothing could print or store it."""
+    """Whether the argument contains bytes that are not valid UTF-8; it could be neither printed nor stored."""
     try:
         argument.encode()
     except UnicodeEncodeError:

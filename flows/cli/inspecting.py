@@ -1,4 +1,4 @@
-"""What the command line shows of the store and of scenario files."""
+"""Shows query results and scenario files on the command line."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ MAX_CELL, MIN_TEXT = 24, 40
 def show_query(
     console: Console, statement: str | None, name: str | None, params: Sequence[str], form: str, list_them: bool
 ) -> None:
-    """Print one query's rows as a table, CSV or JSON (on standard output, nothing else beside them)."""
+    """Print one query's rows as a table, CSV or JSON; standard output contains nothing else."""
     from engage.store import TrajectoryStore, inspections
 
     if form not in {"table", "csv", "json"}:
@@ -41,7 +41,7 @@ def show_query(
     store = TrajectoryStore(Home.from_env().database)
     if statement is not None:
         if params:
-            raise QueryError("--param belongs to --name; write the value into the statement")
+            raise QueryError("--param works only with --name; write the value into the SELECT")
         columns, rows = store.select(statement)
     else:
         columns, rows = store.named(str(name), _parameters(params))
@@ -75,7 +75,7 @@ def _print_rows(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
 
 
 def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table where it fits; one `name: value` line per cell where it does not, as psql does."""
+    """Print a table if it fits; otherwise one `name: value` line per cell, as psql does."""
     cells = [[_cell(value, name) for name, value in zip(columns, row, strict=True)] for row in rows]
     columns = [visible(name) for name in columns]
     texts = {index for index in range(len(columns)) if any(len(row[index]) > MAX_CELL for row in cells)}
@@ -98,7 +98,7 @@ def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequen
 
 
 def _finite(value: Any) -> Any:
-    """The value with None for what is not finite, at every depth, and texts for the keys of a map: JSON knows no others."""
+    """The value for JSON, at every depth: None instead of NaN and infinity, and text as the keys of a map."""
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     if isinstance(value, dict):
@@ -130,7 +130,7 @@ def show_scenarios(console: Console, sources: Sequence[str], domain_modules: Seq
 
 
 def validate_file(console: Console, path: Path, any_language: bool, domain_modules: Sequence[str]) -> bool:
-    """Print every problem of a file; True where there is none."""
+    """Print every problem of a file; True if there is none."""
     allow_modules(domain_modules)
     loaded = read_scenarios(path, any_language)
     for problem in loaded.problems:
@@ -141,7 +141,7 @@ def validate_file(console: Console, path: Path, any_language: bool, domain_modul
 
 
 def tell_unread(console: Console, scenarios: Sequence[Scenario]) -> None:
-    """One line about scenarios that were let in although no rule reads them; nothing where there are none."""
+    """Print one line about accepted scenarios in a language that the rules do not cover; nothing if there are none."""
     unread = sum(not is_read(scenario, load_domain(scenario.domain)) for scenario in scenarios)
     if unread:
         console.print(f"scenarios taken although {UNREAD}: {unread}", highlight=False, soft_wrap=True)

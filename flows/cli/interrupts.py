@@ -1,8 +1,8 @@
-"""Ctrl-C and termination signals: asked again where nothing came of it, and at once the second time.
+"""Ctrl-C and SIGTERM: the first signal ends the run in order, a second one ends it at once.
 
-The first signal raises KeyboardInterrupt in the main thread, or cancels what `tasks.stopping` awaits there. Where that is lost
-(raised while a library imports, in a callback, under an `except` that takes everything), it is raised again every second, but never
-while the run is coming to its end because of it. The exit code is 130 for Ctrl-C and 143 for SIGTERM, as a shell has them.
+The first signal raises KeyboardInterrupt in the main thread, or cancels what `tasks.stopping` awaits there. The exception can get
+lost (while a library is imported, in a callback, under an `except` that catches everything), so it is raised again every second until
+the run begins to end because of it. The exit code is 130 for Ctrl-C and 143 for SIGTERM, as in a shell.
 """
 
 import os
@@ -24,7 +24,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """What was asked, and what the user is told. `command` is the command line that goes on, once a run has begun."""
+    """The signals received, and the message for the user. `command` is the command line that resumes the run, once it has begun."""
 
     def __init__(self) -> None:
         self.command: str | None = None
@@ -40,7 +40,7 @@ class Interrupts:
         return self.asked_at_s is not None
 
     def sentence(self) -> str:
-        """For the user, as the run's last words."""
+        """The run's last message to the user."""
         return f"interrupted; nothing stored is lost, go on with: {self.command}" if self.command else "interrupted"
 
     def handle(self, number: int, _: Any) -> None:
@@ -60,7 +60,7 @@ class Interrupts:
             os._exit(self.code)
 
     def _stop(self) -> None:
-        """What is awaited is cancelled, so that it can end in order; that is repeated less often, because such an end takes time."""
+        """Cancel what is awaited, so that it ends in order. Cancelling is repeated less often, because ending in order takes time."""
         from tasks import stopping
 
         if not stopping.awaits_here():
@@ -69,7 +69,7 @@ class Interrupts:
             stopping.cancel_here()
 
     def end(self) -> None:
-        """Remind no more."""
+        """Stop the reminders."""
         self._ended.set()
 
     def _remind(self, thread: int) -> None:
@@ -84,29 +84,31 @@ _now = Interrupts()
 
 @contextmanager
 def listening() -> Iterator[Interrupts]:
-    """Handle both signals in the body. In another thread than the main one nothing is changed."""
+    """Handle both signals in the body. Outside the main thread nothing is changed."""
     global _now
     _now = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield _now
         return
     before = {number: signal.signal(number, _now.handle) for number in _SIGNALS}
-    told, sys.unraisablehook = sys.unraisablehook, _silent_when_asked
+    hook, sys.unraisablehook = sys.unraisablehook, _silent_when_asked
     try:
         yield _now
     finally:
         _now.end()
-        sys.unraisablehook = told
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def through_flows() -> Iterator[None]:
-    """Keep this handler for SIGTERM in the body's flows: Prefect's flow engine puts its own in place, which asks only once."""
+    """Keep this SIGTERM handler during the body's flows: Prefect's flow engine installs its own, which raises only once."""
     import prefect.utilities.engine as engine
 
-    theirs = vars(engine).get("_prefect_sigterm_handler")  # an older Prefect has none by this name, and asks once
+    theirs = vars(engine).get(
+        "_prefect_sigterm_handler"
+    )  # an older Prefect has no handler of this name, and raises once
     engine._prefect_sigterm_handler = _now.handle
     try:
         yield
@@ -115,29 +117,29 @@ def through_flows() -> Iterator[None]:
 
 
 def go_on_with(command: str) -> None:
-    """What an interrupted user is to type."""
+    """Set the command line that an interrupted user is asked to type."""
     _now.command = command
 
 
 def sentence() -> str:
-    """What an interrupted user is told."""
+    """The message for an interrupted user."""
     return _now.sentence()
 
 
 def asked() -> bool:
-    """Whether a signal has come since `listening` began: an error after it is its consequence."""
+    """Whether a signal has come since `listening` began; an error after it counts as its consequence."""
     return _now.asked
 
 
 def leave_at_once(code: int) -> None:
-    """From now on a signal ends the process with this code: the work is done, and only the interpreter is still closing."""
+    """From now on a signal ends the process with this code: the work is done, only the interpreter is still shutting down."""
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             signal.signal(number, lambda *_: os._exit(code))
 
 
 def _ending(error: BaseException | None) -> bool:
-    """Whether the main thread is at work on the end that a signal asked for: in an `except`, `finally` or `with` behind it."""
+    """Whether the main thread is already ending because of a signal, in an `except`, `finally` or `with` block."""
     while error is not None:
         if not isinstance(error, Exception):
             return True
@@ -146,6 +148,6 @@ def _ending(error: BaseException | None) -> bool:
 
 
 def _silent_when_asked(problem: Any) -> None:
-    """KeyboardInterrupt in a callback is "ignored", with a traceback; it is raised again anyway."""
+    """Print no traceback for a KeyboardInterrupt that Python ignores in a callback; it is raised again anyway."""
     if not (_now.asked and isinstance(problem.exc_value, KeyboardInterrupt)):
         sys.__unraisablehook__(problem)

@@ -16,25 +16,25 @@ Profile = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="override a setting, such as search.num_simulations=8; an empty value takes the default"
+        "--set", help="override a setting, such as search.num_simulations=8; an empty value resets it to its default"
     ),
 ]
 AnyLanguage = Annotated[
     bool,
     typer.Option(
-        "--any-language", help="take what is not in English too, although the rules for crises do not read it"
+        "--any-language", help="also accept text that is not in English; the rules for crises do not work on it"
     ),
 ]
 DomainModules = Annotated[
     list[str] | None,
     typer.Option("--domain-module", help="allow a Python module with a domain of your own; importing it runs its code"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object on the last line, no table")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object on the last line instead of a table")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]
 
 
 def with_modules(profile: str, overrides: Sequence[str] | None, modules: Sequence[str] | None) -> list[str]:
-    """The overrides with one more that allows these modules beside those of the profile."""
+    """Add an override that allows these modules in addition to the profile's."""
     settings = list(overrides or [])
     if not modules:
         return settings

@@ -1,4 +1,4 @@
-"""The style of a cycle's pairs as a table, and in the cycle's run of MLflow."""
+"""Shows the style of a cycle's pairs as a table, and logs it to the cycle's MLflow run."""
 
 from pathlib import Path
 
@@ -21,22 +21,22 @@ def show_style(console: Console, cycle: str | None) -> None:
     if not pairs:
         raise ConfigError(
             f"cycle {cycle_id!r} has no pairs ({home.cycle(cycle_id)}); `engage sql --name pair_counts --param cycle={cycle_id}` "
-            "says what became of them"
+            "shows why its candidate pairs were dropped"
         )
     styles = pair_styles(
         list({digest([pair.scenario_id, pair.prompt, pair.chosen, pair.rejected]): pair for pair in pairs}.values())
     )
     console.print(style_table(styles))
     console.print(
-        "Accuracy: how often a classifier that sees only length, punctuation and capitals names the chosen reply of other "
-        "scenarios' pairs; 50 % is chance. In brackets: 95 % interval over scenarios.",
+        "Accuracy: how often a classifier that sees only length, punctuation and capitals picks the chosen reply in pairs of other "
+        "scenarios; 50 % is chance. In brackets: 95 % interval, resampling scenarios.",
         highlight=False,
     )
     _track(home, cycle_id, styles)
 
 
 def style_table(styles: list[PairStyle]) -> Table:
-    """Numbers that do not exist are a dash."""
+    """One row per source of pairs; a dash marks a number that does not exist."""
     table = Table("pairs of", "pairs", "accuracy", "words chosen", "words rejected")
     for one in styles:
         lengths = (estimate(one.chosen_words, "{:.1f}"), estimate(one.rejected_words, "{:.1f}"))
@@ -45,7 +45,7 @@ def style_table(styles: list[PairStyle]) -> Table:
 
 
 def _pair_files(home: Home, cycle: str) -> list[Path]:
-    """Of a night, and of a comparison's trainings; the latest last. `cycle` may be a pattern."""
+    """Pair files of a nightly cycle and of a comparison's trainings, the latest last. `cycle` may be a glob pattern."""
     folder = home.cycle("any").parent
     found = [*folder.glob(f"{cycle}/pairs.parquet"), *folder.glob(f"{cycle}/policies/*/pairs.parquet")]
     return sorted(found, key=lambda path: path.stat().st_mtime)

@@ -1,4 +1,4 @@
-"""Prefect's temporary server: started where none is configured, deaf to Ctrl-C, and ended with this process."""
+"""Prefect's temporary server: started if none is configured, with signals blocked, and ended with this process."""
 
 import atexit
 import os
@@ -14,7 +14,7 @@ from engage.masking import mask_urls
 
 
 def check_prefect(url: str) -> None:
-    """ConfigError where no Prefect server answers at the configured address."""
+    """Raise ConfigError if no Prefect server answers at the configured address."""
     import httpx
 
     try:
@@ -32,11 +32,11 @@ for _ in 1 2; do
     sleep 1
 done
 """
-"""For the shell: when this process is gone, its pipe closes; then the server that carries the mark in its environment is killed."""
+"""Shell script: when this process ends, its pipe closes; the script then kills the server that has the mark in its environment."""
 
 
 def start_server() -> None:
-    """Start Prefect's temporary server, where none is configured; it ends with this process, however that ends."""
+    """Start Prefect's temporary server if none is configured. It ends with this process, even if this process is killed."""
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
@@ -54,9 +54,9 @@ def start_server() -> None:
     starting = threading.Thread(target=_start_deaf, args=(settings.home, mark, problems), daemon=True)
     starting.start()
     try:
-        starting.join()  # which Ctrl-C ends
+        starting.join()  # Ctrl-C interrupts this wait
     finally:
-        atexit.register(_end_server, watcher)  # after Prefect's own ending, so that it comes before it
+        atexit.register(_end_server, watcher)  # registered after Prefect's own handler, so that it runs first
     if not problems:
         return
     (problem,) = problems
@@ -70,10 +70,11 @@ def start_server() -> None:
 
 
 def _start_deaf(home: Path, mark: str, problems: list[Exception]) -> None:
-    """Start the server deaf to what ends us: Ctrl-C and `timeout` reach all processes. It inherits the blocked signals of this thread.
+    """Start the server with SIGINT and SIGTERM blocked; it inherits the blocked signals of this thread.
 
-    If it ended at them, the flow would wait for it for more than a minute and fail. One process at a time starts one: two that
-    create Prefect's database at once spoil each other's.
+    Ctrl-C and `timeout` send signals to the whole process group. If the server ended at one, the flow would wait for it for more
+    than a minute and then fail. A lock lets one process at a time start a server: two that create Prefect's database at the same
+    time break it.
     """
     from filelock import FileLock
 
@@ -90,7 +91,7 @@ def _start_deaf(home: Path, mark: str, problems: list[Exception]) -> None:
 
 
 def _end_server(watcher: "subprocess.Popen[bytes]") -> None:
-    """What Prefect would end it with is blocked there; it would wait five seconds before it does this."""
+    """Kill the server. Prefect would send SIGTERM, which is blocked there, and kill it only after five seconds."""
     if process := _temporary_server().server_process:
         process.kill()
         process.wait()
@@ -99,9 +100,9 @@ def _end_server(watcher: "subprocess.Popen[bytes]") -> None:
 
 
 def _temporary_server() -> Any:
-    """Prefect's own temporary server: private to Prefect, read at 3.7.7; nothing else here uses it.
+    """Prefect's own temporary server: a private class of Prefect, read at version 3.7.7; nothing else here uses it.
 
-    What is relied on: the class returns the same object every time in one process; `start()` returns when the server answers, or raises
+    This code relies on the following: the class returns the same object every time in one process; `start()` returns when the server answers, or raises
     RuntimeError; `server_process` is its Popen, None before.
     """
     from prefect.server.api.server import SubprocessASGIServer

@@ -1,4 +1,4 @@
-"""The clone's profiles, by name. The library is not told where they lie."""
+"""Loads the profiles of this clone by name. The library does not know their folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,5 +10,5 @@ PROFILES = Path(__file__).resolve().parents[2] / "deployments" / "profiles"
 
 
 def load_config(profile: str | Path, overrides: Sequence[str] = ()) -> CycleConfig:
-    """As `engage.config.load_config`, where a profile may be one of the clone's by name."""
+    """Like `engage.config.load_config`; `profile` may also be the name of one of the clone's profiles."""
     return config.load_config(profile, overrides, PROFILES)

@@ -1,4 +1,4 @@
-"""Running a stage from the command line: its configuration, its cycle's id, the display, and a failure's one sentence."""
+"""Runs a stage from the command line: loads the configuration, chooses the cycle's id, shows progress, reports failures in one sentence."""
 
 import itertools
 import logging
@@ -33,10 +33,10 @@ def run_stage(
     verbose: bool,
     must_exist: bool,
 ) -> str:
-    """Run one flow in this process; returns what it did in plain words. An EngageError raised in a task comes out as itself."""
+    """Run one flow in this process and return its summary. An EngageError raised in a task is raised unchanged."""
     config = load_config(profile, overrides)
     tell_unread(console, load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left)))
-    if stage in ("nightly", "collect", "align"):  # the comparison has arms of its own for the human pairs
+    if stage in ("nightly", "collect", "align"):  # the comparison trains its own policies on human pairs
         for sentence in config.unused():
             console.print(sentence, soft_wrap=True)
     Home.from_env().make()
@@ -51,9 +51,9 @@ def run_stage(
 
 @contextmanager
 def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
-    """Prefect's temporary server and the display around a flow; what it raises comes out as one sentence.
+    """Run a flow in the body, with Prefect's temporary server and the progress display; errors are raised as EngageError.
 
-    `again` is the command line that goes on after Ctrl-C.
+    `again` is the command line that resumes the run after Ctrl-C.
     """
     _quieten(verbose)
     interrupts.go_on_with(again)
@@ -77,7 +77,7 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
 
 
 def command_again(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:
-    """The command line that takes the stage up again, ready to be pasted, but for the passwords in addresses."""
+    """The command line that resumes the stage, ready to paste; passwords in addresses are masked."""
     home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
     name = {"evaluation": "evaluate", "comparison": "experiment comparison"}.get(stage, stage)
     settings = [part for override in overrides for part in ("--set", mask_urls(override))]
@@ -86,13 +86,13 @@ def command_again(stage: str, profile: str, overrides: Sequence[str], cycle_id: 
 
 
 def _tell_left(console: Console, left: Sequence[str]) -> None:
-    console.print(f"scenario lines that were left (scenarios.skip_invalid): {len(left)}", highlight=False)
+    console.print(f"invalid scenario lines that were skipped (scenarios.skip_invalid): {len(left)}", highlight=False)
     for problem in left:
         console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
 def find_cycle_id(cycle: str | None, must_exist: bool) -> str:
-    """The id given, or a new one; where it must exist, the latest by default, ConfigError for one that is not stored."""
+    """The given id, or a new one. With `must_exist` the default is the latest cycle; ConfigError if the cycle is not stored."""
     if not must_exist:
         return new_cycle_id(Home.from_env(), datetime.now()) if cycle is None else cycle
     from engage.store import Outbox, TrajectoryStore
@@ -100,21 +100,21 @@ def find_cycle_id(cycle: str | None, must_exist: bool) -> str:
     home = Home.from_env()
     store = TrajectoryStore(home.database)
     if cycle is None:
-        with suppress(StoreError):  # locked by another program: what waits is stored later
+        with suppress(StoreError):  # locked by another program: waiting trees are stored later
             store.drain(Outbox(home.outbox))
         cycle = store.latest_cycle()
     known = store.cycle_ids()
     if cycle is None or not known:
         raise ConfigError("no cycle has been run yet; run `engage collect` or `engage nightly` first")
     if cycle not in known:
-        raise ConfigError(f"cycle {cycle!r} is not in the store; the latest there are {', '.join(known[:5])}")
+        raise ConfigError(f"cycle {cycle!r} is not in the store; the latest cycles are {', '.join(known[:5])}")
     return cycle
 
 
 def new_cycle_id(home: Home, now: datetime) -> str:
-    """From the clock, and of no other cycle: two commands may begin in one second, and a clock may be set back.
+    """A new id from the clock, unique even if two commands begin in one second or the clock is set back.
 
-    The cycle's folder is what keeps its name.
+    Creating the cycle's folder reserves the id.
     """
     base = f"{now:%Y-%m-%d-%H%M%S}"
     for number in itertools.count(1):
@@ -142,19 +142,21 @@ def _flow(stage: str) -> Callable[[CycleConfig, str], Any]:
 
 
 def _quieten(verbose: bool) -> None:
-    """Settings that must stand before prefect and the model libraries are imported."""
+    """Set the environment variables that prefect and the model libraries read when they are imported."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine takes its time
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # its own seven take minutes
+    os.environ.setdefault(
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120"
+    )  # a busy machine is slow to start it
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # its default of seven takes minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # what a night shows is its own bars
+    os.environ.setdefault("TQDM_DISABLE", "1")  # a night shows only its own bars
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not verbose:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # failures come out as one sentence
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # failures are reported in one sentence
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         logging.getLogger("alembic").setLevel(logging.WARNING)
         if not sys.warnoptions:

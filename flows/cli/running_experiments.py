@@ -1,4 +1,4 @@
-"""What `engage simulator` and `engage experiment credit` run: the flow in this process, and what came of it in plain words."""
+"""Runs the flows of `engage simulator` and `engage experiment credit` in this process, and returns their results as text."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ def run_simulator_training(
     out: Path,
     verbose: bool,
 ) -> str:
-    """Train an adapter on human dialogues in this process; returns what came of it in plain words."""
+    """Train an adapter on human dialogues in this process; returns the result as text."""
     config = load_config(profile, overrides)
     unknown = set(roles) - {"simulator", "policy"}
     if unknown or not roles:
@@ -37,7 +37,7 @@ def run_simulator_training(
         result = train_simulator(config, list(corpora), list(roles), max_dialogues, str(out), start, skip_dialogues)
     folder, metrics = result.adapter, result.metrics
     return (
-        f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were too long); loss {metrics['loss']:.3f}.\n"
+        f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were left out as too long); loss {metrics['loss']:.3f}.\n"
         f"Use it: --set engine.simulator_adapter={folder}"
     )
 
@@ -52,7 +52,7 @@ def run_credit(
     rollouts: int,
     verbose: bool,
 ) -> str:
-    """Check in this process how far a collected cycle's values can be believed; returns the result in plain words."""
+    """Check the values of a collected cycle against fresh rollouts in this process; returns the result as text."""
     from engage.experiments import ValueCheckConfig
 
     config = load_config(profile, overrides)
@@ -74,9 +74,9 @@ def run_simulator_card(
     out: Path | None,
     verbose: bool,
 ) -> str:
-    """Make a simulator card in this process; returns its short form and where the page is.
+    """Make a simulator card in this process; returns its short form and the path of the page.
 
-    `settings` are those of `CardConfig`; without `adapters` the profile's own simulator.
+    `settings` are the fields of `CardConfig`; without `adapters` the profile's simulator is used.
     """
     from pydantic import ValidationError
 

@@ -24,7 +24,7 @@ CLONE = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Plan:
-    """One scheduled night, before Prefect knows of it. `secret` names variables that the worker's own environment must hold."""
+    """One scheduled night, not yet sent to Prefect. `secret` names variables that must be set in the worker's own environment."""
 
     name: str
     cron: str
@@ -35,7 +35,7 @@ class Plan:
 
 
 def plan_nightly(at: str, profile: str, overrides: Sequence[str]) -> Plan:
-    """What will run, made independent of the current folder and environment; ConfigError and the like for what could not run then."""
+    """Plan the run, independent of the current folder and environment; raises an EngageError for anything that could not run later."""
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
     if not match:
         raise ConfigError(f"--at {at!r}: write a time of day, such as 02:00")
@@ -56,7 +56,7 @@ def plan_nightly(at: str, profile: str, overrides: Sequence[str]) -> Plan:
 
 
 def schedule_nightly(console: Console, at: str, profile: str, overrides: Sequence[str]) -> None:
-    """Register the deployment `nightly/PROFILE`, every day at `at`; scheduling it again replaces time and settings."""
+    """Register the deployment `nightly/PROFILE` for every day at `at`; scheduling it again replaces the time and the settings."""
     plan = plan_nightly(at, profile, overrides)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     from prefect import flow
@@ -94,7 +94,7 @@ def schedule_nightly(console: Console, at: str, profile: str, overrides: Sequenc
 
 
 def _ensure_pool() -> None:
-    """The process work pool on the configured server; ConfigError where no server answers."""
+    """Create the process work pool on the configured server if it is missing; ConfigError if no server answers."""
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
@@ -120,7 +120,7 @@ def _ensure_pool() -> None:
 
 
 def time_zone() -> str:
-    """The IANA name of this machine's zone, UTC where the machine does not say; ConfigError for a TZ that is no such name."""
+    """The IANA name of this machine's time zone, UTC if it is unknown; ConfigError if TZ is not an IANA name."""
     given = os.environ.get("TZ")
     if given is None:
         names = [os.path.realpath("/etc/localtime").partition("zoneinfo/")[2], _text("/etc/timezone")]

@@ -20,7 +20,7 @@ from flows.cli.showing import visible, visible_json
 def show_settings(console: Console, section: str | None, profile: str | None, as_json: bool) -> None:
     """Print the settings of a section, or of all: a table on a terminal, tab-separated lines in a file or pipe, or JSON.
 
-    With a profile only those whose value it changes. ConfigError for a section that is not there.
+    With a profile, only the settings that it changes. ConfigError for an unknown section.
     """
     known = _within(section, describe(CycleConfig))
     records = [_record(setting) for setting in known] if profile is None else _changes(known, profile)
@@ -36,7 +36,7 @@ def show_settings(console: Console, section: str | None, profile: str | None, as
 
 
 def _within(section: str | None, settings: Sequence[Setting]) -> list[Setting]:
-    """The settings whose dotted name is the section's or begins with it."""
+    """The settings whose dotted name equals the section or begins with it."""
     if section is None:
         return list(settings)
     inside = [s for s in settings if f"{s.name}.".startswith(f"{section}.")]
@@ -64,7 +64,7 @@ def _record(setting: Setting) -> dict[str, Any]:
 
 
 def _changes(settings: Sequence[Setting], profile: str) -> list[dict[str, Any]]:
-    """What a profile, with what it extends, gives another value than the default; `from` is the file that says so."""
+    """The settings to which a profile, or one that it extends, gives a value other than the default; `from` names the file."""
     values = load_config(profile).model_dump(mode="json")
     files = read_profile(profile, PROFILES)
     return [
@@ -86,7 +86,7 @@ def _table(records: Sequence[dict[str, Any]]) -> Table:
 
 
 def _print_lines(records: Sequence[dict[str, Any]]) -> None:
-    """One line a setting, columns between tabs, their names on the first."""
+    """Print one line per setting, columns separated by tabs; the first line has the column names."""
     print("\t".join(records[0]))
     for record in records:
         print("\t".join(visible(_text(record, column)).replace("\n", " ") for column in record))

@@ -1,7 +1,7 @@
-"""What a terminal shows: foreign text (file names, ids, what models and servers say) cannot steer it.
+"""Makes foreign text (file names, ids, output of models and servers) safe to show on a terminal.
 
-Characters that move the cursor, change colours, reach the clipboard or turn the direction of writing are shown as `\\x1b`, `\\u202e`.
-Files and pipes get CSV and JSON exactly as they are; tables, messages and progress are made visible wherever they go.
+Characters that move the cursor, change colours, write to the clipboard or change the writing direction are shown as escapes, such as
+`\\x1b` or `\\u202e`. Files and pipes get CSV and JSON unchanged; in tables, messages and progress the characters are always escaped.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ _STEERING = re.compile(
 
 
 def visible(text: str) -> str:
-    """The text with every character that steers a terminal as its escape; tabs and line ends stay, and so do emoji."""
+    """The text with every character that controls a terminal replaced by its escape; tabs, line ends and emoji stay."""
     return _STEERING.sub(lambda match: match[0] if match["flag"] else _escape(match[0]), text)
 
 
 def visible_json(text: str) -> str:
-    """The same for JSON, which remains the same JSON: its strings know such escapes themselves."""
+    """The same for JSON; the result is equivalent JSON, because JSON strings allow such escapes."""
     return _STEERING.sub(
         lambda match: match[0] if match["flag"] or match[0] == "\r" else json.dumps(match[0])[1:-1], text
     )
@@ -43,31 +43,31 @@ def _escape(character: str) -> str:
 
 
 class Terminal(Console):
-    """rich's console for text of anybody: nothing in it is markup, an emoji code or an escape sequence."""
+    """rich's console for untrusted text: nothing is read as markup, emoji code or escape sequence."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        """Before anything is measured and wrapped."""
+        """Escape the text before it is measured and wrapped."""
         return super().render_str(visible(text), **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What comes from elsewhere than a plain string, such as a bar's description."""
+        """Escape text that does not come from a plain string, such as a bar's description."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
 class VisibleOut:
-    """Standard output for a writer of CSV: exact in a file or a pipe, visible on a terminal."""
+    """Standard output for a CSV writer: unchanged in a file or a pipe, escaped on a terminal."""
 
     def write(self, text: str) -> int:
-        """As of a file."""
+        """Write like a file."""
         return sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
 
 
 def protect_streams() -> None:
-    """Let log records, warnings and tracebacks of this process be visible text too.
+    """Escape log records, warnings and tracebacks of this process too.
 
     A stream that the caller closed becomes the null device: the next file to be opened would get its number and its text.
     """

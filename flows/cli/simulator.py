@@ -1,4 +1,4 @@
-"""The commands `engage simulator …`: train one on human dialogues, and tell how good simulators are."""
+"""The commands `engage simulator …`: train a simulator on human dialogues, and measure how good simulators are."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,35 +7,39 @@ import typer
 
 from flows.cli.options import Profile, Settings, Verbose, console
 
-simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train one, and tell how real they are.")
+simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train one, and compare them with people.")
 
 
 @simulator_app.command("train")
 def train_simulator(
     corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH, p4g:PATH, or shipped")],
-    out: Annotated[Path, typer.Option("--out", help="folder of the run; the adapter is OUT/adapter")],
+    out: Annotated[
+        Path, typer.Option("--out", help="folder of the training run; the adapter is written to OUT/adapter")
+    ],
     role: Annotated[
-        list[str] | None, typer.Option("--role", help="whose turns are learnt: simulator (the default) or policy")
+        list[str] | None,
+        typer.Option("--role", help="whose turns to learn: simulator (default) or policy; repeat for both"),
     ] = None,
     max_dialogues: Annotated[
-        int | None, typer.Option("--max-dialogues", min=1, help="dialogues of people taken from one corpus at most")
+        int | None, typer.Option("--max-dialogues", min=1, help="maximum number of dialogues per corpus")
     ] = None,
     skip_dialogues: Annotated[
         int,
         typer.Option(
             "--skip-dialogues",
             min=0,
-            help="leave out the people that --max-dialogues N takes: a held-out simulator learns from others than the search's",
+            help="skip the N dialogues that --max-dialogues N selects (to train a held-out simulator on other people)",
         ),
     ] = 0,
     start: Annotated[
-        str | None, typer.Option("--from", help="adapter to go on from: embedded or a folder; a new one by default")
+        str | None,
+        typer.Option("--from", help="adapter to continue from: embedded or a folder; default: a new adapter"),
     ] = None,
     profile: Profile = "laptop",
     set_: Settings = None,
     verbose: Verbose = False,
 ) -> None:
-    """Fine-tune an adapter on what people said, with the exit survey as they answered it."""
+    """Fine-tune an adapter on human dialogues and the people's own answers to the exit survey."""
     from flows.cli.running_experiments import run_simulator_training
 
     text = run_simulator_training(
@@ -50,15 +54,18 @@ def card(
     adapter: Annotated[
         list[str] | None,
         typer.Option(
-            "--adapter", help="embedded, bare or a folder, again for more side by side; the profile's by default"
+            "--adapter", help="embedded, bare or a folder; repeat to compare several; default: the profile's adapter"
         ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="held-out dialogues: validation or test")] = "validation",
+    split: Annotated[
+        str, typer.Option("--split", help="split of the held-out dialogues: validation or test")
+    ] = "validation",
     max_dialogues: Annotated[
-        int | None, typer.Option("--max-dialogues", min=1, help="dialogues of one corpus at most")
+        int | None, typer.Option("--max-dialogues", min=1, help="maximum number of dialogues per corpus")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="folder of the page and its plots; one in the home by default")
+        Path | None,
+        typer.Option("--out", help="folder for the page and its plots; default: a new folder in ENGAGE_HOME"),
     ] = None,
     profile: Profile = "laptop",
     set_: Settings = None,

@@ -205,8 +205,8 @@ def test_the_table_fits_80_columns(engage):
     [
         (["bench", "store", "--nodes", "5"], "--nodes 5: use a number from 1000"),
         (["bench", "align", "--steps", "0"], "--steps 0: use a number from 1 to 1000"),
-        (["bench", "engine", "--requests", "many"], "write whole numbers from 1 with commas"),
-        (["bench", "engine", "--prompt-tokens", "0"], "write whole numbers from 1 with commas"),
+        (["bench", "engine", "--requests", "many"], "write whole numbers of at least 1, separated by commas"),
+        (["bench", "engine", "--prompt-tokens", "0"], "write whole numbers of at least 1, separated by commas"),
         (["bench", "store", "--profile", "nope"], "profile 'nope' is not there"),
     ],
 )

@@ -230,7 +230,7 @@ def test_lines_that_a_cycle_skips_are_listed_before_it_begins(engage, monkeypatc
     assert (code, err) == (2, f"{path}:1: not JSON at column 1: expecting value\n")
     code, out, err = engage("nightly", *settings, "--set", "scenarios.skip_invalid=true")
     assert out.splitlines()[:2] == [
-        "scenario lines that were left (scenarios.skip_invalid): 1",
+        "invalid scenario lines that were skipped (scenarios.skip_invalid): 1",
         f"  {path}:1: not JSON at column 1: expecting value",
     ]
     assert err == "far enough\n"
@@ -304,7 +304,7 @@ def test_markup_in_a_cell_is_shown_as_it_is(engage, store):
         (["--name", "pairs", "--param", "cycle"], "--param 'cycle': write name=value"),
         (["--name", "pairs", "--param", "night=1"], "pairs takes no parameter 'night'; it takes cycle"),
         (["--name", "pairs", "--param", "cycle=c9"], "cycle 'c9' is not in the store"),
-        (["select 1", "--param", "a=1"], "--param belongs to --name"),
+        (["select 1", "--param", "a=1"], "--param works only with --name"),
     ],
 )
 def test_what_the_store_refuses_is_one_sentence_with_exit_code_2(engage, store, arguments, said):
@@ -349,9 +349,9 @@ def test_the_doctor_finds_nothing_missing_with_an_engine_that_needs_no_model(eng
 
 def test_the_doctor_says_what_language_the_rules_read(engage, roomy):
     code, out, _ = engage("doctor", *GOOD_SETTINGS)
-    assert code == 0 and "ok the rules for crises, deception and flaws read English; scenarios" in out
+    assert code == 0 and "ok the rules for crises, deception and flaws work on English only; scenarios" in out
     code, out, _ = engage("doctor", *GOOD_SETTINGS, "--set", "scenarios.any_language=true")
-    assert code == 0 and "note the rules for crises, deception and flaws read English, but any_language" in out
+    assert code == 0 and "note the rules for crises, deception and flaws work on English only, but any_language" in out
 
 
 def test_the_doctor_shows_how_to_install_what_is_optional(engage, roomy):
@@ -363,7 +363,7 @@ def test_the_doctor_shows_how_to_install_what_is_optional(engage, roomy):
 def test_the_doctor_names_a_model_that_is_not_there_and_what_to_do(engage, roomy):
     code, out, _ = engage("doctor", "--set", "engine.policy_model=/no/such")
     assert code == 1
-    assert "missing model /no/such is not there\n     do: model '/no/such': no such folder; name a folder" in out
+    assert "missing model /no/such cannot be used\n     do: model '/no/such': no such folder; name a folder" in out
 
 
 def test_the_doctor_names_a_wrong_profile(engage, roomy):
@@ -432,7 +432,9 @@ def test_the_embedded_model_is_only_looked_at(engage, roomy, monkeypatch, tmp_pa
         monkeypatch.setattr(module, "find_embedded", lambda: tmp_path / "model.gguf")
     code, out, _ = engage("doctor")
     assert code == 0
-    assert f"ok model embedded: converted into {tmp_path / 'cache'} on first use (0.56 GB, half a minute)" in out
+    assert (
+        f"ok model embedded: will be converted into {tmp_path / 'cache'} on first use (0.56 GB, half a minute)" in out
+    )
     for module in (embedded, models):
         monkeypatch.setattr(module, "find_embedded", lambda: None)
     monkeypatch.setattr(models, "_snapshot", lambda *_, **__: (_ for _ in ()).throw(OSError("offline")))
@@ -466,10 +468,10 @@ def test_mlflow_out_of_reach_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_the_doctor_says_when_nobody_was_trained_to_play_the_user(engage, roomy):
-    said = "note users are played by the model embedded without an adapter: if nobody trained it as a user, a prompted instruct model is no user"
+    said = "note users are played by the model embedded without an adapter; unless it was trained to play users: a prompted instruct model tends to speak like an assistant"
     for adapter in ("", "bare"):
         out = engage("doctor", "--set", f"engine.simulator_adapter={adapter}")[1]
-        assert said in out and "train one: `engage simulator train`" in out
+        assert said in out and "train a simulator with `engage simulator train`" in out
     out = engage("doctor", "--set", "engine.simulator_adapter=embedded")[1]
     assert "ok users are played by embedded with the adapter embedded" in out
     out = engage("doctor", *GOOD_SETTINGS)[1]

@@ -62,7 +62,7 @@ def test_all_settings_are_listed_one_a_line_where_no_terminal_reads(show):
         "type": "string",
         "default": '"validation"',
         "range": "validation | test",
-        "description": "nights are judged on validation",
+        "description": "split of the held-out scenarios; nightly cycles use validation",
     }
 
 

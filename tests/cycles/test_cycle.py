@@ -108,7 +108,7 @@ class Refusing(Counted):
 
 
 def test_a_night_that_refuses_to_talk_stops_and_keeps_what_it_has(home, tiny, monkeypatch):
-    with played_by(Refusing()), pytest.raises(TooManyFlawed, match=r"a turn could not be drawn \(refusal \d+\)"):
+    with played_by(Refusing()), pytest.raises(TooManyFlawed, match=r"the model gave no usable turn \(refusal \d+\)"):
         nightly(small(tiny), "refused")
     ended = "select end_reason = 'refusal', reader = 'unasked', reward is null, count(*) from outcome where cycle_id = $cycle group by all"
     found = {row[:3]: row[3] for row in ask(home, ended, cycle="refused")}
@@ -117,7 +117,7 @@ def test_a_night_that_refuses_to_talk_stops_and_keeps_what_it_has(home, tiny, mo
     collected = collect(small(tiny, "collect.max_flawed_share=1"), "refused")
     assert collected.unspoken == {"refusal": found[True, True, True]}
     text = stage_text("refused", collected, HERE)
-    assert "conversations ended because a turn could not be drawn (refusal" in text
+    assert "conversations ended because the model gave no usable turn (refusal" in text
     engage.engines.close_engines()
 
 
@@ -178,7 +178,8 @@ def test_the_candidate_is_registered_and_bound_to_its_base(night, home, tiny):
 
 def test_without_a_held_out_simulator_nothing_is_promoted(night, home):
     assert night.judged.verdict == Verdict(
-        False, "not promoted: no held-out simulator (evaluation.second_simulator names none but the search's)"
+        False,
+        "not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator)",
     )
     assert Tracker(home).champion() is None
 
@@ -188,16 +189,16 @@ def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
     accepted = night.aligned.pairs.accepted
     assert lines[0] == "# Cycle night"
     assert lines[2].startswith("- emotional_support: 2 trees, ") and ", mean reward 0." in lines[2]
-    assert lines[4].startswith("- The simulated users spoke as the assistant in 0.0%")
+    assert lines[4].startswith("- The simulated users spoke like an assistant in 0.0%")
     assert f", {accepted} accepted (" in lines[5]
     # max_pairs is 4, whatever was accepted
-    assert lines[6] == "- DPO ran on 4 pairs, fewer than 16: expect no effect that can be told from zero."
+    assert lines[6] == "- DPO was trained on 4 pairs, fewer than 16: do not expect a measurable effect."
     # the scripted engine knows no adapters: both policies say the same
-    assert sum(line.endswith(": no difference that can be told from zero.") for line in lines) == 3
+    assert sum(line.endswith(": no significant difference.") for line in lines) == 3
     assert lines[-7:-3] == [
-        "Verdict: not promoted: no held-out simulator (evaluation.second_simulator names none but the search's).",
+        "Verdict: not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator).",
         "",
-        "Look further:",
+        "To see more:",
         "",
     ]
     commands = [line.partition(".venv/bin/")[2].split(" --")[0] for line in lines[-3:]]
@@ -252,7 +253,10 @@ def test_a_users_own_domain_goes_the_whole_way(counted, home, tiny):
 def test_a_night_without_an_accepted_pair_ends_with_advice(counted, home, tiny):
     summary = nightly(small(tiny, "pairs.min_q_gap=0.99"), "no-pairs")
     assert (summary.aligned.candidate, summary.aligned.pairs.accepted) == (None, 0)
-    assert "Nothing was trained: collect more trees, or accept pairs of smaller gap (pairs.min_q_gap)" in summary.text
+    assert (
+        "Nothing was trained, because no pair was accepted. Collect more trees, or lower the required gap (pairs.min_q_gap)"
+        in summary.text
+    )
     assert "Verdict: not promoted: no candidate was trained." in summary.text
     assert set(runs_of(home, "no-pairs")) == {"cycle", "collect", "pairs", "evaluation"}
     # the same trees under another threshold: no search is needed
@@ -272,7 +276,7 @@ def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, 
     assert set(failed.failed) == {broken}
     said = stage_text("broken", failed, HERE)
     assert f"1 scenario of the search failed, {broken} because: the model is out of order" in said
-    assert "The same command with --cycle broken tries again." in said
+    assert "To try again, run the same command with --cycle broken." in said
     trees = "select tree_id, wall_s from tree where cycle_id = $cycle"
     kept = ask(home, trees, cycle="broken")
     assert len(kept) == 3

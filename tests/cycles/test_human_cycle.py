@@ -64,7 +64,7 @@ def test_human_pairs_go_with_the_searchs_by_ratio_and_are_told(store):
     assert stage.data.metrics["pairs/human/accepted"] == 2
     told = stage_text("c1", Aligned(kept, None), HERE)
     assert "1 candidate pairs, 1 accepted" in told
-    assert "2 more pairs come from 2 human dialogues that went well: the policy was asked at 2 of 3 places" in told
+    assert "2 more pairs come from 2 successful human dialogues: the policy replied at 2 of 3 places" in told
 
 
 @pytest.mark.parametrize("settings", [config(1.0), config(0.0, f"esconv:{ESCONV}")], ids=["no corpus", "no ratio"])

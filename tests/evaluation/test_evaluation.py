@@ -215,7 +215,7 @@ def test_all_candidates_together_spend_alpha() -> None:
 def test_no_heldout_simulator_no_promotion() -> None:
     assert (
         decide(None, [], 0.05).reason
-        == "not promoted: no held-out simulator (evaluation.second_simulator names none but the search's)"
+        == "not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator)"
     )
 
 
@@ -225,7 +225,7 @@ def test_scenarios_too_few_for_the_error_that_is_left_are_told() -> None:
     least = 1 - 1.5e-6
     verdict = decide({ALL: comparison(0.02, 0.10, confidence=least, p_value=2**-19)}, [], 1.5e-6)
     assert not verdict.promoted
-    assert "20 scenarios cannot show a gain at the error rate that is left (1.5e-06)" in verdict.reason
+    assert "20 scenarios are too few for the remaining error rate (1.5e-06)" in verdict.reason
 
 
 def test_a_clear_gain_is_promoted() -> None:
@@ -237,7 +237,7 @@ def test_a_clear_gain_is_promoted() -> None:
 @pytest.mark.parametrize(
     ("heldout", "failures", "reason"),
     [
-        ({ALL: comparison(-0.01, 0.10)}, [], "not distinguishable from 0"),
+        ({ALL: comparison(-0.01, 0.10)}, [], "the gain is not significant"),
         ({ALL: comparison(0.02, 0.10, p_value=0.2)}, [], "too few scenarios"),
         ({ALL: comparison(0.02, 0.10)}, ["support: flattery rose"], "flattery rose"),
         ({ALL: comparison(0.02, 0.10), "persuasion": comparison(-0.2, -0.1)}, [], "worse in persuasion"),
@@ -277,7 +277,10 @@ def test_report_shows_every_number_and_dashes_for_the_missing() -> None:
         {"accepted": 12, "duplicate": 3},
         to_base={"training": {ALL: comparison(0.03, 0.09)}},
     )
-    assert "**Not promoted: no held-out simulator (evaluation.second_simulator names none but the search's).**" in text
+    assert (
+        "**Not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator).**"
+        in text
+    )
     assert "| reward, training simulator | 0.500 | 0.560 | +0.060 [+0.020, +0.100] |" in text
     assert "| reward, held-out simulator | – | – | – |" in text
     assert "| words per reply | 10.0 | 12.5 | +2.5 |" in text
@@ -286,7 +289,7 @@ def test_report_shows_every_number_and_dashes_for_the_missing() -> None:
     assert "| duplicate | 3 |" in text
     assert "## Against the base\n\nAll: training simulator: the candidate is better" in text
     assert "Training simulator: the candidate is better at 95.00% confidence; reward +0.060 (+12.0%)" in text
-    assert "1 dialogue pairs could not be read" in text
+    assert "1 dialogue pairs had no readable survey answer" in text
 
 
 def test_a_night_is_not_judged_on_the_test_split():

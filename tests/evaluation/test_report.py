@@ -61,7 +61,7 @@ def test_the_whole_page():
         "| flawed replies | 25.0% | 20.0% | -5.0% |\n"
         "| replies with false identity | 0.0% | 1.5% | +1.5% |\n\n"
         "Held-out simulator: the candidate is better at 95.00% confidence; reward +0.100 (+20.0%), "
-        "ahead in 65% of 40 scenarios; 3 dialogue pairs could not be read.\n\n"
+        "it wins 65% of 40 scenarios; 3 dialogue pairs had no readable survey answer.\n\n"
         "## Pairs\n\n"
         "| | pairs |\n|---|---:|\n| accepted | 20 |\n| gap | 7 |\n| role leak | 1 |\n"
     )
@@ -69,7 +69,12 @@ def test_the_whole_page():
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
-    [(0.01, 0.1, "is better"), (-0.1, -0.01, "is worse"), (-0.1, 0.1, "is not distinguishable"), (0.0, 0.1, "is not")],
+    [
+        (0.01, 0.1, "is better"),
+        (-0.1, -0.01, "is worse"),
+        (-0.1, 0.1, "is not significantly different"),
+        (0.0, 0.1, "is not"),
+    ],
 )
 def test_the_interval_decides_what_is_said(low, high, said):
     page = report("T", None, [DomainReport("d", {"training": replace(BETTER, low=low, high=high)})], {})
@@ -79,7 +84,7 @@ def test_the_interval_decides_what_is_said(low, high, said):
 def test_what_could_not_be_compared_is_said_and_shown_as_dashes():
     page = report("T", None, [DomainReport("d", {"training": NOTHING})], {})
     assert "| reward, training simulator | – | – | – |" in page
-    assert "Training simulator: 1 scenarios could be compared, too few to say anything." in page
+    assert "Training simulator: only 1 scenarios could be compared, too few for a result." in page
     assert "None" not in page and "nan" not in page
 
 
@@ -90,7 +95,7 @@ def test_a_check_that_only_one_side_has_is_shown():
 
 def test_a_base_of_zero_has_no_relative_gain():
     page = report("T", None, [DomainReport("d", {"training": replace(BETTER, relative=None)})], {})
-    assert "reward +0.100, ahead" in page
+    assert "reward +0.100, it wins" in page
 
 
 def test_without_a_candidate_and_pairs_the_page_says_so():

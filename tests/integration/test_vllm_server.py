@@ -147,7 +147,7 @@ def test_a_cycle_goes_on_after_its_server_was_killed(server, tmp_path):
     server.kill()
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, ""), (out, err)
-    assert "The same command with --cycle c1 tries again" in out
+    assert "To try again, run the same command with --cycle c1" in out
 
     print(f"server up again after {server.start():.0f} s")
     finished(room.start(*one_by_one))

@@ -100,7 +100,7 @@ UNCOUNTED = Spent(trees=4, simulations=80, calls=400, tokens=None, most_calls=15
 
 
 def test_tokens_that_nobody_counted_are_no_budget_and_no_nought():
-    with pytest.raises(ConfigError, match=r"max_tokens cannot be kept; set collect.budget.max_calls or max_hours"):
+    with pytest.raises(ConfigError, match=r"max_tokens cannot be enforced; set collect.budget.max_calls or max_hours"):
         affordable_trees(BudgetConfig(max_tokens=100_000), UNCOUNTED, 0.0)
     assert affordable_trees(BudgetConfig(max_calls=700), UNCOUNTED, 0.0) == 2  # (700 − 400) / 150
     assert forecast(UNCOUNTED, 40, 360.0, 3)["tokens"] is None
@@ -117,7 +117,7 @@ def test_a_token_budget_is_refused_before_a_server_that_counts_none_is_searched(
     monkeypatch.setattr("tasks.collecting.shared_engine", lambda _: Uncounted())
     cycle = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)
     limited = load_config("laptop", ["collect.budget.max_tokens=1000"])
-    with pytest.raises(ConfigError, match=r"cannot be kept; .*: http://h/v1 \(m\) does not say how many tokens"):
+    with pytest.raises(ConfigError, match=r"cannot be enforced; .*: http://h/v1 \(m\) does not say how many tokens"):
         search_shard.fn(limited, cycle, [])
 
 

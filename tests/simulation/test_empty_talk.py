@@ -184,7 +184,8 @@ def test_too_many_of_them_end_a_search_and_what_is_kept_stays():
     engine._slots = 1
     kept = []
     with pytest.raises(
-        TooManyFlawed, match=r"a turn could not be drawn \(refusal \d+\), more than the share of 0.2 that collect.max"
+        TooManyFlawed,
+        match=r"the model gave no usable turn \(refusal \d+\), more than the share of 0.2 that collect.max",
     ):
         asyncio.run(
             search_scenarios(
@@ -214,7 +215,7 @@ def test_a_share_that_is_allowed_goes_on():
     watch.check()
     watch.note(["empty"])  # 21 of 101
     with pytest.raises(
-        TooManyFlawed, match=r"in 21 of 101 dialogues a turn could not be drawn \(refusal 20, empty 1\)"
+        TooManyFlawed, match=r"in 21 of 101 dialogues the model gave no usable turn \(refusal 20, empty 1\)"
     ):
         watch.check()
     TalkWatch(1.0).check(least=1)

@@ -246,5 +246,5 @@ def test_a_night_whose_users_are_no_users_says_so_in_its_first_line():
 
 def test_a_night_of_users_names_the_share_among_its_lines():
     lines = stage_text("c1", night(0.03), HERE).splitlines()
-    said = "- The simulated users spoke as the assistant in 3.0% [1.0%, 5.0%] of 500 first draws; such a turn is drawn again."
-    assert said in lines and lines[0] == "- No tree was searched whole."
+    said = "- The simulated users spoke like an assistant in 3.0% [1.0%, 5.0%] of 500 first draws. Such turns were drawn again."
+    assert said in lines and lines[0] == "- No search was completed."

@@ -39,17 +39,21 @@ class TransformersConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_batch: int | None = Field(
-        None, ge=1, le=4096, description="sequences decoded together at most; left out: 64 on a CPU, 512 on a GPU"
+        None,
+        ge=1,
+        le=4096,
+        description="maximum number of sequences decoded together; if unset: 64 on a CPU, 512 on a GPU",
     )
     cache_mb: int | None = Field(
         None,
         ge=0,
         le=1_000_000,
-        description="keys and values kept for reuse, in MB per model; left out: a tenth of the memory, on a CPU 1200 at most",
+        description="size of the cache of keys and values, in MB per model; if unset: a tenth of the memory, at most 1200 on a CPU",
     )
-    device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
+    device: str = Field("auto", description="where the model runs: `auto`, `cpu` or `cuda`")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="`auto`: bfloat16 where the device multiplies it natively, else float32"
+        "auto",
+        description="number type of the weights; `auto`: bfloat16 if the device supports it natively, else float32",
     )
 
 

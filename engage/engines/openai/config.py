@@ -81,22 +81,24 @@ class ServerConfig(BaseModel):
         ("http://127.0.0.1:8000/v1",),
         min_length=1,
         repr=False,
-        description="servers of the same model; requests are spread over them",
+        description="addresses of servers that serve the same model; requests are spread over them",
     )
     model: str | None = Field(
-        None, description="name that the servers know it by; where left out, the side's model of `engine`"
+        None, description="the model's name on the servers; if unset, policy_model or simulator_model of `engine`"
     )
-    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key; may be unset")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", description="name of the environment variable with the API key; the variable may be unset"
+    )
     omit: Annotated[tuple[str, ...], AfterValidator(_not_ours)] = Field(
         (),
-        description="parameters that are never sent, such as n, seed, temperature, top_p, logprobs, top_logprobs, max_tokens "
-        "(max_completion_tokens is sent then); what a server refuses is found out at the start without this",
+        description="request parameters that are never sent, such as n, seed, temperature, top_p, logprobs, top_logprobs, "
+        "max_tokens (max_completion_tokens is sent instead). Parameters that a server refuses are detected at the start anyway",
     )
     extra_body: Annotated[dict[str, Any], AfterValidator(_not_ours), PlainSerializer(mask_table, when_used="json")] = (
         Field(
             {},
             repr=False,
-            description="what is sent along with every request, such as {chat_template_kwargs = {enable_thinking = false}}",
+            description="extra fields of every request, such as {chat_template_kwargs = {enable_thinking = false}}",
         )
     )
 
@@ -107,15 +109,15 @@ class OpenAIConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: ServerConfig = ServerConfig()
-    simulator: ServerConfig | None = Field(None, description="as for the policy where left out")
-    timeout_s: float = Field(120.0, gt=0.0, le=3600.0, description="seconds that one answer may take")
+    simulator: ServerConfig | None = Field(None, description="servers of the simulator; if unset, the policy's")
+    timeout_s: float = Field(120.0, gt=0.0, le=3600.0, description="maximum seconds for one answer")
     retry_s: float = Field(
         300.0,
         ge=0.0,
         le=86_400.0,
-        description="seconds to go on trying one request, from its first failure; a server's own wish to wait is kept within them",
+        description="seconds to keep retrying a request after its first failure; a server's Retry-After is respected within this time",
     )
-    max_concurrency: int = Field(512, ge=1, le=65_536, description="requests under way at once at most")
+    max_concurrency: int = Field(512, ge=1, le=65_536, description="maximum number of requests at the same time")
 
 
 def served_names(models: ModelsConfig, config: OpenAIConfig) -> dict[Side, str]:

@@ -27,11 +27,11 @@ class VllmConfig(BaseModel):
 
     engine_args: dict[str, Any] = Field(
         {},
-        description="arguments of vLLM's AsyncEngineArgs by name, such as max_model_len, gpu_memory_utilization, "
+        description="arguments for vLLM's AsyncEngineArgs, such as max_model_len, gpu_memory_utilization, "
         "max_num_seqs, max_loras, max_lora_rank, dtype, enforce_eager",
     )
     simulator_engine_args: dict[str, Any] | None = Field(
-        None, description="the same for the simulator where its model is another one; as for the policy where left out"
+        None, description="the same for the simulator, if its model differs from the policy's; if unset, engine_args"
     )
 
 

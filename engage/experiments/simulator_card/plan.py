@@ -22,19 +22,19 @@ class CardConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    corpora: tuple[str, ...] = Field(min_length=1, description="`esconv:PATH` or `p4g:PATH`")
+    corpora: tuple[str, ...] = Field(min_length=1, description="human corpora as `esconv:PATH` or `p4g:PATH`")
     adapters: tuple[str, ...] = Field(
-        min_length=1, description="simulators side by side: `embedded`, `bare` or folders"
+        min_length=1, description="adapters of the simulators to compare: `embedded`, `bare` or folders"
     )
-    split: Literal["validation", "test"] = Field("validation", description="which held-out dialogues")
-    max_dialogues: int | None = Field(None, ge=1, description="dialogues of one corpus at most, drawn by the seed")
+    split: Literal["validation", "test"] = Field("validation", description="split of the held-out dialogues")
+    max_dialogues: int | None = Field(
+        None, ge=1, description="maximum number of dialogues per corpus, sampled with the seed"
+    )
     places: int = Field(
-        2, ge=1, le=20, description="user turns of one dialogue that are simulated beside the real ones"
+        2, ge=1, le=20, description="user turns per dialogue that are simulated and compared with the real ones"
     )
-    answers: int = Field(
-        4, ge=2, le=64, description="survey answers sampled for one dialogue, for the reader `pattern`"
-    )
-    seed: int = Field(0, ge=0, description="draws dialogues and places, and seeds every request")
+    answers: int = Field(4, ge=2, le=64, description="survey answers sampled per dialogue for the reader `pattern`")
+    seed: int = Field(0, ge=0, description="seed of the sampled dialogues, the turns and every request")
 
 
 @dataclass(frozen=True)
