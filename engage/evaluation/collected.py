@@ -1,4 +1,4 @@
-"""What a cycle's searches gave: trees, rewards, flaws and costs, read from the store."""
+"""Results of a cycle's searches, read from the store: trees, rewards, flaws and costs."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from engage.store import Cycle, TrajectoryStore
 
 @dataclass(frozen=True)
 class DomainRewards:
-    """A row of sql/inspect/reward_by_domain.sql; means are None where no reaction could be read."""
+    """A row of sql/inspect/reward_by_domain.sql; means are None if no reaction could be read."""
 
     domain: str
     trees: int
@@ -26,7 +26,7 @@ class DomainRewards:
 
 @dataclass(frozen=True)
 class FlipShare:
-    """Share of the simulated users' first draws that speak as the assistant: `hits` of `turns`; trees are resampled for the interval."""
+    """Share of the simulated users' first draws that speak as the assistant: `hits` of `turns`; the interval resamples trees."""
 
     value: float
     low: float | None
@@ -41,10 +41,10 @@ class FlipShare:
 
 @dataclass(frozen=True)
 class Collected:
-    """What a cycle's stored trees are; `failed` maps a scenario to why its search failed for good.
+    """Summary of a cycle's stored trees; `failed` maps a scenario to the reason why its search failed.
 
-    `unsearched` scenarios were left by the budget; `unspoken` counts conversations that ended because a turn could not be drawn, by
-    reason; `costs` are sums of the search's requests, by MLflow's names.
+    `unsearched` scenarios were not reached within the budget. `unspoken` counts, by reason, conversations that ended because the
+    model gave no usable turn. `costs` are sums over the search's requests, by MLflow metric name.
     """
 
     rewards: tuple[DomainRewards, ...] = ()
@@ -91,7 +91,7 @@ def read_collected(store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, st
 
 
 def end_reasons(store: TrajectoryStore, cycle: Cycle, purpose: str) -> dict[str, int]:
-    """Why the cycle's dialogues of that purpose ended, and how many; 0 for any other reason."""
+    """Number of the cycle's dialogues of that purpose by end reason; 0 for any other reason."""
     ends: dict[str, int] = defaultdict(int)
     for row in store.rows("dialogue_ends", {"cycle": cycle.cycle_id}):
         if row["purpose"] == purpose:
@@ -100,7 +100,7 @@ def end_reasons(store: TrajectoryStore, cycle: Cycle, purpose: str) -> dict[str,
 
 
 def users_as_assistants(store: TrajectoryStore, cycle_id: str) -> FlipShare | None:
-    """None where there is no first draw of a user, or where an older version did not note all of them."""
+    """None if there is no first draw of a user, or if an older version did not record all of them."""
     rows = store.rows("first_draws", {"cycle": cycle_id})
     turns, hits = [row["user_turns"] for row in rows], [row["as_assistant"] for row in rows]
     if not sum(turns) or any(row["unknown"] for row in rows):

@@ -1,4 +1,4 @@
-"""What `engage experiment comparison` compares. It lies here because a cycle's configuration holds it, and no night needs the rest."""
+"""What `engage experiment comparison` compares. It is here because a cycle's configuration contains it; a night imports no experiments."""
 
 from typing import Literal, get_args
 

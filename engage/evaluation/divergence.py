@@ -1,4 +1,4 @@
-"""How far a policy has moved from the base: both rate replies of the policy."""
+"""Estimates how far a policy has moved from the base, from the probabilities that both give to the policy's replies."""
 
 import asyncio
 import math
@@ -41,12 +41,12 @@ async def mean_divergence(
     max_tokens: int,
     seed: int,
 ) -> float | None:
-    """Estimate of the divergence KL(policy ‖ base) of what a reply says (Kullback and Leibler 1951), in nats a reply.
+    """Estimate of the divergence KL(policy ‖ base) of a reply's text (Kullback and Leibler 1951), in nats per reply.
 
-    The mean of log p(words | policy) − log p(words | base) over replies of at most `max_tokens`, drawn here at temperature 1, one
-    at each of at most `replies` places of the policy's own dialogues. The end of a reply is not rated: a policy that has only
-    learnt to stop earlier shows too little, one that goes on longer too much. None without a place, and where the engine rates
-    no whole replies.
+    It is the mean of log p(words | policy) − log p(words | base) over replies of at most `max_tokens`. The replies are sampled here at
+    temperature 1, one at each of at most `replies` places in the policy's own dialogues. The end-of-turn token is not included: the
+    estimate is too low for a policy that only learnt to stop earlier, and too high for one that writes more. None without a place,
+    and if the engine cannot score whole replies.
     """
     places = [
         Dialogue.of(turns[:index])

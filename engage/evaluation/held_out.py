@@ -1,4 +1,4 @@
-"""Held-out dialogues as the statistics see them, and the policies that held them, read from the store."""
+"""Held-out dialogues and their policies, read from the store in the form that the statistics need."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from engage.store import Cycle, TrajectoryStore
 
 @dataclass(frozen=True)
 class HeldOutDialogue:
-    """One evaluation dialogue as the statistics see it: `value` on the survey's scale, None where it could not be read."""
+    """One evaluation dialogue for the statistics: `value` on the survey's scale, None if it could not be read."""
 
     scenario_id: str
     seed: int
@@ -33,7 +33,7 @@ BySimulator = Mapping[str, ByDomain]
 
 
 def by_scenario(dialogues: Sequence[HeldOutDialogue]) -> Rewards:
-    """Rewards as `paired_comparison` takes them: scenario to its dialogues' rewards in seed order."""
+    """Rewards for `paired_comparison`: scenario to its dialogues' rewards in seed order."""
     found: dict[str, list[float | None]] = {}
     for held in sorted(dialogues, key=lambda one: (one.scenario_id, one.seed)):
         found.setdefault(held.scenario_id, []).append(held.reward)
@@ -41,7 +41,7 @@ def by_scenario(dialogues: Sequence[HeldOutDialogue]) -> Rewards:
 
 
 def paired(policies: Sequence[BySimulator], simulator: str, domain: str = ALL) -> list[Rewards]:
-    """Rewards of several policies, of the dialogues (scenario and seed) that all of them have: one that looks ahead holds fewer."""
+    """Rewards of several policies on the dialogues (scenario and seed) that all of them have; look-ahead policies have fewer."""
     held = [
         [one for name, part in policy.get(simulator, {}).items() if domain in (ALL, name) for one in part]
         for policy in policies
@@ -51,7 +51,7 @@ def paired(policies: Sequence[BySimulator], simulator: str, domain: str = ALL) -
 
 
 def policy_label(name: str, adapter: str | None) -> str:
-    """Under what name a policy's dialogues are stored: its role and the first digits of its weights' fingerprint."""
+    """The label under which a policy's dialogues are stored: its role and the first digits of its weights' fingerprint."""
     return f"{name}-{adapter_fingerprint(adapter)[:8]}" if adapter else name
 
 
@@ -65,7 +65,7 @@ def evaluation_seeds(cycle: Cycle, dialogues: int) -> list[int]:
 class HeldOutStore:
     """The stored dialogues of a cycle's policies on these scenarios (by id).
 
-    Those of an older method do not count: they and today's are not compared with each other.
+    Dialogues of an older method version are left out, because they are not comparable with new ones.
     """
 
     store: TrajectoryStore
@@ -88,7 +88,7 @@ class HeldOutStore:
     def replies(self, label: str, simulators: Collection[str] | None = None) -> Mapping[str, Replies]:
         """One policy's replies after the opening, to these simulators or to all: domain to dialogue to turns.
 
-        A dialogue is named by simulator, scenario and seed, so that two policies' can be told to be the same.
+        A dialogue is named by simulator, scenario and seed, so that the dialogues of two policies can be matched.
         """
         found: dict[str, dict[str, list[Turn]]] = {}
         for row in self._rows("evaluation_replies", label):
@@ -99,7 +99,7 @@ class HeldOutStore:
         return found
 
     def require(self, labels: Iterable[str], simulators: Iterable[str], failed: Mapping[str, str]) -> None:
-        """NothingSearched where a policy's dialogues with one of the simulators all `failed`, or none of the first has a reward."""
+        """Raise NothingSearched if all of a policy's dialogues with one simulator `failed`, or none with the first has a reward."""
         known = list(simulators)
         for number, label in enumerate(labels):
             held = self.dialogues(label)
@@ -121,7 +121,7 @@ class HeldOutStore:
 
 
 def require_reward(label: str, held: BySimulator) -> None:
-    """NothingSearched where no dialogue of a policy has a reward: there is nothing to compare others with."""
+    """Raise NothingSearched if no dialogue of a policy has a reward, because there is nothing to compare with."""
     if not any(one.reward is not None for domains in held.values() for part in domains.values() for one in part):
         raise NothingSearched(
             f"no dialogue of {label} has a reward: no answer to the exit survey could be read (`engage sql --name unreadable_reactions`)"

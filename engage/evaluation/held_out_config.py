@@ -8,7 +8,7 @@ MOST_DIALOGUES = 100
 
 
 class HeldOutConfig(BaseModel):
-    """On what champion and candidate are compared."""
+    """How champion and candidate are compared: scenarios, dialogues, held-out simulator, error rate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

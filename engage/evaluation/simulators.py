@@ -1,4 +1,4 @@
-"""Which simulated users an evaluation talks with: the search's own, and a second one that it never saw."""
+"""The simulated users of an evaluation: the search's own, and the held-out one that the search never talked to."""
 
 from engage.engines import EngineConfig, model_names, model_of
 from engage.engines.base import Side
@@ -10,9 +10,9 @@ SEARCH_SIMULATOR, HELD_OUT_SIMULATOR = "search", "held-out"
 
 
 def simulators(engine: EngineConfig, second: str | None) -> dict[str, str | None]:
-    """With whom an evaluation talks: label to the adapter that replaces the simulator's own (None).
+    """Simulators used in evaluation: label → adapter (None: the search's simulator).
 
-    The search never saw the second; one of the same model's name and adapter as the search's own is left out.
+    The held-out simulator is omitted if it has the same model name and adapter as the search's.
     """
     found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
     if second is None or _weights(engine, second) == _weights(engine, engine.simulator_adapter):
@@ -21,7 +21,7 @@ def simulators(engine: EngineConfig, second: str | None) -> dict[str, str | None
 
 
 def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
-    """What plays the user: a model, and an adapter's fingerprint where there is one."""
+    """The model that plays the user, and its adapter's fingerprint if it has one."""
     if name == POLICY_MODEL:
         return model_of(engine, Side.POLICY), None
     folder = adapter_folder(name)
@@ -29,14 +29,14 @@ def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
 
 
 def held_out_label(name: str) -> str:
-    """Under what label the second simulator's dialogues are stored, such as `held-out bare`; a folder by its fingerprint."""
+    """The label under which the held-out simulator's dialogues are stored, such as `held-out bare`; a folder appears as its fingerprint."""
     folder = adapter_folder(name)
     shown = adapter_fingerprint(folder)[:8] if folder == name and name != POLICY_MODEL else name
     return f"{HELD_OUT_SIMULATOR} {shown}"
 
 
 def check_adapters(engine: EngineConfig, second: str | None, champion: str | None) -> None:
-    """ModelError where the second simulator is missing, or it or the champion does not fit the models; a server shows no weights."""
+    """Raise ModelError if the held-out simulator is missing, or if it or the champion does not fit the models. A server's weights cannot be checked."""
     simulators(engine, second)
     if not model_names(engine):
         return

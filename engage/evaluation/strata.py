@@ -1,4 +1,4 @@
-"""Where a gain comes from: policies compared among users of one kind (`Domain.strata`), such as doubtful ones."""
+"""Compares policies among users of one kind (`Domain.strata`), such as doubtful ones, to see where a gain comes from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from engage.scenario import Scenario
 from engage.stats import Comparison, Rewards, paired_comparison
 
 MIN_STRATUM = 10
-"""Scenarios below which a stratum is not told: a bootstrap of few is too narrow."""
+"""Minimum number of scenarios for a stratum to be reported; a bootstrap of fewer is too narrow."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class StratumRow:
 def compare_strata(
     policy: str, simulator: str, scenarios: Mapping[str, Scenario], base: Rewards, own: Rewards
 ) -> list[StratumRow]:
-    """A row for every level that MIN_STRATUM scenarios with readable dialogues on both sides share; by domain, condition, level."""
+    """One row for every level with at least MIN_STRATUM scenarios that are readable for both policies; by domain, condition, level."""
     members: dict[tuple[str, str, str], list[str]] = {}
     for name, scenario in scenarios.items():
         for condition, level in load_domain(scenario.domain).strata(scenario.user_condition).items():

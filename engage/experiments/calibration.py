@@ -1,4 +1,4 @@
-"""Calibration of the stated P(Q⁺ > Q⁻) against fresh re-rollouts: bins, expected calibration error, intervals. Pure."""
+"""Calibration of the stated P(Q⁺ > Q⁻) against fresh rollouts: bins, expected calibration error, intervals. Pure functions."""
 
 import math
 from collections import Counter
@@ -14,15 +14,15 @@ from engage.stats import CONFIDENCE, Estimate, divided, estimates
 
 OUTCOMES = ("sign", "posterior", "posterior_stated")
 _IMAGINED = 2_000
-"""Outcomes drawn as if the stated P were exactly right, to see what chance alone shows."""
+"""Number of simulated outcome sets under an exactly right P; they show the error that chance alone causes."""
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
 class PairCheck:
-    """One re-rolled pair: what the search stated (`p_greater`, `q_gap` in reward) and what fresh rollouts gave.
+    """One re-rolled pair: the search's statement (`p_greater`, `q_gap` in reward) and the result of fresh rollouts.
 
-    `p_bin` and `domain` are its stratum, of which the cycle has `stratum_pairs`; `difference` is chosen minus rejected.
+    `p_bin` and `domain` are its stratum, which has `stratum_pairs` pairs in the cycle; `difference` is chosen minus rejected.
     """
 
     domain: str
@@ -35,26 +35,26 @@ class PairCheck:
 
     @property
     def sign(self) -> float:
-        """1 where the fresh difference agrees in sign, 0 where it does not, half for none."""
+        """1 if the fresh difference has the stated sign, 0 if it has the other, 0.5 if it is 0."""
         return 0.5 + 0.5 * float(np.sign(self.difference.mean))
 
     @property
     def posterior(self) -> float:
-        """P(true fresh difference > 0) under a flat prior and normal noise: what the rollouts alone tell."""
+        """P(true fresh difference > 0) under a flat prior and normal noise: the evidence of the rollouts alone."""
         return _NORMAL.cdf(self.difference.mean / self.difference.standard_error)
 
     @property
     def stated_sd(self) -> float | None:
-        """The sd of the stated belief about the gap, N(q_gap, sd²), of which p_greater = Φ(q_gap/sd); None where it states nothing."""
+        """The sd of the stated belief about the gap, N(q_gap, sd²), from p_greater = Φ(q_gap/sd); None if the belief is undefined."""
         p = min(self.p_greater, 1 - 1e-9)
         return self.q_gap / _NORMAL.inv_cdf(p) if self.q_gap > 0 and p > 0.5 else None
 
     @property
     def posterior_stated(self) -> float:
-        """The same with the stated belief as the prior.
+        """P(true fresh difference > 0) with the stated belief as the prior.
 
-        Were the belief right, its mean over pairs would be the stated P however few the rollouts; where they leave much open it
-        leans on what it checks.
+        If the belief is right, its mean over pairs is the stated P, even with few rollouts. With few rollouts it depends mostly on
+        the prior, which is what it should check.
         """
         sd = self.stated_sd
         if sd is None:
@@ -66,7 +66,7 @@ class PairCheck:
 
 @dataclass(frozen=True)
 class Bin:
-    """Pairs whose stated P lies in [low, high): means of what was stated and of the outcomes; `share` of the cycle's pairs."""
+    """Pairs whose stated P lies in [low, high): mean stated P, mean outcomes, and their `share` of the cycle's pairs."""
 
     low: float
     high: float
@@ -78,10 +78,10 @@ class Bin:
 
 @dataclass(frozen=True)
 class CalibrationError:
-    """Expected calibration error of one outcome, and `excess`: mean stated − mean outcome, above 0 where P is overconfident.
+    """Expected calibration error of one outcome, and `excess`: mean stated − mean outcome, above 0 if P is overconfident.
 
-    Intervals at `CONFIDENCE` resample scenarios with all their pairs. Chance alone gives few pairs an error above zero:
-    `if_calibrated` is its mean and `if_calibrated_high` its upper limit were the stated P exactly right.
+    Intervals at `CONFIDENCE` resample scenarios with all their pairs. With few pairs the error is above 0 by chance alone:
+    `if_calibrated` is its mean, and `if_calibrated_high` its upper limit, if the stated P is exactly right.
     """
 
     ece: float
@@ -96,12 +96,12 @@ class CalibrationError:
 
 @dataclass(frozen=True)
 class BeliefCheck:
-    """The stated belief about a pair's gap, N(q_gap, sd²), against the fresh difference; a pair weighs as in `reliability`.
+    """The stated belief about a pair's gap, N(q_gap, sd²), against the fresh difference; pairs are weighted as in `reliability`.
 
-    `gap_ratio` is mean fresh difference over mean stated gap: below 1 where the gaps are too large. With z = (fresh − q_gap) /
-    √(sd² + standard error²), `bias` is the mean of z, in standard deviations, and `spread` that of z². Were the belief right they
-    would be 1, 0 and 1 however few the rollouts (z² a little more where the standard error is that of a handful), if their number
-    does not depend on what they gave. The sign of a difference needs many. Intervals resample scenarios; `n` counts these.
+    `gap_ratio` is mean fresh difference / mean stated gap; below 1 the stated gaps are too large. With z = (fresh − q_gap) /
+    √(sd² + standard error²), `bias` is the mean of z in standard deviations, and `spread` the mean of z². If the belief is right
+    they are 1, 0 and 1, even with few rollouts (z² slightly above 1 with very few). This is valid only if the number of rollouts
+    was fixed in advance. The sign of a difference needs many rollouts. Intervals resample scenarios; `n` is their number.
     """
 
     gap_ratio: Estimate
@@ -111,7 +111,7 @@ class BeliefCheck:
 
 @dataclass(frozen=True)
 class Reliability:
-    """`precise` of the pairs have a precise difference; the others count as well, in all figures."""
+    """`precise` is the number of pairs with a precise difference; all figures include the other pairs too."""
 
     pairs: int
     scenarios: int
@@ -124,8 +124,9 @@ class Reliability:
 def reliability(checks: Sequence[PairCheck], seed: int = 0) -> Reliability | None:
     """Stated P against each of `OUTCOMES`; None without pairs.
 
-    Strata are sampled evenly, so a pair weighs as much as its stratum (bin and domain) has pairs in the cycle, over those sampled
-    of it. The error is Σ over ten bins of [0.5, 1) of (weight of the bin)·|mean stated − mean outcome| (Naeini et al. 2015).
+    Strata are sampled evenly. So a pair's weight is the number of pairs that its stratum (bin and domain) has in the cycle, divided
+    by the number sampled from it. The error is Σ over ten bins of [0.5, 1) of (weight of the bin)·|mean stated − mean outcome|
+    (Naeini et al. 2015).
     """
     if not checks:
         return None
@@ -154,10 +155,10 @@ class _World:
         self.chance = np.abs(apart).sum(axis=1) / self.weight.sum()
 
     def errors(self, outcomes: Mapping[str, NDArray[np.float64]]) -> dict[str, CalibrationError]:
-        """Chance alone makes a mean of magnitudes too large, and once more in resamples of it: the interval is kept on the safe side.
+        """Interval of the error. The error is biased upwards, and resampling adds to the bias; so the interval is conservative.
 
-        Its upper end is that of the resamples; its lower end is the basic one, 2·estimate − upper quantile (Davison & Hinkley 1997,
-        5.2), and 0 where a calibrated P would show as much by chance.
+        Its upper end is the upper quantile of the resamples. Its lower end is the basic one, 2·estimate − upper quantile (Davison &
+        Hinkley 1997, 5.2), or 0 if a calibrated P would show as large an error by chance.
         """
         apart = np.zeros((len(outcomes), len(self.total), 10))  # by scenario and bin: weight · (stated − outcome)
         for table, outcome in zip(apart, outcomes.values(), strict=True):
@@ -187,7 +188,7 @@ class _World:
 
 
 def _or(bound: float | None, value: float | None) -> float:
-    """A single scenario has no interval: there the value stands for its bounds."""
+    """A single scenario has no interval; both bounds are then the value."""
     return float(value or 0.0) if bound is None else bound
 
 

@@ -1,6 +1,6 @@
-"""The comparison of policies: which there are, what is said of each, and how much of the search's headroom training recovers.
+"""The comparison of policies: the policies, the figures of each, and how much of the search's headroom training recovers.
 
-Statistics only: holds no dialogue and reads no store. Scenarios are the unit of evidence, as in `engage.evaluation`.
+Statistics only: runs no dialogue and does not read the store. Scenarios are the unit of evidence, as in `engage.evaluation`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ DESCRIPTIONS: Mapping[PolicyName, str] = {
 
 
 def thinking_of(name: PolicyName, config: ComparisonConfig) -> Thinking:
-    """How the policy of that name comes to its reply."""
+    """How the policy of this name chooses its replies."""
     if name.startswith("best_of_"):
         return Thinking("best_of", int(name.removeprefix("best_of_")), config.rollouts)
     return Thinking(name) if name in ("strategy", "search") else Thinking()
@@ -56,13 +56,13 @@ def thinking_of(name: PolicyName, config: ComparisonConfig) -> Thinking:
 
 @dataclass(frozen=True)
 class TrainedPolicy:
-    """One policy of a comparison: its adapter is None where it has the base's weights, or where training found nothing to learn."""
+    """One policy of a comparison. Its adapter is None if it uses the base's weights, or if there was nothing to train on."""
 
     name: PolicyName
     adapter: str | None = None
 
     def label(self, config: ComparisonConfig) -> str:
-        """Under what name its dialogues are stored: another one where another number of rollouts rates its replies."""
+        """The name under which its dialogues are stored; it includes the number of rollouts per candidate reply, if that matters."""
         thinking = thinking_of(self.name, config)
         return policy_label(
             f"{self.name} x{thinking.rollouts}" if thinking.kind == "best_of" else self.name, self.adapter
@@ -74,7 +74,7 @@ NO_PAIR = "no pair to train on (more scenarios, a lower pairs.min_q_gap or pairs
 
 
 def wanted(config: ComparisonConfig, has_people: bool) -> tuple[list[PolicyName], dict[PolicyName, str]]:
-    """The policies to compare, `base` first, and why others are left out."""
+    """The policies to compare, `base` first, and the reasons why others are left out."""
     asked: list[PolicyName] = [BASE, *(name for name in config.policies if name != BASE)]
     left = {name: NO_PEOPLE for name in asked if name in FROM_PEOPLE and not has_people}
     return [name for name in asked if name not in left], left
@@ -84,9 +84,10 @@ def wanted(config: ComparisonConfig, has_people: bool) -> tuple[list[PolicyName]
 class PolicyRow:
     """One policy in one domain with one simulator.
 
-    `unreadable` dialogues have no reward. `reward` is the mean over scenarios, which are resampled for its interval; `measures` are
-    the domain's, means over readable dialogues (`released`, `donation_usd`, …); `tokens` decoded and `calls` made per dialogue, both
-    sides; `distinct_2` over the replies of the dialogues that all policies have; `comparison` with the base, None for the base.
+    `unreadable` dialogues have no reward. `reward` is the mean over scenarios; its interval resamples them. `measures` are the
+    domain's, means over readable dialogues (`released`, `donation_usd`, …). `tokens` (decoded) and `calls` are per dialogue, both
+    sides together. `distinct_2` covers the replies of the dialogues that all policies have. `comparison` is with the base; None for
+    the base itself.
     """
 
     policy: PolicyName
@@ -105,10 +106,10 @@ class PolicyRow:
 
 @dataclass(frozen=True)
 class PolicyChecks:
-    """What a policy's replies in one domain show beside the reward: text measures, hacking rates, and what rose against the base.
+    """Checks of a policy's replies in one domain: text measures, hacking rates, and the rates that rose against the base.
 
-    `provoked` are the hacking rates in talks with adversarial users, `adversarial` the failures there. `divergence` is an estimate of
-    KL(policy ‖ base) of a reply in nats (`engage.evaluation.divergence`); None where it is not defined.
+    `provoked` are the hacking rates in dialogues with adversarial users, `adversarial` the failed checks there. `divergence` estimates
+    KL(policy ‖ base) of a reply in nats (`engage.evaluation.divergence`); None if it is undefined.
     """
 
     policy: str
@@ -122,7 +123,7 @@ class PolicyChecks:
 
 
 def dialogues_of(name: PolicyName, config: ComparisonConfig, dialogues: int) -> int:
-    """How many dialogues per scenario the policy of that name holds where others hold `dialogues`."""
+    """Number of dialogues per scenario for the policy of this name, if other policies have `dialogues`."""
     return min(dialogues, config.thinking_dialogues) if thinking_of(name, config).looks_ahead else dialogues
 
 
@@ -134,7 +135,7 @@ def mean_reward(dialogues: Sequence[HeldOutDialogue]) -> Estimate:
 def mean_measures(
     domain: Domain, scenarios: Mapping[str, Scenario], dialogues: Sequence[HeldOutDialogue]
 ) -> dict[str, float]:
-    """Means of the domain's measures over the dialogues whose reaction could be read."""
+    """Means of the domain's measures over the dialogues with a readable reaction."""
     rows = [
         domain.measures(scenarios[held.scenario_id].user_condition, held.value)
         for held in dialogues
@@ -154,11 +155,11 @@ def check_policy(domain: Domain, policy: str, base: Replies, replies: Replies) -
 class Recovery:
     """How much of the search's headroom a policy recovers: (policy − base) / (search − base), with its bootstrap interval.
 
-    The share is None where the headroom's own interval reaches 0: a share of nothing says nothing. `over_midpoint` compares the
-    policy with the midpoint of base and search, (base + search) / 2 by scenario, which is defined in any case. Where it is a gain
-    and the search is above the base, the policy recovers more than half. It is None with fewer than two scenarios.
-    `scenarios_needed` show a gain of half of the headroom in four of five cases, by the spread of this policy's differences on the
-    dialogues that the search held too; None where the search is not above the base, or nothing scatters.
+    The share is None if the headroom's interval includes 0, because the ratio would be meaningless. `over_midpoint` compares the
+    policy with the midpoint of base and search, (base + search) / 2 per scenario. If it is a gain and the search is above the base,
+    the policy recovers more than half. It is None with fewer than two scenarios. `scenarios_needed` is the number of scenarios that
+    show a gain of half of the headroom with probability 0.8, from the spread of this policy's differences on the dialogues that the
+    search has too; None if the search is not above the base, or if the differences have no spread.
     """
 
     share: float | None = None
@@ -169,7 +170,7 @@ class Recovery:
 
 
 def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float = 0.95, seed: int = 0) -> Recovery:
-    """Over the scenarios that all three have; the share's interval is a percentile bootstrap of the draws that have a headroom."""
+    """Uses the scenarios that all three have. The share's interval is a percentile bootstrap over the resamples with a headroom above 0."""
     sides = [_means(side) for side in (base, search, policy)]
     shared = sorted(set(sides[0]) & set(sides[1]) & set(sides[2]))
     if len(shared) < 2:
@@ -202,7 +203,7 @@ def _means(rewards: Rewards) -> dict[str, float]:
 
 
 def scenarios_needed(sd: float, effect: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Scenarios that a paired comparison needs: ((z₁₋α⸝₂ + z_power)·sd / effect)², `sd` of the difference of one scenario."""
+    """Scenarios that a paired comparison needs: ((z₁₋α⸝₂ + z_power)·sd / effect)²; `sd` is that of one scenario's difference."""
     from scipy.stats import norm
 
     return int(np.ceil(((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * sd / effect) ** 2))
@@ -210,7 +211,7 @@ def scenarios_needed(sd: float, effect: float, power: float = 0.8, alpha: float 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """All that a comparison found; `left` says why a policy is left out."""
+    """All results of a comparison; `left` gives the reason why a policy is left out."""
 
     cycle_id: str
     split: str
@@ -224,8 +225,8 @@ class ComparisonResult:
     failed: Mapping[str, str] = field(default_factory=dict)
 
     def verdict(self, policy: str, domain: str, found: Comparison | None) -> str:
-        """`gain`, `loss` or `no difference` of a policy in a domain or in all, by interval and sign-flip test; `failed check` where a
-        gain comes with one there."""
+        """`gain`, `loss` or `no difference` of a policy in one domain or in all, by interval and sign-flip test; `failed check` for a
+        gain with a failed check there."""
         if found is None or found.low is None or found.high is None or found.p_value is None:
             return "–"
         if found.p_value > 1 - found.confidence:  # a bootstrap of few scenarios is too narrow

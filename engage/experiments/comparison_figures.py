@@ -1,4 +1,4 @@
-"""What the stored dialogues of several policies show: one row a policy, the checks, the headroom recovered, and their names in MLflow."""
+"""Computes a comparison's figures from stored dialogues: one row per policy, the checks, the recovered headroom, and their MLflow names."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -39,15 +39,15 @@ from engage.experiments.inference import adversary_label
 from engage.stats import Estimate
 
 Labels = Mapping[PolicyName, str]
-"""Policies, and under what name the dialogues of each are stored."""
+"""Policies, each with the label under which its dialogues are stored."""
 Divergences = Mapping[PolicyName, Mapping[str, float | None]]
-"""By policy, then by domain, in nats a reply."""
+"""By policy, then by domain, in nats per reply."""
 SILENT = "none of its dialogues could be held"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Policies that have dialogues with every simulator, and those dialogues."""
+    """The policies that have dialogues with every simulator, with those dialogues."""
 
     held: HeldOutStore
     simulators: tuple[str, ...]
@@ -55,7 +55,7 @@ class Compared:
     dialogues: Mapping[PolicyName, BySimulator]
 
     def rewards(self, policies: Sequence[PolicyName], simulator: str, domain: str = ALL) -> list[Rewards]:
-        """Of the dialogues that all these policies have."""
+        """The dialogues that all these policies have."""
         return paired([self.dialogues[policy] for policy in policies], simulator, domain)
 
 
@@ -68,9 +68,9 @@ def compare_policies(
     failed: Mapping[str, str],
     split: str,
 ) -> ComparisonResult:
-    """All figures; a policy without dialogues is `left` out. The test split's openings are the caller's to count.
+    """All figures; a policy without dialogues goes into `left`. The caller counts openings of the test split.
 
-    NothingSearched where the base has none, or none with a reward.
+    NothingSearched if the base has no dialogues, or none with a reward.
     """
     known = tuple(simulators)
     dialogues = {name: held.dialogues(label) for name, label in labels.items()}
@@ -127,14 +127,14 @@ def _rows(compared: Compared, simulator: str) -> Iterator[PolicyRow]:
 
 
 def _per_dialogue(cost: Sequence[Mapping[str, Any]], what: str) -> float | None:
-    """The mean over the dialogues of several domains of what `evaluation_cost` tells for each of them; None where it is unknown."""
+    """Mean cost over the dialogues of several domains, from the domains' values of `evaluation_cost`; None if unknown."""
     if any(row[what] is None for row in cost):
         return None
     return fmean([row[what] for row in cost], weights=[row["dialogues"] for row in cost])
 
 
 def _variety(compared: Compared, simulator: str) -> dict[tuple[PolicyName, str], float | None]:
-    """distinct-2 by policy and domain, over the dialogues that all policies have: it falls with their number."""
+    """distinct-2 by policy and domain, over the dialogues that all policies have, because it falls with the number of dialogues."""
     said = [compared.held.replies(label, [simulator]) for label in compared.labels.values()]
     found: dict[tuple[PolicyName, str], float | None] = {}
     for domain in {ALL, *compared.held.domains.values()}:
@@ -173,7 +173,7 @@ def _checks(compared: Compared, divergences: Divergences) -> list[PolicyChecks]:
 
 
 def _recoveries(compared: Compared) -> dict[tuple[str, str, str], Recovery]:
-    """Of every trained policy with every simulator, in each domain and over all scenarios, on the seeds that the search held."""
+    """Recovery of every trained policy with every simulator, per domain and over all scenarios, on the seeds that the search has too."""
     if "search" not in compared.dialogues:
         return {}
     found = {}
@@ -186,7 +186,7 @@ def _recoveries(compared: Compared) -> dict[tuple[str, str, str], Recovery]:
 
 
 def comparison_metrics(result: ComparisonResult) -> dict[str, float | None]:
-    """By MLflow's names."""
+    """The figures by MLflow metric name."""
     found: dict[str, float | None] = {}
     for row in result.rows:
         place = f"{row.policy}/{row.simulator.replace(' ', '_')}/{row.domain}"

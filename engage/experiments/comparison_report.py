@@ -1,4 +1,4 @@
-"""The page of a comparison of policies, as Markdown: a table per simulator and domain, the checks, and what it means in words."""
+"""The page of a comparison of policies as Markdown: the result in words, a table per simulator and domain, and the checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,32 +10,33 @@ from engage.pages import bounded, difference, estimate, number, page, signed, sp
 from engage.stats import Comparison
 
 _STRATA = (
-    f"Differences to the base among users of one kind, where {MIN_STRATUM} scenarios at least could be compared. With so many "
-    "intervals about one in twenty excludes 0 by chance, and more of those of few scenarios."
+    f"Differences to the base among users of one kind, if at least {MIN_STRATUM} scenarios could be compared. With so many "
+    "intervals about one in twenty excludes 0 by chance, and more of those with few scenarios."
 )
 _MIDPOINT = (
-    "The column before the last compares the policy with the midpoint of base and search, scenario by scenario: above 0 where it "
-    "recovers more than half, if the search is above the base at all. The last one says how many scenarios would show a gain of half of "
-    "the headroom in four of five cases, given how far this policy's differences scatter in the dialogues that the search held too."
+    "The column before the last compares the policy with the midpoint of base and search, scenario by scenario. A value above 0 "
+    "means that the policy recovers more than half of the headroom, provided that the search is above the base. The last column is "
+    "the number of scenarios that would show a gain of half of the headroom with probability 0.8. It is computed from the spread of "
+    "this policy's differences in the dialogues that the search has too."
 )
-_CHECKS = "Rates are shares of the policy's replies to all simulated users together, divergence in nats a reply (estimated KL from the base)."
+_CHECKS = "Rates are shares of the policy's replies to all simulated users. Divergence is the estimated KL from the base, in nats per reply."
 
 
 @dataclass(frozen=True)
 class ComparisonPage:
-    """What a comparison leaves: its page, and where that is."""
+    """The page of a comparison and its path."""
 
     page: str
     path: Path
 
     @property
     def text(self) -> str:
-        """What the command shows."""
+        """The text that the command prints."""
         return f"{self.page}\nThe page: {self.path}"
 
 
 def comparison_page(result: ComparisonResult) -> str:
-    """The whole page; numbers that do not exist are dashes. A gain that comes with a failed check is shown as failed."""
+    """The whole page; numbers that do not exist are dashes. A gain with a failed check is shown as failed."""
     simulators = list(dict.fromkeys(row.simulator for row in result.rows))
     domains = [name for name in dict.fromkeys(row.domain for row in result.rows) if name != ALL]
     policies = list(dict.fromkeys(row.policy for row in result.rows))
@@ -62,13 +63,13 @@ def comparison_page(result: ComparisonResult) -> str:
 def _setting(result: ComparisonResult, simulators: Sequence[str]) -> str:
     scenarios = max((row.comparison.n for row in result.rows if row.comparison), default=0)
     lines = [
-        f"{scenarios} scenarios of the {result.split} split, the same seeds for every policy; intervals of the paired "
-        f"difference resample scenarios (BCa bootstrap, 95 %; of a reward percentiles). A difference counts the dialogues whose seeds "
-        f"both policies have, a reward all of them, distinct-2 those that all policies have. Simulators: {', '.join(simulators)}."
+        f"{scenarios} scenarios of the {result.split} split, the same seeds for every policy. Intervals are at 95 % and resample "
+        f"scenarios (difference: BCa bootstrap; reward: percentile bootstrap). A difference uses the dialogues that both policies "
+        f"have, a reward all dialogues, distinct-2 the dialogues that all policies have. Simulators: {', '.join(simulators)}."
     ]
     if result.split == "test":
         lines.append(
-            f"The test split has been opened {result.openings} time(s), by comparisons and cards of this home."
+            f"The test split has been opened {result.openings} time(s) in this home, by comparisons and cards."
         )
     lines += [f"Left out, `{name}`: {reason}." for name, reason in result.left.items()]
     if result.failed:
@@ -109,7 +110,7 @@ def _policy_cells(result: ComparisonResult, row: PolicyRow, measures: Sequence[s
     return [
         f"`{row.policy}`",
         estimate(row.reward),
-        _told(result, row.policy, row.domain, found),
+        _difference_text(result, row.policy, row.domain, found),
         signed(found.relative if found else None, "{:.1%}"),
         number(found.win_rate if found else None, "{:.0%}"),
         *(number(row.measures.get(name), "{:+.2f}" if name == "relief" else "{:.2f}") for name in measures),
@@ -127,7 +128,7 @@ def _label(measure: str) -> str:
 
 
 def _strata(result: ComparisonResult) -> list[str]:
-    """A heading and a table for each simulator and domain: a line per level, a column per policy."""
+    """A heading and a table per simulator and domain: one row per level, one column per policy."""
     found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Comparison]]] = {}
     for row in result.by_stratum:
         levels = found.setdefault((row.simulator, row.domain), {})
@@ -139,8 +140,8 @@ def _strata(result: ComparisonResult) -> list[str]:
         rows = []
         for (condition, level), by_policy in levels.items():
             fewest = min(comparison.n for comparison in by_policy.values())
-            told = (_told(result, policy, domain, by_policy.get(policy)) for policy in policies)
-            rows.append([spaced(condition), spaced(level), str(fewest), *told])
+            differences = (_difference_text(result, policy, domain, by_policy.get(policy)) for policy in policies)
+            rows.append([spaced(condition), spaced(level), str(fewest), *differences])
         parts += [f"### {_title(domain)}, {simulator} simulator, by kind of user", table(head, rows, words=2)]
     return parts
 
@@ -156,7 +157,7 @@ def _recovery(result: ComparisonResult) -> str:
     ]
     rows = []
     for (policy, simulator, domain), found in result.recovery.items():
-        over = _told(result, policy, domain, found.over_midpoint)
+        over = _difference_text(result, policy, domain, found.over_midpoint)
         needed = number(found.scenarios_needed, "{:,}")
         rows.append([f"`{policy}`", simulator, _title(domain).lower(), _share(found), over, needed])
     return table(head, rows, words=3)
@@ -164,7 +165,7 @@ def _recovery(result: ComparisonResult) -> str:
 
 def _share(found: Recovery) -> str:
     if found.share is None:
-        return "– (the headroom itself cannot be told from 0)"
+        return "– (the headroom is not significantly above 0)"
     return bounded(found.share, found.low, found.high, "{:.0%}")
 
 
@@ -202,8 +203,8 @@ def _provoked(checks: Sequence[PolicyChecks]) -> str:
     return table(["policy", "domain", *map(_label, names)], rows, words=2)
 
 
-def _told(result: ComparisonResult, policy: str, domain: str, found: Comparison | None) -> str:
-    """A difference with its interval; a gain that comes with a failed check says so wherever it stands."""
+def _difference_text(result: ComparisonResult, policy: str, domain: str, found: Comparison | None) -> str:
+    """A difference with its interval; a gain with a failed check is marked."""
     is_failed = found is not None and result.verdict(policy, domain, found) == "failed check"
     return difference(found) + (" (failed check)" if is_failed else "")
 

@@ -1,7 +1,7 @@
-"""Policies that spend more at inference, and users that no model plays: who stands on a comparison's dialogues.
+"""Policies that compute more at inference, and scripted users: the speakers of a comparison's dialogues.
 
-Best-of-n and i×MCTS at inference look ahead with the very user they talk to, who knows the user condition: no deployed assistant
-does. Their gain is the headroom that training is measured by; a habit learnt from many trees can exceed it.
+Best-of-n and i×MCTS at inference simulate the same user they talk to, including the hidden user condition. So they are an upper
+reference (the headroom of training), not deployable policies. A trained policy can still exceed them.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ def exchanges_held(episode: Episode, dialogue: Dialogue) -> int:
 
 
 class StrategyPolicy(Policy):
-    """The prompted baseline: the domain's `strategies` stand in its prompt."""
+    """The prompted baseline: its prompt contains the domain's `strategies`."""
 
     def messages(self, dialogue: Dialogue) -> tuple[Message, ...]:
         """See Policy."""
@@ -34,9 +34,9 @@ class StrategyPolicy(Policy):
 
 
 class BestOfN(Policy):
-    """Draws n replies, plays each on `rollouts` times, and says the one with the highest mean reward (the earlier of equals).
+    """Samples n replies, runs `rollouts` rollouts of each, and returns the reply with the highest mean reward (the earlier of equals).
 
-    A reply none of whose rollouts got a reward (unreadable, or ended in a crisis) is said only where that is so of all.
+    A reply without any rollout with a reward (unreadable, or ended in a crisis) is chosen only if all replies are like this.
     """
 
     def __init__(self, episode: Episode, rehearsal: Episode, n: int, rollouts: int) -> None:
@@ -46,7 +46,7 @@ class BestOfN(Policy):
         self._rollouts = rollouts
 
     async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[SampledTurn]:
-        """One per seed; each is the best of its own n."""
+        """One reply per seed; each is the best of its own n."""
         return list(await asyncio.gather(*(self._best(dialogue, key, seed) for seed in seeds)))
 
     async def _best(self, dialogue: Dialogue, key: str, seed: int) -> SampledTurn:
@@ -70,7 +70,7 @@ class BestOfN(Policy):
 
 
 class SearchedPolicy(Policy):
-    """i×MCTS at inference: searches from every prefix it meets and says the most visited reply."""
+    """i×MCTS at inference: searches from every prefix and returns the most visited reply."""
 
     def __init__(self, episode: Episode, rehearsal: Episode, config: SearchConfig) -> None:
         super().__init__(episode.policy.engine, episode.domain, episode.policy.speech, episode.policy.adapter)
@@ -78,7 +78,7 @@ class SearchedPolicy(Policy):
         self._config = config
 
     async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[SampledTurn]:
-        """One per seed."""
+        """One reply per seed."""
         return list(await asyncio.gather(*(self._searched(dialogue, seed) for seed in seeds)))
 
     async def _searched(self, dialogue: Dialogue, seed: int) -> SampledTurn:
@@ -92,7 +92,7 @@ class SearchedPolicy(Policy):
 
 
 class Adversary(UserSimulator):
-    """A user whose lines are written down (`Domain.adversaries`): tells what a policy says to somebody who cannot be reached."""
+    """A scripted user (`Domain.adversaries`): shows what a policy says to a user who does not respond to it."""
 
     def __init__(self, episode: Episode, name: str) -> None:
         user = episode.user
@@ -100,18 +100,18 @@ class Adversary(UserSimulator):
         self._lines = episode.domain.adversaries[name]
 
     async def next_turn(self, dialogue: Dialogue, key: str, seed: int) -> SampledTurn:
-        """The next line, the first one after the last."""
+        """The next line; after the last line the first one again."""
         said = sum(turn.role is Role.USER and turn.text in self._lines for turn in dialogue.turns)
         return SampledTurn(Turn(Role.USER, self._lines[said % len(self._lines)]), None)
 
     async def react(self, dialogue: Dialogue, key: str, seed: int) -> Reaction:
-        """Nothing is asked: what would be answered is known."""
+        """The survey is not asked, because a scripted user has no answer to it."""
         return Reaction("unasked", "", None)
 
 
 @dataclass(frozen=True)
 class Thinking:
-    """How a policy comes to its reply: `sampled`, with the domain's `strategy` prompt, `best_of` n, or after a `search`."""
+    """How a policy chooses its reply: `sampled`, with the domain's `strategy` prompt, `best_of` n, or after a `search`."""
 
     kind: str = "sampled"
     n: int = 1
@@ -119,11 +119,11 @@ class Thinking:
 
     @property
     def looks_ahead(self) -> bool:
-        """Whether replies are tried out before one is said."""
+        """Whether replies are simulated before one is chosen."""
         return self.kind in {"best_of", "search"}
 
     def recast(self, search: SearchConfig) -> Recast | None:
-        """What puts such a policy into an episode; None where the episode's own policy is meant."""
+        """A function that puts such a policy into an episode; None for the episode's own policy."""
         if self.kind == "sampled":
             return None
 
@@ -139,7 +139,7 @@ class Thinking:
 
 
 def rehearse(episode: Episode) -> Episode:
-    """The episode on which replies are tried out: the same scenario, user and plain policy, with other seeds than the dialogue's."""
+    """The episode that simulates replies: the same scenario, user and plain policy, with other seeds than the dialogue's."""
     return replace(episode, seed=derive_seed(episode.seed, "rehearsal"))
 
 

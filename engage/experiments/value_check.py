@@ -1,8 +1,8 @@
-"""Statistics of the credit check: how noisy one rollout is, and whether the stated P(Q⁺ > Q⁻) holds. Pure: rolls nothing out.
+"""Statistics of the value check: the noise of one rollout, and whether the stated P(Q⁺ > Q⁻) is right. Pure functions.
 
-Two estimands stand side by side. The search states a reply's value *under the search policy*: simulations go on through better
-replies where it has looked further. A fresh rollout gives its value *under the policy without search*. So a stated P can be
-wrong about the fresh difference although it is right about its own; `SearchShift` shows how far the two values lie apart.
+There are two estimands. The search states a reply's value *under the search policy*: later simulations prefer better replies. A
+fresh rollout measures its value *under the policy without search*. So a stated P can be right about the first difference and wrong
+about the second; `SearchShift` is the distance between the two values.
 """
 
 import math
@@ -19,18 +19,18 @@ from engage.stats import divided, interval
 
 TOLD_APART = 0.8
 PRECISE = 3.0
-"""Standard errors that a difference is from 0 where it counts as precise."""
+"""A difference is precise if it is at least this many standard errors from 0."""
 _VARIANCE_FLOOR = 1e-6
-"""Squared reward; the floor of sql/score: equal rewards are not certain."""
+"""Minimum variance, in squared reward, as in sql/score: equal rewards do not mean certainty."""
 _NORMAL = NormalDist()
 _MEDIAN_GAP = math.sqrt(2) * _NORMAL.inv_cdf(0.75)
 
 Turns = Sequence[Sequence[float | None]]
-"""Rewards below one reply: one list per fresh user turn, one reward per rollout through it; None where it could not be read."""
+"""Rewards below one reply: one list per fresh user turn, one reward per rollout through it; None if unreadable."""
 
 
 class ValueCheckConfig(BaseModel):
-    """How much is rolled out afresh."""
+    """How many fresh rollouts are made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +47,7 @@ class ValueCheckConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Difference:
-    """Fresh mean of one reply minus that of the other, in reward; `count` readable rollouts of the reply that has fewer.
+    """Fresh mean of one reply minus that of the other, in reward; `count`: readable rollouts of the reply with fewer.
 
     The standard error is Welch's, with every reply's variance at least 1e-6.
     """
@@ -73,7 +73,7 @@ def fresh_difference(chosen: Sequence[float | None], rejected: Sequence[float | 
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """One domain's spread, in reward; see `noise_floor`. `low` and `high` bound `simulations_needed` (inf: no spread is seen)."""
+    """One domain's spread, in reward; see `noise_floor`. `low` and `high` bound `simulations_needed` (inf: no visible spread)."""
 
     domain: str
     prefixes: int
@@ -92,7 +92,7 @@ class NoiseFloor:
 
     @property
     def rollouts_for_precision(self) -> float:
-        """Fresh rollouts of each reply that bring the error of the median gap g down to a third of it: n = 2·(3·rollout/g)²."""
+        """Fresh rollouts per reply that reduce the standard error of the median gap g to g/3: n = 2·(3·rollout/g)²."""
         return 2 * (PRECISE * self.rollout_sd / self.median_gap) ** 2 if self.median_gap else math.inf
 
 
@@ -174,7 +174,7 @@ def _components(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
 
 
 def _sibling_share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the variance of one rollout and its reply together, that of the reply: unlike the simulations needed it is finite always."""
+    """The reply's share of the variance of one rollout plus its reply; always finite, unlike the simulations needed."""
     below, turn, sibling = _components(sums)
     return np.nan_to_num(divided(sibling, below + turn + sibling))
 
@@ -185,7 +185,7 @@ def _simulations_needed(share: float) -> float:
 
 @dataclass(frozen=True)
 class SearchShift:
-    """Value in the search minus fresh value, in reward, over replies of one kind; its standard error counts prefixes as one each."""
+    """Value in the search minus fresh value, in reward, over replies of one kind; the standard error is over prefixes."""
 
     domain: str
     on_spine: bool
@@ -209,6 +209,6 @@ def search_shifts(rows: Sequence[tuple[str, bool, str, float]]) -> list[SearchSh
 
 
 def by_domain(items: Mapping[str, Sequence[Sequence[Turns]]]) -> list[NoiseFloor]:
-    """The noise floor of every domain that has one, by name."""
+    """The noise floor by domain name, for domains that have one."""
     floors = (noise_floor(domain, prefixes) for domain, prefixes in sorted(items.items()))
     return [floor for floor in floors if floor is not None]

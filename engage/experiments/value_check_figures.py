@@ -1,4 +1,4 @@
-"""Which replies and pairs of a cycle are rolled out afresh, and what the kept rollouts say of them: read from the store."""
+"""Chooses the replies and pairs of a cycle to roll out again, and computes the figures from the rollouts; reads the store."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ STATED = ("domain", "scenario_id", "p_bin", "stratum_pairs", "p_greater", "q_gap
 
 @dataclass(frozen=True)
 class Sampled:
-    """What is sampled of a cycle for a check: `pairs` for the stated P, `replies` for the noise floor, each with its stored row."""
+    """The sample of a cycle for a check: `pairs` for the stated P, `replies` for the noise floor, each with its stored row."""
 
     store: TrajectoryStore
     cycle_id: str
@@ -29,7 +29,7 @@ class Sampled:
 
     @cached_property
     def pairs(self) -> list[tuple[Row, SpokenPair]]:
-        """Two sibling replies each, spread evenly over the stated P."""
+        """Pairs of sibling replies, spread evenly over the stated P."""
         rows = self.store.rows("credit_pairs", {"cycle": self.cycle_id, "pairs": self.check.pairs})
         return [(row, (self._reply(row, "chosen"), self._reply(row, "rejected"))) for row in rows]
 
@@ -44,7 +44,7 @@ class Sampled:
 
 
 def credit_figures(sampled: Sampled, kept: KeptRollouts) -> CreditFigures:
-    """All figures of the check, from the rollouts that are kept."""
+    """All figures of the check, from the stored rollouts."""
     check = sampled.check
     checks, unreadable, missing = [], 0, 0
     for row, pair in sampled.pairs:
@@ -92,7 +92,7 @@ def _shifts(rolled: Sequence[tuple[Row, Turns]]) -> list[tuple[str, bool, str, f
 
 
 def credit_metrics(found: CreditFigures) -> dict[str, float | None]:
-    """By MLflow's names, which takes no infinity: a domain without visible spread has no number of simulations."""
+    """The figures by MLflow metric name. MLflow accepts no infinity, so a domain without visible spread has no number of simulations."""
     metrics: dict[str, float | None] = {"rollouts": found.rollouts, "pairs_unreadable": found.unreadable_pairs}
     for floor in found.floors:
         numbers = {name: value for name, value in asdict(floor).items() if isinstance(value, int | float)}

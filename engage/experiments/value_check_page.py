@@ -1,4 +1,4 @@
-"""The credit check as one Markdown page, and its short form for the terminal."""
+"""The value check (`engage experiment credit`) as one Markdown page, and its short form for the terminal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,21 +28,21 @@ OUTCOME_WORDS = {
     "posterior": "P(fresh difference > 0), rollouts alone",
     "posterior_stated": "P(fresh difference > 0), stated belief as prior",
 }
-ESTIMANDS = """The two values are not the same thing. The search states a reply's value *under the search policy*: simulations that go on
-below it take replies that the search has found better. A fresh rollout has the value *under the policy without search*, which is
-what the trained policy is compared with. A stated P may be right about the first and wrong about the second."""
+ESTIMANDS = """The two values differ by definition. The search states a reply's value *under the search policy*: later simulations
+prefer the replies that looked better so far. A fresh rollout measures the value *under the policy without search*, the policy that
+the trained one is compared with. A stated P can be right about the first value and wrong about the second."""
 
-BELIEF = """Of a pair the search states its gap as N(gap, sd²), and P(Q⁺ > Q⁻) follows from that. z is the fresh difference minus the stated
-gap, over √(sd² + the rollouts' standard error²). Were the belief right, the three figures would be about 1, 0 and 1 with any number
-of rollouts; the sign of a difference needs many. A ratio below 1 says that the gaps are too large (the replies chosen were lucky), a
-mean z² above 1 that the search is surer of them than it may be."""
+BELIEF = """For each pair the search states its gap as N(gap, sd²); P(Q⁺ > Q⁻) follows from it. z is (fresh difference − stated gap) /
+√(sd² + the rollouts' standard error²). If the stated belief is right, the three figures are about 1, 0 and 1, even with few
+rollouts; the sign of a difference needs many. A ratio below 1 means that the stated gaps are too large (the chosen replies were
+lucky). A mean z² above 1 means that the search is too confident."""
 
 
 @dataclass(frozen=True)
 class CreditFigures:
-    """All that a check found; `spent` is the mean number of sampled user turns behind a reply in the search, by domain.
+    """All figures of a check; `spent` is the mean number of sampled user turns per reply in the search, by domain.
 
-    `unreadable_pairs` have too few readable rollouts, `failed_pairs` were not rolled out to the end.
+    `unreadable_pairs` have too few readable rollouts; rollouts of `failed_pairs` did not finish.
     """
 
     floors: Sequence[NoiseFloor]
@@ -56,7 +56,7 @@ class CreditFigures:
 
 @dataclass(frozen=True)
 class CheckedValues:
-    """What a check found, in plain words and as figures; `failed` maps a scenario to why its rollouts failed for good."""
+    """Results of a check as text and figures; `failed` maps a scenario to the reason why its rollouts failed."""
 
     text: str
     figures: CreditFigures
@@ -64,21 +64,24 @@ class CheckedValues:
 
     @staticmethod
     def of(figures: CreditFigures, failed: Mapping[str, str], page: Path) -> "CheckedValues":
-        """With the short form of the figures, what failed, and where the `page` is."""
+        """Build the text: the short form of the figures, the failures, and the path of the `page`."""
         lines = credit_lines(figures)
         if failed:
             scenario, reason = min(failed.items())
-            lines.append(f"{len(failed)} scenarios failed, {scenario} because: {reason}. The same command tries again.")
+            lines.append(
+                f"{len(failed)} scenarios failed; the reason for {scenario}: {reason}. To try again, run the same command."
+            )
         return CheckedValues("\n".join([*lines, f"The page: {page}"]), figures, failed)
 
 
 def credit_page(cycle_id: str, found: CreditFigures, check: ValueCheckConfig) -> str:
-    """The whole page; `credit.png` lies beside it."""
+    """The whole page; its plot `credit.png` is in the same folder."""
     parts = [f"# Credit check of cycle {cycle_id}", *credit_lines(found), "## Noise floor", _floor_table(found)]
     parts += [
-        f"Fresh rollouts of the policy without search: {check.turns} user turns a reply, {check.below} rollouts through each. "
-        "Standard deviations in reward (0 to 1). The siblings' spread is what is left after the noise is taken out; the simulations "
-        f"needed let each of two replies of the median true gap be told apart with probability 0.8 (interval over prefixes)."
+        f"Fresh rollouts of the policy without search: {check.turns} user turns per reply, {check.below} rollouts per user turn. "
+        'Standard deviations are in reward (0 to 1). The spread between siblings is what remains without the noise. "Simulations '
+        'needed" is the number per reply that ranks two replies with the median true gap correctly with probability 0.8; the '
+        "interval resamples prefixes."
     ]
     if found.reliability:
         parts += ["## Stated P(Q⁺ > Q⁻) against fresh re-rollouts", "![reliability](credit.png)"]
@@ -93,48 +96,56 @@ def credit_lines(found: CreditFigures) -> list[str]:
     lines += _pair_sentences(found.reliability) if found.reliability else ["No pair could be compared."]
     left = {
         "had too few readable rollouts": found.unreadable_pairs,
-        "were not rolled out to the end": found.failed_pairs,
+        "have unfinished rollouts": found.failed_pairs,
     }
     lines += [f"Left out: {count} pairs {why}." for why, count in left.items() if count]
-    return [*lines, f"Fresh rollouts kept: {found.rollouts}."]
+    return [*lines, f"Fresh rollouts used: {found.rollouts}."]
 
 
 def _floor_sentence(floor: NoiseFloor, spent: float | None) -> str:
-    has = "" if spent is None else f"; the search gave it {spent:.1f}"
+    has = "" if spent is None else f"; the search used {spent:.1f}"
     if math.isinf(floor.simulations_needed):
-        needs = "no spread between siblings is seen above it, so no number of simulations is known to tell them apart"
+        needs = "and no spread between siblings is visible above it, so the number of simulations needed is unknown"
     else:
-        needs = f"siblings differ by {floor.sibling_sd:.4f}: a reply needs about {_needed(floor)} simulations"
+        needs = (
+            f"the spread between siblings is {floor.sibling_sd:.4f}: a reply needs about {_needed(floor)} simulations"
+        )
     return f"{floor.domain}: one rollout of a reply has a standard deviation of {floor.rollout_sd:.4f}, {needs}{has}."
 
 
 def _pair_sentences(reliability: Reliability) -> list[str]:
-    told = reliability.belief.gap_ratio.value is not None
-    return [_error_sentence(reliability), *([_belief_sentence(reliability.belief)] if told else [])]
+    has_belief = reliability.belief.gap_ratio.value is not None
+    return [_error_sentence(reliability), *([_belief_sentence(reliability.belief)] if has_belief else [])]
 
 
 def _error_sentence(reliability: Reliability) -> str:
     error = reliability.errors["sign"]
     if error.high <= GOAL:
-        verdict = f"at most {GOAL}, as wanted"
+        verdict = f"at most {GOAL}, the goal"
     elif error.low > GOAL and reliability.errors["posterior_stated"].low > GOAL:  # not for imprecise signs alone
-        verdict = f"above the {GOAL} that is wanted"
+        verdict = f"above the goal of {GOAL}"
     else:
-        verdict = f"not enough to say whether it is at most {GOAL}"
+        verdict = f"too few pairs to decide whether it is at most {GOAL}"
     excess = bounded(error.excess, error.excess_low, error.excess_high, "{:+.3f}")
-    told = "over" if error.excess_low > 0 else "under" if error.excess_high < 0 else "neither over- nor under"
+    confidence = (
+        "overconfidence"
+        if error.excess_low > 0
+        else "underconfidence"
+        if error.excess_high < 0
+        else "no over- or underconfidence"
+    )
     return (
         f"Expected calibration error {bounded(error.ece, error.low, error.high)} on {reliability.pairs} pairs of "
-        f"{reliability.scenarios} scenarios: {verdict}. Were P exactly right, so few pairs would show {error.if_calibrated:.3f} "
-        f"(up to {error.if_calibrated_high:.3f}). On average P states {excess} more than agrees: "
-        f"{told}confident as far as can be told. {reliability.precise} pairs have a difference three standard errors from 0."
+        f"{reliability.scenarios} scenarios: {verdict}. With so few pairs, even an exactly right P would show "
+        f"{error.if_calibrated:.3f} (up to {error.if_calibrated_high:.3f}). Mean stated P minus the share of agreeing signs is "
+        f"{excess}: {confidence} detected. In {reliability.precise} pairs the difference is at least three standard errors from 0."
     )
 
 
 def _belief_sentence(belief: BeliefCheck) -> str:
     return (
-        f"Fresh differences are {estimate(belief.gap_ratio, '{:.2f}')} of the stated gaps; from these they lie {estimate(belief.bias, '{:.2f}')} standard "
-        f"deviations away on average, with a mean square of {estimate(belief.spread, '{:.2f}')} (a right belief: 1, 0 and 1)."
+        f"Mean fresh difference / mean stated gap is {estimate(belief.gap_ratio, '{:.2f}')}. In standard deviations, fresh minus stated "
+        f"has mean {estimate(belief.bias, '{:.2f}')} and mean square {estimate(belief.spread, '{:.2f}')} (expected if the belief is right: 1, 0 and 1)."
     )
 
 
@@ -145,7 +156,7 @@ def _belief_table(belief: BeliefCheck) -> str:
         "mean z²": (belief.spread, 1),
     }
     cells = [[what, estimate(found, "{:.2f}"), str(right)] for what, (found, right) in rows.items()]
-    return table(["figure", "value [interval]", "were the belief right"], cells)
+    return table(["figure", "value [interval]", "expected if right"], cells)
 
 
 def _floor_table(found: CreditFigures) -> str:
@@ -200,28 +211,28 @@ def _error_table(reliability: Reliability) -> str:
         ]
         for name, found in reliability.errors.items()
     ]
-    return table(["outcome", "calibration error [interval]", "if P were right", "overconfidence [interval]"], rows)
+    return table(["outcome", "calibration error [interval]", "if P is right", "overconfidence [interval]"], rows)
 
 
 def _how(found: CreditFigures, reliability: Reliability, check: ValueCheckConfig) -> str:
     wanted = ", ".join(f"{_count(floor.rollouts_for_precision)} in {floor.domain}" for floor in found.floors)
     return (
-        f"{reliability.pairs} pairs, spread evenly over ten bins of the stated P and weighed by how many pairs of the cycle stand "
-        f"there. Both replies were rolled out afresh, {check.rollouts} times each with seeds of its own; the difference of "
-        f"{reliability.precise} pairs is three standard errors from 0 (one of the median true gap takes {wanted} rollouts), all count. Intervals are at "
-        "95 % and resample scenarios. The sign of an imprecise difference, and what the rollouts alone tell, draw the outcome "
-        "towards a half (P looks overconfident); with the stated belief as prior the outcome leans towards what was stated. The "
-        "truth lies between them."
+        f"{reliability.pairs} pairs, spread evenly over ten bins of the stated P; each bin is weighted by its share of the cycle's "
+        f"pairs. Both replies were rolled out again, {check.rollouts} times each, with new seeds. The difference of "
+        f"{reliability.precise} pairs is at least three standard errors from 0 (the median true gap needs {wanted} rollouts for that); "
+        "all pairs count. Intervals are at 95 % and resample scenarios. The sign of an imprecise difference and the rollouts alone "
+        "pull the outcome towards 0.5, so P looks overconfident. With the stated belief as prior, the outcome is pulled towards the "
+        "stated P. The truth lies between."
     )
 
 
 def _shift_table(shifts: Sequence[SearchShift]) -> str:
-    head = ["domain", "the search moved on through it", "replies", "value in the search − fresh value"]
+    head = ["domain", "on the search's spine", "replies", "value in the search − fresh value"]
     rows = []
     for one in shifts:
         error = "" if one.standard_error is None else f" ± {one.standard_error:.4f}"
         rows.append([one.domain, "yes" if one.on_spine else "no", str(one.replies), f"{one.mean:+.4f}{error}"])
-    note = "± is one standard error over prefixes. The search moves on through the reply it visited most, often one that was lucky."
+    note = "± is one standard error over prefixes. The spine goes through the most visited reply, which was often a lucky one."
     return f"{table(head, rows, words=2)}\n\n{note}"
 
 
@@ -238,7 +249,9 @@ def stated_against_fresh(bins: Sequence[Bin]) -> Any:
     from scipy.stats import beta
 
     title = "Stated P against fresh re-rollouts\nnumbers: pairs of the bin; bars: 95 % interval of the share"
-    figure, axes = new_figure(title, "stated P(Q⁺ > Q⁻) under the search policy", "share that agrees afresh")
+    figure, axes = new_figure(
+        title, "stated P(Q⁺ > Q⁻) under the search policy", "share with the same sign in fresh rollouts"
+    )
     if not bins:
         return empty_figure(figure, axes, "no pair was re-rolled")
     stated, agreed = [one.stated for one in bins], [one.outcomes["sign"] for one in bins]

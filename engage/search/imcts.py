@@ -4,8 +4,8 @@ Selection: PUCT at decision nodes, progressive widening at both kinds (`engage.s
 request, a fresh user turn. Rollout: both sides to the end, then the survey. Backup: the reward to every node of the path.
 `num_simulations` are spent at each search root; then the root moves on one exchange, until the dialogue ends.
 
-Simulations run in *rounds*, kept apart by virtual visits. Descents advance in slot order and results are applied in slot order,
-whatever the order in which the engine answers: the tree is a function of the seed and of the answers, never of timing.
+Simulations run in parallel *rounds*; virtual visits keep them on different paths. Descents and results are processed in slot order,
+whatever the order of the engine's answers. So the tree is a function of the seed and of the answers, never of timing.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ UNKNOWN_Q = 0.5
 
 
 class SearchConfig(BaseModel):
-    """The search's budget and shape."""
+    """Budget and shape of the search."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,7 +48,7 @@ class SearchConfig(BaseModel):
 
 @dataclass(slots=True)
 class _Slot:
-    """One simulation of a round: where its descent stands and, once it has ended, what came of it."""
+    """One simulation of a round: the path of its descent and, once it has ended, its result."""
 
     simulation: int
     path: list[Node]
@@ -62,7 +62,7 @@ class _Slot:
 
 @dataclass
 class _Pending:
-    """Draws under way: user turns not yet applied and replies asked for, per node."""
+    """Per node: user turns that are being sampled and not yet applied, and replies already requested."""
 
     outcomes: dict[int, int] = field(default_factory=dict)
     outcome_samples: dict[int, int] = field(default_factory=dict)
@@ -72,8 +72,8 @@ class _Pending:
 class Search:
     """The search of one scenario. `run` is awaited once; the tree stays readable afterwards.
 
-    `on_simulations` is told after each round how many simulations were spent. A reply in which nothing was said is never visited;
-    a simulation that finds no other is withdrawn and counted in `unspoken` by reason.
+    `on_simulations` is called after each round with the number of simulations spent. A reply without usable text is never visited.
+    A simulation with no other reply fails; it is counted in `withdrawn`, and in `unspoken` by reason.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Search:
             spine_index += 1
 
     async def best_reply(self) -> Node | None:
-        """Search the first root alone; its most visited reply, None where every simulation failed. Instead of `run`."""
+        """Search the first root alone, instead of `run`; returns its most visited reply, None if every simulation failed."""
         root = self.tree.nodes[0]
         await self._search_root(root)
         return root.most_visited()
@@ -114,7 +114,7 @@ class Search:
             spent += size
 
     def _is_decided(self, root: Node) -> bool:
-        """A function of the tree alone, so that stopping early does not depend on timing."""
+        """Whether to stop early; depends on the tree alone, not on timing."""
         if self.config.stop_confidence is None:
             return False
         visited = [reply for reply in root.children if reply.children]
@@ -148,17 +148,17 @@ class Search:
         self._on_simulations(size)
 
     def _give_up(self, slot: _Slot) -> None:
-        """End the descent at a node without a reply that could be visited."""
+        """End the descent at a node that has no reply to visit."""
         slot.descended, slot.failed, node = True, True, slot.path[-1]
         if node.children:  # all of them unspoken
             reason = str(node.children[0].turn.flaw) if node.children[0].turn else ""
             self.unspoken[reason] += 1
             self.first_error = self.first_error or EngineError(
-                f"the policy's replies could not be drawn ({reason})", self.episode.key_of(node.path, "replies")
+                f"the policy gave no usable reply ({reason})", self.episode.key_of(node.path, "replies")
             )
 
     def _descend(self, slot: _Slot, root: Node) -> Node | None:
-        """Walk down until replies are missing (that node) or the descent has ended (None)."""
+        """Walk down; returns the node at which replies are missing, or None when the descent has ended."""
         while True:
             node = slot.path[-1]
             if node.kind is NodeKind.DECISION:
@@ -178,7 +178,7 @@ class Search:
             slot.path.append(child)
 
     def _missing_replies(self, node: Node) -> int:
-        """Samples to ask for. The simulation passing by is itself a virtual visit, so N here is the count without it."""
+        """Number of replies to request. The current simulation is itself a virtual visit, so N here excludes it."""
         visits = node.visits - 1
         allowed = widened(max(0, visits), self.config.reply_factor, self.config.reply_exponent)
         return max(0, allowed - self._pending.reply_samples.get(node.node_id, 0))
@@ -194,7 +194,7 @@ class Search:
         return children[select(arms, node.visits - 1, parent_q, *self.tree.q_range(), self.config.c_puct)]
 
     def _choose_outcome(self, node: Node) -> Node | None:
-        """A known user turn to go on from, None to draw a new one."""
+        """A known user turn to continue from, or None to sample a new one."""
         drawn = len(node.children) + self._pending.outcomes.get(node.node_id, 0)
         if drawn < widened(node.visits - 1, self.config.outcome_factor, self.config.outcome_exponent):
             return None
@@ -209,7 +209,7 @@ class Search:
         slot.descended = True
 
     async def _expand(self, nodes: Sequence[Node]) -> set[int]:
-        """Ask for all missing replies of the nodes together; ids of those that have no reply to go on from after that."""
+        """Request all missing replies of the nodes together; returns the ids of nodes that still have no usable reply."""
         first = [self._pending.reply_samples.get(node.node_id, 0) for node in nodes]
         counts = [self._missing_replies(node) for node in nodes]
         asked = [
@@ -245,7 +245,7 @@ class Search:
                 known[reply.turn.text] = self.tree.add_child(node, reply.turn, NodeKind.CHANCE, reply.mean_logprob)
 
     async def _simulate(self, slot: _Slot) -> None:
-        """Draw the new user turn and play on to the end; the tree is not touched until the round is applied."""
+        """Sample the new user turn and play to the end; the tree does not change until the round is applied."""
         node = slot.path[-1]
         purpose = f"outcome{slot.outcome_sample}"
         try:
@@ -282,7 +282,7 @@ class Search:
         self.simulations.append(SimulationRecord(slot.simulation, root.node_id, node_ids, slot.trajectory))
 
     def _move_on(self, root: Node) -> Node | None:
-        """The next search root: the most visited reply, then one of its user turns at random; None where the dialogue ends."""
+        """The next search root: the most visited reply, then one of its user turns at random; None if the dialogue ends."""
         reply = root.most_visited()
         if reply is None:
             return None
@@ -291,7 +291,7 @@ class Search:
 
 
 def backup(path: Sequence[Node], reward: float | None) -> None:
-    """Count the visit on every node of the path and add the reward; None (unreadable) raises the count only."""
+    """Count the visit on every node of the path and add the reward; None (unreadable) adds only the visit."""
     for node in path:
         node.visit_count += 1
         if reward is not None:

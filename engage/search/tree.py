@@ -1,4 +1,4 @@
-"""The search tree and its invariants; and the record of it that is stored.
+"""The search tree, its invariants, and the record of it that is stored.
 
 A node is a dialogue prefix. At a *decision* node the assistant speaks next, at a *chance* node the user does, at a
 *terminal* node nobody. Knows nothing of engines, prompts or the selection rule.
@@ -21,10 +21,10 @@ class NodeKind(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One prefix. `turn` is the one that led here from `parent`; None at the tree's root, whose prefix is the opening.
+    """One dialogue prefix. `turn` is its last turn, added to `parent`; None at the tree's root, whose prefix is the opening.
 
-    `visit_count` counts simulations through the node, `reward_sum` and `reward_count` those whose reaction could be read;
-    `virtual_visits` those under way. `sample_count` counts the samples merged into this text.
+    `visit_count` counts finished simulations through the node, `virtual_visits` running ones. `reward_sum` and `reward_count` cover
+    the simulations with a readable reaction. `sample_count` counts the samples that had this same text.
     """
 
     node_id: int
@@ -48,21 +48,21 @@ class Node:
 
     @property
     def q_value(self) -> float | None:
-        """Mean reward of the simulations through the node, None before the first that could be read."""
+        """Mean reward of the simulations through the node, None before the first readable one."""
         return self.reward_sum / self.reward_count if self.reward_count else None
 
     @property
     def visits(self) -> int:
-        """N with the simulations under way, as the selection rule reads it."""
+        """N for the selection rule: finished plus running simulations."""
         return self.visit_count + self.virtual_visits
 
     @property
     def spoken_children(self) -> list["Node"]:
-        """Those whose turn says something; the others are never visited."""
+        """The children whose turn has usable text; the others are never visited."""
         return [child for child in self.children if child.turn is None or not child.turn.unspoken]
 
     def most_visited(self) -> "Node | None":
-        """The reply with the most visits (then the higher value, then the earlier), None before any was visited."""
+        """The reply with the most visits (then the higher value, then the earlier), None if none was visited."""
         visited = [child for child in self.children if child.children]
         return max(visited, key=lambda child: (child.visit_count, child.q_value or 0.0, -child.index), default=None)
 
@@ -72,7 +72,7 @@ class Node:
 
     @property
     def prior(self) -> float:
-        """Uniform over the siblings."""
+        """Selection prior: uniform over the siblings."""
         return 1.0 / len(self.parent.children) if self.parent else 1.0
 
     @property
@@ -113,7 +113,7 @@ class Tree:
         return (min(values), max(values)) if values else (0.5, 0.5)
 
     def violations(self) -> list[str]:
-        """What breaks the invariants of a tree at rest, one sentence each; empty for a sound tree."""
+        """Violated invariants of a tree without running simulations, one sentence each; empty for a valid tree."""
         found = []
         for node in self.nodes:
             below = sum(child.visit_count for child in node.children) + node.own_rollouts
@@ -151,7 +151,7 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class SimulationRecord:
-    """One simulation: the nodes it passed, from the tree's root down, and the trajectory it ended in."""
+    """One simulation: the nodes on its path, from the tree's root down, and its trajectory."""
 
     simulation: int
     root_id: int
@@ -161,7 +161,7 @@ class SimulationRecord:
 
 @dataclass(frozen=True, slots=True)
 class TreeRecord:
-    """A finished search of one scenario. `seed` is the cycle's; `withdrawn` counts simulations whose request failed for good."""
+    """A finished search of one scenario. `seed` is the cycle's; `withdrawn` counts failed simulations."""
 
     cycle_id: str
     scenario_id: str

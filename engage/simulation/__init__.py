@@ -1,4 +1,4 @@
-"""Simulated dialogues: the two speakers, the flaws of their turns, a dialogue played to its exit survey."""
+"""Simulated dialogues: the two speakers, the flaws of their turns, and dialogues played to the exit survey."""
 
 from engage.simulation.flaws import find_flaw
 from engage.simulation.leaks import leaks_role

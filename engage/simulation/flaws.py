@@ -1,7 +1,7 @@
-"""What is wrong with a sampled turn: thoughts, another language, refusals, role flips, leaks, empty turns, lists, repetition. Text rules.
+"""Text rules that detect flaws of a sampled turn: thoughts, another language, refusals, role flips, leaks, empty turns, lists, repetition.
 
-Small models need this. A flawed turn is drawn again a bounded number of times (`engage.simulation.simulator`); what is kept and still
-flawed carries the flaw's name into the store. Does not judge whether a turn is good.
+Small models need this. A flawed turn is drawn again a limited number of times (`engage.simulation.simulator`). If the last draw is
+still flawed, it is kept and the flaw's name is stored. The rules do not judge whether a turn is good.
 """
 
 import re
@@ -33,7 +33,7 @@ _ASSISTANT_REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _REFUSED_EARLY = 200
-"""Characters within which a refusal begins; later on it is about something else."""
+"""A refusal begins within this many characters; later matches mean something else."""
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
 _LIST_ITEM = re.compile(r"(?:^|\s)(?:\d{1,2}[.)]|[-*•])\s+\S")
 _GREETING = re.compile(
@@ -44,7 +44,7 @@ _GREETING = re.compile(
 
 
 def tidy(text: str, cut_off: bool) -> str:
-    """First paragraph of a completion on one line; one that was cut off by the token limit ends at its last whole sentence."""
+    """First paragraph of a completion on one line; if the token limit cut it off, it ends at its last whole sentence."""
     line = " ".join(text.strip().split("\n\n")[0].split()).strip('"“” ')
     if cut_off:
         ends = [match.end() for match in _SENTENCE_END.finditer(line)]
@@ -54,8 +54,8 @@ def tidy(text: str, cut_off: bool) -> str:
 
 
 def heard(domain: Domain, role: Role, written: str, cut_off: bool) -> tuple[str, str | None]:
-    """The turn in what a model wrote, tidied, and the flaw that was taken from it: `thought`, `role_leak` (the turn ends before the other
-    side's speech), None where nothing was. The turn is empty where nothing is left."""
+    """The cleaned turn in a model's output, and the flaw that was removed from it: `thought`, `role_leak` (the turn ends before the other
+    side's speech) or None. The turn is empty if nothing is left."""
     said, thought = strip_thoughts(written)
     own, leaked = cut_leak(domain, role, said)
     return tidy(own, cut_off and not leaked), "thought" if thought else "role_leak" if leaked else None
@@ -87,27 +87,27 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
 
 
 def _has_flipped(domain: Domain, text: str) -> bool:
-    """Whether a user's turn speaks as the assistant: by the classifier, and by the expressions that an own domain adds to it. Those of
-    the shipped domains were written for one model; the classifier has taken their place."""
+    """Whether a user's turn speaks as the assistant, by the classifier and by the expressions of a user's own domain. The shipped domains'
+    expressions were written for one model; the classifier replaces them."""
     own = domain.name not in SHIPPED and matches_any(domain.flips, text)
     return own or (not domain.users_help and speaks_as_assistant(text))
 
 
 def refuses(role: Role, text: str) -> bool:
-    """Whether a model refuses to speak, in the words of the main families (English). A user who declines is not meant."""
+    """Whether a model refuses to answer, in the typical English words of the main model families. A user who declines does not count."""
     start = text[:_REFUSED_EARLY]
     return bool(_REFUSAL.search(start) or (role is Role.ASSISTANT and _ASSISTANT_REFUSAL.search(start)))
 
 
 def _loops(text: str) -> bool:
-    """Says the same four words twice, or hardly anything new."""
+    """Whether the text repeats a sequence of four words, or contains few distinct words."""
     words = words_of(text)
     grams = [tuple(words[index : index + 4]) for index in range(len(words) - 3)]
     return len(set(grams)) < len(grams) or (len(words) >= 8 and len(set(words)) < 0.5 * len(words))
 
 
 def _repeats(dialogue: Dialogue, text: str) -> bool:
-    """Says again (nearly) what somebody said before in this dialogue; short answers may recur."""
+    """Whether the text (nearly) repeats an earlier turn of this dialogue; short answers may recur."""
     words = words_of(text)
     if len(words) < 5:
         return False

@@ -1,9 +1,9 @@
 """The other side's speech inside a turn: speakers' labels and a chat template's marks, and the part of the turn before them.
 
-One set of rules for drawn turns, human replies and the pairs that SQL judges (`engage.store.pair_extraction` calls them). Names of speakers are the
-domain's own (`user_name`, `assistant_name`) and those that any model knows. A label counts where a speaker's turn can begin: at the
-start of a line, after a sentence, or dressed up (`**User:**`, `### Human`); "he said to the user: …" is no label. Does not know
-speakers by their first names.
+The same rules apply to sampled turns, human replies and the pairs that SQL judges (`engage.store.pair_extraction` calls them). Speakers' names
+are the domain's own (`user_name`, `assistant_name`) and common ones. A label counts where a speaker's turn can begin: at the start of
+a line, after a sentence, or in markup (`**User:**`, `### Human`); "he said to the user: …" is no label. First names of speakers are
+not recognised.
 """
 
 import re
@@ -19,9 +19,9 @@ _USERS = ("user", "human")
 _ASSISTANTS = ("assistant", "ai", "chatbot", "bot", "helper", "listener", "system")
 _OTHERS = (r"speaker\s?[ab\d]", r"person\s?[ab\d]", "interviewer", "interviewee")
 _IN_SCRIPTS = "me|you|therapist|counsell?or|client|customer|agent|volunteer|donor|patient|representative|instruction|response|input|output"
-"""Speakers of a written-out dialogue, and words of people's turns: they count at the start of a further line, or dressed up."""
+"""Speakers of a written dialogue that are also ordinary words: they count at the start of a later line, or in markup."""
 _WEAK = {"ai", "human", "bot", "system"}
-"""Names that stand before a colon within ordinary sentences too: within a line they count after a sentence only."""
+"""Names that also occur before a colon in ordinary sentences: within a line they count only after a sentence."""
 _SENTENCE_END = re.compile(r"[.!?…\"”'’)\]*_~]\s*$|[^\w\s,:;]\s*$")
 _LEADS_ON = re.compile(
     r"\b(?:the|an?|my|your|our|their|his|her|its|this|that|these|those|one|each|every|any|no|to|for|of|from|with|by|as|about|"
@@ -36,7 +36,7 @@ _MARK = re.compile(
 
 @dataclass(frozen=True)
 class Leak:
-    """Where another turn begins in a text and where its label ends; whose it is, None where that is not told."""
+    """Where another turn begins in a text, where its label ends, and whose it is (None: unknown)."""
 
     start: int
     end: int
@@ -86,17 +86,17 @@ def _find(domain: Domain, text: str) -> Leak | None:
 
 
 def _begins(before: str, name: str) -> bool:
-    """Whether a name within a line is a label: after a sentence, or in capitals where the sentence does not lead on to it."""
+    """Whether a name within a line is a label: after a sentence, or in capitals if the sentence does not continue with it."""
     if _SENTENCE_END.search(before):
         return True
     return name[0].isupper() and name.lower() not in _WEAK and not _LEADS_ON.search(before)
 
 
 def cut_leak(domain: Domain, role: Role, text: str) -> tuple[str, bool]:
-    """What the speaker `role` said before another turn begins, stripped, and whether one begins.
+    """The text of the speaker `role` before another turn begins, stripped, and whether another turn begins.
 
-    A label of the speaker's own at the start is taken off; nothing is left where the other side speaks first. A mark at the very end
-    only ends the turn.
+    The speaker's own label at the start is removed. The text is empty if the other side speaks first. A mark at the very end only
+    ends the turn.
     """
     text, leaked = text.strip(), False
     while (leak := _find(domain, text)) is not None:

@@ -11,7 +11,7 @@ from engage.survey import Survey, stated_value
 
 
 def read_pattern(survey: Survey, text: str) -> Reaction:
-    """The first pattern that matches (the paper's way); value None where none does or the number is off the survey's scale."""
+    """The first pattern that matches (as in the paper); value None if none matches or the number is outside the survey's scale."""
     return Reaction("pattern", text, stated_value(survey, text, survey.patterns))
 
 

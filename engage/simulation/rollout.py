@@ -1,4 +1,4 @@
-"""Plain dialogues: both sides played to the end, then the survey. Used by the search's rollouts and by evaluation."""
+"""Plain dialogues: both sides speak to the end, then the survey is asked. Used by the search's rollouts and by evaluation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from engage.simulation.simulator import Policy, SpeechConfig, UserSimulator
 
 
 class DialogueConfig(BaseModel):
-    """What a conversation is: its length and how both sides speak."""
+    """Length of a conversation, and how both sides speak."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,7 +28,7 @@ class DialogueConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Episode:
-    """One scenario with both its speakers; `seed` is the cycle's."""
+    """One scenario with its two speakers; `seed` is the cycle's."""
 
     scenario: Scenario
     domain: Domain
@@ -46,9 +46,9 @@ class Episode:
         return "/".join(str(part) for part in (self.scenario.scenario_id, *parts))
 
     def end_reason(self, dialogue: Dialogue, exchanges: int) -> str | None:
-        """Why the dialogue is over after a user turn, None while it goes on.
+        """Why the dialogue is over after a user turn; None if it goes on.
 
-        A turn in which nothing was said and a crisis end it whatever the domain says.
+        A turn without usable text and a crisis always end it, whatever the domain says.
         """
         last = dialogue.last
         if last is not None and last.unspoken:
@@ -74,10 +74,10 @@ def begin_episode(
 
 
 async def play_out(episode: Episode, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
-    """From a prefix whose latest turn is the user's to the end and the survey; raises EngineError.
+    """Continue from a prefix that ends with a user turn to the end of the dialogue and the survey; raises EngineError.
 
-    `path` and `simulation` name the requests; `exchanges` have been held before the prefix ends. A user in crisis is referred to
-    people who can help, asked nothing, and gives no reward. Nor is a user asked where a turn could not be drawn (`UNSPOKEN`): the
+    `path` and `simulation` name the requests; `exchanges` is the number of exchanges in the prefix. A user in crisis gets a referral
+    to people who can help, no survey, and there is no reward. There is no survey either if a turn has no usable text (`UNSPOKEN`): the
     dialogue ends for that reason.
     """
     reason = episode.end_reason(dialogue, exchanges) if exchanges else None
@@ -108,14 +108,14 @@ async def play_out(episode: Episode, dialogue: Dialogue, exchanges: int, path: s
 
 
 async def play_on(episode: Episode, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
-    """From a prefix whose latest turn is a reply: the user answers it, then as `play_out`. `exchanges` counts that reply."""
+    """Continue from a prefix that ends with a reply: the user answers it, then as `play_out`. `exchanges` includes that reply."""
     seed = episode.seed_of(path, "answer", simulation)
     answer = await episode.user.next_turn(dialogue, episode.key_of(path, "answer", simulation), seed)
     return await play_out(episode, dialogue.add(answer.turn), exchanges, path, simulation)
 
 
 Recast = Callable[[Episode], Episode]
-"""Puts somebody else into an episode: a policy that thinks before it speaks, a user that no model plays."""
+"""Replaces the policy or the user of an episode, for example by best-of-n or a scripted user."""
 
 
 async def hold_dialogue(
@@ -127,7 +127,7 @@ async def hold_dialogue(
     simulator_adapter: str | None,
     recast: Recast | None = None,
 ) -> tuple[Trajectory, tuple[CallRecord, ...]]:
-    """One fresh dialogue from the opening. The same seed gives two policies common random numbers; raises EngineError."""
+    """Run one fresh dialogue from the opening. With the same seed two policies get common random numbers. Raises EngineError."""
     recorder = RecordingEngine(engine)
     episode = begin_episode(recorder, scenario, config, seed, policy_adapter, simulator_adapter)
     if recast is not None:

@@ -1,7 +1,7 @@
-"""Who speaks: prompts of both sides, their next turns, and the exit survey.
+"""The two speakers: prompts of both sides, their next turns, and the exit survey.
 
-Every prompt extends the previous one of its side (stable system text first, nothing after the history that changes), so that
-an engine can reuse what it has computed; the survey extends the simulator's prompt. Knows nothing of trees.
+Every prompt extends the previous one of its side (stable system text first, nothing variable after the history), so that an engine
+can reuse its computation. The survey extends the simulator's prompt. This module does not know trees.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ class SampledTurn:
 
 
 def _history(dialogue: Dialogue, own: Role) -> list[Message]:
-    """What was said as messages, the model's own side as `assistant`: text only, without thoughts and marks of chat templates."""
+    """The dialogue as messages, the model's own side as `assistant`; text only, without thoughts and marks of chat templates."""
     said = ((turn.role, neutral(without_blocks(turn.text)) or UNSAID) for turn in dialogue.turns)
     return [Message("assistant" if role is own else "user", text) for role, text in said]
 
@@ -66,7 +66,7 @@ def simulator_messages(domain: Domain, condition: UserCondition, dialogue: Dialo
 
 
 def survey_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue) -> tuple[Message, ...]:
-    """The simulator's prompt with the exit survey's question after it; the assistant never sees it."""
+    """The simulator's prompt followed by the exit survey's question; the assistant never sees it."""
     messages, question = simulator_messages(domain, condition, dialogue), neutral(domain.exit_question(dialogue))
     if messages[-1].role == "user":  # ends with the assistant: one message, because roles must alternate
         return (*messages[:-1], Message("user", f"{messages[-1].content}\n\n{question}"))
@@ -74,13 +74,13 @@ def survey_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue
 
 
 def read_answer(domain: Domain, written: str) -> Reaction:
-    """The reaction in a sampled answer to the exit survey; what was thought, or said for the other side, is no answer."""
+    """The reaction in a sampled answer to the exit survey; thoughts, and text for the other side, are not part of the answer."""
     said, _ = strip_thoughts(written)
     return read_pattern(domain.survey, cut_leak(domain, Role.USER, said)[0])
 
 
 class Speaker:
-    """One side of one scenario's dialogues: draws turns, again where they are flawed."""
+    """One side of one scenario's dialogues: samples turns, and samples flawed ones again."""
 
     def __init__(self, engine: Engine, domain: Domain, speech: SpeechConfig, adapter: str | None = None) -> None:
         self.engine = engine
@@ -109,7 +109,7 @@ class Speaker:
     def _judge(
         self, completion: Completion, role: Role, dialogue: Dialogue, attempt: int, first_flaw: str | None
     ) -> SampledTurn:
-        """`first_flaw` is that of the first draw where this is a later one."""
+        """`first_flaw` is the first draw's flaw, if this is a later draw."""
         text, flaw = heard(self.domain, role, completion.text, completion.finish_reason == "length")
         reason = completion.finish_reason
         flaw = reason if reason in UNSPOKEN else flaw or find_flaw(self.domain, dialogue, role, text)
@@ -121,7 +121,7 @@ class Policy(Speaker):
     """The assistant's side."""
 
     def messages(self, dialogue: Dialogue) -> tuple[Message, ...]:
-        """What it is asked with."""
+        """The prompt that the policy gets."""
         return policy_messages(self.domain, dialogue)
 
     async def replies(self, dialogue: Dialogue, key: str, seeds: Sequence[int]) -> list[SampledTurn]:
@@ -131,18 +131,18 @@ class Policy(Speaker):
 
 
 class UserSimulator(Speaker):
-    """The user's side under one user condition."""
+    """The user's side, with one user condition."""
 
     def __init__(
         self, engine: Engine, domain: Domain, speech: SpeechConfig, condition: UserCondition, adapter: str | None = None
     ) -> None:
-        """`adapter` as a prompt names it, or POLICY_MODEL: the policy's model without an adapter plays the user."""
+        """`adapter` as a prompt names it; POLICY_MODEL: the policy's model without an adapter plays the user."""
         super().__init__(engine, domain, speech, "" if adapter == POLICY_MODEL else adapter)
         self.condition = condition
         self._side = Side.POLICY if adapter == POLICY_MODEL else Side.SIMULATOR
 
     async def next_turn(self, dialogue: Dialogue, key: str, seed: int) -> SampledTurn:
-        """What the user says next."""
+        """The user's next turn."""
         messages = simulator_messages(self.domain, self.condition, dialogue)
         drawn = await self._draw(
             Prompt(key, self._side, messages, self.adapter), Role.USER, self.speech.user, dialogue, [seed]
@@ -150,7 +150,7 @@ class UserSimulator(Speaker):
         return drawn[0]
 
     async def react(self, dialogue: Dialogue, key: str, seed: int) -> Reaction:
-        """The answer to the exit survey, unseen by the assistant; value None where it could not be read."""
+        """The answer to the exit survey, which the assistant does not see; value None if it could not be read."""
         survey = self.domain.survey
         prompt = Prompt(key, self._side, survey_messages(self.domain, self.condition, dialogue), self.adapter)
         if self.speech.reader == "expected":

@@ -1,4 +1,4 @@
-"""Training adapters: which pairs and chats, SFT, DPO, and the folder a training works in."""
+"""Training adapters: pairs and chats, SFT, DPO, and the folder of a training run."""
 
 from engage.training.candidate import Candidate, latest_candidate, name_candidate
 from engage.training.dpo import build_trainer, fitting_rows, train_dpo

@@ -54,10 +54,10 @@ def train_dpo(
 ) -> TrainResult:
     """Train a candidate on `pairs` into `out/adapter`, from `parent` (an adapter of the same base) or from the bare base.
 
-    A finished folder of the same pairs and settings is returned as it is, an interrupted one taken up where its last
-    checkpoint stands. `on_step(step, metrics)` is called after every optimiser step with trl's metric names. `licences` are
-    for the card, by source: `search`, or `human:` and the domain. Raises ConfigError without a usable pair, ModelError if the
-    parent belongs to other base weights.
+    A finished folder of the same pairs and settings is returned unchanged; an interrupted run resumes from its last checkpoint.
+    `on_step(step, metrics)` is called after every optimiser step with trl's metric names. `licences` are for the card, by source:
+    `search`, or `human:` and the domain. Raises ConfigError without a usable pair, ModelError if the parent belongs to other base
+    weights.
     """
     settings = config.dpo
     drawn = _draw(pairs, settings)
@@ -84,7 +84,7 @@ def train_dpo(
 
 
 def _draw(pairs: Sequence[PreferencePair], settings: DpoSettings) -> list[PreferencePair]:
-    """In an order that depends on the contents alone; at most `max_pairs`."""
+    """At most `max_pairs` pairs, in an order that depends only on their contents."""
     ordered = sorted(pairs, key=lambda pair: digest([pair.prompt, pair.chosen, pair.rejected]))
     if settings.max_pairs is None or len(ordered) <= settings.max_pairs:
         return ordered
@@ -105,7 +105,7 @@ def _sources(pairs: Sequence[PreferencePair], licences: Mapping[str, str]) -> li
 def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSettings) -> list[dict[str, Any]]:
     """The pairs as trl's conversational preference rows, in training order; those over `max_length` tokens are left out.
 
-    Beside them `prompt_ids`, `chosen_ids` and `rejected_ids`, which are trained on.
+    Each row also has `prompt_ids`, `chosen_ids` and `rejected_ids`, the tokens that are trained on.
     """
     template = ChatTemplate(tokenizer)
     rows, lengths = [], []
@@ -129,7 +129,7 @@ def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoS
 def build_trainer(
     model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], folder: RunFolder, settings: DpoSettings
 ) -> Any:
-    """trl's DPOTrainer, ready to train on `fitting_rows`: the reference's log-probabilities are computed, once, from the model as it is now."""
+    """trl's DPOTrainer, ready to train on `fitting_rows`. The reference's log-probabilities are computed once, from the model's present weights."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -137,7 +137,7 @@ def build_trainer(
 
     class PairTrainer(DPOTrainer):
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            """They are tokens already: trl would render a reply with its prompt, for which some templates write another prompt."""
+            """The rows are already tokens: trl would render a reply with its prompt, and some templates then change the prompt."""
             return dataset
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -160,7 +160,7 @@ def build_trainer(
 
 
 def pair_collator(tokenizer: Any, max_length: int) -> Any:
-    """trl's collator for pairs, whose rows are tokens already."""
+    """trl's collator for pairs; the rows are already tokens."""
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
     padding = tokenizer.pad_token_id

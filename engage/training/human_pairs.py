@@ -1,6 +1,6 @@
-"""Pairs from human dialogues that went well: the human reply chosen, what the policy says at the same place rejected.
+"""Pairs from successful human dialogues: the human reply is chosen, the policy's reply at the same place is rejected.
 
-Only dialogues of the train split are used. Asks the policy only as often as pairs are wanted; stores nothing itself.
+Only dialogues of the train split are used. The policy is asked once per wanted pair; this module stores nothing.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from engage.store import deceptive_patterns
 from engage.training.pairs import HumanReply, PreferencePair, human_pairs
 
 TOKENS_PER_WORD = 4 / 3
-"""For telling what is too long before anything is tokenised: English prose and the common vocabularies."""
+"""Estimate for finding long texts before tokenising, for English prose and common vocabularies."""
 
 
 class HumanConfig(CorpusOptions):
-    """Human dialogues that preference pairs are made from; how many pairs: `pairs.human_ratio`."""
+    """Human dialogues for preference pairs; `pairs.human_ratio` sets the number of pairs."""
 
     corpora: tuple[str, ...] = Field(
         (),
@@ -54,18 +54,18 @@ class Place:
 
     @property
     def prefix(self) -> Dialogue:
-        """What was said before."""
+        """The dialogue before the reply."""
         return Dialogue(self.human.dialogue.turns[: self.index])
 
     @property
     def reply(self) -> str:
-        """What the human assistant answered."""
+        """The human assistant's reply."""
         return self.human.dialogue.turns[self.index].text
 
 
 @dataclass(frozen=True)
 class HumanPairs:
-    """Pairs, and how they came about.
+    """Pairs, and counts of how they were made.
 
     Counts: `dialogues` that went well and `places` in them, `sampled` places where the policy was asked, `accepted` pairs, and
     places left out by reason (`empty`, `thought`, `role_leak`, `flawed`, `deceptive`, `too_long`, `same_text`, `failed`, `crisis`). `used` are the
@@ -77,11 +77,11 @@ class HumanPairs:
     used: list[tuple[HumanDialogue, tuple[CallRecord, ...]]] = field(default_factory=list)
 
     def scenarios(self) -> list[Scenario]:
-        """Those of the dialogues used."""
+        """The scenarios of the dialogues used."""
         return [human.scenario for human, _ in self.used]
 
     def records(self, cycle_id: str) -> list[DialogueRecord]:
-        """The dialogues used, as the store takes them: purpose, policy and simulator are `human`."""
+        """The dialogues used, in the store's form: purpose, policy and simulator are `human`."""
         return [
             DialogueRecord(cycle_id, "human", "human", "human", 0, _trajectory(human), calls)
             for human, calls in self.used
@@ -95,19 +95,19 @@ def _trajectory(human: HumanDialogue) -> Trajectory:
 
 
 def read_human(config: HumanConfig) -> list[HumanDialogue]:
-    """All dialogues of the corpora; ConfigError and CorpusError say what is wrong with one of them."""
+    """All dialogues of the corpora; ConfigError or CorpusError if one of them is invalid."""
     return [human for corpus in read_corpora(config.corpora, config) for human in corpus.dialogues]
 
 
 def went_well(human: HumanDialogue, min_reward: float) -> bool:
-    """Whether its reward is known and at least `min_reward`, and the user ended better off than they began."""
+    """Whether its reward is known and at least `min_reward`, and the user ended better off than at the start."""
     if human.outcome is None or human.reward is None or human.reward < min_reward:
         return False
     return load_domain(human.domain).improved(human.user_condition, human.outcome)
 
 
 def reply_places(dialogues: Iterable[HumanDialogue]) -> Iterator[Place]:
-    """Every reply after the opening, so that the prefix is what a policy can meet."""
+    """Every reply after the opening, so that a policy can meet the same prefix."""
     for human in dialogues:
         for index in range(len(human.scenario.opening.turns), len(human.dialogue.turns)):
             if human.dialogue.turns[index].role is Role.ASSISTANT:
@@ -115,7 +115,7 @@ def reply_places(dialogues: Iterable[HumanDialogue]) -> Iterator[Place]:
 
 
 def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | None:
-    """Why a human reply must not be taught, None where it may; asks no model.
+    """Why a human reply must not be trained on; None if it may. Asks no model.
 
     Too long: more than the policy's own `max_tokens`, or with its prompt more than `max_length` tokens (both estimated).
     """
@@ -147,10 +147,10 @@ async def draw_human_pairs(
     seed: int,
     adapter: str | None,
 ) -> HumanPairs:
-    """At most `wanted` pairs: places are drawn by `seed` among all that may be taught, and the policy asked once at each.
+    """At most `wanted` pairs: places are sampled with `seed` among all usable ones, and the policy is asked once at each.
 
-    What is lost after that (the policy says the same, nothing, or fails) is counted and not made up for. Raises EngineError
-    where every request failed for good.
+    Places that give no pair (the policy says the same or nothing, or the request fails) are counted and not replaced. Raises
+    EngineError if every request failed for good.
     """
     good = [human for human in dialogues if human.split == "train" and went_well(human, config.min_reward)]
     places = sorted(reply_places(good), key=lambda place: (place.human.scenario_id, place.index))
@@ -190,7 +190,7 @@ async def _ask(
 
 
 def _judged(place: Place, answer: SampledTurn | EngineError, left: Counter[str]) -> HumanReply | None:
-    """The place with the policy's answer; None, and counted, where they make no pair."""
+    """The place with the policy's answer; None, and counted, if they make no pair."""
     if isinstance(answer, EngineError):
         left["failed"] += 1
         return None
@@ -215,7 +215,7 @@ def _used(
 
 
 def pair_licences(pairs: Iterable[PreferencePair], scenarios: Iterable[Scenario]) -> dict[str, str]:
-    """Under what terms the words behind the pairs stand, by the names that an adapter's card gives its data."""
+    """Licences of the texts behind the pairs, by the source names of an adapter's card."""
     source_of = {scenario.scenario_id: scenario.source for scenario in scenarios}
     terms: dict[str, set[str]] = {}
     for pair in pairs:

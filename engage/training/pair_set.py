@@ -1,4 +1,4 @@
-"""Pairs as a training takes them: saved in one file, with what they are from and under which terms."""
+"""The pairs of one training, saved in one file, with their sources and licences."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from engage.training.pairs import PreferencePair, save_pairs
 class PairSet:
     """`accepted` pairs in the file `path`, with `pair_set_hash` and licences by source.
 
-    `counts` are the search's candidate pairs by what became of them, `human` the counts of `HumanPairs`.
+    `counts` are the search's candidate pairs by fate (`accepted` or a reason for dropping), `human` the counts of `HumanPairs`.
     """
 
     path: Path
@@ -24,7 +24,7 @@ class PairSet:
     human: Mapping[str, int] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float | None]:
-        """The counts by MLflow's names."""
+        """The counts by MLflow metric name."""
         human = {f"pairs/human/{name}": count for name, count in self.human.items()}
         return {**{f"pairs/{name}": count for name, count in self.counts.items()}, **human}
 
@@ -36,7 +36,7 @@ def save_pair_set(
     human: HumanPairs,
     counts: Mapping[str, int] | None = None,
 ) -> PairSet:
-    """Save the pairs; `scenarios` are those that may stand behind them, beside those of the `human` dialogues."""
+    """Save the pairs; `scenarios` are the possible sources, in addition to those of the `human` dialogues."""
     licences = pair_licences(pairs, [*scenarios, *human.scenarios()])
     path.parent.mkdir(parents=True, exist_ok=True)
     return PairSet(path, save_pairs(pairs, path), len(pairs), licences, counts or {}, human.counts)

@@ -40,7 +40,7 @@ class PreferencePair:
 
 @dataclass(frozen=True)
 class HumanReply:
-    """What a person answered in a human dialogue that went well, and what the policy says at the same place.
+    """A person's reply in a successful human dialogue, and the policy's reply at the same place.
 
     `prefix` ends with the user's turn; `split` is that of the dialogue's scenario.
     """
@@ -73,7 +73,7 @@ def _search_pair(row: dict[str, Any]) -> PreferencePair:
 
 
 def human_pairs(replies: Sequence[HumanReply]) -> list[PreferencePair]:
-    """The human reply chosen, the policy's own rejected; without those where one is empty or both say the same.
+    """Pairs with the human reply chosen and the policy's rejected; left out if one is empty or both are the same.
 
     ScenarioError for a dialogue outside the train split.
     """
@@ -98,23 +98,23 @@ def _prompt(domain: str, dialogue: Dialogue) -> tuple[dict[str, str], ...]:
 def mix(
     search: Sequence[PreferencePair], human: Sequence[PreferencePair], ratio: float, seed: int
 ) -> list[PreferencePair]:
-    """The search's pairs and `ratio` times as many human ones, drawn by the seed; all of them where there are fewer."""
+    """The search's pairs and `ratio` times as many human ones, sampled with the seed; all human ones if there are fewer."""
     wanted = min(len(human), human_count(len(search), ratio))
     return [*search, *Random(seed).sample(list(human), wanted)]
 
 
 def human_count(search_pairs: int, ratio: float) -> int:
-    """How many human pairs go with so many of the search's."""
+    """Number of human pairs for this number of search pairs."""
     return round(ratio * search_pairs)
 
 
 def pair_set_hash(pairs: Sequence[PreferencePair]) -> str:
-    """SHA-256 of what is trained on: prompts, chosen and rejected replies; the order does not matter."""
+    """SHA-256 of the training data: prompts, chosen and rejected replies; the order does not matter."""
     return digest(sorted(digest([pair.prompt, pair.chosen, pair.rejected]) for pair in pairs))
 
 
 def save_pairs(pairs: Sequence[PreferencePair], path: Path) -> str:
-    """Write the pairs as Parquet, whole or not at all; returns `pair_set_hash`, which the file carries too."""
+    """Write the pairs as Parquet, atomically; returns `pair_set_hash`, which is also in the file."""
     import pyarrow as pa
 
     pair_hash = pair_set_hash(pairs)
@@ -124,7 +124,7 @@ def save_pairs(pairs: Sequence[PreferencePair], path: Path) -> str:
 
 
 def load_pairs(path: Path) -> list[PreferencePair]:
-    """The pairs of a file of `save_pairs`; StoreError where it is missing, damaged or was changed."""
+    """The pairs of a file written by `save_pairs`; StoreError if it is missing, damaged or changed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

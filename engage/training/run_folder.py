@@ -1,4 +1,4 @@
-"""The folder a training run works in: `checkpoints/` while it is under way, `adapter/` when it is finished, never half of one.
+"""The folder of a training run: `checkpoints/` during the run, `adapter/` when it is finished, never half of an adapter.
 
 Knows nothing of models or losses.
 """
@@ -20,7 +20,7 @@ from engage.files.digest import digest, key_settings
 from engage.models import CARD_NAME, AdapterCard, DataSource, ModelRef, adapter_fingerprint
 
 TRAINING_VERSION = 2
-"""Rises when the same data and settings train another adapter: what an earlier version left half done is then not continued."""
+"""Raised when the same data and settings train another adapter; unfinished runs of an earlier version are then not resumed."""
 HISTORY_NAME = "history.json"
 LOCK_NAME = "training.lock"
 
@@ -32,7 +32,7 @@ _log = logging.getLogger("engage")
 class TrainResult:
     """`adapter` is the finished folder; `history` has one record per optimiser step (`step` and the step's metrics).
 
-    `metrics` are the counts of what was trained on and the last step's values.
+    `metrics` are the counts of the training data and the last step's values.
     """
 
     adapter: Path
@@ -54,11 +54,11 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The trainer's own folder, named after the training version too; gone when the run is finished."""
+        """The trainer's own folder; its name includes the training version. It is removed when the run is finished."""
         return self.out / "checkpoints" / f"{self.key[:16]}-v{TRAINING_VERSION}"
 
     def finished(self) -> TrainResult | None:
-        """What an earlier run of the same key left; ConfigError if the folder holds another run's adapter."""
+        """The result of a finished run of the same key, if there is one; ConfigError if the folder holds another run's adapter."""
         if not (self.adapter / CARD_NAME).exists():
             return None
         card = AdapterCard.read(self.adapter)
@@ -71,7 +71,7 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Work in the folder while no other process does; StoreError where one is at it. The lock ends with the process."""
+        """Lock the folder for this process; StoreError if another process uses it. The lock ends with the process."""
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.out / LOCK_NAME, timeout=0)
@@ -90,7 +90,7 @@ class RunFolder:
             lock.release()
 
     def last_checkpoint(self) -> str | None:
-        """The newest whole checkpoint of this key and version; leftovers of others are removed."""
+        """The newest complete checkpoint of this key and version; those of other keys and versions are removed."""
         for stale in self.checkpoints.parent.glob("*"):
             if stale == self.checkpoints:
                 continue

@@ -1,7 +1,7 @@
-"""Supervised fine-tuning on chosen messages of chats: the user simulator on what users said, a baseline policy on human replies.
+"""Supervised fine-tuning on selected messages of chats: a user simulator on user turns, a baseline policy on human replies.
 
-The loss sees the selected messages and their ends of turn, nothing else; templates need no generation markers. Each selected
-message follows the tokens of the prompt that it would be sampled from.
+The loss covers only the selected messages and their end-of-turn tokens; templates need no generation markers. Each selected message
+follows the tokens of the prompt that it would be sampled from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ IGNORED = -100
 class ChatExample:
     """A chat and the indexes of the messages to learn, each of role `assistant` (in a simulator's chat, that is the user).
 
-    `answer` is the index of the one that answers the exit survey, if there is one: its tokens weigh `sft.survey_weight`.
+    `answer` is the index of the message that answers the exit survey, if there is one; its tokens have weight `sft.survey_weight`.
     """
 
     messages: tuple[Message, ...]
@@ -110,8 +110,8 @@ def tokenise_chat(
 ) -> list[dict[str, list[Any]]]:
     """`input_ids` of the chat up to its last selected message, `labels`: the same ids there, −100 elsewhere, and `weights`.
 
-    One row, where each prompt continues the one before it and its reply. Some templates write earlier turns otherwise once a chat goes
-    on (they drop thoughts, or move the system text): there a new row begins, so that every message follows its own prompt.
+    One row, if each prompt continues the previous prompt and its reply. Some templates render earlier turns differently as a chat goes
+    on (they drop thoughts, or move the system text). Then a new row begins, so that every message follows its own prompt.
     """
     chat = [{"role": message.role, "content": message.content} for message in example.messages]
     rows: list[dict[str, list[Any]]] = []

@@ -1,7 +1,7 @@
 """Log-probabilities of a pair's two replies in one pass: prompt, chosen, rejected in one row, the replies hidden from each other.
 
-A step costs about half of two separate rows, in time and memory; the numbers are the same. Stands between a model and trl's
-DPO loss and knows neither.
+A step costs about half the time and memory of two separate rows; the numbers are the same. Works between a model and trl's
+DPO loss, and depends on neither.
 """
 
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ _MASKABLE_LAYERS = {"full_attention", "sliding_attention"}
 def can_share_prompts(model: Any, max_length: int) -> bool:
     """Whether one attention mask for all layers hides one reply from the other and nothing else, in rows of `max_length` tokens.
 
-    Not in recurrent or convolutional layers, nor where a layer looks back over fewer tokens than that.
+    False for recurrent and convolutional layers, and if a layer attends to fewer tokens than that.
     """
     base = model.get_base_model()
     config = base.config.get_text_config()
@@ -25,7 +25,7 @@ def can_share_prompts(model: Any, max_length: int) -> bool:
 
 
 def reply_logprobs(model: Any, input_ids: Any, labels: Any, **_: Any) -> SimpleNamespace:
-    """Stands in for the model in trl's loss: natural-log probabilities of the labelled tokens, prompts computed once.
+    """Replaces the model in trl's loss: natural-log probabilities of the labelled tokens; each prompt is computed once.
 
     `input_ids` and `labels` [2n, length] are trl's batch, the n chosen rows first, the rejected row of the same prompt n rows
     later, padded on the right, labels −100 outside the replies. Returns `log_probs` [2n, length − 1], 0 outside the replies;

@@ -1,4 +1,4 @@
-"""Human dialogues as chats to train on: the user's turns and the survey for a simulator, the assistant's replies for a policy."""
+"""Makes training chats of human dialogues: the user's turns and the survey for a simulator, the assistant's replies for a policy."""
 
 from collections.abc import Sequence
 from random import Random
@@ -16,11 +16,11 @@ from engage.training.sft import ChatExample
 OWN = "engage"
 Role = Literal["simulator", "policy"]
 MAX_POLICY_REPLIES = 5
-"""Replies of one dialogue that a policy learns: as many as the searched dialogues have at most, and later ones cost the most."""
+"""Number of replies per dialogue that a policy learns: the maximum of searched dialogues; later replies are the most expensive."""
 
 
 def simulator_chat(human: HumanDialogue) -> ChatExample:
-    """The chat as the simulator sees it; all of the user's turns are trained, and the survey's answer where there is one.
+    """The chat as the simulator sees it. All user turns are trained on, and the survey's answer if there is one.
 
     The answer is the allowed choice nearest to the real outcome: 30 cents are one quarter, 10 cents none.
     """
@@ -37,7 +37,7 @@ def simulator_chat(human: HumanDialogue) -> ChatExample:
 
 
 def policy_chat(human: HumanDialogue, speech: SpeechConfig, max_length: int) -> ChatExample:
-    """The chat as the policy sees it, up to the last reply that is trained: clean ones that deceive nobody, the first few."""
+    """The chat as the policy sees it, up to the last trained reply. The first few replies without flaws and deception are trained on."""
     places = [place for place in reply_places([human]) if drop_reason(place, speech, max_length) is None]
     trained = tuple(place.index + 1 for place in places[:MAX_POLICY_REPLIES])  # the system text comes first
     messages = policy_messages(load_domain(human.domain), human.dialogue)
@@ -54,12 +54,12 @@ def training_chats(
     min_reward: float,
     skip_dialogues: int = 0,
 ) -> list[ChatExample]:
-    """Chats of every role; without those that teach nothing, and without dialogues whose user speaks of harming themselves.
+    """Chats of every role, without empty ones and without dialogues whose user speaks of self-harm.
 
-    Dialogues of people come from the train split, at most `max_dialogues` of them drawn by the seed, none that a training on the same
-    corpus with `max_dialogues` of `skip_dialogues` takes; those of our own writing are all taken, because nothing is ever measured on
-    them. A policy learns from dialogues that went well (a reward of `min_reward`), a simulator from all: one that saw only success
-    cannot be unmoved.
+    Human dialogues come from the train split, at most `max_dialogues` of them, sampled with the seed. `skip_dialogues=N` leaves out
+    the N dialogues that `max_dialogues=N` selects. Dialogues of our own writing are all used, because nothing is ever measured on
+    them. A policy learns from successful dialogues (reward of at least `min_reward`). A simulator learns from all outcomes, so that it
+    also learns users who are not persuaded.
     """
     calm = [human for human in dialogues if not holds_crisis(human.dialogue, load_domain(human.domain).crisis)]
     own = [human for human in calm if human.scenario.source == OWN]
@@ -79,5 +79,5 @@ def training_chats(
 
 
 def nearest_choice(survey: Survey, value: float) -> str:
-    """The allowed answer whose value is nearest; the earlier one where two are as near."""
+    """The allowed answer with the nearest value; the earlier one if two are equally near."""
     return min(survey.choices, key=lambda choice: abs(survey.choices[choice] - value))

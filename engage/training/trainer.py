@@ -1,4 +1,4 @@
-"""What SFT and DPO share: settings, the weights a run starts from, the order of batches, and how trl's trainers are run.
+"""Shared by SFT and DPO: settings, the weights a run starts from, the order of batches, and how trl's trainers are run.
 
 Knows nothing of losses.
 """
@@ -90,7 +90,7 @@ class AlignConfig(_Settings):
 
 
 def chat_tokenizer(base: ModelRef) -> tuple[Any, ChatTemplate]:
-    """The base's tokenizer, with something to pad by, and its chat template; ModelError where replies cannot be learnt with it."""
+    """The base's tokenizer, with a padding token, and its chat template; ModelError if the template does not allow training on replies."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
@@ -101,9 +101,9 @@ def chat_tokenizer(base: ModelRef) -> tuple[Any, ChatTemplate]:
 
 
 def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: int) -> Any:
-    """A PeftModel with one trainable adapter: the parent's weights, or a new one that changes nothing yet.
+    """A PeftModel with one trainable adapter: the parent's weights, or a new adapter that does not change the model yet.
 
-    The frozen base is kept in the type that this device multiplies fastest, the adapter in float32.
+    The frozen base has the number type that is fastest on this device; the adapter is in float32.
 
     Raises ModelError if the parent was trained on other base weights.
     """
@@ -129,7 +129,7 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
 
 
 def training_attention(folder: Path) -> str:
-    """transformers' attention that trains a model rightly: `sdpa`, or `eager` where that one knows no softcap or sink."""
+    """The transformers attention that trains this model correctly: `sdpa`, or `eager` if the model needs a softcap or a sink."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder)
@@ -139,7 +139,7 @@ def training_attention(folder: Path) -> str:
 
 
 def trainer_arguments(folder: RunFolder, settings: DpoSettings | SftSettings) -> dict[str, Any]:
-    """What both trainers are told: mixed precision on a GPU, one log per step, nothing reported anywhere."""
+    """Arguments of both trainers: mixed precision on a GPU, one log per step, no reporting."""
     import torch
 
     return {
@@ -171,10 +171,10 @@ def on_one_device(arguments: Any) -> Any:
 
 
 def batch_order(lengths: Sequence[int], batch_size: int, seed: int) -> list[int]:
-    """Indices in an order drawn by `seed` whose batches hold items of similar length, which saves padding.
+    """Indices in an order sampled with `seed`; the items of a batch have similar lengths, which saves padding.
 
-    Sorted by length within windows of eight batches only, so that batches stay mixed. The order is fixed before training
-    starts: a run that is taken up again sees the batches it would have seen.
+    They are sorted by length only within windows of eight batches, so that batches stay mixed. The order is fixed before training
+    starts, so a resumed run sees the same batches.
     """
     random = Random(seed)
     order = random.sample(range(len(lengths)), len(lengths))

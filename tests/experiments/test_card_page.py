@@ -23,7 +23,7 @@ def test_numbers_stand_with_their_intervals_and_what_is_missing_is_a_dash():
     assert "| perplexity of a token | 12.35 [11.00, 14.00] |" in page or "12.34 [11.00, 14.00]" in page
     assert "| words | 9.0 [8.0, 10.0] | 7.0 |" in page
     assert "| role flips | – | 5.0% [1.0%, 12.5%] |" in page
-    assert "| over that of `bare` | – |" in page
+    assert "| divided by that of `bare` | – |" in page
     assert "- model: tiny" in page and "One was left out." in page
 
 
@@ -43,7 +43,7 @@ def test_simulators_stand_side_by_side_and_domains_below_each_other():
 def test_the_short_form_names_the_main_figures():
     text = card_summary([CARD])
     assert text.startswith("persuasion, run/adapter, 9 dialogues:")
-    assert "AUC: donated anything 0.61 [0.50, 0.72]; by the amount stated 0.70 [0.60, 0.80]" in text
+    assert "AUC: donated anything 0.61 [0.50, 0.72]; of the amount stated 0.70 [0.60, 0.80]" in text
     assert "role flips 5.0% [1.0%, 12.5%]" in text and text.endswith("Nothing favours one.")
 
 
@@ -54,9 +54,9 @@ def test_the_short_form_names_the_main_figures():
         (
             Estimate(0.3, 0.1, 0.5, 9),
             Estimate(0.0, -0.1, 0.1, 9),
-            "better than chance; not told from the amount stated.",
+            "better than chance; not significantly different from the amount stated.",
         ),
-        (Estimate(-0.3, -0.5, -0.1, 9), Estimate(-0.2, -0.3, -0.1, 9), "the wrong way round; worse than the amount"),
+        (Estimate(-0.3, -0.5, -0.1, 9), Estimate(-0.2, -0.3, -0.1, 9), "in the wrong order; worse than the amount"),
         (Estimate(0.1, -0.1, 0.3, 9), Estimate(), "is not known."),
         (Estimate(0.5, n=2), Estimate(), "too few outcomes"),
     ],

@@ -61,5 +61,7 @@ def test_the_card_shows_it_beside_the_answers():
     assert figures["words_spearman"].value == pytest.approx(1.0)
     shown = {f"survey_{name}": one for name, one in figures.items()}
     page = card_page(Heading({}), [SimulatorFigures("bare", "persuasion", 6, shown)])
-    assert "| the same by the user's words alone | | 1.00 [1.00, 1.00] |" in page and "By words alone:" in page
+    assert (
+        "| Spearman of a model on the user's words alone | | 1.00 [1.00, 1.00] |" in page and "By words alone:" in page
+    )
     assert "By words alone" not in card_page(Heading({}), [SimulatorFigures("bare", "persuasion", 6, {})])

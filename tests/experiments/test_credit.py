@@ -237,15 +237,15 @@ def sentence(checks):
 
 @pytest.mark.slow
 def test_the_result_says_what_can_be_told_and_no_more():
-    assert "at most 0.05, as wanted" in sentence(drawn_pairs(4000, 0.001))
+    assert "at most 0.05, the goal" in sentence(drawn_pairs(4000, 0.001))
     bold = sentence(drawn_pairs(4000, 0.001, boldness=3.0))
-    assert "not enough to say" in sentence(drawn_pairs(4000, 0.05))  # signs that noise has turned
-    assert "above the 0.05 that is wanted" in bold and ": overconfident as far as can be told" in bold
+    assert "too few pairs to decide" in sentence(drawn_pairs(4000, 0.05))  # signs that noise has turned
+    assert "above the goal of 0.05" in bold and ": overconfidence detected" in bold
     few = sentence(drawn_pairs(20, 0.001))
-    assert "not enough to say" in few and "neither over- nor underconfident" in few
+    assert "too few pairs to decide" in few and "no over- or underconfidence detected" in few
 
 
 def test_pairs_that_could_not_be_compared_are_counted():
     lines = credit_lines(CreditFigures((), (), {}, None, 100, 2, 1))
     assert "Left out: 2 pairs had too few readable rollouts." in lines
-    assert "Left out: 1 pairs were not rolled out to the end." in lines
+    assert "Left out: 1 pairs have unfinished rollouts." in lines

@@ -39,7 +39,7 @@ def test_simulators_stand_side_by_side_on_one_page_and_in_one_run(corpus, tiny_m
     page = (tmp_path / "card" / "card.md").read_text()
     assert "## persuasion (3 dialogues)" in page and "| | bare | mine/adapter |" in page
     # the people of this corpus give the sum that they name, which the regression reads
-    assert "By words alone:" in page and "| by the user's words alone | | 1.00 | 1.00 |" in page
+    assert "By words alone:" in page and "| AUC of a model on the user's words alone | | 1.00 | 1.00 |" in page
     assert (tmp_path / "card" / "reliability_persuasion.png").read_bytes().startswith(b"\x89PNG")
     assert result.page == tmp_path / "card" / "card.md" and "persuasion, mine/adapter" in result.text
     client = MlflowClient(Home.from_env().tracking_uri)

@@ -172,7 +172,7 @@ def test_a_user_turn_that_cannot_be_drawn_ends_the_branch_without_a_reward():
 
 
 def test_a_tree_without_any_reply_fails_for_that_reason():
-    with pytest.raises(EngineError, match=r"the policy's replies could not be drawn \(refusal\)"):
+    with pytest.raises(EngineError, match=r"the policy gave no usable reply \(refusal\)"):
         searched(Wordless(of_side(Side.POLICY, "refusal")))
 
 

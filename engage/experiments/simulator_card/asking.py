@@ -25,7 +25,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class SaidTwice:
-    """One place of a dialogue: what the person said there, what the simulator says, and the flaw found in each.
+    """One place of a dialogue: the person's turn, the simulator's turn, and the flaw of each.
 
     `before` is the assistant's turn that both answer.
     """
@@ -40,7 +40,7 @@ class SaidTwice:
 
 @dataclass(frozen=True)
 class Cost:
-    """What asking took, over all dialogues: `cached_tokens` of the `prompt_tokens` were not computed afresh."""
+    """Cost of the requests over all dialogues; `cached_tokens` is the part of `prompt_tokens` that was reused from a cache."""
 
     calls: int = 0
     prompt_tokens: int | None = 0
@@ -67,7 +67,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Asked:
-    """Who is asked, and how: one simulator on one engine."""
+    """The simulator that is asked, on one engine."""
 
     engine: Engine
     speech: SpeechConfig
@@ -78,9 +78,9 @@ class Asked:
 
 
 async def ask_simulator(asked: Asked, dialogues: Sequence[HumanDialogue], on_done: OnDone = lambda _: None) -> Answers:
-    """Three rounds over the dialogues, one after the other so that each one's time can be told.
+    """Three rounds over the dialogues, one after the other, so that each can be timed.
 
-    `on_done` hears of each finished request of a dialogue, three a dialogue. Raises EngineError where all of a round failed.
+    `on_done` is called after each finished request, three per dialogue. Raises EngineError if all requests of a round failed.
     """
     engine = RecordingEngine(asked.engine)
     expected, first_cost, lost = await _round(engine, dialogues, lambda human: _expected(engine, asked, human), on_done)
@@ -137,7 +137,7 @@ async def _expected(engine: Engine, asked: Asked, human: HumanDialogue) -> React
 
 
 async def _pattern(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[Reaction, ...]:
-    """All answers in one request, as replies to one prompt are drawn."""
+    """All answers in one request, as samples of one prompt."""
     domain = load_domain(human.domain)
     messages = survey_messages(domain, human.user_condition, human.dialogue)
     prompt = Prompt(f"{human.scenario_id}/card/pattern", Side.SIMULATOR, messages, asked.adapter)
@@ -147,7 +147,7 @@ async def _pattern(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[
 
 
 async def _turns(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[SaidTwice, ...]:
-    """First draws: a flawed one is not drawn again, so that its rate can be told."""
+    """First draws only: a flawed turn is not drawn again, so that the rate of flaws can be measured."""
     simulator = _simulator(engine, asked, human, max_attempts=1)
     said = []
     for index in drawn_places(human, asked.places, asked.seed):

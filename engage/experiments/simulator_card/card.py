@@ -1,4 +1,4 @@
-"""All figures of one simulator in one domain, by the names that the page and MLflow know them by."""
+"""All figures of one simulator in one domain, by the names used on the page and in MLflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ EXAMPLES = 10
 
 @dataclass(frozen=True)
 class SimulatorFigures:
-    """One simulator in one domain: figures by name, the reliability bins, what the readers' evidence says, a few turns."""
+    """One simulator in one domain: figures by name, reliability bins, the verdict on the survey readers, a few example turns."""
 
     simulator: str
     domain: str
@@ -41,7 +41,7 @@ class SimulatorFigures:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a simulator gave in one domain; no likelihoods where its weights are a server's or there are none."""
+    """A simulator's answers in one domain; no likelihoods if its weights are on a server or missing."""
 
     answers: Answers
     likelihoods: Likelihoods = field(default_factory=dict)
@@ -55,7 +55,7 @@ def simulator_figures(
     seed: int = 0,
     from_words: Mapping[str, float] = MappingProxyType({}),
 ) -> SimulatorFigures:
-    """`dialogues` are of one domain; `bare` are the likelihoods of the prompted base model, empty where it is not on the card.
+    """`dialogues` are of one domain; `bare` are the likelihoods of the prompted base model, empty if it is not on the card.
 
     `from_words` are the outcomes predicted from the user's words alone (`engage.experiments.simulator_card.words`).
     """

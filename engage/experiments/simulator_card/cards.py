@@ -1,4 +1,4 @@
-"""A whole card from what was measured: the figures of every simulator in every domain, its plots, and the page."""
+"""Builds a whole card from the measurements: figures of every simulator in every domain, plots, and the page."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from engage.simulation import SpeechConfig
 
 @dataclass(frozen=True)
 class CardPage:
-    """Where a card's page lies, and its short form."""
+    """The path of a card's page, and its short form."""
 
     page: Path
     text: str
@@ -37,14 +37,14 @@ class SimulatorCard:
     summary: str
 
     def metrics(self) -> dict[str, float | None]:
-        """By MLflow's names."""
+        """The figures by MLflow metric name."""
         found: dict[str, float | None] = {}
         for one in self.cards:
             found |= one.metrics()
         return found
 
     def save(self, folder: Path) -> CardPage:
-        """Write `card.md` with its plots beside it; ConfigError where the folder cannot be written."""
+        """Write `card.md` and its plots into the folder; ConfigError if it cannot be written."""
         with writing_into(folder):
             (folder / "card.md").write_text(self.page, encoding="utf-8")
             for name, plot in self.plots.items():
@@ -54,7 +54,7 @@ class SimulatorCard:
 
 @contextmanager
 def writing_into(folder: Path) -> Iterator[None]:
-    """Make a card's folder; ConfigError where it, or what is then written, cannot be."""
+    """Make a card's folder; ConfigError if the folder or a file in it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -64,7 +64,7 @@ def writing_into(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Setting:
-    """With what a card was made, as its page says: the simulator's `model` and its engine's kind, how users speak.
+    """How a card was made, for its page: the simulator's `model`, its engine's kind, how users speak.
 
     `openings` counts how often the test split was opened.
     """

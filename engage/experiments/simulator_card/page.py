@@ -1,4 +1,4 @@
-"""The card as a page of Markdown, and as the few lines that a terminal shows. Numbers that do not exist are a dash."""
+"""The card as a Markdown page, and as a few lines for the terminal. Numbers that do not exist are a dash."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ from engage.pages import DASH, escaped, estimate, page, spaced, table
 from engage.stats import CONFIDENCE, Estimate
 
 Row = tuple[str, str, str | None, str]
-"""Label, the simulator's figure, the people's figure beside it (None: there is none), how the number is written."""
+"""Label, name of the simulator's figure, name of the people's figure (None: there is none), number format."""
 
 _SHARE, _NUMBER, _COUNT = "{:.1%}", "{:.2f}", "{:,.0f}"
 _LIKELIHOOD: tuple[Row, ...] = (
     ("perplexity of a token", "perplexity", None, _NUMBER),
-    ("over that of `bare`", "perplexity_to_bare", None, _NUMBER),
+    ("divided by that of `bare`", "perplexity_to_bare", None, _NUMBER),
 )
 _SURVEY: tuple[Row, ...] = (
     ("mean answer", "survey_predicted", "survey_actual", _NUMBER),
     ("answer − real outcome", "survey_bias", None, "{:+.2f}"),
     ("Spearman with the real outcome", "survey_spearman", None, _NUMBER),
-    ("the same by the user's words alone", "survey_words_spearman", None, _NUMBER),
+    ("Spearman of a model on the user's words alone", "survey_words_spearman", None, _NUMBER),
 )
 
 
@@ -29,9 +29,9 @@ def _outcome_rows(domain: Domain) -> tuple[Row, ...]:
     for name, (words, _) in domain.outcomes.items():
         rows.append((f"AUC: {words}", f"survey_auc_{name}", None, _NUMBER))
         if domain.largest_sum is not None:
-            rows.append(("the same by the amount stated", f"survey_stated_auc_{name}", None, _NUMBER))
+            rows.append(("AUC of the amount stated", f"survey_stated_auc_{name}", None, _NUMBER))
             rows.append(("difference of the two", f"survey_auc_gain_{name}", None, "{:+.2f}"))
-        rows.append(("by the user's words alone", f"survey_words_auc_{name}", None, _NUMBER))
+        rows.append(("AUC of a model on the user's words alone", f"survey_words_auc_{name}", None, _NUMBER))
     if domain.largest_sum is not None:
         rows.append(("dialogues with an amount stated", "survey_stated", None, _SHARE))
     return tuple(rows)
@@ -41,8 +41,8 @@ _TURNS: tuple[Row, ...] = (
     ("words", "turns_simulated_words", "turns_human_words", "{:.1f}"),
     ("turns with a question", "turns_simulated_questions", "turns_human_questions", _SHARE),
     ("different word pairs (distinct-2)", "turns_simulated_distinct_2", "turns_human_distinct_2", "{:.3f}"),
-    ("told from people by words, AUC", "turns_told_apart_words", None, _NUMBER),
-    ("told from people by characters, AUC", "turns_told_apart_characters", None, _NUMBER),
+    ("distinguished from people by words, AUC", "turns_told_apart_words", None, _NUMBER),
+    ("distinguished from people by characters, AUC", "turns_told_apart_characters", None, _NUMBER),
     ("role flips", "turns_simulated_role_flips", "turns_human_role_flips", _SHARE),
     ("other flaws", "turns_simulated_other_flaws", "turns_human_other_flaws", _SHARE),
 )
@@ -70,23 +70,23 @@ _COST: tuple[Row, ...] = tuple(
 
 @dataclass(frozen=True)
 class Heading:
-    """What the page says before its figures: title lines by name, and remarks that are a sentence each."""
+    """The top of the page: title lines by name, and remarks of one sentence each."""
 
     lines: Mapping[str, str]
     remarks: Sequence[str] = field(default_factory=tuple)
 
 
 def plot_name(domain: str) -> str:
-    """Of a domain's reliability plot, without its ending."""
+    """File name of a domain's reliability plot, without its ending."""
     return f"reliability_{domain.replace(':', '_')}"
 
 
 def card_page(heading: Heading, cards: Sequence[SimulatorFigures]) -> str:
-    """The whole page; its plots are beside it under `plot_name`."""
+    """The whole page; its plots are in the same folder under `plot_name`."""
     parts = ["# Simulator card", "\n".join(f"- {name}: {value}" for name, value in heading.lines.items())]
     parts.append(
-        f"In brackets: {CONFIDENCE:.0%} interval, from resampling dialogues. A dash: there is no such number. "
-        "An interval that is missing: too few dialogues. The rules for crises, deception and flaws read English."
+        f"In brackets: {CONFIDENCE:.0%} interval, resampling dialogues. A dash: the number does not exist. "
+        "A missing interval: too few dialogues. The rules for crises, deception and flaws work on English only."
     )
     parts += list(heading.remarks)
     for domain in dict.fromkeys(card.domain for card in cards):
@@ -121,40 +121,41 @@ def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
 
 
 def _believed(card: SimulatorFigures) -> str:
-    """What the survey's rank correlation says, in words, and where it stands beside the stated amount."""
+    """The meaning of the survey's rank correlation in words, also compared with the stated amount."""
     found = card.figures.get("survey_spearman", Estimate())
     if found.low is None or found.high is None:
-        return "too few outcomes to say whether its answers tell them."
+        return "too few outcomes to say whether its answers predict them."
     words = "its answers rank the real outcomes better than chance"
     if found.high < 0:
-        words = "its answers rank the real outcomes the wrong way round"
+        words = "its answers rank the real outcomes in the wrong order"
     elif found.low <= 0:
-        words = "whether its answers tell anything of the real outcomes is not known"
+        words = "whether its answers predict the real outcomes is not known"
     gains = [one for name, one in card.figures.items() if name.startswith("survey_auc_gain_") and one.low is not None]
     if not gains:
         return f"{words}."
     ahead, behind = (all((one.low or 0) > 0 for one in gains), any((one.high or 0) < 0 for one in gains))
-    return f"{words}; {'better than' if ahead else 'worse than' if behind else 'not told from'} the amount stated."
+    return f"{words}; {'better than' if ahead else 'worse than' if behind else 'not significantly different from'} the amount stated."
 
 
 _STATED = (
-    "The amount stated is the last one of ${most:g} at most that a regular expression finds in the user's turns, 0 where there is none. "
-    "A simulator has to rank better than that to have understood more than the figure."
+    "The amount stated is the last amount of at most ${most:g} that a regular expression matches in the user's turns, 0 if there is none. "
+    "A simulator that ranks no better than this has understood no more than the amount."
 )
 _BY_WORDS = (
-    "By words alone: a ridge regression on the words and word pairs of the user's turns, where the survey asks for dollars also on the last sum named, "
-    "fitted to the outcomes of the corpus's train split. Where it ranks better than a simulator, the simulator has missed what the "
-    "words tell; where it finds little, the words tell little, or these outcomes are too few to learn it from."
+    "By words alone: a ridge regression on the words and word pairs of the user's turns (and on the last sum named, if the survey asks for dollars), "
+    "fitted to the outcomes of the corpus's train split. If it ranks better than a simulator, the simulator misses information in the "
+    "words. If it ranks poorly, the words contain little information, or there are too few outcomes to learn from."
 )
 _TOLD = (
-    "Told from people: 0.5 where nobody could tell, 1 where everybody can; the classifier learns on other dialogues. By words: "
-    "lower-case words and punctuation marks; by characters: triples with their case, so that typing habits count. Flaws are those "
-    "of first draws, by rules on the text; what the rules say of people's own turns is their false alarm. A simulated turn ends "
-    "at the token limit of its configuration, a real one does not."
+    "Distinguished from people: AUC of a classifier trained on other dialogues; 0.5: simulated and human turns look alike, 1: they are "
+    "always distinguished. By words: lower-case words and punctuation marks; by characters: triples with their case, so that typing "
+    "habits count. Flaws are those of first draws, by rules on the text; the rate on people's own turns is the rules' false alarm rate. "
+    "A simulated turn is cut at the configured token limit, a real one is not."
 )
 _COSTS = (
-    "`pattern` draws all its answers to a dialogue in one request; tokens generated and variance are those of all of them. Seconds are "
-    "of a round over all dialogues, divided by their number. `expected` was asked first: what `pattern` reuses of its prompt is in part its gift."
+    "`pattern` samples all its answers to a dialogue in one request; tokens generated and variance cover all of them. Seconds are "
+    "the time of a round over all dialogues, divided by their number. `expected` ran first, so part of the cached prompt tokens of "
+    "`pattern` were computed by it."
 )
 
 
@@ -179,26 +180,26 @@ def _examples(card: SimulatorFigures) -> str:
 
 
 def card_summary(cards: Sequence[SimulatorFigures]) -> str:
-    """A few lines a simulator and domain."""
+    """A few lines per simulator and domain."""
     return "\n".join(line for card in cards for line in _summary(card))
 
 
 def _summary(card: SimulatorFigures) -> list[str]:
-    def told(name: str, shape: str = _NUMBER) -> str:
+    def figure(name: str, shape: str = _NUMBER) -> str:
         return estimate(card.figures.get(name), shape)
 
     lines = [
         f"{card.domain}, {card.simulator}, {card.dialogues} dialogues:",
-        f"  perplexity of real user turns {told('perplexity')}; over that of bare {told('perplexity_to_bare')}",
-        f"  survey against real outcomes: Spearman {told('survey_spearman')}; {_believed(card)}",
+        f"  perplexity of real user turns {figure('perplexity')}; divided by that of bare {figure('perplexity_to_bare')}",
+        f"  survey against real outcomes: Spearman {figure('survey_spearman')}; {_believed(card)}",
     ]
     for label, key, _, _ in _outcome_rows(load_domain(card.domain)):
         if key.startswith("survey_auc_") and "gain" not in key:
-            stated = told(key.replace("survey_auc_", "survey_stated_auc_"))
-            lines.append(f"  {label} {told(key)}" + (f"; by the amount stated {stated}" if stated != DASH else ""))
+            stated = figure(key.replace("survey_auc_", "survey_stated_auc_"))
+            lines.append(f"  {label} {figure(key)}" + (f"; of the amount stated {stated}" if stated != DASH else ""))
     return [
         *lines,
-        f"  turns told from people's by words, AUC {told('turns_told_apart_words')}; role flips "
-        f"{told('turns_simulated_role_flips', _SHARE)}; unreadable answers {told('readers_unreadable', _SHARE)}",
+        f"  turns distinguished from people's by words, AUC {figure('turns_told_apart_words')}; role flips "
+        f"{figure('turns_simulated_role_flips', _SHARE)}; unreadable answers {figure('readers_unreadable', _SHARE)}",
         f"  {card.reader_verdict}",
     ]

@@ -1,4 +1,4 @@
-"""What a card is made of: which simulators, and which held-out dialogues of people."""
+"""The plan of a card: its simulators and its held-out human dialogues."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from engage.seeds import derive_seed
 
 
 class CardConfig(BaseModel):
-    """One card; the engine and how users speak are those of the cycle's configuration."""
+    """Settings of one card; the engine and the simulator's sampling come from the cycle's configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class CardConfig(BaseModel):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Dialogues with a known outcome by domain; `crises` were left out because a user in crisis is asked nothing.
+    """Dialogues with a known outcome by domain; `crises` were left out because a user in crisis gets no survey.
 
     `train` are those of the train split, by domain.
     """
@@ -50,7 +50,7 @@ class HeldOut:
 
 
 def held_out_dialogues(config: CardConfig, options: CorpusOptions | None = None) -> HeldOut:
-    """ConfigError where a corpus has none in the split; ConfigError and CorpusError for a corpus that cannot be read."""
+    """ConfigError if a corpus has no dialogue in the split; ConfigError or CorpusError for a corpus that cannot be read."""
     found: dict[str, dict[str, HumanDialogue]] = {}
     train: dict[str, dict[str, HumanDialogue]] = {}
     crises = 0
@@ -82,7 +82,7 @@ def held_out_dialogues(config: CardConfig, options: CorpusOptions | None = None)
 def simulator_labels(adapters: tuple[str, ...], base: ModelRef | None) -> dict[str, str]:
     """A simulator's name on the card to its adapter as a prompt names it ("" for `bare`), in the order given.
 
-    A folder is told by the last two parts of its path. ConfigError for a name given twice; ModelError for an adapter that
+    A folder is named by the last two parts of its path. ConfigError for a name given twice; ModelError for an adapter that
     does not fit `base` (None: a server's own business).
     """
     found: dict[str, str] = {}
@@ -100,7 +100,7 @@ def simulator_labels(adapters: tuple[str, ...], base: ModelRef | None) -> dict[s
 
 
 def simulator_alone(engine: EngineConfig) -> EngineConfig:
-    """The simulator's model alone, without the adapters that both sides are configured with: each request names its own."""
+    """The simulator's model without the configured adapters; each request names its own adapter."""
     if not model_names(engine):
         return engine
     alone = {"policy_model": engine.simulator_model, "policy_adapter": BARE, "simulator_adapter": BARE}

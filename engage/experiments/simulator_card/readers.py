@@ -46,7 +46,7 @@ def reader_figures(dialogues: Sequence[HumanDialogue], answers: Answers, seed: i
 
 
 def cost_figures(cost: Cost, dialogues: int) -> Figures:
-    """Calls, tokens and seconds of one dialogue; single measurements, without an interval. A count that is not known is left out."""
+    """Calls, tokens and seconds per dialogue; single measurements without an interval. Unknown counts are left out."""
     if not dialogues or not cost.calls:
         return {}
     totals = {
@@ -60,7 +60,7 @@ def cost_figures(cost: Cost, dialogues: int) -> Figures:
 
 
 def favoured(figures: Figures) -> str:
-    """Which reader the evidence favours, in one sentence; by the outcome first, by noise and losses where that is open."""
+    """Which reader the evidence favours, in one sentence: first by the outcome; if that is undecided, by noise and unreadable answers."""
     gain, noise, lost = (figures.get(name, Estimate()) for name in ("spearman_gain", "pattern_noise", "unreadable"))
     if gain.n == 0 or lost.value is None:
         return "The readers cannot be compared: no dialogue was read by both."

@@ -1,4 +1,4 @@
-"""Whether preference pairs teach style: how far length and punctuation alone tell the chosen reply from the rejected."""
+"""Whether preference pairs teach style: how well length and punctuation alone identify the chosen reply."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _CONTRACTION = re.compile(r"\w['’](?:s|t|re|ve|ll|d|m)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class PairStyle:
-    """Of the pairs of one source: `accuracy` of the style classifier (0.5 is chance), mean words of both replies."""
+    """The pairs of one source: `accuracy` of the style classifier (0.5 is chance) and mean words of both replies."""
 
     source: str
     pairs: int
@@ -37,7 +37,7 @@ class PairStyle:
 
 
 def style_features(text: str) -> list[float]:
-    """FEATURES of a reply, in their order; no word of it is among them."""
+    """The FEATURES of a reply, in this order; none depends on its words."""
     told = words_of(text)
     return [
         float(len(told)),
@@ -62,10 +62,10 @@ def pair_styles(pairs: Sequence[PreferencePair], seed: int = 0) -> list[PairStyl
 
 
 def style_accuracy(pairs: Sequence[PreferencePair], seed: int = 0) -> Estimate:
-    """Share of pairs whose chosen reply a classifier names that was trained on the pairs of other scenarios.
+    """Share of pairs in which a classifier, trained on the pairs of other scenarios, picks the chosen reply.
 
-    Logistic regression on the difference of both replies' features, without an intercept: which reply comes first says nothing.
-    No number below two scenarios.
+    Logistic regression on the difference of both replies' features, without an intercept, so that the order of the replies does not matter.
+    No value with fewer than two scenarios.
     """
     groups = [pair.scenario_id for pair in pairs]
     if len(set(groups)) < 2:
@@ -75,7 +75,7 @@ def style_accuracy(pairs: Sequence[PreferencePair], seed: int = 0) -> Estimate:
 
 
 def _held_out_hits(differences: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
-    """1 where the chosen reply scores higher, 0.5 where both score the same."""
+    """1 if the chosen reply scores higher, 0.5 if both score the same."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 

@@ -1,4 +1,4 @@
-"""Whether a simulator's answer to the exit survey tells what people really did, and whether a regular expression tells it better."""
+"""Whether a simulator's answer to the exit survey predicts what people really did, and whether a regular expression predicts it better."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def _told_apart(
 def outcomes(
     dialogues: Sequence[HumanDialogue], readings: Mapping[str, Reaction]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predicted and actual values in the survey's unit, of the dialogues whose answer could be read."""
+    """Predicted and actual values in the survey's unit, for the dialogues with a readable answer."""
     told = [(value, human.outcome) for human in dialogues if (value := _value(human, readings)) is not None]
     table = np.array(told, dtype=float).reshape(-1, 2)
     return table[:, 0], table[:, 1]
@@ -96,14 +96,14 @@ def _value(human: HumanDialogue, readings: Mapping[str, Reaction]) -> float | No
 
 @dataclass(frozen=True)
 class Bin:
-    """Dialogues of about the same prediction: their mean prediction, and what they really ended with."""
+    """Dialogues with similar predictions: their mean prediction and their mean real outcome."""
 
     predicted: float
     actual: Estimate
 
 
 def reliability(predicted: NDArray[np.float64], actual: NDArray[np.float64], seed: int = 0) -> list[Bin]:
-    """Bins of equal size by rising prediction, BINS of them where each has LEAST_IN_BIN dialogues, fewer otherwise."""
+    """Bins of equal size by rising prediction: BINS of them if each has at least LEAST_IN_BIN dialogues, otherwise fewer."""
     count = min(BINS, len(predicted) // LEAST_IN_BIN)
     if count == 0:
         return []

@@ -1,4 +1,4 @@
-"""How simulated user turns differ from what people said at the same places: counts, and whether a classifier tells them apart."""
+"""How simulated user turns differ from what people said at the same places: counts, and how well a classifier separates them."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -65,7 +65,7 @@ def _bigrams(text: str) -> list[tuple[str, str]]:
 
 
 def told_apart(turns: Turns, features: Literal["words", "characters"], seed: int = 0) -> Estimate:
-    """AUC of a classifier trained on other dialogues that tells simulated from human turns: 0.5 alike, 1 unlike.
+    """AUC of a classifier, trained on other dialogues, that separates simulated from human turns; 0.5: alike, 1: fully separable.
 
     Logistic regression on tf-idf of lower-case words and punctuation marks, or of character triples with their case, so that
     spelling habits count; cross-validated in FOLDS folds of whole dialogues.

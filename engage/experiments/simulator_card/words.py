@@ -1,6 +1,6 @@
-"""How much of the real outcome a simple model reads from the user's words: a yardstick beside the simulator's answer.
+"""Predicts the real outcome from the user's words with a simple model, as a baseline for the simulator's answer.
 
-A lower bound on what the text tells: a few hundred outcomes teach it little.
+A lower bound on the information in the text: a few hundred outcomes are little training data.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from engage.domains import load_domain
 from engage.domains.rules.money import stated_sum
 
 MIN_TRAIN_DIALOGUES = 100
-"""With fewer, nothing is predicted."""
+"""Minimum number of training dialogues; with fewer, nothing is predicted."""
 
 
 def predicted_from_words(train: Sequence[HumanDialogue], dialogues: Sequence[HumanDialogue]) -> dict[str, float]:
@@ -45,7 +45,7 @@ def _said(human: HumanDialogue) -> str:
 
 
 def _stated(dialogues: Sequence[HumanDialogue]) -> NDArray[np.float64]:
-    """One column, of zeros where the outcome is no sum."""
+    """One column; zeros if the outcome is not a sum."""
     most = [load_domain(human.domain).largest_sum for human in dialogues]
     sums = [limit and stated_sum(human.dialogue, limit) for human, limit in zip(dialogues, most, strict=True)]
     return np.array([[amount or 0.0] for amount in sums])

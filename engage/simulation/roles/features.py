@@ -1,4 +1,4 @@
-"""What the role check sees of a turn: its word n-grams, so that training and use cannot differ."""
+"""The features of a turn for the role check: its word n-grams. Training and use share this code."""
 
 import re
 from functools import cache
@@ -30,7 +30,7 @@ HABITS = {
     ),
     "<few words>": re.compile(r"^\W*(?:[A-Za-z'’]+\W*){0,4}$"),
 }
-"""How people write when they chat, by name: instruct models seldom do."""
+"""Chat habits of people, by name; instruct models rarely have them."""
 _TOKEN = re.compile(r"'s|[a-z]+|\d+|[?!.:$\[]")
 
 
@@ -65,6 +65,6 @@ def _classes() -> dict[str, str]:
 
 
 def length_scale(count: int) -> float:
-    """What the sum of the weights of `count` n-grams is multiplied by: without it a long turn of a talkative person adds up to
-    whatever it begins with. 1 at TYPICAL n-grams (about 18 words); below SHORT it grows no more."""
+    """Factor for the sum of the weights of `count` n-grams; without it, long turns get extreme sums. 1 at TYPICAL n-grams (about 18
+    words); constant below SHORT."""
     return float((TYPICAL / max(count, SHORT)) ** 0.5)

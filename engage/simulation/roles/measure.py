@@ -1,4 +1,4 @@
-"""How well the role check does: `python -m engage.simulation.roles.measure --p4g FOLDER --esconv FOLDER --cases FILE` prints a table.
+"""Measures the role check: `python -m engage.simulation.roles.measure --p4g FOLDER --esconv FOLDER --cases FILE` prints a table.
 
 People are held-out persuadees of PersuasionForGood and seekers of ESConv (read, never learnt from); cases are user turns of other
 models, one JSON object a line with `text`, `model` and `speaks_as_assistant` (true, false, or null where the reader could not say).
@@ -27,7 +27,7 @@ def user_turns(dialogues: Iterable[HumanDialogue]) -> list[str]:
 
 
 def flagged(texts: Sequence[str]) -> str:
-    """The share that the check takes for an assistant's."""
+    """The share of turns that the check counts as an assistant's."""
     return in_words(sum(map(speaks_as_assistant, texts)), len(texts))
 
 

@@ -14,9 +14,9 @@ WEIGHTS, REGISTERS, CLASSES = (FOLDER / name for name in ("weights.json.xz", "re
 
 @dataclass(frozen=True)
 class Weights:
-    """`bias` + scaled sum of the n-grams' `weights` is the log odds of an assistant's turn; above `threshold` it is taken for one.
+    """`bias` + scaled sum of the n-grams' `weights` is the log odds of an assistant's turn; above `threshold` the turn counts as one.
 
-    `made_from` names what it was fitted to, by SHA-256.
+    `made_from` lists the data that it was fitted to, by SHA-256.
     """
 
     bias: float
@@ -27,12 +27,12 @@ class Weights:
 
 @cache
 def load_weights() -> Weights:
-    """Those that come with engage."""
+    """The weights that come with engage."""
     return read_weights(WEIGHTS)
 
 
 def read_weights(path: Path) -> Weights:
-    """What `save_weights` wrote."""
+    """Read a file written by `save_weights`."""
     return Weights(**json.loads(lzma.decompress(path.read_bytes())))
 
 
