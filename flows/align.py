@@ -1,4 +1,4 @@
-"""Trees in the store to a candidate adapter."""
+"""Turns the trees in the store into a candidate adapter."""
 
 from prefect import flow, get_run_logger
 
@@ -11,7 +11,7 @@ from tasks.training import choose_candidate, extract_pairs, score_pairs, train_c
 
 @flow(name="align", **CLOSING)
 def align(config: CycleConfig, cycle_id: str) -> Aligned:
-    """Score pairs, add some from human dialogues where they are given, and train on them; without an accepted pair there is no candidate, and the summary says so."""
+    """Score pairs, add pairs from human dialogues if configured, and train on them. Without an accepted pair there is no candidate, and the summary says so."""
     for sentence in config.unused():
         get_run_logger().warning(sentence)
     cycle = begin_cycle(config, cycle_id)

@@ -1,4 +1,4 @@
-"""Scenarios to searched trees in the store."""
+"""Searches scenarios and stores the trees."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ from tasks.stopping import stopped_on_interrupt
 
 @flow(name="collect", **CLOSING)
 def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> Collected:
-    """Search the cycle's training scenarios; trees that are stored already are skipped."""
+    """Search the cycle's training scenarios; scenarios with a stored tree are skipped."""
     cycle = begin_cycle(config, cycle_id, from_champion)
     began_s, failed, tried = time.monotonic(), dict[str, str](), set[str]()
     stopped: TooManyFlawed | None = None
@@ -41,10 +41,10 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> C
 
 
 def shard_runner(collect: CollectConfig) -> TaskRunner[Any]:
-    """What searches the shards: threads of this process, or the workers of a Dask scheduler.
+    """The task runner for shards: threads of this process, or the workers of a Dask scheduler.
 
     A worker searches with its own engine and leaves its trees in the outbox of ENGAGE_HOME, which all machines share; the
-    database is opened by this process alone. ConfigError where Dask is not installed or the scheduler does not answer.
+    database is opened by this process alone. ConfigError if Dask is not installed or the scheduler does not answer.
     """
     address = collect.dask_scheduler
     if address is None:

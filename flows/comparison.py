@@ -1,4 +1,4 @@
-"""Policies side by side on the same held-out scenarios: what searching, and training on it, is worth."""
+"""Compares policies on the same held-out scenarios, to measure the gain of searching and of training on its results."""
 
 from prefect import flow
 
@@ -18,7 +18,7 @@ from tasks.training import score_pairs
 
 @flow(name="comparison", **CLOSING)
 def comparison(config: CycleConfig, cycle_id: str) -> ComparisonPage:
-    """Train what has to be trained, hold all dialogues, and compare; whatever was done before is kept."""
+    """Train the policies, run all dialogues, and compare; finished work is reused."""
     cycle = begin_cycle(config, cycle_id, from_champion=False)
     cycle.require_own_method("its policies' dialogues cannot be compared with new ones; start another (--cycle)")
     names, left = wanted(config.comparison, bool(config.human.corpora))
@@ -38,7 +38,7 @@ def comparison(config: CycleConfig, cycle_id: str) -> ComparisonPage:
 
 
 def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, TrainedPolicy]:
-    """Those of these names that are trained, without those for which there is nothing to learn."""
+    """The policies among these names that are trained, without those that have no training data."""
     trained: dict[PolicyName, TrainedPolicy] = {}
     if any(name in FROM_SEARCH for name in names):
         collect(config, cycle.cycle_id, from_champion=False)
@@ -51,7 +51,7 @@ def train_policies(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -
 
 
 def train_from_search(config: CycleConfig, cycle: Cycle, names: list[PolicyName]) -> dict[PolicyName, TrainedPolicy]:
-    """DPO on each pair set that is asked for and not empty."""
+    """DPO on each requested pair set that is not empty."""
     scored = score_pairs(config, cycle)
     human: HumanPairs = draw_human_pairs(as_many_from_people(config), cycle, scored["accepted"])
     sets = {name: pairs for name, pairs in pair_sets(config, cycle, human).items() if name in names and pairs}
@@ -61,7 +61,7 @@ def train_from_search(config: CycleConfig, cycle: Cycle, names: list[PolicyName]
 def search_again(
     config: CycleConfig, cycle: Cycle, trained: dict[PolicyName, TrainedPolicy]
 ) -> dict[PolicyName, TrainedPolicy]:
-    """A second cycle with the first one's policy, trained on both kinds of pairs where it was; nothing where no pair trained one."""
+    """A second cycle with the first one's policy, trained on both kinds of pairs if it was; nothing if no policy was trained."""
     start = trained.get("dpo_mixed") or trained.get("dpo_search")
     start = start or train_from_search(config, cycle, ["dpo_search"]).get("dpo_search")
     if start is None:
@@ -74,7 +74,7 @@ def search_again(
 
 @flow(name="second-cycle", **CLOSING)
 def second_cycle(config: CycleConfig, cycle_id: str, name: PolicyName) -> TrainedPolicy | None:
-    """Search with the configured policy and train on what that finds, as the policy of that name; None without a pair."""
+    """Search with the configured policy and train the named policy on the result; None without a pair."""
     collect(config, cycle_id, from_champion=False)
     cycle = begin_cycle(config, cycle_id, from_champion=False)
     return train_from_search(config, cycle, [name]).get(name)

@@ -1,4 +1,4 @@
-"""How far the values of a collected cycle can be believed: the noise of one rollout, and the stated P(Q⁺ > Q⁻) put to the test."""
+"""Checks the values of a collected cycle: the noise of one rollout, and the stated P(Q⁺ > Q⁻)."""
 
 from prefect import flow
 
@@ -10,7 +10,7 @@ from tasks.experiments.value_check import judge_credit, reroll_pairs, roll_out_r
 
 @flow(name="credit", **CLOSING)
 def credit(config: CycleConfig, cycle_id: str, check: ValueCheckConfig) -> CheckedValues:
-    """Roll out replies of the cycle afresh and compare; rollouts that are kept already are not made again."""
+    """Make fresh rollouts of the cycle's replies and compare; stored rollouts are reused."""
     cycle = begin_cycle(config, cycle_id)
     cycle.require_own_method("fresh rollouts would not tell of its values; check a cycle of today's (--cycle)")
     failed = roll_out_replies(config, cycle, check) | reroll_pairs(config, cycle, check)

@@ -1,4 +1,4 @@
-"""Base, champion and candidate on the same held-out scenarios, and the verdict on promotion."""
+"""Compares base, champion and candidate on the same held-out scenarios, and decides on promotion."""
 
 from prefect import flow
 
@@ -14,7 +14,7 @@ from tasks.training import chosen_candidate
 
 @flow(name="evaluation", **CLOSING)
 def evaluation(config: CycleConfig, cycle_id: str) -> Judged:
-    """Hold fresh dialogues with every policy and compare them; the same seeds for all."""
+    """Run fresh dialogues with every policy, with the same seeds, and compare them."""
     require_validation(config)
     cycle = begin_cycle(config, cycle_id)
     candidate = chosen_candidate(cycle)

@@ -16,7 +16,7 @@ from tasks.reporting import report_cycle
 
 @flow(name="nightly")
 def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
-    """Returns what the stages found; its `text` says in plain words what happened."""
+    """Returns the results of the stages; `text` is the summary in plain words."""
     require_validation(config)
     cycle_id = cycle_id or new_cycle_id()
     collected = collect(config, cycle_id)
@@ -26,6 +26,6 @@ def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
 
 
 def new_cycle_id() -> str:
-    """From the flow run where there is one, so that a retried or rescheduled run goes on in its own cycle."""
+    """The id from the flow run, if there is one, so that a retried or rescheduled run continues its own cycle."""
     started = flow_run.scheduled_start_time or datetime.now(UTC)
     return f"{started:%Y-%m-%d-%H%M%S}-{str(flow_run.id)[:4]}"

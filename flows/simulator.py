@@ -1,4 +1,4 @@
-"""Human dialogues to an adapter that plays the user, or the assistant, or both; and simulators to the card that tells how good they are."""
+"""Trains an adapter on human dialogues to play the user, the assistant, or both; and makes simulator cards, which measure simulators."""
 
 from collections.abc import Sequence
 

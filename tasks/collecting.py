@@ -1,4 +1,4 @@
-"""Searching shards of scenarios and bringing the trees into the store."""
+"""Searches shards of scenarios and stores the trees."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +19,7 @@ from tasks.workspace import Workspace
 
 @task(name="search-shard", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str]) -> dict[str, str]:
-    """Search the scenarios that are not in the outbox yet; returns scenario id to reason for those that failed for good."""
+    """Search the scenarios that are not in the outbox yet; returns failed scenarios by id, with the reason."""
     outbox = Workspace.from_env().outbox
     known = {scenario.scenario_id: scenario for scenario in load_cycle_scenarios(config.scenarios)}
     scenarios = [known[name] for name in scenario_ids if not outbox.has_tree(cycle.tree_id(name))]
@@ -70,7 +70,7 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: Mapping[str, str]) ->
 
 
 def check_talk(config: CycleConfig, cycle: Cycle, purpose: str) -> None:
-    """TooManyFlawed where too large a share of the cycle's stored dialogues ended because a turn could not be drawn."""
+    """Raise TooManyFlawed if too many of the cycle's stored dialogues ended because the model gave no usable turn."""
     watch = TalkWatch(config.collect.max_flawed_share)
     for reason, dialogues in end_reasons(Workspace.from_env().store, cycle, purpose).items():
         watch.note([reason] * dialogues)

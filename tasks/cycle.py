@@ -1,4 +1,4 @@
-"""Beginning a cycle, or finding the one that is to be continued: its identity decides which."""
+"""Begins a cycle, or resumes an existing one if its identity is the same."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +21,9 @@ from tasks.workspace import Workspace
 
 @task(name="begin-cycle")
 def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> Cycle:
-    """Register the cycle and its scenarios in the store and in MLflow, or take it up again under the same configuration.
+    """Register the cycle and its scenarios in the store and in MLflow, or resume it under the same configuration.
 
-    An experiment does not start from the champion but from what its configuration names.
+    An experiment starts from the models of its configuration, not from the champion.
     """
     check_cycle_id(cycle_id)
     workspace = Workspace.from_env()
@@ -47,7 +47,7 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
 
 
 def _check(config: CycleConfig, cycle: Cycle) -> None:
-    """What is wrong with an adapter, a chat template or a corpus shows before the night's work, not after it."""
+    """Check adapters, chat templates and corpora before the night's work begins."""
     check_adapters(config.engine, config.evaluation.second_simulator, cycle.champion_adapter)
     check_models(config.engine)
     if config.human.corpora:
@@ -59,7 +59,7 @@ def _settings(config: CycleConfig) -> Mapping[str, Any]:
 
 
 def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """The cycle's run in MLflow ends as the flow does; the next stage takes it up again."""
+    """Close the cycle's MLflow run with the flow's final state; the next stage reopens it."""
     Workspace.from_env().tracker.close_cycle(flow_run.parameters["cycle_id"], completed=state.is_completed())
 
 
@@ -69,15 +69,14 @@ CLOSING: dict[str, list[FlowStateHook[..., Any]]] = {
     "on_crashed": [_close],
     "on_cancellation": [_close],
 }
-"""Hooks of a flow that works on the cycle which its parameter `cycle_id` names."""
+"""Hooks of a flow that works on the cycle named by its parameter `cycle_id`."""
 
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """Whether a failed task may fare better a little later: not where the user's input is wrong, or the
-    model does not speak."""
+    """Whether a retry of a failed task may succeed; not if the user's input is wrong or the model gives no usable turns."""
     return not isinstance(engage_error(state.result(raise_on_failure=False)), InputError | TooManyFlawed)
 
 
 def _warn_of_left(left: list[str]) -> None:
-    """Into the run's log: a scheduled night has no terminal that could show it."""
+    """Write to the run's log, because a scheduled night has no terminal."""
     get_run_logger().warning("%d scenario lines were left: %s", len(left), "; ".join(left[:20]))

@@ -1,4 +1,4 @@
-"""Fresh dialogues on held-out scenarios: those of each policy that are not stored yet."""
+"""Runs the dialogues of each policy on held-out scenarios that are not stored yet."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,7 +24,7 @@ from tasks.workspace import Workspace
 def hold_held_out_dialogues(
     config: CycleConfig, cycle: Cycle, label: str, adapters: Adapters, simulator: str
 ) -> dict[str, str]:
-    """One policy's dialogues with one simulator that are not stored yet; all policies get the same scenarios and seeds."""
+    """Run one policy's missing dialogues with one simulator; all policies get the same scenarios and seeds."""
     return hold_missing(
         config, cycle, (label, simulator), adapters, held_out(config, cycle), config.evaluation.dialogues
     )
@@ -39,10 +39,10 @@ def hold_missing(
     dialogues: int,
     recast: Recast | None = None,
 ) -> dict[str, str]:
-    """The dialogues of a policy with a simulator (`labels`) that are not stored yet, `dialogues` on each scenario.
+    """Run the dialogues of a policy with a simulator (`labels`) that are not stored yet, `dialogues` per scenario.
 
-    Every one goes to the outbox as it ends, so that an interrupted evaluation goes on where it stopped. Returns scenario id to
-    reason for those that failed for good.
+    Each goes to the outbox when it ends, so that an interrupted evaluation resumes where it stopped. Returns failed scenarios by id,
+    with the reason.
     """
     workspace = Workspace.from_env()
     workspace.drain()
@@ -76,17 +76,17 @@ def hold_missing(
 
 
 def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
-    """The cycle's held-out scenarios, drawn anew each cycle."""
+    """The cycle's held-out scenarios, sampled anew for each cycle."""
     scenarios = load_cycle_scenarios(config.scenarios)
     return sample_scenarios(scenarios, config.evaluation.split, config.evaluation.per_domain, cycle.seed)
 
 
 def held_out_store(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> HeldOutStore:
-    """What is stored of the cycle's policies on its held-out scenarios."""
+    """The stored dialogues of the cycle's policies on its held-out scenarios."""
     scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
     return HeldOutStore(workspace.store, cycle, scenarios)
 
 
 def require_dialogues(config: CycleConfig, cycle: Cycle, labels: Iterable[str], failed: Mapping[str, str]) -> None:
-    """NothingSearched where a policy's dialogues with one of the simulators all failed."""
+    """Raise NothingSearched if all of a policy's dialogues with one simulator failed."""
     held_out_store(Workspace.from_env(), config, cycle).require(labels, config.simulators(), failed)

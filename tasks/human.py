@@ -1,4 +1,4 @@
-"""Pairs from human dialogues, where the configuration names any."""
+"""Makes pairs from human dialogues, if the configuration names corpora."""
 
 from prefect import task
 
@@ -15,7 +15,7 @@ from tasks.workspace import Workspace
 
 @task(name="draw-human-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def draw_human_pairs(config: CycleConfig, cycle: Cycle, search_pairs: int) -> HumanPairs:
-    """As many as the ratio asks for beside the search's pairs; the dialogues they are from are stored as trajectories."""
+    """Make as many pairs as the ratio requires for the search's pairs; their dialogues are stored as trajectories."""
     wanted = human_count(search_pairs, config.pairs.human_ratio)
     if not config.human.corpora or not wanted:
         return HumanPairs()

@@ -1,4 +1,4 @@
-"""The comparison of candidate with base or champion, the verdict, and promotion in the registry."""
+"""Compares the candidate with base or champion, decides, and promotes it in the registry."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -20,7 +20,7 @@ from tasks.workspace import Workspace
 
 
 def require_validation(config: CycleConfig) -> None:
-    """ConfigError where a night would be judged, and promoted, on the test split: only experiments open it, and are counted."""
+    """Raise ConfigError if a night would be judged on the test split: only experiments may open it, and they are counted."""
     if config.evaluation.split != "validation":
         raise ConfigError(
             "evaluation.split=test: nights are judged on validation; `engage experiment comparison` opens the test split"
@@ -53,7 +53,7 @@ def judge(config: CycleConfig, cycle: Cycle, candidate: Candidate | None, failed
 
 
 def _promote(tracker: Tracker, cycle: Cycle, adapter: Path, verdict: Verdict) -> Verdict:
-    """Where the champion is still the one that was compared with; an older cycle says nothing about a newer champion."""
+    """Promote only if the champion is still the one compared with; an older cycle has no evidence about a newer champion."""
     version, champion = tracker.version_of(adapter), tracker.champion()
     now = champion.version if champion else None
     if now not in (cycle.champion_version, version):
@@ -65,6 +65,6 @@ def _promote(tracker: Tracker, cycle: Cycle, adapter: Path, verdict: Verdict) ->
 
 
 def _look(config: CycleConfig, cycle: Cycle, label: str) -> str:
-    """What tells one look at a candidate from another; each spends a part of the error rate."""
+    """Identifies one test of a candidate; each test uses up part of the error rate."""
     settings = digest(key_settings(config.evaluation, exclude={"alpha"}))[:8]
     return f"{label} {settings}" + (f" method {METHOD_VERSION}" if cycle.is_older else "")

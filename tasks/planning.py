@@ -1,4 +1,4 @@
-"""Which scenarios a cycle searches next, within its budget, and what its pilot says about the whole."""
+"""Chooses the scenarios that a cycle searches next, within its budget, and logs the pilot's estimate."""
 
 import time
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from tasks.workspace import Workspace
 
 @task(name="plan-shards", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Sequence[str]) -> list[list[str]]:
-    """The next shards of the cycle's training scenarios that have no tree yet; none when all is done or the budget is spent.
+    """The next shards of the cycle's training scenarios without a tree; none when all are done or the budget is used up.
 
-    `began_s` is when this run began (monotonic clock of this process's machine); `tried` are what it has searched. ConfigError
+    `began_s` is the start of this run (monotonic clock of this machine); `tried` are the scenarios that it has searched. ConfigError
     for a cycle of an older method that lacks trees.
     """
     workspace, collect, early = Workspace.from_env(), config.collect, config.search.stop_confidence is not None
@@ -38,9 +38,9 @@ def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Sequen
 
 @task(name="foretell")
 def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, float | None]:
-    """After a pilot: calls, tokens, hours and pairs that the whole cycle will take and give; shown, logged, and put into MLflow.
+    """After a pilot: estimated calls, tokens, hours and pairs of the whole cycle; shown, logged, and recorded in MLflow.
 
-    Empty where there is no pilot, where the cycle has gone on beyond it, or where another program keeps the store locked.
+    Empty if there is no pilot, if the cycle is already past it, or if another program has locked the store.
     """
     workspace = Workspace.from_env()
     try:
@@ -61,6 +61,6 @@ def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, flo
 
 
 def plan(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> Plan:
-    """The cycle's training scenarios and the trees they have."""
+    """The cycle's training scenarios and their trees."""
     scenarios = load_cycle_scenarios(config.scenarios)
     return Plan(workspace.store, workspace.outbox, cycle, scenarios, config.scenarios.per_domain)

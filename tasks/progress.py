@@ -1,6 +1,6 @@
-"""Progress with rate and time left: bars on a terminal, a line now and then where the output goes to a file.
+"""Progress with rate and time left: bars on a terminal, an occasional line if the output goes to a file.
 
-Tasks of one process share the display; a worker has none, and Prefect's own logs tell what is under way.
+Tasks of one process share the display. A worker has none; Prefect's own logs show its progress.
 """
 
 import time
@@ -22,7 +22,7 @@ from rich.text import Text
 
 LINE_EVERY_S = 30.0
 FORETOLD_FROM = 0.02
-"""Part of the work after which a line says how long the rest takes: a search's first replies come late, and all together."""
+"""Share of the work after which the remaining time is estimated: a search's first replies come late, and all together."""
 
 _shown: "Progress | Console | None" = None
 
@@ -38,7 +38,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def show(console: Console) -> Iterator[None]:
-    """Show the progress of whatever begins in the body."""
+    """Show the progress of all work that begins in the body."""
     global _shown
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -61,14 +61,14 @@ def show(console: Console) -> Iterator[None]:
 
 
 def tell(text: str) -> None:
-    """Show a line beside the bars; nothing where there is no display."""
+    """Show a line above the bars; does nothing without a display."""
     console = _shown.console if isinstance(_shown, Progress) else _shown
     if console is not None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Bar:
-    """What one piece of work has done of its `total`, in the unit of `advance`; shows nothing where there is no display."""
+    """Progress of one piece of work towards `total`, in the unit of `advance`; shows nothing without a display."""
 
     def __init__(self, description: str, total: int) -> None:
         self._display = _shown
@@ -77,7 +77,7 @@ class Bar:
         self._task = self._display.add_task(description, total=total) if isinstance(self._display, Progress) else None
 
     def advance(self, by: int = 1) -> None:
-        """`by` more are done."""
+        """Add `by` finished units."""
         self._done += by
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.advance(self._task, by)
@@ -85,7 +85,7 @@ class Bar:
             self._tell()
 
     def finish(self) -> None:
-        """Whatever the total was, it is done."""
+        """Mark the work as done, whatever the total was."""
         self._total = self._done
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.update(self._task, total=self._done, completed=self._done)

@@ -1,4 +1,4 @@
-"""The cycle's last words: a report for people, kept in the home, in MLflow and as a Prefect artifact."""
+"""Writes the cycle's report: to the home, to MLflow and as a Prefect artifact."""
 
 import os
 
@@ -25,5 +25,5 @@ def report_cycle(cycle_id: str, collected: Collected, aligned: Aligned, judged: 
 
 
 def places(home: Home) -> Places:
-    """Where the reader of a report may look further."""
+    """Addresses for the report's next steps."""
     return Places(str(home.path) if "ENGAGE_HOME" in os.environ else None, home.tracking_uri)

@@ -1,4 +1,4 @@
-"""Fine-tuning an adapter on human dialogues, as a run of MLflow."""
+"""Fine-tunes an adapter on human dialogues, as an MLflow run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ def train_on_dialogues(
     start: str | None = None,
     skip_dialogues: int = 0,
 ) -> TrainResult:
-    """SFT of the simulator's base model, or of an adapter of it (`start`); an interrupted run goes on from its last checkpoint."""
+    """SFT of the simulator's base model, or of an adapter of it (`start`); an interrupted run resumes from its last checkpoint."""
     settings, human, speech = config.align.sft, config.human, config.dialogue.speech
     length, seed, least = settings.max_length, settings.seed, human.min_reward
     chats = [

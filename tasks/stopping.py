@@ -1,6 +1,6 @@
-"""Asynchronous work in the threads of tasks, and stopping it: a thread cannot be interrupted, but what it awaits can.
+"""Runs asynchronous work in the threads of tasks, and stops it: a thread cannot be interrupted, but what it awaits can.
 
-Without this Ctrl-C would wait until every search under way has come to its end.
+Without this, Ctrl-C would wait until every running search has ended.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _running: set[tuple[asyncio.AbstractEventLoop, "asyncio.Task[Any] | None"]] = se
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Its result; KeyboardInterrupt where `stopped_on_interrupt` has stopped it from another thread."""
+    """Run the coroutine and return its result; KeyboardInterrupt if `stopped_on_interrupt` stopped it from another thread."""
 
     async def registered() -> Result:
         entry = (asyncio.get_running_loop(), asyncio.current_task())
@@ -34,8 +34,8 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 @contextlib.contextmanager
 def stopped_on_interrupt() -> Iterator[None]:
-    """Stop what runs in other threads when the body is ended by Ctrl-C, a termination signal or too many flawed dialogues; any
-    other failure lets it finish."""
+    """Stop the work in other threads when the body ends by Ctrl-C, a termination signal or too many flawed dialogues. After any other
+    failure that work finishes."""
     try:
         yield
     except BaseException as error:
@@ -54,7 +54,7 @@ def awaits_here() -> bool:
 
 
 def cancel_here() -> None:
-    """Stop what this thread awaits in `run`; safe in a signal handler."""
+    """Cancel what this thread awaits in `run`; safe in a signal handler."""
     for loop, task in _here():
         if task is not None:
             loop.call_soon_threadsafe(task.cancel)

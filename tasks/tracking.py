@@ -1,6 +1,6 @@
-"""Everything of MLflow: one parent run per cycle, child runs per stage, and the registry that names the champion.
+"""All use of MLflow: one parent run per cycle, child runs per stage, and the registry, which names the champion.
 
-Runs are found again by their tags, so that a resumed cycle goes on in the runs it began.
+Runs are looked up by their tags, so that a resumed cycle continues its own runs.
 """
 
 import sqlite3
@@ -25,7 +25,7 @@ CHAMPION = "champion"
 CYCLE_TAG, STAGE_TAG, PARENT_TAG = "engage.cycle_id", "engage.stage", "mlflow.parentRunId"
 OPENING_TAG, RECIPE_TAG, ADAPTER_TAG = "engage.opening", "engage.recipe", "engage.adapter"
 DESCRIPTION_TAG, DESCRIPTION_LENGTH = "mlflow.note.content", 4_900
-"""Every MLflow server keeps at least 5,000 characters of a tag."""
+"""Every MLflow server stores at least 5,000 characters of a tag."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,21 @@ class Champion:
 
 
 class StageRun:
-    """One child run while its stage is under way."""
+    """One child run while its stage runs."""
 
     def __init__(self, client: Any, run_id: str) -> None:
         self._client = client
         self.run_id = run_id
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Record parameters; a resumed stage keeps those it began with."""
+        """Record parameters; a resumed stage keeps its first ones."""
         known = self._client.get_run(self.run_id).data.params
         for name, value in values.items():
             if name not in known:
                 self._client.log_param(self.run_id, name, value)
 
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Record metrics at one step; what is None or not finite is left out."""
+        """Record metrics at one step; values that are None or not finite are left out."""
         for name, value in values.items():
             if is_finite(value):
                 self._client.log_metric(self.run_id, name, float(value), step=step)
@@ -77,7 +77,7 @@ class StageRun:
             self._client.log_artifact(self.run_id, str(path), folder)
 
     def dataset(self, parquet: Path, name: str, digest: str) -> None:
-        """Name a Parquet file as what the stage trained on."""
+        """Record a Parquet file as the stage's training data."""
         import mlflow
         import pandas as pd
         from mlflow.entities import DatasetInput, InputTag
@@ -91,9 +91,9 @@ class StageRun:
 
 @contextmanager
 def _told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
-    """StoreError in one sentence where MLflow cannot be used: no server, a damaged or full database, an unknown address.
+    """Raise StoreError, in one sentence, if MLflow cannot be used: no server, a damaged or full database, an unknown address.
 
-    MLflow's errors with a code in `through` come out as they are.
+    MLflow's errors with a code in `through` are passed on unchanged.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -107,9 +107,9 @@ def _told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
 
 
 class _Client:
-    """MLflow's client; whatever it raises for want of a server, or of a database that can be used, is one sentence.
+    """MLflow's client. Raises StoreError if the server or the database is unavailable.
 
-    What MLflow does not find it says itself: the caller knows what that means.
+    MLflow's "not found" errors are passed on unchanged.
     """
 
     NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: no such alias
@@ -130,7 +130,7 @@ class _Client:
 
 
 class Tracker:
-    """MLflow for one home; opening it creates the database and the experiment where they are missing."""
+    """MLflow for one home; opening it creates the database and the experiment if they are missing."""
 
     def __init__(self, home: Home) -> None:
         import mlflow
@@ -156,7 +156,7 @@ class Tracker:
             store.engine.dispose()
 
     def _experiment(self) -> str:
-        """Its id; created where it is missing, restored where somebody deleted it in MLflow's UI."""
+        """The experiment's id; it is created if missing, and restored if it was deleted in MLflow's UI."""
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             local = self._home.tracking_uri.startswith("sqlite")
@@ -177,9 +177,9 @@ class Tracker:
 
     @contextmanager
     def stage(self, cycle_id: str, name: str, recipe: str | None = None) -> Iterator[StageRun]:
-        """A child run that ends FINISHED; where the body raises it ends FAILED, and the cycle's run with it.
+        """A child run that ends FINISHED; if the body raises, it ends FAILED, and so does the cycle's run.
 
-        One for each `recipe` where a stage may be done again with other settings, so that both can be compared.
+        There is one per `recipe`, if a stage may be repeated with other settings, so that both can be compared.
         """
         parent = self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
         of = {RECIPE_TAG: recipe} if recipe else {}
@@ -196,18 +196,18 @@ class Tracker:
         self._client.set_terminated(run_id, "FINISHED")
 
     def open_cycle(self, cycle_id: str, params: Mapping[str, Any]) -> None:
-        """Begin the cycle's run, or take it up again."""
+        """Begin the cycle's run, or resume it."""
         run = self.cycle_run(cycle_id, params)
         self._client.update_run(run.run_id, status="RUNNING")
 
     def close_cycle(self, cycle_id: str, completed: bool = True) -> None:
-        """Close the cycle's run where it is open; its next stage opens it again."""
+        """Close the cycle's run if it is open; the next stage reopens it."""
         found = self._find({CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
         if found is not None and self._client.get_run(found).info.status == "RUNNING":
             self._client.set_terminated(found, "FINISHED" if completed else "FAILED")
 
     def register(self, run: StageRun, adapter: Path, tags: Mapping[str, str]) -> str:
-        """Add an adapter, kept by the run as `adapter`, to the registry as the next version; the version it has where there is one."""
+        """Register an adapter, stored by the run as `adapter`, as the next version; returns its existing version if it has one."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -222,7 +222,7 @@ class Tracker:
         return str(made.version)
 
     def version_of(self, adapter: Path) -> str:
-        """The registry version of an adapter that `register` was given."""
+        """The registry version of a registered adapter."""
         if known := self._versions(adapter):
             return known[0]
         raise StoreError(f"{adapter} is not in MLflow's registry ({REGISTERED_NAME}); run `engage align` again")
@@ -232,16 +232,16 @@ class Tracker:
         return [str(known.version) for known in found if self._adapter(known) == adapter]
 
     def _adapter(self, version: Any) -> Path | None:
-        """The folder of a registered adapter, wherever the home lies now."""
+        """The folder of a registered adapter, even if the home was moved."""
         kept = version.tags.get(ADAPTER_TAG)
         return self._home.find(kept) if kept else None
 
     def promote(self, version: str) -> None:
-        """Let the alias `champion` name this version."""
+        """Set the alias `champion` to this version."""
         self._client.set_registered_model_alias(REGISTERED_NAME, CHAMPION, version)
 
     def champion(self) -> Champion | None:
-        """The promoted adapter, None while there is none."""
+        """The promoted adapter, None if there is none."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -257,7 +257,7 @@ class Tracker:
         return Champion(str(version.version), adapter)
 
     def judged(self, incumbent: str, candidate: tuple[str, str]) -> int:
-        """Looks at candidates beside an incumbent, without this one (cycle and recipe); each has spent a part of the error rate."""
+        """Number of earlier tests against an incumbent, without this one (cycle and recipe); each used part of the error rate."""
         query = (
             f"tags.`{STAGE_TAG}` = 'evaluation' and params.incumbent = '{incumbent}' and attributes.status = 'FINISHED'"
         )
@@ -266,7 +266,7 @@ class Tracker:
         return len([one for one in found if one[1] and one != candidate])
 
     def open_test_split(self, cycle_id: str, looked_at: Mapping[str, Any]) -> None:
-        """Record that the test split is opened, before it is: once for the same things `looked_at`, however often that is resumed."""
+        """Record an opening of the test split before it happens: once per `looked_at`, even if the run is resumed."""
         parent = self._find({CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
         name = f"test split opened {digest(dict(looked_at))[:8]}"
         below = {PARENT_TAG: parent} if parent else {}
@@ -276,7 +276,7 @@ class Tracker:
         self._client.set_terminated(run.run_id, "FINISHED")
 
     def openings(self) -> int:
-        """How often the test split has been opened, by whatever comparison or card."""
+        """Number of openings of the test split, by comparisons and cards."""
         return len(
             self._client.search_runs([self._experiment_id], f"tags.`{OPENING_TAG}` = 'test'", max_results=10_000)
         )

@@ -1,4 +1,4 @@
-"""Text for MLflow and about it: a page's first sections, what is wrong."""
+"""Text for MLflow (a page's first sections) and about it (why it cannot be used)."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from engage.masking import mask_urls
 
 
 def first_sections(text: str, name: str, length: int) -> str:
-    """Those that fit into `length` characters, without images, which a description cannot show; `name` is the whole page's."""
+    """The first sections that fit into `length` characters, without images, which a description cannot show; `name` is the whole page."""
     first, *others = "\n".join(line for line in text.splitlines() if not line.startswith("![")).split("\n## ")
     told = first
     while others and len(told) + len("\n## ") + len(others[0]) <= length:
@@ -17,7 +17,7 @@ def first_sections(text: str, name: str, length: int) -> str:
 
 
 def trouble(error: Exception, uri: str, home: Path) -> str:
-    """Why MLflow cannot be used, and what to do: the disk is full, may not be written, or there is no such server."""
+    """Why MLflow cannot be used, and what to do: the disk is full or not writable, or there is no such server."""
     reason = mask_urls((str(error).splitlines() or [type(error).__name__])[0][:200])
     uri = mask_urls(uri)
     if any(sign in str(error) for sign in ("disk is full", "No space left", "disk I/O error")):

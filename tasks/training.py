@@ -1,4 +1,4 @@
-"""Pairs from the store, the candidate trained on them, and the bracket around every training."""
+"""Extracts pairs from the store, trains the candidate, and provides the common frame of every training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ from tasks.workspace import Workspace
 
 @task(name="score-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
-    """Score the cycle's spine and decide on every candidate pair, by the domains' rewards of today; counts by fate."""
+    """Score the cycle's spine and decide on every candidate pair, with the domains' present rewards; returns counts by fate."""
     store = Workspace.from_env().store
     for domain in sorted({scenario.domain for scenario in load_cycle_scenarios(config.scenarios)}):
         store.rescore(domain, load_domain(domain).reward)
@@ -45,7 +45,7 @@ def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
 
 @task(name="extract-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], human: HumanPairs) -> PairSet:
-    """Save the accepted pairs and the human ones that go with them."""
+    """Save the accepted pairs and their human pairs."""
     workspace = Workspace.from_env()
     accepted = mix(read_pairs(workspace.store, cycle.cycle_id), human.pairs, config.pairs.human_ratio, cycle.seed)
     path = workspace.home.cycle(cycle.cycle_id) / "pairs.parquet"
@@ -60,7 +60,7 @@ def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], hum
 
 @task(name="train-candidate", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def train_candidate(config: CycleConfig, cycle: Cycle, pairs: PairSet) -> Path:
-    """DPO from the champion on the saved pairs, into MLflow's registry; an interrupted run goes on from its last checkpoint."""
+    """DPO from the champion on the saved pairs, into MLflow's registry; an interrupted run resumes from its last checkpoint."""
     workspace = Workspace.from_env()
     recipe = digest([pairs.hash, key_settings(config.align)])[:12]
     out = workspace.home.cycle(cycle.cycle_id) / "align" / recipe
@@ -71,25 +71,25 @@ def train_candidate(config: CycleConfig, cycle: Cycle, pairs: PairSet) -> Path:
 
 
 def choose_candidate(cycle: Cycle, adapter: Path | None) -> Candidate | None:
-    """Make an adapter the one that the cycle's evaluation judges; None for none."""
+    """Record which adapter the cycle's evaluation judges; None: nothing was trained."""
     name_candidate(Workspace.from_env().home.cycle(cycle.cycle_id), adapter)
     return chosen_candidate(cycle)
 
 
 def chosen_candidate(cycle: Cycle) -> Candidate | None:
-    """The cycle's candidate, wherever its home lies now."""
+    """The cycle's candidate, even if its home was moved."""
     home = Workspace.from_env().home
     return latest_candidate(home.cycle(cycle.cycle_id), home.find)
 
 
 def start_adapter(config: CycleConfig, cycle: Cycle) -> Path | None:
-    """What a training starts from: the champion, else the configured adapter, else nothing but the base."""
+    """The start of a training: the champion, else the configured adapter, else the bare base."""
     start = cycle.champion_adapter or adapter_folder(config.engine.policy_adapter)
     return Path(start) if start else None
 
 
 def run_dpo(config: CycleConfig, cycle: Cycle, pairs: PairSet, name: str, out: Path, run: StageRun) -> TrainResult:
-    """DPO into `out`, from what the cycle starts from, on pairs that MLflow knows by this name."""
+    """DPO into `out`, from the cycle's starting policy, on pairs with this name in MLflow."""
     settings, parent, accepted = config.align.dpo, start_adapter(config, cycle), load_pairs(pairs.path)
     run.dataset(pairs.path, name, pairs.hash)
 
@@ -108,7 +108,7 @@ def run_training(
     examples: int,
     train: Callable[[OnStep], TrainResult],
 ) -> TrainResult:
-    """Train on `what`, so many `examples`: with the engines closed, progress shown, and settings, steps and adapter in MLflow's run."""
+    """Train on `what` (`examples` of them): engines closed, progress shown; settings, steps and adapter go to the MLflow run."""
     close_engines()  # a training and an engine together would hold the weights twice
     method = "dpo" if isinstance(settings, DpoSettings) else "sft"
     steps = -(-examples // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs

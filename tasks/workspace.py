@@ -1,4 +1,4 @@
-"""Where a task works: the home, its store and outbox, and MLflow. Made once a task, from the environment, and passed down."""
+"""A task's surroundings: the home, its store and outbox, and MLflow. Made once per task from the environment, and passed down."""
 
 import contextlib
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from tasks.tracking import Tracker
 
 @dataclass(frozen=True)
 class Workspace:
-    """One home and what lies in it; nothing is opened before it is used."""
+    """One home and its contents; nothing is opened before it is used."""
 
     home: Home
 
     @staticmethod
     def from_env() -> "Workspace":
-        """That of `ENGAGE_HOME` on this machine: a task on another machine has its own."""
+        """The workspace of `ENGAGE_HOME` on this machine; a task on another machine has its own."""
         return Workspace(Home.from_env())
 
     @cached_property
@@ -34,16 +34,16 @@ class Workspace:
 
     @cached_property
     def tracker(self) -> Tracker:
-        """MLflow; opening it creates its database where it is missing."""
+        """MLflow; opening it creates its database if it is missing."""
         return Tracker(self.home)
 
     def drain(self, must: bool = True) -> None:
-        """Bring what waits in the outbox into the store; where it need not be (`must`), it goes on waiting while the store is locked."""
+        """Move the outbox into the store. Without `must`, a locked store is no error; the files then stay in the outbox."""
         with contextlib.nullcontext() if must else contextlib.suppress(StoreError):
             self.store.drain(self.outbox)
 
     def write(self, cycle_id: str, name: str, text: str) -> Path:
-        """Write a page into the cycle's folder; returns where it is."""
+        """Write a page into the cycle's folder; returns its path."""
         path = self.home.cycle(cycle_id) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

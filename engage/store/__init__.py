@@ -1,4 +1,4 @@
-"""The trajectories: DuckDB, the outbox before it, pair extraction. The only room that reads sql/ or opens DuckDB."""
+"""The trajectory store: DuckDB, its outbox, and pair extraction. The only room that reads sql/ or opens DuckDB."""
 
 from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing

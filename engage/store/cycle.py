@@ -1,4 +1,4 @@
-"""A cycle: what its stages share, and its identity, which the store keeps and compares when the cycle is continued."""
+"""A cycle: the data that its stages share, and its identity, which the store keeps and compares when the cycle is resumed."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ from engage.models import adapter_fingerprint
 from engage.search import METHOD_VERSION
 
 SETTINGS = {"scenarios", "dialogue", "search"}
-"""The parts of the configuration that decide what a cycle collects; its identity holds all of their settings."""
+"""The parts of the configuration that decide what a cycle collects; its identity contains all of their settings."""
 SUPERSEDED: Mapping[str, Any] = {}
 """What a cycle counts as having for a setting that it lacks, by dotted name, where that is not the setting's default of today: a
 setting of SETTINGS whose default changed since it was added, or one that was taken away. All others need no entry."""
 
 
 class Cycle(BaseModel):
-    """What a cycle's stages share: its seed, its method, and the champion it began with (None: the base model)."""
+    """Data that a cycle's stages share: its seed, its method version, and the champion at its start (None: the base model)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,9 +32,9 @@ class Cycle(BaseModel):
 
     @staticmethod
     def stored(cycle_id: str, seed: int, identity: Mapping[str, Any], find: Callable[[str], Path]) -> "Cycle":
-        """The cycle that has this identity in the store; `find` says where its champion's folder lies today.
+        """The cycle with this identity in the store; `find` maps its champion's folder to its place today.
 
-        ConfigError where a newer engage began it.
+        ConfigError if a newer engage began it.
         """
         method, champion = identity.get("method_version", 1), identity.get("champion_adapter")
         if method > METHOD_VERSION:
@@ -52,11 +52,11 @@ class Cycle(BaseModel):
 
     @property
     def is_older(self) -> bool:
-        """Whether it was begun by an older method than today's."""
+        """Whether it was begun with an older method version than the present one."""
         return self.method_version < METHOD_VERSION
 
     def require_own_method(self, reason: str) -> None:
-        """ConfigError where what is to be added to the cycle would be of another method; `reason` says what cannot be and what can."""
+        """Raise ConfigError if additions to the cycle would use another method version; `reason` says what is impossible and what to do."""
         if self.is_older:
             raise ConfigError(
                 f"cycle {self.cycle_id!r} was begun by an older engage, whose searches and simulated users were others "
@@ -64,7 +64,7 @@ class Cycle(BaseModel):
             )
 
     def tree_id(self, scenario_id: str) -> str:
-        """Under what name the tree of a scenario is stored."""
+        """The id under which a scenario's tree is stored."""
         return f"{self.cycle_id}/{scenario_id}"
 
 
@@ -75,9 +75,9 @@ def identity(
     domains: Iterable[str],
     known: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """All that decides what a cycle collects; pairs, training and evaluation may be done again under other settings.
+    """Everything that decides what a cycle collects; pairs, training and evaluation may be repeated with other settings.
 
-    `settings` are SETTINGS of the configuration as JSON; `known` is the identity of a cycle that is continued.
+    `settings` are SETTINGS of the configuration as JSON; `known` is the identity of a cycle that is resumed.
     """
     allowed = {
         "domain_modules"

@@ -1,7 +1,7 @@
-"""Opening the DuckDB file for a moment: one at a time within the process, waiting a bounded time for other processes.
+"""Opens the DuckDB file for short moments: one thread at a time within the process, waiting a limited time for other processes.
 
-The file is never opened by other means than DuckDB's: closing any descriptor of it would drop the process's lock.
-A new file gets its name when its tables are committed; what an earlier version's first start left without a table gets them.
+Only DuckDB opens the file, because closing any descriptor of it would drop the process's lock. A new file gets its name only when
+its tables are committed. A file that an earlier version left without tables gets them.
 """
 
 import os
@@ -29,7 +29,7 @@ _CLOSED = {
 }
 """No files beside the store, and no extensions: DuckDB would fetch one from the network to open a SQLite file."""
 _HEADER_BYTES = 12_288
-"""Size of a DuckDB file without a table; a shorter one holds nothing."""
+"""Size of a DuckDB file without a table; a shorter file is empty."""
 _PARTIAL_AGE_S = 300
 _STOP_AGAIN_S = 0.1
 T = TypeVar("T")
@@ -38,9 +38,9 @@ _in_use: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 @contextmanager
 def reading(path: Path, wait_s: float) -> Iterator[Any]:
-    """A connection that can neither write nor reach files; StoreError where there is no store yet or it cannot be opened.
+    """A connection that can neither write nor reach other files; StoreError if there is no store yet or it cannot be opened.
 
-    A store of an older version is brought up to date first. Errors of the statements run on it are DuckDB's own, except where the file turns out to be damaged (StoreError).
+    A store of an older version is migrated first. Statements on the connection raise DuckDB's own errors, except for a damaged file (StoreError).
     """
     import duckdb
 
@@ -66,9 +66,9 @@ def reading(path: Path, wait_s: float) -> Iterator[Any]:
 
 @contextmanager
 def writing(path: Path, wait_s: float) -> Iterator[Any]:
-    """One transaction on the store, created where it is missing: committed at the end, rolled back on any error.
+    """One transaction on the store, which is created if missing: committed at the end, rolled back on any error.
 
-    What DuckDB refuses is a StoreError, except rows that break a constraint (duckdb.IntegrityError).
+    DuckDB's errors are raised as StoreError, except violated constraints (duckdb.IntegrityError).
     """
     import duckdb
 
@@ -118,7 +118,7 @@ def interruptible(connection: Any, work: Callable[[], T]) -> T:
 
 
 def _bring_up_to_date(path: Path, wait_s: float) -> None:
-    """For those who only read; StoreError where the file cannot be written or is open elsewhere."""
+    """Migrate the store for a reader; StoreError if the file cannot be written or is open elsewhere."""
     import duckdb
 
     try:
@@ -136,7 +136,7 @@ def _bring_up_to_date(path: Path, wait_s: float) -> None:
 
 
 def _migrate(connection: Any, path: Path) -> None:
-    """In a transaction of its own: whoever is killed in the middle leaves the older version whole."""
+    """Migrate in one transaction, so that a kill leaves the older version intact."""
     if not is_current(connection, path):
         connection.begin()
         bring_up_to_date(connection, path)
@@ -144,9 +144,9 @@ def _migrate(connection: Any, path: Path) -> None:
 
 
 def _make_whole(path: Path) -> None:
-    """Create a missing file with its tables under another name, then give it its own: a kill leaves all of it or nothing.
+    """Create a missing file with its tables under a temporary name, then rename it, so that a kill leaves all of it or nothing.
 
-    A file shorter than DuckDB's headers that begins like one, as a killed first start leaves it, counts as missing.
+    A beginning of a DuckDB file, shorter than its headers, counts as missing: a killed first start leaves such a file.
     """
     import duckdb
 
@@ -172,7 +172,7 @@ def _make_whole(path: Path) -> None:
 
 
 def _is_stump(path: Path) -> bool:
-    """Whether a killed first start left it: empty, or the beginning of DuckDB's headers (8 bytes of checksum, then DUCK)."""
+    """Whether the file comes from a killed first start: empty, or the beginning of DuckDB's headers (8 bytes of checksum, then DUCK)."""
     if path.stat().st_size >= _HEADER_BYTES:
         return False
     try:
@@ -190,14 +190,14 @@ def _remove_old_partials(path: Path) -> None:
 
 
 def _check_file(path: Path) -> None:
-    """A pipe or a device would be waited for without end."""
+    """Refuse pipes and devices, because opening one could wait forever."""
     if path.exists() and not path.is_file():
         raise StoreError(f"{path}: is not a file; move it away")
 
 
 @contextmanager
 def _turn(path: Path, wait_s: float) -> Iterator[None]:
-    """DuckDB refuses two kinds of connection to one file within a process: its threads take turns."""
+    """Let threads take turns, because DuckDB refuses two kinds of connection to one file within a process."""
     lock = _in_use[path.absolute()]
     if not lock.acquire(timeout=wait_s):
         raise StoreError(f"{path}: another thread has kept the database for more than {wait_s:g} s; try again")
@@ -228,7 +228,7 @@ def _is_locked(error: BaseException) -> bool:
 
 
 def _is_damaged(error: Exception) -> bool:
-    """Blocks are checked when they are read, so that damage may show long after the file was opened."""
+    """Turn DuckDB's errors about a damaged file into StoreError; blocks are checked when they are read, so they can come late."""
     import duckdb
 
     known = ("Corrupt database file", "Could not read enough bytes from file", "not a valid DuckDB database file")

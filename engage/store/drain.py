@@ -1,7 +1,7 @@
-"""From the outbox into the database: files to rows, a batch of files in one transaction, so that a tree is stored whole or not at all.
+"""Moves the outbox into the database, a batch of files per transaction, so that a tree is stored completely or not at all.
 
-Killed at any point, the next drain stores what is missing and nothing twice: a file goes only after its rows are committed, and
-what is stored already is skipped.
+After a kill at any point, the next drain stores what is missing and nothing twice: a file is removed only after its rows are
+committed, and stored records are skipped.
 """
 
 import logging
@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 def drain(outbox: Outbox, database: Path, wait_s: float) -> int:
-    """Store what waits; how many trees and dialogues were new. StoreError leaves what is not stored in the outbox.
+    """Store the outbox's files; returns the numbers of new trees and dialogues. On StoreError the rest stays in the outbox.
 
-    Whatever cannot be understood is set aside as `*.damaged` and named in a warning with the reason, a file of a newer engage waits
-    and is named in another; the others go on.
+    Unreadable files are renamed to `*.damaged` and named in a warning with the reason. A file of a newer engage stays and is named in
+    another warning. The other files are stored.
     """
     outbox.sweep()
     pending = outbox.pending()
@@ -39,7 +39,7 @@ def drain(outbox: Outbox, database: Path, wait_s: float) -> int:
 
 
 def _read(outbox: Outbox, paths: Sequence[Path], damaged: list[str], newer: list[str]) -> dict[Path, Any]:
-    """The files that are still there, as tables; those that cannot be understood are set aside, those of a newer engage left."""
+    """The existing files as tables; unreadable ones are renamed, those of a newer engage stay."""
     tables = {}
     for path in paths:
         try:
@@ -57,7 +57,7 @@ def _read(outbox: Outbox, paths: Sequence[Path], damaged: list[str], newer: list
 
 
 def _store(outbox: Outbox, tables: dict[Path, Any], database: Path, wait_s: float, damaged: list[str]) -> int:
-    """Store files in one transaction; where the data of one does not fit, each in its own, and that one is set aside."""
+    """Store files in one transaction. If the data of one does not fit, use one transaction per file and rename that file."""
     import duckdb
 
     if not tables:
@@ -84,7 +84,7 @@ def _store(outbox: Outbox, tables: dict[Path, Any], database: Path, wait_s: floa
 
 
 def _is_of_data(error: Exception) -> bool:
-    """Whether rows are refused for what they are: a key that is there already, a null, a number too large, text that is no UTF-8."""
+    """Whether rows are refused because of their data: a duplicate key, a null, a number too large, text that is not UTF-8."""
     import duckdb
 
     of_data = (duckdb.IntegrityError, duckdb.DataError, duckdb.InvalidInputException)

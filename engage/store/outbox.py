@@ -1,10 +1,10 @@
 """The outbox: finished trees and dialogues as Parquet files that wait for the database.
 
-A file appears whole or not at all (temporary file, fsync, rename), one a tree or batch of dialogues, so that a locked database,
-a killed process or a worker on another machine loses nothing. Putting the same again replaces the file by an equal one.
+There is one file per tree or batch of dialogues, written atomically (temporary file, fsync, rename), so that a locked database, a
+killed process or a worker on another machine loses nothing. Putting the same record again replaces the file by an equal one.
 
-A file notes the version of its columns; one without is of version 1. An older file is read with null in the columns it lacks
-(sql/unpack/ says what null counts as), a newer one waits for a newer engage. To add a column: see `engage.store.schema`.
+A file records the version of its columns; a file without a version has version 1. Missing columns of an older file are read as null
+(sql/unpack/ defines the meaning of null). A newer file waits for a newer engage. To add a column: see `engage.store.schema`.
 """
 
 import hashlib
@@ -26,25 +26,25 @@ from engage.files.writing import write_whole
 from engage.search import DialogueRecord, TreeRecord
 
 OUTBOX_VERSION = 2
-"""Of the columns that are written; raised with every column that is added."""
+"""Version of the written columns; raised with every added column."""
 _VERSION_KEY = b"engage.outbox_version"
 LONGEST_NAME = 200
-"""Bytes of a file's name that is set aside; most file systems take 255 with the ending."""
+"""Maximum bytes in the name of a damaged file; most file systems allow 255 with the ending."""
 
 
 class NewerFile(Exception):
-    """A file whose columns only a newer engage knows."""
+    """A file with columns of a newer engage."""
 
 
 class Kind(StrEnum):
-    """What a file holds; the second last part of its name."""
+    """The kind of a file's records; the second last part of its name."""
 
     TREE = "tree"
     DIALOGUES = "dialogues"
 
 
 class Outbox:
-    """One folder; created at the first put. Any number of processes may put and drain at once."""
+    """The outbox folder; created at the first put. Any number of processes may put and drain at the same time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -62,18 +62,18 @@ class Outbox:
             self._put(self.folder / _file_name(ids[0], "\n".join(ids), Kind.DIALOGUES), Kind.DIALOGUES, rows)
 
     def has_tree(self, tree_id: str) -> bool:
-        """Whether the tree waits here; one that is stored already has left."""
+        """Whether the tree waits here; a stored tree is no longer here."""
         return self._tree_path(tree_id).exists()
 
     def pending(self) -> list[Path]:
-        """The files that wait, by name."""
+        """The waiting files, by name."""
         return sorted(p for kind in Kind for p in self.folder.glob(f"[!.]*.{kind}.parquet"))
 
     def read(self, path: Path) -> Any | None:
-        """The rows of a file as a pyarrow Table of today's columns; None where another process has stored it meanwhile.
+        """The rows of a file as a pyarrow Table with the present columns; None if another process has stored it meanwhile.
 
-        A file of a newer engage raises NewerFile; what cannot be understood ValueError (no file, nothing in it, not readable by this
-        user); StoreError where the disk does not answer.
+        Raises NewerFile for a file of a newer engage, ValueError for an unreadable one (not a file, empty, no permission), StoreError if
+        the disk does not answer.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -106,7 +106,7 @@ class Outbox:
         return table
 
     def set_aside(self, path: Path) -> None:
-        """Keep a file that cannot be stored out of the way, as `*.damaged`, beside earlier ones; StoreError where that fails."""
+        """Rename a file that cannot be stored to `*.damaged`, without overwriting earlier ones; StoreError if that fails."""
         name, number = path.name, 1
         while len(os.fsencode(name)) > LONGEST_NAME:
             name = name[:-1]
@@ -122,7 +122,7 @@ class Outbox:
             raise StoreError(f"{path}: cannot be stored, and cannot be set aside: {error.strerror}") from error
 
     def sweep(self) -> None:
-        """Remove what killed processes left of files that they were writing: nobody writes one for a day."""
+        """Remove unfinished files of killed processes: those older than a day, because no file takes so long to write."""
         for left in self.folder.glob(".*.tmp"):
             with suppress(OSError):
                 if time.time() - left.lstat().st_mtime > 86_400:
@@ -149,18 +149,18 @@ class Outbox:
 
 
 def trajectory_id(record: DialogueRecord) -> str:
-    """A plain dialogue's key in the store: the same scenario, labels and seed are the same dialogue."""
+    """A plain dialogue's key in the store, from its scenario, labels and seed."""
     scenario_id = record.trajectory.scenario_id
     return f"{record.cycle_id}/{record.purpose}/{record.policy}/{record.simulator}/{scenario_id}/{record.seed}"
 
 
 def kind_of(path: Path) -> Kind:
-    """What a pending file holds, by its name."""
+    """The kind of a waiting file's records, from its name."""
     return Kind(path.name.split(".")[-2])
 
 
 def _file_name(label: str, identity: str, kind: Kind) -> str:
-    """Readable and safe for every file system; the hash of `identity` keeps equal labels apart."""
+    """A readable file name that is safe on every file system; the hash of `identity` distinguishes equal labels."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", label)[:80].strip("-")
     return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.{kind}.parquet"
 

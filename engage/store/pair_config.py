@@ -1,4 +1,4 @@
-"""What a pair must show to be trained on. The computation itself is SQL (sql/score/, sql/pairs/)."""
+"""The conditions for a pair to be accepted for training. The computation is SQL (sql/score/, sql/pairs/)."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,6 @@ class PairConfig(BaseModel):
 
 
 def deceptive_patterns(domain: str) -> list[str]:
-    """Regular expressions (case ignored) of the domain's signs for replies that must not be taught: lies and promises."""
+    """The domain's regular expressions (case ignored) for replies that must not be trained on: lies and promises."""
     signs = load_domain(domain).signs
     return [pattern for check in DECEPTIVE_CHECKS for pattern in signs.get(check, ())]

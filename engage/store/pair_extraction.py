@@ -1,4 +1,4 @@
-"""Judging all pairs of a cycle on an open connection: the statements of sql/pairs/ in their order. Part of the store."""
+"""Judges all pairs of a cycle on an open connection, with the statements of sql/pairs/ in order."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ def judge_pairs(connection: Any, cycle_id: str, config: PairConfig) -> dict[str,
 
 
 def _patterns(connection: Any, cycle_id: str) -> dict[str, str]:
-    """One pattern per domain of the cycle that has any: what matches it must not be taught."""
+    """One pattern per domain of the cycle, if it has any; a matching reply must not be trained on."""
     import duckdb
 
     domains = connection.execute(
@@ -45,7 +45,7 @@ def _patterns(connection: Any, cycle_id: str) -> dict[str, str]:
 
 
 def _register_rules(connection: Any) -> None:
-    """The rules for sampled turns as functions of SQL: a turn that was stored under older ones is judged like a new one."""
+    """The rules for sampled turns as SQL functions, so that turns stored under older rules are judged by the present ones."""
     text, verdict = "VARCHAR", "BOOLEAN"
     connection.create_function(
         "leaks_role", lambda domain, reply: leaks_role(load_domain(domain), reply), [text, text], verdict

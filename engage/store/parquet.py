@@ -1,4 +1,4 @@
-"""Writing Parquet files whole or not at all."""
+"""Writes Parquet files atomically."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ from engage.files.writing import write_whole
 
 
 def write_parquet(table: Any, path: Path) -> None:
-    """An Arrow table as a file that is there completely or not; StoreError where it cannot be written."""
+    """Write an Arrow table to a file atomically; StoreError if it cannot be written."""
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()

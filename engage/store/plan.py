@@ -1,4 +1,4 @@
-"""Which scenarios a cycle searches next, given what is stored, what waits in the outbox, and what its budget leaves."""
+"""Chooses the scenarios that a cycle searches next, from the stored trees, the outbox and the remaining budget."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Plan:
     per_domain: int
 
     def scenario_ids(self, extra: int = 0) -> list[str]:
-        """In their order, and `extra` more after them."""
+        """The planned scenarios in order, followed by `extra` more."""
         first = self._sample(self.per_domain)
         more = self._sample(self.per_domain + extra) if extra else []
         known = set(first)
@@ -33,7 +33,7 @@ class Plan:
         return [scenario.scenario_id for scenario in sampled]
 
     def missing(self, scenario_ids: Sequence[str]) -> list[str]:
-        """Those whose tree is neither stored nor waits in the outbox."""
+        """The scenarios whose tree is neither stored nor in the outbox."""
         stored = self.store.stored_tree_ids(self.cycle.cycle_id)
         trees = {scenario_id: self.cycle.tree_id(scenario_id) for scenario_id in scenario_ids}
         return [name for name, tree in trees.items() if tree not in stored and not self.outbox.has_tree(tree)]
@@ -47,12 +47,12 @@ class Plan:
         tried: Collection[str],
         simulations_saved_of: int | None,
     ) -> list[list[str]]:
-        """First a pilot, where the cycle is large or limited. Without a limit or an early stop all the rest follows at once; with
-        one, a wave of shards at a time.
+        """The next shards: (1) a pilot, if the cycle is large or has a budget; (2) everything else in one batch or, with a budget or
+        early stopping, one wave of shards at a time.
 
-        `hours` have passed in this run, which has `tried` some scenarios, with or without success: the next run takes up those
-        that have no tree. With an early stop, what it saves of `simulations_saved_of` simulations a tree (None: there is none)
-        goes to more scenarios.
+        `hours` have passed in this run, and `tried` are the scenarios it has searched, with or without success; the next run retries
+        those without a tree. With early stopping, the simulations saved of `simulations_saved_of` per tree (None: no early stopping)
+        are spent on more scenarios.
         """
         spent, wanted = spent_by(self.store, self.cycle.cycle_id), self.scenario_ids()
         pilot = pilot_size(len(wanted), budget.limited)
@@ -66,13 +66,13 @@ class Plan:
         return waves(left if room is None else left[:room], shard_size, workers if one_wave else None)
 
     def pilot(self, limited: bool) -> Spent | None:
-        """What the pilot took; None where there is none, or the cycle has gone on beyond it."""
+        """Cost of the pilot; None if there is none, or if the cycle is already past it."""
         spent, trees = spent_by(self.store, self.cycle.cycle_id), len(self.scenario_ids())
         return spent if spent.trees and spent.trees == pilot_size(trees, limited) else None
 
 
 def spent_by(store: TrajectoryStore, cycle_id: str) -> Spent:
-    """What the cycle's stored trees took."""
+    """Cost of the cycle's stored trees."""
     rows = store.rows("tree_cost", {"cycle": cycle_id})
     calls = [row["calls"] for row in rows]
     tokens = [total((row["prompt_tokens"], row["completion_tokens"])) if row["calls"] else 0 for row in rows]

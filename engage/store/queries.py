@@ -1,4 +1,4 @@
-"""The SQL files as text, and what a user's own statement may be. Opens no database."""
+"""The SQL files as text, and the check of a user's own statement. Opens no database."""
 
 import re
 from functools import cache
@@ -35,7 +35,7 @@ def _file_name(file: object) -> str:
 
 
 def statement(folder: str, name: str) -> str:
-    """One statement; QueryError lists what the folder holds where there is none of that name."""
+    """One statement; for an unknown name, QueryError lists the statements of the folder."""
     known = statements(folder)
     if name not in known:
         raise QueryError(f"there is no query {name!r}; use one of {', '.join(known)}")
@@ -50,7 +50,7 @@ def parameters_of(sql: str) -> set[str]:
 
 
 def check_select(sql: str) -> None:
-    """Refuse all but one statement that reads: select, with, from, values, describe, show, summarize or explain."""
+    """Accept exactly one read-only statement: select, with, from, values, describe, show, summarize or explain; else QueryError."""
     import duckdb
 
     try:
@@ -67,6 +67,6 @@ def check_select(sql: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """DuckDB's own sentence and the line that it points at, on one line."""
+    """DuckDB's error message and the line that it points at, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not set(line.strip()) <= {"^"}]
     return " ".join(lines) if lines else type(error).__name__

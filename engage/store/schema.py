@@ -1,4 +1,4 @@
-"""The tables of a store: made where there are none, and brought from an older version to today's.
+"""The tables of a store: creates missing ones, and migrates older versions to the present one.
 
 `sql/schema/` is today's shape, which a new store gets at once. A file of `sql/migrations/` leads a store to the version that
 its number names; the highest number is today's version. A test keeps both ways equal. To add a column:
@@ -20,7 +20,7 @@ from engage.store.queries import migrations, statements
 
 
 def is_current(connection: Any, path: Path) -> bool:
-    """Whether the store has today's tables, views and macros; False for an older one and for one without any table.
+    """Whether the store has the present tables, views and macros; False for an older store and for one without tables.
 
     StoreError for a store of a newer version and for a database of another program.
     """
@@ -32,7 +32,7 @@ def is_current(connection: Any, path: Path) -> bool:
 
 
 def bring_up_to_date(connection: Any, path: Path) -> None:
-    """All of today's tables, views and macros, within the caller's transaction; what is stored stays. StoreError as `is_current`."""
+    """Create or migrate all tables, views and macros within the caller's transaction; stored data stays. StoreError as `is_current`."""
     newest = max(migrations())
     version = _version(connection, path)
     for number, sql in migrations().items():
@@ -47,7 +47,7 @@ def bring_up_to_date(connection: Any, path: Path) -> None:
 
 
 def _version(connection: Any, path: Path) -> int | None:
-    """None for a database without a table: whoever made it was stopped before the first was committed."""
+    """The store's version; None for a database without a table, left by a process that was stopped early."""
     rows = connection.execute("select table_name from duckdb_tables() where not temporary").fetchall()
     tables = {name for (name,) in rows}
     if not tables:

@@ -1,7 +1,7 @@
 """The trajectory store: one DuckDB file, filled from the outbox, read by SQL. The only reader of sql/.
 
-Every method opens the file for the moment of its work; where another program keeps it longer than `wait_s`, StoreError says so.
-N, Q, evidence and pairs are computed from what is stored: a change of reward or threshold needs no model call.
+Every method opens the file only while it works; StoreError if another program keeps it locked for longer than `wait_s`.
+N, Q, evidence and pairs are computed from stored data: a change of reward or threshold needs no model call.
 """
 
 import itertools
@@ -29,7 +29,7 @@ _PIECE = 10_000
 
 
 class TrajectoryStore:
-    """See the module. Cheap to create; shares nothing between calls but the path."""
+    """The trajectory store, see the module. Cheap to create; calls share only the path."""
 
     def __init__(self, path: Path, wait_s: float = WAIT_S) -> None:
         self.path = path
@@ -38,10 +38,10 @@ class TrajectoryStore:
     def begin_cycle(
         self, cycle_id: str, config: Mapping[str, Any], absent: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
-        """Register a cycle, or continue it; ConfigError names the keys that differ from those it was begun with.
+        """Register a cycle, or resume it; ConfigError names the keys that differ from its first configuration.
 
-        `config` is JSON: all that decides what the cycle collects. `absent` says what a key counts as that one of the two lacks,
-        because a version of engage does not know it.
+        `config` is JSON: everything that decides what the cycle collects. `absent` has the values of keys that one of the two lacks,
+        because its version of engage does not know them.
         """
         text = json.dumps(config, sort_keys=True, ensure_ascii=False)
         with writing(self.path, self.wait_s) as connection:
@@ -61,26 +61,26 @@ class TrajectoryStore:
             )
 
     def cycle_ids(self) -> list[str]:
-        """All cycles, the last to begin first (by arrival: a clock may be set back); empty where there is no store yet."""
+        """All cycles, the latest first (in order of registration, because a clock may be set back); empty if there is no store yet."""
         if not self.path.exists():
             return []
         rows = self._read("select cycle_id from cycle order by rowid desc")[1]
         return [cycle_id for (cycle_id,) in rows]
 
     def latest_cycle(self) -> str | None:
-        """The cycle that queries and commands take where none is named: the last to begin, of those that hold dialogues if any does."""
+        """The default cycle of queries and commands: the latest with dialogues, else the latest."""
         rows = self._read("select cycle_id from latest_cycle")[1] if self.path.exists() else []
         return rows[0][0] if rows else None
 
     def cycle_config(self, cycle_id: str) -> dict[str, Any] | None:
-        """What the cycle was begun with; None for an unknown one, or where there is no store yet."""
+        """The cycle's first configuration; None for an unknown cycle, or if there is no store yet."""
         if not self.path.exists():
             return None
         rows = self._read("select config from cycle where cycle_id = $wanted", {"wanted": cycle_id})[1]
         return json.loads(rows[0][0]) if rows else None
 
     def add_scenarios(self, scenarios: Sequence[Scenario]) -> None:
-        """Add those that are not there yet; ScenarioError for a known id with other content (nothing is added then)."""
+        """Add new scenarios; ScenarioError for a known id with other content (nothing is added then)."""
         import pandas as pd
 
         frame = pd.DataFrame([_scenario_row(scenario) for scenario in scenarios])
@@ -102,16 +102,16 @@ class TrajectoryStore:
             )
 
     def drain(self, outbox: Outbox) -> int:
-        """Store what waits in the outbox and remove it there; how many trees and dialogues were new (see `engage.store.drain`)."""
+        """Move the outbox's files into the store; returns the numbers of new trees and dialogues (see `engage.store.drain`)."""
         return drain(outbox, self.path, self.wait_s)
 
     def stored_tree_ids(self, cycle_id: str) -> set[str]:
-        """Trees of the cycle that are in the database; those in the outbox are not."""
+        """The cycle's trees in the database, without those in the outbox."""
         rows = self._read("select tree_id from tree where cycle_id = $cycle", {"cycle": cycle_id})[1]
         return {tree_id for (tree_id,) in rows}
 
     def stored_dialogues(self, cycle_id: str, purpose: str, policy: str, simulator: str, seed: int) -> set[str]:
-        """Ids of the scenarios that have such a dialogue in the database."""
+        """Ids of the scenarios with such a dialogue in the database."""
         rows = self._read(
             "select scenario_id from trajectory where cycle_id = $cycle and purpose = $purpose and policy = $policy "
             "and simulator = $simulator and seed = $seed",
@@ -120,7 +120,7 @@ class TrajectoryStore:
         return {scenario_id for (scenario_id,) in rows}
 
     def score_pairs(self, cycle_id: str, config: PairConfig) -> dict[str, int]:
-        """Judge every pair of sibling replies anew, in place of the cycle's earlier pairs.
+        """Judge every pair of sibling replies again, replacing the cycle's earlier pairs.
 
         Counts: `candidates`, `accepted`, and those dropped by reason (the first that applies, in the order of
         sql/pairs/pair.sql). QueryError for an unknown cycle, ConfigError for a lexicon pattern that SQL cannot use.
@@ -130,12 +130,12 @@ class TrajectoryStore:
             return judge_pairs(connection, cycle_id, config)
 
     def accepted_pairs(self, cycle_id: str) -> list[dict[str, Any]]:
-        """The cycle's accepted pairs as `engage.training.pairs.read_pairs` takes them: columns of sql/pairs/accepted_pair.sql."""
+        """The cycle's accepted pairs for `engage.training.pairs.read_pairs`: the columns of sql/pairs/accepted_pair.sql."""
         columns, rows = self._read(statement("pairs", "accepted_pair"), {"cycle": cycle_id})
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def rescore(self, domain: str, reward_of: Callable[[float], float]) -> int:
-        """Map the stored survey values of a domain to rewards anew; how many reactions changed.
+        """Compute the rewards of a domain's stored survey values again; returns the number of changed reactions.
 
         Pairs are not judged again: `score_pairs` does. ConfigError for a reward outside [0, 1].
         """
@@ -162,7 +162,7 @@ class TrajectoryStore:
     def add_evaluation(
         self, cycle_id: str, split: str, policy: str, simulator: str, comparisons: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Keep a comparison's figures, domain to metric to number, in place of earlier ones under the same labels.
+        """Store a comparison's figures, domain to metric to number, replacing earlier ones under the same labels.
 
         `n` counts the scenarios behind all of them, `low` and `high` are the interval of `difference`; what is not a number
         is left out.
@@ -182,12 +182,12 @@ class TrajectoryStore:
                 connection.execute("insert into evaluation by name select * from incoming_evaluation")
 
     def select(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Columns and rows of one reading statement; QueryError for any other, and for files and functions beyond the store."""
+        """Columns and rows of one read-only statement; QueryError for any other, and for files and functions outside the store."""
         check_select(sql)
         return self._read(sql)
 
     def named(self, name: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Columns and rows of an inspection (sql/inspect/). `cycle` is the latest one where it is not given.
+        """Columns and rows of a named query (sql/inspect/). `cycle` defaults to the latest one.
 
         QueryError for an unknown name or parameter, and for a cycle or trajectory that is not stored.
         """
@@ -199,7 +199,7 @@ class TrajectoryStore:
         return self._read(sql, {key: given.get(key) for key in known})
 
     def rows(self, name: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """An inspection's rows by column name; see `named`."""
+        """A named query's rows by column name; see `named`."""
         columns, rows = self.named(name, params)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
@@ -224,7 +224,7 @@ def _fetch(connection: Any, sql: str, params: Mapping[str, Any]) -> tuple[list[s
 
 
 def inspections() -> dict[str, str]:
-    """The named queries, each with what a row of it is."""
+    """The named queries, each with its grain."""
     return {name: _comment(sql) for name, sql in statements("inspect").items()}
 
 
@@ -234,14 +234,14 @@ def _comment(sql: str) -> str:
 
 
 def _check_known(connection: Any, parameter: str, value: Any) -> None:
-    """A cycle or trajectory that is asked for by name has to be there."""
+    """Raise QueryError if a cycle or trajectory given by name is not stored."""
     source = {"cycle": "cycle where cycle_id", "id": "trajectory where trajectory_id"}.get(parameter)
     if source and value is not None and not connection.execute(f"select 1 from {source} = ?", [value]).fetchone():
         raise QueryError(f"{parameter} {value!r} is not in the store")
 
 
 def _changes(old: Any, new: Any, name: str = "") -> list[str]:
-    """Dotted names of what differs between two JSON values, with both values."""
+    """Dotted names of the differences between two JSON values, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
         return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{name}.{key}" if name else key)]
@@ -249,7 +249,7 @@ def _changes(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def _filled(config: Mapping[str, Any], absent: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with what `absent` says in place of the keys it lacks, at every depth."""
+    """The configuration with missing keys filled from `absent`, at every depth."""
     filled = {**absent, **config}
     both = [key for key in absent if isinstance(absent[key], Mapping) and isinstance(config.get(key), Mapping)]
     return {**filled, **{key: _filled(config[key], absent[key]) for key in both}}

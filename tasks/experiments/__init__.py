@@ -1,1 +1,1 @@
-"""Tasks of experiments: nothing that a night needs."""
+"""Tasks of experiments; a night uses none of them."""

@@ -1,4 +1,4 @@
-"""The comparison of policies from their stored dialogues, in MLflow, in the store and as a page."""
+"""Compares policies from their stored dialogues; writes the result to MLflow, to the store and to a page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ def compare_policies(
     left: Mapping[str, str],
     failed: Mapping[str, str],
 ) -> ComparisonPage:
-    """One table of all policies with all simulators, the checks, and the headroom recovered; kept in MLflow and as a page."""
+    """Compute tables of all policies with all simulators, the checks and the recovered headroom; saved in MLflow and as a page."""
     workspace, split, comparison = Workspace.from_env(), config.evaluation.split, config.comparison
     labels = {policy.name: policy.label(comparison) for policy in policies}
     held = held_out_store(workspace, config, cycle)
@@ -50,7 +50,7 @@ def compare_policies(
 
 @task(name="open-test-split")
 def open_test_split(config: CycleConfig, cycle: Cycle, policies: Sequence[TrainedPolicy]) -> None:
-    """Count an opening of the test split before it is looked at: one for each set of policies, simulators and dialogues."""
+    """Count an opening of the test split before it is used: one per set of policies, simulators and dialogues."""
     if config.evaluation.split != "test":
         return
     looked_at = {

@@ -1,4 +1,4 @@
-"""The dialogues of a comparison of policies, and how far the trained ones have moved."""
+"""Runs the dialogues of a comparison of policies, and estimates how far the trained policies have moved from the base."""
 
 from prefect import task
 
@@ -17,7 +17,7 @@ from tasks.workspace import Workspace
 
 @task(name="hold-policy-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def hold_dialogues_of(config: CycleConfig, cycle: Cycle, policy: TrainedPolicy, simulator: str) -> dict[str, str]:
-    """One policy's dialogues with one simulator on all held-out scenarios; those stored already are kept."""
+    """Run one policy's dialogues with one simulator on all held-out scenarios; stored ones are reused."""
     thinks = thinking_of(policy.name, config.comparison).recast(config.search)
     adapters, labels = (
         Adapters(policy.adapter, config.simulators()[simulator]),
@@ -29,7 +29,7 @@ def hold_dialogues_of(config: CycleConfig, cycle: Cycle, policy: TrainedPolicy, 
 
 @task(name="hold-adversarial-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def hold_adversarial(config: CycleConfig, cycle: Cycle, policy: TrainedPolicy) -> dict[str, str]:
-    """One policy's dialogues with every adversarial user of the scenarios' domains."""
+    """Run one policy's dialogues with every adversarial user of the scenarios' domains."""
     failed: dict[str, str] = {}
     thinks = thinking_of(policy.name, config.comparison).recast(config.search)
     scenarios, adapters = held_out(config, cycle), Adapters(policy.adapter)
@@ -45,7 +45,7 @@ def hold_adversarial(config: CycleConfig, cycle: Cycle, policy: TrainedPolicy) -
 def measure_divergence(
     config: CycleConfig, cycle: Cycle, policy: TrainedPolicy, simulator: str
 ) -> dict[str, float | None]:
-    """How far a trained policy has moved from the base in its own dialogues, by domain, in nats a reply; None where it is unknown."""
+    """A trained policy's divergence from the base in its own dialogues, by domain, in nats per reply; None if unknown."""
     given = {
         "cycle": cycle.cycle_id,
         "policy": policy.label(config.comparison),

@@ -1,4 +1,4 @@
-"""The policies of a comparison that are trained: SFT on people's replies, DPO on pairs from search, from people, from both."""
+"""Trains the policies of a comparison: SFT on people's replies, DPO on pairs from search, from people, or from both."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,13 +38,13 @@ def pair_sets(config: CycleConfig, cycle: Cycle, human: HumanPairs) -> dict[Poli
 
 
 def as_many_from_people(config: CycleConfig) -> CycleConfig:
-    """The same configuration with as many human pairs as the search gives, at least."""
+    """The same configuration with at least as many human pairs as search pairs."""
     ratio = max(1.0, config.pairs.human_ratio)
     return config.model_copy(update={"pairs": config.pairs.model_copy(update={"human_ratio": ratio})})
 
 
 def policy_folder(workspace: Workspace, cycle: Cycle, name: PolicyName, recipe: Sequence[object]) -> Path:
-    """Where a policy is trained: one folder a recipe, so that other settings train another one beside it."""
+    """The folder of a training: one per recipe, so that other settings train in another folder."""
     return workspace.home.cycle(cycle.cycle_id) / "policies" / f"{name}-{digest(recipe)[:12]}"
 
 
@@ -52,7 +52,7 @@ def policy_folder(workspace: Workspace, cycle: Cycle, name: PolicyName, recipe: 
 def train_on_pairs(
     config: CycleConfig, cycle: Cycle, name: PolicyName, pairs: Sequence[PreferencePair], human: HumanPairs
 ) -> TrainedPolicy:
-    """DPO from what the cycle starts from; an interrupted run goes on from its last checkpoint."""
+    """DPO from the cycle's starting policy; an interrupted run resumes from its last checkpoint."""
     workspace, settings = Workspace.from_env(), key_settings(config.align, exclude={"sft"})
     folder = policy_folder(workspace, cycle, name, [pair_set_hash(pairs), settings])
     saved = save_pair_set(pairs, folder / "pairs.parquet", load_cycle_scenarios(config.scenarios), human)
@@ -63,9 +63,9 @@ def train_on_pairs(
 
 @task(name="train-policy-on-replies", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def train_on_replies(config: CycleConfig, cycle: Cycle) -> TrainedPolicy | None:
-    """SFT on what people said in dialogues of the train split that went well, from what the cycle starts from.
+    """SFT on people's replies in successful dialogues of the train split, from the cycle's starting policy.
 
-    None where no reply may be learnt: all are longer than the policy speaks, or no dialogue went well.
+    None if no reply is usable: all are longer than the policy's limit, or no dialogue was successful.
     """
     workspace, settings, least = Workspace.from_env(), config.align.sft, config.human.min_reward
     people, speech = read_human(config.human), config.dialogue.speech

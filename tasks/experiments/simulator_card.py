@@ -1,4 +1,4 @@
-"""The simulator card, step by step: likelihoods, answers, then the page, its plots and one run of MLflow."""
+"""Makes the simulator card step by step: likelihoods, answers, then the page, its plots and one MLflow run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ ROUNDS = 3
 
 @task(name="check-card")
 def check_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str]:
-    """Simulators by label, after everything that a user can get wrong was looked at: what follows takes many minutes."""
+    """Simulators by label. All user input is checked here first, because the following steps take many minutes."""
     with writing_into(Path(out)):
         pass
     held_out_dialogues(card, config.human)
@@ -40,7 +40,7 @@ def check_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str
 
 @task(name="measure-likelihoods", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def measure_likelihoods(config: CycleConfig, card: CardConfig, label: str, adapter: str) -> Mapping[str, Likelihoods]:
-    """Of real user turns under one simulator, by domain; nothing where its weights are not this process's."""
+    """Likelihoods of real user turns under one simulator, by domain; empty if its weights are not in this process."""
     if not model_names(config.engine):
         return {}
     close_engines()
@@ -56,7 +56,7 @@ def measure_likelihoods(config: CycleConfig, card: CardConfig, label: str, adapt
 
 @task(name="ask-in-their-place", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def ask_in_their_place(config: CycleConfig, card: CardConfig, label: str, adapter: str) -> dict[str, Answers]:
-    """Surveys and next turns of one simulator in people's dialogues, by domain."""
+    """One simulator's survey answers and next turns in human dialogues, by domain."""
     by_domain = held_out_dialogues(card, config.human).by_domain
     asked = Asked(
         shared_engine(simulator_alone(config.engine)),
@@ -80,7 +80,7 @@ def write_card(
     answers: Mapping[str, Mapping[str, Answers]],
     out: str,
 ) -> CardPage:
-    """The page `OUT/card.md` with its plots beside it, all of it in MLflow too."""
+    """Write the page `OUT/card.md` and its plots, and log them to MLflow."""
     tracker, engine = Workspace.from_env().tracker, config.engine
     openings = tracker.openings() if card.split == "test" else 0
     setting = Setting(engine.simulator_model, engine.kind, config.dialogue.speech, openings)

@@ -1,4 +1,4 @@
-"""Rolling out replies of a collected cycle afresh, and what that says about its values."""
+"""Makes fresh rollouts of a collected cycle's replies, and compares them with its values."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -30,9 +30,9 @@ from tasks.workspace import Workspace
 
 @task(name="reroll-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def reroll_pairs(config: CycleConfig, cycle: Cycle, check: ValueCheckConfig) -> dict[str, str]:
-    """Roll out both replies of the sampled pairs; returns scenario id to reason for those that failed for good.
+    """Roll out both replies of the sampled pairs; returns failed scenarios by id, with the reason.
 
-    ConfigError where the cycle has no pair.
+    ConfigError if the cycle has no pair.
     """
     workspace = Workspace.from_env()
     workspace.drain()
@@ -48,7 +48,7 @@ def reroll_pairs(config: CycleConfig, cycle: Cycle, check: ValueCheckConfig) -> 
 
 @task(name="roll-out-replies", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def roll_out_replies(config: CycleConfig, cycle: Cycle, check: ValueCheckConfig) -> dict[str, str]:
-    """Roll out the replies behind the noise floor; returns scenario id to reason for those that failed for good."""
+    """Roll out the replies for the noise floor; returns failed scenarios by id, with the reason."""
     workspace = Workspace.from_env()
     replies = [reply for _, reply in _sampled(workspace, config, cycle, check).replies]
     bar = Bar("replies rolled out for their noise", len(replies))
@@ -59,9 +59,9 @@ def roll_out_replies(config: CycleConfig, cycle: Cycle, check: ValueCheckConfig)
 def judge_credit(
     config: CycleConfig, cycle: Cycle, check: ValueCheckConfig, failed: Mapping[str, str]
 ) -> CheckedValues:
-    """Figures, page and plot from the rollouts that are kept; logged as the stage `credit`.
+    """Figures, page and plot from the stored rollouts; logged as the stage `credit`.
 
-    NothingSearched where they tell nothing.
+    NothingSearched if they allow no figure.
     """
     workspace = Workspace.from_env()
     found = credit_figures(_sampled(workspace, config, cycle, check), _kept(workspace, cycle))
@@ -89,7 +89,7 @@ def _roll(
     bar: Bar,
     work: Callable[[Roller, Callable[[None], None]], Coroutine[Any, Any, BatchResult]],
 ) -> dict[str, str]:
-    """What was rolled out when Ctrl-C came is kept."""
+    """Rollouts that were finished when Ctrl-C came are kept."""
     kept, adapters = _kept(workspace, cycle), Adapters(policy_adapter=cycle.champion_adapter)
     roller = Roller(shared_engine(config.engine), config.dialogue, adapters, cycle.seed, kept)
     try:
@@ -106,6 +106,6 @@ def _sampled(workspace: Workspace, config: CycleConfig, cycle: Cycle, check: Val
 
 
 def _kept(workspace: Workspace, cycle: Cycle) -> KeptRollouts:
-    """The cycle's file; its name holds what the rollouts depend on, so that a cycle begun anew under the same id has another."""
+    """The cycle's file of rollouts. Its name includes everything they depend on, so a new cycle with the same id has another file."""
     known = digest(workspace.store.cycle_config(cycle.cycle_id))
     return KeptRollouts(workspace.home.cycle(cycle.cycle_id) / "credit" / f"rollouts-{known[:16]}.parquet")
