@@ -1,5 +1,6 @@
 """Files written whole or not at all: whoever is killed in the middle leaves the earlier file, or none."""
 
+import errno
 import os
 import uuid
 from pathlib import Path
@@ -10,6 +11,10 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
     A missing folder is made. What a kill leaves is named `.*.tmp`.
     """
+    if (
+        path.exists() and not path.is_file() and not path.is_dir()
+    ):  # to rename a file onto a device would replace the device
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:

@@ -157,6 +157,10 @@ def import_scenarios(
         raise ConfigError(f"corpus {corpus!r} is not known; use {' or '.join(READERS)}")
     if donation_unit not in {None, "dollars", "cents"}:
         raise ConfigError(f"--donation-unit {donation_unit!r} is not known; use dollars or cents")
+    if out.exists() and path.exists():
+        beside = path.is_dir() and out.suffix != ".jsonl" and out.resolve().is_relative_to(path.resolve())
+        if beside or (out.samefile(path) and not path.is_dir()):
+            raise ConfigError(f"--out {out} would overwrite the corpus itself; name another file")
     options = {"any_language": any_language, "donation_unit": donation_unit}
     found = READERS[corpus](path, CorpusOptions.model_validate(options))
     save_scenarios(found, out)

@@ -506,3 +506,18 @@ def test_closed_streams_end_no_command(tmp_path):
     command = f"{sys.executable} -m flows.cli settings nothing >{log} 2>&-"
     assert subprocess.run(["sh", "-c", command], timeout=50).returncode == 2
     assert log.read_text() == ""
+
+
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_an_import_overwrites_neither_its_corpus_nor_a_device(engage, tmp_path, whole_folder):
+    corpus = tmp_path / "ESConv.json"
+    corpus.write_bytes((OWN_FILE.parent / "esconv" / "FailedESConv.json").read_bytes())
+    before = corpus.read_bytes()
+    path = tmp_path if whole_folder else corpus
+    code, _, err = engage("scenarios", "import", "esconv", str(path), "--out", str(corpus))
+    assert (code, err) == (2, f"--out {corpus} would overwrite the corpus itself; name another file\n")
+    assert corpus.read_bytes() == before
+    os.mkfifo(tmp_path / "pipe")
+    code, _, err = engage("scenarios", "import", "esconv", str(corpus), "--out", str(tmp_path / "pipe"))
+    assert code == 2 and "cannot be written: it is a device or a pipe, not a file" in err
+    assert (tmp_path / "pipe").is_fifo()
