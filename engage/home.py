@@ -35,10 +35,10 @@ class Home:
         """Create the folder; ConfigError where it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "mlflow.lock").touch()
+            (self.path / "mlflow.lock").open("a").close()
         except OSError as error:
             raise ConfigError(
-                f"{self.path}: cannot be written ({error.strerror}); set ENGAGE_HOME to a folder of yours"
+                f"{error.filename or self.path}: cannot be written ({error.strerror}); set ENGAGE_HOME to a folder of yours"
             ) from error
 
     @property

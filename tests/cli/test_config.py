@@ -189,6 +189,12 @@ def test_a_home_that_cannot_be(monkeypatch, tmp_path):
         Home.from_env()
 
 
+def test_a_folder_in_the_place_of_the_homes_lock_is_one_sentence(tmp_path):
+    (tmp_path / "mlflow.lock").mkdir()
+    with pytest.raises(ConfigError, match=r"mlflow\.lock: cannot be written \(Is a directory\); set ENGAGE_HOME"):
+        Home(tmp_path).make()
+
+
 def test_a_home_of_an_impossible_name_is_one_sentence_and_an_empty_one_is_none(monkeypatch, tmp_path):
     monkeypatch.setenv("ENGAGE_HOME", f"/{'x' * 300}")
     with pytest.raises(ConfigError, match="ENGAGE_HOME cannot be used: File name too long"):
