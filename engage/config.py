@@ -113,6 +113,8 @@ def load_config(profile: str | Path, overrides: Sequence[str] = (), profiles: Pa
     `profile` is the path of a TOML file, or a name in the folder `profiles`. `key.path=` resets the key to its default,
     whatever the profile says.
     """
+    if isinstance(overrides, str):
+        overrides = (overrides,)
     read = read_profile(profile, profiles)
     values = read.values(setting_names())
     for override in overrides:

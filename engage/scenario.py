@@ -159,8 +159,9 @@ class Loaded:
     problems: list[str]
 
 
-def read_scenarios(path: Path, any_language: bool = False) -> Loaded:
+def read_scenarios(path: Path | str, any_language: bool = False) -> Loaded:
     """All good lines of a JSON Lines file and what is wrong with the others; raises only if the file cannot be read."""
+    path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ScenarioError(f"{path}: is not a file")
     try:
@@ -219,6 +220,8 @@ def load_scenarios(
     Ids must be unique over all sources. Raises ScenarioError with the first problems, unless `skip_invalid` takes the rest:
     then `on_left` is told all that was left, where there is any. `any_language` takes scenarios that are not in English too.
     """
+    if isinstance(sources, str):
+        sources = (sources,)
     scenarios: list[Scenario] = []
     problems: list[str] = []
     for source in sources:

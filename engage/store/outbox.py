@@ -46,8 +46,8 @@ class Kind(StrEnum):
 class Outbox:
     """The outbox folder; created at the first put. Any number of processes may put and drain at the same time."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
 
     def put_tree(self, record: TreeRecord) -> None:
         """Keep a finished tree until it is stored; StoreError if the folder cannot be written."""

@@ -31,8 +31,8 @@ _PIECE = 10_000
 class TrajectoryStore:
     """The trajectory store, see the module. Cheap to create; calls share only the path."""
 
-    def __init__(self, path: Path, wait_s: float = WAIT_S) -> None:
-        self.path = path
+    def __init__(self, path: Path | str, wait_s: float = WAIT_S) -> None:
+        self.path = Path(path)
         self.wait_s = wait_s
 
     def begin_cycle(

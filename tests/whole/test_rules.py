@@ -313,3 +313,16 @@ def test_only_major_versions_that_are_run_are_promised():
     run = dict(re.findall(r"^([a-z-]+)==(\d+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
     assert len(lowest) > 20
     assert lowest == {name: run[name] for name in lowest}
+
+
+def test_a_library_user_may_write_one_name_for_a_list_and_a_text_for_a_path(tmp_path):
+    shipped = engage.load_scenarios("persuasion")
+    assert [one.scenario_id for one in shipped] == [one.scenario_id for one in engage.load_scenarios(["persuasion"])]
+    path = tmp_path / "one.jsonl"
+    path.write_text(shipped[0].as_json() + "\n", encoding="utf-8")
+    assert engage.read_scenarios(str(path)).scenarios == engage.read_scenarios(path).scenarios
+    store = engage.TrajectoryStore(str(tmp_path / "x.duckdb"))
+    store.begin_cycle("c1", {})
+    assert store.drain(engage.Outbox(str(tmp_path / "outbox"))) == 0
+    profile = ROOT / "deployments" / "profiles" / "laptop.toml"
+    assert engage.load_config(profile, "seed=3") == engage.load_config(profile, ["seed=3"])
