@@ -1,6 +1,6 @@
-"""A cycle's whole configuration: profiles in TOML, overrides by dotted name, and the identity that a cycle keeps.
+"""A cycle's whole configuration: profiles in TOML, and overrides by dotted name.
 
-Each part is configured beside its code; this module only puts them together. Where files lie is not configuration: `Home`.
+Each part's settings are defined beside its code; this module combines them. Folders are not configuration, see `Home`.
 """
 
 import json
@@ -27,13 +27,13 @@ from engage.store import PairConfig
 from engage.training import AlignConfig, HumanConfig
 
 LARGEST = 2**63 - 1
-"""What the store's columns hold."""
+"""The largest number that fits into the store's columns."""
 LONGEST_NAME = 80
 """Characters of a setting's name; longer ones are cut where they are reported."""
 
 
 class ScenarioConfig(BaseModel):
-    """Which conversations a cycle is about."""
+    """The scenarios of a cycle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +55,7 @@ class ScenarioConfig(BaseModel):
 
 
 class CollectConfig(BaseModel):
-    """How the searches are spread."""
+    """How the searches are distributed and limited."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +78,7 @@ class CollectConfig(BaseModel):
 
 
 class CycleConfig(BaseModel):
-    """One cycle: collect, align, evaluate. Prefect draws its form from this."""
+    """One cycle: collect, align, evaluate. Prefect builds its form from this."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,11 +97,11 @@ class CycleConfig(BaseModel):
     comparison: ComparisonConfig = ComparisonConfig()
 
     def simulators(self) -> dict[str, str | None]:
-        """With whom an evaluation talks: label to adapter, see `engage.evaluation.simulators.simulators`."""
+        """Simulators used in evaluation: label → adapter, see `engage.evaluation.simulators.simulators`."""
         return simulators(self.engine, self.evaluation.second_simulator)
 
     def unused(self) -> list[str]:
-        """What is set and has no effect on a cycle, one sentence each."""
+        """Settings that are set but have no effect on a cycle, one sentence each."""
         if self.human.corpora and not self.pairs.human_ratio:
             return ["human.corpora is set, but pairs.human_ratio is 0: no pair will be made from them"]
         return []
@@ -134,7 +134,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     try:
         (value,) = tomllib.loads(f"value = {text}").values()
     except RecursionError as error:
-        raise ConfigError(f"--set {override!r:.80}: the value is nested too deeply") from error
+        raise ConfigError(f"--set {override!r:.80}: the value is nested too deep") from error
     except (tomllib.TOMLDecodeError, ValueError):  # no TOML, or more than one line of it
         value = text
     *parents, leaf = key.strip().split(".")
@@ -170,7 +170,7 @@ def _explain(error: ValidationError, profile: Profile, overrides: Sequence[str])
 
 
 def _touches(name: str, key: str) -> bool:
-    """Whether one of two dotted names is the other, or holds it."""
+    """Whether two dotted names are equal, or one contains the other."""
     return f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")
 
 
@@ -182,9 +182,9 @@ def setting_names() -> list[str]:
 def load_cycle_scenarios(
     config: ScenarioConfig, on_left: Callable[[list[str]], None] = lambda _: None
 ) -> list[Scenario]:
-    """All scenarios of the sources; ScenarioError where a file is wrong and nothing may be skipped. See `load_scenarios`.
+    """All scenarios of the sources; ScenarioError if a file is invalid and skipping is not allowed. See `load_scenarios`.
 
-    From then on this process imports the modules that the configuration allows.
+    This also allows the configured domain modules to be imported in this process.
     """
     allow_modules(config.domain_modules)
     return load_scenarios(config.sources, config.skip_invalid, on_left, config.any_language)

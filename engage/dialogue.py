@@ -1,12 +1,12 @@
-"""Who said what, and how it ended: the values everything else passes around. Frozen; knows no domain and no model."""
+"""Turns, dialogues, reactions and trajectories: the frozen values that all other modules use. Knows no domain and no model."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 UNSPOKEN = ("empty", "refusal", "content_filter", "thought")
-"""Flaws of a turn in which nothing was said: the dialogue ends with it and gives no reward. `empty` and `refusal` are found in the
-text (`engage.simulation.flaws`); an engine tells `refusal`, `content_filter` and `thought`, a reply that is no more than one."""
+"""Flaws of a turn without usable text: the dialogue ends with it and gets no reward. Text rules detect `empty` and `refusal`
+(`engage.simulation.flaws`); an engine reports `refusal`, `content_filter` and `thought` (a reply that is only a thought)."""
 
 
 class Role(StrEnum):
@@ -25,9 +25,9 @@ class Role(StrEnum):
 class Turn:
     """One message; `text` is stripped.
 
-    A sampled turn that fell short (see `engage.simulation.flaws`) is drawn again: `attempts` counts the draws, and `flaw` names what is
-    still wrong with the one that was kept, None for a clean turn. `first_flaw` names what was wrong with the first draw; it is None
-    too where nobody noted it (a turn of an older version, one that was not sampled).
+    A flawed sampled turn (see `engage.simulation.flaws`) is drawn again. `attempts` counts the draws, and `flaw` is the flaw of the
+    turn that was kept, None for a clean turn. `first_flaw` is the flaw of the first draw; it is also None if it was not recorded (a
+    turn of an older version, or one that was not sampled).
     """
 
     role: Role
@@ -38,7 +38,7 @@ class Turn:
 
     @property
     def unspoken(self) -> bool:
-        """Whether nothing was said in it, however often it was drawn."""
+        """Whether the turn has no usable text, even after all draws."""
         return self.flaw in UNSPOKEN
 
 
@@ -63,7 +63,7 @@ class Dialogue:
         return self.turns[-1] if self.turns else None
 
     def text(self, **names: str) -> str:
-        """One line a turn, `name: text`; names per role by keyword, the role itself by default."""
+        """One line per turn, `name: text`; names per role by keyword, the role itself by default."""
         return "\n".join(f"{names.get(turn.role, turn.role)}: {turn.text}" for turn in self.turns)
 
 

@@ -50,7 +50,7 @@ class ModelError(InputError):
 class EngineError(EngageError):
     """A model call failed for good.
 
-    `request_key` names the request (scenario, node path, sample index), so that the caller can withdraw what depended on it.
+    `request_key` names the request (scenario, node path, sample index), so that the caller can discard what depended on it.
     """
 
     def __init__(self, message: str, request_key: str) -> None:
@@ -63,21 +63,21 @@ class StoreError(EngageError):
 
 
 class NothingSearched(EngageError):
-    """Every scenario of a collect failed, or nothing that an evaluation or experiment asked for; the text has the first reason."""
+    """Every scenario of a collect failed, or an evaluation or experiment got no result; the text has the first reason."""
 
 
 class TooManyFlawed(EngageError):
-    """In too large a share of the dialogues nothing was said in a turn: refusals, empty replies, a content filter."""
+    """Too many dialogues ended because the model gave no usable turn: refusals, empty replies, a content filter."""
 
 
 class Interrupted(EngageError):
-    """The user stopped a run; the text names the command that goes on with it."""
+    """The user stopped a run; the text names the command that resumes it."""
 
     exit_code = 130
 
 
 def engage_error(error: BaseException | None) -> EngageError | None:
-    """The EngageError that another exception is, holds or was raised from; None where there is none."""
+    """The EngageError that an exception is, contains or was raised from; None if there is none."""
     while error is not None:
         if isinstance(error, EngageError):
             return error

@@ -1,4 +1,4 @@
-"""Where everything that outlives a run is kept, and what a cycle may be called there."""
+"""The folder for everything that outlives a run, and the rules for a cycle's id."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from engage.errors import ConfigError
 
 @dataclass(frozen=True)
 class Home:
-    """Where everything that outlives a run is kept: `ENGAGE_HOME`; where that is unset or empty, `var` in the current folder."""
+    """The folder for everything that outlives a run: `ENGAGE_HOME`; if that is unset or empty, `var` in the current folder."""
 
     path: Path
 
@@ -32,7 +32,7 @@ class Home:
         return Home(path)
 
     def make(self) -> None:
-        """Create the folder; ConfigError where it cannot be written."""
+        """Create the folder; ConfigError if it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "mlflow.lock").open("a").close()
@@ -58,12 +58,12 @@ class Home:
 
     @property
     def mlflow_file(self) -> Path:
-        """The SQLite file that MLflow has in the home."""
+        """MLflow's SQLite file in the home."""
         return self.path / "mlflow.db"
 
     @property
     def own_tracking(self) -> bool:
-        """Whether MLflow records in the home's own file, not on a server or in another database."""
+        """Whether MLflow uses the home's own file, not a server or another database."""
         return os.environ.get("MLFLOW_TRACKING_URI", "") in ("", f"sqlite:///{self.mlflow_file}")
 
     def cycle(self, cycle_id: str) -> Path:
@@ -71,9 +71,9 @@ class Home:
         return self.path / "cycles" / cycle_id
 
     def find(self, kept: str) -> Path:
-        """Where a path that was kept as text lies now: what was in a home's `cycles/` is in this one's, if it is there.
+        """The present place of a path stored as text: a path in an earlier home's `cycles/` is looked up in this home's, if it exists.
 
-        A home may have been renamed, moved or copied since.
+        The home may have been renamed, moved or copied since.
         """
         parts = Path(kept).parts
         for place in [place for place, name in enumerate(parts) if name == "cycles"]:
@@ -84,7 +84,7 @@ class Home:
 
 
 def check_cycle_id(cycle_id: str) -> str:
-    """The id itself, which names folders, tags and commands; ConfigError where it could not."""
+    """The id itself, if it can be used in folders, tags and commands; otherwise ConfigError."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", cycle_id):
         return cycle_id
     raise ConfigError(

@@ -1,4 +1,4 @@
-"""Scenarios: loading, validating against their domain, and the split that never moves."""
+"""Scenarios: loading, validating against their domain, and the fixed split."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ NOT_ENGLISH = (
 
 @dataclass(frozen=True)
 class Scenario:
-    """One conversation to have. `domain` is the name it was loaded under; `source` says where the words come from."""
+    """One conversation to have. `domain` is the name it was loaded under; `source` names the origin of its words."""
 
     scenario_id: str
     domain: str
@@ -46,7 +46,7 @@ class Scenario:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of domain, user condition and opening; the id and the source are not content."""
+        """SHA-256 of domain, user condition and opening; the id and the source are not included."""
         content = [
             self.domain,
             self.user_condition.model_dump(mode="json"),
@@ -82,9 +82,9 @@ def split_of(content_hash: str) -> Split:
 
 
 def parse_scenario(record: Any, any_language: bool = False) -> Scenario:
-    """One decoded line to a Scenario; ScenarioError names the field and the reason.
+    """Turn one decoded line into a Scenario; ScenarioError names the field and the reason.
 
-    A text that the domain's rules do not read, because it is not in English, is refused unless `any_language`.
+    A text in a language that the domain's rules do not cover is refused unless `any_language`.
     """
     if not isinstance(record, dict):
         raise ScenarioError(f"a scenario is an object, not a {type(record).__name__}")
@@ -118,7 +118,7 @@ def parse_scenario(record: Any, any_language: bool = False) -> Scenario:
 
 
 def check_words(scenario: Scenario, domain: Domain, any_language: bool) -> None:
-    """ScenarioError for words with which no dialogue may begin: self-harm, control characters, a language that the rules do not read."""
+    """Raise ScenarioError for an opening with self-harm, control characters, or a language that the rules do not cover."""
     if holds_crisis(scenario.opening, domain.crisis):
         raise ScenarioError("opening: speaks of self-harm, where a dialogue ends with a referral")
     texts = (str(value) for value in scenario.user_condition.model_dump().values())
@@ -130,7 +130,7 @@ def check_words(scenario: Scenario, domain: Domain, any_language: bool) -> None:
 
 
 def is_read(scenario: Scenario, domain: Domain) -> bool:
-    """Whether the rules of its domain can read its words; see `engage.domains.rules.language`."""
+    """Whether the rules of its domain cover its language; see `engage.domains.rules.language`."""
     return domain.reads([scenario.user_condition.situation, *(turn.text for turn in scenario.opening.turns)])
 
 
@@ -153,14 +153,14 @@ def _parse_opening(turns: Sequence[Any], domain: Domain) -> Dialogue:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Scenarios of one file and the lines that were left, as `file:line: reason`."""
+    """Scenarios of one file, and its invalid lines as `file:line: reason`."""
 
     scenarios: list[Scenario]
     problems: list[str]
 
 
 def read_scenarios(path: Path | str, any_language: bool = False) -> Loaded:
-    """All good lines of a JSON Lines file and what is wrong with the others; raises only if the file cannot be read."""
+    """All valid lines of a JSON Lines file, and the problems of the others; raises only if the file cannot be read."""
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ScenarioError(f"{path}: is not a file")
@@ -217,8 +217,8 @@ def load_scenarios(
 ) -> list[Scenario]:
     """Scenarios of the named sources: a shipped domain's name or a file's path.
 
-    Ids must be unique over all sources. Raises ScenarioError with the first problems, unless `skip_invalid` takes the rest:
-    then `on_left` is told all that was left, where there is any. `any_language` takes scenarios that are not in English too.
+    Ids must be unique over all sources. Raises ScenarioError with the first problems. With `skip_invalid` invalid lines are skipped
+    instead, and `on_left` is called with them, if there are any. `any_language` also accepts scenarios that are not in English.
     """
     if isinstance(sources, str):
         sources = (sources,)
@@ -248,10 +248,10 @@ def source_path(source: str) -> Path:
 
 
 def sample_scenarios(scenarios: Sequence[Scenario], split: Split, per_domain: int, seed: int) -> list[Scenario]:
-    """At most `per_domain` scenarios of a split from each domain, in an order drawn by `seed`, domains taken in turn.
+    """At most `per_domain` scenarios of a split from each domain, in an order sampled with `seed`; domains alternate.
 
-    Kinds of users (`Domain.strata`, such as attitude and difficulty together) are taken in turn as well: few scenarios are as unlike
-    each other as can be, and the more are taken, the nearer their mix comes to that of the files.
+    Kinds of users (`Domain.strata`, such as attitude and difficulty together) alternate too. So a few scenarios are as different as
+    possible, and with more scenarios their mix approaches that of the files.
     """
     by_domain: dict[str, list[Scenario]] = {}
     for scenario in scenarios:

@@ -40,7 +40,7 @@ SHIPPED_NAME = "shipped"
 
 
 def read_corpus(name: str, options: CorpusOptions = BY_DEFAULT) -> Corpus:
-    """The corpus named `esconv:PATH` or `p4g:PATH`; ConfigError for another name, CorpusError for what cannot be read."""
+    """The corpus named `esconv:PATH` or `p4g:PATH`; ConfigError for another name, CorpusError if it cannot be read."""
     source, _, path = name.partition(":")
     if source not in READERS or not path:
         raise ConfigError(f"corpus {name!r} is not known; write esconv:PATH or p4g:PATH")
@@ -52,7 +52,7 @@ def read_corpus(name: str, options: CorpusOptions = BY_DEFAULT) -> Corpus:
 
 
 def read_corpora(names: Iterable[str], options: CorpusOptions = BY_DEFAULT) -> list[Corpus]:
-    """The corpora by name (SHIPPED_NAME: those that come with engage). CorpusError where one dialogue is in two of them."""
+    """The corpora by name (SHIPPED_NAME: those that come with engage). CorpusError if a dialogue is in two of them."""
     asked = list(names)
     found = {name: read_shipped() if name == SHIPPED_NAME else read_corpus(name, options) for name in asked}
     seen: dict[tuple[str, str], str] = {}
@@ -74,7 +74,7 @@ def read_shipped() -> Corpus:
 
 
 def save_scenarios(corpus: Corpus, path: Path) -> None:
-    """Write the corpus's scenarios as a scenario file, whole or not at all."""
+    """Write the corpus's scenarios to a scenario file, atomically."""
     lines = "".join(f"{scenario.as_json()}\n" for scenario in corpus.scenarios())
     try:
         write_whole(path, lines)
@@ -83,7 +83,7 @@ def save_scenarios(corpus: Corpus, path: Path) -> None:
 
 
 def report(corpus: Corpus) -> str:
-    """What was taken, what was left out and why, and under what licence, in plain sentences."""
+    """A report: what was used, what was left out and why, and the licence."""
     dropped = sum(len(places) for places in corpus.dropped.values())
     taken = corpus.dialogues
     lines = [

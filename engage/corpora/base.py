@@ -1,4 +1,4 @@
-"""What a corpus of human dialogues becomes: dialogues with their real outcome, each with the scenario it can be held again from.
+"""The common form of human corpora: dialogues with their real outcome, each with a scenario to simulate it from.
 
 Knows no file format.
 """
@@ -23,13 +23,13 @@ LICENCES = {
     "p4g": "Apache-2.0 (PersuasionForGood, Wang et al. 2019)",
     "engage": "Apache-2.0",
 }
-"""By a scenario's source; what is made from a source, weights included, carries its terms on."""
+"""Licences by a scenario's source; everything made from a source, weights included, keeps its terms."""
 
 OPENING_WORDS, OPENING_USER_TURNS = 5, 3
 
 
 class CorpusOptions(BaseModel):
-    """What a reader may not decide by itself."""
+    """Options of a reader that the user must choose."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,7 +84,7 @@ class HumanDialogue:
 
     @property
     def licence(self) -> str:
-        """Under what terms its words may be used."""
+        """The licence of its words."""
         return licence_of(self.scenario.source)
 
     @property
@@ -100,7 +100,7 @@ class HumanDialogue:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What was read: the dialogues taken, the places of those dropped by reason, and how many were taken with a remark."""
+    """Result of reading: the accepted dialogues, the places of dropped ones by reason, and counts of remarks on accepted ones."""
 
     source: str
     dialogues: tuple[HumanDialogue, ...]
@@ -113,12 +113,12 @@ class Corpus:
 
 
 def licence_of(source: str) -> str:
-    """The licence of a scenario's source, `not stated` for one that is not ours to know."""
+    """The licence of a scenario's source, `not stated` for an unknown source."""
     return LICENCES.get(source, "not stated")
 
 
 def merge_turns(said: Iterable[tuple[Role, str]]) -> tuple[Turn, ...]:
-    """Turns on one line each; what one side said in a row is one turn, and what holds nothing but space is none."""
+    """Turns on one line each; consecutive turns of one side are joined, and empty turns are removed."""
     turns: list[Turn] = []
     for role, words in said:
         text = " ".join(words.split())
@@ -141,7 +141,7 @@ def find_opening(turns: tuple[Turn, ...]) -> Dialogue:
 
 @dataclass
 class Gathering:
-    """Takes the dialogues of one corpus one by one and keeps account of what is left out.
+    """Collects the dialogues of one corpus one by one, and records what is left out.
 
     `name` is what scenarios call the domain, `folder` that of the file being read, for errors.
     """
@@ -157,11 +157,11 @@ class Gathering:
     seen: dict[str, str] = field(default_factory=dict)
 
     def drop(self, place: str, reason: str) -> None:
-        """Leave the dialogue at `place` out."""
+        """Leave out the dialogue at `place`."""
         self.dropped.setdefault(reason, []).append(place)
 
     def remark(self, what: str) -> None:
-        """Count something worth knowing about a dialogue that is taken."""
+        """Count a remark on an accepted dialogue."""
         self.remarks[what] = self.remarks.get(what, 0) + 1
 
     def take(
@@ -173,7 +173,7 @@ class Gathering:
         remarks: Iterable[str] = (),
         corpus_id: str = "",
     ) -> None:
-        """Take a dialogue, or drop it where it fits no scenario of the domain. CorpusError for one that is here already.
+        """Accept a dialogue, or drop it if it makes no valid scenario of the domain. CorpusError for a duplicate.
 
         The id follows from all of the content, so that the same dialogue in another file or layout has the same one.
         """
@@ -216,7 +216,7 @@ class Gathering:
             self.remark(what)
 
     def _once(self, where: str, mark: str) -> None:
-        """CorpusError where a dialogue of this id, the corpus's own or the scenario's, was met before."""
+        """Raise CorpusError for a duplicate id, the corpus's own or the scenario's."""
         if mark in self.seen:
             raise CorpusError(f"{where}: the same dialogue as {self.seen[mark]}; take one of the two out")
         self.seen[mark] = where
@@ -233,7 +233,7 @@ class Gathering:
         return f"its scenario has more than {MAX_LINE_BYTES} bytes" if long else None
 
     def corpus(self, path: Path) -> Corpus:
-        """All that was taken; CorpusError where that is nothing."""
+        """All accepted dialogues; CorpusError if there are none."""
         if not self.taken:
             reasons = "; ".join(f"{reason} ({len(places)})" for reason, places in self.dropped.items())
             raise CorpusError(f"{path}: no dialogue that can be used: {reasons or 'it holds none'}")

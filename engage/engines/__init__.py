@@ -1,4 +1,4 @@
-"""Implementations of the Engine protocol, and the one engine of a process."""
+"""Implementations of the Engine protocol, and the shared engine of a process."""
 
 import threading
 from typing import Literal
@@ -13,7 +13,7 @@ from engage.models import ModelsConfig
 
 
 class EngineConfig(ModelsConfig):
-    """The weights of both model sides, and which engine serves them."""
+    """The models of policy and simulator, and the engine that serves them."""
 
     kind: Literal["transformers", "vllm", "openai", "scripted"] = Field(
         "transformers",
@@ -33,7 +33,7 @@ def model_names(config: EngineConfig) -> list[str]:
 
 
 def model_of(config: EngineConfig, side: Side) -> str:
-    """The name of the model that answers for a side: what is served under, or what is loaded."""
+    """The name of a side's model: its name on the server, or the name of the loaded weights."""
     if config.kind == "openai":
         return served_names(config, config.openai)[side]
     return config.policy_model if side is Side.POLICY else config.simulator_model
@@ -86,7 +86,7 @@ _lock = threading.Lock()
 
 
 def shared_engine(config: EngineConfig) -> Engine:
-    """The engine of this process for a configuration: tasks of several threads fill the same one. Loads its models on first use."""
+    """The engine of this process for a configuration, shared by tasks in all threads. Loads its models on first use."""
     key = repr(config.model_dump())  # with what JSON leaves out: two passwords are two engines
     with _lock:
         if key not in _open:
@@ -96,7 +96,7 @@ def shared_engine(config: EngineConfig) -> Engine:
 
 
 def close_engines() -> None:
-    """Close the process's engine and free its memory, before a training needs it."""
+    """Close the process's engine and free its memory, which a training needs."""
     with _lock:
         _close_all()
 

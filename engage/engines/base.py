@@ -16,14 +16,14 @@ from engage.errors import ConfigError, EngineError
 
 
 class Side(StrEnum):
-    """Which model a request is for."""
+    """The model that a request is for."""
 
     POLICY = "policy"
     SIMULATOR = "simulator"
 
 
 class Sampling(BaseModel):
-    """How a completion is drawn."""
+    """How a completion is sampled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,13 +92,13 @@ class Scores:
 
 
 def total(counts: Iterable[int | None]) -> int | None:
-    """Sum of token counts; None where one of them is unknown."""
+    """Sum of token counts; None if one of them is unknown."""
     found = list(counts)
     return None if None in found else sum(count for count in found if count is not None)
 
 
 def counted(count: int | None) -> int:
-    """A token count that has to be known; ConfigError where the server leaves it out."""
+    """A required token count; ConfigError if the server does not report it."""
     if count is None:
         raise ConfigError(
             "the server does not say how many tokens a request took, which this needs: use another engine"
@@ -107,7 +107,7 @@ def counted(count: int | None) -> int:
 
 
 class ScoresUnavailable(EngineError):
-    """The engine cannot tell likelihoods; answers have to be sampled and read."""
+    """The engine cannot compute likelihoods; answers must be sampled and read."""
 
 
 class Engine(Protocol):
@@ -115,7 +115,7 @@ class Engine(Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether one more request would be begun at once: what waits already does not keep the engine full."""
+        """Whether one more request would start at once, because the waiting requests do not fill the engine."""
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         """One completion per seed, in the order of the seeds; raises EngineError."""
@@ -127,4 +127,4 @@ class Engine(Protocol):
         """
 
     def close(self) -> None:
-        """Free the model; requests under way fail with EngineError."""
+        """Free the model; running requests fail with EngineError."""

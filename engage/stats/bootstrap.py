@@ -29,9 +29,9 @@ def resamples(confidence: float) -> int:
 
 
 def interval(sizes: Sequence[int], statistic: Statistic, confidence: float = CONFIDENCE, seed: int = 0) -> Bounds:
-    """Percentile interval of a statistic of independent samples with so many units each; None where it has none.
+    """Percentile interval of a statistic of independent samples, given the number of units of each; None if it has none.
 
-    There is none below two units, and where the statistic does not exist on LEAST_DEFINED of the resamples.
+    None with fewer than two units, and if the statistic exists on less than LEAST_DEFINED of the resamples.
     """
     return intervals(sizes, statistic, 1, confidence, seed)[0]
 

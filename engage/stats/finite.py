@@ -1,4 +1,4 @@
-"""Numbers that are none: NaN, infinity, and what cannot be compared with a number. JSON files may hold them (`NaN`, `1e999`)."""
+"""Checks for finite numbers. JSON files may contain NaN, infinity (`NaN`, `1e999`), and values that are no numbers."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 
 def is_finite(value: Any) -> TypeGuard[float]:
-    """Whether it is a number that one can reckon with; a truth value is none."""
+    """Whether the value is a finite number; a boolean does not count."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
@@ -22,7 +22,7 @@ def shown(value: Any) -> str:
 
 
 def odd_number(value: Any) -> str | None:
-    """Where decoded JSON holds the first number that is not finite, as `field.name[2] is nan`; None where all are."""
+    """The place of the first non-finite number in decoded JSON, as `field.name[2] is nan`; None if all are finite."""
     waiting = [("", value)]
     while waiting:
         place, one = waiting.pop()
