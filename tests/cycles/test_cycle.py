@@ -275,7 +275,7 @@ def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, 
     failed = collect(config, "broken")
     assert set(failed.failed) == {broken}
     said = stage_text("broken", failed, HERE)
-    assert f"1 scenario of the search failed, {broken} because: the model is out of order" in said
+    assert f"1 scenario of the search failed; the reason for {broken}: the model is out of order" in said
     assert "To try again, run the same command with --cycle broken." in said
     trees = "select tree_id, wall_s from tree where cycle_id = $cycle"
     kept = ask(home, trees, cycle="broken")
@@ -293,7 +293,7 @@ def test_a_failed_dialogue_of_the_evaluation_is_reported_and_held_again(counted,
     counted.failing = {broken}
     judged = evaluation(config, "mute")
     assert set(judged.failed) == {broken}
-    assert f"1 scenario of the evaluation failed, {broken} because: " in stage_text("mute", judged, HERE)
+    assert f"1 scenario of the evaluation failed; the reason for {broken}: " in stage_text("mute", judged, HERE)
     assert dialogues(home, "mute") == {"base": 5}
     counted.failing, counted.scenarios = set(), set()
     assert evaluation(config, "mute").failed == {}

@@ -43,7 +43,8 @@ def test_a_limit_stops_whole_trees_and_a_larger_one_goes_on(home):
     assert summary.unsearched == 8 - len(searched)
     (spent,) = ask(home, "select count(*) from engine_call where cycle_id = 'limited'")[0]
     assert spent <= calls * 3 // 4
-    assert "left" in stage_text("limited", summary, HERE) and "--cycle limited" in stage_text("limited", summary, HERE)
+    said = stage_text("limited", summary, HERE)
+    assert "were not searched because the budget (collect.budget) was used up" in said and "--cycle limited" in said
     assert collect(limited, "limited").unsearched == summary.unsearched
     assert collect(config(), "limited").unsearched == 0
     same = "select scenario_id, count(*) from trajectory where cycle_id = ? group by scenario_id order by 1"
