@@ -27,6 +27,8 @@ SHIPPED = {
     "emotional_support": "engage.domains.emotional_support:EMOTIONAL_SUPPORT",
     "persuasion": "engage.domains.persuasion:PERSUASION",
 }
+LONGEST_NAME = 200
+"""Characters of a domain's name; Python's modules have shorter ones."""
 IMPORT_LIMIT_S = 120.0
 """How long a module may take to be imported; some import torch."""
 _TEXTS = ("policy_prompt", "simulator_prompt", "exit_question")
@@ -40,14 +42,21 @@ def allow_modules(modules: Iterable[str]) -> None:
     _allowed.update(modules)
 
 
+def _in_one_line(error: BaseException) -> str:
+    """What a user's module raises may have many lines."""
+    return " ".join(str(error).split())[:300]
+
+
 def load_domain(name: str) -> Domain:
     """The shipped domain of that name, or a user's own by `package.module:OBJECT`; ConfigError says what is wrong.
 
     What a user's domain raises later, `sys.exit` included, is a ConfigError as well.
     """
     module_name, _, attribute = SHIPPED.get(name, name).partition(":")
-    if not (attribute.isidentifier() and all(part.isidentifier() for part in module_name.split("."))):
-        raise ConfigError(f"domain {name!r} is not known; use {', '.join(SHIPPED)} or package.module:OBJECT")
+    if len(name) > LONGEST_NAME or not (
+        attribute.isidentifier() and all(part.isidentifier() for part in module_name.split("."))
+    ):
+        raise ConfigError(f"domain {name!r:.80} is not known; use {', '.join(SHIPPED)} or package.module:OBJECT")
     module = sys.modules.get(module_name)
     if module is None:
         if name not in SHIPPED and module_name not in _allowed:
@@ -99,7 +108,7 @@ def _import(name: str, module_name: str) -> ModuleType:
             f"domain {name!r} cannot be loaded: {module_name} calls sys.exit while it is imported"
         ) from error
     if error is not None:
-        raise ConfigError(f"domain {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"domain {name!r} cannot be loaded: {type(error).__name__}: {_in_one_line(error)}") from error
     if "module" not in came:
         raise ConfigError(
             f"domain {name!r} cannot be loaded: importing {module_name} did not end in {IMPORT_LIMIT_S:g} s"
@@ -130,7 +139,9 @@ def _told(name: str, attribute: str, method: Callable[..., Any]) -> Callable[...
             where = ""
             if (trace := error.__traceback__) is not None and trace.tb_next is not None:
                 where = f" (line {trace.tb_next.tb_lineno})"
-            raise ConfigError(f"domain {name!r}: {attribute} fails{where}: {type(error).__name__}: {error}") from error
+            raise ConfigError(
+                f"domain {name!r}: {attribute} fails{where}: {type(error).__name__}: {_in_one_line(error)}"
+            ) from error
         if attribute in _TEXTS and not isinstance(result, str):
             raise ConfigError(f"domain {name!r}: {attribute} returns {result!r:.60}, not a text")
         return result

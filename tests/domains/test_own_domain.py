@@ -274,3 +274,18 @@ def test_what_collecting_depends_on_is_its_fingerprint(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "heir")
     importlib.invalidate_caches()
     assert load_domain("heir:HEIR").fingerprint() != inherited
+
+
+def test_a_name_that_no_module_has_is_refused_in_a_short_sentence():
+    for name in ("x" * 5000, "pkg." * 1500 + "m:OBJECT"):
+        with pytest.raises(ConfigError, match="is not known; use emotional_support") as refused:
+            load_domain(name)
+        assert len(str(refused.value)) < 200
+
+
+def test_what_a_module_raises_in_many_lines_is_told_in_one(tmp_path, monkeypatch):
+    (tmp_path / "torn.py").write_text("raise ValueError('first\\nsecond')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    allow_modules(["torn"])
+    with pytest.raises(ConfigError, match="ValueError: first second$"):
+        load_domain("torn:OBJECT")
