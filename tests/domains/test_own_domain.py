@@ -287,5 +287,5 @@ def test_what_a_module_raises_in_many_lines_is_told_in_one(tmp_path, monkeypatch
     (tmp_path / "torn.py").write_text("raise ValueError('first\\nsecond')\n")
     monkeypatch.syspath_prepend(tmp_path)
     allow_modules(["torn"])
-    with pytest.raises(ConfigError, match="ValueError: first second$"):
+    with pytest.raises(ConfigError, match=r"ValueError: first second$"):
         load_domain("torn:OBJECT")
