@@ -98,7 +98,7 @@ def run_dpo(config: CycleConfig, cycle: Cycle, pairs: PairSet, name: str, out: P
         return train_dpo(accepted, base, out, config.align, parent, on_step, pairs.licences)
 
     taken = min(len(accepted), settings.max_pairs or len(accepted))
-    return run_training(run, settings, f"{len(accepted)} pairs", taken, train)
+    return run_training(run, settings, f"{taken} pairs", taken, train)
 
 
 def run_training(

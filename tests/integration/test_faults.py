@@ -224,7 +224,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(room):
     assert command_in(interrupt(process))[0] == "align"
     assert list(checkpoints.glob("*/adapter")) == []
     said = room.run("align", "scenarios.per_domain=2", *slow)
-    assert "DPO ran on 2 pairs" in said
+    assert "DPO was trained on 2 pairs" in said
     assert len(list(checkpoints.glob("*/adapter/adapter_model.safetensors"))) == 1
     client = MlflowClient(f"sqlite:///{room.home / 'mlflow.db'}")
     query = "tags.`engage.stage` = 'align'"
