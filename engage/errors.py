@@ -85,3 +85,8 @@ def engage_error(error: BaseException | None) -> EngageError | None:
             return next((found for found in map(engage_error, error.exceptions) if found), None)
         error = error.__cause__ or error.__context__
     return None
+
+
+def in_one_line(error: object, longest: int = 300) -> str:
+    """What an error says, or a text, without line breaks and cut: messages of libraries and servers may have many lines."""
+    return " ".join(str(error).split())[:longest]

@@ -19,7 +19,7 @@ from typing import Any
 
 from engage.dialogue import Role
 from engage.domains.base import Domain, UserCondition, is_reward
-from engage.errors import ConfigError, EngageError
+from engage.errors import ConfigError, EngageError, in_one_line
 from engage.stats import is_finite, shown
 from engage.survey import Survey
 
@@ -40,11 +40,6 @@ _allowed: set[str] = set()
 def allow_modules(modules: Iterable[str]) -> None:
     """From now on this process imports these modules where a domain is named `module:OBJECT`."""
     _allowed.update(modules)
-
-
-def _in_one_line(error: BaseException) -> str:
-    """What a user's module raises may have many lines."""
-    return " ".join(str(error).split())[:300]
 
 
 def load_domain(name: str) -> Domain:
@@ -108,7 +103,7 @@ def _import(name: str, module_name: str) -> ModuleType:
             f"domain {name!r} cannot be loaded: {module_name} calls sys.exit while it is imported"
         ) from error
     if error is not None:
-        raise ConfigError(f"domain {name!r} cannot be loaded: {type(error).__name__}: {_in_one_line(error)}") from error
+        raise ConfigError(f"domain {name!r} cannot be loaded: {type(error).__name__}: {in_one_line(error)}") from error
     if "module" not in came:
         raise ConfigError(
             f"domain {name!r} cannot be loaded: importing {module_name} did not end in {IMPORT_LIMIT_S:g} s"
@@ -140,7 +135,7 @@ def _told(name: str, attribute: str, method: Callable[..., Any]) -> Callable[...
             if (trace := error.__traceback__) is not None and trace.tb_next is not None:
                 where = f" (line {trace.tb_next.tb_lineno})"
             raise ConfigError(
-                f"domain {name!r}: {attribute} fails{where}: {type(error).__name__}: {_in_one_line(error)}"
+                f"domain {name!r}: {attribute} fails{where}: {type(error).__name__}: {in_one_line(error)}"
             ) from error
         if attribute in _TEXTS and not isinstance(result, str):
             raise ConfigError(f"domain {name!r}: {attribute} returns {result!r:.60}, not a text")

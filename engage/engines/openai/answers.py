@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from engage.errors import in_one_line
+
 MOST_TOKENS = 10_000_000
 """No request has more; a larger count is none."""
 LEAST_LOGPROB = -9_999.0
@@ -289,7 +291,7 @@ def _filter_code(error: Mapping[str, Any]) -> str:
 
 def _line(words: Any) -> str:
     text = words if isinstance(words, str) else json.dumps(words, default=str)
-    return " ".join(text.split())[:300]
+    return in_one_line(text)
 
 
 def _kind(content: Any) -> str:

@@ -31,7 +31,7 @@ from engage.engines.openai.status import (
     retry_after,
     status_of,
 )
-from engage.errors import ConfigError
+from engage.errors import ConfigError, in_one_line
 from engage.masking import mask
 
 Result = TypeVar("Result")
@@ -180,7 +180,7 @@ class ServerGroup:
         except (Learned, Transient, Refused):
             raise
         except Exception as error:  # of the client or the libraries below it: one request fails, not the search
-            words = mask(" ".join(str(error).split())[:200], self._secrets)
+            words = mask(in_one_line(error, 200), self._secrets)
             raise Refused(f"{server.url}: {type(error).__name__}: {words}") from None
         finally:
             server.in_flight -= 1
