@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import ConfigError
+from engage.files.reading import is_device
 
 EXTENDS = "extends"
 DEEPEST = 12
@@ -92,7 +93,7 @@ def _is_file(path: Path) -> bool:
 
 def _read(path: Path, name: str, folder: Path | None, above: Path | None) -> dict[str, Any]:
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if is_device(path):
             raise ConfigError(f"profile {path} is not a file")
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:

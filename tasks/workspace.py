@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from engage.errors import StoreError
+from engage.files.writing import write_whole
 from engage.home import Home
 from engage.store import Outbox, TrajectoryStore
 from tasks.tracking import Tracker
@@ -45,6 +46,5 @@ class Workspace:
     def write(self, cycle_id: str, name: str, text: str) -> Path:
         """Write a page into the cycle's folder; returns its path."""
         path = self.home.cycle(cycle_id) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
         return path

@@ -5,6 +5,7 @@ Raises Unreadable, whose text completes a sentence that begins with file and lin
 
 import json
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 _BINARY = {
@@ -18,6 +19,11 @@ _BINARY = {
     b"%PDF": "is a PDF; give the data itself",
 }
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def is_device(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a folder: a device, a pipe, a socket."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 class Unreadable(ValueError):

@@ -5,15 +5,15 @@ import os
 import uuid
 from pathlib import Path
 
+from engage.files.reading import is_device
+
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file (text as UTF-8) under a temporary name beside it, flush it to disk and rename it; OSError where that fails.
 
     A missing folder is made. What a kill leaves is named `.*.tmp`.
     """
-    if (
-        path.exists() and not path.is_file() and not path.is_dir()
-    ):  # to rename a file onto a device would replace the device
+    if is_device(path):  # to rename a file onto a device would replace the device
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")

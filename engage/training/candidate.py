@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engage.files.writing import write_whole
 from engage.models import AdapterCard
 
 FILE = Path("align") / "candidate"
@@ -27,11 +28,7 @@ class Candidate:
 
 def name_candidate(folder: Path, adapter: Path | None) -> None:
     """Record in the cycle's `folder` which adapter is its candidate; None: nothing was trained."""
-    path = folder / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")  # a kill in between must not leave "no candidate"
-    partial.write_text(str(adapter or ""), encoding="utf-8")
-    partial.replace(path)
+    write_whole(folder / FILE, str(adapter or ""))  # a kill in between must not leave "no candidate"
 
 
 def latest_candidate(folder: Path, find: Callable[[str], Path]) -> Candidate | None:
