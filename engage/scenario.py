@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
+from engage.domains.loading import SHIPPED as SHIPPED_DOMAINS
 from engage.domains.rules.crisis import holds_crisis
 from engage.errors import ConfigError, ScenarioError
 from engage.files.digest import digest
-from engage.files.reading import Unreadable, check_kind, strict_json, unprintable
+from engage.files.reading import Unreadable, check_kind, is_device, strict_json, unprintable
 from engage.files.refusal import first_refusal, printable
 from engage.stats import odd_number
 
@@ -26,7 +27,7 @@ _SPLIT_SHARE = {"train": 0.50, "validation": 0.15, "test": 0.35}
 MAX_LINE_BYTES = 100_000
 MAX_NAME = 200
 _KIND_NAMES = {str: "text", dict: "object", list: "list"}
-SHIPPED = ("emotional_support", "persuasion")
+SHIPPED = tuple(SHIPPED_DOMAINS)
 UNREAD = "not in English, which the rules for crises, deception and flaws read"
 NOT_ENGLISH = (
     f"{UNREAD}; to take it anyway: --any-language with `engage scenarios`, --set scenarios.any_language=true with a run "
@@ -162,7 +163,7 @@ class Loaded:
 def read_scenarios(path: Path | str, any_language: bool = False) -> Loaded:
     """All valid lines of a JSON Lines file, and the problems of the others; raises only if the file cannot be read."""
     path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_device(path):
         raise ScenarioError(f"{path}: is not a file")
     try:
         raw = path.read_bytes()
