@@ -41,7 +41,6 @@ from engage.evaluation.report import DomainReport, report
 from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, simulators
 from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
 from engage.evaluation.summary import Aligned, Judged, Night, Places, night_text, stage_text
-from engage.stats import Comparison, Rewards, paired_comparison
 
 __all__ = [
     "ALL",
@@ -51,7 +50,6 @@ __all__ = [
     "ByDomain",
     "BySimulator",
     "Collected",
-    "Comparison",
     "ComparisonConfig",
     "DomainReport",
     "FlipShare",
@@ -65,7 +63,6 @@ __all__ = [
     "Places",
     "PolicyName",
     "Replies",
-    "Rewards",
     "StratumRow",
     "Verdict",
     "by_scenario",
@@ -84,7 +81,6 @@ __all__ = [
     "mean_divergence",
     "night_text",
     "paired",
-    "paired_comparison",
     "policy_label",
     "q_gap_histogram",
     "read_collected",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from engage.dialogue import UNSPOKEN
 from engage.domains.rules.crisis import CRISIS
+from engage.pages import bounded
 from engage.stats import rate
 from engage.store import Cycle, TrajectoryStore
 
@@ -35,8 +36,7 @@ class FlipShare:
     hits: int
 
     def __str__(self) -> str:
-        bounds = "" if self.low is None or self.high is None else f" [{self.low:.1%}, {self.high:.1%}]"
-        return f"{self.value:.1%}{bounds}"
+        return bounded(self.value, self.low, self.high, "{:.1%}")
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,8 @@ class HeldOutStore:
 
     def require(self, labels: Iterable[str], simulators: Iterable[str], failed: Mapping[str, str]) -> None:
         """Raise NothingSearched if all of a policy's dialogues with one simulator `failed`, or none with the first has a reward."""
-        known = list(simulators)
-        for number, label in enumerate(labels):
+        asked, known = list(labels), list(simulators)
+        for number, label in enumerate(asked if failed else asked[:1]):
             held = self.dialogues(label)
             for simulator in known:
                 if failed and not held.get(simulator):

@@ -10,10 +10,8 @@ from engage.errors import NothingSearched
 from engage.evaluation import (
     ALL,
     BySimulator,
-    Comparison,
     HeldOutStore,
     PolicyName,
-    Rewards,
     StratumRow,
     compare_domains,
     compare_strata,
@@ -36,7 +34,7 @@ from engage.experiments.comparison import (
     recovered,
 )
 from engage.experiments.inference import adversary_label
-from engage.stats import Estimate
+from engage.stats import Comparison, Estimate, Rewards
 
 Labels = Mapping[PolicyName, str]
 """Policies, each with the label under which its dialogues are stored."""

@@ -9,18 +9,16 @@ from engage.domains import load_domain
 from engage.errors import ConfigError
 from engage.evaluation import (
     ALL,
-    Comparison,
     DomainReport,
-    Rewards,
     candidate_alpha,
     compare_domains,
     decide,
     hacking_failures,
     hacking_rates,
-    paired_comparison,
     report,
     text_metrics,
 )
+from engage.stats import Comparison, Rewards, paired_comparison
 from flows.cli.profiles import load_config
 from tasks.judging import require_validation
 

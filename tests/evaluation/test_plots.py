@@ -2,9 +2,10 @@ import io
 
 import pytest
 
-from engage.evaluation import paired_comparison, q_gap_histogram, reliability, reward_by_turn, reward_comparison
+from engage.evaluation import q_gap_histogram, reliability, reward_by_turn, reward_comparison
 from engage.experiments import stated_against_fresh
 from engage.experiments.calibration import Bin
+from engage.stats import paired_comparison
 
 COMPARISONS = {
     "emotional_support": paired_comparison({"a": 0.25, "b": 0.5, "c": 0.5}, {"a": 0.5, "b": 0.5, "c": 0.75}),

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from engage.evaluation import Comparison, DomainReport, Verdict, report
+from engage.evaluation import DomainReport, Verdict, report
+from engage.stats import Comparison
 
 BETTER = Comparison(
     n=40,

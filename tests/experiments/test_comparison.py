@@ -10,15 +10,7 @@ from tiny_models import save_tiny_model
 
 from engage.domains import load_domain
 from engage.errors import ModelError
-from engage.evaluation import (
-    ComparisonConfig,
-    HeldOutDialogue,
-    StratumRow,
-    by_scenario,
-    check_adapters,
-    paired,
-    paired_comparison,
-)
+from engage.evaluation import ComparisonConfig, HeldOutDialogue, StratumRow, by_scenario, check_adapters, paired
 from engage.experiments import (
     ComparisonResult,
     PolicyChecks,
@@ -34,7 +26,7 @@ from engage.experiments import (
 from engage.experiments.comparison import scenarios_needed
 from engage.experiments.inference import Thinking
 from engage.models import adapter_folder
-from engage.stats import Estimate
+from engage.stats import Estimate, paired_comparison
 from flows.cli.profiles import load_config
 from flows.comparison import comparison
 

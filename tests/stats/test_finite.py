@@ -19,11 +19,10 @@ from engage.engines.base import Message, Prompt, Sampling, Side
 from engage.engines.recording import RecordingEngine
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError, CorpusError, EngineError, ScenarioError
-from engage.evaluation import paired_comparison
 from engage.scenario import parse_scenario, read_scenarios
 from engage.search import SearchConfig
 from engage.simulation.reaction import read_expected
-from engage.stats import is_finite, odd_number
+from engage.stats import is_finite, odd_number, paired_comparison
 from engage.store import PairConfig
 from engage.survey import Survey
 from engage.training import read_pairs
