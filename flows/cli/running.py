@@ -39,9 +39,7 @@ def run_stage(
     if stage in ("nightly", "collect", "align"):  # the comparison trains its own policies on human pairs
         for sentence in config.unused():
             console.print(sentence, soft_wrap=True)
-    Home.from_env().make()
-    cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist))
-    console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
+    cycle_id = open_cycle(console, cycle, must_exist)
     with in_process(console, verbose, command_again(stage, profile, overrides, cycle_id)):
         from engage.evaluation import stage_text
         from tasks.reporting import places
@@ -89,6 +87,15 @@ def _tell_left(console: Console, left: Sequence[str]) -> None:
     console.print(f"invalid scenario lines that were skipped (scenarios.skip_invalid): {len(left)}", highlight=False)
     for problem in left:
         console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
+
+
+def open_cycle(console: Console, cycle: str | None, must_exist: bool) -> str:
+    """Make the home if it is missing, choose the cycle as `find_cycle_id` does, and print both; returns the cycle's id."""
+    home = Home.from_env()
+    home.make()
+    cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist))
+    console.print(f"cycle {cycle_id} (home {home.path})", highlight=False, soft_wrap=True)
+    return cycle_id
 
 
 def find_cycle_id(cycle: str | None, must_exist: bool) -> str:

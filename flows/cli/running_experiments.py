@@ -9,9 +9,9 @@ from rich.console import Console
 
 from engage.errors import ConfigError
 from engage.files.refusal import first_refusal
-from engage.home import Home, check_cycle_id
+from engage.home import Home
 from flows.cli.profiles import load_config
-from flows.cli.running import command_again, find_cycle_id, in_process
+from flows.cli.running import command_again, in_process, open_cycle
 
 
 def run_simulator_training(
@@ -56,9 +56,7 @@ def run_credit(
     from engage.experiments import ValueCheckConfig
 
     config = load_config(profile, overrides)
-    Home.from_env().make()
-    cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist=True))
-    console.print(f"cycle {cycle_id} (home {Home.from_env().path})", highlight=False, soft_wrap=True)
+    cycle_id = open_cycle(console, cycle, must_exist=True)
     again = f"{command_again('experiment credit', profile, overrides, cycle_id)} --pairs {pairs} --prefixes {prefixes} --rollouts {rollouts}"
     with in_process(console, verbose, again):
         from flows.credit import credit

@@ -4,6 +4,7 @@ import difflib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -23,7 +24,7 @@ def show_settings(console: Console, section: str | None, profile: str | None, as
     With a profile, only the settings that it changes. ConfigError for an unknown section.
     """
     known = _within(section, describe(CycleConfig))
-    records = [_record(setting) for setting in known] if profile is None else _changes(known, profile)
+    records = [asdict(setting) for setting in known] if profile is None else _changes(known, profile)
     if as_json:
         text = json.dumps(records, ensure_ascii=False, indent=1)
         print(visible_json(text) if sys.stdout.isatty() else text)
@@ -53,22 +54,12 @@ def _within(section: str | None, settings: Sequence[Setting]) -> list[Setting]:
     return inside
 
 
-def _record(setting: Setting) -> dict[str, Any]:
-    return {
-        "name": setting.name,
-        "type": setting.type,
-        "default": setting.default,
-        "range": setting.range,
-        "description": setting.description,
-    }
-
-
 def _changes(settings: Sequence[Setting], profile: str) -> list[dict[str, Any]]:
     """The settings to which a profile, or one that it extends, gives a value other than the default; `from` names the file."""
     values = load_config(profile).model_dump(mode="json")
     files = read_profile(profile, PROFILES)
     return [
-        {**_record(setting), "value": value, "from": files.source(setting.name).name}
+        {**asdict(setting), "value": value, "from": files.source(setting.name).name}
         for setting in settings
         if (value := value_of(values, setting.name)) != setting.default
     ]
