@@ -1,6 +1,5 @@
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,12 @@ from engage.training import AlignConfig, RunFolder, build_trainer, quiet, start_
 from engage.training.dpo import DpoSettings, fitting_rows
 from engage.training.trainer import LoraSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
 LORA = LoraSettings(r=4, alpha=8)
 DPO = DpoSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)
 CONFIG = AlignConfig(lora=LORA, dpo=DPO)
 ADAPTER_FILES = {"README.md", "adapter_config.json", "adapter_model.safetensors", "engage_card.json", "history.json"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENGAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def base(tiny_model: Path) -> ModelRef:
-    return ModelRef(name="tiny", path=tiny_model, fingerprint="tiny-1")
 
 
 @pytest.fixture(scope="module")

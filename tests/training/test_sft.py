@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from engage.training import AlignConfig, tokenise_chat, train_sft
 from engage.training.sft import ChatExample, labelled_loss
 from engage.training.trainer import LoraSettings, SftSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
 SFT = SftSettings(learning_rate=1e-2, batch_size=2, gradient_accumulation=1, save_steps=1)
 CONFIG = AlignConfig(lora=LoraSettings(r=4, alpha=8), sft=SFT)
@@ -28,18 +27,6 @@ CHAT = ChatExample(
     ),
     trained=(2, 6),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENGAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def base(tiny_model: Path) -> ModelRef:
-    return ModelRef(name="tiny", path=tiny_model, fingerprint="tiny-1")
 
 
 def spoken(labels: list[int]) -> list[str]:
