@@ -103,7 +103,9 @@ def test_workers_search_what_threads_would_and_the_death_of_one_loses_nothing(cl
     wait_for(lambda: list((home / "outbox").glob("*.tree.parquet")), 120, "the first tree")
     os.killpg(cluster.workers[0].pid, signal.SIGKILL)
     out, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, ""), out
+    assert process.returncode == 0, (out, err)
+    # Dask may or may not say that it runs again what the dead worker had; nothing else is said.
+    assert all("rescheduling" in line for line in err.splitlines()), err
     alone = collect(cluster, "alone")
     alone.communicate(timeout=300)
     assert len(trees(home, "spread")) == 12
