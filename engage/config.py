@@ -5,7 +5,7 @@ Each part's settings are defined beside its code; this module combines them. Fol
 
 import json
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from engage.errors import ConfigError
 from engage.evaluation import ComparisonConfig, HeldOutConfig, simulators
 from engage.files.refusal import first_refusal
 from engage.masking import mask_urls
-from engage.profiles import DEEPEST, Profile, read_profile
+from engage.profiles import DEEPEST, read_profile
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import BudgetConfig, SearchConfig
 from engage.settings import closest
@@ -116,13 +116,38 @@ def load_config(profile: str | Path, overrides: Sequence[str] = (), profiles: Pa
     if isinstance(overrides, str):
         overrides = (overrides,)
     read = read_profile(profile, profiles)
-    values = read.values(setting_names())
+    return _configured(read.values(setting_names()), overrides, lambda name: read.source(name).name)
+
+
+def continued_config(cycle_id: str, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> CycleConfig:
+    """The configuration that the store keeps for a cycle, with `key.path=value` overrides; ConfigError as `load_config`.
+
+    Settings that were taken away since the cycle began are left out.
+    """
+    return _configured(_known(stored), overrides, lambda _: f"the stored settings of cycle {cycle_id}")
+
+
+def _configured(values: dict[str, Any], overrides: Sequence[str], source: Callable[[str], str]) -> CycleConfig:
+    """`values` with the overrides; `source` says where a setting that was not overridden comes from."""
     for override in overrides:
         _apply_override(values, override)
     try:
         return CycleConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, read, overrides)) from error
+        raise ConfigError(_explain(error, source, overrides)) from error
+
+
+def _known(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables without the settings that this version does not have."""
+    names = setting_names()
+    kept = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if name in names:
+            kept[key] = value
+        elif isinstance(value, Mapping) and any(known.startswith(f"{name}.") for known in names):
+            kept[key] = _known(value, f"{name}.")
+    return kept
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -149,11 +174,11 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         table[leaf] = value
 
 
-def _explain(error: ValidationError, profile: Profile, overrides: Sequence[str]) -> str:
+def _explain(error: ValidationError, source: Callable[[str], str], overrides: Sequence[str]) -> str:
     refused = first_refusal(error)
     name = ".".join(refused.path)
     given = [override.partition("=")[0].strip() for override in overrides]
-    where = "--set" if any(_touches(name, key) for key in given) else profile.source(name).name
+    where = "--set" if any(_touches(name, key) for key in given) else source(name)
     name = ascii(name)[1:-1]
     name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
     if refused.kind == "extra_forbidden":

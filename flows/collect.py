@@ -18,7 +18,7 @@ from tasks.stopping import stopped_on_interrupt
 @flow(name="collect", **CLOSING)
 def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> Collected:
     """Search the cycle's training scenarios; scenarios with a stored tree are skipped."""
-    cycle = begin_cycle(config, cycle_id, from_champion)
+    cycle = begin_cycle(config, cycle_id, from_champion, keep=True)
     began_s, failed, tried = time.monotonic(), dict[str, str](), set[str]()
     stopped: TooManyFlawed | None = None
     try:

@@ -20,10 +20,11 @@ from tasks.workspace import Workspace
 
 
 @task(name="begin-cycle")
-def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> Cycle:
+def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, keep: bool = False) -> Cycle:
     """Register the cycle and its scenarios in the store and in MLflow, or resume it under the same configuration.
 
-    An experiment starts from the models of its configuration, not from the champion.
+    An experiment starts from the models of its configuration, not from the champion. The store keeps all settings of a new cycle, and
+    with `keep` those of a resumed one: they are what later stages of the cycle use unless told otherwise.
     """
     check_cycle_id(cycle_id)
     workspace = Workspace.from_env()
@@ -39,7 +40,10 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True) 
     _check(config, cycle)
     domains = {scenario.domain for scenario in scenarios}
     workspace.store.begin_cycle(
-        cycle_id, identity(cycle, _settings(config), config.engine, domains, known), absent(_settings(CycleConfig()))
+        cycle_id,
+        identity(cycle, _settings(config), config.engine, domains, known),
+        absent(_settings(CycleConfig())),
+        config.model_dump(mode="json") if keep or known is None else None,
     )
     workspace.store.add_scenarios(scenarios)
     workspace.tracker.open_cycle(cycle_id, {**cycle.model_dump(), **flat(config.model_dump(mode="json"))})

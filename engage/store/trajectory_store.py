@@ -36,12 +36,17 @@ class TrajectoryStore:
         self.wait_s = wait_s
 
     def begin_cycle(
-        self, cycle_id: str, config: Mapping[str, Any], absent: Mapping[str, Any] = MappingProxyType({})
+        self,
+        cycle_id: str,
+        config: Mapping[str, Any],
+        absent: Mapping[str, Any] = MappingProxyType({}),
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         """Register a cycle, or resume it; ConfigError names the keys that differ from its first configuration.
 
         `config` is JSON: everything that decides what the cycle collects. `absent` has the values of keys that one of the two lacks,
-        because its version of engage does not know them.
+        because its version of engage does not know them. `settings` are all settings as JSON, for the stages that continue the cycle
+        (None: those of before stay).
         """
         text = json.dumps(config, sort_keys=True, ensure_ascii=False)
         with writing(self.path, self.wait_s) as connection:
@@ -52,13 +57,11 @@ class TrajectoryStore:
                     "insert into cycle (cycle_id, config_hash, config, started_at) values (?, ?, ?, ?)",
                     [cycle_id, digest(config), text, now],
                 )
-                return
-        changes = _changes(_filled(json.loads(known[0]), absent), _filled(json.loads(text), absent))
-        if changes:
-            raise ConfigError(
-                f"cycle {cycle_id!r} was begun with another configuration: {'; '.join(changes)}; "
-                "use the same configuration or another --cycle"
-            )
+            else:
+                _check_same(cycle_id, _filled(json.loads(known[0]), absent), _filled(json.loads(text), absent))
+            if settings is not None:
+                kept = json.dumps(settings, sort_keys=True, ensure_ascii=False)
+                connection.execute("update cycle set settings = ? where cycle_id = ?", [kept, cycle_id])
 
     def cycle_ids(self) -> list[str]:
         """All cycles, the latest first (in order of registration, because a clock may be set back); empty if there is no store yet."""
@@ -78,6 +81,13 @@ class TrajectoryStore:
             return None
         rows = self._read("select config from cycle where cycle_id = $wanted", {"wanted": cycle_id})[1]
         return json.loads(rows[0][0]) if rows else None
+
+    def cycle_settings(self, cycle_id: str) -> dict[str, Any] | None:
+        """All settings that the cycle was last collected with; None for an unknown cycle, and for one of an engage that did not keep them."""
+        if not self.path.exists():
+            return None
+        rows = self._read("select settings from cycle where cycle_id = $wanted", {"wanted": cycle_id})[1]
+        return json.loads(rows[0][0]) if rows and rows[0][0] else None
 
     def add_scenarios(self, scenarios: Sequence[Scenario]) -> None:
         """Add new scenarios; ScenarioError for a known id with other content (nothing is added then)."""
@@ -238,6 +248,14 @@ def _check_known(connection: Any, parameter: str, value: Any) -> None:
     source = {"cycle": "cycle where cycle_id", "id": "trajectory where trajectory_id"}.get(parameter)
     if source and value is not None and not connection.execute(f"select 1 from {source} = ?", [value]).fetchone():
         raise QueryError(f"{parameter} {value!r} is not in the store")
+
+
+def _check_same(cycle_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    if changes := _changes(old, new):
+        raise ConfigError(
+            f"cycle {cycle_id!r} was begun with another configuration: {'; '.join(changes)}; "
+            "use the same configuration or another --cycle"
+        )
 
 
 def _changes(old: Any, new: Any, name: str = "") -> list[str]:

@@ -14,8 +14,18 @@ from engage.errors import EngageError, Interrupted
 from flows.cli.bench import bench_app
 from flows.cli.experiment import experiment_app
 from flows.cli.interrupts import asked, leave_at_once, listening
-from flows.cli.options import AnyLanguage, DomainModules, Profile, Settings, Verbose, console, errors, with_modules
+from flows.cli.options import (
+    AnyLanguage,
+    CycleProfile,
+    DomainModules,
+    Profile,
+    Settings,
+    Verbose,
+    console,
+    errors,
+)
 from flows.cli.pairs import pairs_app
+from flows.cli.profiles import Asked
 from flows.cli.showing import protect_streams, visible
 from flows.cli.simulator import simulator_app
 
@@ -35,55 +45,57 @@ app.add_typer(experiment_app, name="experiment")
 
 INTERRUPTED = 130
 
-CycleId = Annotated[str | None, typer.Option("--cycle", help="id of the cycle; an existing cycle is resumed")]
+CycleId = Annotated[
+    str | None, typer.Option("--cycle", help="id of the cycle; an existing cycle is resumed, with its own settings")
+]
 
 
 @app.command()
 def nightly(
-    profile: Profile = "laptop",
+    profile: CycleProfile = None,
     set_: Settings = None,
     cycle: CycleId = None,
     domain_module: DomainModules = None,
     verbose: Verbose = False,
 ) -> None:
     """One full cycle: collect, align, evaluate."""
-    _run_flow("nightly", profile, with_modules(profile, set_, domain_module), cycle, verbose)
+    _run_flow("nightly", Asked.by(profile, set_, domain_module), cycle, verbose)
 
 
 @app.command()
 def collect(
-    profile: Profile = "laptop",
+    profile: CycleProfile = None,
     set_: Settings = None,
     cycle: CycleId = None,
     domain_module: DomainModules = None,
     verbose: Verbose = False,
 ) -> None:
     """Search simulated conversations and store every tree."""
-    _run_flow("collect", profile, with_modules(profile, set_, domain_module), cycle, verbose)
+    _run_flow("collect", Asked.by(profile, set_, domain_module), cycle, verbose)
 
 
 @app.command()
 def align(
-    profile: Profile = "laptop",
+    profile: CycleProfile = None,
     set_: Settings = None,
     cycle: CycleId = None,
     domain_module: DomainModules = None,
     verbose: Verbose = False,
 ) -> None:
     """Extract pairs and train a candidate (from the latest cycle, or from --cycle)."""
-    _run_flow("align", profile, with_modules(profile, set_, domain_module), cycle, verbose, must_exist=True)
+    _run_flow("align", Asked.by(profile, set_, domain_module), cycle, verbose, must_exist=True)
 
 
 @app.command()
 def evaluate(
-    profile: Profile = "laptop",
+    profile: CycleProfile = None,
     set_: Settings = None,
     cycle: CycleId = None,
     domain_module: DomainModules = None,
     verbose: Verbose = False,
 ) -> None:
     """Compare base, champion and candidate on held-out scenarios (for the latest cycle, or for --cycle)."""
-    _run_flow("evaluation", profile, with_modules(profile, set_, domain_module), cycle, verbose, must_exist=True)
+    _run_flow("evaluation", Asked.by(profile, set_, domain_module), cycle, verbose, must_exist=True)
 
 
 @app.command()
@@ -137,7 +149,7 @@ def schedule(
     """Schedule `nightly` as a deployment on the configured Prefect server."""
     from flows.cli.scheduling import schedule_nightly
 
-    schedule_nightly(console, at, profile, with_modules(profile, set_, domain_module))
+    schedule_nightly(console, at, profile, set_ or [], domain_module or [])
 
 
 @scenarios_app.command("list")
@@ -182,12 +194,10 @@ def import_corpus(
     import_scenarios(console, corpus, path, out or Path(f"{corpus}.jsonl"), any_language, donation_unit)
 
 
-def _run_flow(
-    stage: str, profile: str, overrides: list[str], cycle: str | None, verbose: bool, must_exist: bool = False
-) -> None:
+def _run_flow(stage: str, asked: Asked, cycle: str | None, verbose: bool, must_exist: bool = False) -> None:
     from flows.cli.running import run_stage
 
-    text = run_stage(console, stage, profile, overrides, cycle, verbose, must_exist)
+    text = run_stage(console, stage, asked, cycle, verbose, must_exist)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

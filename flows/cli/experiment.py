@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import DomainModules, Profile, Settings, Verbose, console, with_modules
+from flows.cli.options import CycleProfile, DomainModules, Settings, Verbose, console
+from flows.cli.profiles import Asked
 
 experiment_app = typer.Typer(no_args_is_help=True, help="Experiments: check a cycle's figures.")
 
@@ -19,7 +20,7 @@ def credit(
         int, typer.Option("--prefixes", min=2, help="dialogue prefixes per domain that the noise is estimated from")
     ] = 12,
     rollouts: Annotated[int, typer.Option("--rollouts", min=2, help="fresh rollouts per reply of a pair")] = 32,
-    profile: Profile = "laptop",
+    profile: CycleProfile = None,
     set_: Settings = None,
     domain_module: DomainModules = None,
     verbose: Verbose = False,
@@ -27,9 +28,7 @@ def credit(
     """Repeat rollouts to measure the noise of one rollout and to check the stated P(Q+ > Q-)."""
     from flows.cli.running_experiments import run_credit
 
-    text = run_credit(
-        console, profile, with_modules(profile, set_, domain_module), cycle, pairs, prefixes, rollouts, verbose
-    )
+    text = run_credit(console, Asked.by(profile, set_, domain_module), cycle, pairs, prefixes, rollouts, verbose)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -38,7 +37,7 @@ def comparison(
     cycle: Annotated[
         str | None, typer.Option("--cycle", help="id of the experiment; an existing one is resumed")
     ] = None,
-    profile: Profile = "laptop",
+    profile: CycleProfile = None,
     set_: Settings = None,
     domain_module: DomainModules = None,
     verbose: Verbose = False,
@@ -46,7 +45,5 @@ def comparison(
     """Compare policies on the same held-out scenarios: prompted, fine-tuned, searching, trained with DPO."""
     from flows.cli.running import run_stage
 
-    text = run_stage(
-        console, "comparison", profile, with_modules(profile, set_, domain_module), cycle, verbose, must_exist=False
-    )
+    text = run_stage(console, "comparison", Asked.by(profile, set_, domain_module), cycle, verbose, must_exist=False)
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,5 @@
 """What several commands share: the two consoles and their options."""
 
-import json
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,6 +10,14 @@ console = Terminal()
 errors = Terminal(stderr=True)
 Profile = Annotated[
     str, typer.Option("--profile", "-p", help="a name in deployments/profiles or the path of a TOML file")
+]
+CycleProfile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        "-p",
+        help="a name in deployments/profiles or the path of a TOML file; default: laptop, and for an existing cycle its own settings",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -31,14 +37,3 @@ DomainModules = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on the last line instead of a table")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]
-
-
-def with_modules(profile: str, overrides: Sequence[str] | None, modules: Sequence[str] | None) -> list[str]:
-    """Add an override that allows these modules in addition to the profile's."""
-    settings = list(overrides or [])
-    if not modules:
-        return settings
-    from flows.cli.profiles import load_config
-
-    allowed = dict.fromkeys((*load_config(profile, settings).scenarios.domain_modules, *modules))
-    return [*settings, f"scenarios.domain_modules={json.dumps(list(allowed))}"]

@@ -21,26 +21,28 @@ from engage.masking import mask_urls
 from flows.cli import interrupts
 from flows.cli.inspecting import tell_unread
 from flows.cli.prefect_server import start_server
-from flows.cli.profiles import load_config
+from flows.cli.profiles import Asked
 
 
 def run_stage(
     console: Console,
     stage: str,
-    profile: str,
-    overrides: Sequence[str],
+    asked: Asked,
     cycle: str | None,
     verbose: bool,
     must_exist: bool,
 ) -> str:
     """Run one flow in this process and return its summary. An EngageError raised in a task is raised unchanged."""
-    config = load_config(profile, overrides)
+    if asked.profile is not None:
+        asked.config()  # what is wrong with it is said before anything is looked up
+    existing = find_cycle_id(cycle) if must_exist else cycle
+    config = asked.config(existing)
     tell_unread(console, load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left)))
     if stage in ("nightly", "collect", "align"):  # the comparison trains its own policies on human pairs
         for sentence in config.unused():
             console.print(sentence, soft_wrap=True)
-    cycle_id = open_cycle(console, cycle, must_exist)
-    with in_process(console, verbose, command_again(stage, profile, overrides, cycle_id)):
+    cycle_id = open_cycle(console, existing)
+    with in_process(console, verbose, command_again(stage, asked, cycle_id)):
         from engage.evaluation import stage_text
         from tasks.reporting import places
 
@@ -74,12 +76,11 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
         close_engines()
 
 
-def command_again(stage: str, profile: str, overrides: Sequence[str], cycle_id: str) -> str:
+def command_again(stage: str, asked: Asked, cycle_id: str) -> str:
     """The command line that resumes the stage, ready to paste; passwords in addresses are masked."""
     home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
     name = {"evaluation": "evaluate", "comparison": "experiment comparison"}.get(stage, stage)
-    settings = [part for override in overrides for part in ("--set", mask_urls(override))]
-    arguments = [*name.split(), "--profile", profile, *settings, "--cycle", cycle_id]
+    arguments = [*name.split(), *map(mask_urls, asked.options), "--cycle", cycle_id]
     return f"{home}.venv/bin/engage {shlex.join(arguments)}"
 
 
@@ -89,19 +90,17 @@ def _tell_left(console: Console, left: Sequence[str]) -> None:
         console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
-def open_cycle(console: Console, cycle: str | None, must_exist: bool) -> str:
-    """Make the home if it is missing, choose the cycle as `find_cycle_id` does, and print both; returns the cycle's id."""
+def open_cycle(console: Console, cycle: str | None) -> str:
+    """Make the home if it is missing and print it with the cycle's id, a new one for None; returns the id."""
     home = Home.from_env()
     home.make()
-    cycle_id = check_cycle_id(find_cycle_id(cycle, must_exist))
+    cycle_id = check_cycle_id(new_cycle_id(home, datetime.now()) if cycle is None else cycle)
     console.print(f"cycle {cycle_id} (home {home.path})", highlight=False, soft_wrap=True)
     return cycle_id
 
 
-def find_cycle_id(cycle: str | None, must_exist: bool) -> str:
-    """The given id, or a new one. With `must_exist` the default is the latest cycle; ConfigError if the cycle is not stored."""
-    if not must_exist:
-        return new_cycle_id(Home.from_env(), datetime.now()) if cycle is None else cycle
+def find_cycle_id(cycle: str | None) -> str:
+    """The id of a stored cycle; None means the latest. ConfigError if it is not stored."""
     from engage.store import Outbox, TrajectoryStore
 
     home = Home.from_env()

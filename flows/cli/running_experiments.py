@@ -10,8 +10,8 @@ from rich.console import Console
 from engage.errors import ConfigError
 from engage.files.refusal import first_refusal
 from engage.home import Home
-from flows.cli.profiles import load_config
-from flows.cli.running import command_again, in_process, open_cycle
+from flows.cli.profiles import Asked, load_config
+from flows.cli.running import command_again, find_cycle_id, in_process, open_cycle
 
 
 def run_simulator_training(
@@ -44,8 +44,7 @@ def run_simulator_training(
 
 def run_credit(
     console: Console,
-    profile: str,
-    overrides: Sequence[str],
+    asked: Asked,
     cycle: str | None,
     pairs: int,
     prefixes: int,
@@ -55,9 +54,10 @@ def run_credit(
     """Check the values of a collected cycle against fresh rollouts in this process; returns the result as text."""
     from engage.experiments import ValueCheckConfig
 
-    config = load_config(profile, overrides)
-    cycle_id = open_cycle(console, cycle, must_exist=True)
-    again = f"{command_again('experiment credit', profile, overrides, cycle_id)} --pairs {pairs} --prefixes {prefixes} --rollouts {rollouts}"
+    existing = find_cycle_id(cycle)
+    config = asked.config(existing)
+    cycle_id = open_cycle(console, existing)
+    again = f"{command_again('experiment credit', asked, cycle_id)} --pairs {pairs} --prefixes {prefixes} --rollouts {rollouts}"
     with in_process(console, verbose, again):
         from flows.credit import credit
 

@@ -14,7 +14,7 @@ from engage.errors import ConfigError
 from engage.masking import MASK, mask_urls
 from engage.training import read_human
 from flows.cli.carrying import absolute_config, environment
-from flows.cli.profiles import load_config
+from flows.cli.profiles import Asked
 
 POOL = "engage"
 CONCURRENCY = 1
@@ -34,7 +34,7 @@ class Plan:
     secret: list[str]
 
 
-def plan_nightly(at: str, profile: str, overrides: Sequence[str]) -> Plan:
+def plan_nightly(at: str, profile: str, overrides: Sequence[str], modules: Sequence[str] = ()) -> Plan:
     """Plan the run, independent of the current folder and environment; raises an EngageError for anything that could not run later."""
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
     if not match:
@@ -42,7 +42,7 @@ def plan_nightly(at: str, profile: str, overrides: Sequence[str]) -> Plan:
     name = Path(profile).stem
     if banned := sorted(set(name) & set("/%&<>")):
         raise ConfigError(f"profile {name!r}: Prefect takes no {banned[0]!r} in a schedule's name; rename the file")
-    config = absolute_config(load_config(profile, overrides))
+    config = absolute_config(Asked.by(profile, overrides, modules).config())
     if MASK in config.model_dump_json():
         raise ConfigError(
             "engine.openai holds a password or a key (in base_urls or extra_body), and a schedule keeps its settings in the open: "
@@ -55,9 +55,11 @@ def plan_nightly(at: str, profile: str, overrides: Sequence[str]) -> Plan:
     return Plan(name, f"{int(match[2])} {int(match[1])} * * *", time_zone(), config, carried, secret)
 
 
-def schedule_nightly(console: Console, at: str, profile: str, overrides: Sequence[str]) -> None:
+def schedule_nightly(
+    console: Console, at: str, profile: str, overrides: Sequence[str], modules: Sequence[str] = ()
+) -> None:
     """Register the deployment `nightly/PROFILE` for every day at `at`; scheduling it again replaces the time and the settings."""
-    plan = plan_nightly(at, profile, overrides)
+    plan = plan_nightly(at, profile, overrides, modules)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     from prefect import flow
     from prefect.schedules import Cron

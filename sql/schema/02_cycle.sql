@@ -2,6 +2,7 @@
 create table if not exists cycle (
     cycle_id varchar primary key,
     config_hash varchar not null, -- SHA-256 of config as canonical JSON
-    config json not null,
-    started_at timestamp not null -- UTC
+    config json not null, -- what decides what the cycle collects: settings, models, prompts, champion
+    started_at timestamp not null, -- UTC
+    settings json -- all settings that it was last collected with, passwords masked; null for a cycle of an engage that did not keep them
 )

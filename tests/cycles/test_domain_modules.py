@@ -12,8 +12,7 @@ from engage.config import load_cycle_scenarios
 from engage.domains import allow_modules, load_domain, loading
 from engage.errors import ConfigError, ScenarioError
 from engage.scenario import load_scenarios
-from flows.cli.options import with_modules
-from flows.cli.profiles import load_config
+from flows.cli.profiles import Asked, load_config
 
 HERE = Path(__file__).parents[1]
 OWN_FILE = HERE / "fixtures" / "own_scenarios.jsonl"
@@ -63,9 +62,9 @@ def test_allowing_one_module_allows_no_other(folder):
 
 
 def test_the_flag_adds_to_what_the_profile_allows():
-    settings = with_modules("laptop", ["scenarios.domain_modules=['a']"], ["b", "a.b"])
-    assert load_config("laptop", settings).scenarios.domain_modules == ("a", "b", "a.b")
-    assert with_modules("laptop", None, None) == []
+    asked = Asked.by("laptop", ["scenarios.domain_modules=['a']"], ["b", "a.b"])
+    assert asked.config().scenarios.domain_modules == ("a", "b", "a.b")
+    assert Asked.by("laptop", None, None).config() == load_config("laptop")
 
 
 def test_what_is_allowed_is_not_part_of_a_cycles_identity():
