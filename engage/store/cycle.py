@@ -1,5 +1,6 @@
 """A cycle: the data that its stages share, and its identity, which the store keeps and compares when the cycle is resumed."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,30 @@ def absent(defaults: Mapping[str, Any]) -> dict[str, Any]:
             table = table.setdefault(parent, {})
         table[leaf] = value
     return found
+
+
+def check_same(cycle_id: str, old: Mapping[str, Any], new: Mapping[str, Any], absent: Mapping[str, Any]) -> None:
+    """Raise ConfigError, naming the keys that differ, if two identities of a cycle are not equal.
+
+    `absent` has the values of keys that one of the two lacks, because its version of engage does not know them.
+    """
+    if changes := _changes(_filled(old, absent), _filled(new, absent)):
+        raise ConfigError(
+            f"cycle {cycle_id!r} was begun with another configuration: {'; '.join(changes)}; "
+            "use the same configuration or another --cycle"
+        )
+
+
+def _changes(old: Any, new: Any, name: str = "") -> list[str]:
+    """Dotted names of the differences between two JSON values, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{name}.{key}" if name else key)]
+    return [] if old == new else [f"{name} was {json.dumps(old):.60}, is {json.dumps(new):.60}"]
+
+
+def _filled(config: Mapping[str, Any], absent: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with missing keys filled from `absent`, at every depth."""
+    filled = {**absent, **config}
+    both = [key for key in absent if isinstance(absent[key], Mapping) and isinstance(config.get(key), Mapping)]
+    return {**filled, **{key: _filled(config[key], absent[key]) for key in both}}

@@ -16,6 +16,7 @@ from engage.errors import ConfigError, QueryError, ScenarioError
 from engage.files.digest import digest
 from engage.scenario import Scenario
 from engage.stats import is_finite, shown
+from engage.store.cycle import check_same
 from engage.store.database import interruptible, reading, writing
 from engage.store.drain import drain
 from engage.store.outbox import Outbox
@@ -58,7 +59,7 @@ class TrajectoryStore:
                     [cycle_id, digest(config), text, now],
                 )
             else:
-                _check_same(cycle_id, _filled(json.loads(known[0]), absent), _filled(json.loads(text), absent))
+                check_same(cycle_id, json.loads(known[0]), json.loads(text), absent)
             if settings is not None:
                 kept = json.dumps(settings, sort_keys=True, ensure_ascii=False)
                 connection.execute("update cycle set settings = ? where cycle_id = ?", [kept, cycle_id])
@@ -248,29 +249,6 @@ def _check_known(connection: Any, parameter: str, value: Any) -> None:
     source = {"cycle": "cycle where cycle_id", "id": "trajectory where trajectory_id"}.get(parameter)
     if source and value is not None and not connection.execute(f"select 1 from {source} = ?", [value]).fetchone():
         raise QueryError(f"{parameter} {value!r} is not in the store")
-
-
-def _check_same(cycle_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    if changes := _changes(old, new):
-        raise ConfigError(
-            f"cycle {cycle_id!r} was begun with another configuration: {'; '.join(changes)}; "
-            "use the same configuration or another --cycle"
-        )
-
-
-def _changes(old: Any, new: Any, name: str = "") -> list[str]:
-    """Dotted names of the differences between two JSON values, with both values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [c for key in keys for c in _changes(old.get(key), new.get(key), f"{name}.{key}" if name else key)]
-    return [] if old == new else [f"{name} was {json.dumps(old):.60}, is {json.dumps(new):.60}"]
-
-
-def _filled(config: Mapping[str, Any], absent: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with missing keys filled from `absent`, at every depth."""
-    filled = {**absent, **config}
-    both = [key for key in absent if isinstance(absent[key], Mapping) and isinstance(config.get(key), Mapping)]
-    return {**filled, **{key: _filled(config[key], absent[key]) for key in both}}
 
 
 def _scenario_row(scenario: Scenario) -> dict[str, Any]:
