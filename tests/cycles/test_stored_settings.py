@@ -68,7 +68,7 @@ def test_a_setting_that_was_taken_away_is_left_out():
 def test_a_stored_value_that_counts_no_longer_is_refused_with_its_place():
     stored = CycleConfig().model_dump(mode="json")
     stored["search"]["num_simulations"] = 0
-    with pytest.raises(ConfigError, match="the stored settings of cycle night: search.num_simulations"):
+    with pytest.raises(ConfigError, match=r"the stored settings of cycle night: search\.num_simulations"):
         continued_config("night", stored)
     assert continued_config("night", stored, ["search.num_simulations=4"]).search.num_simulations == 4
 
