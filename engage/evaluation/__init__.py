@@ -10,6 +10,7 @@ from engage.evaluation.collected import (
 )
 from engage.evaluation.comparison_config import ComparisonConfig, PolicyName
 from engage.evaluation.divergence import divergence_by_domain, mean_divergence
+from engage.evaluation.ground import Ground, Half, compare_candidates, fixed_ground, ground_digest, validation_half
 from engage.evaluation.hacking import Replies, distinct_2, hacking_failures, hacking_rates, text_metrics
 from engage.evaluation.held_out import (
     ByDomain,
@@ -53,6 +54,8 @@ __all__ = [
     "ComparisonConfig",
     "DomainReport",
     "FlipShare",
+    "Ground",
+    "Half",
     "HeldOutConfig",
     "HeldOutDialogue",
     "HeldOutStore",
@@ -68,6 +71,7 @@ __all__ = [
     "by_scenario",
     "candidate_alpha",
     "check_adapters",
+    "compare_candidates",
     "compare_domains",
     "compare_strata",
     "decide",
@@ -75,6 +79,8 @@ __all__ = [
     "divergence_by_domain",
     "end_reasons",
     "evaluation_seeds",
+    "fixed_ground",
+    "ground_digest",
     "hacking_failures",
     "hacking_rates",
     "judge_candidate",
@@ -93,5 +99,6 @@ __all__ = [
     "stage_text",
     "text_metrics",
     "users_as_assistants",
+    "validation_half",
     "values_by_exchange",
 ]

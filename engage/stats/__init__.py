@@ -16,14 +16,17 @@ from engage.stats.estimates import (
 )
 from engage.stats.finite import is_finite, odd_number, shown
 from engage.stats.paired import Comparison, Rewards, paired_comparison
+from engage.stats.simultaneous import LEAST_SCENARIOS, Simultaneous, simultaneous_comparison
 
 __all__ = [
     "CONFIDENCE",
+    "LEAST_SCENARIOS",
     "MAX_RESAMPLES",
     "RESAMPLES",
     "Comparison",
     "Estimate",
     "Rewards",
+    "Simultaneous",
     "Statistic",
     "auc",
     "divided",
@@ -40,5 +43,6 @@ __all__ = [
     "ratio",
     "share",
     "shown",
+    "simultaneous_comparison",
     "spearman",
 ]

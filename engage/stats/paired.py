@@ -45,10 +45,10 @@ def paired_comparison(base: Rewards, candidate: Rewards, confidence: float = 0.9
 
     The interval is a BCa bootstrap over scenarios (`mean_interval`). The same `seed` gives the same numbers.
     """
-    pairs, unreadable = _paired_means(base, candidate)
+    pairs, unreadable = paired_means(base, candidate)
     if not pairs:
         return Comparison(0, unreadable, None, None, None, None, None, confidence, None, None, None)
-    left, right = np.array(pairs).T
+    left, right = np.array(list(pairs.values())).T
     differences = right - left
     low, high = mean_interval(differences, confidence, seed)
     mean_base, difference = float(left.mean()), float(differences.mean())
@@ -67,9 +67,10 @@ def paired_comparison(base: Rewards, candidate: Rewards, confidence: float = 0.9
     )
 
 
-def _paired_means(base: Rewards, candidate: Rewards) -> tuple[list[tuple[float, float]], int]:
-    """Per scenario the mean reward of both sides over the dialogues readable on both; and the dialogue pairs left out."""
-    means, unreadable = [], 0
+def paired_means(base: Rewards, candidate: Rewards) -> tuple[dict[str, tuple[float, float]], int]:
+    """Per scenario the mean reward of both sides over the dialogues readable on both; and the number of dialogue pairs left out."""
+    means: dict[str, tuple[float, float]] = {}
+    unreadable = 0
     for scenario in sorted({*base, *candidate}):
         left, right = _as_list(base.get(scenario)), _as_list(candidate.get(scenario))
         size = max(len(left), len(right))
@@ -77,7 +78,7 @@ def _paired_means(base: Rewards, candidate: Rewards) -> tuple[list[tuple[float, 
         readable = [(one, other) for one, other in rows if is_finite(one) and is_finite(other)]
         unreadable += size - len(readable)
         if readable:
-            means.append((fmean(one for one, _ in readable), fmean(other for _, other in readable)))
+            means[scenario] = fmean(one for one, _ in readable), fmean(other for _, other in readable)
     return means, unreadable
 
 
