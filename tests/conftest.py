@@ -141,17 +141,17 @@ def engage(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs a command line in this process; returns its exit code, standard output and standard error."""
-    from flows.cli import commands
+    from flows.cli import commands, entry
     from flows.cli.showing import Terminal
 
     monkeypatch.setattr(commands, "console", Terminal(width=80))
-    monkeypatch.setattr(commands, "errors", Terminal(width=80, stderr=True))
+    monkeypatch.setattr(entry, "errors", Terminal(width=80, stderr=True))
     monkeypatch.setattr(sys, "path", list(sys.path))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["engage", *arguments])
         with pytest.raises(SystemExit) as stop:
-            commands.main()
+            entry.main()
         shown = capsys.readouterr()
         return int(stop.value.code or 0), shown.out, shown.err
 

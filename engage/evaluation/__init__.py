@@ -39,9 +39,10 @@ from engage.evaluation.promotion import (
     decide,
 )
 from engage.evaluation.report import DomainReport, report
+from engage.evaluation.selection import Contender, Contest, hold_contest
 from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, simulators
 from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
-from engage.evaluation.summary import Aligned, Judged, Night, Places, night_text, stage_text
+from engage.evaluation.summary import Aligned, Judged, Night, Places, failed_lines, night_text, stage_text
 
 __all__ = [
     "ALL",
@@ -52,6 +53,8 @@ __all__ = [
     "BySimulator",
     "Collected",
     "ComparisonConfig",
+    "Contender",
+    "Contest",
     "DomainReport",
     "FlipShare",
     "Ground",
@@ -79,10 +82,12 @@ __all__ = [
     "divergence_by_domain",
     "end_reasons",
     "evaluation_seeds",
+    "failed_lines",
     "fixed_ground",
     "ground_digest",
     "hacking_failures",
     "hacking_rates",
+    "hold_contest",
     "judge_candidate",
     "mean_divergence",
     "night_text",

@@ -128,7 +128,7 @@ def _collect_lines(cycle_id: str, collected: Collected) -> list[str]:
             f"{collected.unsearched} scenarios were not searched because the budget (collect.budget) was used up. To continue, run the "
             f"same command with --cycle {cycle_id} and a larger budget."
         )
-    return [*lines, *_failed_lines(cycle_id, collected.failed, "of the search")]
+    return [*lines, *failed_lines(cycle_id, collected.failed, "of the search")]
 
 
 def _role_warning(collected: Collected) -> str:
@@ -142,7 +142,8 @@ def _role_warning(collected: Collected) -> str:
     )
 
 
-def _failed_lines(cycle_id: str, failed: Mapping[str, str], where: str) -> list[str]:
+def failed_lines(cycle_id: str, failed: Mapping[str, str], where: str) -> list[str]:
+    """How many scenarios failed, the first reason, and what to do; nothing if none did."""
     if not failed:
         return []
     scenario, reason = min(failed.items())
@@ -183,7 +184,7 @@ def _drops(counts: Mapping[str, int]) -> str:
 
 
 def _evaluation_lines(cycle_id: str, judged: Judged) -> list[str]:
-    lines = _items(_failed_lines(cycle_id, judged.failed, "of the evaluation"))
+    lines = _items(failed_lines(cycle_id, judged.failed, "of the evaluation"))
     for simulator, by_domain in judged.comparisons.items():
         lines.append(f"- With the {simulator} simulator, on held-out scenarios:")
         lines += [f"  - {_comparison_line(domain, judged.incumbent, found)}" for domain, found in by_domain.items()]

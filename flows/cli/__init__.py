@@ -3,7 +3,8 @@
 import sys
 
 try:
-    from flows.cli.commands import app, command, main
+    from flows.cli.commands import app
+    from flows.cli.entry import command, main
 except KeyboardInterrupt:  # while importing, before anything is there that could answer it
     print("interrupted", file=sys.stderr)
     sys.exit(130)

@@ -1,5 +1,5 @@
 """`python -m flows.cli` is the command `engage`."""
 
-from flows.cli.commands import command
+from flows.cli.entry import command
 
 command()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engage import config
@@ -38,6 +38,10 @@ class Asked:
             return loaded
         allowed = dict.fromkeys((*loaded.scenarios.domain_modules, *self.modules))
         return self._load(cycle_id, (*self.overrides, f"scenarios.domain_modules={json.dumps(list(allowed))}"))
+
+    def with_more(self, overrides: Sequence[str]) -> "Asked":
+        """The same with more overrides, above the others."""
+        return replace(self, overrides=(*self.overrides, *overrides))
 
     def _load(self, cycle_id: str | None, overrides: Sequence[str]) -> CycleConfig:
         if self.profile is None and cycle_id is not None:

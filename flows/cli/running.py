@@ -76,11 +76,11 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
         close_engines()
 
 
-def command_again(stage: str, asked: Asked, cycle_id: str) -> str:
+def command_again(stage: str, asked: Asked, cycle_id: str, more: Sequence[str] = ()) -> str:
     """The command line that resumes the stage, ready to paste; passwords in addresses are masked."""
     home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
     name = {"evaluation": "evaluate", "comparison": "experiment comparison"}.get(stage, stage)
-    arguments = [*name.split(), *map(mask_urls, asked.options), "--cycle", cycle_id]
+    arguments = [*name.split(), *more, *map(mask_urls, asked.options), "--cycle", cycle_id]
     return f"{home}.venv/bin/engage {shlex.join(arguments)}"
 
 

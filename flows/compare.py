@@ -1,0 +1,77 @@
+"""Compares candidates on the same held-out scenarios: several trainings on one cycle's trees, or those of finished cycles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow
+
+from engage.config import CycleConfig
+from engage.errors import NothingSearched
+from engage.evaluation import Contender, Contest, Judged
+from flows.evaluation import evaluation
+from tasks.collecting import check_talk
+from tasks.comparing import choose, contender, hold_all, incumbent, selection_ground, trained
+from tasks.cycle import CLOSING, begin_cycle
+from tasks.judging import require_validation
+from tasks.training import choose_candidate
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Result of a comparison; `judged` is the promotion's verdict on the best, None if there was no challenge."""
+
+    contest: Contest
+    judged: Judged | None
+    page: str
+
+    @property
+    def text(self) -> str:
+        """The page."""
+        return self.page
+
+
+@flow(name="compare", **CLOSING)
+def compare_trainings(
+    config: CycleConfig, cycle_id: str, combinations: dict[str, CycleConfig], differs: list[str]
+) -> Compared:
+    """Train every combination on the cycle's trees and compare all with the incumbent; the best becomes the cycle's candidate and is judged."""
+    require_validation(config)
+    cycle = begin_cycle(config, cycle_id)
+    contenders = [incumbent(cycle)]
+    for name, combination in combinations.items():
+        contenders += [one for one in [trained(combination, cycle, name, differs)] if one]
+    if len(contenders) == 1:
+        raise NothingSearched(f"no combination accepts a pair of cycle {cycle_id}: nothing was trained")
+    contest = _contest(config, cycle_id, contenders)
+    judged = None
+    if contest.winner and contest.winner.adapter:
+        chosen = combinations[contest.winner.name]
+        trained(chosen, cycle, contest.winner.name, differs)  # so that the cycle's pairs are those of its candidate
+        choose_candidate(cycle, Path(contest.winner.adapter))
+        judged = evaluation(chosen, cycle_id)
+    return _compared(cycle_id, contest, judged)
+
+
+@flow(name="compare-adapters", **CLOSING)
+def compare_adapters(config: CycleConfig, cycle_id: str, adapters: dict[str, str]) -> Compared:
+    """Compare trained adapters, by name, with the first of them, on the ground of this cycle; nothing is promoted."""
+    require_validation(config)
+    contest = _contest(config, cycle_id, [contender(name, Path(adapter)) for name, adapter in adapters.items()])
+    return _compared(cycle_id, contest, None)
+
+
+def _contest(config: CycleConfig, cycle_id: str, contenders: Sequence[Contender]) -> Contest:
+    cycle = begin_cycle(config, cycle_id)
+    ground = selection_ground(config)
+    failed = hold_all(config, cycle, contenders, ground)
+    contest = choose(config, cycle, contenders, ground, failed)
+    check_talk(config, cycle, "evaluation")
+    return contest
+
+
+def _compared(cycle_id: str, contest: Contest, judged: Judged | None) -> Compared:
+    page = contest.page(f"Comparison on cycle {cycle_id}")
+    if judged:
+        page += f"\n## Promotion\n\nThe best was judged on the promotion half as one challenge. Verdict: {judged.verdict.reason}.\n"
+    return Compared(contest, judged, page)
