@@ -86,7 +86,7 @@ class Contest:
             return sentence(f"none is better than {first} on these {self.scenarios} scenarios")
         gain = self.gains[self.deciding][self.best]
         sure = "" if gain.low is not None and gain.low > 0 else "; this may be chance"
-        found = f"{self.best} is the best: reward {_gain(gain)} against {first}{sure}"
+        found = f"the best is {self.best}: reward {_gain(gain)} against {first}{sure}"
         others = [name for name, one in self.behind[self.deciding].items() if name != first and not _below(one)]
         if not others:
             return sentence(found)

@@ -8,6 +8,7 @@ from scripted_engines import Counted, ask, played_by
 from test_cycle import SMALL
 
 from engage.config import CycleConfig, combinations
+from engage.engines.base import Side
 from engage.errors import ConfigError
 from engage.evaluation import fixed_ground, validation_half
 from engage.scenario import SHIPPED, load_scenarios
@@ -17,6 +18,7 @@ from flows.cli.options import console
 from flows.cli.profiles import Asked, load_config
 from flows.collect import collect
 from flows.compare import compare_adapters, compare_trainings
+from tasks.cycle import begin_cycle
 from tasks.training import chosen_candidate
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -34,11 +36,29 @@ def small(tiny: Path, *more: str) -> CycleConfig:
     return load_config("laptop", [*SMALL, f"engine.policy_model={tiny}", *more])
 
 
+class Kinder(Counted):
+    """A trained policy thanks its users, who are then better off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._choose = self._weigh
+
+    def _answer(self, prompt, seed):
+        thanks = " Thank you." if prompt.side is Side.POLICY and prompt.adapter else ""
+        return super()._answer(prompt, seed) + thanks
+
+    def _weigh(self, prompt, choices):
+        thanked = sum(message.content.endswith(" Thank you.") for message in prompt.messages)
+        good = 0 if len(choices) == 5 else len(choices) - 1  # distress from 1 to 5, quarters of the payment
+        return [1 + 5 * thanked * (place == good) for place in range(len(choices))]
+
+
 @pytest.fixture(scope="module")
 def trained(home, tiny_model):
     """Two trainings compared on one cycle: the result, and the number of dialogues that were held."""
     with played_by(Counted()):
         collect(small(tiny_model), "night")
+    with played_by(Kinder()):
         configs = {name: small(tiny_model, *overrides) for name, overrides in combinations(GRID).items()}
         return compare_trainings(small(tiny_model), "night", configs, ["align.dpo.learning_rate"])
 
@@ -63,12 +83,68 @@ def simulators(found):
     return sorted(found.contest.gains)
 
 
-def test_the_best_is_the_cycles_candidate_and_is_judged_on_the_other_half(trained, home):
+def test_the_best_is_the_cycles_candidate_and_is_judged_on_the_other_half(trained, home, tiny_model):
     contest = trained.contest
-    assert (contest.best is None) == (trained.judged is None)
     rewards = {name: one.alone.difference for name, one in contest.gains[contest.deciding].items()}
     allowed = {name: gain for name, gain in rewards.items() if not contest.failures[name] and gain > 0}
-    assert contest.best == max(allowed, key=allowed.get, default=None)
+    assert contest.best == max(allowed, key=allowed.get)
+    assert trained.judged.verdict.reason in trained.text
+    cycle = begin_cycle(small(tiny_model), "night")
+    assert chosen_candidate(cycle).adapter == contest.winner.adapter
     held = ask(home, "select distinct scenario_id from trajectory where cycle_id = 'night' and purpose = 'evaluation'")
     halves = {one.scenario_id: validation_half(one) for one in load_scenarios(SHIPPED)}
-    assert {halves[name] for (name,) in held} == ({"selection", "promotion"} if trained.judged else {"selection"})
+    assert {halves[name] for (name,) in held} == {"selection", "promotion"}
+
+
+def test_each_contender_is_a_run_with_what_differs_and_its_gain(trained, home):
+    client = MlflowClient(home.tracking_uri)
+    experiment = client.get_experiment_by_name("engage")
+    runs = client.search_runs([experiment.experiment_id], "tags.`engage.stage` = 'compare'")
+    found = {run.data.params["policy"]: run for run in runs}
+    assert set(found) == {"base", "learning_rate=0.0001 beta=0.1", "learning_rate=0.01 beta=0.1"}
+    fast = found["learning_rate=0.01 beta=0.1"]
+    assert fast.data.params["align.dpo.learning_rate"] == "0.01"
+    gains = trained.contest.gains[trained.contest.deciding]
+    assert fast.data.metrics["gain"] == pytest.approx(gains["learning_rate=0.01 beta=0.1"].alone.difference)
+    assert "gain" not in found["base"].data.metrics
+
+
+def test_the_same_comparison_again_holds_no_dialogue_and_trains_nothing(trained, home, tiny_model):
+    configs = {name: small(tiny_model, *overrides) for name, overrides in combinations(GRID).items()}
+    with played_by(Kinder()) as engine:
+        again = compare_trainings(small(tiny_model), "night", configs, ["align.dpo.learning_rate"])
+        assert engine.requests == 0
+    assert again.contest.best == trained.contest.best
+    assert again.contest.page("") == trained.contest.page("")
+
+
+def test_candidates_of_two_cycles_are_compared_on_the_ground_of_the_first(trained, home, tiny_model):
+    with played_by(Counted()):
+        collect(small(tiny_model, "seed=9"), "other")
+        align(small(tiny_model, "seed=9"), "other")
+    adapters = {
+        name: chosen_candidate(begin_cycle(small(tiny_model, *seed), name)).adapter
+        for name, seed in (("night", ()), ("other", ("seed=9",)))
+    }
+    with played_by(Kinder()) as engine:
+        found = compare_adapters(small(tiny_model), "night", adapters)
+        assert engine.requests
+    assert [one.name for one in found.contest.contenders] == ["night", "other"]
+    labels = {label for label, _, _ in policies(home, "night")}
+    assert {one.label for one in found.contest.contenders} <= labels
+    assert found.judged is None and "gain over night" in found.text
+
+
+@pytest.mark.parametrize(
+    ("names", "grid", "reason"),
+    [
+        ([], [], "name two or more cycles or adapters"),
+        (["a"], ["align.dpo.beta=[1, 2]"], "name two or more cycles or adapters"),
+        (["night", "night"], [], "nothing to compare one with itself"),
+        (["night", "nobody"], [], "'nobody' is neither a cycle of this home"),
+        (["night", "../night"], [], "'../night' is neither a cycle of this home"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_sentence(trained, names, grid, reason):
+    with pytest.raises(ConfigError, match=reason):
+        run_compare(console, names, grid, Asked.by(None, []), None, False)
