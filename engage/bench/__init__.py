@@ -1,1 +1,1 @@
-"""Benchmarks: each compares within one run and returns plain figures. Nothing here is used by a cycle."""
+"""Benchmarks: each compares two ways of doing the same work in one run and returns plain figures. A cycle uses none of them."""

@@ -1,8 +1,8 @@
-"""Whether an engine answers as the transformers engine does: greedy replies, the survey's probabilities, adapters, its memory.
+"""Compares an engine with the transformers engine: greedy replies, survey probabilities, adapters, memory.
 
-Both engines round differently, so a greedy reply may leave the other's where two tokens are about as probable. The margin there
-is how far their probabilities are apart under the model in float32, in nats: below MARGIN it is rounding. The engines are opened
-one after the other, because each takes the whole card.
+The engines round differently, so two greedy replies may part where two tokens are almost equally probable. The margin of a
+difference is the distance of these two tokens' log-probabilities under the model in float32; a margin below MARGIN nats counts as
+rounding. The engines are opened one after the other, because each takes the whole card.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ Opened = Callable[[], Engine]
 
 @dataclass(frozen=True)
 class Answers:
-    """What one engine said, by adapter: greedy replies, and whether each ended by itself; survey probabilities."""
+    """One engine's answers by adapter name: greedy replies with a flag (the model ended the turn itself), and survey probabilities."""
 
     replies: dict[str, list[tuple[str, bool]]]
     probabilities: dict[str, list[list[float]]]
@@ -37,7 +37,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Difference:
-    """Where two greedy replies part, after `tokens` equal tokens: the next token of each, and their `margin` in nats."""
+    """Two greedy replies that part after `tokens` equal tokens: the next token of each, and their `margin` in nats."""
 
     adapter: str
     prompt: str
@@ -49,8 +49,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What was compared. `again_difference` is of the survey's probabilities after other adapters had their turn.
+    """The result of a comparison.
 
+    `again_difference` and `again_equal` compare the first adapter's answers with its answers after the other adapters were used.
     `used_gb` is the cards' memory before the engine was opened, while it was open, after it was closed, and after it was opened
     and closed once more; empty without NVIDIA's driver.
     """
@@ -67,30 +68,30 @@ class Agreement:
 
     @property
     def faults(self) -> list[str]:
-        """What is more than rounding, in words; empty where the engines agree."""
-        found = [
+        """One sentence for each difference that is more than rounding; empty if the engines agree."""
+        faults = [
             f"{one.prompt} ({one.adapter}): {one.reference!r} and {one.other!r} are {one.margin:.2f} nats apart"
             for one in self.differences
             if not one.margin < MARGIN
         ]
         if not self.survey_difference <= PROBABILITY:
-            found.append(f"a survey probability differs by {self.survey_difference:.3f}")
+            faults.append(f"a survey probability differs by {self.survey_difference:.3f}")
         if not self.again_difference <= PROBABILITY:
-            found.append(f"an adapter asked again differs by {self.again_difference:.3f}")
+            faults.append(f"an adapter asked again differs by {self.again_difference:.3f}")
         if len(self.adapters) > 1 and not self.changed_by_adapter:
-            found.append("no adapter changed any reply")
+            faults.append("no adapter changed any reply")
         left = max(self.used_gb[2:], default=0.0) - (self.used_gb[0] if self.used_gb else 0.0)
         if left > FREED_GB:
-            found.append(f"{left:.1f} GB are not freed when the engine is closed")
-        return found
+            faults.append(f"{left:.1f} GB are not freed when the engine is closed")
+        return faults
 
     def as_json(self) -> dict[str, Any]:
-        """By field name, with `agree` and the faults."""
+        """The fields by name, with `agree` and `faults` in front."""
         return {"agree": not self.faults, "faults": self.faults, **asdict(self)}
 
 
 def agreement_prompts(scenarios: Sequence[Scenario]) -> tuple[list[Prompt], list[tuple[Prompt, tuple[str, ...]]]]:
-    """Ten prompts for the policy, and the same scenarios' exit surveys with their choices; evenly over the domains."""
+    """Ten policy prompts, and the exit surveys of the same scenarios with their choices; the domains take turns."""
     domains = sorted({scenario.domain for scenario in scenarios})
     by_domain = [[one for one in scenarios if one.domain == name] for name in domains]
     speaking, surveys = [], []
@@ -105,7 +106,9 @@ def agreement_prompts(scenarios: Sequence[Scenario]) -> tuple[list[Prompt], list
 
 
 async def ask_all(engine: Engine, scenarios: Sequence[Scenario], adapters: Mapping[str, str], tokens: int) -> Answers:
-    """Every prompt greedily and every survey, for one adapter (name to folder, "" for none) after the other."""
+    """Ask every prompt (greedily) and every survey with each adapter in turn; `adapters` maps a name to a folder ("": no adapter)."""
+    from scipy.special import softmax
+
     speaking, surveys = agreement_prompts(scenarios)
     sampling = Sampling(temperature=0.0, max_tokens=tokens)
     replies, probabilities = {}, {}
@@ -115,14 +118,8 @@ async def ask_all(engine: Engine, scenarios: Sequence[Scenario], adapters: Mappi
             *(engine.score(replace(one, adapter=folder), choices) for one, choices in surveys)
         )
         replies[name] = [(one.text, one.finish_reason == "stop") for (one,) in said]
-        probabilities[name] = [_normalised(one.logprobs) for one in scored]
+        probabilities[name] = [softmax(one.logprobs).tolist() for one in scored]
     return Answers(replies, probabilities)
-
-
-def _normalised(logprobs: Sequence[float]) -> list[float]:
-    from scipy.special import softmax
-
-    return [float(share) for share in softmax(logprobs)]
 
 
 def compare(
@@ -134,7 +131,7 @@ def compare(
     on_progress: OnProgress = lambda what: None,
     tokens: int = TOKENS,
 ) -> Agreement:
-    """Both engines' answers; `adapters` by name to folder, the first is asked again after the others. Raises EngineError."""
+    """Ask both engines and compare. `adapters` maps names to folders; the first is asked again after the others. Raises EngineError."""
     first = dict([next(iter(adapters.items()))])
     on_progress("asking the transformers engine")
     ours, _ = _asked_once(open_reference, scenarios, [adapters], tokens)
@@ -153,11 +150,11 @@ def compare(
 def _asked_once(
     opened: Opened, scenarios: Sequence[Scenario], rounds: Sequence[Mapping[str, str]], tokens: int
 ) -> tuple[list[Answers], float | None]:
-    """An engine's answers in each round, and the memory taken while it is open; it is closed in the end."""
+    """Open an engine, ask it in each round, close it: the answers by round, and the cards' memory (GB) while it was open."""
     engine = opened()
     try:
-        found = [asyncio.run(ask_all(engine, scenarios, adapters, tokens)) for adapters in rounds]
-        return found, used_gb()
+        answers = [asyncio.run(ask_all(engine, scenarios, adapters, tokens)) for adapters in rounds]
+        return answers, used_gb()
     finally:
         engine.close()
         release_memory()
@@ -175,7 +172,7 @@ def _differences(
         ):
             one, two = (_tokens(template, reply) for reply in (mine, other))
             at = next((place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), None)
-            if at is not None:  # else equal, or one is cut off where the other goes on
+            if at is not None:  # None: they are equal, or one is a prefix of the other
                 model = model or _loaded(sides.refs[Side.POLICY], folder)
                 probable = _next_logprobs(model, [*sides.tokenise(prompt), *one[:at]], template.end_tokens)
                 said = [template.tokenizer.decode([token]) if token != END else "(end)" for token in (one[at], two[at])]
@@ -184,7 +181,7 @@ def _differences(
 
 
 def _tokens(template: ChatTemplate, reply: tuple[str, bool]) -> list[int]:
-    """A reply as tokens, END after them where it ended by itself."""
+    """A reply as tokens, followed by END if the model ended the turn itself."""
     text, ended = reply
     return [*template.tokenizer(text, add_special_tokens=False).input_ids, *([END] if ended else [])]
 
@@ -199,13 +196,12 @@ def _loaded(ref: ModelRef, folder: str) -> Any:
 
 
 def _next_logprobs(model: Any, ids: Sequence[int], ends: Collection[int]) -> list[float]:
-    """Natural-log probability of every token after `ids`, and that of any end of turn as the last entry (END)."""
+    """Natural-log probability of every next token after `ids`; the last entry (END) is that of any end of turn."""
     import torch
 
     with torch.inference_mode():
-        found = model(torch.tensor([list(ids)])).logits[0, -1].float().log_softmax(-1)
-    end = found[sorted(ends)].logsumexp(0)
-    return [*found.tolist(), float(end)]
+        logprobs = model(torch.tensor([list(ids)])).logits[0, -1].float().log_softmax(-1)
+    return [*logprobs.tolist(), float(logprobs[sorted(ends)].logsumexp(0))]
 
 
 def _summary(
@@ -235,7 +231,7 @@ def _largest(one: Sequence[Sequence[float]], two: Sequence[Sequence[float]]) -> 
 
 
 def halved(folder: str, out: Path) -> str:
-    """A copy of an adapter at half its strength: another adapter for the same weights."""
+    """Copy an adapter to `out` at half its strength, to have a second adapter for the same base; returns the folder."""
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(folder, out)

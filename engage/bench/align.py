@@ -1,8 +1,8 @@
 """Training: tokens per second of the project's DPO against a plain TRL script on the same pairs, model and LoRA shape.
 
-Both see the same pairs in the same order (the project's, which saves the plain script padding too) and the same settings; a token
-is one of the two rows, prompt and reply, that a plain script computes for a pair. The first step warms up and is not timed. The
-project computes the reference's log-probabilities before training: the timed steps are charged their share of it.
+Both get the same pairs in the same order (the project's, which spares the plain script padding as well) and the same settings.
+Tokens are counted as a plain script computes them: two rows a pair, each with the prompt and one reply. The first step warms up
+and is not timed. The project computes the reference's log-probabilities before training; the timed steps are charged their share.
 """
 
 import tempfile
@@ -25,9 +25,9 @@ OnProgress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Training:
-    """One way of training: `losses` by step, the warm-up first; seconds of the timed steps and of the reference's share.
+    """A measured training: `losses` by step, the warm-up first; `reference_s` is the timed steps' share of the reference's time.
 
-    `gpu_peak_mb` is the most that torch held on the GPU, in 10⁶ bytes; 0 without one.
+    `gpu_peak_mb` is the peak memory of torch on the GPU, in 10⁶ bytes; 0 without a GPU.
     """
 
     losses: tuple[float, ...]
@@ -37,13 +37,13 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """All that the timed steps cost."""
+        """Time that the timed steps are charged with."""
         return self.steps_s + self.reference_s
 
 
 @dataclass(frozen=True)
 class AlignFigures:
-    """What was measured. `speedup` is ours over plain in tokens per second; memory in 10⁶ bytes, the process's and the GPU's."""
+    """The figures of the bench. `speedup` is tokens per second, ours over plain; `peak_mb` is the process's memory (10⁶ bytes)."""
 
     device: str
     model: str
@@ -65,12 +65,11 @@ class AlignFigures:
     largest_loss_difference: float
 
     def as_json(self) -> dict[str, Any]:
-        """By field name."""
         return asdict(self)
 
 
 def bench_pairs(count: int) -> list[PreferencePair]:
-    """Pairs of realistic length from the shipped dialogues: what the person said, against a reply of another dialogue."""
+    """Pairs of realistic length from the shipped dialogues: the human reply (chosen) and a reply of another dialogue (rejected)."""
     humans = [human for human in read_shipped().dialogues if human.split == "train"]
     places = list(reply_places(humans))
     Random(0).shuffle(places)
@@ -84,7 +83,7 @@ def bench_pairs(count: int) -> list[PreferencePair]:
 def bench_align(
     model: str, steps: int, config: AlignConfig, on_progress: OnProgress = lambda what: None
 ) -> AlignFigures:
-    """Measure `steps` optimiser steps after one that warms up; ModelError for an unknown model, ConfigError for no step."""
+    """Measure `steps` optimiser steps after a warm-up step. ModelError for an unknown model, ConfigError for other than 1 to 1000 steps."""
     if not 1 <= steps <= 1_000:
         raise ConfigError(f"--steps {steps}: use a number from 1 to 1000")
     on_progress("preparing pairs")
@@ -103,7 +102,7 @@ def bench_align(
 
 
 def _rows(base: ModelRef, settings: DpoSettings, wanted: int) -> tuple[list[dict[str, Any]], list[int]]:
-    """Exactly `wanted` rows in training order, none over `max_length`, and the tokens of both replies with their prompts."""
+    """Exactly `wanted` rows in training order, none over `max_length`; and per row, the tokens of both replies with their prompts."""
     from transformers import AutoTokenizer
 
     from engage.training import fitting_rows
@@ -112,7 +111,7 @@ def _rows(base: ModelRef, settings: DpoSettings, wanted: int) -> tuple[list[dict
     rows = fitting_rows(bench_pairs(wanted * 2), tokenizer, settings)[:wanted]
     if len(rows) < wanted:
         raise ConfigError(
-            f"only {len(rows)} of the {wanted} pairs wanted have at most {settings.max_length} tokens; "
+            f"only {len(rows)} of the {wanted} pairs needed have at most {settings.max_length} tokens; "
             "take fewer --steps or raise align.dpo.max_length"
         )
     lengths = [
@@ -126,7 +125,7 @@ def _rows(base: ModelRef, settings: DpoSettings, wanted: int) -> tuple[list[dict
 
 
 def train_our_way(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignConfig, out: Path) -> Training:
-    """As `engage.training.dpo.train_dpo` does, without its adapter's folder."""
+    """Train as `engage.training.dpo.train_dpo` does, without writing an adapter folder."""
     from transformers import AutoTokenizer
 
     from engage.training import RunFolder, build_trainer, quiet, run_trainer, start_model
@@ -145,7 +144,7 @@ def train_our_way(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignC
 
 
 def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignConfig, out: Path) -> Training:
-    """The script of TRL's documentation, with the same settings and the rows in the order given."""
+    """Train as TRL's documentation shows, with the same settings and the rows in the given order."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -185,7 +184,7 @@ def _gpu_peak_mb() -> float:
 
 
 def stamp_steps(trainer: Any) -> list[float]:
-    """A list that receives the time at the end of every optimiser step, in seconds."""
+    """A list that receives the process clock (seconds) at the end of every optimiser step."""
     from transformers import TrainerCallback
 
     stamps: list[float] = []

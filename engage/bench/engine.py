@@ -1,8 +1,8 @@
-"""Saturation of an engine: what it can do at most, over numbers of concurrent requests and prompt lengths.
+"""Saturation of an engine: its highest token rates over several numbers of concurrent requests and prompt lengths.
 
-Goes through the Engine protocol only, so that every kind of engine is measured alike. Prompts differ from their first words on,
-so that no prefix is shared. Prefill: one token is asked for. Decode: many are, with a task that has no end, and drawn as in a
-search, because drawing has its cost; the time of the prefill is subtracted, and only the tokens that came back are counted.
+It uses the Engine protocol only, so that all engines are measured alike. Prompts differ from their first words on, so that no
+prefix is shared. Prefill is measured with requests for one token. Decode is measured with requests for many tokens of an endless
+task, sampled as in a search; the prefill time is subtracted, and only the tokens that came back are counted.
 """
 
 import asyncio
@@ -23,51 +23,21 @@ SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=DECODE_TOKENS)
 _TASK = "Write these words down again and again, in any order, without ever stopping."
 ENOUGH_GAIN = 1.03
 MOST_REQUESTS, MOST_PROMPT_TOKENS = 65_536, 1_000_000
-_WORDS = [
-    "river",
-    "window",
-    "garden",
-    "letter",
-    "market",
-    "winter",
-    "doctor",
-    "silver",
-    "kitchen",
-    "morning",
-    "yellow",
-    "travel",
-    "people",
-    "number",
-    "little",
-    "summer",
-    "music",
-    "father",
-    "strong",
-    "garden",
-    "simple",
-    "forest",
-    "school",
-    "butter",
-    "change",
-    "friend",
-    "basket",
-    "corner",
-    "engine",
-    "mountain",
-    "paper",
-    "bridge",
-]
+_WORDS = (
+    "river window garden letter market winter doctor silver kitchen morning yellow travel people number little summer music "
+    "father strong garden simple forest school butter change friend basket corner engine mountain paper bridge"
+)
 
 OnProgress = Callable[[str, float], None]
-"""Told what is being measured and which share of the sweep is done, 0 to 1."""
+"""Called with what is being measured and the share of the sweep that is done, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One place of the sweep: `requests` at once, `prompt_tokens` and `completion_tokens` over all of them.
+    """One measurement of the sweep: `requests` at once; `prompt_tokens` and `completion_tokens` are sums over them.
 
-    `first_token_s` is the wall time of the prefill of all, `decode_s` that of the tokens after the first. `full_length` is the
-    share of the tokens asked for that came: where much is missing, requests ended early and decode shows less than is there.
+    `first_token_s` is the wall time of all prefills together, `decode_s` that of the tokens after the first. `full_length` is the
+    share of the requested tokens that came back. A low share means that replies ended early and the decode rate is too low.
     """
 
     requests: int
@@ -83,7 +53,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Saturation:
-    """The best of a sweep in tokens per second, and the latency of a request that is alone (milliseconds).
+    """The best rates of a sweep in tokens per second, and the latency of a single request in milliseconds.
 
     `first_token_ms` and `token_ms` are those of the shortest prompts.
     """
@@ -97,7 +67,7 @@ class Saturation:
     points: tuple[Point, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The figures under the names that all benches share, and every place of the sweep."""
+        """The figures under the names that all benches share, and every measurement of the sweep."""
         return {
             "decode_saturated_tok_s": self.decode_tok_s,
             "prefill_saturated_tok_s": self.prefill_tok_s,
@@ -120,11 +90,11 @@ async def saturation(
     seed: int = 0,
     on_progress: OnProgress = lambda what, share: None,
 ) -> Saturation:
-    """Sweep the engine; EngineError where a request fails for good, ConfigError for sizes that make no sweep.
+    """Sweep the engine. Raises EngineError if a request fails for good, ConfigError for impossible sizes.
 
-    `prompt_lengths` are in tokens, met within a few; `sampling.max_tokens` is what decode asks for. By default the side's bare
-    base weights answer: adapters that were taught short replies end most of them early. For one prompt length the
-    sizes are climbed until two in a row bring less than ENOUGH_GAIN.
+    `prompt_lengths` are in tokens and met within a few tokens; `sampling.max_tokens` is the length of the replies for decode. By
+    default no adapter is used: adapters trained on short replies end most of them early. For each prompt length the batch sizes
+    rise until two in a row gain less than ENOUGH_GAIN.
     """
     _check(batch_sizes, prompt_lengths, sampling)
     sweep = _Sweep(engine, side, adapter, sampling, Random(seed))
@@ -165,7 +135,7 @@ def _check(batch_sizes: Sequence[int], prompt_lengths: Sequence[int], sampling: 
 
 
 def _flat(points: Sequence[Point]) -> bool:
-    """Whether the last two sizes brought nothing over the best before them, in decode and in prefill."""
+    """Whether the last two sizes gained less than ENOUGH_GAIN over the best before them, in decode and in prefill."""
     if len(points) < 3:
         return False
     before, last = points[:-2], points[-2:]
@@ -176,7 +146,7 @@ def _flat(points: Sequence[Point]) -> bool:
 
 
 class _Sweep:
-    """Makes prompts of a wanted length, none like another, and asks for their completion."""
+    """Makes distinct prompts of a given length and asks the engine to complete them."""
 
     def __init__(self, engine: Engine, side: Side, adapter: str | None, sampling: Sampling, random: Random) -> None:
         self._engine = engine
@@ -189,7 +159,7 @@ class _Sweep:
         self._overhead, self._per_word = 0.0, 1.0
 
     async def warm_up(self) -> None:
-        """Load the model, and learn how many tokens a word and the chat's own frame are."""
+        """Load the model, and measure how many tokens a word and the chat template take."""
         few, many = 16, 64
         await self._ask([self._prompt(few)], self._sampling)
         (short,), _ = await self._ask([self._prompt(few)], self._first)
@@ -198,7 +168,7 @@ class _Sweep:
         self._overhead = max(0.0, counted(short.prompt_tokens) - few * self._per_word)
 
     async def measure(self, requests: int, length: int) -> Point:
-        """One place of the sweep: the same number of fresh prompts twice, for one token and for all."""
+        """One measurement: `requests` fresh prompts for one token each, then as many fresh prompts for all tokens."""
         words = max(1, round((length - self._overhead) / self._per_word))
         firsts, first_s = await self._ask([self._prompt(words) for _ in range(requests)], self._first)
         alls, all_s = await self._ask([self._prompt(words) for _ in range(requests)], self._sampling)
@@ -233,6 +203,6 @@ class _Sweep:
 
     def _prompt(self, words: int) -> Prompt:
         self._asked += 1
-        text = " ".join(self._random.choices(_WORDS, k=words))
+        text = " ".join(self._random.choices(_WORDS.split(), k=words))
         messages = (Message("system", f"{self._random.randrange(10**6)} {text}"), Message("user", _TASK))
         return Prompt(f"bench/{self._asked}", self._side, messages, self._adapter)

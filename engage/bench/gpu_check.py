@@ -1,8 +1,8 @@
-"""One pass over what a graphics card is used for, in under ten minutes and without a network: `deployments/gpu_check.sh`.
+"""Checks all uses of a graphics card in under ten minutes and without a network: `deployments/gpu_check.sh`.
 
-Runs the project's own commands one after the other, each with a limit of its own, samples the card meanwhile, and writes a table
-and a JSON file. What cannot run (no vLLM, no time left) is skipped, and the reason is written down. On a machine without a card
-it runs as well: `--quick` shows in a minute or two that all of it works.
+It runs the project's own commands one after the other, each with a time limit, samples the card meanwhile, and writes a table and
+a JSON file. A step that cannot run (no vLLM, no time left) is skipped with its reason. It also runs on a machine without a card:
+`--quick` shows in a minute or two whether everything works.
 """
 
 import argparse
@@ -35,9 +35,9 @@ PACKAGES = ("torch", "transformers", "peft", "trl", "vllm")
 
 @dataclass
 class Outcome:
-    """What became of a step: `done`, `failed` (its exit code), `stopped` (at its limit) or `skipped`, and why.
+    """The result of a step. `status` is `done`, `failed`, `stopped` (at its time limit) or `skipped`; `reason` says why.
 
-    Utilisation is the share of time in which the busiest card computed, 0 to 100; memory in MiB, as nvidia-smi counts them.
+    `gpu_percent` is the share of time in which the busiest card computed, 0 to 100; memory is in MiB, as nvidia-smi counts it.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Outcome:
 
 
 class CardWatch:
-    """Samples all cards while it is open; samples nothing where NVIDIA's driver is not there."""
+    """Samples all cards until it is closed; samples nothing without NVIDIA's driver."""
 
     def __init__(self, cards: int) -> None:
         self._cards = cards
@@ -70,12 +70,12 @@ class CardWatch:
         for line in lines:
             try:
                 percent, memory = (float(part) for part in line.split(","))
-            except ValueError:  # "[N/A]": this card does not tell
+            except ValueError:  # "[N/A]": this card does not report it
                 percent, memory = 0.0, 0.0
             self._samples.append((time.monotonic(), percent, memory))
 
     def since(self, start: float) -> tuple[float, float, float] | None:
-        """Mean and largest utilisation of the busiest card and the largest memory of any; None without a sample."""
+        """Mean and largest utilisation of the busiest card, and the largest memory of any card; None without a sample."""
         numbered = [(number % self._cards, one) for number, one in enumerate(list(self._samples)) if one[0] >= start]
         by_card: dict[int, list[tuple[float, float, float]]] = {}
         for card, one in numbered:
@@ -87,14 +87,13 @@ class CardWatch:
         return sum(percents) / len(percents), max(percents), max(one[2] for _, one in numbered)
 
     def close(self) -> None:
-        """End the sampling."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
 
 def run_step(step: Step, watch: CardWatch, limit_s: float, env: Mapping[str, str]) -> Outcome:
-    """Run a step for at most `limit_s` seconds; its figures are the JSON object on the last line that it prints."""
+    """Run a step for at most `limit_s` seconds, and read its figures from what it prints."""
     outcome = Outcome(step.name, "done", shlex.join(step.command))
     start, began = time.monotonic(), time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -119,7 +118,7 @@ def run_step(step: Step, watch: CardWatch, limit_s: float, env: Mapping[str, str
 
 
 def _ended(process: subprocess.Popen[bytes], limit_s: float) -> bool:
-    """Whether the process ended by itself; else it and what it started are ended, gently first."""
+    """Whether the process ended in time; if not, its process group gets SIGTERM, and SIGKILL after GRACE_S."""
     for wait_s, kind in ((limit_s, signal.SIGTERM), (GRACE_S, signal.SIGKILL)):
         try:
             process.wait(wait_s)
@@ -131,31 +130,31 @@ def _ended(process: subprocess.Popen[bytes], limit_s: float) -> bool:
 
 
 def check(planned: Sequence[Step], total_s: float, env: Mapping[str, str], cards: int) -> list[Outcome]:
-    """All steps in order within `total_s` seconds; says on standard error what is under way."""
+    """Run all steps in order within `total_s` seconds; progress goes to standard error."""
     until = time.monotonic() + total_s
     watch = CardWatch(cards)
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     try:
         for step in planned:
             left = until - time.monotonic()
             if step.missing:
-                found.append(Outcome(step.name, "skipped", reason=step.missing))
+                outcomes.append(Outcome(step.name, "skipped", reason=step.missing))
             elif left < LEAST_S:
-                found.append(Outcome(step.name, "skipped", reason=f"no time left of {total_s:.0f} s"))
+                outcomes.append(Outcome(step.name, "skipped", reason=f"no time left of {total_s:.0f} s"))
             else:
                 limit_s = min(step.limit_s, left)
                 print(f"{step.name} (at most {limit_s:.0f} s) …", file=sys.stderr, flush=True)
-                found.append(run_step(step, watch, limit_s, env))
-            last = found[-1]
+                outcomes.append(run_step(step, watch, limit_s, env))
+            last = outcomes[-1]
             if last.reason:
                 print(f"  {last.status}: {last.reason}", file=sys.stderr, flush=True)
     finally:
         watch.close()
-    return found
+    return outcomes
 
 
 def machine() -> dict[str, Any]:
-    """Card, processor and versions: what a figure has to stand beside."""
+    """The facts that the figures depend on: cards, processor, versions, commit."""
     versions = {}
     for name in PACKAGES:
         if importlib.util.find_spec(name) is not None:
@@ -182,7 +181,7 @@ def machine() -> dict[str, Any]:
 
 
 def table(facts: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
-    """Everything as one Markdown table, the machine above it."""
+    """A Markdown table with one row a step, below a line about the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     above = f"{'; '.join(facts['gpus']) or 'no GPU'}; {facts['cpu']}, {facts['cores']} cores; {versions}"
     rows = ["| step | result | GPU busy, mean (most) | GPU memory, most | seconds |", "|---|---|---|---|---|"]
@@ -198,7 +197,7 @@ def table(facts: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 where all steps that could run succeeded, else 1."""
+    """Returns 0 if all steps that could run succeeded, else 1."""
     parser = argparse.ArgumentParser("gpu_check.sh", description="Measure this machine's GPU, without a network.")
     parser.add_argument("--engage", default=".venv/bin/engage", help="the command to run")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it work at all?")

@@ -1,4 +1,4 @@
-"""The steps of a GPU check: which command measures what, for how long at most, and its figures in a few words."""
+"""The steps of a GPU check: for each, its command, its time limit, and how its figures are read and written."""
 
 import importlib.util
 import json
@@ -15,7 +15,7 @@ _RATE = re.compile(r"\(simulations\): (\d+)/\d+ in \S+ s, ([\d.]+)/s")
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured; the defaults are for a card, `quick` for a look whether all of it works."""
+    """How much is measured: the defaults suit a graphics card, `quick` only shows that everything works."""
 
     requests: str = "1,64,512"
     prompt_tokens: int = 256
@@ -29,13 +29,13 @@ class Size:
 
     @staticmethod
     def quick() -> "Size":
-        """A minute or two on two cores."""
+        """Sizes for a minute or two on two cores."""
         return Size("1,2", 64, 4, 1, 1.0, 1, 2, 4, 2)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command; `missing` says why it cannot run here. `read` takes the figures from what it prints."""
+    """One command. `missing` says why it cannot run here, if so; `read` extracts the figures from its output."""
 
     name: str
     command: tuple[str, ...]
@@ -45,7 +45,7 @@ class Step:
 
 
 def steps(engage: Sequence[str], size: Size, settings: Sequence[str], vllm: Sequence[str]) -> list[Step]:
-    """All steps in order; `settings` are given to every command, `vllm` to those of vLLM too."""
+    """All steps in order. Every command gets `settings`; the vLLM steps get `vllm` as well."""
     own = _set(settings)
     served = (*own, *_set(["engine.kind=vllm", "engine.vllm.engine_args.max_model_len=2048", *vllm]))
     sweep = ("--requests", size.requests, "--prompt-tokens", str(size.prompt_tokens), "--tokens", str(size.tokens))
@@ -81,32 +81,32 @@ def _set(settings: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_json(printed: str) -> dict[str, Any]:
-    """The object on the last line; empty where there is none, as after a step that was stopped."""
+    """The JSON object on the last line; empty if there is none (the step was stopped, say)."""
     lines = printed.strip().splitlines()
     try:
-        found = json.loads(lines[-1]) if lines else {}
+        figures = json.loads(lines[-1]) if lines else {}
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return figures if isinstance(figures, dict) else {}
 
 
 def read_doctor(printed: str) -> dict[str, Any]:
-    """Its lines on cards, engine and speed."""
-    told = [line for line in printed.splitlines() if re.search(r"\bGPU |: engine |allows at most|^missing", line)]
-    return {"lines": [line for line in told if "serving in process" not in line]}
+    """The lines of `engage doctor` about cards, engine and speed."""
+    lines = [line for line in printed.splitlines() if re.search(r"\bGPU |: engine |allows at most|^missing", line)]
+    return {"lines": [line for line in lines if "serving in process" not in line]}
 
 
 def read_night(printed: str) -> dict[str, Any]:
-    """Simulations and their rate, from the display's line; empty where the night did not get there."""
-    found = _RATE.search(printed)
-    return {"simulations": int(found[1]), "simulations_per_s": float(found[2])} if found else {}
+    """Simulations and their rate, from the progress line; empty if the night did not get that far."""
+    match = _RATE.search(printed)
+    return {"simulations": int(match[1]), "simulations_per_s": float(match[2])} if match else {}
 
 
 _READ: dict[str, Callable[[str], dict[str, Any]]] = {"doctor": read_doctor, "night": read_night}
 
 
 def say(name: str, known: Mapping[str, Mapping[str, Any]]) -> str:
-    """A step's figures in a few words; `known` are the figures of all steps by name."""
+    """One step's figures in a few words; `known` holds the figures of all steps by name."""
     figures = known[name]
     if name == "doctor":
         return "; ".join(figures["lines"])

@@ -1,7 +1,7 @@
-"""The plain way: transformers' own `generate` behind the Engine protocol, so that the same sweep measures it.
+"""The baseline: transformers' own `generate` behind the Engine protocol, so that the same sweep measures it.
 
-All requests that are made at once are one call of `generate` on a padded batch, in the type of the machine and with transformers'
-own choice of attention. It knows base weights only, draws a batch from the first request's seed, and computes every prompt anew.
+Requests that are started together become one `generate` call on a padded batch, in the machine's own number type and with
+transformers' default attention. It uses base weights only, samples a batch with the first request's seed, and reuses no prompt.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from engage.models import ModelsConfig, native_dtype, release_memory
 
 
 class PlainGenerate:
-    """See the module; implements Engine. Answers for the policy's side only; ModelError where its weights are missing."""
+    """See the module; implements Engine for the policy side only. ModelError if the weights are missing."""
 
     def __init__(self, models: ModelsConfig) -> None:
         import torch
@@ -30,44 +30,41 @@ class PlainGenerate:
 
     @property
     def has_room(self) -> bool:
-        """See Engine: what is asked at once is one batch, however large."""
         return True
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """See Engine; EngineError for an adapter and for the other side."""
+        """See Engine; EngineError for a request with an adapter or for the simulator side."""
         if prompt.adapter or prompt.side is not Side.POLICY:
             raise EngineError("plain `generate` answers with the policy's base weights only", prompt.key)
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_soon(self._answer)  # after all that is started with this request
+            loop.call_soon(self._answer)  # runs after all requests that are started together with this one
         futures = [loop.create_future() for _ in seeds]
         self._waiting += [(prompt, sampling, seed, future) for seed, future in zip(seeds, futures, strict=True)]
         return list(await asyncio.gather(*futures))
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """Not measured."""
         raise ScoresUnavailable("plain `generate` scores nothing", prompt.key)
 
     def close(self) -> None:
-        """See Engine."""
         self._model = None
         release_memory()
 
     def _answer(self) -> None:
         waiting, self._waiting = self._waiting, []
         try:
-            found = self._generate([one[0] for one in waiting], waiting[0][1], waiting[0][2])
+            replies = self._generate([one[0] for one in waiting], waiting[0][1], waiting[0][2])
         except Exception as error:  # out of memory, among others
             for prompt, _, _, future in waiting:
                 future.set_exception(EngineError(f"{type(error).__name__}: {error!s:.200}", prompt.key))
             return
-        for (_, _, seed, future), (prompt_tokens, tokens, text) in zip(waiting, found, strict=True):
+        for (_, _, seed, future), (prompt_tokens, tokens, text) in zip(waiting, replies, strict=True):
             reason: Any = "stop" if len(tokens) < waiting[0][1].max_tokens else "length"
             if not future.done():
                 future.set_result(Completion(text, prompt_tokens, 0, len(tokens), None, reason, seed))
 
     def _generate(self, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[tuple[int, list[int], str]]:
-        """Number of prompt tokens, sampled tokens up to the end of turn, and their text, for each prompt."""
+        """For each prompt: its number of tokens, the sampled tokens up to the end of turn, and their text."""
         import torch
 
         template = self._sides.templates[Side.POLICY]
@@ -90,11 +87,11 @@ class PlainGenerate:
                 eos_token_id=sorted(template.end_tokens),
                 **drawn,
             )
-        rows = [_until(row, template.end_tokens) for row in output[:, width:].tolist()]
+        rows = [_first_turn(row, template.end_tokens) for row in output[:, width:].tolist()]
         texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [(len(said), row, text.strip()) for said, row, text in zip(encoded, rows, texts, strict=True)]
 
 
-def _until(row: list[int], ends: Collection[int]) -> list[int]:
-    """Tokens up to the first that ends a turn, which counts; all where none does."""
+def _first_turn(row: list[int], ends: Collection[int]) -> list[int]:
+    """The tokens up to and including the first end of turn; all tokens if there is none."""
     return next((row[: at + 1] for at, token in enumerate(row) if token in ends), row)

@@ -1,4 +1,4 @@
-"""One piece of work in a process of its own: its result, its seconds and its peak memory. Knows nothing of what is measured."""
+"""Runs a function in a process of its own and measures its seconds and peak memory."""
 
 import multiprocessing
 import resource
@@ -18,9 +18,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Measured(Generic[Result]):
-    """`seconds` is the wall time of the call alone, without the start of the process and its imports before the call.
+    """`seconds` is the wall time of the call, without the start of the process; `cpu_s` the processor time of all its threads.
 
-    `cpu_s` is the processor time of all its threads in that while, which other work on the machine hardly changes. `peak_mb` is the largest resident set of the process (10⁶ bytes), `start_mb` what it held before the call.
+    `peak_mb` is the largest resident set of the process (10⁶ bytes), `start_mb` its largest before the call.
     """
 
     result: Result
@@ -31,18 +31,16 @@ class Measured(Generic[Result]):
 
 
 def in_own_process(work: Callable[..., Result], *arguments: Any) -> Measured[Result]:
-    """Run a module's function in a fresh interpreter and wait; arguments and result are pickled, what it raises is raised here.
+    """Run a module-level function in a fresh interpreter and wait; arguments, result and errors are pickled.
 
-    EngageError where the process is killed, which is what a system short of memory does.
+    Raises EngageError if the process is killed, as a system short of memory does.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         try:
             return pool.submit(_measure, work, arguments).result()
         except BrokenProcessPool as error:
-            raise EngageError(
-                "the measured process was killed; see that there is memory, or measure a smaller size"
-            ) from error
+            raise EngageError("the measured process was killed; free some memory or measure a smaller size") from error
 
 
 def _measure(work: Callable[..., Result], arguments: tuple[Any, ...]) -> Measured[Result]:
@@ -55,13 +53,13 @@ def _measure(work: Callable[..., Result], arguments: tuple[Any, ...]) -> Measure
 def peak_mb() -> float:
     """Largest resident set of this process so far, in 10⁶ bytes.
 
-    On Linux from the process's own status: getrusage also counts what the parent held when it started this process.
+    On Linux it is read from /proc: getrusage would also count the memory that the parent held when it started this process.
     """
     status = Path("/proc/self/status")
     if status.exists():
         lines = (line.split() for line in status.read_text(encoding="ascii", errors="replace").splitlines())
-        found = next((int(words[1]) for words in lines if words and words[0] == "VmHWM:"), None)
-        if found is not None:
-            return found * 1024 / 1e6
+        peak_kib = next((int(words[1]) for words in lines if words and words[0] == "VmHWM:"), None)
+        if peak_kib is not None:
+            return peak_kib * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

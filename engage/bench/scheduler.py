@@ -1,7 +1,7 @@
-"""The search's own cost, without a model: scripted answers after a fixed latency, a fixed number at a time.
+"""The search's own cost, without a model: a scripted engine answers after a fixed latency, a fixed number at a time.
 
-What is left is the scheduler: whether it keeps all slots busy, what a call costs in CPU time, and whether ten
-thousand trees cost per tree what a hundred do.
+So only the scheduler is measured: whether it keeps all slots busy, how much CPU time a call costs, and whether ten thousand trees
+cost as much per tree as a hundred.
 """
 
 import asyncio
@@ -26,7 +26,10 @@ DIALOGUE = DialogueConfig(max_exchanges=2)
 
 @dataclass(frozen=True)
 class SchedulerRun:
-    """`cpu_s` is the CPU time of the whole process during the search, writing the trees to an outbox included."""
+    """`cpu_s` is the CPU time of the whole process during the search, including writing the trees to an outbox.
+
+    `full_s` is the time until the first tree ends after the last was begun, `full_calls` the calls answered by then.
+    """
 
     trees: int
     calls: int
@@ -37,7 +40,7 @@ class SchedulerRun:
 
 
 def schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:
-    """Search `trees` scenarios and keep each in an outbox, as a cycle does."""
+    """Search `trees` scenarios and write each tree to an outbox, as a cycle does."""
     engine = MeteredEngine(ScriptedEngine(latency_s=latency_s, slots=slots))
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +73,7 @@ def schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:
 
 
 def warm_schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:
-    """`schedule` after a few trees that are not counted: imports and the like belong to a process, not to its trees."""
+    """`schedule`, after a few uncounted trees that take the cost of imports."""
     schedule(WARM_UP_TREES, slots, latency_s=0.0)
     return schedule(trees, slots, latency_s)
 
@@ -78,9 +81,9 @@ def warm_schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:
 def measure_scheduler(
     trees: int, slots: int, latency_s: float, on_stage: Callable[[str], None] = lambda _: None
 ) -> dict[str, float]:
-    """A hundred trees, then all of them, each in a process of its own; shares, ms and MB.
+    """Search a hundred trees, then `trees`, each in a process of its own; the result is in shares, ms and MB.
 
-    `utilisation` is the share of busy slots while trees are left to begin, `utilisation_with_drain` that of the whole.
+    `utilisation` is the share of busy slots while trees are left to begin, `utilisation_with_drain` that of the whole run.
     """
     on_stage(f"{FEW_TREES} trees")
     few = in_own_process(warm_schedule, FEW_TREES, slots, latency_s)

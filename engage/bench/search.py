@@ -1,10 +1,10 @@
-"""How much of the engine the search uses: tokens a second against saturation, and simulations a second against one at a time.
+"""How much of the engine the search uses: its tokens per second against saturation, its simulations against one at a time.
 
-The tokens of the search are what the engine reports for each request; a prompt of n samples counts once. Utilisation is
+Tokens are counted as the engine reports them for each request; a prompt with n samples counts once. Utilisation is
 
-    (decoded tokens / decode saturation + freshly computed prompt tokens / prefill saturation) / wall time
+    (decoded tokens / decode saturation + newly computed prompt tokens / prefill saturation) / wall time
 
-so 1 means that the same tokens could not have been computed sooner by the same engine in its best batches.
+so 1 means that this engine could not have computed the same tokens sooner, even in its best batches.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ OnSimulations = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answered request: when (seconds of the process clock), and its tokens."""
+    """One answered request: its tokens, and when it was answered (seconds of the process clock)."""
 
     at_s: float
     prompt_tokens: int
@@ -33,7 +33,7 @@ class Answer:
 
 @dataclass
 class MeteredEngine:
-    """Passes everything on and notes tokens and times; implements Engine."""
+    """Passes every request on and records its tokens and times; implements Engine."""
 
     engine: Engine
     answers: list[Answer] = field(default_factory=list)
@@ -42,27 +42,26 @@ class MeteredEngine:
 
     @property
     def has_room(self) -> bool:
-        """See Engine."""
         return self.engine.has_room
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """See Engine."""
         self._note_scenario(prompt)
-        found = await self.engine.complete(prompt, sampling, seeds)
-        decoded = sum(counted(completion.completion_tokens) for completion in found)
+        replies = await self.engine.complete(prompt, sampling, seeds)
+        decoded = sum(counted(reply.completion_tokens) for reply in replies)
         self.answers.append(
-            Answer(time.perf_counter(), counted(found[0].prompt_tokens), counted(found[0].cached_tokens), decoded)
+            Answer(time.perf_counter(), counted(replies[0].prompt_tokens), counted(replies[0].cached_tokens), decoded)
         )
-        return found
+        return replies
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """See Engine."""
-        found = await self.engine.score(prompt, choices)
-        self.answers.append(Answer(time.perf_counter(), counted(found.prompt_tokens), counted(found.cached_tokens), 0))
-        return found
+        scores = await self.engine.score(prompt, choices)
+        self.answers.append(
+            Answer(time.perf_counter(), counted(scores.prompt_tokens), counted(scores.cached_tokens), 0)
+        )
+        return scores
 
     def close(self) -> None:
-        """Nothing: the engine behind belongs to whoever created it."""
+        """Does nothing: whoever created the engine behind this one closes it."""
 
     def _note_scenario(self, prompt: Prompt) -> None:
         scenario_id = prompt.key.partition("/")[0]
@@ -73,7 +72,7 @@ class MeteredEngine:
 
 @dataclass(frozen=True)
 class SearchRun:
-    """What a search of many scenarios took. `full_s` is the time until, all trees begun, the first of the rest ended."""
+    """The cost of searching many scenarios. `full_s` is the time until the first tree ends after the last was begun."""
 
     trees: int
     simulations: int
@@ -97,7 +96,7 @@ class SearchRun:
 
     @property
     def reused_tokens(self) -> int:
-        """Prompt tokens that were not computed afresh."""
+        """Prompt tokens that came from the cache."""
         return sum(answer.cached_tokens for answer in self.answers)
 
 
@@ -108,7 +107,7 @@ async def run_search(
     search: SearchConfig,
     on_simulations: OnSimulations = lambda _: None,
 ) -> SearchRun:
-    """Search all scenarios as a cycle does, on this thread's loop; its CPU seconds are the bookkeeping."""
+    """Search all scenarios as a cycle does, on this thread's loop; the thread's CPU time is the bookkeeping."""
     metered = MeteredEngine(engine)
     spent = 0
     ends: list[float] = []
@@ -146,9 +145,9 @@ async def run_search(
 async def run_sequentially(
     engine: Engine, scenarios: Sequence[Scenario], dialogue: DialogueConfig, search: SearchConfig, seconds: float
 ) -> float:
-    """Simulations a second when one runs at a time, as a plain MCTS does, on the same engine with the same reuse of prefixes.
+    """Simulations per second when one runs at a time, as in a plain MCTS, on the same engine with the same reuse of prefixes.
 
-    Ends after `seconds`; what was begun by then counts in time and not in simulations.
+    Ends after `seconds`; an unfinished simulation counts towards the time, but not as a simulation.
     """
     spent = 0
 
@@ -187,12 +186,10 @@ async def measure_search(
     on_progress: Callable[[str, float], None] = lambda what, share: None,
     batch_sizes: Sequence[int] = (16, 32, 64, 128),
 ) -> dict[str, float]:
-    """One simulation at a time for `sequential_s`, then `count` scenarios at once, then the sweep; see `summarise`.
+    """Run one simulation at a time for `sequential_s`, then `count` scenarios at once, then the sweep; see `summarise`.
 
-    `batch_sizes` of the sweep must reach what the engine does best.
-
-    Each part has scenarios of its own, so that none finds another's prompts computed. The sweep's prompts are as long as the
-    search's were on average: how fast an engine decodes depends on what it looks back on.
+    `batch_sizes` of the sweep must include the engine's best. Each part has scenarios of its own, so that none finds another's
+    prompts in the cache. The sweep's prompts have the mean length of the search's, because decoding slows with the context.
     """
     on_progress("one simulation at a time", 0.0)
     alone = repeated(scenarios, count, first=count)
@@ -213,7 +210,7 @@ async def measure_search(
 
 
 def summarise(run: SearchRun, saturation: Saturation, sequential_per_s: float) -> dict[str, float]:
-    """The figures of `engage bench search`; tokens, seconds and shares."""
+    """The figures of `engage bench search`, in tokens, seconds and shares."""
     per_s = run.simulations / run.wall_s
     return {
         "decode_saturated_tok_s": saturation.decode_tok_s,
@@ -237,7 +234,7 @@ def summarise(run: SearchRun, saturation: Saturation, sequential_per_s: float) -
 
 
 def repeated(scenarios: Sequence[Scenario], count: int, first: int = 0) -> list[Scenario]:
-    """`count` scenarios from the `first` on, over again under names of their own where there are fewer."""
+    """`count` scenarios from number `first` on, each with a name of its own; they are repeated if there are fewer."""
     return [
         replace(scenarios[number % len(scenarios)], scenario_id=f"bench{number}")
         for number in range(first, first + count)

@@ -1,4 +1,4 @@
-"""The store: trees and nodes per second through outbox and drain, and pair extraction in SQL in a process of its own."""
+"""Measures the store: trees and nodes per second through outbox and drain, and pair extraction in SQL (in a process of its own)."""
 
 import tempfile
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ SMALLEST, LARGEST = 1_000, 20_000_000
 
 @dataclass(frozen=True)
 class Extraction:
-    """Extracting all pairs: wall and processor seconds, and the largest memory of its process (10⁶ bytes)."""
+    """The cost of extracting all pairs: wall and processor seconds, and the peak memory of its process (10⁶ bytes)."""
 
     seconds: float
     cpu_s: float
@@ -27,7 +27,7 @@ class Extraction:
 
 @dataclass(frozen=True)
 class StoreFigures:
-    """What was measured; `inserted_rows` counts all tables."""
+    """The figures of the bench; `inserted_rows` counts the rows of all tables."""
 
     trees: int
     nodes: int
@@ -42,7 +42,7 @@ class StoreFigures:
     sql: Extraction
 
     def as_json(self) -> dict[str, Any]:
-        """Flat: `sql_seconds` and so on."""
+        """The fields by name; those of `sql` as `sql_seconds` and so on."""
         figures = asdict(self)
         return figures | {f"sql_{name}": value for name, value in figures.pop("sql").items()}
 
@@ -50,7 +50,7 @@ class StoreFigures:
 def bench_store(
     nodes: int, config: PairConfig, on_progress: OnProgress = lambda what, share: None, templates: int = TEMPLATES
 ) -> StoreFigures:
-    """Measure on a throw-away store of about `nodes` nodes; ConfigError where that is no sensible size."""
+    """Measure on a temporary store of about `nodes` nodes; ConfigError if `nodes` is out of range."""
     if not SMALLEST <= nodes <= LARGEST:
         raise ConfigError(f"--nodes {nodes}: use a number from {SMALLEST} to {LARGEST}")
     with tempfile.TemporaryDirectory(prefix="engage-bench-") as name:

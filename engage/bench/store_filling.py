@@ -1,6 +1,6 @@
-"""A store of the wanted size: a few real searches on the scripted engine, and copies of them with rewards and texts of their own.
+"""Fills a store to a given size: a few real searches on the scripted engine, and copies of them with other rewards and texts.
 
-The first trees go the project's own way (outbox, drain) and are timed; the copies are made in SQL. The copies have no rows in
+The first trees go through outbox and drain, as in a cycle, and are timed; the copies are made in SQL. The copies have no rows in
 `turn` and `engine_call`, which pair extraction does not read.
 """
 
@@ -23,12 +23,12 @@ from engage.store import WAIT_S, Outbox, TrajectoryStore, writing
 CYCLE_ID = "2026-01-01-020000"
 BATCH_TREES = 512
 OnProgress = Callable[[str, float], None]
-"""Told what is being done and which share of it is done, 0 to 1."""
+"""Called with what is being done and the share of it that is done, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Filling:
-    """What the project's own insert path took: `put_s` into the outbox, `drain_s` from there into the database."""
+    """The cost of the insert path: `put_s` seconds into the outbox, `drain_s` from there into the database."""
 
     trees: int
     nodes: int
@@ -38,27 +38,27 @@ class Filling:
 
 
 def search_templates(trees: int, dialogue: DialogueConfig, search: SearchConfig) -> list[TreeRecord]:
-    """Real searches of shipped scenarios; the scripted lines differ in worth, so that siblings differ too."""
-    found: list[TreeRecord] = []
+    """Search shipped scenarios; the scripted replies differ in reward, so that siblings differ too."""
+    records: list[TreeRecord] = []
     scenarios = _renamed(load_scenarios(SHIPPED), trees)
     engine = ScriptedEngine(_reply, _choose)
     work = search_scenarios(
-        engine, scenarios, dialogue, search, cycle_id=CYCLE_ID, seed=1, adapters=Adapters(), on_tree=found.append
+        engine, scenarios, dialogue, search, cycle_id=CYCLE_ID, seed=1, adapters=Adapters(), on_tree=records.append
     )
     asyncio.run(work)
-    return sorted(found, key=lambda record: record.scenario_id)
+    return sorted(records, key=lambda record: record.scenario_id)
 
 
 def _renamed(scenarios: Sequence[Scenario], count: int) -> list[Scenario]:
-    """The first `count`, taken turn by turn over the domains, starting anew where there are fewer."""
+    """`count` scenarios `b0`, `b1`, …, from the domains in turn; they are repeated if there are fewer."""
     domains = sorted({scenario.domain for scenario in scenarios})
     by_domain = {domain: [s for s in scenarios if s.domain == domain] for domain in domains}
-    picked = []
+    renamed = []
     for number in range(count):
         of_domain = by_domain[domains[number % len(domains)]]
         scenario = of_domain[(number // len(domains)) % len(of_domain)]
-        picked.append(dataclasses.replace(scenario, scenario_id=f"b{number}"))
-    return picked
+        renamed.append(dataclasses.replace(scenario, scenario_id=f"b{number}"))
+    return renamed
 
 
 def _reply(prompt: Prompt, seed: int) -> str:
@@ -66,7 +66,7 @@ def _reply(prompt: Prompt, seed: int) -> str:
 
 
 def _choose(prompt: Prompt, choices: Sequence[str]) -> list[float]:
-    """Weights around a real number between the choices: most of it the worth of the lines that were said, the rest chance."""
+    """Weights around a point between the choices: 85 % of it is the mean worth of the scripted lines said, 15 % is chance."""
     said = "\x1f".join(message.content for message in prompt.messages[1:])
     lines = [canned_reply(Prompt("", Side.POLICY, ()), index) for index in range(6)]
     worth = [index / 5 for index, line in enumerate(lines) for _ in range(said.count(line))]
@@ -76,7 +76,7 @@ def _choose(prompt: Prompt, choices: Sequence[str]) -> list[float]:
 
 
 def insert_measured(store: TrajectoryStore, folder: Path, templates: Sequence[TreeRecord], repeats: int) -> Filling:
-    """Put `repeats` renamed sets of the templates into the outbox and drain it; the first set keeps its names."""
+    """Put `repeats` sets of the templates into the outbox and drain it; all sets but the first get new names."""
     store.begin_cycle(CYCLE_ID, {"bench": "store"})
     names = len(templates)
     scenarios = {s.scenario_id: s for s in _renamed(load_scenarios(SHIPPED), names)}
@@ -100,7 +100,7 @@ def insert_measured(store: TrajectoryStore, folder: Path, templates: Sequence[Tr
 
 
 def _rescaled(record: TreeRecord, factor: float) -> TreeRecord:
-    """Rewards a little lower: between pairs that are equal but for rounding, either might be kept as the first."""
+    """The tree with rewards scaled by `factor`: with exactly tied pairs, rounding would decide which one is kept."""
     simulations = []
     for simulation in record.simulations:
         reward = simulation.trajectory.reward
@@ -110,7 +110,7 @@ def _rescaled(record: TreeRecord, factor: float) -> TreeRecord:
 
 
 def copy_templates(database: Path, templates: int, copies: int, on_progress: OnProgress) -> None:
-    """Add `copies` copies of every template (`b0` … ), each with rewards of its own; most with texts of their own."""
+    """Add `copies` copies of every template (`b0` … ), each with other rewards and most with other texts."""
     step = max(1, BATCH_TREES // templates)
     for start in range(1, copies + 1, step):
         with writing(database, WAIT_S) as connection:
@@ -128,7 +128,7 @@ def copy_templates(database: Path, templates: int, copies: int, on_progress: OnP
 
 _CHANCE = "hash(node.tree_id, node.node_id, copy.number)"
 _COPYING = (
-    # one in ten is not to be trained on
+    # one in ten is in the test split
     """
     insert into scenario by name
     select scenario.* replace (
@@ -144,7 +144,7 @@ _COPYING = (
     )
     from tree join template using (tree_id) cross join copy
     """,
-    # one copy in fifty says word for word what its template says; a few replies are empty, leak the role or promise
+    # one copy in fifty keeps its template's texts; a few replies are empty, leak the role or promise something
     f"""
     insert into node by name
     select node.* replace (
@@ -173,7 +173,7 @@ _COPYING = (
     )
     from trajectory join template using (tree_id) cross join copy
     """,
-    # one in fifty cannot be read
+    # one in fifty is unreadable
     """
     insert into reaction by name
     select reaction.* replace (
