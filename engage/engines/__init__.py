@@ -26,7 +26,7 @@ class EngineConfig(ModelsConfig):
 
 
 def model_names(config: EngineConfig) -> list[str]:
-    """Names of the models whose weights an engine loads, each once; none for the scripted one and for servers."""
+    """Names of the models whose weights the engine loads, each once; empty for the scripted engine and for servers."""
     if config.kind in {"scripted", "openai"}:
         return []
     return sorted({config.policy_model, config.simulator_model})
@@ -42,8 +42,8 @@ def model_of(config: EngineConfig, side: Side) -> str:
 def engine_identity(config: EngineConfig) -> dict[str, str]:
     """Fingerprints of models and adapters by name, without loading anything: part of a cycle's identity.
 
-    A server does not show its weights: the name of what it serves stands for them, with what the settings
-    leave out of its requests or add to them.
+    A server does not show its weights. Its model names stand for them, together with the request fields that the settings omit
+    or add.
     """
     from engage.models import adapter_fingerprint, adapter_folder, resolve_model
 
@@ -60,9 +60,10 @@ def engine_identity(config: EngineConfig) -> dict[str, str]:
 
 
 def check_models(config: EngineConfig) -> None:
-    """ModelError where a reply of a model that is here could not end or be learnt, or the embedded engine cannot serve its family.
+    """ModelError if a local model's chat template marks no end of a reply, or the embedded engine cannot serve its family.
 
-    Downloads nothing and loads no weights. A server uses its own template; what is trained after the night is the policy's model here, where it is here.
+    Downloads nothing and loads no weights. A server uses its own template, so only a local copy of the policy model is checked
+    then: it is what the cycle trains.
     """
     from engage.engines.model_sides import template_of
     from engage.errors import ModelError
@@ -70,15 +71,15 @@ def check_models(config: EngineConfig) -> None:
 
     for name in model_names(config) or ([config.policy_model] if config.kind == "openai" else []):
         try:
-            found = find_model(name)
-        except ModelError:  # a served name
+            model = find_model(name)
+        except ModelError:  # a name on the server only
             continue
-        if found is not None:
-            template_of(found)
+        if model is not None:
+            template_of(model)
             if config.kind == "transformers":
                 from engage.engines.embedded.attention import check_family
 
-                check_family(found.name, found.path)
+                check_family(model.name, model.path)
 
 
 _open: dict[str, Engine] = {}
@@ -86,8 +87,8 @@ _lock = threading.Lock()
 
 
 def shared_engine(config: EngineConfig) -> Engine:
-    """The engine of this process for a configuration, shared by tasks in all threads. Loads its models on first use."""
-    key = repr(config.model_dump())  # with what JSON leaves out: two passwords are two engines
+    """The process's engine for a configuration, shared by all threads; its models are loaded on first use."""
+    key = repr(config.model_dump())  # includes secrets, which JSON masks: two passwords mean two engines
     with _lock:
         if key not in _open:
             _close_all()
@@ -96,7 +97,7 @@ def shared_engine(config: EngineConfig) -> Engine:
 
 
 def close_engines() -> None:
-    """Close the process's engine and free its memory, which a training needs."""
+    """Close the process's engine, to free its memory for a training."""
     with _lock:
         _close_all()
 

@@ -1,8 +1,8 @@
 """The Engine protocol: what the method asks of a language model, and nothing about how it is served.
 
-An engine owns batching, devices and retries of transient failures; callers only await, from any event loop. What fails for
-good is an `EngineError` that names the request. Two engines give the same tree for the same seeds only if their arithmetic
-agrees; the stored texts are the truth.
+An engine owns batching, devices and retries of transient failures; callers only await, from any event loop. A request that fails
+for good raises an `EngineError` with its name. Two engines give the same tree for the same seeds only if their arithmetic agrees;
+the stored texts are the truth.
 """
 
 from collections.abc import Iterable, Sequence
@@ -65,12 +65,11 @@ class Prompt:
 class Completion:
     """One sampled reply up to its end of turn, stripped of surrounding white space.
 
-    Thoughts and marks of a chat template that the model wrote are left in the text: who judges the turn takes them out and counts
-    them (`engage.simulation.flaws`).
-    `cached_tokens` of the `prompt_tokens` were not computed afresh; `mean_logprob` is the mean natural-log probability of the
-    completion's tokens under the model at temperature 1. A server may leave all four figures out: they are None then, never 0.
-    `finish_reason` says why it ends, or why there is nothing to say: the model refuses by the protocol's own field (`refusal`), a
-    filter took the reply away (`content_filter`), or all of it was a thought (`thought`).
+    Thoughts and template markers that the model wrote stay in the text; `engage.simulation.flaws` removes and counts them.
+    `cached_tokens` of the `prompt_tokens` came from the cache; `mean_logprob` is the mean natural-log probability of the
+    completion's tokens at temperature 1. A server may omit all four figures; they are then None, never 0. `finish_reason` says why
+    the reply ended, or why it is empty: the model refused through the protocol's field (`refusal`), a filter removed the reply
+    (`content_filter`), or it was only a thought (`thought`).
     """
 
     text: str
@@ -93,21 +92,19 @@ class Scores:
 
 def total(counts: Iterable[int | None]) -> int | None:
     """Sum of token counts; None if one of them is unknown."""
-    found = list(counts)
-    return None if None in found else sum(count for count in found if count is not None)
+    known = list(counts)
+    return None if None in known else sum(count for count in known if count is not None)
 
 
 def counted(count: int | None) -> int:
     """A required token count; ConfigError if the server does not report it."""
     if count is None:
-        raise ConfigError(
-            "the server does not say how many tokens a request took, which this needs: use another engine"
-        )
+        raise ConfigError("the server reports no token counts, which are needed here; use another engine")
     return count
 
 
 class ScoresUnavailable(EngineError):
-    """The engine cannot compute likelihoods; answers must be sampled and read."""
+    """The engine cannot compute likelihoods; the caller must sample an answer and read it instead."""
 
 
 class Engine(Protocol):
@@ -121,10 +118,7 @@ class Engine(Protocol):
         """One completion per seed, in the order of the seeds; raises EngineError."""
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """Likelihood of fixed continuations, each a single token where the survey is built so.
-
-        Raises EngineError, ScoresUnavailable among them.
-        """
+        """Likelihood of each choice as the next text; raises EngineError, or ScoresUnavailable if the engine computes none."""
 
     def close(self) -> None:
         """Free the model; running requests fail with EngineError."""

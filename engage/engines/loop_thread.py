@@ -1,4 +1,4 @@
-"""An event loop on a thread of its own, for engines whose clients belong to one loop while callers come from any."""
+"""An event loop on a thread of its own, for engines whose clients are bound to one loop while callers await from any loop."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ class LoopThread:
         self.closed = False
 
     async def call(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Await a coroutine of this loop from another one; RuntimeError when it is closed, before or meanwhile."""
+        """Run a coroutine on this loop and await it from another loop; RuntimeError if this loop is or gets closed."""
         if self.closed:
             work.close()
             raise RuntimeError("the loop is closed")
@@ -31,11 +31,11 @@ class LoopThread:
             raise RuntimeError("the loop was closed") from None
 
     def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine of this loop from a plain thread and wait for it."""
+        """Run a coroutine on this loop and block until it is done."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def close(self) -> None:
-        """Cancel what is under way and end the thread."""
+        """Cancel all running coroutines and end the thread."""
         if self.closed:
             return
         self.closed = True

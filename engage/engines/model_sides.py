@@ -1,4 +1,4 @@
-"""What an engine in this process knows of both model sides before it computes: weights, own adapters, chat templates."""
+"""Weights, adapters and chat templates of both model sides, for engines that run in this process."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from engage.models import ChatTemplate, ModelRef, ModelsConfig, adapter_folder, 
 
 
 class ModelSides:
-    """Both sides, resolved; ModelError where weights are missing, an adapter belongs to others, or no reply would end."""
+    """Both sides, resolved. ModelError if weights are missing, an adapter belongs to other weights, or replies have no end marker."""
 
     def __init__(self, models: ModelsConfig) -> None:
         self.refs = {
@@ -27,24 +27,24 @@ class ModelSides:
         self.templates = {side: template_of(ref) for side, ref in self.refs.items()}
 
     def adapter(self, prompt: Prompt) -> str | None:
-        """The folder of the adapter that answers; None for the base weights alone."""
+        """The folder of the adapter for this prompt; None: the base weights without an adapter."""
         return self._own[prompt.side] if prompt.adapter is None else prompt.adapter or None
 
     def tokenise(self, prompt: Prompt) -> tuple[int, ...]:
-        """The chat up to where the model speaks, by the model's own template; EngineError where the template refuses it."""
+        """Tokens of the chat up to the model's reply, by its own template; EngineError if the template refuses the chat."""
         chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
         try:
             return tuple(self.templates[prompt.side].prompt_ids(chat))
-        except Exception as error:  # a template raises what it likes
+        except Exception as error:  # templates raise errors of any kind
             raise EngineError(f"the model's chat template refuses the prompt: {error}", prompt.key) from error
 
     def tokenise_choice(self, side: Side, choice: str) -> tuple[int, ...]:
-        """A fixed continuation of a prompt."""
+        """Tokens of a fixed continuation of a prompt."""
         return tuple(self.templates[side].choice_ids(choice))
 
 
 def template_of(ref: ModelRef) -> ChatTemplate:
-    """The chat template of a model; ModelError where there is none, or no reply would end."""
+    """The chat template of a model; ModelError if there is none, or if it marks no end of a reply."""
     return ChatTemplate(_tokenizer(ref.path), ref.name)
 
 
@@ -54,6 +54,6 @@ def _tokenizer(folder: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # it raises what it likes
+    except Exception as error:  # transformers raises errors of any kind
         reason = (str(error).splitlines() or [""])[0][:200]
         raise ModelError(f"{folder}: its tokenizer cannot be loaded ({reason}); give a whole model folder") from error

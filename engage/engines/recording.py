@@ -1,6 +1,6 @@
-"""Keeping account of model calls: an engine that passes everything on and records what it cost.
+"""An engine that passes every request on and records its token counts and latency.
 
-Whatever engine stands behind it: a figure that is not finite, or no count, is unknown from here on.
+A figure that is not finite, or a count out of range, becomes None here, whichever engine is behind.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ LARGEST_COUNT = 2**62
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One engine request: `kind` is `complete` or `score`, `samples` the completions asked for, `latency_s` from asking to answer.
+    """One engine request. `kind` is `complete` or `score`; `samples` counts its completions or choices.
 
-    A token count that a server leaves out is None.
+    A token count that the server omits is None.
     """
 
     key: str
@@ -41,11 +41,10 @@ class RecordingEngine:
 
     @property
     def has_room(self) -> bool:
-        """See Engine."""
         return self._engine.has_room
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """See Engine; the prompt of n samples counts once."""
+        """See Engine; a prompt with n samples counts once."""
         started = time.perf_counter()
         completions = [_finite(one) for one in await self._engine.complete(prompt, sampling, seeds)]
         if len(completions) != len(seeds):
@@ -56,7 +55,6 @@ class RecordingEngine:
         return completions
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """See Engine."""
         started = time.perf_counter()
         scores = await self._engine.score(prompt, choices)
         if len(scores.logprobs) != len(choices):
@@ -65,7 +63,7 @@ class RecordingEngine:
         return scores
 
     def close(self) -> None:
-        """Nothing: the engine behind belongs to whoever created it."""
+        """Does nothing: whoever created the engine behind this one closes it."""
 
     def _record(
         self,

@@ -1,4 +1,4 @@
-"""A deterministic engine for tests: replies and likelihoods come from two plain functions. Public; made for users' own tests.
+"""A deterministic engine for tests: replies and likelihoods come from two plain functions. Public, for users' own tests.
 
     engine = ScriptedEngine(reply=lambda prompt, seed: "That sounds hard.", choose=lambda prompt, choices: [0.1, 0.9])
 
@@ -38,20 +38,20 @@ _LINES = {
 
 
 def canned_reply(prompt: Prompt, seed: int) -> str:
-    """One of a few lines of the side, drawn by the seed."""
+    """One of a side's few canned lines, chosen by the seed."""
     lines = _LINES[prompt.side]
     return lines[seed % len(lines)]
 
 
 def canned_choice(prompt: Prompt, choices: Sequence[str]) -> list[float]:
-    """Weights peaked at a choice that the whole dialogue decides, so that what was said matters and nothing else does."""
+    """Weights with a peak at one choice, which depends on the texts of the dialogue only."""
     text = "\x1f".join(message.content for message in prompt.messages[1:])
     peak = derive_seed("choice", text) % len(choices)
     return [math.exp(-abs(index - peak)) for index in range(len(choices))]
 
 
 class ScriptedEngine:
-    """See the module. `latency_s` is slept before each answer; at most `slots` requests of one event loop are answered at a time."""
+    """See the module. Each answer takes `latency_s`; at most `slots` requests per event loop are answered at a time."""
 
     def __init__(
         self,
@@ -69,7 +69,6 @@ class ScriptedEngine:
 
     @property
     def has_room(self) -> bool:
-        """See Engine."""
         return self._slots is None or self._in_flight < self._slots
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
@@ -80,14 +79,13 @@ class ScriptedEngine:
         return [Completion(text, words, 0, len(text.split()), -1.0, "stop", seed) for seed, text in replies]
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """See Engine."""
         await self._wait()
         weights = self._choose(prompt, choices)
         total = sum(weights)
         return Scores(tuple(math.log(max(weight, 1e-300) / total) for weight in weights), _words(prompt), 0)
 
     def close(self) -> None:
-        """See Engine; nothing to free."""
+        """Does nothing: there is no model to free."""
 
     async def _wait(self) -> None:
         self._in_flight += 1

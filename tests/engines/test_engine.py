@@ -235,7 +235,7 @@ def test_the_cache_stays_within_its_budget_and_is_not_moved_from_batch_to_batch(
     where, used = small.cache.states.data_ptr(), []
     for start in range(10, 58):
         small.next_logits([tuple(range(start, start + 40))])
-        used.append(small.cache.used_bytes // 256)
+        used.append(small.cache.used_tokens)
     assert small.cache.states.data_ptr() == where
     # 40 to 400 in ten prompts; with less than 40 free, at least 100 are freed, that is three prompts, before the next
     assert used[:10] == list(range(40, 401, 40)) and used[10] == 320
@@ -248,7 +248,7 @@ def test_a_cache_that_outgrew_its_budget_gives_the_memory_back(tiny):
         small.next_logits([tuple(range(start, start + 40))])
         small.cache.tick += 1
         small.cache.shrink()
-        assert small.cache.used_bytes <= 256 * 50 and small.cache.states.shape[2] == 51
+        assert small.cache.used_tokens <= 50 and small.cache.states.shape[2] == 51
 
 
 def test_what_rows_said_is_kept_before_the_prompts_that_come_while_others_are_decoded(tiny):

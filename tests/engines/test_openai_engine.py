@@ -166,7 +166,7 @@ def test_what_is_no_address_is_refused_with_the_settings(url):
 
 def test_a_server_that_answers_with_a_page_is_told_at_once(server, open_engine):
     server.models_answer = b"<html>Welcome</html>"
-    with pytest.raises(ConfigError, match=r"is no OpenAI-compatible server .*: correct base_urls"):
+    with pytest.raises(ConfigError, match=r"is not an OpenAI-compatible server .*: correct base_urls"):
         open_engine(server)
 
 

@@ -81,7 +81,7 @@ REFUSALS = {
     "gpt-5 temperature": (
         lambda body: None if body.get("temperature") == 1 else openai(ONLY_ONE, "temperature"),
         {"temperature": 1.0},
-        "temperatures but 1",
+        "temperatures other than 1",
     ),
     "no temperature": (refusing("temperature", "temperature is deprecated for this model"), {"temperature": None}, "temperature (the"),
     "temperature and top_p": (
@@ -219,7 +219,7 @@ def test_a_parameter_of_the_users_own_is_not_left_out_in_silence(server, ask):
 
 @pytest.mark.parametrize("given", [{"omit": ("messages",)}, {"extra_body": {"n": 3}}, {"extra_body": {"stream": True}}])
 def test_what_each_request_decides_cannot_be_set(given):
-    with pytest.raises(ValueError, match="is decided for each request"):
+    with pytest.raises(ValueError, match="is set by the engine in each request"):
         ServerConfig(**given)
 
 

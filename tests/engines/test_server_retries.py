@@ -63,7 +63,7 @@ def test_a_date_to_wait_for():
 def test_a_wish_to_wait_is_kept_within_the_time_to_try(asked, server, open_engine):
     server.behave = refuse(429, "rate limit of the provider", Retry_After=asked)
     with pytest.raises(
-        EngineError, match=r"'rate limit of the provider' and asks for patience \(429\) \(tried for 0.5 s\)"
+        EngineError, match=r"\('rate limit of the provider'\) has too many requests \(429\) \(tried for 0.5 s\)"
     ):
         complete(open_engine(0.5))
     assert len(server.bodies) == 2
@@ -109,7 +109,7 @@ def test_a_request_that_fails_by_itself_ends_though_others_are_answered(server, 
             await asyncio.sleep(0.1)
         return await waiting
 
-    with pytest.raises(EngineError, match="'CUDA error' and fails"):
+    with pytest.raises(EngineError, match=r"\('CUDA error'\) fails"):
         asyncio.run(beside())
 
 

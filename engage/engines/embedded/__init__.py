@@ -1,1 +1,1 @@
-"""The engine of this process: transformers models on a CPU or a GPU, batched over whatever is pending."""
+"""The embedded engine: transformers models in this process, on a CPU or a GPU."""

@@ -1,8 +1,8 @@
-"""Attention of the embedded engine: one function for every model family, masks from positions, and which families it serves.
+"""Attention of the embedded engine: one function for all model families, and a check of which families it can serve.
 
-Keys and values come from a buffer whose columns are in any order; a mask says what a query may look at, built from the positions
-of queries and keys. A family may limit a layer to a sliding window, cap its scores, or give each head a sink: all three are
-honoured here, as in transformers' eager attention. `check_family` refuses, by name, models that need more than that.
+Keys and values lie in a buffer whose columns may be in any order. Masks are built from the positions of queries and keys. Sliding
+windows, capped scores and attention sinks work as in transformers' eager attention. `check_family` refuses models that need more
+than that.
 """
 
 import contextlib
@@ -30,10 +30,11 @@ _KNOWN_TENSORS = {"s_aux", "position_ids", "cache_position"}
 
 
 class Visible:
-    """What the queries of one call may look at, as additive masks: 0 or −inf (a boolean mask is seven times slower on a CPU).
+    """The attention masks of one call: 0 (visible) or −inf (hidden), added to the scores.
 
-    `queries` [rows, length] and `keys` [rows, columns] are positions within each row; a key is visible to queries that do not
-    come before it, within the window where a layer has one. Masks are [rows, 1, groups × length, columns], one a kind of layer.
+    Boolean masks are seven times slower on a CPU. `queries` [rows, length] and `keys` [rows, columns] are positions within each
+    row. A query sees keys at its own and at earlier positions, within the layer's window if it has one. Masks are [rows, 1,
+    groups × length, columns].
     """
 
     def __init__(self, queries: Any, keys: Any, dtype: torch.dtype) -> None:
@@ -42,7 +43,7 @@ class Visible:
         self._masks: dict[tuple[int | None, int], Any] = {}
 
     def mask(self, window: int | None, groups: int = 1) -> Any:
-        """The mask for layers that look back over `window` positions (None: all), each query repeated `groups` times."""
+        """The mask for layers whose queries see the last `window` positions (None: all), each query repeated `groups` times."""
         if window is not None and window >= NOWHERE:
             window = None
         if (window, groups) not in self._masks:
@@ -60,7 +61,7 @@ _visible: ContextVar[Visible] = ContextVar("visible")
 
 @contextmanager
 def looking_at(visible: Visible) -> Iterator[None]:
-    """Within it, calls of a model with ATTENTION use these masks, whatever mask the model passes on."""
+    """A context in which models with ATTENTION use these masks and ignore the mask that they are called with."""
     token = _visible.set(visible)
     try:
         yield
@@ -80,10 +81,10 @@ def grouped_attention(
     s_aux: Any = None,
     **_: Any,
 ) -> tuple[Any, None]:
-    """Attention that never copies shared heads: the queries of one key head become more query positions.
+    """Grouped-query attention without copies of shared key heads: the queries of one key head become more query positions.
 
-    `query` [rows, heads, length, width], `key` and `value` [rows, key heads, columns, width]. Rows and key heads change places
-    for the kernel, because the buffers keep the columns of one key head together.
+    `query` [rows, heads, length, width], `key` and `value` [rows, key heads, columns, width]. Rows and key heads are swapped for
+    the kernel, because the buffers store the columns of one key head together.
     """
     rows, heads, length, width = query.shape
     groups = heads // key.shape[1]
@@ -101,7 +102,7 @@ def grouped_attention(
 def _capped(
     query: Any, key: Any, value: Any, mask: Any, scale: float, softcap: float | None, sinks: Any, length: int
 ) -> Any:
-    """The same, step by step, with scores softly capped (Gemma 2) and a sink beside each head's scores (gpt-oss).
+    """The same attention in single steps, with capped scores (Gemma 2) or a sink for each head (gpt-oss).
 
     `query` [key heads, rows, groups × length, width]; `sinks` [heads].
     """
@@ -122,15 +123,15 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 @dataclass
 class Place:
-    """Where a call writes its keys and values, and over how many rows and columns of the buffer its queries look."""
+    """Where a call writes its keys and values, and how many rows and columns of the buffer its queries read."""
 
-    write: tuple[Any, Any]  # rows and columns: slices, or numbers as tensors that fit each other
+    write: tuple[Any, Any]  # rows and columns: slices, or index tensors that broadcast
     rows: int
     columns: int
 
 
-# Cache layers, masks and attention functions are transformers' inner interfaces, read at 5.19.0; in engage only this module uses
-# them. Of a layer the models call update() and get_seq_length(), and Cache asks for is_initialized.
+# Cache layers, masks and attention functions are internal interfaces of transformers, read at 5.19.0; only this module uses them.
+# Models call a layer's update() and get_seq_length(); Cache reads is_initialized.
 class BufferLayer(DynamicLayer):
     """Keys and values of one layer in a buffer allocated once: each [key heads, rows, columns, width]."""
 
@@ -147,17 +148,17 @@ class BufferLayer(DynamicLayer):
         return tuple(buffer[:, : place.rows, : place.columns].transpose(0, 1) for buffer in buffers)
 
     def get_seq_length(self) -> int:
-        return 0  # positions and masks are the caller's
+        return 0  # the caller passes positions and masks itself
 
 
 def buffer_cache(states: Any, place: Place) -> Cache:
-    """transformers' cache over `states` [2 × layers, key heads, rows, columns, width]: keys and values of each layer in turn."""
+    """A transformers Cache over `states` [2 × layers, key heads, rows, columns, width]: each layer's keys, then its values."""
     return Cache(layers=[BufferLayer(states[at], states[at + 1], place) for at in range(0, len(states), 2)])
 
 
 @dataclass(frozen=True)
 class AttentionShape:
-    """What one token's keys and values are: layers, key heads of each, numbers of each head."""
+    """The shape of one token's keys and values: layers, key heads per layer, numbers per head."""
 
     layers: int
     kv_heads: int
@@ -166,7 +167,7 @@ class AttentionShape:
     @staticmethod
     @torch.inference_mode()
     def of(model: Any) -> "AttentionShape":
-        """Read off a call of the model, which has ATTENTION: configurations of other families have other names for it."""
+        """The shape, from a call of a model with ATTENTION: the families use different names for it in their configurations."""
         kept = DynamicCache()
         positions = torch.zeros(1, 1, dtype=torch.long, device=model.device)
         visible = Visible(positions, positions, model.dtype)
@@ -182,19 +183,20 @@ class AttentionShape:
         return AttentionShape(len(kept.layers), heads, width)
 
     def buffers(self, rows: int, columns: int) -> tuple[int, ...]:
-        """Shape of the keys and values of `rows` sequences: those of each layer in turn."""
+        """Shape of a buffer for `rows` sequences: each layer's keys, then its values."""
         return (2 * self.layers, self.kv_heads, rows, columns, self.width)
 
     def empty(self, rows: int, columns: int, like: Any) -> Any:
-        """New buffers with nothing in them; `like` gives type and device."""
+        """A new uninitialised buffer with the type and device of `like`."""
         return torch.empty(self.buffers(rows, columns), dtype=like.dtype, device=like.device)
 
 
 @cache
 def check_family(name: str, folder: Path) -> None:
-    """Once a process for each model: ModelError, naming the family, for a model whose attention this engine cannot compute. Loads no weights.
+    """ModelError, with the family's name, if this engine cannot compute the model's attention; loads no weights.
 
-    Recurrent and convolutional layers, position biases, and models of pictures or sound are refused.
+    Recurrent and convolutional layers, position biases, and models of pictures or sound are refused. Each model is checked once
+    per process.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -206,7 +208,7 @@ def check_family(name: str, folder: Path) -> None:
 
     try:
         config = AutoConfig.from_pretrained(folder)
-    except Exception as error:  # it raises what it likes
+    except Exception as error:  # transformers raises errors of any kind
         reason = (str(error).splitlines() or [""])[0][:200]
         raise refuse(f"its config.json cannot be used by this version of transformers ({reason})") from error
     family = str(getattr(config, "model_type", "unknown"))
@@ -214,14 +216,16 @@ def check_family(name: str, folder: Path) -> None:
         raise refuse("it reads more than text, which the embedded engine does not serve", family)
     unusual = set(getattr(config, "layer_types", None) or ()) - _SERVED_LAYERS
     if unusual:
-        raise refuse(f"it has layers of the kind {', '.join(sorted(unusual))}, which keep another state", family)
+        raise refuse(
+            f"its layers of kind {', '.join(sorted(unusual))} keep a state that the engine does not know", family
+        )
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, attn_implementation=_WATCHED)
     except Exception as error:
-        raise refuse("it is no causal language model whose attention can be replaced", family) from error
+        raise refuse("it is not a causal language model whose attention can be replaced", family) from error
     if model._is_stateful or not model._supports_attention_backend:
-        raise refuse("it keeps another state than keys and values", family)
+        raise refuse("it keeps a state other than keys and values", family)
     why = _unserved(model)
     if why:
         raise refuse(why, family)
@@ -229,7 +233,7 @@ def check_family(name: str, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _Call:
-    """What a layer handed to its attention."""
+    """The arguments of one layer's attention: shapes of key and value, its window, the names of further tensors."""
 
     key: tuple[int, ...]
     value: tuple[int, ...]
@@ -241,7 +245,7 @@ _calls: ContextVar[list[_Call]] = ContextVar("calls")
 
 
 def _watch(module: Any, query: Any, key: Any, value: Any, mask: Any, **more: Any) -> tuple[Any, None]:
-    """Attention that computes nothing and notes how it was called."""
+    """Attention that computes nothing and records its arguments."""
     tensors = frozenset(name for name, given in more.items() if isinstance(given, torch.Tensor))
     _calls.get().append(_Call(tuple(key.shape), tuple(value.shape), more.get("sliding_window"), tensors))
     return torch.empty_like(query).transpose(1, 2).contiguous(), None
@@ -252,10 +256,10 @@ AttentionMaskInterface.register(_WATCHED, sdpa_mask)
 
 
 def _unserved(model: Any) -> str | None:
-    """Why the attention of a model (on the device `meta`, with _WATCHED) is not what this module computes; None where it is."""
+    """Why this module cannot compute a model's attention; None if it can. The model is on the device `meta`, with _WATCHED."""
     calls = _called(model)
     if not calls:
-        return "its attention cannot be called as the embedded engine does"
+        return "its attention cannot be called as the embedded engine calls it"
     if len({shape for call in calls for shape in (call.key, call.value)}) > 1:
         return "its layers keep keys and values of different shapes"
     unknown = set[str]().union(*(call.tensors for call in calls)) - _KNOWN_TENSORS
@@ -265,16 +269,16 @@ def _unserved(model: Any) -> str | None:
     limited = getattr(model.config, "sliding_window", None) and getattr(model.config, "use_sliding_window", True)
     limits = limited and (types is None or "sliding_attention" in types[: len(calls)])
     if limits and not any(call.window for call in calls):
-        return "it does not tell its attention how far a layer looks back"
+        return "it does not pass its attention the window of a layer"
     return None
 
 
 @torch.no_grad()
 def _called(model: Any) -> list[_Call]:
-    """The calls of its attention in one call of the model over two tokens; fewer than it has where it cannot go on without data."""
+    """The attention calls in one call of the model with two tokens; incomplete if a layer needs real data to go on."""
     like = next(model.parameters())
     token = _calls.set([])
-    # layers whose work depends on the data, such as experts, cannot be tried without it
+    # layers whose work depends on data (experts, say) fail on the device `meta`
     with contextlib.suppress(RuntimeError, TypeError, ValueError, AttributeError, LookupError):
         model(
             input_ids=torch.zeros(1, 2, dtype=torch.long, device="meta"),

@@ -1,9 +1,9 @@
-"""Rows that are decoded together: their keys and values, and all that a step needs, on the device; on a GPU recorded graphs.
+"""Rows that are decoded together: their keys and values on the device, and the step that adds one token to each.
 
-Each row has a place, and the token at position p lies in column p of it, so that rows come and go while the others are decoded. A
-step takes the first places and columns, writes each last token's keys and values, asks the model, and draws. It is the same code on
-a CPU, where a step takes no more than is filled, and in a CUDA graph, where its thousand kernels are started by one call. What is
-drawn reaches the host once a step.
+Each row has a place, and its token at position p lies in column p, so that rows can enter and leave while others are decoded. A
+step reads the first places and columns, writes the keys and values of each row's last token, calls the model, and samples. On a
+CPU a step is exactly as large as needed. On a GPU it is a recorded CUDA graph, which starts about a thousand kernels with one
+call. The sampled tokens are copied to the host once per step.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,17 +18,15 @@ from engage.engines.embedded.attention import Place, Visible, buffer_cache, look
 from engage.engines.embedded.sampling import NUCLEUS_CANDIDATES, Row, choose, invert, logprob_of, nucleus_settings
 
 _STEADY = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-"""Not cuDNN's: it plans anew for each number of columns, 0.8 ms a call."""
+"""Without cuDNN's attention: it plans again for each number of columns, 0.8 ms per call."""
 WARM_UPS = 2
 Tensors = tuple[Any, ...]
 Record = Callable[[Callable[[], Tensors]], tuple[Callable[[], None], Tensors]]
-"""Records a call; returns its replay, and the tensors in which each replay leaves what the call returned."""
+"""Records a call; returns a function that replays it, and the tensors that each replay writes its results to."""
 
 
 def call_model(model: Any, ids: Any, positions: Any, keys: Any, cache: Any) -> Any:
-    """Logits [rows, vocabulary] after the last of `ids` [rows, length]; `keys` [rows or 1, columns] are the positions of what is
-    looked at.
-    """
+    """Logits [rows, vocabulary] after the last of `ids` [rows, length]; `keys` [rows or 1, columns]: positions of the columns."""
     visible = Visible(positions, keys, model.dtype)
     with looking_at(visible), sdpa_kernel(_STEADY):
         out = model(
@@ -44,24 +42,24 @@ def call_model(model: Any, ids: Any, positions: Any, keys: Any, cache: Any) -> A
 
 @torch.inference_mode()
 def fuse_norms(model: Any) -> int:
-    """Compute the root-mean-square norms of a model by one kernel each instead of six; how many. Norms of another formula stay."""
+    """Replace a model's root-mean-square norms by one kernel each instead of six; returns how many. Other norms stay."""
     fused = 0
     for module in model.modules():
         epsilon, weight = getattr(module, "variance_epsilon", None), getattr(module, "weight", None)
         if not isinstance(epsilon, float) or weight is None or weight.dim() != 1:
             continue
         norm = partial(torch.nn.functional.rms_norm, normalized_shape=weight.shape, weight=weight, eps=epsilon)
-        tried = torch.linspace(-2, 3, len(weight), dtype=weight.dtype, device=weight.device)[None, None]
-        if torch.allclose(module(tried), norm(tried), rtol=0.02, atol=1e-3):  # rounding in bfloat16 is 0.004
+        trial = torch.linspace(-2, 3, len(weight), dtype=weight.dtype, device=weight.device)[None, None]
+        if torch.allclose(module(trial), norm(trial), rtol=0.02, atol=1e-3):  # bfloat16 rounds by up to 0.004
             module.forward = norm
             fused += 1
     return fused
 
 
 class Batch:
-    """See the module. `states` [2 × layers, key heads, places, columns, width], without anything that is not a number.
+    """See the module. `states` [2 × layers, key heads, places, columns, width] must contain no NaN.
 
-    A place without a row computes along and is not looked at.
+    A place without a row is computed too; its result is ignored.
     """
 
     def __init__(self, model: Any, states: Any) -> None:
@@ -80,12 +78,12 @@ class Batch:
         self._drawn: Any = None
 
     def begin(self, places: Any, rows: Sequence[Row], logits: Any) -> Any:
-        """Rows whose states are in place, with `logits` after their prompts; what is drawn as in `fetch`."""
+        """Start rows whose states are in their places; `logits` follow their prompts. Returns the first tokens as `fetch` does."""
         device = self.states.device
         lengths = [len(row.tokens) for row in rows]
         uniforms = np.zeros((len(rows), self.columns + 1))
         for own, row, length in zip(uniforms, rows, lengths, strict=True):
-            # the token in column c is drawn with the number in column c
+            # the token in column c is sampled with the number in column c
             own[length : length + row.sampling.max_tokens] = np.random.default_rng(row.seed).random(
                 row.sampling.max_tokens
             )
@@ -100,18 +98,18 @@ class Batch:
         return torch.stack([tokens.double(), logprob_of(logits, tokens).double()]).cpu().numpy()
 
     def advance(self, places: int, columns: int) -> None:
-        """One token more for the rows in the first `places`; no one's last token lies beyond the first `columns`."""
+        """Start a step: one more token for the rows in the first `places`, whose tokens all lie in the first `columns`."""
         logits = self._ask(places, columns)
         tokens = choose(logits, *self._settings(places))
         self._note(tokens)
         self._drawn = torch.stack([tokens.double(), logprob_of(logits, tokens).double()])
 
     def fetch(self, live: Any) -> Any:
-        """What the last step drew in the places `live` (numpy), as numpy [2, places]: tokens and natural-log probabilities."""
+        """The last step's tokens and natural-log probabilities for the places `live`, as numpy [2, places]."""
         return self._drawn.cpu().numpy()[:, live]
 
     def move(self, sources: Any, targets: Any, columns: int) -> None:
-        """Rows from some places (numpy) to others that no row needs; the first `columns` hold all that they have."""
+        """Move rows to free places; all their tokens lie in the first `columns`."""
         device = self.states.device
         source, target = torch.from_numpy(sources).to(device), torch.from_numpy(targets).to(device)
         states = self.states[:, :, :, :columns]
@@ -131,18 +129,18 @@ class Batch:
     def _note(self, tokens: Any) -> None:
         places = len(tokens)
         self._tokens[:places] = tokens[:, None]
-        # a place without a row stays within its columns
+        # clamped, because places without a row count on too
         self._positions[:places].add_(1).clamp_max_(self.columns - 1)
 
 
 class Recorder:
-    """Makes CUDA graphs that share their memory: what one has computed is lost when another runs."""
+    """Records CUDA graphs that share their memory: the results of one are lost when another runs."""
 
     def __init__(self) -> None:
         self._pool: Any = None
 
     def __call__(self, call: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
-        """See Record; the call is made a few times first, so that kernels are chosen and memory is taken before the recording."""
+        """See Record; the call is warmed up first, so that kernels are chosen and memory is allocated before the recording."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -158,7 +156,7 @@ class Recorder:
 
 
 class RecordedBatch(Batch):
-    """A batch whose steps are recorded, one for each number of places and columns, and replayed: on a GPU, CUDA graphs."""
+    """A batch whose steps are recorded (CUDA graphs on a GPU), one for each number of places and columns, and replayed."""
 
     def __init__(self, model: Any, states: Any, record: Record) -> None:
         super().__init__(model, states)
@@ -168,15 +166,15 @@ class RecordedBatch(Batch):
 
     @property
     def recorded(self) -> set[tuple[int, int]]:
-        """Numbers of places and columns for which there is a graph."""
+        """The numbers of places and columns that have a recorded step."""
         return set(self._recorded)
 
     def advance(self, places: int, columns: int) -> None:
-        """See Batch; the first time it is recorded (up to half a second)."""
+        """See Batch; the first step of a size is recorded, which takes up to half a second."""
         if (places, columns) not in self._recorded:
             kept = self._tokens.clone(), self._positions.clone()
             self._recorded[places, columns] = self._record(lambda: self._step(places, columns))
-            self._tokens.copy_(kept[0])  # the recording drew; what it wrote lies in columns that are written again
+            self._tokens.copy_(kept[0])  # undo the recording's own step; the columns that it wrote are written again
             self._positions.copy_(kept[1])
         replay, (self._drawn, self._logits) = self._recorded[places, columns]
         replay()
@@ -191,7 +189,7 @@ class RecordedBatch(Batch):
         return torch.stack([tokens.double(), logprob_of(logits, tokens).double(), covered.double()]), logits
 
     def fetch(self, live: Any) -> Any:
-        """See Batch; a nucleus larger than the graph looks at is drawn again from all tokens."""
+        """See Batch; if the nucleus is larger than the candidates of the recorded step, the token is sampled again from all."""
         drawn = self._drawn.cpu().numpy()[:, live]
         wide = live[drawn[2] == 0]
         if len(wide):

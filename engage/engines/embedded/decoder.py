@@ -1,7 +1,7 @@
 """Batched generation on one transformers model with key/value reuse and one random stream per row.
 
-Rows of prompts that were prefilled take places in a batch, are decoded there together, and leave when they are complete; others may
-come while they are decoded. Masks come from positions, which are each row's own, so a row computes what it would alone.
+Prompts are prefilled; their rows then take places in a batch, are decoded together, and leave when they are complete. New rows may
+enter while others are decoded. Masks are built from each row's own positions, so a row gets the same result as alone.
 """
 
 import itertools
@@ -13,26 +13,27 @@ import numpy as np
 import torch
 
 from engage.engines.embedded.batch import Batch, Record, RecordedBatch, Recorder
-from engage.engines.embedded.prefill import Found, Prefill, one_of, power_of_two
+from engage.engines.embedded.prefill import NextLogits, Prefill, one_of, power_of_two
 from engage.engines.embedded.sampling import Row
 
 WORTH_COMPACTING = {"cpu": 0.75, "cuda": 0.7}
+"""Rows move to the front if a step then has at most this share of its places."""
 WORTH_FILLING = {"cpu": 0.5, "cuda": 0.75}
-"""The share of a batch's places that may be taken before rows that wait for places enter it."""
+"""Waiting rows enter a batch when at most this share of its places is taken."""
 COLUMN_STEP = {"cpu": 1, "cuda": 128}
-"""A step looks over a multiple of this many columns: on a GPU, so that few graphs serve all batches."""
+"""A step reads a multiple of this many columns, so that a few graphs on a GPU serve all batches."""
 STEP_ROWS = (1, 8, 32, 64, 128, 192, 256, 384)
-"""Numbers of rows of a recorded step, which is a graph each."""
+"""Numbers of rows of recorded steps; each needs a graph of its own."""
 LEAST_COLUMNS = 512
-"""Of a batch on a GPU, whose graphs serve all rows that are no longer."""
+"""Smallest number of columns of a batch on a GPU, so that short rows share its graphs."""
 PROMPT_SHARE = 0.3
-"""Of the memory for buffers on a GPU: what prompts have, which are prefilled beside the rows that are decoded."""
+"""The share of a GPU's buffer memory for prefilling prompts; the rest is for decoding."""
 COPY_BYTES = 100_000_000
-"""Of prompts' states that are copied at once: what that needs in memory for the moment."""
+"""Most bytes of prompt states that are copied at once, to bound the temporary memory."""
 
 
 class Decoder(Prefill):
-    """See the module; used from one thread. Gives up with Closed once `is_closed` says so."""
+    """See the module; used from one thread. Raises Closed once `is_closed` returns True."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class Decoder(Prefill):
         most_rows: int = 0,
         most_columns: int = 1024,
     ) -> None:
-        """`buffer_bytes`: memory that is kept on a GPU for buffers, at most; no more than `most_rows` × `most_columns` fill."""
+        """`buffer_bytes`: most memory for buffers on a GPU (None on a CPU); no more is taken than `most_rows` × `most_columns` need."""
         super().__init__(model, cache_bytes, is_closed)
         self.end_tokens = np.array(sorted(end_tokens), np.int64)
         self.decode_tokens = 0
@@ -58,52 +59,52 @@ class Decoder(Prefill):
             self._workspace_tokens = tokens - self._prompt_tokens
         self._space: Any = None
         self._batches: dict[int, RecordedBatch] = {}
-        # Each kind has memory of its own: a call for prompts may run between a step and the look at what it drew.
+        # Not shared with prompts: their graphs may run between a step and its `fetch`, and would overwrite its results.
         self._record_step: Record = Recorder()
         self._batch: Batch | None = None
-        # rows without a place, and where `_after` has the logits after their prompts
+        # rows that wait for a place, each with the index of its prompt's logits in `_after`
         self._queue: list[tuple[Row, int]] = []
         self._after: Any = None
         self._at: dict[int, Row] = {}  # by place
-        self._stepping: Any = None  # places, numpy, for which a step is under way
-        self._ended: list[tuple[int, Row]] = []  # rows that left their place, whose states are not in the cache yet
-        # by place, numpy: how many tokens the row has, how many it may have, and what was drawn
+        self._stepping: Any = None  # the places (numpy) of the running step
+        self._ended: list[tuple[int, Row]] = []  # completed rows whose states are not in the cache yet
+        # by place, numpy: the row's number of tokens, its largest number, and the sampled tokens with their log-probabilities
         self._filled: Any = None
         self._limits: Any = None
         self._tokens: Any = None
         self._logprobs: Any = None
 
     @torch.inference_mode()
-    def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> Found:
-        """See Prefill; what completed rows have said is known."""
+    def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> NextLogits:
+        """See Prefill; the texts of completed rows are in the cache."""
         self._keep()
         return super().next_logits(prompts)
 
     def generate(self, rows: Sequence[Row]) -> None:
-        """Complete the rows in place; rows of equal prompts prefill once. None may outgrow `max_length`."""
+        """Complete the rows in place; equal prompts are prefilled once. No row may become longer than `max_length`."""
         self.begin(rows, self.next_logits([row.tokens for row in rows]))
         while self.live:
             self.step()
 
     @property
     def live(self) -> int:
-        """Rows that are not complete."""
+        """Number of rows that are not complete."""
         return len(self._at) + len(self._queue)
 
     @property
     def waits(self) -> bool:
-        """Whether rows that were begun wait for a place: no more should be begun."""
+        """Whether some rows still wait for a place; if so, `begin` must not be called."""
         return bool(self._queue)
 
     def clear(self) -> None:
-        """Forget all rows that are not complete, as after an error."""
+        """Drop all incomplete rows after an error."""
         self._queue, self._at, self._ended = [], {}, []
         self._batch = self._after = self._stepping = None
         self.cache.drop_unstored()
 
     @torch.inference_mode()
-    def begin(self, rows: Sequence[Row], found: Found) -> list[Row]:
-        """Decode these rows too, from what was found for their prompts by the `next_logits` just before; those that are complete."""
+    def begin(self, rows: Sequence[Row], found: NextLogits) -> list[Row]:
+        """Add rows; `found` is the result of the `next_logits` call just before. Returns the rows that are complete already."""
         assert not self._queue, "rows wait for places already"
         for row in rows:
             row.cached = found.cached[row.tokens]
@@ -113,11 +114,11 @@ class Decoder(Prefill):
 
     @torch.inference_mode()
     def step(self) -> list[Row]:
-        """One token more for every row that has a place; the rows that it completed.
+        """Add one token to every row that has a place; returns the rows that are complete now.
 
-        A GPU is given the next step before this one's rows are returned: it computes while they are looked at.
+        A GPU gets the next step before this returns, so that it computes while the caller reads the rows.
         """
-        self._give_up_if_closed()
+        self._check_open()
         if self._stepping is None:
             self._advance()
         assert self._batch is not None and self._stepping is not None
@@ -132,7 +133,7 @@ class Decoder(Prefill):
         return completed
 
     def _advance(self) -> None:
-        """Begin a step for the rows that have a place now."""
+        """Start a step for the rows that have a place now."""
         assert self._batch is not None
         self._compact(self._batch)
         live = np.array(sorted(self._at), np.int64)
@@ -140,7 +141,7 @@ class Decoder(Prefill):
         self._stepping = live
 
     def _enter(self) -> list[Row]:
-        """Rows of the queue take the places that are free; the rows that are complete with their first token."""
+        """Give free places to rows of the queue; returns the rows that are complete after their first token."""
         completed: list[Row] = []
         while self._queue and (taken := self._seats()):
             batch, entering = self._batch, self._queue[: len(taken)]
@@ -162,13 +163,13 @@ class Decoder(Prefill):
         return completed
 
     def _rest(self) -> None:
-        """No row is under way: what those before have left is remembered, and a CPU's memory is given back."""
+        """No row is left: cache the completed rows' states and, on a CPU, free the batch."""
         self._keep()
         if self._workspace_tokens is None:
             self._batch = None
 
     def _seats(self) -> list[int]:
-        """Places for the rows that are first in the queue; a new batch where none is under way."""
+        """Free places for the first rows of the queue; prepares a new batch if no row is running."""
         needs = [len(row.tokens) + row.sampling.max_tokens for row, _ in self._queue]
         if not self._at:
             self._rest()
@@ -180,7 +181,7 @@ class Decoder(Prefill):
         return list(itertools.islice(free, fitting))
 
     def _prepare(self, needs: Sequence[int]) -> None:
-        """A batch for rows that need so many columns: on a CPU one that they fill, on a GPU the one of the width of the first."""
+        """Make a batch for rows that need `needs` columns: on a CPU one of exactly that size, on a GPU one as wide as the first needs."""
         if self._workspace_tokens is None:
             self._batch = Batch(self.model, self._zeros(len(needs), max(needs)))
         else:
@@ -199,7 +200,7 @@ class Decoder(Prefill):
         return torch.zeros(shape, dtype=self._like.dtype, device=self._like.device)
 
     def _workspace(self, rows: int, columns: int) -> Any:
-        """A part of the memory that is kept for rows, which batches of all widths share; new memory where that is too small."""
+        """A part of the decoding memory, which batches of all widths share; new memory if that is too small."""
         assert self._workspace_tokens is not None
         if rows * columns > self._workspace_tokens:
             return self._zeros(rows, columns)
@@ -209,7 +210,7 @@ class Decoder(Prefill):
         return self._space[: math.prod(shape)].view(shape)
 
     def _fill(self, batch: Batch, rows: Sequence[Row], places: Any) -> None:
-        """Copy what is known of the rows' prompts, all of it but nothing else, into their places."""
+        """Copy the states of the rows' prompts from the cache into the rows' places."""
         slots = [self.cache.match(row.tokens) for row in rows]
         columns = [place * batch.columns + np.arange(len(own)) for place, own in zip(places, slots, strict=True)]
         source, target = self._tensor(np.concatenate(slots)), self._tensor(np.concatenate(columns))
@@ -220,7 +221,7 @@ class Decoder(Prefill):
             states[first : first + together].index_copy_(2, target, part)
 
     def _take(self, places: Any, drawn: Any) -> list[Row]:
-        """Note what was drawn in these places; the rows that it completed."""
+        """Append the tokens `drawn` to the rows in `places`; returns the rows that are complete now."""
         at = self._filled[places]
         self._tokens[places, at], self._logprobs[places, at] = drawn
         self._filled[places] += 1
@@ -237,7 +238,7 @@ class Decoder(Prefill):
         return completed
 
     def _compact(self, batch: Batch) -> None:
-        """Move the last rows to free places in front, where a step then takes so many fewer that it pays."""
+        """Move the last rows to free places in front, if that makes a step small enough (WORTH_COMPACTING)."""
         places = np.array(sorted(self._at), np.int64)
         if self._size(len(places)) > WORTH_COMPACTING[self.device.type] * self._size(int(places[-1]) + 1):
             return
@@ -251,7 +252,7 @@ class Decoder(Prefill):
             self._at[target] = self._at.pop(source)
 
     def _size(self, rows: int) -> int:
-        """How many places a step takes: on a GPU a few numbers, so that few steps are recorded."""
+        """The number of places of a step; on a GPU one of few sizes, so that few steps are recorded."""
         if self._workspace_tokens is None or self._batch is None:
             return rows
         return min(one_of(STEP_ROWS, rows), self._batch.places)
@@ -261,7 +262,7 @@ class Decoder(Prefill):
         return min(-(-columns // step) * step, batch.columns)
 
     def _keep(self) -> None:
-        """Remember finished rows while their places hold them; the states of a row's last token were never computed."""
+        """Put completed rows into the cache before their places are reused; a row's last token has no states yet."""
         if not self._ended or self._batch is None:
             return
         for place, row in self._ended:

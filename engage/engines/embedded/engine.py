@@ -1,7 +1,7 @@
-"""The embedded engine: transformers models in this process, on a CPU or a GPU, batched over whatever is pending.
+"""The embedded engine: transformers models in this process, on a CPU or a GPU, with all waiting requests batched.
 
-The engine lives on its own thread and can be awaited from any event loop. It takes all requests that wait for one model,
-reuses the keys and values of known prefixes, and draws every completion from its own random stream.
+The engine runs on a thread of its own and can be awaited from any event loop. It batches the requests that wait for one model,
+reuses the keys and values of known prefixes, and samples every completion from a random stream of its own.
 """
 
 import asyncio
@@ -23,12 +23,13 @@ from engage.errors import EngineError
 from engage.models import ModelRef, ModelsConfig, cpu_has_bfloat16
 
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
+"""An idle engine waits for more requests until none comes for QUIET_S, at most LONGEST_WAIT_S."""
 WORTH_TAKING, LONGEST_STAY_S = 0.25, 0.1
-"""On a GPU, jobs join the rows under way once they bring that many rows for each of those, or, where all that wait have room, after so
-long: a prefill costs as much as several steps. On a CPU they wait until none is under way."""
+"""On a GPU, waiting jobs join the running rows once they bring WORTH_TAKING rows per running row, or after LONGEST_STAY_S if all fit:
+a prefill costs as much as several steps. On a CPU they wait until no row is running."""
 SWITCH_S = 0.00005
-"""How soon threads of this process give way to the engine's on a GPU: it starts a thousand kernels a prefill, and each may have to
-wait that long for Python's lock (5 ms by default)."""
+"""Python's thread switch interval while a GPU is used (the default is 5 ms): a prefill starts a thousand kernels, and each may wait
+that long for the interpreter lock."""
 MAX_LOADED = 4
 MAX_BATCH = {"cpu": 64, "cuda": 512}
 
@@ -58,7 +59,7 @@ class TransformersConfig(BaseModel):
 
 
 class TransformersEngine:
-    """See the module; implements Engine. Models are loaded here, so that a missing one is told at once (ModelError)."""
+    """See the module; implements Engine. ModelError if weights are missing or a model's family is not served."""
 
     def __init__(self, models: ModelsConfig, config: TransformersConfig) -> None:
         import torch
@@ -88,22 +89,20 @@ class TransformersEngine:
 
     @property
     def has_room(self) -> bool:
-        """See Engine: what waits while a batch is computed does not fill the next one yet."""
+        """See Engine: True while the waiting requests do not fill the next batch."""
         return sum(job.rows for job in list(self._waiting)) < self._max_batch
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """See Engine."""
         return await self._ask(
             Job(prompt, self._model_of(prompt), self._sides.tokenise(prompt), sampling, tuple(seeds))
         )
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """See Engine."""
         encoded = tuple(self._sides.tokenise_choice(prompt.side, choice) for choice in choices)
         return await self._ask(Job(prompt, self._model_of(prompt), self._sides.tokenise(prompt), None, choices=encoded))
 
     def close(self) -> None:
-        """See Engine; waits for the step under way: a thread that is within torch at the exit would abort the process."""
+        """See Engine; waits for the running step, because a thread inside torch at exit would abort the process."""
         with self._condition:
             self._closed = True
             self._condition.notify()
@@ -115,7 +114,7 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     def stats(self) -> dict[str, float]:
-        """Totals since the start: prefill, cached and decode tokens, batches, rows, seconds busy."""
+        """Totals since the start: prefill, cached and decode tokens, batches, rows, busy seconds."""
         totals: dict[str, float] = dict(self._counts)
         for name in ("prefill_tokens", "cached_tokens", "decode_tokens"):
             totals[name] = sum(getattr(decoder, name) for decoder in list(self._loaded.values()))
@@ -133,7 +132,7 @@ class TransformersEngine:
         return str(self._sides.refs[prompt.side].path), self._sides.adapter(prompt)
 
     def _work(self) -> None:
-        """Take jobs up and move all rows on by a token, in turn, until the engine is closed."""
+        """The engine's thread: start waiting jobs, add a token to all running rows, repeat until the engine is closed."""
         while True:
             jobs = self._next_jobs()
             if jobs is None:
@@ -148,9 +147,9 @@ class TransformersEngine:
             fail(job, "the engine was closed")
 
     def _next_jobs(self) -> list[Job] | None:
-        """Jobs to take up now, of the model that has waited longest for some; None when the engine is closed.
+        """The jobs to start now, all for one model (the longest waiting first); None when the engine is closed.
 
-        Where nothing is under way, it waits until there are some and arrivals pause.
+        If nothing is running, it waits for jobs until arrivals pause.
         """
         with self._condition:
             if not self._running:
@@ -170,7 +169,7 @@ class TransformersEngine:
             return []
 
     def _worth_taking(self, model: tuple[str, str | None]) -> list[Job]:
-        """The jobs of a model that fit beside its rows under way; none where a call of the model for so few does not pay yet."""
+        """A model's waiting jobs that fit beside its running rows; empty if they are too few yet to pay for a prefill."""
         decoder = self._loaded.get(model)
         if (self._running and not self._joins) or (decoder and decoder.waits):
             return []
@@ -187,13 +186,13 @@ class TransformersEngine:
         return taken if stayed or rows >= WORTH_TAKING * live else []
 
     def _try(self, model: tuple[str, str | None], call: Callable[[], None], jobs: Sequence[Job] = ()) -> None:
-        """What fails takes with it all jobs of the model that are under way; where memory is short they are tried again in halves."""
+        """Run `call`. On an error all running jobs of the model fail; if memory is short they are retried in halves."""
         import torch
 
         try:
             call()
             return
-        except Exception as error:  # what it holds is given back before anything is tried again
+        except Exception as error:  # leaving this block frees the error's tensors before a retry
             short = isinstance(error, (torch.OutOfMemoryError, MemoryError))
             reason = "the engine was closed" if self._closed else f"{type(error).__name__}: {error}"
         lost = [job for job in dict.fromkeys([*self._running.pop(model, []), *jobs]) if not job.future.done()]
@@ -207,13 +206,13 @@ class TransformersEngine:
             fail(job, "out of memory; lower engine.transformers.max_batch or cache_mb" if short else reason)
 
     def _run(self, jobs: Sequence[Job]) -> None:
-        """Answer these jobs before any other."""
+        """Answer these jobs before all others."""
         self._begin(jobs)
         while jobs[0].model in self._running:
             self._step(jobs[0].model)
 
     def _begin(self, jobs: Sequence[Job]) -> None:
-        """Score what is to be scored, and begin rows for what is to be completed."""
+        """Answer the scoring jobs, and start rows for the completions."""
         from engage.engines.embedded.sampling import Row
 
         decoder = self._decoder(*jobs[0].model)
@@ -238,7 +237,7 @@ class TransformersEngine:
         self._answer(model, self._loaded[model].step())
 
     def _answer(self, model: tuple[str, str | None], completed: Sequence[Any]) -> None:
-        """Resolve the jobs all of whose rows are complete now."""
+        """Answer the jobs whose rows are all complete now."""
         if not completed:
             return
         left = []
@@ -254,7 +253,7 @@ class TransformersEngine:
 
     def _completion(self, job: Job, row: Any) -> Completion:
         text, taken = self._sides.templates[job.prompt.side].said(row.generated)
-        logprobs = row.logprobs[:taken]  # an end of several tokens is seen when the row is whole
+        logprobs = row.logprobs[:taken]  # an end marker of several tokens is only seen in the complete row
         mean = sum(logprobs) / max(1, len(logprobs))
         reason: Literal["stop", "length"] = "stop" if row.stopped or taken is not None else "length"
         return Completion(text, len(row.tokens), row.cached, len(logprobs), mean, reason, row.seed)
@@ -281,7 +280,7 @@ class TransformersEngine:
 
 
 def _score(found: Any, jobs: Sequence[Job]) -> None:
-    """A choice's likelihood is the product over its tokens, each read after the prompt and the tokens before it."""
+    """Answer scoring jobs: a choice's log-likelihood is the sum over its tokens, each given the prompt and the tokens before it."""
     import torch
 
     asked = [

@@ -1,4 +1,4 @@
-"""A request while it waits in the embedded engine, and how its caller is answered."""
+"""A request in the embedded engine, and how its caller is answered."""
 
 import contextlib
 import time
@@ -12,10 +12,10 @@ from engage.errors import EngineError
 
 @dataclass(eq=False)
 class Job:
-    """One request: the weights that answer (folder and adapter's folder, so that both sides share what they have in common),
-    `tokens` of its prompt, seeds to complete or choices to score, and the future its caller awaits.
+    """One request: its model (weights folder and adapter folder), prompt tokens, and either seeds to complete or choices to score.
 
-    `drawn` are the rows of its completions once it is taken up, `asked_s` when it came, by the monotonic clock.
+    `future` is awaited by the caller. `drawn` holds the rows of its completions once it is started; `asked_s` is its time of
+    arrival on the monotonic clock.
     """
 
     prompt: Prompt
@@ -35,7 +35,7 @@ class Job:
 
 
 def fits(job: Job, max_length: int) -> bool:
-    """Whether the model can see all of the request; one that it cannot is failed, and not those that came with it."""
+    """Whether the request fits into the model's context; if not, this job fails, and no other."""
     new = job.sampling.max_tokens if job.sampling else max(map(len, job.choices), default=0)
     if len(job.tokens) + new <= max_length:
         return True

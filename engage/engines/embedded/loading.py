@@ -1,4 +1,4 @@
-"""Opens a model for the embedded engine: its weights with an adapter merged in, and memory as the device has it."""
+"""Loads a model for the embedded engine: merges the adapter, and sizes cache and buffers to the device's memory."""
 
 import os
 from collections.abc import Callable, Collection
@@ -8,9 +8,9 @@ from engage.models import ModelRef, check_adapter
 
 CPU_CACHE_BYTES = 1_200_000_000
 MEMORY_SHARE, BUFFER_SHARE = 0.1, 0.15
-"""Of the memory that is free when a model is loaded: what its cache may take, and on a GPU its buffers."""
+"""Shares of the memory that is free when a model is loaded: for its cache and, on a GPU, for its buffers."""
 BUFFER_COLUMNS = 1024
-"""Tokens of each of the longest dialogues that the buffers of a full batch have room for, where memory allows."""
+"""Tokens per row that the buffers of a full batch are sized for, if memory allows."""
 
 
 def load_decoder(
@@ -23,7 +23,7 @@ def load_decoder(
     most_rows: int,
     is_closed: Callable[[], bool],
 ) -> Any:
-    """The model as a Decoder; `end_tokens` end a reply beside the model's own. Without `cache_bytes`, a share of the memory."""
+    """The model as a Decoder. `end_tokens` end a reply, as do the model's own; `cache_bytes` None: MEMORY_SHARE of the memory."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -40,14 +40,14 @@ def load_decoder(
     ends = {ends} if isinstance(ends, int) else set(ends or ())
     free = _free_memory(device)
     cache = MEMORY_SHARE * free if cache_bytes is None else cache_bytes
-    if device == "cpu":  # where a norm is as fast in its steps
+    if device == "cpu":  # where fused norms are no faster
         return Decoder(model, ends | set(end_tokens), min(cache, CPU_CACHE_BYTES), is_closed)
     fuse_norms(model)
     return Decoder(model, ends | set(end_tokens), cache, is_closed, BUFFER_SHARE * free, most_rows, BUFFER_COLUMNS)
 
 
 def _merged(model: Any, ref: ModelRef, adapter: str) -> Any:
-    """The base with the LoRA weights merged in, in float32 and rounded once: beside it they cost a third of the time."""
+    """The base with the adapter merged in (in float32, rounded once); an unmerged adapter would cost a third of the time."""
     from peft import PeftModel
 
     check_adapter(adapter, ref)
@@ -55,7 +55,7 @@ def _merged(model: Any, ref: ModelRef, adapter: str) -> Any:
 
 
 def _free_memory(device: str) -> int:
-    """Bytes free on a GPU, or the machine's memory."""
+    """Bytes that are free on the GPU; on a CPU, all memory of the machine."""
     import torch
 
     if device == "cuda":

@@ -1,6 +1,6 @@
-"""What comes after prompts: they are prefilled in sub-batches from what the prefix cache holds, on a GPU by recorded calls.
+"""Next-token logits after prompts: they are prefilled in sub-batches with the prefix cache, on a GPU by recorded calls.
 
-Masks come from positions, which are each row's own, so a prompt computes what it would alone.
+Masks are built from each row's own positions, so a prompt gets the same result as alone.
 """
 
 import math
@@ -18,20 +18,20 @@ from engage.engines.embedded.prefix_cache import PADDING, PrefixCache
 
 PREFILL_TOKENS = {"cpu": 4096, "cuda": 32768}
 CALL_TOKENS = {"cpu": 96, "cuda": 4096}
-"""What a call of the model costs before its first token, in tokens: weights read, kernels started."""
+"""The fixed cost of a model call (reading weights, starting kernels), in tokens."""
 WORTH_SHARING = {"cpu": 32, "cuda": 1024}
-"""Tokens of an unknown prefix from which on it pays to compute it for one prompt first, with a call of its own."""
+"""An uncached shared prefix of at least this many tokens is computed first, for one prompt, in a call of its own."""
 PROMPT_ROWS, PROMPT_TOKENS, PROMPT_COLUMNS = (16, 64, 128, 256), 32, 256
-"""Of recorded calls: numbers of rows, the least number of new tokens, and the step of the columns; each is a graph of its own."""
+"""Sizes of recorded calls (each needs a graph): numbers of rows, least number of new tokens, step between numbers of columns."""
 
 
 class Closed(Exception):
-    """The batch was given up, because nobody waits for it any more."""
+    """The engine was closed while a batch was computed."""
 
 
 @dataclass
-class Found:
-    """What comes after distinct prompts: `logits` [prompts, vocabulary]; each prompt's row there, and how much of it was reused."""
+class NextLogits:
+    """Result for distinct prompts: `logits` [prompts, vocabulary]; by prompt, its row there and its number of cached tokens."""
 
     logits: Any
     rows: dict[tuple[int, ...], int]
@@ -39,7 +39,7 @@ class Found:
 
 
 class Prefill:
-    """One model, its prefix cache and its counters; used from one thread. Gives up with Closed once `is_closed` says so."""
+    """One model with its prefix cache and counters; used from one thread. Raises Closed once `is_closed` returns True."""
 
     def __init__(self, model: Any, cache_bytes: float, is_closed: Callable[[], bool]) -> None:
         self.model = model
@@ -50,19 +50,17 @@ class Prefill:
         self.cache = PrefixCache(cache_bytes, self.shape, self._like)
         self.max_length = model.config.max_position_embeddings
         self.prefill_tokens = self.cached_tokens = 0
-        self._prompt_tokens = (
-            0  # rows × columns of the memory that is kept for prompts; with none, calls are not recorded
-        )
+        self._prompt_tokens = 0  # rows × columns of the memory reserved for prompts; 0: calls are not recorded
         self._prompt_space: Any = None
         self._record_prompts: Record = Recorder()
         self._recorded: dict[tuple[int, int, int], tuple[Any, Callable[[], None], Any]] = {}
-        # The last positions of a batch are a view with gaps, for which torch would copy the output weights once a row.
+        # The last positions of a batch are a strided view, for which torch would copy the output weights once per row.
         head = model.get_output_embeddings()
         if head is not None:
             head.register_forward_pre_hook(lambda _, inputs: tuple(value.contiguous() for value in inputs))
 
     @torch.inference_mode()
-    def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> Found:
+    def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> NextLogits:
         """Logits of the token after each distinct prompt."""
         self.cache.tick += 1
         self.cache.shrink()
@@ -71,19 +69,19 @@ class Prefill:
         cached: dict[tuple[int, ...], int] = {}
         for wave in self._waves(sorted(set(prompts))):
             for batch in self._prefill_batches(wave):
-                self._give_up_if_closed()
+                self._check_open()
                 logits.append(self._prefill(batch))
                 for prompt, known in batch:
                     rows[prompt] = len(rows)
                     cached[prompt] = known
-        return Found(torch.cat(logits), rows, cached)
+        return NextLogits(torch.cat(logits), rows, cached)
 
-    def _give_up_if_closed(self) -> None:
+    def _check_open(self) -> None:
         if self._is_closed():
             raise Closed
 
     def _waves(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-        """Prompts that share an unknown prefix with an earlier one come in the second wave, when it is known."""
+        """Prompts that share an uncached prefix with an earlier prompt go into the second wave; by then it is cached."""
         first: list[tuple[int, ...]] = []
         second: list[tuple[int, ...]] = []
         for prompt in prompts:
@@ -93,13 +91,13 @@ class Prefill:
         return [wave for wave in (first, second) if wave]
 
     def _known(self, prompt: tuple[int, ...]) -> int:
-        """Tokens in the cache; the last one is always computed, for its logits."""
+        """Number of the prompt's tokens in the cache; the last token is always computed, for its logits."""
         return min(len(self.cache.match(prompt)), len(prompt) - 1)
 
     def _prefill_batches(self, prompts: Sequence[tuple[int, ...]]) -> list[list[tuple[tuple[int, ...], int]]]:
-        """Prompts, and how much of each is known, with about as many new tokens together.
+        """Group prompts (each with its number of cached tokens) that have about as many new tokens.
 
-        Another batch where padding would cost more than its call does, and where the buffers end.
+        A new batch starts where padding would cost more than a call, or where the buffers are full.
         """
         batches: list[list[tuple[tuple[int, ...], int]]] = []
         fresh = longest = 0  # new tokens of the latest batch, and its longest prompt
@@ -119,14 +117,14 @@ class Prefill:
         return batches
 
     def _prefill(self, prompts: Sequence[tuple[tuple[int, ...], int]]) -> Any:
-        """Logits [prompts, vocabulary] after each; what is computed for them is kept."""
+        """Logits [prompts, vocabulary] after each prompt; its new states go into the cache."""
         past = max(known for _, known in prompts)
         new = max(len(prompt) - known for prompt, known in prompts)
         rows, new, columns, steady = self._prompt_shape(len(prompts), past, new)
         states = self._buffers(rows, columns)
         start = columns - new  # all prompts end at the last column
         keys = self._assemble([(prompt, known, start) for prompt, known in prompts], states)
-        keys[len(prompts) :, start] = 0  # rows beyond the prompts look at something too
+        keys[len(prompts) :, start] = 0  # rows without a prompt need one visible key
         ids = np.zeros((rows, new), np.int64)
         positions = np.zeros_like(ids)
         for index, (prompt, known) in enumerate(prompts):
@@ -145,7 +143,7 @@ class Prefill:
         return logits[: len(prompts)]
 
     def _prompt_shape(self, rows: int, past: int, new: int) -> tuple[int, int, int, bool]:
-        """Rows, new tokens and columns of a call for prompts, and whether it is recorded: on a GPU in a few sizes, that serve all."""
+        """Rows, new tokens and columns of a call, and whether it is recorded (on a GPU, in a few sizes that serve all prompts)."""
         size, wide = one_of(PROMPT_ROWS, rows), power_of_two(max(new, PROMPT_TOKENS))
         columns = self._prompt_columns(past + wide)
         if size * wide <= PREFILL_TOKENS[self.device.type] and size * columns <= self._prompt_tokens:
@@ -156,7 +154,7 @@ class Prefill:
         return -(-count // PROMPT_COLUMNS) * PROMPT_COLUMNS if self._prompt_tokens else count
 
     def _call(self, states: Any, write: slice, steady: bool, ids: Any, positions: Any, keys: Any) -> Any:
-        """Logits after `ids`, whose states go into the columns `write` of `states`; a `steady` call is recorded and replayed."""
+        """Logits after `ids`; their states go into the columns `write` of `states`. A `steady` call is recorded and replayed."""
         rows, columns = states.shape[2:4]
         cache = buffer_cache(states, Place((slice(None), write), rows, columns))
         if not steady:
@@ -175,8 +173,10 @@ class Prefill:
         return torch.from_numpy(values).to(self.device)
 
     def _assemble(self, rows: Sequence[tuple[tuple[int, ...], int, int]], states: Any) -> Any:
-        """Fill buffers [2 × layers, key heads, rows or more, columns, width] with the states of (prompt, how many tokens of it,
-        column where they end); the positions of their columns, as numpy [rows or more, columns]. One gathering, however many rows.
+        """Fill buffers with cached states, in one gather; returns the positions of their columns, numpy [rows or more, columns].
+
+        `rows` are (prompt, number of cached tokens, column where they end); `states` [2 × layers, key heads, rows or more,
+        columns, width].
         """
         size, columns = states.shape[2:4]
         slots = np.full((size, columns), PADDING, np.int64)
@@ -188,7 +188,7 @@ class Prefill:
         return keys
 
     def _buffers(self, rows: int, columns: int) -> Any:
-        """A part of the memory that is kept for prompts; new memory where that is too small."""
+        """A part of the memory reserved for prompts; new memory if that is too small."""
         if rows * columns > self._prompt_tokens:
             return self.shape.empty(rows, columns, self._like)
         if self._prompt_space is None:
@@ -198,12 +198,12 @@ class Prefill:
 
 
 def one_of(sizes: Sequence[int], number: int) -> int:
-    """The least of `sizes` that is no smaller, or the least power of two."""
+    """The smallest of `sizes` that is at least `number`; if there is none, the smallest such power of two."""
     return next((size for size in sizes if size >= number), power_of_two(number))
 
 
 def power_of_two(number: int) -> int:
-    """The least that is no smaller."""
+    """The smallest power of two that is at least `number`."""
     return 1 << (number - 1).bit_length()
 
 

@@ -1,8 +1,8 @@
-"""Keys and values of prompts already computed, shared by common prefix: a radix tree over token ids, bounded in bytes.
+"""A cache of keys and values, shared by common prefix: a radix tree over token ids, bounded in bytes.
 
-All states lie in one tensor, one slot a token; the tree says which slot holds which token, so that gathering the prefixes of a
-batch, and keeping what a batch computed, are each one indexed operation. The idea is SGLang's RadixAttention (Zheng et al. 2024);
-least recently used leaves go first.
+All states lie in one tensor with one slot per token; the tree maps tokens to slots. So reading the prefixes of a batch is one
+indexed operation, and storing its new states is another. The idea is SGLang's RadixAttention (Zheng et al. 2024). The least
+recently used leaves are evicted first.
 """
 
 import heapq
@@ -19,14 +19,14 @@ from engage.engines.embedded.attention import AttentionShape
 Slots = Any
 """Slot numbers, an int64 numpy array [tokens]."""
 LEAST_FREE, FREED = 0.1, 0.25
-"""Shares of the budget: with less than the first free, the second is made free."""
+"""Shares of the budget: if less than LEAST_FREE is free, eviction frees FREED of it."""
 PADDING = 0
-"""The slot that stays zero: what columns without a token are filled with."""
+"""The slot that stays zero; it fills columns without a token."""
 
 
 @dataclass(eq=False)
 class Segment:
-    """One edge: a run of tokens and where their states lie."""
+    """One edge of the tree: a run of tokens and the slots of their states."""
 
     tokens: tuple[int, ...]
     slots: Slots
@@ -36,9 +36,9 @@ class Segment:
 
 
 class PrefixCache:
-    """See the module. `tick` is the current batch: what it has touched is not evicted before the next one.
+    """See the module. `tick` numbers the current batch; prefixes that it used are not evicted before the next batch.
 
-    A batch that needs more slots than the budget has gets them, until the next `shrink`.
+    A batch may take more slots than the budget; the next `shrink` frees them.
     """
 
     def __init__(self, budget_bytes: float, shape: AttentionShape, like: Any) -> None:
@@ -50,35 +50,30 @@ class PrefixCache:
         self._root = Segment((), np.empty(0, np.int64), None)
         self._waiting: list[tuple[Slots, Slots]] = []
         self.states = self._empty(self.budget_tokens)
-        self._free = np.arange(self.budget_tokens, 0, -1)  # the last ones are given first
+        self._free = np.arange(self.budget_tokens, 0, -1)  # taken from the end
 
     @property
     def used_tokens(self) -> int:
         """Slots that hold a token's states."""
         return int(self.states.shape[2]) - 1 - len(self._free)
 
-    @property
-    def used_bytes(self) -> int:
-        """Memory of the states that are kept."""
-        return self.used_tokens * self.token_bytes
-
     def match(self, tokens: Sequence[int]) -> Slots:
-        """Slots of the longest known prefix; marks it as used now."""
-        found, node, at = [self._root.slots], self._root, 0
+        """Slots of the longest cached prefix; marks it as used now."""
+        slots, node, at = [self._root.slots], self._root, 0
         while at < len(tokens) and (child := node.children.get(tokens[at])) is not None:
             shared = _common(child.tokens, tokens, at)
             child.last_used = self.tick
-            found.append(child.slots[:shared])
+            slots.append(child.slots[:shared])
             at += shared
             if shared < len(child.tokens):
                 break
             node = child
-        return np.concatenate(found)
+        return np.concatenate(slots)
 
     def insert(self, tokens: Sequence[int], known: int, places: Slots) -> None:
-        """Keep the states of `tokens[known:]`, which `store` will find at `places`, one a token.
+        """Reserve slots for `tokens[known:]`; `store` copies their states from `places`, one per token.
 
-        The first `known` tokens must be in the cache. What is there already is kept.
+        The first `known` tokens must be in the cache. Tokens that are cached already keep their slots.
         """
         parent, at = self._root, 0
         while at < len(tokens) and (child := parent.children.get(tokens[at])) is not None:
@@ -97,7 +92,7 @@ class PrefixCache:
         self._waiting.append((slots, places[at - known :]))
 
     def store(self, states: Any) -> None:
-        """Copy what was inserted since the last call out of `states` [2 × layers, key heads, places, width]."""
+        """Copy the states of all tokens inserted since the last call from `states` [2 × layers, key heads, places, width]."""
         if self._waiting:
             slots, places = (
                 torch.from_numpy(np.concatenate(part)).to(self._like.device)
@@ -107,7 +102,7 @@ class PrefixCache:
             self._waiting.clear()
 
     def drop_unstored(self) -> None:
-        """After an error: what was inserted and will not be stored is not there, nor, for simplicity, is anything else."""
+        """After an error: empty the cache if it has slots whose states were never stored."""
         if self._waiting:
             self._waiting.clear()
             self._root.children.clear()
@@ -118,10 +113,9 @@ class PrefixCache:
         return torch.index_select(self.states, 2, slots, out=out)
 
     def shrink(self) -> None:
-        """Evict least recently used leaves where little of the budget is free, sparing what the current batch uses.
+        """Evict the least recently used leaves if little of the budget is free; those that the current batch uses stay.
 
-        It then frees so much that most batches find room: looking through the tree, and a tensor of another size, cost as much as
-        a batch does.
+        It frees enough for several batches, because walking the tree and resizing the tensor cost as much as a batch.
         """
         grown = self.states.shape[2] - 1 > self.budget_tokens
         if not grown and len(self._free) >= LEAST_FREE * self.budget_tokens:
@@ -129,7 +123,7 @@ class PrefixCache:
         over = self.used_tokens - int((1 - FREED) * self.budget_tokens)
         freed = [self._free]
         order = itertools.count()
-        leaves = [(leaf.last_used, next(order), leaf) for leaf in self._leaves()]
+        leaves = [(leaf.last_used, next(order), leaf) for leaf in self._segments() if not leaf.children]
         heapq.heapify(leaves)
         while over > 0 and leaves and leaves[0][0] < self.tick:
             leaf = heapq.heappop(leaves)[2]
@@ -157,7 +151,7 @@ class PrefixCache:
         return states
 
     def _resize(self, tokens: int) -> None:
-        """A new tensor of `tokens` slots, the kept ones first; `store` finds what it has yet to fill under new numbers."""
+        """Move to a new tensor of `tokens` slots, the used ones first, and renumber all slots (those that wait for `store` too)."""
         old, segments = self.states, self._segments()
         kept = np.concatenate([np.array([PADDING]), *(segment.slots for segment in segments)])
         numbers = np.zeros(old.shape[2], np.int64)
@@ -179,19 +173,16 @@ class PrefixCache:
         return upper
 
     def _segments(self) -> list[Segment]:
-        found, stack = [], list(self._root.children.values())
+        segments, stack = [], list(self._root.children.values())
         while stack:
             segment = stack.pop()
             stack.extend(segment.children.values())
-            found.append(segment)
-        return found
-
-    def _leaves(self) -> list[Segment]:
-        return [segment for segment in self._segments() if not segment.children]
+            segments.append(segment)
+        return segments
 
 
 def _common(known: tuple[int, ...], tokens: Sequence[int], at: int) -> int:
-    """How many of a segment's tokens come next in `tokens` from `at` on."""
+    """How many of a segment's first tokens equal `tokens` from `at` on."""
     length = min(len(known), len(tokens) - at)
     if known[:length] == tuple(tokens[at : at + length]):
         return length

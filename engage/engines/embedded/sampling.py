@@ -1,4 +1,4 @@
-"""One sequence while it is generated, and how next tokens are drawn: each row inverts its nucleus at its own uniform number."""
+"""A sequence while it is generated, and nucleus sampling with one uniform number per row and token (inverse transform)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ import torch
 from engage.engines.base import Sampling
 
 NUCLEUS_CANDIDATES = (64, 512)
-"""How many of the most probable tokens are looked at, in turn, before all are: the fewer, the faster."""
+"""Numbers of most probable tokens to try in turn before all tokens are sorted: fewer are faster."""
 
 
 @dataclass
 class Row:
-    """One sequence to generate; `cached` counts the prompt tokens that were not computed afresh."""
+    """One sequence to generate; `cached` counts the prompt tokens that came from the cache."""
 
     tokens: tuple[int, ...]
     sampling: Sampling
@@ -26,19 +26,19 @@ class Row:
     done: bool = False
 
     def take(self, tokens: list[int], logprobs: list[float], stopped: bool) -> None:
-        """What was drawn; an end token is not part of the text and has its log-probability."""
+        """Complete the row: an end token is left out of `generated`, but its log-probability stays in `logprobs`."""
         self.generated = tokens[:-1] if stopped else tokens
         self.logprobs, self.stopped, self.done = logprobs, stopped, True
 
 
 def nucleus_settings(samplings: Sequence[Sampling], device: Any) -> tuple[Any, Any]:
-    """Temperatures and nucleus sizes, each [rows]; at temperature 0 the nucleus is the most probable token alone."""
+    """Temperatures and nucleus sizes, each [rows]; at temperature 0 the nucleus is only the most probable token."""
     temperature = torch.tensor([max(s.temperature, 1e-6) for s in samplings], device=device)
     return temperature, torch.tensor([s.top_p if s.temperature > 0 else 0.0 for s in samplings], device=device)
 
 
 def choose(logits: Any, temperature: Any, top_p: Any, uniforms: Any) -> Any:
-    """One token per row: the nucleus of the tempered distribution, inverted at the row's uniform number.
+    """Sample one token per row from the nucleus of its tempered distribution, with the row's uniform number.
 
     `logits` [rows, vocabulary]; `temperature`, `top_p` and `uniforms` [rows].
     """
@@ -51,7 +51,7 @@ def choose(logits: Any, temperature: Any, top_p: Any, uniforms: Any) -> Any:
 
 
 def invert(probabilities: Any, top_p: Any, uniforms: Any, count: int) -> tuple[Any, Any]:
-    """Tokens [rows] by the `count` most probable ones alone, and whether those hold the whole nucleus of a row [rows]."""
+    """Tokens [rows] sampled from the `count` most probable ones, and whether these hold the row's whole nucleus [rows]."""
     size = probabilities.shape[-1]
     values, tokens = probabilities.topk(count) if count < size else probabilities.sort(dim=-1, descending=True)
     covered = values.sum(-1) >= top_p

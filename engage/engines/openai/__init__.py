@@ -1,1 +1,1 @@
-"""The engine of servers: whatever speaks OpenAI's chat completions, with what each server refuses or leaves out."""
+"""The engine for servers that offer OpenAI's chat completions; it adapts to what each server refuses or omits."""

@@ -1,7 +1,7 @@
-"""What a chat server sent back, read as far as it can be: replies, log-probabilities, token counts, or its complaint.
+"""Reads what a chat server sent back, as far as possible: replies, log-probabilities, token counts, or its error message.
 
-Servers differ in all that the protocol leaves open, and in some of what it does not: content as a list of parts, null or a number,
-choices out of order, usage of nulls or texts, an error with status 200, a stream where none was asked. Asks nobody.
+Servers differ from the protocol and from each other: content as a list of parts, null or a number, choices out of order, token
+counts as null or text, an error with status 200, an unrequested stream. This module sends nothing.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from engage.errors import in_one_line
 
 MOST_TOKENS = 10_000_000
-"""No request has more; a larger count is none."""
+"""A larger token count is treated as missing."""
 LEAST_LOGPROB = -9_999.0
 """What vLLM writes for minus infinity."""
 
@@ -26,11 +26,11 @@ _THOUGHT_PARTS = {"thinking", "reasoning", "redacted_thinking"}
 
 
 class Unreadable(Exception):
-    """No answer; the text says what there is in its place."""
+    """The response is no answer; the text says what it is instead."""
 
 
 class Failed(Exception):
-    """The server says in an answer with status 200 that it failed."""
+    """The server reports a failure in an answer with status 200."""
 
     def __init__(self, complaint: "Complaint") -> None:
         super().__init__(complaint.words)
@@ -39,7 +39,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Complaint:
-    """What a server says is wrong, in its own words on one line; `status` where the words bring one, `code` and `param` or ''."""
+    """A server's error message on one line, with its `code` and `param` ('' if absent) and its `status` if the body has one."""
 
     words: str
     code: str = ""
@@ -49,7 +49,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Reply:
-    """One choice. `logprobs` are those of its tokens, None among them where one is no number; `top` lists the most probable first tokens."""
+    """One choice. `logprobs` are those of its tokens (None: not a number); `top` lists the most probable first tokens."""
 
     text: str
     reason: Reason
@@ -58,14 +58,14 @@ class Reply:
 
     @property
     def mean_logprob(self) -> float | None:
-        """Mean of its tokens' log-probabilities, None where one of them is missing or not finite."""
+        """Mean log-probability of its tokens; None if one of them is missing or not finite."""
         known = [value for value in self.logprobs if value is not None and value > LEAST_LOGPROB]
         return sum(known) / len(known) if known and len(known) == len(self.logprobs) else None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The replies of one request, in the order of their index, and its token counts; None for a count that is not given."""
+    """The replies of one request, in the order of their index, and its token counts (None: not reported)."""
 
     replies: tuple[Reply, ...]
     prompt_tokens: int | None = None
@@ -74,7 +74,7 @@ class Answer:
 
 
 def read_answer(text: str) -> Answer:
-    """A server's answer with status 200; raises Unreadable or Failed."""
+    """Read a server's answer with status 200; raises Unreadable or Failed."""
     content = _decoded(text)
     if isinstance(content, list) and len(content) == 1:
         (content,) = content
@@ -105,7 +105,7 @@ def _decoded(text: str) -> Any:
 
 
 def _page(text: str) -> str:
-    """What a page in place of JSON is about; '' for what is no page."""
+    """The title or text of an HTML page that came instead of JSON; '' if it is no page."""
     if not text.lstrip().startswith("<"):
         return ""
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
@@ -114,7 +114,7 @@ def _page(text: str) -> str:
 
 
 def _joined_stream(text: str) -> dict[str, Any]:
-    """Server-sent events as one answer: the parts of each choice put together."""
+    """Server-sent events as one answer, with the parts of each choice joined."""
     choices: dict[int, dict[str, Any]] = {}
     whole: dict[str, Any] = {}
     for line in text.splitlines():
@@ -150,7 +150,7 @@ def _join(choice: dict[str, Any], part: Mapping[str, Any]) -> None:
 
 
 def _in_order(choices: Sequence[Any]) -> list[Any]:
-    """By index where each has one of its own; else as they come."""
+    """The choices sorted by index if all indices differ; else as sent."""
     indices = [choice.get("index") if isinstance(choice, Mapping) else None for choice in choices]
     numbers = [index for index in indices if isinstance(index, int)]
     if len(set(numbers)) < len(choices):
@@ -159,7 +159,7 @@ def _in_order(choices: Sequence[Any]) -> list[Any]:
 
 
 def _reply(choice: Any) -> Reply | None:
-    """None for a choice that holds none."""
+    """The reply of one choice; None if it has none."""
     if not isinstance(choice, Mapping):
         return None
     ended = str(choice.get("finish_reason") or "").lower()
@@ -177,12 +177,12 @@ def _reply(choice: Any) -> Reply | None:
         reason = "refusal"
     elif not text.strip() and thought:
         reason = "thought"
-    whole = text.encode("utf-8", "replace").decode()  # half a character (a lone surrogate) cannot be stored
+    whole = text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
     return Reply(whole.strip(), reason, *_logprobs(choice.get("logprobs")))
 
 
 def _text_of(content: Any) -> tuple[str, bool, bool]:
-    """The text of a message's content, whether it holds a thought beside it, and whether a refusal."""
+    """The text of a message's content, and whether the content has a thought and a refusal."""
     if content is None or isinstance(content, bool):
         return "", False, False
     if isinstance(content, str | int | float):
@@ -202,7 +202,7 @@ def _text_of(content: Any) -> tuple[str, bool, bool]:
 
 
 def _logprobs(given: Any) -> tuple[tuple[float | None, ...], tuple[tuple[str, float], ...]]:
-    """Of a choice's tokens, and the list for its first token; both empty where there are none."""
+    """Log-probabilities of a choice's tokens, and the list of alternatives for its first token; empty if not sent."""
     content = given.get("content") if isinstance(given, Mapping) else None
     if not isinstance(content, list):
         return (), ()
@@ -219,7 +219,7 @@ def _logprobs(given: Any) -> tuple[tuple[float | None, ...], tuple[tuple[str, fl
 
 
 def _logprob(value: Any) -> float | None:
-    """A log-probability, minus infinity among them; None for what is none: not a number, or above 0 by more than rounding."""
+    """A log-probability, possibly −inf; None if it is not a number, or above 0 by more than rounding."""
     try:
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     except OverflowError:
@@ -231,7 +231,7 @@ def _with_usage(replies: tuple[Reply, ...], usage: Any) -> Answer:
     given = usage if isinstance(usage, Mapping) else {}
     details = given.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, Mapping) else given.get("prompt_cache_hit_tokens")
-    prompt = _count(given.get("prompt_tokens")) or None  # no prompt is empty: 0 is a figure that is missing
+    prompt = _count(given.get("prompt_tokens")) or None  # no prompt is empty, so 0 means missing
     completed = _count(given.get("completion_tokens"))
     if not completed and any(reply.text for reply in replies):
         completed = None
@@ -242,7 +242,7 @@ def _with_usage(replies: tuple[Reply, ...], usage: Any) -> Answer:
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens; None for what is none."""
+    """A token count; None if it is not one."""
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 10:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
@@ -251,7 +251,7 @@ def _count(value: Any) -> int | None:
 
 
 def complaint_of(content: Any) -> Complaint:
-    """What is wrong, from an error's body as text or as decoded JSON, whatever its layout."""
+    """The error message in an error's body (text or decoded JSON), whatever its layout."""
     if isinstance(content, str):
         try:
             content = json.loads(content)
@@ -281,7 +281,7 @@ def complaint_of(content: Any) -> Complaint:
 
 
 def _filter_code(error: Mapping[str, Any]) -> str:
-    """What a filter calls itself below the error's own code, which may be only its status; '' where it says nothing of a filter."""
+    """The code of a content filter, which some servers nest below the error's own code; '' if there is none."""
     about = error.get("metadata")
     if isinstance(about, Mapping) and (about.get("flagged_input") or about.get("reasons")):
         return "moderation"
@@ -290,8 +290,7 @@ def _filter_code(error: Mapping[str, Any]) -> str:
 
 
 def _line(words: Any) -> str:
-    text = words if isinstance(words, str) else json.dumps(words, default=str)
-    return in_one_line(text)
+    return in_one_line(words if isinstance(words, str) else json.dumps(words, default=str))
 
 
 def _kind(content: Any) -> str:

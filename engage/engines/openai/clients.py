@@ -1,4 +1,4 @@
-"""The clients of a group's servers, and the key and passwords that they send: opened once, on the loop that uses them."""
+"""The HTTP clients of a group's servers, with the key and passwords that they send; opened once, on the loop that uses them."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ LONGEST_PAUSE_S = 20.0
 
 @dataclass(eq=False)
 class Server:
-    """One server: `url` without secrets, what is under way there, and how well it has done."""
+    """One server: its `url` without secrets, its running requests, recent failures, and the adapters it has loaded."""
 
     url: str
     client: openai.AsyncOpenAI
@@ -27,7 +27,7 @@ class Server:
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def rest(self, lost: bool) -> None:
-        """Leave it out for a while, longer each time; one that is lost has to be told its adapters again."""
+        """Send it nothing for a while, longer after each failure; if the connection was lost, load its adapters again later."""
         self.failures += 1
         self.down_until = time.monotonic() + min(LONGEST_PAUSE_S, 0.5 * 2 ** min(self.failures, 10))
         if lost:
@@ -35,11 +35,11 @@ class Server:
 
 
 def open_servers(config: ServerConfig, timeout_s: float) -> tuple[list[Server], list[str]]:
-    """A client for each address, and the secrets that no message may hold; ConfigError for a key that cannot be one."""
+    """A client for each address, and the secrets that no message may show; ConfigError for an impossible key."""
     key = os.environ.get(config.api_key_env, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ConfigError(
-            f"the key in the environment variable {config.api_key_env} has a line break, a space or a letter that no key has; "
+            f"the key in the environment variable {config.api_key_env} has a line break, a space or another impossible character; "
             "put a valid one there"
         )
     parts = [address_parts(url) for url in config.base_urls]
@@ -64,6 +64,6 @@ def open_servers(config: ServerConfig, timeout_s: float) -> tuple[list[Server], 
 
 
 def reason_of(error: Exception) -> str:
-    """Why a server that does not answer does not."""
+    """Why a server gave no answer, as the end of a sentence."""
     slow = isinstance(error, (TimeoutError, openai.APITimeoutError))
     return "does not answer in time (engine.openai.timeout_s)" if slow else "cannot be reached"

@@ -1,4 +1,4 @@
-"""How many requests to have under way at a server: found by climbing while its throughput grows."""
+"""Finds how many concurrent requests a server handles best, by raising the number while throughput grows."""
 
 import asyncio
 import time
@@ -14,10 +14,9 @@ REPROBE_EPOCHS = 20
 class AdaptiveLimit:
     """A limit on concurrent requests that finds the knee of a server's throughput; used from one event loop.
 
-    An epoch lasts `limit` answers and a second at least. Only epochs in which requests had to wait count: a limit that was not
-    reached says nothing. While an epoch does more work a second than the best before it (by 5 %), the limit grows by half; when
-    it does not, the limit returns to the best one, and one larger step is tried again every 20 epochs. A refusal (429, a lost
-    connection) halves it.
+    An epoch lasts `limit` answers, and at least a second. Only epochs in which requests had to wait count, because otherwise the
+    limit was not reached. If an epoch does at least 5 % more work per second than the best so far, the limit grows by half.
+    Otherwise it returns to the best one, and a larger limit is tried again every 20 epochs. A refusal (429) halves it.
     """
 
     def __init__(self, start: int, highest: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +49,7 @@ class AdaptiveLimit:
             raise
 
     def release(self, work: float, refused: bool = False) -> None:
-        """Give the place back; `work` are the tokens of the answer, 0 where there was none."""
+        """Give the place back. `work`: tokens of the answer, 0 without an answer; `refused`: the server had too many requests."""
         self._work += work
         self._answers += 1
         if refused:

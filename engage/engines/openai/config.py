@@ -1,4 +1,4 @@
-"""Settings of the engine that talks to servers; apart from it, so that they are read without the client library."""
+"""Settings of the server engine, in a module of their own so that reading them does not import the client library."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from engage.masking import MASK, mask_table, mask_urls
 from engage.models import ModelsConfig
 
 _OURS = ("model", "messages", "n", "stream")
-"""What an engine decides for each request."""
+"""Fields that the engine sets in each request."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class AddressParts:
 
 
 def address_parts(url: str) -> AddressParts:
-    """Name and password become a header, the query stays a query; neither is part of `url`, which errors and logs show."""
+    """Split an address: name and password become a header; `url`, which errors and logs show, has neither them nor the query."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     clean = urlunsplit((parts.scheme, host, parts.path, "", ""))
@@ -45,10 +45,10 @@ def address_parts(url: str) -> AddressParts:
 def _address(url: str) -> str:
     if f"{MASK}@" in url or f"={MASK}" in url:
         raise ValueError(
-            f"its password was left out ({MASK}): write it, or use the key's environment variable (api_key_env)"
+            f"its password is masked ({MASK}): write it, or use the key's environment variable (api_key_env)"
         )
     try:
-        parts = urlsplit(url)  # raises ValueError for brackets that do not close, as `port` does for what is no port
+        parts = urlsplit(url)  # urlsplit and `port` raise ValueError
         good = (
             parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not any(map(str.isspace, url))
         )
@@ -64,16 +64,16 @@ def _address(url: str) -> str:
 def _not_ours(given: Any) -> Any:
     for name in given:
         if name in _OURS[: 2 if isinstance(given, tuple) else None]:
-            raise ValueError(f"{name} is decided for each request")
+            raise ValueError(f"{name} is set by the engine in each request; leave it out")
     return given
 
 
 Address = Annotated[str, AfterValidator(_address), PlainSerializer(mask_urls, when_used="json")]
-"""In JSON, which is what Prefect and MLflow keep, without its password."""
+"""A server's address; its password is masked in JSON, which Prefect and MLflow store."""
 
 
 class ServerConfig(BaseModel):
-    """Where one side's model is served, and what of a request it must not or must be sent."""
+    """The servers of one side's model, and the request fields that are never sent or always added."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -121,7 +121,7 @@ class OpenAIConfig(BaseModel):
 
 
 def served_names(models: ModelsConfig, config: OpenAIConfig) -> dict[Side, str]:
-    """The model's name at the server, per side."""
+    """The model's name on the server, by side."""
     return {
         Side.POLICY: config.policy.model or models.policy_model,
         Side.SIMULATOR: (config.simulator or config.policy).model or models.simulator_model,
@@ -129,7 +129,7 @@ def served_names(models: ModelsConfig, config: OpenAIConfig) -> dict[Side, str]:
 
 
 def asked_with(config: OpenAIConfig) -> dict[Side, str]:
-    """Digest of what the settings change in every request of a side; sides whose requests they leave as they are are left out."""
+    """Digest of what `omit` and `extra_body` change in a side's requests; only sides with a change."""
     sides = {Side.POLICY: config.policy, Side.SIMULATOR: config.simulator or config.policy}
     changes = {side: [sorted(server.omit), server.extra_body] for side, server in sides.items()}
     return {

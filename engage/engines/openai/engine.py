@@ -1,6 +1,6 @@
-"""Any OpenAI-compatible server, through the official client: policy and simulator may be different servers and models.
+"""The engine for OpenAI-compatible servers, through the official client; policy and simulator may use different servers and models.
 
-Prompts go as chats, and the server's own template is used. vLLM servers load adapters at run time; others serve what they serve.
+Prompts are sent as chats, and the server applies its own template. vLLM servers load adapters at run time; others cannot.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from engage.engines.loop_thread import LoopThread
 from engage.engines.openai.answers import Answer, Reply
 from engage.engines.openai.config import OpenAIConfig, served_names
 from engage.engines.openai.parameters import TOP_LOGPROBS
-from engage.engines.openai.probe import Found, probe
+from engage.engines.openai.probe import ProbeResult, probe
 from engage.engines.openai.server import Chat, ServerGroup
 from engage.engines.openai.status import Refused, Unsupported
 from engage.engines.openai.token_counts import TokenCounter
@@ -25,12 +25,12 @@ from engage.errors import ConfigError, EngineError
 from engage.models import ModelsConfig, adapter_fingerprint, adapter_folder
 
 LEAST_COVERED = 0.95
-"""Of the probability that a survey's choices can have, what is listed at least; below it too much would be invented."""
+"""Least share of the choices' probability that must be among the listed tokens; below it, scores would be mostly guesses."""
 _log = logging.getLogger("engage")
 
 
 class OpenAIEngine:
-    """See the module; implements Engine. ConfigError where no server answers, the key is refused or the model is not served."""
+    """See the module; implements Engine. ConfigError if no server answers, the key is refused or the model is not served."""
 
     def __init__(self, models: ModelsConfig, config: OpenAIConfig) -> None:
         self.config = config
@@ -41,9 +41,9 @@ class OpenAIEngine:
         }
         self._adapter_names: dict[str, str] = {}
         self._choices: dict[tuple[Side, tuple[str, ...]], list[int] | None] = {}
-        self._found: dict[tuple[int, str], Found] = {}
+        self._found: dict[tuple[int, str], ProbeResult] = {}
         self._counters: dict[str, TokenCounter | None] = {}
-        self._told = False
+        self._said_no_logprobs = False
         self._groups: dict[Side, ServerGroup] = {}
         self._loop = LoopThread("engage-openai")
         try:
@@ -72,7 +72,7 @@ class OpenAIEngine:
                 raise ConfigError(str(error)) from None
 
     async def _probe(self, group: ServerGroup, model: str) -> bool:
-        """Find out what the servers take, once for each model; whether this call did it."""
+        """Find out what the servers accept, once per model; returns whether this call did it."""
         async with self._probing:
             if (id(group), model) in self._found:
                 return False
@@ -81,13 +81,13 @@ class OpenAIEngine:
                 return False
             self._found[id(group), model] = found
             if found.notice:
-                self._told = self._told or "log" in found.notice
+                self._said_no_logprobs = self._said_no_logprobs or "log" in found.notice
                 _log.warning(found.notice)
             return True
 
     @property
     def uncounted(self) -> str:
-        """The first server whose requests nobody counts the tokens of: it does not say, and its tokenizer is not here; else ''."""
+        """The first server without token counts: it reports none, and its tokenizer is not on this machine; '' if there is none."""
         for side, group in self._groups.items():
             found = self._found.get((id(group), self._names[side]))
             if found and not found.counts_tokens and self._counter(self._names[side]) is None:
@@ -96,24 +96,22 @@ class OpenAIEngine:
 
     @property
     def has_room(self) -> bool:
-        """See Engine."""
         return any(group.limit.has_room for group in self._groups.values())
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """See Engine. n replies are one request with the first seed, where the server gives n; else one request each."""
+        """See Engine. If the server supports `n`, n replies are one request with the first seed; else they are n requests."""
         return await self._call(prompt, self._complete(prompt, sampling, list(seeds)))
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """See Engine: read from the next token's distribution, so each choice must be one token.
+        """See Engine; read from the next token's distribution, so each choice must be one token.
 
-        vLLM tells any token's probability. Other servers list the most probable tokens: a choice that is not among them gets
-        what is left of the probability at most; if none is, all are −inf. Raises ScoresUnavailable where the server gives no
-        log-probabilities.
+        vLLM gives the probability of any token. Other servers list the most probable tokens; an unlisted choice gets an upper
+        bound from the remaining probability. Raises ScoresUnavailable if the server gives no log-probabilities or lists too few
+        choices.
         """
         return await self._call(prompt, self._score(prompt, choices))
 
     def close(self) -> None:
-        """See Engine."""
         if self._loop.closed:
             return
         for group in {id(group): group for group in self._groups.values()}.values():
@@ -127,23 +125,23 @@ class OpenAIEngine:
             raise EngineError(str(error), prompt.key) from None
         except EngineError:
             raise
-        except Exception as error:  # one odd answer costs one request, never a tree
+        except Exception as error:  # one odd answer fails one request, never a tree
             reason = "the engine is closed" if self._loop.closed else f"{type(error).__name__}: {error}"
             raise EngineError(reason, prompt.key) from error
 
     async def _complete(self, prompt: Prompt, sampling: Sampling, seeds: list[int]) -> list[Completion]:
         wanted = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p}
         parameters = self._groups[prompt.side].parameters
-        found: list[Completion] = []
-        while len(found) < len(seeds):
-            left = seeds[len(found) :]
+        completions: list[Completion] = []
+        while len(completions) < len(seeds):
+            left = seeds[len(completions) :]
             many = {"n": len(left)} if len(left) > 1 and not parameters.omits("n") else {}
             answer = await self._send(prompt, {**wanted, "logprobs": True, "seed": left[0], **many})
             replies = answer.replies[: len(left)]
             if many and len(replies) < len(left):
                 parameters.omit(["n"])
-            found += self._completions(prompt, answer, replies, left)
-        return found
+            completions += self._completions(prompt, answer, replies, left)
+        return completions
 
     def _completions(
         self, prompt: Prompt, answer: Answer, replies: Sequence[Reply], seeds: Sequence[int]
@@ -160,14 +158,14 @@ class OpenAIEngine:
         ]
 
     def _prompt_tokens(self, prompt: Prompt, answer: Answer) -> tuple[int | None, int | None]:
-        """Of the request, and those of them that were not computed afresh."""
+        """The prompt tokens of the request, and how many of them came from the server's cache."""
         if answer.prompt_tokens is not None:
             return answer.prompt_tokens, answer.cached_tokens
         counter = self._counter(self._names[prompt.side])
         return (None, None) if counter is None else (counter.prompt(_messages(prompt)), 0)
 
     def _counter(self, model: str) -> TokenCounter | None:
-        """Of a model whose server leaves token counts out; looked for once."""
+        """The token counter for a model whose server reports no counts; None without its tokenizer. Looked up once."""
         if model not in self._counters:
             self._counters[model] = TokenCounter.of(model)
         return self._counters[model]
@@ -182,7 +180,7 @@ class OpenAIEngine:
         try:
             return await group.chat(chat)
         except Unsupported:
-            if not await self._probe(group, model):  # at the start the servers could not be asked
+            if not await self._probe(group, model):  # the probe at the start may have failed
                 raise
             return await group.chat(chat)
 
@@ -205,8 +203,8 @@ class OpenAIEngine:
         return Scores(choice_logprobs(listed, choices), tokens, cached)
 
     def _no_scores(self, prompt: Prompt) -> ScoresUnavailable:
-        if not self._told:
-            self._told = True
+        if not self._said_no_logprobs:
+            self._said_no_logprobs = True
             _log.warning(
                 "%s gives no log-probabilities: the survey is read by pattern from a sampled answer",
                 self._groups[prompt.side].url,
@@ -214,16 +212,17 @@ class OpenAIEngine:
         return ScoresUnavailable("the server gives no log-probabilities", prompt.key)
 
     async def _choice_ids(self, side: Side, choices: tuple[str, ...]) -> list[int] | None:
-        """Token ids of a survey's choices, asked for once; None where the server does not tell them."""
+        """Token ids of a survey's choices, requested once; None if the server does not give them."""
         if (side, choices) not in self._choices:
             self._choices[side, choices] = await self._groups[side].single_tokens(self._names[side], choices)
         return self._choices[side, choices]
 
 
 def choice_logprobs(listed: Sequence[tuple[str, float]], choices: Sequence[str]) -> tuple[float, ...]:
-    """Log-likelihood of each choice from the most probable next tokens (text, natural log), white space around them aside.
+    """Log-likelihood of each choice from the most probable next tokens (text, natural log); surrounding white space is ignored.
 
-    The probability of an unlisted choice is at most the smallest listed one, and at most its share of what all listed ones leave.
+    An unlisted choice gets its upper bound: the smallest listed probability, or its share of the remaining probability if smaller.
+    All are −inf if no choice is listed.
     """
     found, least = _listed(listed, choices)
     if not any(found.values()):
@@ -232,7 +231,7 @@ def choice_logprobs(listed: Sequence[tuple[str, float]], choices: Sequence[str])
 
 
 def covered(listed: Sequence[tuple[str, float]], choices: Sequence[str]) -> float:
-    """Part of the probability of all choices that listed tokens have at least; 0 where no choice is listed."""
+    """Lower bound of the listed tokens' share of the probability of all choices; 0 if no choice is listed."""
     found, least = _listed(listed, choices)
     known = sum(math.exp(p) for values in found.values() for p in values)
     missing = sum(not values for values in found.values()) * math.exp(least)
@@ -240,7 +239,7 @@ def covered(listed: Sequence[tuple[str, float]], choices: Sequence[str]) -> floa
 
 
 def _listed(listed: Sequence[tuple[str, float]], choices: Collection[str]) -> tuple[dict[str, list[float]], float]:
-    """The listed log-probabilities of each choice, and the largest that one which is not listed can have."""
+    """The listed log-probabilities of each choice, and the largest possible one of an unlisted choice."""
     found = {choice: [p for token, p in listed if token.strip() == choice] for choice in choices}
     missing = sum(not values for values in found.values())
     left = max(1e-12, 1.0 - sum(math.exp(p) for _, p in listed))

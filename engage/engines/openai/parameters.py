@@ -1,7 +1,7 @@
-"""Which parameters of a chat completion a server takes, learnt from what it refuses; and what is done without the others.
+"""Which parameters of a chat completion a server accepts, learnt from its refusals; and how requests do without the others.
 
-A parameter has forms, the first of which is as asked. A refusal moves it to its next form that changes the request; the last one
-leaves the parameter out. Sends nothing.
+A parameter has several forms: the first sends it as wanted, the last omits it. A refusal moves it to its next form that changes
+the request. This module sends nothing.
 """
 
 import re
@@ -16,7 +16,7 @@ LEAST_TEMPERATURE = 0.01
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 
 LEAST_LOSS = ("logprob_token_ids", "top_logprobs", "seed", "n", "top_p", "logprobs", "temperature", LIMIT)
-"""The parameters that can be done without, those whose loss matters least first: what is blamed where a refusal names several."""
+"""The parameters that may be omitted, least important first; if a refusal names several, the first of these is blamed."""
 
 _FORMS = {"seed": 3, "top_logprobs": 3, "temperature": 4, "top_p": 3, LIMIT: 3}
 _NAMED = {
@@ -44,8 +44,7 @@ _LEAST = re.compile(r"(?:at least|minimum(?: value)?\D{0,30}|>=|greater than or 
 
 
 class Parameters:
-    """What one served model takes. `least_tokens` is the smallest limit on a reply that it accepts, `most_listed` its limit of
-    listed log-probabilities."""
+    """What one served model accepts: `least_tokens`, its smallest reply limit, and `most_listed`, its most listed log-probabilities."""
 
     def __init__(self, omit: Collection[str] = ()) -> None:
         self._never_sent = frozenset(omit)
@@ -55,7 +54,7 @@ class Parameters:
         self.least_tokens, self.most_listed = 1, FEW_LOGPROBS
 
     def body(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """The request as this server takes it."""
+        """The parameters in the form that this server accepts."""
         sent: dict[str, Any] = {}
         for name, value in wanted.items():
             form = self.level.get(name, 0)
@@ -70,16 +69,16 @@ class Parameters:
         return self.level.get(name, 0) >= last_form(name)
 
     def omit(self, names: Iterable[str]) -> None:
-        """Do without these from now on."""
+        """Omit these from now on."""
         self.level |= {name: last_form(name) for name in names}
 
     def learn(
         self, complaint: Complaint, wanted: Mapping[str, Any], sent: Mapping[str, Any], sure: bool = True
     ) -> bool:
-        """Move the parameter that the complaint blames to its next form; False where it blames none that was sent.
+        """Move the parameter that the complaint names to its next form; False if it names none that was sent.
 
-        `sent` is what was refused: another request may have learnt it meanwhile. `sure` that something of the request was refused:
-        else the words have to say that too.
+        `sent` is the refused request; True at once if another request has learnt of it in the meantime. Without `sure` (that the
+        request itself was refused) the message's words must say so.
         """
         if self.body(wanted) != sent:
             return True
@@ -94,7 +93,7 @@ class Parameters:
         return self.body(wanted) != sent
 
     def _note_bounds(self, name: str, words: str, sent: Mapping[str, Any]) -> None:
-        """Bounds that the words state: how many tokens at least, how many listed log-probabilities at most."""
+        """Record the bounds in the message: the least number of tokens, the most listed log-probabilities."""
         if name == LIMIT and (least := _LEAST.search(words)):
             self.least_tokens = max(self.least_tokens, int(least[1]))
         if name == "top_logprobs":
@@ -104,21 +103,18 @@ class Parameters:
             )
 
     def notices(self) -> list[str]:
-        """What the server refuses and what is done in its place, without what the settings leave out."""
-        return [
-            said
-            for name in LEAST_LOSS
-            if name not in self._never_sent and (said := _NOTICES.get((name, self.level.get(name, 0)), _never)(self))
-        ]
+        """What the server refuses and what happens instead; without the parameters that the settings omit."""
+        forms = [(name, self.level.get(name, 0)) for name in LEAST_LOSS if name not in self._never_sent]
+        return [_NOTICES[form](self) for form in forms if form in _NOTICES]
 
 
 def last_form(name: str) -> int:
-    """The form in which a parameter is left out."""
+    """The form that omits a parameter."""
     return _FORMS.get(name, 2) - 1
 
 
 def blamed(complaint: Complaint, sent: Mapping[str, Any]) -> str | None:
-    """The parameter of a refused request that a complaint names, None where it names none of those that can be done without."""
+    """The parameter of a refused request that a complaint names; None if it names none that may be omitted."""
     there = [name for name in LEAST_LOSS if name in sent or (name == LIMIT and NEW_LIMIT in sent)]
     own = LIMIT if complaint.param == NEW_LIMIT else complaint.param.rpartition(".")[2]
     if own in there:
@@ -131,7 +127,7 @@ def blamed(complaint: Complaint, sent: Mapping[str, Any]) -> str | None:
 
 
 def _other_form(name: str, form: int, value: Any, most_listed: int) -> dict[str, Any]:
-    """Between as asked and left out."""
+    """The parameter in a form between the first (as wanted) and the last (omitted)."""
     if name == LIMIT:
         return {NEW_LIMIT: value}
     if name == "seed":
@@ -143,16 +139,12 @@ def _other_form(name: str, form: int, value: Any, most_listed: int) -> dict[str,
     return {name: value} if value < 1.0 else {}  # top_p of 1 changes nothing
 
 
-def _never(_: Parameters) -> str:
-    return ""
-
-
 _NOTICES: dict[tuple[str, int], Callable[[Parameters], str]] = {
-    ("n", 1): lambda _: "n (replies are asked for one by one)",
-    ("seed", 1): lambda _: "large seeds (seeds are cut to 31 bits)",
+    ("n", 1): lambda _: "n (replies are requested one by one)",
+    ("seed", 1): lambda _: "large seeds (seeds are reduced to 31 bits)",
     ("seed", 2): lambda _: "seed (seeds are not honoured: a run cannot be repeated exactly)",
     ("temperature", 1): lambda _: f"temperature 0 ({LEAST_TEMPERATURE} is sent)",
-    ("temperature", 2): lambda _: "temperatures but 1 (1 is sent)",
+    ("temperature", 2): lambda _: "temperatures other than 1 (1 is sent)",
     ("temperature", 3): lambda _: "temperature (the server's own is used)",
     ("top_p", 2): lambda _: "top_p (the server's own is used)",
     ("logprobs", 1): lambda _: "logprobs (the survey is read by pattern from a sampled answer)",

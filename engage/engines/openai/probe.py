@@ -1,7 +1,7 @@
-"""Finding out at the start what a server takes: two small requests, refined while it refuses them.
+"""Finds out at the start what a server accepts: two small requests, changed until it accepts them.
 
-A refusal that names a parameter moves that one on (`Parameters.learn`). One that names none is narrowed down by halves. Where
-several were given up, each is tried once more, because the words may have blamed the wrong one.
+A refusal that names a parameter moves it to its next form (`Parameters.learn`). If it names none, the refused one is found by
+bisection. If several parameters were changed, each is tried once more, because a message may have named the wrong one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,17 +28,17 @@ _SURVEY = {LIMIT: 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_L
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a probe found: a line on what the server refuses or leaves out ('' for nothing), and whether it says how many tokens a request took."""
+class ProbeResult:
+    """Result of a probe: a line on what the server refuses or omits ('' for nothing), and whether it reports token counts."""
 
     notice: str
     counts_tokens: bool
 
 
-async def probe(group: ServerGroup, model: str) -> Found | None:
-    """Ask once for replies and once for a survey's choices, and leave in `group.parameters` what is taken.
+async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
+    """Ask once for replies and once for a survey's choices; `group.parameters` then holds what the servers accept.
 
-    None where the servers are too busy or unwell to say; Refused where they take no request at all.
+    None if the servers are too busy or failing; raises Refused if they accept no request at all.
     """
     try:
         replies = await _taken(group, model, _REPLIES)
@@ -56,23 +56,23 @@ async def probe(group: ServerGroup, model: str) -> Found | None:
     if one:
         group.parameters.omit(["n"])
     parts = [f"refuses {', '.join(refused)}"] if refused else []
-    parts += ["ignores n (replies are asked for one by one)"] if one else []
+    parts += ["ignores n (replies are requested one by one)"] if one else []
     if survey is not None and not lists:
         parts.append("gives no log-probabilities: the survey is read by pattern from a sampled answer")
     parts += [] if counts else ["does not say how many tokens a request took"]
-    return Found(f"{group.url} ({model}) {'; '.join(parts)}" if parts else "", counts)
+    return ProbeResult(f"{group.url} ({model}) {'; '.join(parts)}" if parts else "", counts)
 
 
 async def _taken(group: ServerGroup, model: str, wanted: Mapping[str, Any]) -> Answer:
-    """The answer to the request in the form that the server takes with the least lost."""
+    """The answer to the request in the form that the server accepts with the fewest changes."""
     before = dict(group.parameters.level)
     chat = Chat(model, PROBE, wanted)
     try:
         answer = await _asked(group, chat, learn=True)
     except Unsupported:
-        names = [name for name in LEAST_LOSS if name in wanted and not _omitted(before, name)]
+        names = [name for name in LEAST_LOSS if name in wanted and before.get(name, 0) < last_form(name)]
         group.parameters.omit(names)
-        await _asked(group, chat)  # refused even so, it is not for a parameter
+        await _asked(group, chat)  # if it is refused even so, no parameter is the reason
         await _restore(group, chat, names, before)
         return await _asked(group, chat)
     moved = [name for name, form in group.parameters.level.items() if form > before.get(name, 0)]
@@ -83,7 +83,7 @@ async def _taken(group: ServerGroup, model: str, wanted: Mapping[str, Any]) -> A
 
 
 async def _restore(group: ServerGroup, chat: Chat, names: Sequence[str], before: Mapping[str, int]) -> None:
-    """Give back the parameters that the server takes after all: all at once, else by halves; the others in their next forms."""
+    """Restore the parameters that the server accepts after all, by bisection; the others stay in their first accepted form."""
     level = group.parameters.level
     given_up = {name: level.get(name, 0) for name in names}
     for form in range(last_form(names[0])) if len(names) == 1 else [0]:
@@ -109,7 +109,3 @@ async def _is_taken(group: ServerGroup, chat: Chat) -> bool:
 
 async def _asked(group: ServerGroup, chat: Chat, learn: bool = False) -> Answer:
     return await group.chat(chat, learn, min(PROBE_S, group.retry_s))
-
-
-def _omitted(level: Mapping[str, int], name: str) -> bool:
-    return level.get(name, 0) >= last_form(name)

@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's protocol: one group serves one model side; a request goes to whichever is up and least busy."""
+"""Servers with OpenAI's protocol: a group serves one model side; each request goes to the least busy server that is up."""
 
 import asyncio
 import itertools
@@ -42,9 +42,9 @@ _log = logging.getLogger("engage")
 
 @dataclass(frozen=True)
 class Chat:
-    """One request: `wanted` are its parameters as they should be, which the server may not take (`Parameters`).
+    """One request. `wanted` are its parameters as we want them; the server may accept other forms only (`Parameters`).
 
-    `adapter` is a folder of LoRA weights that the servers know as `adapter_name`.
+    `adapter` is a folder of LoRA weights; the servers know it as `adapter_name`.
     """
 
     model: str
@@ -55,9 +55,9 @@ class Chat:
 
 
 class ServerGroup:
-    """The servers of one side; used from one event loop. `limit` bounds what is under way at all of them together.
+    """The servers of one side; used from one event loop. `limit` bounds the running requests of all of them together.
 
-    `parameters` is what they take, learnt from what any of them refuses.
+    `parameters` is what they accept, learnt from the refusals of any of them.
     """
 
     def __init__(self, config: ServerConfig, timeout_s: float, retry_s: float, max_concurrency: int) -> None:
@@ -71,11 +71,11 @@ class ServerGroup:
 
     @property
     def url(self) -> str:
-        """Of the first server, to name the group by."""
+        """The first server's address, as the name of the group."""
         return self._servers[0].url
 
     async def check(self, model: str) -> None:
-        """Ask every server for its models; ConfigError where none answers, the key is refused or the model is not there."""
+        """Ask every server for its models; ConfigError if none answers, the key is refused or the model is missing."""
         problems = [problem for server in self._servers if (problem := await self._problem(server, model))]
         if len(problems) == len(self._servers):
             raise ConfigError(problems[0])
@@ -89,34 +89,36 @@ class ServerGroup:
         except (openai.APIConnectionError, TimeoutError):
             server.down_until = time.monotonic() + LONGEST_PAUSE_S
             return f"no server answers at {server.url}: start it, or correct base_urls of engine.openai.policy (or simulator)"
-        except Exception:  # many servers offer no list; the first request will tell
+        except Exception:  # many servers offer no list; the first request shows what is wrong
             return None
         names = listed_models(text)
         if names is None:
             words = mask(complaint_of(text).words[:100], self._secrets)
-            return f"{server.url} is no OpenAI-compatible server (it answers with {words!r}): correct base_urls"
+            return f"{server.url} is not an OpenAI-compatible server (it answers with {words!r}): correct base_urls"
         found = look_up(server.url, model, names)
         if found.notice:
             _log.warning(found.notice)
         return found.problem or None
 
     async def chat(self, chat: Chat, learn: bool = True, retry_s: float | None = None) -> Answer:
-        """One request, on one server after another while `retry_s` lasts; raises Refused with the reason that stays.
+        """Send a request, to one server after another for at most `retry_s`; raises Refused with the last reason.
 
-        With `learn` what the server refuses of the request is done without from now on.
+        With `learn`, parameters that the server refuses are changed from now on.
         """
         return await self._persist(lambda: self._try(chat, learn), self.retry_s if retry_s is None else retry_s)
 
     async def single_tokens(self, model: str, texts: Sequence[str]) -> list[int] | None:
-        """Ids of texts that are one token each, from vLLM's own endpoint; None where there is none, or a text is longer."""
+        """Token ids of texts of one token each, from vLLM's own endpoint; None without the endpoint, or if a text has more tokens."""
         try:
             return await self._persist(lambda: self._single_tokens(model, texts), self.retry_s)
         except Refused:
             return None
 
     async def _persist(self, ask: Callable[[], Awaitable[Result]], retry_s: float) -> Result:
-        """Until it is answered. `retry_s` counts from the first failure and, where the servers are only crowded, begins again
-        with every answer that another request gets; the server's own wish to wait is kept within it."""
+        """Retry until there is an answer, for `retry_s` seconds from the first failure; a server's Retry-After is respected.
+
+        If the servers are only crowded, the time restarts with every answer to another request.
+        """
         began = 0.0
         for attempt in itertools.count():
             try:
@@ -137,7 +139,7 @@ class ServerGroup:
     async def _single_tokens(self, model: str, texts: Sequence[str]) -> list[int] | None:
         server = self._pick()
         path = f"{server.url.rstrip('/').removesuffix('/v1')}/tokenize"
-        found: list[int] = []
+        ids: list[int] = []
         for text in texts:
             body = {"model": model, "prompt": text, "add_special_tokens": False}
             try:
@@ -149,8 +151,8 @@ class ServerGroup:
             tokens = answer.get("tokens") if isinstance(answer, dict) else None
             if not isinstance(tokens, list) or len(tokens) != 1:
                 return None
-            found += tokens
-        return found
+            ids += tokens
+        return ids
 
     async def _try(self, chat: Chat, learn: bool) -> Answer:
         await self.limit.acquire()
@@ -179,7 +181,7 @@ class ServerGroup:
             raise Transient(mask(f"{server.url} {error}", self._secrets)) from None
         except (Learned, Transient, Refused):
             raise
-        except Exception as error:  # of the client or the libraries below it: one request fails, not the search
+        except Exception as error:  # an error of the client or its libraries fails one request, not the search
             words = mask(in_one_line(error, 200), self._secrets)
             raise Refused(f"{server.url}: {type(error).__name__}: {words}") from None
         finally:
@@ -204,12 +206,12 @@ class ServerGroup:
         learn: bool,
         pause_s: float | None,
     ) -> Answer:
-        """What follows from an error: an answer that a filter took away, or what `failure` and `Parameters.learn` make of it."""
+        """Handle an error: return a filtered reply as an answer, or raise what `Parameters.learn` and `failure` make of it."""
         said = replace(said, words=mask(said.words, self._secrets))
         if status < 500 and is_filtered(said):
             return Answer((Reply("", "content_filter"),) * sent.get("n", 1))
         if status == 404 and chat.adapter is not None and chat.adapter_name in server.adapters:
-            server.adapters.discard(chat.adapter_name)  # the server was started again and has forgotten it
+            server.adapters.discard(chat.adapter_name)  # the server was restarted
             raise Transient(f"{server.url} has lost the adapter {chat.adapter_name}", 0.0) from None
         error = failure(status, said, server.url, self.config.api_key_env, chat.model)
         may_be_parameter = isinstance(error, Unsupported) or status == 404 or status >= 500
@@ -226,13 +228,13 @@ class ServerGroup:
         raise error from None
 
     def _pick(self) -> Server:
-        """The least busy of those that are up; where none is, the one that has rested longest."""
+        """The least busy server that is up; if none is up, the one whose rest ends first."""
         now = time.monotonic()
         up = [server for server in self._servers if server.down_until <= now]
         return min(up, key=lambda s: s.in_flight) if up else min(self._servers, key=lambda s: s.down_until)
 
     async def _load_adapter(self, server: Server, name: str, folder: Path) -> None:
-        """vLLM's own endpoint; an adapter that is there already is fine."""
+        """Load an adapter through vLLM's own endpoint; it may be loaded already."""
         async with server.loading:
             if name in server.adapters:
                 return
@@ -251,6 +253,5 @@ class ServerGroup:
             server.adapters.add(name)
 
     async def close(self) -> None:
-        """Close the connections."""
         for server in self._servers:
             await server.client.close()

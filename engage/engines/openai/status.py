@@ -1,4 +1,4 @@
-"""What a server's refusal or failure means: worth another try, never worth one, or a parameter that can be done without."""
+"""What a server's error means: try again, give up, or omit a parameter."""
 
 import math
 import re
@@ -27,11 +27,11 @@ _FILTER_WORDS = re.compile(
 
 
 class Refused(Exception):
-    """The servers will not answer this request, now or later; the text says why."""
+    """The servers will never answer this request; the text says why."""
 
 
 class Unsupported(Refused):
-    """The server refuses something of the request; `complaint` is what it says."""
+    """The server refuses a part of the request; `complaint` is its message."""
 
     def __init__(self, reason: str, complaint: Complaint) -> None:
         super().__init__(reason)
@@ -39,15 +39,15 @@ class Unsupported(Refused):
 
 
 class GaveUp(Refused):
-    """What might have passed did not pass in time."""
+    """A transient failure lasted longer than the time for retries."""
 
 
 class Learned(Exception):
-    """The request is refused as it was sent, and will be sent in another form."""
+    """The request was refused as sent; send it again in its new form."""
 
 
 class Transient(Exception):
-    """Worth another try. `pause_s` is what the server asked for; `crowded` says that other requests may be what stands in the way."""
+    """Try again later: after `pause_s`, if the server said so. `crowded`: other requests may be the reason."""
 
     def __init__(self, reason: str, pause_s: float | None = None, crowded: bool = False) -> None:
         super().__init__(reason)
@@ -55,12 +55,12 @@ class Transient(Exception):
 
 
 def is_filtered(complaint: Complaint) -> bool:
-    """Whether a content filter refuses the dialogue itself."""
+    """Whether a content filter refused the dialogue itself."""
     return bool(_FILTER_CODE.search(complaint.code) or _FILTER_WORDS.search(complaint.words))
 
 
 def status_of(complaint: Complaint) -> int:
-    """The HTTP status that an error sent with status 200 would have had; 500 where it does not say."""
+    """The HTTP status that fits an error that came with status 200; 500 if its message does not say."""
     if complaint.status is not None:
         return complaint.status
     said = f"{complaint.code} {complaint.words}"
@@ -68,14 +68,14 @@ def status_of(complaint: Complaint) -> int:
 
 
 def failure(status: int, complaint: Complaint, url: str, key_env: str, model: str) -> Exception:
-    """What to raise for an error; `complaint` is masked."""
-    words, said = complaint.words, f"{url} says {complaint.words!r} and" if complaint.words else url
+    """The exception to raise for an error; secrets in `complaint` are masked already."""
+    words, said = complaint.words, f"{url} ({complaint.words!r})" if complaint.words else url
     if status in KEY_REFUSED:
         return Refused(f"{key_refused(url, key_env)} ({words})")
     if status == PAYMENT or (status == PATIENCE and _NO_MONEY.search(f"{complaint.code} {words}")):
         return Refused(f"{url} asks for payment: {words}")
     if status == PATIENCE:
-        return Transient(f"{said} asks for patience (429)", crowded=True)
+        return Transient(f"{said} has too many requests (429)", crowded=True)
     if status == NOT_IMPLEMENTED:
         return Refused(f"{url} does not offer chat completions (501): correct base_urls")
     if status >= 500 or status in _LATER:
@@ -86,12 +86,12 @@ def failure(status: int, complaint: Complaint, url: str, key_env: str, model: st
 
 
 def key_refused(url: str, key_env: str) -> str:
-    """The sentence for a key that a server does not take."""
+    """The sentence for a refused key."""
     return f"{url} refuses the key; put a valid one into the environment variable {key_env}"
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait, as a number or a date; None where it asks for none, or for what is none."""
+    """Seconds that the server asks to wait (sent as a number or a date); None if it names none."""
     for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers[name]) * factor

@@ -1,4 +1,4 @@
-"""Counting tokens for a server that does not: with the tokenizer of the model it serves, where that is on this machine."""
+"""Counts tokens for a server that reports none, with the served model's tokenizer if that is on this machine."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from engage.errors import ModelError
 
 
 class TokenCounter:
-    """Counts as the model's own template and tokenizer do; the server's template may differ by a few tokens."""
+    """Counts with the model's own template and tokenizer; the server's template may differ by a few tokens."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
     @staticmethod
     def of(model: str) -> "TokenCounter | None":
-        """The counter of a model by the name it is served under; None where that names nothing on this machine."""
+        """The counter for a served model's name; None if no model of this name is on this machine."""
         from engage.models import find_model
 
         try:
@@ -31,11 +31,11 @@ class TokenCounter:
             return None
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> int:
-        """Tokens of a chat up to where the model speaks."""
+        """Tokens of a chat, up to the start of the model's reply."""
         from engage.models import render
 
         return self.text(render(self._tokenizer, [dict(message) for message in messages], add_generation_prompt=True))
 
     def text(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """Tokens of a text alone."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,1 +1,1 @@
-"""The engine of vLLM in this process."""
+"""The vLLM engine, started and used from this process."""

@@ -1,4 +1,4 @@
-"""Settings of the vLLM engine, and the arguments they become; apart from it, so that they are read without vLLM."""
+"""Settings of the vLLM engine and the arguments made from them, in a module of their own that does not import vLLM."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -14,14 +14,14 @@ MISSING = (
     "on a CPU see deployments/README.md"
 )
 _DEFAULTS = {"enable_prefix_caching": True, "enable_lora": True, "max_loras": 4, "disable_log_stats": True}
-# A seeded request whose prompt vLLM computes in pieces ends its engine on a CPU ("CPU Generator does not use offset").
+# On a CPU, vLLM's engine ends when it prefills a seeded request in chunks ("CPU Generator does not use offset").
 _CPU_DEFAULTS = {"block_size": 32, "enable_chunked_prefill": False, "enforce_eager": True}
 _CPU_CACHE_BYTES = 2 * 1024**3
 _MEMORY_ARGUMENTS = {"gpu_memory_utilization", "kv_cache_memory_bytes"}
 
 
 class VllmConfig(BaseModel):
-    """What vLLM's own engine is told. `VLLM_LOGGING_LEVEL=INFO` in the environment shows what it makes of it."""
+    """Arguments for vLLM's own engine. To see its messages, set `VLLM_LOGGING_LEVEL=INFO` in the environment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class VllmConfig(BaseModel):
 
 
 def arguments(given: Mapping[str, Any], known: Collection[str], *, cpu: bool, shared_by: int) -> dict[str, Any]:
-    """Engine arguments with our defaults under them; `shared_by` engines share the device. ConfigError names a wrong one."""
+    """Our defaults, overridden by the given arguments; `shared_by` engines share the device. ConfigError names a wrong argument."""
     for name in given:
         where = f"engine.vllm.engine_args.{name}"
         if name in OURS:

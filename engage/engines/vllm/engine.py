@@ -1,7 +1,7 @@
-"""vLLM in this process: its asynchronous engine, which batches continuously and shares the keys and values of known prefixes.
+"""The vLLM engine: vLLM batches continuously and reuses the keys and values of known prefixes.
 
-The client lives on a loop of its own and can be awaited from any; vLLM itself computes in child processes. One engine serves
-both sides where their model is the same, with adapters per request.
+Its client runs on an event loop of its own and can be awaited from any loop; vLLM computes in child processes. If both sides use
+the same model, one vLLM engine serves both, with an adapter per request.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from engage.models import ChatTemplate, ModelsConfig
 
 
 class VllmEngine:
-    """See the module; implements Engine. ConfigError where vLLM is missing or refuses its arguments, ModelError as usual."""
+    """See the module; implements Engine. ConfigError if vLLM is missing or refuses its arguments; ModelError as for `ModelSides`."""
 
     def __init__(self, models: ModelsConfig, config: VllmConfig) -> None:
         prepare()
@@ -48,22 +48,21 @@ class VllmEngine:
 
     @property
     def has_room(self) -> bool:
-        """See Engine."""
         return any(served.rows < served.slots for served in self._served.values())
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """See Engine. One request per seed: vLLM's own `n` is the same, with seeds of its choice (seed, seed + 1, …).
+        """See Engine; one request per seed, because vLLM's own `n` would choose the seeds (seed, seed + 1, …).
 
-        The requests share the prompt all the same: vLLM enters a prompt's blocks when it schedules the first of them.
+        The requests still share the prompt's computation: vLLM caches its blocks when it schedules the first request.
         """
         return await self._call(prompt, self._complete(prompt, sampling, seeds))
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        """See Engine: read from next-token distributions, one for all choices that are single tokens."""
+        """See Engine; one next-token distribution is enough if all choices are single tokens."""
         return await self._call(prompt, self._score(prompt, choices))
 
     def close(self) -> None:
-        """See Engine; the memory is free when it returns."""
+        """See Engine; all memory is free when it returns."""
         if self._closed:
             return
         self._closed = True
@@ -129,6 +128,6 @@ class VllmEngine:
 
 
 def _stops(template: ChatTemplate) -> dict[str, Any]:
-    """What ends a reply, as vLLM is told; it has to spell the tokens out to see an end of several."""
+    """The ends of a reply as vLLM's arguments; an end of several tokens needs detokenised text."""
     stops: dict[str, Any] = {"stop_token_ids": sorted(template.end_tokens)}
     return stops | ({"stop": [template.stop_text], "detokenize": True} if template.stop_text else {})

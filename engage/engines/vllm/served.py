@@ -1,4 +1,4 @@
-"""One model in one vLLM engine, with the adapters it was given; made and used on one event loop."""
+"""One vLLM engine with one model and its loaded adapters; created and used on one event loop."""
 
 import asyncio
 import dataclasses
@@ -25,9 +25,9 @@ _CAUSE = re.compile(r"\b(\w+(?:Error|Exception): .+)")
 
 
 def prepare() -> None:
-    """Settings that must stand before vLLM is imported; ConfigError where it is not installed.
+    """Set the environment that vLLM reads when it is imported; ConfigError if vLLM is not installed.
 
-    Its child processes are spawned: this one has threads, which do not survive a fork.
+    Its child processes are spawned, because the threads of this process do not survive a fork.
     """
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(MISSING)
@@ -38,7 +38,7 @@ def prepare() -> None:
 
 
 class Served:
-    """See the module. `rows` of at most `slots` sequences are under way."""
+    """See the module. `rows` sequences are running; vLLM runs at most `slots` at a time."""
 
     def __init__(self, ref: ModelRef, given: dict[str, Any], shared_by: int) -> None:
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -46,11 +46,11 @@ class Served:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         known = [field.name for field in dataclasses.fields(AsyncEngineArgs) if field.init]
-        found = arguments(given, known, cpu=current_platform.is_cpu(), shared_by=shared_by)
+        all_arguments = arguments(given, known, cpu=current_platform.is_cpu(), shared_by=shared_by)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the engine
         try:
             with _written_to(self._log):
-                self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=str(ref.path), **found))
+                self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=str(ref.path), **all_arguments))
         except Exception as error:
             raise ConfigError(
                 f"vLLM does not start with {ref.name}: {self.reason_of(error)}; correct engine.vllm.engine_args"
@@ -66,12 +66,12 @@ class Served:
         self._request_ids, self._adapter_ids = itertools.count(), itertools.count(1)
 
     async def generate(self, key: str, tokens: Sequence[int], adapter: Any, asked: dict[str, Any]) -> Any:
-        """The final output of a request for one sequence."""
+        """vLLM's final output for one sequence; `asked` are its sampling parameters."""
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
         if len(tokens) + asked["max_tokens"] > self._max_length:
-            told = f"{len(tokens)} prompt tokens and {asked['max_tokens']} new ones"
-            raise EngineError(f"{told} are more than max_model_len, {self._max_length}", key)
+            needed = f"{len(tokens)} prompt tokens and {asked['max_tokens']} new ones"
+            raise EngineError(f"{needed} are more than max_model_len, {self._max_length}", key)
         sampling = SamplingParams(**{"detokenize": False, **asked}, output_kind=RequestOutputKind.FINAL_ONLY)
         prompt, request_id = {"prompt_token_ids": list(tokens)}, str(next(self._request_ids))
         self.rows += 1
@@ -82,9 +82,9 @@ class Served:
             self.rows -= 1
 
     async def adapter(self, folder: str | None) -> Any:
-        """vLLM's name for the weights in a folder, loaded on first use; other weights in the same folder are another adapter.
+        """vLLM's handle for the adapter in a folder, loaded on first use; if its weights change, it becomes another adapter.
 
-        vLLM keeps cached prefixes apart by this name. ModelError where they cannot be put on this model.
+        vLLM separates cached prefixes by the adapter's name. ModelError if the adapter does not fit this model.
         """
         if folder is None:
             return None
@@ -107,15 +107,15 @@ class Served:
                 f"{folder}: its rank {rank} is above vLLM's {self._max_rank}; set engine.vllm.engine_args.max_lora_rank"
             )
         request = LoRARequest(f"engage-{fingerprint[:16]}", next(self._adapter_ids), str(Path(folder).resolve()))
-        await self._llm.add_lora(request)  # a failure here is told; within a batch it would end the engine
+        await self._llm.add_lora(request)  # loaded here, because a failure within a batch would end the engine
         return request
 
     def _fingerprint(self, folder: str) -> str:
-        """Of the weights that are there now; checked and read again only where the file has changed."""
+        """Fingerprint of the adapter's weights; checked and read again only if the file has changed."""
         try:
             state = (Path(folder) / ADAPTER_WEIGHTS).stat()
         except OSError:
-            return adapter_fingerprint(folder)  # says what is missing
+            return adapter_fingerprint(folder)  # raises ModelError with what is missing
         known = (folder, state.st_size, state.st_mtime_ns)
         if known not in self._fingerprints:
             check_adapter(folder, self._ref)
@@ -123,7 +123,7 @@ class Served:
         return self._fingerprints[known]
 
     def reason_of(self, error: Exception) -> str:
-        """What went wrong, in one line: what vLLM's processes wrote, where the error only says that they failed."""
+        """The error in one line; if it only says that vLLM's processes failed, the cause comes from what they wrote."""
         if isinstance(error, EngageError):
             return str(error)
         said = " ".join(str(error).split()) or "no reason given"
@@ -136,16 +136,15 @@ class Served:
         return f"{type(error).__name__}: {said[:300]}"
 
     def close(self) -> None:
-        """End vLLM's processes."""
         self._watch.kill()
         self._watch.communicate()
         self._llm.shutdown()
-        del self._llm  # it fails noisily where it is left to the interpreter's end
+        del self._llm  # at the interpreter's exit it would fail noisily
         self._log.close()
 
 
 def _end_with_this_process() -> subprocess.Popen[bytes]:
-    """vLLM's processes outlive a parent that is killed, with all their memory: a shell sees its end and ends them."""
+    """Start a shell that kills vLLM's workers when this process dies; they would otherwise keep the GPU memory."""
     import psutil  # type: ignore[import-untyped]  # vLLM brings it
 
     children = psutil.Process().children(recursive=True)
@@ -156,11 +155,11 @@ def _end_with_this_process() -> subprocess.Popen[bytes]:
 
 @contextmanager
 def _written_to(log: IO[bytes]) -> Iterator[None]:
-    """What processes started within write to standard error goes to `log`, unless the user asked vLLM for its messages."""
+    """Redirect the standard error of processes started in this context to `log`, unless the user asked for vLLM's messages."""
     if os.environ["VLLM_LOGGING_LEVEL"] != QUIET:
         yield
         return
-    logging.getLogger("vllm").setLevel(logging.CRITICAL)  # of this process: what fails comes out as one sentence
+    logging.getLogger("vllm").setLevel(logging.CRITICAL)  # failures are reported in one sentence instead
     kept = os.dup(2)
     os.dup2(log.fileno(), 2)
     try:
