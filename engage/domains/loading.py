@@ -1,6 +1,6 @@
-"""A domain by name. A module of the user's is code: it is imported only if the user allowed it, never because a data file names it.
+"""Finds a domain by name. A user's module is imported only if the user allowed it, never because a data file names it.
 
-A module that this process has imported already runs nothing more and may be named.
+A module that is imported already may always be named.
 """
 
 import contextlib
@@ -28,24 +28,24 @@ SHIPPED = {
     "persuasion": "engage.domains.persuasion:PERSUASION",
 }
 LONGEST_NAME = 200
-"""Characters of a domain's name; Python's modules have shorter ones."""
+"""Most characters of a domain's name."""
 IMPORT_LIMIT_S = 120.0
-"""How long a module may take to be imported; some import torch."""
+"""Time limit for importing a module; some import torch."""
 _TEXTS = ("policy_prompt", "simulator_prompt", "exit_question")
-"""Methods whose result is spoken."""
+"""Methods that must return text."""
 
 _allowed: set[str] = set()
 
 
 def allow_modules(modules: Iterable[str]) -> None:
-    """From now on this process imports these modules where a domain is named `module:OBJECT`."""
+    """Allow this process to import these modules for domains named `module:OBJECT`."""
     _allowed.update(modules)
 
 
 def load_domain(name: str) -> Domain:
-    """The shipped domain of that name, or a user's own by `package.module:OBJECT`; ConfigError says what is wrong.
+    """The shipped domain of that name, or a user's own by `package.module:OBJECT`; raises ConfigError.
 
-    What a user's domain raises later, `sys.exit` included, is a ConfigError as well.
+    Errors in the methods of a user's domain, `sys.exit` included, become ConfigErrors as well.
     """
     module_name, _, attribute = SHIPPED.get(name, name).partition(":")
     if len(name) > LONGEST_NAME or not (
@@ -60,32 +60,32 @@ def load_domain(name: str) -> Domain:
                 f'if you trust it, add --domain-module {module_name} (in a profile scenarios.domain_modules = ["{module_name}"])'
             )
         module = _import(name, module_name)
-    found = getattr(module, attribute, None)
-    if found is None:
+    domain = getattr(module, attribute, None)
+    if domain is None:
         raise ConfigError(f"domain {name!r} cannot be loaded: {module_name} has no {attribute}")
-    if not isinstance(found, Domain):
-        raise ConfigError(f"domain {name!r} is a {type(found).__name__}, not an engage.domains.Domain instance")
+    if not isinstance(domain, Domain):
+        raise ConfigError(f"domain {name!r} is a {type(domain).__name__}, not an engage.domains.Domain instance")
     if name not in SHIPPED:
-        check_complete(name, found)
-        _guard(name, type(found))
-    return found
+        check_complete(name, domain)
+        _guard(name, type(domain))
+    return domain
 
 
 def _import(name: str, module_name: str) -> ModuleType:
-    """Import in a thread of its own, so that a module which never ends can be given up; what it prints goes to standard error.
+    """Import a module in a thread with a time limit; what it prints goes to standard error.
 
-    The module may lie in the current folder, which is searched last and only from now on.
+    The current folder is added to the end of the search path.
     """
-    came: dict[str, Any] = {}
+    outcome: dict[str, Any] = {}
     with contextlib.suppress(OSError):
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
 
     def run() -> None:
         try:
-            came["module"] = importlib.import_module(module_name)
-        except BaseException as error:  # a user's module can fail in any way while it is imported
-            came["error"] = error
+            outcome["module"] = importlib.import_module(module_name)
+        except BaseException as error:  # a user's module can fail in any way
+            outcome["error"] = error
 
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -93,7 +93,7 @@ def _import(name: str, module_name: str) -> ModuleType:
         thread.start()
         thread.join(IMPORT_LIMIT_S)
     sys.stderr.write(printed.getvalue())
-    error = came.get("error")
+    error = outcome.get("error")
     if isinstance(error, ModuleNotFoundError):
         raise ConfigError(
             f"domain {name!r} cannot be loaded: {error}; put the module's folder on PYTHONPATH"
@@ -104,26 +104,26 @@ def _import(name: str, module_name: str) -> ModuleType:
         ) from error
     if error is not None:
         raise ConfigError(f"domain {name!r} cannot be loaded: {type(error).__name__}: {in_one_line(error)}") from error
-    if "module" not in came:
+    if "module" not in outcome:
         raise ConfigError(
             f"domain {name!r} cannot be loaded: importing {module_name} did not end in {IMPORT_LIMIT_S:g} s"
         )
-    return came["module"]
+    return outcome["module"]
 
 
 def _guard(name: str, kind: type[Domain]) -> None:
-    """Let the methods of a user's class fail in one sentence."""
-    for one in kind.__mro__:
-        if not issubclass(one, Domain) or one.__module__.startswith("engage."):
+    """Wrap the public methods of a user's class so that their errors are one sentence."""
+    for base in kind.__mro__:
+        if not issubclass(base, Domain) or base.__module__.startswith("engage."):
             continue
-        for attribute, value in list(vars(one).items()):
+        for attribute, value in list(vars(base).items()):
             if inspect.isfunction(value) and not attribute.startswith("_") and not hasattr(value, "__wrapped__"):
-                setattr(one, attribute, _told(name, attribute, value))
+                setattr(base, attribute, _guarded(name, attribute, value))
 
 
-def _told(name: str, attribute: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(name: str, attribute: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def told(*args: Any, **kwargs: Any) -> Any:
+    def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             result = method(*args, **kwargs)
         except EngageError:
@@ -141,11 +141,11 @@ def _told(name: str, attribute: str, method: Callable[..., Any]) -> Callable[...
             raise ConfigError(f"domain {name!r}: {attribute} returns {result!r:.60}, not a text")
         return result
 
-    return told
+    return guarded
 
 
 def check_complete(name: str, domain: Domain) -> None:
-    """ConfigError for what would fail only in the middle of a search."""
+    """ConfigError for mistakes that would otherwise show in the middle of a search."""
     missing = [wanted for wanted in get_annotations(Domain) if not hasattr(domain, wanted)]
     if missing:
         raise ConfigError(f"domain {name!r}: {', '.join(missing)} is not set; see engage.domains.Domain")
@@ -172,7 +172,7 @@ def check_complete(name: str, domain: Domain) -> None:
 
 
 def _wrong_kind(domain: Domain) -> str | None:
-    """The first attribute that is not what every search expects of it."""
+    """The first attribute of a wrong type, as the end of a sentence; None if there is none."""
     for attribute in ("name", "user_name", "assistant_name"):
         text = getattr(domain, attribute)
         if not isinstance(text, str) or not text.strip() or not text.isprintable():
@@ -187,7 +187,7 @@ def _wrong_kind(domain: Domain) -> str | None:
 
 
 def _wrong_rule(domain: Domain) -> str | None:
-    """The first list of regular expressions that is none: a text alone would be read letter by letter, and match everything."""
+    """The first invalid list of regular expressions; a plain string would be read letter by letter and match everything."""
     rules = {name: getattr(domain, name) for name in ("flips", "assistant_flips", "farewells", "crisis")}
     rules |= {f"lexicon[{check!r:.40}]": patterns for check, patterns in domain.lexicon.items()}
     for name, patterns in {**rules, "survey.patterns": domain.survey.patterns}.items():

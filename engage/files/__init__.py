@@ -1,1 +1,1 @@
-"""Files and JSON: what users bring is read strictly, what is written is written whole, and both have hashes."""
+"""Files and JSON: strict reading of users' files, atomic writing, hashes."""

@@ -1,4 +1,4 @@
-"""Settings as JSON values, and hashes of those as they are stored: what is hashed is the text, so neither separators nor the order of keys may change."""
+"""Hashes of JSON values. They are stored, so the hashed text (separators, order of keys) must never change."""
 
 import hashlib
 import json
@@ -9,36 +9,36 @@ from pydantic import BaseModel, JsonValue
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
+    """SHA-256 of a JSON value; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def ordered_digest(value: Any) -> str:
-    """SHA-256 of a JSON value with its keys in the order given."""
+    """SHA-256 of a JSON value; the order of its keys matters."""
     return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()
 
 
 LATER: dict[str, JsonValue] = {"later": True}
-"""`Field(…, json_schema_extra=LATER)` marks a setting that was added to settings whose hash is a key already."""
+"""`Field(…, json_schema_extra=LATER)` marks a setting that was added after hashes of its model had been stored."""
 
 
 def key_settings(settings: BaseModel, *, exclude: Collection[str] = ()) -> dict[str, Any]:
-    """Settings as JSON for a hash that names a folder or a run: without those marked LATER while they stand at their default.
+    """Settings as JSON for a hash that names a folder or a run; settings marked LATER are omitted at their default.
 
-    So what an older engage trained, judged or measured is found again after a setting was added.
+    So a newer engage finds the results of an older one, although settings were added.
     """
-    found = settings.model_dump(mode="json", exclude=set(exclude))
+    values = settings.model_dump(mode="json", exclude=set(exclude))
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
-        if name in found and isinstance(value, BaseModel):
-            found[name] = key_settings(value)
+        if name in values and isinstance(value, BaseModel):
+            values[name] = key_settings(value)
         elif field.json_schema_extra == LATER and value == field.default:
-            found.pop(name, None)
-    return found
+            values.pop(name, None)
+    return values
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration by dotted name, as MLflow's parameters are; lists as JSON."""
+    """A nested configuration by dotted names, as MLflow's parameters; lists become JSON."""
     params: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):

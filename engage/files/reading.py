@@ -1,6 +1,6 @@
-"""Files of the user's as text and JSON, strictly: what two programs could read differently is refused, with the reason.
+"""Strict reading of users' files as text and JSON: anything ambiguous is refused with a reason.
 
-Raises Unreadable, whose text completes a sentence that begins with file and line.
+Raises Unreadable; its text completes a sentence that begins with file and line.
 """
 
 import json
@@ -22,12 +22,12 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def is_device(path: Path) -> bool:
-    """Whether something is there that is neither a file nor a folder: a device, a pipe, a socket."""
+    """Whether the path exists and is neither a file nor a folder: a device, a pipe, a socket."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 class Unreadable(ValueError):
-    """A file or a line that is not read; the text says why and what to do."""
+    """A file or a line cannot be read; the text says why and what to do."""
 
 
 def decode(raw: bytes) -> str:
@@ -45,16 +45,16 @@ def decode(raw: bytes) -> str:
 
 
 def check_kind(raw: bytes) -> None:
-    """Unreadable for a well-known kind of file that holds no text."""
+    """Raise Unreadable for a well-known kind of file that is no text."""
     for magic, what in _BINARY.items():
         if raw.startswith(magic):
             raise Unreadable(what)
 
 
 def strict_json(text: str) -> Any:
-    """One JSON value. JSONDecodeError where it is none, Unreadable for a key given twice and what is too long or deep.
+    """One JSON value. JSONDecodeError if it is not JSON; Unreadable for a repeated key, a too long number or too deep nesting.
 
-    Numbers that are not finite are read, because `finite.odd_number` then says where they are.
+    Numbers that are not finite are accepted, because `finite.odd_number` later reports their place.
     """
     try:
         return json.loads(text, object_pairs_hook=_unique)
@@ -67,7 +67,7 @@ def strict_json(text: str) -> Any:
 
 
 def unprintable(text: str) -> str | None:
-    """What is wrong with a text that holds half a character or a control character other than tab and line end; None for a good one."""
+    """The problem of a text with a lone surrogate or a control character other than tab and line end; None if there is none."""
     for character in text:
         kind = unicodedata.category(character)
         if kind == "Cs":
@@ -78,9 +78,9 @@ def unprintable(text: str) -> str | None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    table = dict(pairs)
+    if len(table) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise Unreadable(f"the key {ascii(twice)[:60]} is there twice in one object; keep one")
-    return found
+    return table

@@ -1,4 +1,4 @@
-"""Files written whole or not at all: whoever is killed in the middle leaves the earlier file, or none."""
+"""Atomic writing: a process that is killed while it writes leaves the earlier file, or none."""
 
 import errno
 import os
@@ -9,11 +9,11 @@ from engage.files.reading import is_device
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file (text as UTF-8) under a temporary name beside it, flush it to disk and rename it; OSError where that fails.
+    """Write a file (text as UTF-8) under a temporary name beside it, flush it to disk and rename it; raises OSError.
 
-    A missing folder is made. What a kill leaves is named `.*.tmp`.
+    A missing folder is created. A killed process may leave a file `.*.tmp`.
     """
-    if is_device(path):  # to rename a file onto a device would replace the device
+    if is_device(path):  # the rename would replace the device
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")

@@ -1,4 +1,4 @@
-"""Weights: finding, converting and identifying them; adapters and their cards; chat templates; what the device can do."""
+"""Weights: finding, converting and fingerprinting them; adapters and their cards; chat templates; the machine's devices."""
 
 from engage.models.chat_template import ChatTemplate, render
 from engage.models.device import (

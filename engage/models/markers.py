@@ -1,7 +1,7 @@
-"""The marks by which chat templates tell turns apart, as text: how they look, and how text that holds them stays text.
+"""The markers that chat templates put between turns, and how to break them up in ordinary text.
 
-Pure text rules, without imports. A tokenizer knows its own marks (`engage.models.chat_template`); those here are the well-known ones, for
-servers whose tokenizer nobody here can see and for the text rules.
+Pure text rules. They cover the well-known markers, for servers with an unknown tokenizer and for the rules on flawed turns; a local
+tokenizer's own markers are known to `engage.models.chat_template`.
 """
 
 import re
@@ -24,24 +24,24 @@ _THOUGHT = re.compile(
 
 
 def neutral(text: str) -> str:
-    """The text with every well-known mark of a chat template broken by a space (`<|im_end|>` → `< |im_end|>`), so that no tokenizer
-    makes a special token of it. Text without marks comes back as it is; twice is the same as once."""
-    return _THOUGHT.sub(_broken, MARKER.sub(_broken, text))
+    """The text with every well-known marker broken by a space (`<|im_end|>` → `< |im_end|>`), so that it gives no special token.
+
+    Text without markers is unchanged; applying it twice is the same as once.
+    """
+    for pattern in (MARKER, _THOUGHT):
+        text = pattern.sub(lambda marker: break_up(marker[0]), text)
+    return text
 
 
-def _broken(mark: re.Match[str]) -> str:
-    return break_up(mark[0])
-
-
-def break_up(mark: str) -> str:
-    """A space after the first character; a mark of one character becomes a space."""
-    return f"{mark[0]} {mark[1:]}" if len(mark) > 1 else " "
+def break_up(marker: str) -> str:
+    """Insert a space after the first character; a marker of one character becomes a space."""
+    return f"{marker[0]} {marker[1:]}" if len(marker) > 1 else " "
 
 
 def without_marks(text: str, marks: Iterable[str]) -> str:
-    """`neutral` for marks that are known by name, the longest first."""
-    found = sorted((mark for mark in marks if mark in text), key=lambda mark: -len(mark))
-    for _ in found:  # a broken mark may leave a shorter one whole: <<s>>
-        for mark in found:
+    """The text with the given markers broken up, the longest first."""
+    present = sorted((mark for mark in marks if mark in text), key=lambda mark: -len(mark))
+    for _ in present:  # repeated, because a broken marker may contain a shorter one: <<s>>
+        for mark in present:
             text = text.replace(mark, break_up(mark))
     return text

@@ -1,4 +1,4 @@
-"""What a model thinks before it speaks is no part of its turn. Pure text rules, without imports: any engine may call them."""
+"""Removes the thoughts that a model writes before its reply. Pure text rules, for all engines."""
 
 import re
 
@@ -24,56 +24,56 @@ _BARE_CHANNEL = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?:[A-Z]|.*
 
 
 def strip_thoughts(text: str) -> tuple[str, bool]:
-    """What is said without what is thought, stripped, and whether anything was thought.
+    """The text without thoughts, stripped, and whether there was a thought.
 
     Known spellings, in upper or lower case: `<think>`, `<thinking>`, `<thought>`, `<reasoning>`, `<reflection>`, `<analysis>`,
-    `<scratchpad>` and their like, with a prefix (`<seed:think>`), attributes or bars (`<|think|>`); `[THINK]`, `◁think▷`,
-    `<|START_THINKING|>`, `<|begin_of_thought|>`; the channels of gpt-oss (`<|channel|>analysis<|message|>…`, `final` is said), also
-    where a server dropped their markers (`analysis…assistantfinal…`). A thought may be nested, may lack its end (the token limit cut it
-    off: nothing after its start is said) or its start (the chat template wrote it: nothing before its end is said). A wrapper around the
-    reply that follows a thought (`<answer>`) is removed. An empty block is removed and is no thought.
+    `<scratchpad>` and the like, with a prefix (`<seed:think>`), attributes or bars (`<|think|>`); `[THINK]`, `◁think▷`,
+    `<|START_THINKING|>`, `<|begin_of_thought|>`; the channels of gpt-oss (`<|channel|>analysis<|message|>…`; `final` is the reply),
+    even if a server dropped their markers (`analysis…assistantfinal…`). Thoughts may be nested. If a thought has no end (the token
+    limit cut it off), everything after its start is removed; if it has no start (the chat template wrote it), everything before its
+    end. A wrapper around the reply after a thought (`<answer>`) is removed. An empty block is removed and does not count.
 
-    Does not know thoughts without markers ("Okay, the user is sad, so I …").
+    Thoughts without markers ("Okay, the user is sad, so I …") are not recognised.
     """
     if "<|channel" in text:
         return _final_channel(text)
     if _BARE_CHANNEL.match(text):
         before, _, after = text.rpartition("assistantfinal")
         return (after.strip() if before else ""), True
-    said, thought, found = _spoken(text)
+    said, thought, tagged = _spoken(text)
     said = _REPLY_MARK.sub("", said)
-    return (_WRAPPER.sub("", said) if found else said).strip(), thought
+    return (_WRAPPER.sub("", said) if tagged else said).strip(), thought
 
 
 def _spoken(text: str) -> tuple[str, bool, bool]:
-    """The text outside of thoughts, whether one of them holds anything, and whether there is a tag at all."""
-    said, thought, inside, place, found = "", False, False, 0, False
+    """The text outside thoughts, whether a thought has any text, and whether there is any tag."""
+    said, thought, inside, place, tagged = "", False, False, 0, False
     for tag in _TAG.finditer(text):
-        found = True
+        tagged = True
         between = text[place : tag.start()]
         if tag["open"] and not inside:
             said += between
-        else:  # within a thought, or before an end whose start the template wrote
+        else:  # in a thought, or before an end without a start
             thought = thought or bool(between.strip())
         inside = bool(tag["open"])
         place = tag.end()
     if inside:
         return said, True, True
-    return said + text[place:], thought, found
+    return said + text[place:], thought, tagged
 
 
 def without_blocks(text: str) -> str:
-    """The text without whole thoughts, for turns that nobody has judged, such as those of an imported dialogue."""
+    """The text without complete thoughts; for turns that `strip_thoughts` has not seen, such as those of an imported dialogue."""
     return _BLOCK.sub("", text).strip() if _TAG.search(text) else text
 
 
 def is_thought_mark(text: str) -> bool:
-    """Whether the text is the start or the end of a thought, or a channel's mark."""
+    """Whether the text is a tag that starts or ends a thought, or a channel marker."""
     return _TAG.fullmatch(text) is not None or "channel" in text
 
 
 def closing(prompt: str) -> str:
-    """What ends the thought that a chat template left open at the end of a prompt; empty where it left none open."""
+    """The text that closes a thought left open at the end of a prompt; '' if none is open."""
     last = next(reversed(list(_TAG.finditer(prompt))), None)
     if last is None or not last["open"] or prompt[last.end() :].strip():
         return ""
@@ -93,7 +93,7 @@ _END_WORD = {"start_": "end_", "begin_of_": "end_of_"}
 
 
 def without_last_thought(prompt: str) -> str:
-    """The prompt without the thought, whole or only begun, that it ends with, and without the white space before it."""
+    """The prompt without a thought (complete or not) at its end and the white space before it."""
     place = len(prompt)
     for tag in reversed(list(_TAG.finditer(prompt))):
         if prompt[tag.end() : place].strip():
@@ -105,7 +105,7 @@ def without_last_thought(prompt: str) -> str:
 
 
 def _final_channel(text: str) -> tuple[str, bool]:
-    """gpt-oss: what stands in the channel `final`, or before any channel where the prompt had opened it."""
+    """gpt-oss: the text in the channel `final`, and the text before the first channel (the prompt had opened `final`)."""
     marks = list(_CHANNEL.finditer(text))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     first = text[: marks[0].start()] if marks else text.split("<|channel")[0]
@@ -118,6 +118,6 @@ def _final_channel(text: str) -> tuple[str, bool]:
         else:
             inner, *after = _CHANNEL_END.split(body, maxsplit=1)
             thought = thought or bool(inner.strip())
-            if after and "<channel|>" in body:  # Gemma's spelling ends a channel and goes on with the reply
+            if after and "<channel|>" in body:  # in Gemma's spelling the reply follows the channel's end
                 said.append(after[0])
     return " ".join(part.strip() for part in said if part.strip()), thought

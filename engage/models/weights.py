@@ -1,11 +1,10 @@
 """Model weights on disk: finding, converting and fingerprinting them; adapters and the cards that bind them to a base.
 
-A fingerprint is a SHA-256 over weight files, so that an adapter is never put on weights it was not trained on. Knows nothing of
+A fingerprint is a SHA-256 over weight files; it prevents using an adapter on weights it was not trained on. Knows nothing of
 inference or training.
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -45,7 +44,7 @@ _ADAPTER = "LoRA adapter of the {}: `embedded` (the one trained for the embedded
 
 
 class ModelsConfig(BaseModel):
-    """The weights of both sides, whatever serves them."""
+    """The models and adapters of both sides, for any engine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,9 +77,9 @@ def resolve_model(name: str) -> ModelRef:
 
 
 def find_model(name: str) -> ModelRef | None:
-    """What `resolve_model` finds without converting or downloading anything; None where it would have to.
+    """Like `resolve_model`, but None if the weights would have to be converted or downloaded.
 
-    Raises ModelError for a name behind which there can be nothing.
+    Raises ModelError for a name that can be neither a folder nor a hub id.
     """
     if name == EMBEDDED and find_embedded() is not None:
         return resolve_model(name) if embedded_status().converted else None
@@ -94,7 +93,7 @@ def find_model(name: str) -> ModelRef | None:
 
 
 def _folder(name: str) -> Path | None:
-    """The folder of that name; None for what may be a hub id."""
+    """The folder of that name; None if the name may be a hub id; else ModelError."""
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         return folder.resolve()
@@ -115,7 +114,7 @@ def _download(hub_id: str, advice: str) -> Path:
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise ModelError(
-            f"model {hub_id!r} could not be had from the hub ({type(error).__name__}: {reason}); {advice}"
+            f"model {hub_id!r} could not be downloaded from the hub ({type(error).__name__}: {reason}); {advice}"
         ) from error
 
 
@@ -123,17 +122,13 @@ def _reference(name: str, folder: Path) -> ModelRef:
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not (folder / "config.json").is_file() or not weights:
         hint = "; it is an adapter: name its base as the model" if (folder / ADAPTER_WEIGHTS).exists() else ""
-        raise ModelError(f"model {name!r}: {folder} holds no config.json with weights beside it{hint}")
-    return ModelRef(name, folder, _combined(weights))
-
-
-def _combined(files: Iterable[Path]) -> str:
-    lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
+        raise ModelError(f"model {name!r}: {folder} has no config.json with weights beside it{hint}")
+    hashes = "".join(f"{path.name} {file_sha256(path)}\n" for path in weights)
+    return ModelRef(name, folder, hashlib.sha256(hashes.encode()).hexdigest())
 
 
 class DataSource(BaseModel):
-    """One source of the rows an adapter was trained on; `hash` is over the rows themselves."""
+    """One source of an adapter's training rows; `hash` is over the rows themselves."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -144,9 +139,9 @@ class DataSource(BaseModel):
 
 
 class AdapterCard(BaseModel):
-    """What an adapter is: the base it is bound to, the adapter it started from, how and on what it was trained.
+    """The card of an adapter: its base, the adapter it started from, and how and on what it was trained.
 
-    What a card of a newer engage says beyond that is left unread; a field that is added has a default, for older cards.
+    Unknown fields (of a newer engage) are ignored; every field added later needs a default, for older cards.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -164,7 +159,7 @@ class AdapterCard(BaseModel):
     created_at: datetime
 
     def write(self, folder: Path) -> None:
-        """Save the card beside the weights."""
+        """Write the card into an adapter's folder."""
         (folder / CARD_NAME).write_text(self.model_dump_json(indent=1), encoding="utf-8")
 
     @staticmethod
@@ -182,16 +177,13 @@ class AdapterCard(BaseModel):
 
 
 def adapter_folder(name: str | None) -> str | None:
-    """The folder behind an adapter's name, as a prompt names it: "" for `bare`, the model without any; None stays None.
-
-    `embedded` is the adapter that is shipped for the embedded model.
-    """
+    """The folder of an adapter by name: `embedded` is the shipped one, `bare` gives "" (no adapter), None and "" give None."""
     shipped = str(resources.files("engage") / "data" / "adapter")
     return {EMBEDDED: shipped, BARE: ""}.get(name, name) if name else None
 
 
 def check_adapter(folder: Path | str, base: ModelRef) -> AdapterCard:
-    """The card of an adapter that may be put on `base`; ModelError if it belongs to other weights or is incomplete."""
+    """The adapter's card; ModelError if the adapter is incomplete or was trained on weights other than `base`."""
     card = AdapterCard.read(folder)
     if not (Path(folder) / ADAPTER_WEIGHTS).is_file():
         raise ModelError(f"{folder}: has a card but no {ADAPTER_WEIGHTS}; copy the whole folder")

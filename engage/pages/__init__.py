@@ -1,4 +1,4 @@
-"""How pages are written: numbers, intervals, tables and figures, each in one way."""
+"""The one way to write numbers, intervals, tables and figures on pages."""
 
 from engage.pages.figures import BASE, CANDIDATE, MUTED, empty_figure, new_figure
 from engage.pages.writing import (

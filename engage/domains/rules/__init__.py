@@ -1,1 +1,1 @@
-"""Rules that read English turns in any domain: crisis, deception, which language, and the text patterns they are made of."""
+"""Rules that read English turns in any domain: crisis, deception, language, money, and the patterns that they use."""

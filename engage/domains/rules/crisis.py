@@ -1,6 +1,6 @@
-"""A user who speaks of harming or killing themselves: found by rules, answered with a referral, and learnt from never.
+"""Rules for users who speak of harming or killing themselves: the dialogue ends with a referral and is never trained on.
 
-The rules look at one turn. They would rather stop a dialogue too many: a friend's suicide, or a denial, counts as well.
+The rules read one turn. They prefer a false alarm to a miss: a friend's suicide or a denial counts as well.
 """
 
 import re
@@ -10,7 +10,7 @@ from engage.dialogue import Dialogue, Role
 from engage.domains.rules.patterns import any_of, matches_any
 
 CRISIS = "crisis"
-"""The end_reason of such a dialogue."""
+"""The `end_reason` of such a dialogue."""
 
 REFERRAL = (
     "Thank you for telling me. I'm a program and can't keep you safe, but people can. If you might act on this, please call "
@@ -47,11 +47,11 @@ _HARM = re.compile(any_of(_PATTERNS), re.IGNORECASE)
 
 
 def speaks_of_harm(text: str, more: Iterable[str] = ()) -> bool:
-    """Whether a user's turn speaks of suicide or of harming oneself: in English, or in the words of a domain's own rules (`Domain.crisis`)."""
+    """Whether a user's turn speaks of suicide or self-harm, by the English rules or `more` ones (`Domain.crisis`)."""
     return _HARM.search(text) is not None or matches_any(more, text)
 
 
 def holds_crisis(dialogue: Dialogue, more: Iterable[str] = ()) -> bool:
-    """Whether the user speaks of it in any turn; `more` as in `speaks_of_harm`."""
+    """Whether any user turn speaks of harm; `more` as in `speaks_of_harm`."""
     rules = tuple(more)
     return any(turn.role is Role.USER and speaks_of_harm(turn.text, rules) for turn in dialogue.turns)

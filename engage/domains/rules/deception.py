@@ -1,7 +1,7 @@
-"""What no assistant may say of itself in any domain: that it is somebody, owns or gives something, or can promise anything.
+"""Rules for deceptive replies in any domain: the assistant claims to be a person, to own or give something, or promises something.
 
-Rules of text, joined to each domain's own lexicon; a pair whose chosen reply matches one is dropped (`engage.store.pair_config`). They are
-written for SQL as well: no look-around. Precision and recall on labelled replies: tests/domains/test_honesty.py.
+They are added to each domain's own lexicon; a pair whose chosen reply matches a rule is dropped (`engage.store.pair_config`). SQL
+uses them as well, so they have no look-around. tests/domains/test_honesty.py measures precision and recall on labelled replies.
 """
 
 from collections.abc import Mapping

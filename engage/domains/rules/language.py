@@ -1,8 +1,8 @@
-"""Whether a text is in English, the language that the rules for crises, deception and flaws read. Asks no model.
+"""Whether a text is in English, the language of the rules for crises, deception and flaws. Uses no model.
 
-A text is read by its words: the share of them that `data/english_words.txt` knows (the words of our own scenarios and dialogues, and
-common ones of chats). Another script counts as unknown words, two letters each. Not known to this: which other language it is, and a
-text of fewer than FEWEST_WORDS words in Latin script, which mostly passes.
+It counts the share of words that are in `data/english_words.txt` (the words of our own scenarios and dialogues, and common words of
+chats). In another script, two letters count as one unknown word. It does not name the other language, and it mostly accepts texts
+of fewer than FEWEST_WORDS words in Latin script.
 """
 
 import re
@@ -13,8 +13,8 @@ from importlib import resources
 FEWEST_WORDS = 4
 LONG_TURN, WINDOW_WORDS = 7, 12
 KNOWN_IN_PART, KNOWN_IN_ALL = 0.35, 0.5
-"""Least share of known words in a part (one turn of LONG_TURN words or more, or neighbouring turns of WINDOW_WORDS words together),
-and in a whole dialogue. On 2,100 dialogues of people about feelings or charity, four are below: three of keys hit at random, one in romanised Tamil.
+"""Least share of known words in a part (a turn of at least LONG_TURN words, or neighbouring turns of WINDOW_WORDS words together) and
+in a whole dialogue. Of 2,100 human dialogues about feelings or charity, four are below: three of random keys, one in romanised Tamil.
 """
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -24,7 +24,7 @@ _OTHER_SCRIPT = re.compile("[^\\W\\d_\u0000-\u024f\u1e00-\u1eff\ua720-\ua7ff\uab
 
 
 def foreign(texts: Sequence[str]) -> bool:
-    """Whether what is said, turn by turn, is not in English: as a whole, in some part, or in one turn's script."""
+    """Whether a dialogue's turns are not in English: as a whole, in some part, or by one turn's script."""
     counted = [_count(text) for text in texts]
     if any(_other_script(text) for text in texts) or _too_few(_sum(counted), KNOWN_IN_ALL, WINDOW_WORDS):
         return True
@@ -32,7 +32,7 @@ def foreign(texts: Sequence[str]) -> bool:
 
 
 def foreign_turn(text: str) -> bool:
-    """Whether one turn is not in English. Three words are enough where none is known, two where one of them has an accent."""
+    """Whether one turn is not in English; three words are enough if none is known, two if one has an accent."""
     known, words = counted = _count(text)
     none_known = not known and words >= (2 if _ACCENT.search(text) else 3)
     return none_known or _other_script(text) or _too_few(counted, KNOWN_IN_PART)
@@ -44,7 +44,7 @@ def _too_few(counted: tuple[int, int], share: float, from_words: int = FEWEST_WO
 
 
 def _parts(counted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Each long turn, and from each turn on, as few turns as hold WINDOW_WORDS words."""
+    """Counts of each long turn, and of the shortest run of turns from each turn on that has WINDOW_WORDS words."""
     for first, turn in enumerate(counted):
         if turn[1] >= LONG_TURN:
             yield turn
@@ -62,19 +62,13 @@ def _sum(counted: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _count(text: str) -> tuple[int, int]:
-    """Known words, and all words; names of addresses are none."""
+    """Known words, and all words, without addresses. Other scripts may write a sentence without spaces: two letters are a word."""
     words = _WORD.findall(_NOT_TEXT.sub(" ", text).lower().replace("’", "'"))
-    return sum(word in _known() for word in words), sum(_length(word) for word in words)
-
-
-def _length(word: str) -> int:
-    """A word of Latin script is one; other scripts may write a sentence without a space."""
-    others = len(_OTHER_SCRIPT.findall(word))
-    return 1 if not others else max(1, others // 2)
+    return sum(word in _known() for word in words), sum(max(1, len(_OTHER_SCRIPT.findall(word)) // 2) for word in words)
 
 
 def _other_script(text: str) -> bool:
-    """Whether at least two letters, and a third of all, are of another script: a Greek letter or a kaomoji makes no language."""
+    """Whether at least two letters, and a third of all letters, are of another script; a Greek letter or a kaomoji is not enough."""
     others = len(_OTHER_SCRIPT.findall(text))
     return others >= 2 and 3 * others >= sum(character.isalpha() for character in text)
 

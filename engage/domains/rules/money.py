@@ -1,4 +1,4 @@
-"""Sums of money in what people write, in dollars."""
+"""Finds sums of money in people's turns, in dollars."""
 
 import re
 
@@ -31,9 +31,9 @@ _AMOUNT = re.compile(
 
 
 def stated_sum(dialogue: Dialogue, most: float) -> float | None:
-    """The last sum of `most` dollars or less that the user names; None where they name none.
+    """The last sum of at most `most` dollars that the user names; None if there is none.
 
-    "$0.50", "50 cents", ".5", "a dollar", "two bucks"; "half" is half of `most`. Who is to pay it is not asked.
+    "$0.50", "50 cents", ".5", "a dollar", "two bucks"; "half" is half of `most`. It does not check who is to pay the sum.
     """
     amounts = [
         amount
@@ -46,15 +46,15 @@ def stated_sum(dialogue: Dialogue, most: float) -> float | None:
 
 
 def _dollars(match: re.Match[str], most: float) -> float:
-    found = {name: text for name, text in match.groupdict().items() if text is not None}
-    if "half" in found:
+    parts = {name: text for name, text in match.groupdict().items() if text is not None}
+    if "half" in parts:
         return most / 2
-    if "unit" in found:
-        word = re.sub(r"[\s-]+", " ", found.get("word", "").lower())
-        return (_NUMBERS[word] if word else _number(found["number"])) * _UNITS[found["unit"].lower()]
-    if "cents" in found:
-        return _number(found["cents"]) / 100
-    return _number(found.get("dollars") or found.get("before") or found["bare"])
+    if "unit" in parts:
+        word = re.sub(r"[\s-]+", " ", parts.get("word", "").lower())
+        return (_NUMBERS[word] if word else _number(parts["number"])) * _UNITS[parts["unit"].lower()]
+    if "cents" in parts:
+        return _number(parts["cents"]) / 100
+    return _number(parts.get("dollars") or parts.get("before") or parts["bare"])
 
 
 def _number(digits: str) -> float:
