@@ -1,6 +1,6 @@
-"""Human dialogues with real outcomes: ESConv and PersuasionForGood from a path the user gives, and dialogues of our own writing.
+"""Human dialogues with real outcomes: ESConv and PersuasionForGood from a user's path, and dialogues that we wrote ourselves.
 
-Nothing of the two corpora comes with engage. A third is one more reader that fills an `engage.corpora.base.Gathering`.
+engage contains no part of the two corpora. A third corpus needs one more reader that fills an `engage.corpora.base.Gathering`.
 """
 
 from collections.abc import Callable, Iterable
@@ -52,22 +52,21 @@ def read_corpus(name: str, options: CorpusOptions = BY_DEFAULT) -> Corpus:
 
 
 def read_corpora(names: Iterable[str], options: CorpusOptions = BY_DEFAULT) -> list[Corpus]:
-    """The corpora by name (SHIPPED_NAME: those that come with engage). CorpusError if a dialogue is in two of them."""
-    asked = list(names)
-    found = {name: read_shipped() if name == SHIPPED_NAME else read_corpus(name, options) for name in asked}
+    """The corpora by name (SHIPPED_NAME: the dialogues in engage). CorpusError if a dialogue is in two of them."""
+    corpora = [(name, read_shipped() if name == SHIPPED_NAME else read_corpus(name, options)) for name in names]
     seen: dict[tuple[str, str], str] = {}
-    for name in asked:
-        for human in found[name].dialogues:
+    for name, corpus in corpora:
+        for human in corpus.dialogues:
             own_id = [(human.scenario.source, human.corpus_id)] if human.corpus_id else []
             for mark in (("", human.scenario_id), *own_id):
                 if mark in seen:
                     raise CorpusError(f"{human.origin} of {name}: the same dialogue as {seen[mark]}; name it once")
                 seen[mark] = f"{human.origin} of {name}"
-    return [found[name] for name in asked]
+    return [corpus for _, corpus in corpora]
 
 
 def read_shipped() -> Corpus:
-    """The dialogues that come with engage, of both domains."""
+    """The dialogues in engage, of both domains."""
     folder = Path(str(resources.files("engage") / "data"))
     read = [read_own(path) for path in sorted(folder.glob("*_dialogues.jsonl"))]
     return Corpus("engage", tuple(dialogue for corpus in read for dialogue in corpus.dialogues), {}, {})
@@ -83,7 +82,7 @@ def save_scenarios(corpus: Corpus, path: Path) -> None:
 
 
 def report(corpus: Corpus) -> str:
-    """A report: what was used, what was left out and why, and the licence."""
+    """A report: what was taken, what was left out and why, and the licence."""
     dropped = sum(len(places) for places in corpus.dropped.values())
     taken = corpus.dialogues
     lines = [

@@ -29,7 +29,7 @@ OPENING_WORDS, OPENING_USER_TURNS = 5, 3
 
 
 class CorpusOptions(BaseModel):
-    """Options of a reader that the user must choose."""
+    """Options of the readers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,10 +50,10 @@ BY_DEFAULT = CorpusOptions()
 
 @dataclass(frozen=True)
 class HumanDialogue:
-    """What two people said to each other; `dialogue` begins with the scenario's opening, one turn a side at a time.
+    """A dialogue between two people; `dialogue` begins with the scenario's opening, and its sides alternate.
 
-    `outcome` is the user's own answer on the survey's scale (final intensity 1..5, dollars 0..2), None where none was given.
-    `origin` is file and place; `corpus_id` is what the corpus itself calls the dialogue, empty where it does not.
+    `outcome` is the user's own answer on the survey's scale (final intensity 1..5, dollars 0..2), None if there is none.
+    `origin` is file and place; `corpus_id` is the corpus's own id for the dialogue, '' if it has none.
     """
 
     scenario: Scenario
@@ -64,27 +64,22 @@ class HumanDialogue:
 
     @property
     def scenario_id(self) -> str:
-        """That of its scenario."""
         return self.scenario.scenario_id
 
     @property
     def domain(self) -> str:
-        """That of its scenario."""
         return self.scenario.domain
 
     @property
     def user_condition(self) -> UserCondition:
-        """That of its scenario."""
         return self.scenario.user_condition
 
     @property
     def split(self) -> Split:
-        """That of its scenario."""
         return self.scenario.split
 
     @property
     def licence(self) -> str:
-        """The licence of its words."""
         return licence_of(self.scenario.source)
 
     @property
@@ -108,7 +103,7 @@ class Corpus:
     remarks: Mapping[str, int]
 
     def scenarios(self) -> list[Scenario]:
-        """One per dialogue, in the corpus's order."""
+        """One scenario per dialogue, in the corpus's order."""
         return [dialogue.scenario for dialogue in self.dialogues]
 
 
@@ -130,9 +125,10 @@ def merge_turns(said: Iterable[tuple[Role, str]]) -> tuple[Turn, ...]:
 
 
 def find_opening(turns: tuple[Turn, ...]) -> Dialogue:
-    """The turns up to the first of the user's that is more than a greeting; empty where the user says nothing.
+    """The turns up to the user's first one that is more than a greeting; empty if the user says nothing.
 
-    More than a greeting: at least OPENING_WORDS words. Where none of the first OPENING_USER_TURNS has as many, the first has to do.
+    More than a greeting means at least OPENING_WORDS words. If none of the user's first OPENING_USER_TURNS turns has as many, the
+    opening ends with the first.
     """
     spoken = [place for place, turn in enumerate(turns) if turn.role is Role.USER][:OPENING_USER_TURNS]
     said = [place for place in spoken if len(turns[place].text.split()) >= OPENING_WORDS]
@@ -143,7 +139,7 @@ def find_opening(turns: tuple[Turn, ...]) -> Dialogue:
 class Gathering:
     """Collects the dialogues of one corpus one by one, and records what is left out.
 
-    `name` is what scenarios call the domain, `folder` that of the file being read, for errors.
+    `name` is the domain's name in scenarios (default: its own); `folder` holds the file being read, for error messages.
     """
 
     source: str
@@ -157,7 +153,6 @@ class Gathering:
     seen: dict[str, str] = field(default_factory=dict)
 
     def drop(self, place: str, reason: str) -> None:
-        """Leave out the dialogue at `place`."""
         self.dropped.setdefault(reason, []).append(place)
 
     def remark(self, what: str) -> None:
@@ -175,7 +170,7 @@ class Gathering:
     ) -> None:
         """Accept a dialogue, or drop it if it makes no valid scenario of the domain. CorpusError for a duplicate.
 
-        The id follows from all of the content, so that the same dialogue in another file or layout has the same one.
+        The id is a hash of the whole content, so that the same dialogue has the same id in every file and layout.
         """
         where = str(self.folder / place)
         for name, value in condition.items():
@@ -216,13 +211,13 @@ class Gathering:
             self.remark(what)
 
     def _once(self, where: str, mark: str) -> None:
-        """Raise CorpusError for a duplicate id, the corpus's own or the scenario's."""
+        """Raise CorpusError for a repeated id, the corpus's own or the scenario's."""
         if mark in self.seen:
             raise CorpusError(f"{where}: the same dialogue as {self.seen[mark]}; take one of the two out")
         self.seen[mark] = where
 
     def _no_scenario(self, scenario: Scenario, read: bool) -> str | None:
-        """Why a scenario file with this line would be refused, or the rules do not read the dialogue; None where it is good."""
+        """Why the dialogue gives no valid scenario, or cannot be read by the rules; None if it is good."""
         try:
             check_words(scenario, self.domain, self.options.any_language or read)
         except ScenarioError as error:

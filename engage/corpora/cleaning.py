@@ -1,6 +1,6 @@
-"""What was said, without what a website or an export wrote around it: HTML, labels such as `User:`, invisible characters.
+"""Removes what a website or an export wrote around people's turns: HTML, labels such as `User:`, invisible characters.
 
-Each kind of removal is counted by the caller. What cannot be text of a person (half a character, a control character) is a CorpusError.
+Each kind of removal is counted. A lone surrogate or a control character, which no person types, is a CorpusError.
 """
 
 import html
@@ -27,7 +27,7 @@ _SYSTEM = re.compile(r"^[\s*_\[(<#>-]*system[\s*_\])>]*[:：]", re.IGNORECASE)
 _INSIDE = re.compile(rf"\n[\s*_\[(<#>-]*(?:{'|'.join(_LABELS.values())}|system)[\s*_\])>]*[:：](?!//)", re.IGNORECASE)
 _ANY_LABEL = re.compile(r"^\s*([^\W\d_][\w .'-]{0,30}?)\s*[:：](?!//|[)(DPp/|*\]])\s*(?=\S)")
 LABELLED_TURNS = 3
-"""Turns of one side that begin with the same name and a colon, more than half of all: then the name is a label, whatever it is."""
+"""A name with a colon is a label if at least this many turns of a side, and more than half of them, begin with it."""
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _TAG = re.compile(
@@ -42,9 +42,9 @@ ESCAPED_AT_MOST = 4
 
 
 def clean_turns(where: str, said: Iterable[Said]) -> tuple[list[Said], Counter[str], str | None]:
-    """The turns as people wrote them, how many were changed by kind, and why they cannot be told from each other (None: they can).
+    """The cleaned turns, the number of changed turns by kind, and why the speakers cannot be told apart (None: they can).
 
-    `where` (file and place) begins the CorpusError for a character that no text holds.
+    `where` (file and place) begins the message of a CorpusError.
     """
     counts: Counter[str] = Counter()
     cleaned = [
@@ -64,7 +64,7 @@ def clean_turns(where: str, said: Iterable[Said]) -> tuple[list[Said], Counter[s
 
 
 def check_text(where: str, text: str) -> None:
-    """CorpusError for half a character or a control character, which would reach prompts and terminals."""
+    """CorpusError for a lone surrogate or a control character, which would reach prompts and terminals."""
     if wrong := unprintable(text):
         raise CorpusError(f"{where}: {wrong}")
 
@@ -72,7 +72,7 @@ def check_text(where: str, text: str) -> None:
 def _without_markup(where: str, text: str, counts: Counter[str]) -> str:
     check_text(where, text)
     shown = text
-    for _ in range(ESCAPED_AT_MOST):  # exported twice, it is escaped twice
+    for _ in range(ESCAPED_AT_MOST):  # a text that was exported twice is escaped twice
         before, shown = shown, _ENTITY.sub(lambda match: html.unescape(match[0]), shown)
         if shown == before:
             break
@@ -87,7 +87,7 @@ def _without_markup(where: str, text: str, counts: Counter[str]) -> str:
 
 
 def _without_label(role: Role, text: str, own: str | None) -> str:
-    """Without its own label, however often it is repeated."""
+    """The text without its side's label, even a repeated one."""
     while True:
         match = _LABEL[role].match(text)
         if match is None and own is not None:
@@ -98,7 +98,7 @@ def _without_label(role: Role, text: str, own: str | None) -> str:
 
 
 def _own_label(role: Role, said: Sequence[Said]) -> str | None:
-    """The name, in lower case, that most turns of the side begin with; None without one."""
+    """The name (in lower case) that labels the side's turns; None if there is none."""
     turns = [text for side, text in said if side is role]
     names = Counter(match[1].lower() for text in turns if (match := _ANY_LABEL.match(text)))
     name, often = names.most_common(1)[0] if names else ("", 0)

@@ -1,6 +1,6 @@
-"""ESConv (Liu et al., 2021): emotional support between two people, with the seeker's intensity before and after. CC BY-NC 4.0.
+"""ESConv (Liu et al., 2021): emotional support between two people, with the seeker's emotion intensity before and after. CC BY-NC 4.0.
 
-Layouts: one dialogue a line (`usr`, `sys`), the failed dialogues (`speaker`, `listener`), the authors' own list
+Layouts: one dialogue per line (`usr`, `sys`), the failed dialogues (`speaker`, `listener`), the authors' own list
 (`seeker`, `supporter`), and an object of such lists by split.
 """
 
@@ -27,7 +27,7 @@ _ROLES = {
 
 
 def read_esconv(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
-    """All dialogues of a file, or of the corpus's files in a folder; CorpusError says what cannot be read, and where."""
+    """All dialogues of a file, or of the corpus's files in a folder; raises CorpusError with the place and the reason."""
     gathering = Gathering("esconv", EMOTIONAL_SUPPORT, options)
     for file in find_files(path, FILES):
         gathering.folder = file.parent
@@ -58,8 +58,8 @@ def _take(gathering: Gathering, place: str, record: dict[str, Any]) -> None:
 def _field(where: str, record: dict[str, Any], name: str, kind: type) -> Any:
     value = record.get(name)
     if not isinstance(value, kind):
-        found = "is missing" if name not in record else f"is a {type(value).__name__}, not a {kind.__name__}"
-        raise CorpusError(f"{where}: {name} {found}; is this a file of ESConv?")
+        wrong = "is missing" if name not in record else f"is a {type(value).__name__}, not a {kind.__name__}"
+        raise CorpusError(f"{where}: {name} {wrong}; is this a file of ESConv?")
     return value
 
 
@@ -67,7 +67,7 @@ _NOTHING = {"", "-", "nan", "NaN", "None", "null", "N/A", "NA"}
 
 
 def _intensity(value: Any) -> float | None:
-    """1 to 5, also as `2.0`; None for anything between, beyond or else."""
+    """An intensity of 1 to 5, also as `2.0`; None for anything else."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Files of a corpus as text, JSON and CSV; whatever is wrong with one is a CorpusError with file, line, reason and remedy."""
+"""Reads a corpus's files as text, JSON and CSV; every problem is a CorpusError with file, line, reason and remedy."""
 
 import csv
 import io
@@ -13,14 +13,14 @@ from engage.files.reading import Unreadable, decode, strict_json
 from engage.stats import odd_number
 
 Record = tuple[str, dict[str, Any]]
-"""A place (`file:line`, or `file[index]` in a JSON list) and what stands there."""
+"""A place (`file:line`, or `file[index]` in a JSON list) and the object there."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DELIMITERS = (",", ";", "\t")
 
 
 def read_text(path: Path) -> str:
-    """A whole file of UTF-8, or of UTF-16 with a byte order mark, without that mark."""
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark; the mark is removed."""
     try:
         if path.exists() and not path.is_file():
             raise CorpusError(f"{path}: is not a file; give the corpus's file or folder")
@@ -44,18 +44,18 @@ def find_files(path: Path, names: Sequence[str]) -> list[Path]:
     """The file itself, or all files of these names in the folder and below, by name in the order given."""
     if not path.is_dir():
         return [path]
-    found = [file for name in names for file in sorted(path.rglob(name)) if file.is_file()]
-    if not found:
+    files = [file for name in names for file in sorted(path.rglob(name)) if file.is_file()]
+    if not files:
         raise CorpusError(
             f"{path}: holds none of {', '.join(names)}; give the folder of the corpus, or one of these files"
         )
-    return found
+    return files
 
 
 def json_records(path: Path, record_key: str) -> Iterator[Record]:
-    """The objects of a JSON list, of a file with one object a line, of an object of lists (by split), or a single object.
+    """The objects of a JSON list, of a file with one object per line, of an object of lists (by split), or a single object.
 
-    `record_key` is a field that every record has: it tells a record from an object of lists.
+    `record_key` is a field of every record; it distinguishes a record from an object of lists.
     """
     text = read_text(path)
     if text.lstrip().startswith("["):
@@ -80,16 +80,16 @@ def json_records(path: Path, record_key: str) -> Iterator[Record]:
 
 
 def _whole_object(path: Path, text: str) -> dict[str, Any] | None:
-    """The file's one JSON object; None where it has one a line."""
+    """The file's only JSON object; None if it has one object per line."""
     try:
-        found = strict_json(text)
+        whole = strict_json(text)
     except json.JSONDecodeError:
         return None
     except Unreadable as error:
         if len(list(filter(str.strip, _LINE_END.split(text)))) > 1:
-            return None  # the line is named when it is read by itself
+            return None  # reading line by line then reports the line
         raise CorpusError(f"{path}:1: {error}") from error
-    return found if isinstance(found, dict) else None
+    return whole if isinstance(whole, dict) else None
 
 
 def _listed(path: Path, name: str, records: Sequence[Any]) -> Iterator[Record]:
@@ -116,13 +116,13 @@ def _object(place: str, path: Path, record: Any) -> Record:
 
 
 def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number (of the row's end) and row, column names to texts; all `needed` columns are there, and none twice.
+    """Rows as (line number of the row's end, texts by column); all `needed` columns exist once.
 
-    Separated by commas, semicolons or tabs, whichever the header is; rows without any text are left out.
+    The header decides between commas, semicolons and tabs; empty rows are skipped.
     """
     text = read_text(path)
     start = 1
-    if re.match(r"sep=.\r?\n", text):  # a spreadsheet's own first line
+    if re.match(r"sep=.\r?\n", text):  # written by a spreadsheet
         text, start = text.partition("\n")[2], 2
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, needed), strict=True)
     try:
@@ -146,10 +146,10 @@ def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
 
 
 def _delimiter(text: str, needed: Sequence[str]) -> str:
-    """That under which the first line has most of the needed columns; the comma where none has more."""
+    """The delimiter that finds most of the needed columns in the first line; in doubt, the comma."""
     line = _LINE_END.split(text, maxsplit=1)[0]
 
-    def found(delimiter: str) -> int:
+    def columns(delimiter: str) -> int:
         return sum(name in {part.strip().strip('"') for part in line.split(delimiter)} for name in needed)
 
-    return max(_DELIMITERS, key=found)
+    return max(_DELIMITERS, key=columns)

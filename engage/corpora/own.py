@@ -1,4 +1,4 @@
-"""Dialogues in engage's own format, as engage/data/support_dialogues.jsonl: one JSON object a line.
+"""Dialogues in engage's own format, as in engage/data/support_dialogues.jsonl: one JSON object per line.
 
 Fields: `id`, `domain`, `user_condition`, `turns` (`role`, `text`), and `value`, the outcome on the survey's scale.
 """
@@ -16,7 +16,7 @@ _FIELDS = {"domain": str, "user_condition": dict, "turns": list}
 
 
 def read_own(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
-    """All dialogues of a file, which are of one domain; CorpusError says what is wrong with a line."""
+    """All dialogues of a file, which must be of one domain; raises CorpusError with the line and the reason."""
     gathering: Gathering | None = None
     for place, record in json_records(path, "turns"):
         where = str(path.parent / place)

@@ -1,7 +1,7 @@
-"""PersuasionForGood (Wang et al., 2019): one person asks another to give of a $2 payment, with what was given. Apache-2.0.
+"""PersuasionForGood (Wang et al., 2019): one person asks another to donate part of a $2 payment. Apache-2.0.
 
-Two tables: utterances (`B2` dialogue, `B4` 0 for the persuader and 1 for the persuadee, `Turn`, `Unit`) and participants (`B6` the
-dollars given, and who they are). The smaller `300_` layout splits turns into sentences and says nothing about the persons.
+It has two tables: utterances (`B2` dialogue, `B4` 0 for the persuader and 1 for the persuadee, `Turn`, `Unit`) and participants (`B6`
+the donated dollars, and personal details). The smaller `300_` layout splits turns into sentences and has no personal details.
 """
 
 import math
@@ -20,14 +20,14 @@ from engage.errors import CorpusError
 FILES = ("full_dialog.csv", "300_dialog.csv")
 MAX_DONATION_USD = 2.0
 CENTS_SHARE, CENTS_AT_LEAST = 0.25, 3
-"""Gifts over $2, as a share of all gifts and in number, from which a table may well be in cents. The corpus has 8 %."""
+"""If at least this share and number of donations are over $2, the table may be in cents. In the corpus 8 % are."""
 UNKNOWN_PERSON = "someone who does paid tasks online"
 _ROLES = {0.0: Role.ASSISTANT, 1.0: Role.USER}
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the table of utterances; `turn` is None in a table without the column."""
+    """One row of the table of utterances; `turn` is None if the table has no such column."""
 
     line: int
     role: Role
@@ -36,11 +36,10 @@ class _Row:
 
 
 def read_p4g(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
-    """All dialogues of `full_dialog.csv` (else of `300_dialog.csv`) in a folder or below it, or of such a file.
+    """All dialogues of `full_dialog.csv` (if missing, of `300_dialog.csv`) in a folder or below it, or of such a file.
 
-    The table of participants lies beside it. A dialogue whose donation is over $2, the whole payment, is dropped: cents or a
-    slip. CorpusError says what cannot be read, and where; it is also raised for a table that may be in cents, unless the options
-    state the unit.
+    The table of participants must be in the same folder. A dialogue with a donation over $2, the whole payment, is dropped. Raises
+    CorpusError with the place and the reason, also for a table that may be in cents, unless the options state the unit.
     """
     table = _table(path)
     said: dict[str, list[_Row]] = {}
@@ -70,9 +69,9 @@ def read_p4g(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
 
 
 def _in_order(table: Path, dialogue_id: str, rows: Sequence[_Row]) -> tuple[list[tuple[Role, str]], list[str]]:
-    """What was said, by `Turn`, and what is worth knowing about it. CorpusError where the rows could be two dialogues.
+    """The turns in the order of `Turn`, and remarks about their order. CorpusError if the rows could be two dialogues.
 
-    Rows of one turn and role are sentences, in the file's order. Where rows are out of order, the persuader begins each turn.
+    Rows of one turn and role are sentences, in the file's order. If rows are out of order, the persuader begins each turn.
     """
     if any(row.turn is None for row in rows):
         return [(row.role, row.text) for row in rows], ["no column Turn: in the file's order"]
@@ -97,7 +96,7 @@ def _in_order(table: Path, dialogue_id: str, rows: Sequence[_Row]) -> tuple[list
 
 
 def _met_twice(rows: Sequence[_Row]) -> tuple[_Row, _Row]:
-    """The first two rows of one turn and role between which another stands."""
+    """The first two rows of one turn and role that are not neighbours."""
     last: dict[tuple[float | None, Role], tuple[int, _Row]] = {}
     for index, row in enumerate(rows):
         key = (row.turn, row.role)
@@ -108,12 +107,12 @@ def _met_twice(rows: Sequence[_Row]) -> tuple[_Row, _Row]:
 
 
 def _table(path: Path) -> Path:
-    """The table of utterances; CorpusError where a folder holds two of one name."""
-    found = find_files(path, FILES)
-    same = [file for file in found if file.name == found[0].name]
+    """The table of utterances; CorpusError if a folder contains two of one name."""
+    files = find_files(path, FILES)
+    same = [file for file in files if file.name == files[0].name]
     if len(same) > 1:
         raise CorpusError(f"{path}: holds two tables of one name, {same[0]} and {same[1]}; give one of them")
-    return found[0]
+    return files[0]
 
 
 def _beside(table: Path) -> Path:
@@ -127,8 +126,8 @@ def _beside(table: Path) -> Path:
 
 
 def _persuadees(table: Path) -> dict[str, tuple[dict[str, str], float | None]]:
-    """Dialogue id to the persuadee's row and what was given, None where the field is empty; CorpusError for a person who is there twice."""
-    found: dict[str, tuple[dict[str, str], float | None]] = {}
+    """By dialogue id: the persuadee's row and donation (None: empty field). CorpusError for a repeated person."""
+    people: dict[str, tuple[dict[str, str], float | None]] = {}
     lines: dict[tuple[str, Role], int] = {}
     for line, row in csv_rows(table, ("B2", "B4", "B6")):
         dialogue_id, role = row["B2"].strip(), _role(table, line, row["B4"])
@@ -139,12 +138,13 @@ def _persuadees(table: Path) -> dict[str, tuple[dict[str, str], float | None]]:
             )
         lines[dialogue_id, role] = line
         if role is Role.USER:
-            found[dialogue_id] = (row, _given(table, line, row["B6"]))
-    return found
+            empty = row["B6"].strip().lower() in {"", "nan", "na", "n/a", "none", "null"}
+            people[dialogue_id] = (row, None if empty else _number(table, line, "B6", row["B6"]))
+    return people
 
 
 def _per_dollar(table: Path, given: Iterable[float], options: CorpusOptions) -> float:
-    """What of the table's unit makes a dollar. CorpusError where the unit is in doubt and the options do not state it."""
+    """How many of the table's units are a dollar. CorpusError if the unit is in doubt and the options do not state it."""
     if options.donation_unit is not None:
         return 100.0 if options.donation_unit == "cents" else 1.0
     gifts = [gift for gift in given if gift > 0]
@@ -169,20 +169,8 @@ def _number(table: Path, line: int, column: str, text: str) -> float:
 
 
 def _role(table: Path, line: int, text: str) -> Role:
-    """From 0 or 1, also as `1.0`."""
+    """The speaker from 0 or 1, also as `1.0`."""
     try:
         return _ROLES[float(text)]
     except (ValueError, KeyError) as error:
         raise CorpusError(f"{table}:{line}: B4 is {text!r:.60}, not 0 (persuader) or 1 (persuadee)") from error
-
-
-def _given(table: Path, line: int, text: str) -> float | None:
-    if text.strip().lower() in {"", "nan", "na", "n/a", "none", "null"}:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise CorpusError(f"{table}:{line}: B6 is {text!r:.60}, not a number of dollars")
-    return value

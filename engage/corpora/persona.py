@@ -1,6 +1,6 @@
-"""A participant of PersuasionForGood in plain language: who they are, and what they are clearly like.
+"""Describes a participant of PersuasionForGood in plain language: who they are, and their clear traits.
 
-Columns as in the corpus's table of participants. What a participant left out, or what says little (`Other`), is not said.
+Columns as in the corpus's table of participants. Missing answers, and answers that say little (`Other`), are omitted.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 SITUATION = "I am doing a paid task online."
 MAX_TRAITS = 4
 CLEARLY = 0.75
-"""How far from the middle of its scale a score has to be, in half widths: 4.5 of 1..5, 5.4 of 1..6."""
+"""Least distance of a clear score from the middle of its scale, in half widths: 4.5 on 1..5, 5.4 on 1..6."""
 
 _NOUNS = {"Male": "man", "Female": "woman"}
 _PHRASES = {
@@ -55,7 +55,7 @@ _TRAITS = {
 
 
 def describe_person(row: Mapping[str, str]) -> str | None:
-    """Such as `a 30-year-old man, unmarried, employed for wages, four-year college, liberal, atheist`; None where nothing is known."""
+    """For example `a 30-year-old man, unmarried, employed for wages, four-year college, liberal, atheist`; None if nothing is known."""
     age = _number(row.get("age.x"))
     noun = _NOUNS.get(row.get("sex.x", ""), "person")
     known = [phrases[row[column]] for column, phrases in _PHRASES.items() if row.get(column) in phrases]
@@ -69,7 +69,7 @@ def describe_person(row: Mapping[str, str]) -> str | None:
 
 
 def describe_situation(row: Mapping[str, str]) -> str:
-    """In their own words: what they do here, and their most pronounced traits (MAX_TRAITS at most, ties in the table's order)."""
+    """In their own words: what they do, and their strongest traits (at most MAX_TRAITS; ties in the table's order)."""
     clear: list[tuple[float, str]] = []
     for column, (top, high, low) in _TRAITS.items():
         score = _number(row.get(column))
