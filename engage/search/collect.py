@@ -38,7 +38,7 @@ class Adapters:
 
 @dataclass
 class BatchResult:
-    """Result of a batch of scenarios or of other work: how many are done; `failed` maps a name (scenario id) to the reason of a final failure."""
+    """Result of a batch of scenarios or other work: how many are done; `failed` maps names (scenario ids) to reasons."""
 
     done: int = 0
     failed: dict[str, str] = field(default_factory=dict)
@@ -98,20 +98,20 @@ async def search_scenario(
     started = time.perf_counter()
     recorder = RecordingEngine(engine)
     episode = begin_episode(recorder, scenario, dialogue, seed, adapters.policy_adapter, adapters.simulator_adapter)
-    found = Search(episode, search, on_simulations)
-    await found.run()
+    tree_search = Search(episode, search, on_simulations)
+    await tree_search.run()
     if watch is not None:
-        watch.note((one.trajectory.end_reason for one in found.simulations), found.unspoken)
-    if found.withdrawn >= len(found.simulations):
-        raise found.first_error or EngineError("every simulation of the tree failed", scenario.scenario_id)
+        watch.note((one.trajectory.end_reason for one in tree_search.simulations), tree_search.unspoken)
+    if tree_search.withdrawn >= len(tree_search.simulations):
+        raise tree_search.first_error or EngineError("every simulation of the tree failed", scenario.scenario_id)
     return TreeRecord(
         cycle_id=cycle_id,
         scenario_id=scenario.scenario_id,
         seed=seed,
-        nodes=node_records(found.tree),
-        simulations=tuple(found.simulations),
+        nodes=node_records(tree_search.tree),
+        simulations=tuple(tree_search.simulations),
         calls=tuple(recorder.calls),
-        withdrawn=found.withdrawn,
+        withdrawn=tree_search.withdrawn,
         wall_s=time.perf_counter() - started,
     )
 
@@ -199,7 +199,7 @@ async def gather(
 
     async def store(item: Item) -> None:
         async with keeping:
-            await asyncio.to_thread(keep, item)  # it waits for the disk, one at a time; the other trees go on
+            await asyncio.to_thread(keep, item)  # waits for the disk; the other trees go on
 
     async def guarded(piece: Work) -> None:
         try:
@@ -235,4 +235,4 @@ async def _admit(engine: Engine, work: Sequence[Work], begin: Callable[[Work], C
             task = tasks.create_task(begin(piece))
             running.add(task)
             task.add_done_callback(running.discard)
-            await asyncio.sleep(ADMISSION_S)  # its first requests reach the engine before the next one is thought of
+            await asyncio.sleep(ADMISSION_S)  # lets its first requests reach the engine before the next check

@@ -1,4 +1,4 @@
-"""When a search root has shown enough: its best reply stands apart from its worst. Pure arithmetic over one tree's rewards."""
+"""Decides whether a search root can stop early: its best reply is clearly better than its worst. Pure arithmetic on rewards."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ LEAST_GROUPS = 2
 def separated(groups: Sequence[Sequence[float]], confidence: float) -> bool:
     """Whether P(best mean > worst mean) ≥ `confidence` over replies, each given as the mean rewards of its user turns.
 
-    Every reply needs two groups at least. The variance is pooled over the replies. The normal approximation, looked at after
-    every round: it overstates, so ask for more than what a pair is accepted with.
+    Every reply needs at least two groups. The variance is pooled over the replies. The normal approximation and the test after every
+    round overstate P, so choose a higher confidence than for accepting pairs.
     """
     if len(groups) < 2 or any(len(group) < LEAST_GROUPS for group in groups):
         return False
@@ -21,5 +21,5 @@ def separated(groups: Sequence[Sequence[float]], confidence: float) -> bool:
     gap = fmean(best) - fmean(worst)
     error = math.sqrt(pooled * (1 / len(best) + 1 / len(worst)))
     if error == 0.0:
-        return False  # equal rewards say nothing about how much they vary
+        return False  # equal rewards give no estimate of the variance
     return gap > 0 and NormalDist().cdf(gap / error) >= confidence

@@ -195,8 +195,8 @@ class Search:
 
     def _choose_outcome(self, node: Node) -> Node | None:
         """A known user turn to continue from, or None to sample a new one."""
-        drawn = len(node.children) + self._pending.outcomes.get(node.node_id, 0)
-        if drawn < widened(node.visits - 1, self.config.outcome_factor, self.config.outcome_exponent):
+        sampled = len(node.children) + self._pending.outcomes.get(node.node_id, 0)
+        if sampled < widened(node.visits - 1, self.config.outcome_factor, self.config.outcome_exponent):
             return None
         going_on = [child for child in node.children if child.kind is not NodeKind.TERMINAL]
         return min(going_on, key=lambda child: (child.visits, child.index), default=None)

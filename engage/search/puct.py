@@ -1,7 +1,7 @@
-"""The selection rule alone: pure functions over numbers, no tree.
+"""The selection rule: pure functions of numbers, without a tree.
 
 PUCT as in AlphaZero (Silver et al. 2018), Q normalised to the tree's own range as in MuZero (arXiv 1911.08265, appendix B).
-First-play urgency: an unvisited child takes its parent's Q; the caller supplies 0.5 where nothing is known yet.
+First-play urgency: an unvisited child takes its parent's Q; the caller passes 0.5 before the first reward.
 """
 
 import math
@@ -13,7 +13,7 @@ MIN_RANGE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One child as the rule sees it: `visit_count` includes virtual visits; `q_value` in [0, 1], None before the first reward."""
+    """The numbers of one child: `visit_count` includes virtual visits; `q_value` in [0, 1], None before the first reward."""
 
     visit_count: int
     q_value: float | None

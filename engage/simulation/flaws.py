@@ -54,8 +54,7 @@ def tidy(text: str, cut_off: bool) -> str:
 
 
 def heard(domain: Domain, role: Role, written: str, cut_off: bool) -> tuple[str, str | None]:
-    """The cleaned turn in a model's output, and the flaw that was removed from it: `thought`, `role_leak` (the turn ends before the other
-    side's speech) or None. The turn is empty if nothing is left."""
+    """The cleaned turn in a model's output ('' if nothing is left), and the flaw that was removed: `thought`, `role_leak` or None."""
     said, thought = strip_thoughts(written)
     own, leaked = cut_leak(domain, role, said)
     return tidy(own, cut_off and not leaked), "thought" if thought else "role_leak" if leaked else None
@@ -68,7 +67,7 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
     if strip_thoughts(text)[1]:
         return "thought"
     if domain.language == "en" and foreign_turn(text) and not foreign([turn.text for turn in dialogue.turns]):
-        return "language"  # what a dialogue in another language was allowed to begin with goes on
+        return "language"  # a dialogue that began in another language may go on in it
     if refuses(role, text):
         return "refusal"
     if leaks_role(domain, text):
@@ -87,8 +86,10 @@ def find_flaw(domain: Domain, dialogue: Dialogue, role: Role, text: str) -> str 
 
 
 def _has_flipped(domain: Domain, text: str) -> bool:
-    """Whether a user's turn speaks as the assistant, by the classifier and by the expressions of a user's own domain. The shipped domains'
-    expressions were written for one model; the classifier replaces them."""
+    """Whether a user's turn speaks as the assistant, by the classifier and, in a user's own domain, by its expressions.
+
+    The shipped domains' expressions were written for one model; the classifier replaces them.
+    """
     own = domain.name not in SHIPPED and matches_any(domain.flips, text)
     return own or (not domain.users_help and speaks_as_assistant(text))
 

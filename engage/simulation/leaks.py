@@ -1,4 +1,4 @@
-"""The other side's speech inside a turn: speakers' labels and a chat template's marks, and the part of the turn before them.
+"""Finds the other side's speech inside a turn, by speakers' labels and chat-template markers, and cuts it off.
 
 The same rules apply to sampled turns, human replies and the pairs that SQL judges (`engage.store.pair_extraction` calls them). Speakers' names
 are the domain's own (`user_name`, `assistant_name`) and common ones. A label counts where a speaker's turn can begin: at the start of
@@ -32,6 +32,7 @@ _SIGNS = re.compile(r"[:：<\[#]")
 _MARK = re.compile(
     rf"(?P<mark>{MARKER.pattern})[ \t]*(?P<after>(?:user|assistant|model|system|human)\b)?", re.IGNORECASE
 )
+_MARK_SPEAKERS = {"user": Role.USER, "human": Role.USER, "assistant": Role.ASSISTANT, "model": Role.ASSISTANT}
 
 
 @dataclass(frozen=True)
@@ -68,21 +69,18 @@ def _find(domain: Domain, text: str) -> Leak | None:
     if not _SIGNS.search(text):
         return None
     label, whose = _labels(domain.user_name, domain.assistant_name)
-    found: list[Leak] = []
+    leaks: list[Leak] = []
     mark = _MARK.search(text)
     if mark:
         named = (mark["after"] or re.sub(r"\W", "", mark["mark"])).lower()
-        speaker = {"user": Role.USER, "human": Role.USER, "assistant": Role.ASSISTANT, "model": Role.ASSISTANT}.get(
-            named
-        )
-        found.append(Leak(mark.start(), mark.end(), speaker, is_mark=True))
+        leaks.append(Leak(mark.start(), mark.end(), _MARK_SPEAKERS.get(named), is_mark=True))
     for match in label.finditer(text):
         name = next(name for name in match.groups() if name)
         if match["within"] and not _begins(text[: match.start("within")], name):
             continue
-        found.append(Leak(match.start(), match.end(), whose.get(name.lower())))
+        leaks.append(Leak(match.start(), match.end(), whose.get(name.lower())))
         break
-    return min(found, key=lambda leak: leak.start, default=None)
+    return min(leaks, key=lambda leak: leak.start, default=None)
 
 
 def _begins(before: str, name: str) -> bool:
@@ -114,5 +112,5 @@ def cut_leak(domain: Domain, role: Role, text: str) -> tuple[str, bool]:
 
 
 def leaks_role(domain: Domain, text: str) -> bool:
-    """Whether the text holds another turn, or the label of one."""
+    """Whether the text contains another turn, or the label of one."""
     return cut_leak(domain, Role.ASSISTANT, text)[1]

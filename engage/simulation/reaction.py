@@ -16,7 +16,7 @@ def read_pattern(survey: Survey, text: str) -> Reaction:
 
 
 def read_expected(survey: Survey, logprobs: Sequence[float]) -> Reaction:
-    """Σ p·value, p the softmax of the choices' log-likelihoods (natural log, the survey's order); value None if all are −inf, or one is no number."""
+    """Σ p·value, with p the softmax of the choices' log-likelihoods (in the survey's order); value None if all are −inf or one is NaN."""
     top = max(logprobs, default=-math.inf)
     if top in (-math.inf, math.inf) or any(map(math.isnan, logprobs)):
         return Reaction("expected", "", None)

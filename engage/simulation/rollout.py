@@ -1,4 +1,4 @@
-"""Plain dialogues: both sides speak to the end, then the survey is asked. Used by the search's rollouts and by evaluation."""
+"""Plain dialogues: both sides speak to the end, then the survey is asked. Used for the search's rollouts and for evaluation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,9 +76,8 @@ def begin_episode(
 async def play_out(episode: Episode, dialogue: Dialogue, exchanges: int, path: str, simulation: int) -> Trajectory:
     """Continue from a prefix that ends with a user turn to the end of the dialogue and the survey; raises EngineError.
 
-    `path` and `simulation` name the requests; `exchanges` is the number of exchanges in the prefix. A user in crisis gets a referral
-    to people who can help, no survey, and there is no reward. There is no survey either if a turn has no usable text (`UNSPOKEN`): the
-    dialogue ends for that reason.
+    `path` and `simulation` name the requests; `exchanges` is the number of exchanges in the prefix. There is no survey and no reward
+    after a crisis (the user gets a referral to people who can help) or after a turn without usable text (`UNSPOKEN`).
     """
     reason = episode.end_reason(dialogue, exchanges) if exchanges else None
     while reason is None:

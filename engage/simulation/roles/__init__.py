@@ -1,9 +1,8 @@
-"""Whether a user turn speaks as the assistant: offers help, refuses as a machine, consoles or advises the other, asks for a gift.
+"""The role check: whether a user turn speaks as the assistant (offers help, refuses as a machine, consoles, advises, asks for a gift).
 
-Logistic regression over the word n-grams of one turn. `weights.json.xz` is what `python -m engage.simulation.roles.train` fitted to
-`registers.txt` (our own writing), the shipped dialogues and scenarios, and both roles of PersuasionForGood; `measured.md` says
-its accuracy on models and people that it was not fitted to. It works on English only, and it ignores the previous turn, because
-that turn is the assistant's in any case.
+It is a logistic regression over the word n-grams of one turn. `python -m engage.simulation.roles.train` made `weights.json.xz` from
+`registers.txt` (written by us), the shipped dialogues and scenarios, and both roles of PersuasionForGood. `measured.md` states its
+accuracy on other models and people. It works for English only, and it does not read the previous turn.
 """
 
 from engage.simulation.roles.features import length_scale, ngrams
@@ -15,9 +14,9 @@ __all__ = ["Weights", "assistant_score", "speaks_as_assistant"]
 def assistant_score(text: str, weights: Weights | None = None) -> float:
     """Log odds that the turn is an assistant's, minus the threshold: above 0 the turn counts as an assistant's."""
     known = weights or load_weights()
-    found = ngrams(text)
-    total = sum(known.weights.get(ngram, 0.0) for ngram in found)
-    return known.bias + total * length_scale(len(found)) - known.threshold
+    grams = ngrams(text)
+    total = sum(known.weights.get(gram, 0.0) for gram in grams)
+    return known.bias + total * length_scale(len(grams)) - known.threshold
 
 
 def speaks_as_assistant(text: str) -> bool:

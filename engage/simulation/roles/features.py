@@ -35,9 +35,11 @@ _TOKEN = re.compile(r"'s|[a-z]+|\d+|[?!.:$\[]")
 
 
 def ngrams(text: str) -> set[str]:
-    """The distinct n-grams of 1 to LONGEST tokens: lower-case words with contractions written out, `#` for a number, the marks
-    ? ! . : $ [, and `^` and `$$` for the turn's beginning and end; those of up to one token more in which words are replaced
-    by their classes; and the HABITS of people who chat."""
+    """The distinct features of a turn: n-grams of 1 to LONGEST tokens, n-grams of up to one token more over word classes, and HABITS.
+
+    Tokens are lower-case words (contractions written out), `#` for a number, the characters ? ! . : $ [, and `^` and `$$` for the
+    turn's beginning and end.
+    """
     lowered = text.lower().replace("’", "'")
     for pattern, long in _EXPANSIONS:
         lowered = pattern.sub(long, lowered)
@@ -65,6 +67,8 @@ def _classes() -> dict[str, str]:
 
 
 def length_scale(count: int) -> float:
-    """Factor for the sum of the weights of `count` n-grams; without it, long turns get extreme sums. 1 at TYPICAL n-grams (about 18
-    words); constant below SHORT."""
+    """Factor for the summed weights of `count` n-grams, so that long turns get no extreme sums.
+
+    It is 1 at TYPICAL n-grams (about 18 words) and constant below SHORT.
+    """
     return float((TYPICAL / max(count, SHORT)) ** 0.5)

@@ -1,7 +1,7 @@
 """Measures the role check: `python -m engage.simulation.roles.measure --p4g FOLDER --esconv FOLDER --cases FILE` prints a table.
 
-People are held-out persuadees of PersuasionForGood and seekers of ESConv (read, never learnt from); cases are user turns of other
-models, one JSON object a line with `text`, `model` and `speaks_as_assistant` (true, false, or null where the reader could not say).
+People are held-out persuadees of PersuasionForGood and seekers of ESConv (never trained on). Cases are user turns of other models,
+one JSON object per line with `text`, `model` and `speaks_as_assistant` (true, false, or null if the annotator could not say).
 """
 
 import argparse
@@ -17,22 +17,22 @@ from engage.stats import share
 
 def in_words(hits: int, of: int) -> str:
     """`3 of 40: 7.5% [2.6%, 19.9%]`, with Wilson's 95 % interval."""
-    found = share(hits, of)
-    return "none" if found.value is None else f"{hits} of {of}: {found.value:.1%} [{found.low:.1%}, {found.high:.1%}]"
+    part = share(hits, of)
+    return "none" if part.value is None else f"{hits} of {of}: {part.value:.1%} [{part.low:.1%}, {part.high:.1%}]"
 
 
 def user_turns(dialogues: Iterable[HumanDialogue]) -> list[str]:
-    """What the users said."""
+    """The texts of all user turns."""
     return [turn.text for dialogue in dialogues for turn in dialogue.dialogue.turns if turn.role is Role.USER]
 
 
 def flagged(texts: Sequence[str]) -> str:
-    """The share of turns that the check counts as an assistant's."""
+    """The share of turns that the role check counts as an assistant's."""
     return in_words(sum(map(speaks_as_assistant, texts)), len(texts))
 
 
 def case_rows(path: Path) -> list[tuple[str, str]]:
-    """Recall and precision over all models, recall by model, and how many of the open turns are flagged."""
+    """Recall and precision over all models, recall by model, and the share of flagged turns among those without a label."""
     cases = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     said = [(case, speaks_as_assistant(case["text"])) for case in cases]
 

@@ -1,4 +1,4 @@
-"""Reads `registers.txt`: how assistants and users speak, as lines with alternatives, and draws turns from it."""
+"""Reads `registers.txt` (lines with alternatives that show how assistants and users speak) and samples turns from it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +9,13 @@ from random import Random
 from engage.simulation.roles.weights import REGISTERS
 
 DRAWS = 96
-"""Turns drawn from one line; equal ones count once."""
+"""Turns sampled from one line; equal ones count once."""
 _PART = re.compile(r"\\.|[()|]|[^\\()|]+")
 
 
 @dataclass(frozen=True)
 class SampledTurn:
-    """A turn drawn from a line (`line` counts the file's lines from 1) of a section such as `assistant: refusals`."""
+    """A turn sampled from line `line` (from 1) of the file, in a section such as `assistant: refusals`."""
 
     text: str
     assistant: bool
@@ -24,8 +24,11 @@ class SampledTurn:
 
 
 def draw_registers(path: Path = REGISTERS, seed: int = 0) -> list[SampledTurn]:
-    """Turns of one line, and turns of two: of 100 assistant lines 30 with another assistant line after it and 30 after a user's
-    line (who begins as a user may still end as an assistant), of 100 user lines 60 with another user's line after it."""
+    """Turns of one line, and turns of two lines.
+
+    30 % of the assistant lines get another assistant line after them, and 30 % a user line before them (a turn may begin as a user
+    and end as an assistant). 60 % of the user lines get another user line after them.
+    """
     single = [drawn for line in _lines(path) for drawn in line]
     rng = Random(seed)
     sides = {side: [one for one in single if one.assistant is side] for side in (True, False)}
@@ -61,7 +64,7 @@ Alternatives = list[list["str | Alternatives"]]
 
 
 def _parsed(line: str) -> Alternatives:
-    """Alternatives of parts; a part is text, `{name}`, or alternatives again. ValueError for brackets that do not match."""
+    """Alternatives of parts; a part is text, `{name}`, or alternatives again. ValueError for unmatched brackets."""
     open_groups: list[Alternatives] = [[[]]]
     for part in _PART.findall(line):
         if part == "(":
@@ -86,6 +89,6 @@ def _fill(alternatives: Alternatives, names: Mapping[str, Sequence[str]], rng: R
 
 
 def _tidy(text: str) -> str:
-    """One space between words, none before a mark, one mark at a sentence's end."""
+    """One space between words, none before punctuation, one punctuation character at a sentence's end."""
     text = re.sub(r" +([.!?,])", r"\1", " ".join(text.split()))
     return re.sub(r"([.!?])[.,]+", r"\1", text).strip(" ,")

@@ -1,9 +1,8 @@
-"""Fits the role check: `python -m engage.simulation.roles.train PATH_OF_PERSUASIONFORGOOD` writes `weights.json.xz` beside this file, the same
-each time.
+"""Fits the role check: `python -m engage.simulation.roles.train PATH_OF_PERSUASIONFORGOOD` writes `weights.json.xz` (deterministic).
 
-The test split of PersuasionForGood is left out: false alarms are measured on it. Of the real persuadees that it is fitted to,
-FALSE_ALARMS are above the threshold, each judged by a fit without their dialogue (FOLDS of whole dialogues). Nothing here reads
-ESConv (its licence is not ours to pass on), nor turns of a model.
+The test split of PersuasionForGood is left out, to measure false alarms on it. The threshold is set so that the share FALSE_ALARMS of
+the real persuadees' turns is above it, each judged by a fit without its dialogue (cross-validation with FOLDS). It uses neither
+ESConv, because of its licence, nor turns of models.
 """
 
 import hashlib
@@ -26,18 +25,17 @@ from engage.simulation.roles.weights import CLASSES, REGISTERS, WEIGHTS, Weights
 
 FALSE_ALARMS, FOLDS = 0.02, 5
 HELPER, OWN_WORDS, ASSISTANT, OTHER_WORK, USER = 0.1, 0.5, 0.5, 0.08, 0.33
-"""Weights of an example: a turn of the shipped dialogues' helpers, a scenario's words, an assistant's turn of the registers, one of
-OTHER_WORK_SECTION (a shop's clerk, a teacher), which the shipped domains never hear, and a user's turn of the registers. A real
-persuadee's turn counts 1. Persuaders count nothing: they speak as people do, and any weight of theirs costs recall at the same rate of
-false alarms."""
+"""Weights of examples: helpers' turns of the shipped dialogues, scenarios' texts, assistant turns of the registers, those of
+OTHER_WORK_SECTION (a shop's clerk, a teacher; not heard in the shipped domains), user turns of the registers. A real persuadee's turn
+counts 1. Persuaders are left out: they speak as people do, and any weight of theirs lowers recall at the same false-alarm rate."""
 OTHER_WORK_SECTION = "assistant: other work, answers"
 STRENGTH, RAREST, SMALLEST = 0.1, 3, 0.01
-"""Inverse of the ridge; examples that an n-gram must be in; weights below SMALLEST are left out."""
+"""C of the regression; least number of examples with an n-gram; least absolute weight that is kept."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One turn, whose it is, and what it counts; `fold` is that of its dialogue where it is a real persuadee's, else None."""
+    """One turn with its role and weight; `fold` is that of its dialogue for a real persuadee's turn, else None."""
 
     text: str
     assistant: bool
@@ -46,16 +44,16 @@ class Example:
 
 
 def examples(p4g: Path) -> list[Example]:
-    """All that the check is fitted to."""
+    """All training examples."""
     people = [dialogue for dialogue in read_p4g(p4g).dialogues if dialogue.split != "test"]
-    found = [*_turns(people, 0.0, real=True), *_turns(read_shipped().dialogues, HELPER, real=False)]
+    turns = [*_turns(people, 0.0, real=True), *_turns(read_shipped().dialogues, HELPER, real=False)]
     for scenario in load_scenarios(tuple(SHIPPED)):
         said = [scenario.user_condition.situation, *(t.text for t in scenario.opening.turns if t.role is Role.USER)]
-        found += [Example(text, False, OWN_WORDS) for text in said]
+        turns += [Example(text, False, OWN_WORDS) for text in said]
     for drawn in draw_registers():
         weight = OTHER_WORK if drawn.section == OTHER_WORK_SECTION else ASSISTANT
-        found.append(Example(drawn.text, drawn.assistant, weight if drawn.assistant else USER))
-    return found
+        turns.append(Example(drawn.text, drawn.assistant, weight if drawn.assistant else USER))
+    return turns
 
 
 def _turns(dialogues: Sequence[HumanDialogue], assistant_weight: float, real: bool) -> Iterator[Example]:
@@ -68,7 +66,7 @@ def _turns(dialogues: Sequence[HumanDialogue], assistant_weight: float, real: bo
 
 
 def fit(learnt: Sequence[Example], made_from: dict[str, str]) -> Weights:
-    """Logistic regression on all of it; the threshold by cross-validation."""
+    """Fit the regression on all examples, and the threshold by cross-validation."""
     from scipy.sparse import diags
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -92,13 +90,13 @@ def fit(learnt: Sequence[Example], made_from: dict[str, str]) -> Weights:
 
 
 def digests(p4g: Path) -> dict[str, str]:
-    """SHA-256 of what is read, by name; a folder's tables by theirs."""
+    """SHA-256 of the training files, by file name."""
     files = [REGISTERS, CLASSES, *(p4g / name for name in ("full_dialog.csv", "full_info.csv"))]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def main(arguments: Sequence[str]) -> str:
-    """Fit and save; returns what was done in one sentence."""
+    """Fit and save the weights; returns one sentence about the result."""
     if len(arguments) != 1:
         return "usage: python -m engage.simulation.roles.train FOLDER_OF_PERSUASIONFORGOOD"
     p4g = Path(arguments[0])

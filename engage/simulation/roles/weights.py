@@ -1,4 +1,4 @@
-"""The fitted role check as a file: compressed JSON (`xz -dc weights.json.xz` shows it), never code."""
+"""The file of the fitted role check: compressed JSON (`xz -dc weights.json.xz` shows it)."""
 
 import json
 import lzma
@@ -14,9 +14,9 @@ WEIGHTS, REGISTERS, CLASSES = (FOLDER / name for name in ("weights.json.xz", "re
 
 @dataclass(frozen=True)
 class Weights:
-    """`bias` + scaled sum of the n-grams' `weights` is the log odds of an assistant's turn; above `threshold` the turn counts as one.
+    """The log odds of an assistant's turn are `bias` plus the scaled sum of its n-grams' `weights`; it counts as one above `threshold`.
 
-    `made_from` lists the data that it was fitted to, by SHA-256.
+    `made_from` maps the names of the training files to their SHA-256.
     """
 
     bias: float
@@ -27,7 +27,7 @@ class Weights:
 
 @cache
 def load_weights() -> Weights:
-    """The weights that come with engage."""
+    """The shipped weights."""
     return read_weights(WEIGHTS)
 
 
@@ -37,6 +37,6 @@ def read_weights(path: Path) -> Weights:
 
 
 def save_weights(weights: Weights, path: Path = WEIGHTS) -> None:
-    """One n-gram a line, sorted, so that two fits can be compared; equal weights give equal bytes."""
+    """Write one n-gram per line, sorted, so that two fits can be compared; equal weights give equal bytes."""
     text = json.dumps(asdict(weights), indent=0, sort_keys=True, ensure_ascii=False) + "\n"
     path.write_bytes(lzma.compress(text.encode(), preset=9))
