@@ -95,7 +95,7 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
-    """The installed version; `0` where engage runs from a folder that was never installed."""
+    """The installed version; `0` if engage is not installed."""
     try:
         return version("engage")
     except PackageNotFoundError:

@@ -88,5 +88,5 @@ def engage_error(error: BaseException | None) -> EngageError | None:
 
 
 def in_one_line(error: object, longest: int = 300) -> str:
-    """What an error says, or a text, without line breaks and cut: messages of libraries and servers may have many lines."""
+    """An error's message (or a text) on one line, cut to `longest` characters."""
     return " ".join(str(error).split())[:longest]

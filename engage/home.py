@@ -19,15 +19,15 @@ class Home:
         """The home of this process; a task on another machine has its own."""
         try:
             path = Path(os.environ.get("ENGAGE_HOME") or "var").expanduser().resolve()
-            (path / "engage.duckdb").exists()  # asked here once: it fails for a path too long or behind a closed folder
+            (path / "engage.duckdb").exists()  # fails for a path that is too long or in an unreadable folder
         except OSError as error:
             raise ConfigError(f"ENGAGE_HOME cannot be used: {error.strerror}; set it to a folder of yours") from error
         except (RuntimeError, ValueError) as error:
             raise ConfigError(f"ENGAGE_HOME cannot be used: {error}") from error
-        for character in "?\\":  # DuckDB, and SQLAlchemy below MLflow, would write into another folder
+        for character in "?\\":  # DuckDB, and MLflow's SQLAlchemy, would write into another folder
             if character in str(path):
                 raise ConfigError(
-                    f"ENGAGE_HOME cannot be used: {path} holds {character}, which DuckDB takes in no path; name another folder"
+                    f"ENGAGE_HOME cannot be used: {path} contains {character}, which DuckDB does not allow in paths; name another folder"
                 )
         return Home(path)
 

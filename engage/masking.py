@@ -1,6 +1,6 @@
-"""Secrets made unreadable in what is shown, logged or stored: passwords in addresses, keys that a server echoes.
+"""Masks secrets in text that is shown, logged or stored: passwords in addresses, keys that a server echoes.
 
-Knows no settings: whoever shows a text says which secrets it may hold. A password in an address needs no naming.
+Knows no settings: the caller names the secrets. Passwords in addresses are found without being named.
 """
 
 import re
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 MASK = "***"
 ECHO = 6
-"""As many characters of a secret in a row give it away."""
+"""A part of a secret is masked from this length on."""
 _URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<rest>[^\s'\"<>]+)")
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d*)?")
 _QUERY_VALUE = re.compile(r"(?P<name>[?&;][^=&;#\s]+=)(?P<value>[^&;#]*)")
@@ -21,7 +21,7 @@ _STARRED = re.compile(r"[^\s'\",;:()]*(?:\*{2,}|\.{3}|…)[^\s'\",;:()]*")
 
 
 def mask_urls(text: str) -> str:
-    """The text with passwords and query values of the addresses in it masked."""
+    """The text with the passwords and query values of its addresses masked."""
 
     def masked(match: re.Match[str]) -> str:
         rest = match["rest"]
@@ -43,7 +43,7 @@ def _masked_value(match: re.Match[str]) -> str:
 
 
 def mask_table(value: Any, name: str = "") -> Any:
-    """A table of settings with the values masked whose names speak of a key, a token or a password, at any depth."""
+    """A table of settings; values whose names suggest a key, a token or a password are masked at any depth."""
     if isinstance(value, Mapping):
         return {key: mask_table(inner, str(key)) for key, inner in value.items()}
     if isinstance(value, str):
@@ -54,7 +54,7 @@ def mask_table(value: Any, name: str = "") -> Any:
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """The text without the secrets: whole, in parts of ECHO characters or more, or starred out by the server itself."""
+    """The text with the secrets masked: whole, parts of at least ECHO characters, or abbreviated with stars by a server."""
     text = _BEARER.sub(lambda match: f"{match[1]} {MASK}", mask_urls(text))
     for form in {form for secret in secrets for form in (secret, unquote(secret)) if form}:
         text = _without(text, form)

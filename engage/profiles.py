@@ -1,7 +1,7 @@
-"""Profiles: TOML files with settings. A profile may say `extends = "gpu"`: another profile's name, or a path beside it.
+"""Profiles: TOML files with settings. A profile may extend another one: `extends = "gpu"`, by its name or a path beside it.
 
 A profile's own settings replace those of the profile that it extends, one by one. A setting that is itself a table, such as
-`engine.vllm.engine_args`, is replaced as a whole, so that `engine_args = {}` empties it. What the settings mean is not known here.
+`engine.vllm.engine_args`, is replaced as a whole, so that `engine_args = {}` empties it. Knows no setting's meaning.
 """
 
 import os
@@ -16,32 +16,32 @@ from engage.files.reading import is_device
 
 EXTENDS = "extends"
 DEEPEST = 12
-"""Tables within tables that a setting's name may have; there are three."""
+"""Most nested tables in a setting's name; three are in use."""
 LONGEST_CHAIN = 50
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile's file with the tables in it, then the same of the profile it extends, and so on."""
+    """A profile's file with its tables, followed by those of the profile that it extends, and so on."""
 
     files: tuple[tuple[Path, dict[str, Any]], ...]
 
     def values(self, settings: Collection[str]) -> dict[str, Any]:
-        """All settings together, as nested tables; `settings` are the names of those that are replaced as a whole."""
+        """All settings merged, as nested tables; those named in `settings` are replaced as a whole."""
         merged: dict[str, Any] = {}
         for _, values in reversed(self.files):
             merged = _merge(merged, values, settings)
         return merged
 
     def source(self, name: str) -> Path:
-        """The file that gives a setting its value; the profile's own where none of them names it."""
+        """The file that gives a setting its value; the profile's own file if no file names the setting."""
         return next((path for path, values in self.files if _names(values, name)), self.files[0][0])
 
 
 def read_profile(profile: str | Path, folder: Path | None = None) -> Profile:
-    """A profile and what it extends; `folder` holds the profiles that are known by name.
+    """A profile and those that it extends; `folder` contains the profiles that are known by name.
 
-    ConfigError for a file that is missing or cannot be read, and for profiles that extend each other in a circle.
+    ConfigError if a file is missing or unreadable, or if profiles extend each other in a circle.
     """
     name: Any = str(profile)
     files: list[tuple[Path, dict[str, Any]]] = []
@@ -105,7 +105,7 @@ def _read(path: Path, name: str, folder: Path | None, above: Path | None) -> dic
         raise ConfigError(f"profile {path} cannot be read: it is nested too deeply") from error
     except OSError as error:
         raise ConfigError(f"profile {str(path)!r:.200} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # TOML's own errors, text that is no UTF-8, a number too long, a name with a null byte
+    except ValueError as error:  # TOML errors, text that is not UTF-8, too long numbers, names with a null byte
         raise ConfigError(f"profile {str(path)!r:.200} cannot be read: {ascii(str(error))[1:-1]:.200}") from error
 
 
@@ -122,6 +122,6 @@ def _merge(base: dict[str, Any], over: dict[str, Any], settings: Collection[str]
 def _names(values: Any, name: str) -> bool:
     for part in name.split("."):
         if not isinstance(values, dict) or part not in values:
-            return isinstance(values, list)  # an item of a list is the list's
+            return isinstance(values, list)  # the list gives its items their values
         values = values[part]
     return True

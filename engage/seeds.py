@@ -1,4 +1,4 @@
-"""One seed per request, derived from what the request is and never from when it runs."""
+"""One seed per request, derived from the request's identity and independent of timing."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Every setting of a configuration by its dotted name: type, default, range, description. Reads pydantic models, knows none."""
+"""Lists the settings of any pydantic configuration by dotted name: type, default, range, description."""
 
 import difflib
 import types
@@ -15,7 +15,7 @@ _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting. `default` is a JSON value, None for "not set"; `range` is empty where every value of the type is allowed."""
+    """One setting. `default` is a JSON value (None: not set); `range` is '' if all values of the type are allowed."""
 
     name: str
     type: str
@@ -30,7 +30,7 @@ def setting_names(model: type[BaseModel]) -> list[str]:
 
 
 def describe(model: type[BaseModel]) -> list[Setting]:
-    """All settings of a configuration, every one of which has a default."""
+    """All settings of a configuration; each must have a default."""
     defaults = model().model_dump(mode="json")
     return [
         Setting(name, type_name(field.annotation), value_of(defaults, name), allowed(field), field.description or "")
@@ -39,14 +39,14 @@ def describe(model: type[BaseModel]) -> list[Setting]:
 
 
 def value_of(values: Any, name: str) -> Any:
-    """What nested tables hold under a dotted name."""
+    """The value in nested tables under a dotted name."""
     for part in name.split("."):
         values = values[part]
     return values
 
 
 def closest(name: str, known: Sequence[str]) -> str | None:
-    """The setting that may be meant: one of nearly that name in the same table, or of the same last name in another table."""
+    """The setting that a wrong name probably means: a similar name in the same table, or the same last part in another table."""
     parent, _, leaf = name.rpartition(".")
     above = f"{parent}." if parent else ""
     siblings = {n.removeprefix(above).split(".")[0] for n in known if n.startswith(above)}
@@ -72,7 +72,7 @@ def type_name(annotation: Any) -> str:
 
 
 def allowed(field: FieldInfo) -> str:
-    """The values that a field takes, such as `1 to 100`, `above 0 up to 1`, `validation | test`."""
+    """The values that a field accepts, such as `1 to 100`, `above 0 up to 1`, `validation | test`."""
     choices = [str(value) for value in _choices(field.annotation)]
     low = high = length = ""
     for bound in field.metadata:

@@ -1,4 +1,4 @@
-"""Numbers in, numbers out: what is a number, the bootstrap, intervals, rank statistics, paired comparison."""
+"""Statistics: checks for finite numbers, the bootstrap, intervals, rank statistics, paired comparison."""
 
 from engage.stats.bootstrap import CONFIDENCE, MAX_RESAMPLES, RESAMPLES, Statistic, interval, mean_interval
 from engage.stats.estimates import (

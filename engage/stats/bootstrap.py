@@ -1,4 +1,4 @@
-"""The one bootstrap: intervals of a statistic whose units (scenarios, dialogues, trees) are resampled whole."""
+"""The bootstrap: intervals of a statistic; whole units (scenarios, dialogues, trees) are resampled."""
 
 import math
 import warnings
@@ -51,7 +51,7 @@ def intervals(
 
 
 def mean_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE, seed: int = 0) -> Bounds:
-    """BCa interval of a mean (Efron 1987), percentiles where BCa is not defined; the point itself where all values are equal."""
+    """BCa interval of a mean (Efron 1987); percentiles if BCa is not defined; the point itself if all values are equal."""
     if len(values) < 2:
         return None, None
     if np.ptp(values) < 1e-12:
@@ -75,7 +75,7 @@ def _drawn(
     from scipy.stats import bootstrap
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of resamples without a value, and of a BCa interval that is not defined
+        warnings.simplefilter("ignore")  # warnings about resamples without a value and undefined BCa intervals
         return bootstrap(
             samples,
             statistic,

@@ -1,4 +1,4 @@
-"""Numbers with 95 % intervals, and rank statistics. The unit (a dialogue, a scenario) is what is resampled."""
+"""Numbers with 95 % intervals, and rank statistics. Whole units (dialogues, scenarios) are resampled."""
 
 import math
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def rate(hits: ArrayLike, sizes: ArrayLike, seed: int = 0) -> Estimate:
 
 
 def share(hits: int, of: int) -> Estimate:
-    """Share of `hits` among `of` independent trials with Wilson's interval; no number where `of` is 0."""
+    """Share of `hits` among `of` independent trials with Wilson's interval; None if `of` is 0."""
     from scipy.stats import binomtest
 
     if not of:
@@ -111,7 +111,7 @@ def auc(scores: NDArray[np.float64], positive: NDArray[np.bool_], unit: ArrayLik
 
 
 def spearman(left: NDArray[np.float64], right: NDArray[np.float64]) -> Statistic:
-    """Rank correlation of two numbers per unit, as `scipy.stats.spearmanr` of all resamples at once; NaN where one side is constant."""
+    """Rank correlation of two numbers per unit, as `scipy.stats.spearmanr` for all resamples at once; NaN if one side is constant."""
     orders = [np.sign(side[None, :] - side[:, None]) / 2 + 0.5 for side in (left, right)]  # 1 below, 0.5 equal, 0 above
 
     def statistic(counts: NDArray[np.float64]) -> NDArray[np.float64]:

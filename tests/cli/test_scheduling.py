@@ -225,7 +225,7 @@ def test_a_home_that_duckdb_cannot_use_is_refused_before_anything_is_written(nam
     """MLflow wrote into the folder whose name ends before the `?`, and DuckDB failed at the first commit."""
     monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / name))
     with pytest.raises(
-        ConfigError, match=r"ENGAGE_HOME cannot be used: .* which DuckDB takes in no path; name another folder"
+        ConfigError, match=r"ENGAGE_HOME cannot be used: .* which DuckDB does not allow in paths; name another folder"
     ):
         Home.from_env()
     assert list(tmp_path.iterdir()) == []
