@@ -1,4 +1,4 @@
-"""Hand-written dialogues of people for the tests of the simulator card: no corpus is needed."""
+"""Hand-written human dialogues for the tests of the simulator card, which then need no corpus."""
 
 import csv
 import itertools
@@ -13,7 +13,7 @@ SAID = ("I never heard of them, sorry.", "What do they do with it?", "I could gi
 
 
 def persuadee(number: int, outcome: float | None, said=SAID) -> HumanDialogue:
-    """A persuasion dialogue of one exchange per `said`, the first of which is in the opening."""
+    """A persuasion dialogue with one exchange for each of `said`; the first is the opening."""
     gathering = Gathering("p4g", PERSUASION)
     turns = [
         turn
@@ -36,7 +36,7 @@ def seeker(number: int, outcome: float, said=("My cat ran away last week.", "Yes
 
 
 def write_p4g(folder: Path, validation: int) -> str:
-    """A corpus of the layout of PersuasionForGood with so many dialogues of the validation split; returns `p4g:FOLDER`."""
+    """Write a corpus in PersuasionForGood's layout with `count` validation dialogues; returns `p4g:FOLDER`."""
     rows, people, found = [], [], 0
     for number in itertools.count():
         said = ("I never heard of them, sorry.", "What do they do?", f"I give {number} cents, then.")

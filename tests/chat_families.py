@@ -1,4 +1,4 @@
-"""Chat templates in the shapes of well-known families, in our own words, each with a tokenizer of one token per byte."""
+"""Chat templates like those of well-known families (written by us), each with a tokenizer of one token per byte."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,7 @@ class Family:
     """Added tokens that are not special, such as a thought's marks."""
 
     def tokenizer(self) -> Any:
-        """Built anew on each call."""
+        """A new tokenizer on each call."""
         from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
         from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""A server that speaks enough of OpenAI's protocol to misbehave in every way that one meets."""
+"""A server with enough of OpenAI's protocol to misbehave in every known way."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def answer(body: dict[str, Any], text: str = "Hello there.") -> dict[str, Any]:
-    """A well-formed chat completion: n choices, log-probabilities where they are asked for."""
+    """A well-formed chat completion: n choices, log-probabilities if requested."""
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
     if body.get("logprobs"):
         token: dict[str, Any] = {"token": "Hello", "logprob": -0.5, "bytes": None, "top_logprobs": []}
@@ -147,7 +147,7 @@ def cut_line(handler: Any, _: dict[str, Any], __: int) -> None:
 
 
 def trickle(handler: Any, body: dict[str, Any], _: int) -> None:
-    """A behaviour: a byte now and then, for longer than anybody waits."""
+    """A behaviour: a byte now and then, for longer than any client waits."""
     data = json.dumps(answer(body)).encode()
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(data)))

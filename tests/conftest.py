@@ -1,7 +1,7 @@
-"""What test files share: a home, Prefect's server, a tiny model, a server that misbehaves, the command line; and the markers.
+"""Shared fixtures: a home, Prefect's server, a tiny model, a server that misbehaves, the command line. Also the markers.
 
-`slow` is what a change need not wait for, `prefect` runs flows against Prefect's server, `model` opens or trains one of torch's
-models. The last two follow from the fixtures that a test takes.
+`slow` tests are left out of the quick run (`pytest -m "not slow"`), `prefect` tests run flows against Prefect's server, `model` tests
+open or train a torch model. The last two markers follow from a test's fixtures.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ FIXTURES = {"prefect_server": ("prefect", "slow"), "tiny_model": ("model",)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by the fixtures that it takes."""
+    """Mark each test by its fixtures."""
     for item in items:
         for fixture, markers in FIXTURES.items():
             if fixture in getattr(item, "fixturenames", ()):
@@ -33,13 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Let nobody log into pytest's streams, which are closed from here on: Prefect does when the process ends."""
+    """Silence logging errors: Prefect logs when the process ends, after pytest has closed its streams."""
     logging.raiseExceptions = False
 
 
 @pytest.fixture(scope="session")
 def _one_prefect_server() -> Iterator[Any]:
-    """The settings under which flows run on one temporary server; they hold in no other test's context."""
+    """The settings for flows on one temporary server; only tests that use the server get them."""
     from prefect.settings import get_current_settings
     from prefect.testing.utilities import prefect_test_harness
 
@@ -52,7 +52,7 @@ def _one_prefect_server() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def prefect_server(_one_prefect_server: Any) -> Iterator[None]:
-    """Flows of this file run against a temporary server, which other files use too."""
+    """Run the flows of this file against the temporary server, which all files share."""
     from prefect.context import SettingsContext, get_settings_context
 
     with SettingsContext(profile=get_settings_context().profile, settings=_one_prefect_server):
@@ -61,7 +61,7 @@ def prefect_server(_one_prefect_server: Any) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's database as the tracker makes it in a new home: its migrations take seconds."""
+    """A new MLflow database to copy, because its migrations take seconds."""
     from engage.home import Home
     from tasks.tracking import Tracker
 
@@ -75,7 +75,7 @@ def _mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def open_home(_mlflow_database: Path) -> Callable[..., Any]:
-    """A context manager: the environment's home is a folder, MLflow's database is there, and no engine is open before and after."""
+    """A context manager: ENGAGE_HOME is a folder with MLflow's database, and no engine is open before and after."""
     import engage.engines
     from engage.home import Home
 
@@ -103,7 +103,7 @@ def open_home(_mlflow_database: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def home(tmp_path: Path, open_home: Callable[..., Any]) -> Iterator[Any]:
-    """A home of this test's own; its path has a blank in it, as many have."""
+    """A home for this test; its path contains a space, as many do."""
     with open_home(tmp_path / "my home") as opened:
         yield opened
 
@@ -118,7 +118,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[Any]:
-    """A server of the test's own that speaks OpenAI's protocol, well or badly."""
+    """A server for this test with OpenAI's protocol, which can misbehave."""
     from chat_server import ChatServer
 
     running = ChatServer()
@@ -128,7 +128,7 @@ def server() -> Iterator[Any]:
 
 @pytest.fixture
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The environment names a home and a cache that are not there yet."""
+    """Sets ENGAGE_HOME and ENGAGE_CACHE to folders that do not exist yet."""
     monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ENGAGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")

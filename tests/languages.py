@@ -1,4 +1,4 @@
-"""What people say to a helper, written for the tests, in languages that the rules do not read: two turns of the user each."""
+"""Two user turns each in languages that the rules do not read, written for the tests."""
 
 SAID: dict[str, list[list[str]]] = {
     "chinese": [

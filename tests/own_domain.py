@@ -1,4 +1,4 @@
-"""A third domain as a user would write it: a student asks for advice, and it went well if they would start tonight.
+"""A third domain as a user would write it: a student asks for advice; the outcome is good if they would start tonight.
 
 Scenarios name it `own_domain:STUDY_ADVICE` (this folder on the Python path); `fixtures/own_scenarios.jsonl` holds twelve.
 """
@@ -21,8 +21,6 @@ class StudentCondition(UserCondition):
 
 
 class StudyAdvice(Domain):
-    """See the module."""
-
     name = "study_advice"
     condition_type = StudentCondition
     opens = Role.USER
@@ -68,7 +66,7 @@ class StudyAdvice(Domain):
         return {"would_start": float(value >= 3.0)}
 
     def end_reason(self, dialogue: Dialogue) -> str | None:
-        """A student who says that they start is done, and so is one who says goodbye."""
+        """The dialogue ends when the student says that they start, or says goodbye."""
         last = dialogue.last
         if last is not None and last.role is Role.USER and "i'm starting now" in last.text.lower():
             return "started"

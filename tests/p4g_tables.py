@@ -1,4 +1,4 @@
-"""Tables of PersuasionForGood's layout, written by hand: one dialogue or many, and what was given in each."""
+"""Tables in PersuasionForGood's layout, written by hand: one dialogue or many, with their donations."""
 
 import csv
 import io

@@ -1,6 +1,6 @@
-"""The pairs of a cycle computed with pandas: an oracle for the project's SQL, whose rules it states a second time.
+"""The pairs of a cycle, computed with pandas: an independent implementation to test the project's SQL against.
 
-Same rules as sql/score/ and sql/pairs/, whose comments say why; the same approximation of the normal distribution, so that figures
+It has the same rules as sql/score/ and sql/pairs/ (their comments give the reasons) and the same approximation of the normal distribution, so that figures
 can be compared row by row.
 """
 
@@ -93,7 +93,7 @@ def _reply_values(rows: Frame) -> Frame:
 
 
 def _sibling_pairs(values: Frame) -> Frame:
-    """A row per two siblings, the better one as chosen, the earlier where both are equal."""
+    """A row per pair of siblings; the better one is chosen, the earlier one if both are equal."""
     of_prefix = ["tree_id", "scenario_id", "domain", "decision_id", "spine_index"]
     figures = ["reply_id", "group_count", "q_mean", "value_mean", "value_variance", "shared_error"]
     both = values[of_prefix + figures].merge(values[[*SIBLINGS, *figures]], on=SIBLINGS, suffixes=("_a", "_b"))
@@ -171,7 +171,7 @@ def _judge(pairs: Frame, tables: Mapping[str, Frame], config: PairConfig, patter
 
 
 def _judged_replies(pairs: Frame, node: Frame, patterns: Mapping[str, str]) -> Frame:
-    """A row per reply of the pairs: its text as it is compared, and what speaks against it."""
+    """A row per reply of the pairs: its text for comparisons, and the reason against it."""
     sides = [
         pairs[["tree_id", "domain", f"{side}_id"]].set_axis(["tree_id", "domain", "node_id"], axis=1)
         for side in ("chosen", "rejected")
@@ -199,13 +199,13 @@ def _judged_replies(pairs: Frame, node: Frame, patterns: Mapping[str, str]) -> F
 
 
 def _is_said(character: str) -> bool:
-    """A letter, a digit, or a sign such as an emoji."""
+    """Whether the text has a letter, a digit, or a symbol such as an emoji."""
     kind = unicodedata.category(character)
     return kind[0] in "LN" or kind == "So"
 
 
 def _copies(kept: Frame, node: Frame) -> Frame:
-    """Index of the kept pairs that say the same after the same dialogue as a better one of another tree."""
+    """Index of kept pairs with the same dialogue and texts as a better pair of another tree."""
     root = node.loc[node.spine_index.notna(), ["tree_id", "node_id", "parent_id", "spine_index", "text"]]
     reply = node[["tree_id", "node_id", "text"]].rename(columns={"node_id": "parent_id", "text": "reply_text"})
     spine = root.merge(reply, on=["tree_id", "parent_id"], how="left")

@@ -1,4 +1,4 @@
-"""An engine of canned answers that notes what it is asked, put in the place of every engine; and questions to a store."""
+"""A scripted engine that records its requests and replaces every engine; and a helper to query a store."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from engage.home import Home
 
 
 class Counted(ScriptedEngine):
-    """Canned answers; notes what it was asked, and fails those whose scenario is in `failing`."""
+    """Gives canned answers and records its requests; requests of scenarios in `failing` fail."""
 
     def __init__(self) -> None:
         super().__init__(self._answer)
@@ -37,7 +37,7 @@ class Counted(ScriptedEngine):
 
 @contextmanager
 def played_by(engine: Any) -> Iterator[Any]:
-    """Every engine that is opened meanwhile is this one."""
+    """A context in which this engine replaces every opened engine."""
     with pytest.MonkeyPatch.context() as patch:
         engage.engines.close_engines()
         patch.setattr(engage.engines, "_create", lambda _: engine)

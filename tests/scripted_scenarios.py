@@ -49,7 +49,7 @@ def as_json(record) -> str:
 
 
 def rewarding(good: str, *, otherwise: float = 5.0):
-    """An engine with three replies; the survey says 1 (released) where the assistant ever said `good`, else `otherwise`."""
+    """An engine with three replies; the survey's answer is 1 (released) if the assistant ever said `good`, else `otherwise`."""
     replies = ("That is how life goes.", good, "You will find another one soon.")
     lines = ("I see him everywhere.", "He used to wait at the door.", "I miss him a lot.", "I cry every morning.")
 

@@ -1,4 +1,4 @@
-"""Stores and trees written by hand, for the tests of the store: rewards are given, no engine is asked."""
+"""Stores and trees written by hand, with given rewards and without an engine, for the tests of the store."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from engage.store import Outbox, TrajectoryStore
 
 
 def support_scenario(name, split="train", opening="My dog died.", **condition):
-    """An emotional-support scenario of the wanted split: its situation carries a number that is raised until the hash falls there."""
+    """An emotional-support scenario of the given split: a number in its situation is raised until the hash falls into the split."""
     for number in itertools.count():
         scenario = parse_scenario(
             {
@@ -38,7 +38,7 @@ def support_scenario(name, split="train", opening="My dog died.", **condition):
 
 
 def reaction_of(reward):
-    """The reaction behind a reward of emotional support, value = 5 − 4·reward; None could not be read."""
+    """The reaction that gives a reward in emotional support, value = 5 − 4·reward; None: unreadable."""
     return Reaction("pattern", "no idea" if reward is None else "a number", None if reward is None else 5 - 4 * reward)
 
 
@@ -92,7 +92,7 @@ def hand_dialogue(scenario, reward, cycle_id="c1", policy="champion", simulator=
 
 @functools.cache
 def _empty_store() -> bytes:
-    """A database with its tables and nothing in them: making one takes longer than all that a small test does with it."""
+    """An empty database with its tables, to copy: making one takes longer than a small test."""
     with tempfile.TemporaryDirectory() as folder:
         store = TrajectoryStore(Path(folder) / "engage.duckdb", wait_s=10.0)
         store.add_scenarios([])
@@ -100,7 +100,7 @@ def _empty_store() -> bytes:
 
 
 def filled(folder, scenarios, trees=(), dialogues=(), cycle_ids=("c1",)):
-    """A store under `folder` that holds all of it, its outbox drained."""
+    """A store under `folder` with all of it, drained from the outbox."""
     store, outbox = TrajectoryStore(folder / "engage.duckdb", wait_s=10.0), Outbox(folder / "outbox")
     if not store.path.exists():
         folder.mkdir(parents=True, exist_ok=True)

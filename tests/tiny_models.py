@@ -58,7 +58,7 @@ def save_tiny_model(folder: Path) -> Path:
 
 
 def save_adapter(base: Path | str, folder: Path, fingerprint: str | None = None) -> Path:
-    """An adapter that changes every reply: its second factor is drawn, not zero. `base` is a model's name."""
+    """Save an adapter that changes every reply (its second factor is random, not zero). `base` is a model's name."""
     import torch
 
     from engage.models import AdapterCard, resolve_model

@@ -1,4 +1,4 @@
-"""The benches at unit-test size: what they report is right; nothing here asserts a time."""
+"""The benches in small: their figures are right. No test asserts a time."""
 
 import asyncio
 import json
@@ -128,7 +128,7 @@ def test_saturation_is_the_best_of_the_sweep():
     assert len(found.as_json()["sweep"]) == 4
 
 
-def test_the_climb_ends_where_two_sizes_bring_nothing(monkeypatch):
+def test_the_sweep_ends_when_two_sizes_gain_nothing(monkeypatch):
     monkeypatch.setattr(engine_bench, "ENOUGH_GAIN", 1e9)
     assert [
         point.requests for point in swept(TokenEngine(), batch_sizes=(1, 2, 3, 4), prompt_lengths=(60,)).points

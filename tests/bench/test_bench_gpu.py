@@ -1,4 +1,4 @@
-"""What is measured on a GPU machine, at unit-test size on a CPU; nothing here asserts a time."""
+"""The measurements for a GPU machine, in small and on a CPU. No test asserts a time."""
 
 import asyncio
 import json
@@ -103,8 +103,8 @@ def test_an_engine_agrees_with_itself(models, adapters):
     assert json.loads(json.dumps(found.as_json()))["agree"] is True
 
 
-def test_an_engine_with_other_weights_is_told_apart_by_replies_and_surveys(models, adapters, tmp_path):
-    """The other engine answers with half of each adapter: as if it had not taken up the new weights."""
+def test_an_engine_with_other_weights_differs_in_replies_and_surveys(models, adapters, tmp_path):
+    """The other engine uses each adapter at half its strength, as if it had not loaded the new weights."""
 
     class Stale(TransformersEngine):
         def _model_of(self, job):
@@ -133,7 +133,7 @@ def test_prompts_are_ten_and_evenly_over_the_domains():
 
 
 class Cut(TransformersEngine):
-    """Ends its greedy replies early: says the same and then stops."""
+    """Ends its greedy replies early: the same words, but fewer."""
 
     async def complete(self, prompt, sampling, seeds):
         found = await super().complete(prompt, sampling, seeds)
@@ -141,7 +141,7 @@ class Cut(TransformersEngine):
 
 
 def test_a_margin_is_that_of_the_models_own_next_tokens(models):
-    """After the same beginning one engine ends its turn and the other goes on: both probabilities by hand."""
+    """After the same beginning one engine ends its turn and the other continues; both probabilities are computed by hand."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -1,4 +1,4 @@
-"""The GPU check, with a command line and a driver that answer at once: what it runs, stops, skips and writes down."""
+"""The GPU check with a fake command line and a fake driver: what it runs, stops, skips and reports."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_a_check_writes_a_table_and_a_file_and_names_what_failed_or_was_skipped(
     assert all(line.count("|") == 6 for line in shown.splitlines() if line.startswith("|"))
 
 
-def test_a_step_is_ended_at_its_limit_and_what_no_time_is_left_for_is_skipped(engage, tmp_path, monkeypatch):
+def test_a_step_is_stopped_at_its_limit_and_steps_without_time_are_skipped(engage, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_check, "LEAST_S", 0.5)
     began = time.monotonic()
     code, found = checked(engage, tmp_path / "out.json", "--only", "align,night", "--seconds", "2")
@@ -113,7 +113,7 @@ def test_the_busiest_card_is_sampled_while_a_step_runs(engage, tmp_path, monkeyp
     assert facts["gpus"] == ["NVIDIA H200, 143771 MiB, 580.159.03"] * 2
 
 
-def test_a_command_that_is_not_there_fails_with_its_name(engage, tmp_path):
+def test_a_missing_command_fails_with_its_name(engage, tmp_path):
     found = run_step(Step("engine", ("/no/such",), 5, read_json), gpu_check.CardWatch(0), 5, os.environ)
     assert (found.status, found.reason) == ("failed", "/no/such: No such file or directory")
 

@@ -1,4 +1,4 @@
-"""Pairs in SQL against the same rules in pandas, on stores of real searches whose replies, ends and rewards are then spoilt at random."""
+"""Pairs in SQL against the same rules in pandas, on stores of real searches with randomly changed replies, ends and rewards."""
 
 import duckdb
 import pytest

@@ -1,4 +1,4 @@
-"""Ctrl-C that a library swallows is asked again; a second one ends at once. Each case is a process of its own."""
+"""Ctrl-C is repeated if a library swallows it; a second Ctrl-C ends the process at once. Each case runs in its own process."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Profiles that extend others: what comes of them, and what is wrong with one."""
+"""Profiles that extend others: their settings, and the sentences about mistakes in them."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A night is scheduled here and runs elsewhere: nothing of it depends on the current folder, and no secret goes with it."""
+"""A scheduled night runs elsewhere: its settings do not depend on the current folder, and they contain no secret."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ OWN_FILE = HERE / "fixtures" / "own_scenarios.jsonl"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder of who schedules, with scenarios, a corpus, an adapter, a model and a domain of their own."""
+    """The current folder of the user who schedules, with their scenarios, corpus, adapter, model and domain."""
     monkeypatch.chdir(tmp_path)
     for name in (
         "ENGAGE_HOME",
@@ -222,7 +222,7 @@ def test_a_home_with_odd_characters_keeps_its_databases_to_itself(tmp_path, monk
 
 @pytest.mark.parametrize("name", ["a?b", "a\\b", "?/home"])
 def test_a_home_that_duckdb_cannot_use_is_refused_before_anything_is_written(name, tmp_path, monkeypatch):
-    """MLflow wrote into the folder whose name ends before the `?`, and DuckDB failed at the first commit."""
+    """MLflow used to write into a folder whose name ends before the `?`; DuckDB failed at the first commit."""
     monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / name))
     with pytest.raises(
         ConfigError, match=r"ENGAGE_HOME cannot be used: .* which DuckDB does not allow in paths; name another folder"

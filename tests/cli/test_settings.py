@@ -1,4 +1,4 @@
-"""`engage settings`: what a user reads of the settings, and what the library says of a configuration's fields."""
+"""`engage settings`: the list of settings for users, and its parts in the library."""
 
 import io
 import json

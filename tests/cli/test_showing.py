@@ -1,4 +1,4 @@
-"""Foreign text cannot steer a terminal: control characters are visible, markup is text; files and pipes get exactly what there is."""
+"""Stored text cannot control a terminal: control characters are shown, markup is plain text. Files and pipes get the exact text."""
 
 import csv
 import io
@@ -44,7 +44,7 @@ def test_json_made_visible_is_the_same_json():
 
 
 def printed(show, **settings) -> str:
-    """What a terminal of 200 columns gets, without the escape sequences that rich itself writes."""
+    """The output on a terminal of 200 columns, without rich's own escape sequences."""
     stream = io.StringIO()
     show(Terminal(file=stream, width=200, force_terminal=True, **settings))
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
@@ -122,7 +122,7 @@ def test_logs_warnings_and_tracebacks_are_visible(protected, capsys):
 
 
 def engage(tmp_path, *arguments, terminal=False):
-    """Exit code, standard output and standard error; `terminal` gives it a terminal for both, which come together."""
+    """Exit code, standard output and standard error; with `terminal`, both outputs are one terminal's."""
     command = [sys.executable, "-m", "flows.cli", *arguments]
     env = os.environ | {"ENGAGE_HOME": str(tmp_path / "home"), "COLUMNS": "200", "TERM": "xterm-256color"}
     if not terminal:

@@ -91,7 +91,7 @@ def test_the_same_dialogue_has_one_id_in_every_layout_and_is_refused_in_two_file
         read_esconv(tmp_path)
 
 
-def test_a_persuadee_is_told_in_plain_words_and_a_donation_is_the_outcome():
+def test_a_persuadee_is_described_plainly_and_the_donation_is_the_outcome():
     giver = read_p4g(P4G).dialogues[0]
     assert giver.user_condition.person == (
         "a 30-year-old man, unmarried, employed for wages, less than four-year college, liberal, atheist"
@@ -114,7 +114,7 @@ def test_persuadees_of_whom_nothing_is_known_are_taken_and_counted():
     assert corpus.remarks["who the persuadee is, is not known"] == 1
 
 
-def test_an_impossible_age_is_not_told_and_an_empty_donation_is_no_outcome():
+def test_an_impossible_age_is_omitted_and_an_empty_donation_is_no_outcome():
     last = read_p4g(P4G).dialogues[2]
     assert last.user_condition.person == "a person, married, postgraduate, conservative" and last.outcome is None
 

@@ -1,4 +1,4 @@
-"""Corpora as people have them: sorted as text, exported twice, merged, compressed, in cents. Each is read right, or refused in one sentence."""
+"""Damaged corpora: sorted as text, exported twice, merged, compressed, in cents. Each is read correctly or refused in one sentence."""
 
 import codecs
 import gzip
@@ -148,7 +148,7 @@ def test_half_a_character_is_one_sentence_with_its_place(tmp_path):
 
 
 @pytest.mark.parametrize("speaker", [["seeker"], None, {"a": 1}, 7, "bot"])
-def test_a_speaker_that_is_none_is_named_by_place(speaker, tmp_path):
+def test_an_invalid_speaker_is_refused_with_its_place(speaker, tmp_path):
     wrong = record()
     wrong["dialog"][1]["speaker"] = speaker
     with pytest.raises(CorpusError, match=r"ESConv.json\[0\]: dialog\[1\].speaker: "):
@@ -277,7 +277,7 @@ def test_a_dialogue_that_is_there_twice_is_refused_with_both_lines(tmp_path):
         read_p4g(p4g(tmp_path, two, same))
 
 
-def test_a_person_who_is_there_twice_is_refused_with_both_lines(tmp_path):
+def test_a_repeated_person_is_refused_with_both_lines(tmp_path):
     people = [("d1", "a", 0, 0, 30, "Male"), ("d1", "b", 1, 0.5, 30, "Male"), ("d1", "b", 1, 0.0, 31, "Male")]
     with pytest.raises(CorpusError, match=r"full_info.csv:4: the persuadee of d1 is on line 3 already"):
         read_p4g(p4g(tmp_path, p4g_rows(), people))
@@ -286,7 +286,7 @@ def test_a_person_who_is_there_twice_is_refused_with_both_lines(tmp_path):
 @pytest.mark.parametrize(
     "given", [(50, 100, 0, 200, 5), ("50.0", "25.0", "0.0", "200.0"), (1, 2, 50), (0, 0, 0, 30.5, 45.5)]
 )
-def test_a_table_that_may_be_in_cents_is_asked_about_and_nothing_is_taken(given, tmp_path):
+def test_a_table_that_may_be_in_cents_is_refused_with_a_question(given, tmp_path):
     folder = p4g(tmp_path, *gifts(*given))
     with pytest.raises(CorpusError, match=r"the table may be in cents\. State the unit: --donation-unit cents"):
         read_p4g(folder)
@@ -298,7 +298,7 @@ def test_a_table_that_may_be_in_cents_is_asked_about_and_nothing_is_taken(given,
         assert [human.outcome for human in as_dollars.dialogues] == dollars
 
 
-def test_a_few_slips_among_dollars_are_left_out_and_asked_about_by_nobody(tmp_path):
+def test_a_few_slips_among_dollars_are_left_out_without_a_question(tmp_path):
     corpus = read_p4g(p4g(tmp_path, *gifts(0.5, 0, 0.25, 1.0, 50.0, 2.0)))
     assert [human.outcome for human in corpus.dialogues] == [0.5, 0, 0.25, 1.0, 2.0]
     assert len(corpus.dropped["a donation over 2 dollars"]) == 1
@@ -313,7 +313,7 @@ def test_a_few_slips_among_dollars_are_left_out_and_asked_about_by_nobody(tmp_pa
         (3, "0.5", "B4 is '0.5', not 0"),
     ],
 )
-def test_a_number_that_is_none_is_refused_by_line(column, value, reason, tmp_path):
+def test_an_invalid_number_is_refused_by_line(column, value, reason, tmp_path):
     rows = [list(row) for row in p4g_rows()]
     rows[1][column] = value
     with pytest.raises(CorpusError, match=reason):
@@ -321,14 +321,14 @@ def test_a_number_that_is_none_is_refused_by_line(column, value, reason, tmp_pat
 
 
 @pytest.mark.parametrize("gift", ["0,5", "half", "inf", "1e999", "$1"])
-def test_a_gift_that_is_no_number_is_refused_by_line(gift, tmp_path):
+def test_a_donation_that_is_not_a_number_is_refused_by_line(gift, tmp_path):
     people = [("d1", "b", 1, gift, 30, "Male")]
     with pytest.raises(CorpusError, match=r"full_info.csv:2: B6 is .*, not a number"):
         read_p4g(p4g(tmp_path, p4g_rows(), people))
 
 
 @pytest.mark.parametrize("gift", ["", " ", "nan", "NaN"])
-def test_a_gift_that_was_not_stated_is_no_outcome(gift, tmp_path):
+def test_a_missing_donation_is_no_outcome(gift, tmp_path):
     (human,) = read_p4g(p4g(tmp_path, p4g_rows(), [("d1", "b", 1, gift, 30, "Male")])).dialogues
     assert human.outcome is None
 

@@ -1,4 +1,4 @@
-"""Texts that the rules do not read are noticed: in corpora, in scenario files, and in sampled turns."""
+"""Texts in other languages are noticed in corpora, scenario files and sampled turns."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def esconv_in(folder, *said) -> Path:
 
 
 def test_self_harm_in_another_language_is_no_success(tmp_path):
-    """It was a reward of 0.75 and a reply to train on: no rule read it."""
+    """Such a dialogue once had a reward of 0.75 and was trained on, because no rule reads the language."""
     path = esconv_in(
         tmp_path, "你好，我最近失眠，很焦虑。", "什么时候开始的？", "我不想活了，想自杀。", "谢谢你告诉我。"
     )
@@ -136,7 +136,7 @@ def test_a_turn_of_an_emoji_or_a_smiley_says_something_and_dots_do_not():
 
 
 class Consejo(StudyAdvice):
-    """A domain in Spanish with a rule of its own."""
+    """A domain in Spanish with its own crisis rule."""
 
     language = "es"
     crisis = (r"\bno quiero (?:seguir )?viv(?:ir|iendo)\b",)

@@ -100,7 +100,7 @@ def test_a_night_stores_its_trees_and_the_dialogues_of_its_evaluation(night, hom
 
 
 class Refusing(Counted):
-    """Refuses to play the user of every second dialogue, however often it is asked."""
+    """Always refuses to play the user in every second dialogue."""
 
     def _answer(self, prompt, seed):
         refused = prompt.side is Side.SIMULATOR and crc32(prompt.key.encode()) % 2
@@ -324,7 +324,7 @@ def test_an_evaluation_without_a_readable_reaction_fails_itself(counted, home, t
 
 
 def drawn(config: CycleConfig, cycle_id: str, split, per_domain: int) -> list[str]:
-    """Ids of the scenarios that a cycle of this id draws."""
+    """Ids of the scenarios that a cycle with this id samples."""
     seed = derive_seed("cycle", cycle_id) % 2**32
     return [s.scenario_id for s in sample_scenarios(load_cycle_scenarios(config.scenarios), split, per_domain, seed)]
 

@@ -1,4 +1,4 @@
-"""A module of the user's is imported only if they allowed it: a scenario file that names one runs no code."""
+"""A user's module is imported only if the user allowed it; a scenario file that names it runs no code."""
 
 import json
 import os
@@ -22,7 +22,7 @@ TRACE = "open('ran', 'w').close()\n"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, where nothing has been allowed yet; modules that a test imports are forgotten."""
+    """The current folder, with no module allowed yet; imports of a test are undone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(loading, "_allowed", set())
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -183,7 +183,7 @@ def test_the_command_refuses_and_takes_by_the_flag_that_it_printed(folder):
 
 
 def test_a_module_that_leaves_python_ends_no_command_as_a_success(folder):
-    """sys.exit(0) deep in what is imported was a success without a word."""
+    """sys.exit(0) in an imported module used to end the command silently with success."""
     (folder / "run.py").write_text(
         "import sys\nfrom flows import cli\nfrom flows.cli import inspecting\n"
         "inspecting.show_scenarios = lambda *_: sys.exit(0)\nsys.argv = ['engage', 'scenarios', 'list']\ncli.main()\n"

@@ -1,4 +1,4 @@
-"""The tasks that bring human dialogues into a cycle, without Prefect: a hand-made tree, a scripted policy, two fixture dialogues."""
+"""The tasks for human dialogues in a cycle, without Prefect: a tree made by hand, a scripted policy, two fixture dialogues."""
 
 from pathlib import Path
 

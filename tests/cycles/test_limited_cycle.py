@@ -1,4 +1,4 @@
-"""Collect within a budget, through the real flow: limits stop whole trees, and what is searched does not depend on timing."""
+"""Collect within a budget, through the real flow: limits stop whole trees, and the searched trees do not depend on timing."""
 
 import duckdb
 import pytest
@@ -103,7 +103,7 @@ def test_an_hours_limit_ends_the_search_between_waves(home):
 
 def test_saved_simulations_search_more_scenarios_in_their_order(home, monkeypatch):
     def noisy(prompt, choices):
-        """Replies differ much, user turns little: every root stands apart soon."""
+        """Replies differ much and user turns little, so that every root is separated soon."""
         said = [message.content for message in prompt.messages if message.role != "system"]
         peak = sum(map(len, said[1:2])) % len(choices)
         return [3.0 if index == peak else w for index, w in enumerate(canned_choice(prompt, choices))]

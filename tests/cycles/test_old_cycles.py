@@ -1,4 +1,4 @@
-"""Cycles that an older engage began, in its own home, through the real flows: what goes on, and what is refused."""
+"""Cycles of an older engage, in its own home, through the real flows: what continues, and what is refused."""
 
 import json
 
@@ -136,7 +136,7 @@ def test_a_shipped_prompt_that_changed_does_not_bind_an_older_cycle(world, monke
 
 
 def as_stored(home: Home, cycle_id: str, change) -> None:
-    """The cycle `collected` again under another id, its stored identity changed as by an engage of another time."""
+    """A copy of the cycle `collected` under another id, with its stored identity changed as by another version."""
     with duckdb.connect(str(home.database)) as connection:
         (text,) = connection.execute("select config from cycle where cycle_id = 'collected'").fetchone()
         identity = json.loads(text)

@@ -1,4 +1,4 @@
-"""What a person sees of long work where the output is a file."""
+"""The progress lines of long work when the output is a file."""
 
 import io
 

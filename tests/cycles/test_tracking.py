@@ -1,4 +1,4 @@
-"""What MLflow shows of a cycle while its stages run, and when they have ended."""
+"""MLflow's runs of a cycle, while its stages run and after they end."""
 
 import shutil
 import sqlite3
@@ -100,7 +100,7 @@ def test_candidates_are_counted_by_what_they_were_judged_against(home):
 
 @pytest.fixture
 def said(monkeypatch) -> list[str]:
-    """What the terminal shows beside the bars."""
+    """The terminal's text without the progress bars."""
     lines: list[str] = []
     monkeypatch.setattr("tasks.progress.tell", lines.append)
     return lines

@@ -1,4 +1,4 @@
-"""A user who speaks of harming themselves: found, referred, and never learnt from."""
+"""A user who speaks of self-harm is recognised, gets a referral, and is never trained on."""
 
 import asyncio
 
@@ -86,7 +86,7 @@ def test_ordinary_talk_goes_on(text):
 
 
 def after(exchanges: int) -> ScriptedEngine:
-    """The user says it in some of their turns."""
+    """The simulated user speaks of self-harm in some turns."""
 
     def reply(prompt, seed):
         if prompt.side is Side.SIMULATOR and (exchanges == 0 or seed % exchanges == 0):
@@ -104,7 +104,7 @@ def test_the_dialogue_ends_with_a_referral_and_no_survey():
     assert {call.kind for call in calls} == {"complete"}
 
 
-def test_a_search_gives_it_no_reward_and_goes_on_elsewhere():
+def test_a_crisis_gives_no_reward_and_the_search_continues():
     tree = searched(after(3), dialogue=DialogueConfig(max_exchanges=2))
     ended = [s for s in tree.simulations if s.trajectory.end_reason == CRISIS]
     assert ended and len(ended) < len(tree.simulations)
@@ -113,7 +113,7 @@ def test_a_search_gives_it_no_reward_and_goes_on_elsewhere():
     assert marked and {node.kind for node in marked} == {NodeKind.TERMINAL}
 
 
-def test_a_scenario_may_not_begin_with_it():
+def test_a_scenario_may_not_begin_with_self_harm():
     record = {
         "id": "x",
         "domain": "emotional_support",
@@ -124,7 +124,7 @@ def test_a_scenario_may_not_begin_with_it():
         parse_scenario(record)
 
 
-def test_no_shipped_scenario_speaks_of_it():
+def test_no_shipped_scenario_speaks_of_self_harm():
     texts = [turn.text for s in load_scenarios(SHIPPED) for turn in s.opening.turns]
     texts += [s.user_condition.situation for s in load_scenarios(SHIPPED)]
     assert [text for text in texts if speaks_of_harm(text)] == []

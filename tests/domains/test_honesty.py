@@ -1,4 +1,4 @@
-"""The rules that find a reply which must not be taught, against a hundred labelled ones and in a domain of one's own."""
+"""The deception rules on a hundred labelled replies and in a user's own domain."""
 
 import json
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_what_an_honest_assistant_says(text, domain):
     assert not matches(text, domain)
 
 
-def test_a_domain_keeps_its_own_signs_and_gets_those_of_all():
+def test_a_domain_keeps_its_own_rules_and_gets_the_common_ones():
     signs = load_domain("persuasion").signs
     assert set(load_domain("persuasion").lexicon["guilt"]) == set(signs["guilt"])
     assert set(DECEPTION["promise"]) < set(signs["promise"])

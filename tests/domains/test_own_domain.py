@@ -1,4 +1,4 @@
-"""A domain of a user's own, in one file, goes through all of the method: search, store, pairs, plain dialogues, checks."""
+"""A user's own domain, in one file, works in all parts of the method: search, store, pairs, plain dialogues, checks."""
 
 import asyncio
 import importlib
@@ -40,7 +40,7 @@ def reply(prompt, seed):
 
 
 def choose(prompt, choices):
-    """Certain to start (4) where the good advice was given, else certain not to (0)."""
+    """The student certainly starts (4) after the good advice, and certainly does not (0) without it."""
     helped = any(message.content == GOOD for message in prompt.messages)
     return [1.0 if choice == ("4" if helped else "0") else 1e-12 for choice in choices]
 
@@ -283,7 +283,7 @@ def test_a_name_that_no_module_has_is_refused_in_a_short_sentence():
         assert len(str(refused.value)) < 200
 
 
-def test_what_a_module_raises_in_many_lines_is_told_in_one(tmp_path, monkeypatch):
+def test_a_modules_error_of_many_lines_becomes_one_line(tmp_path, monkeypatch):
     (tmp_path / "torn.py").write_text("raise ValueError('first\\nsecond')\n")
     monkeypatch.syspath_prepend(tmp_path)
     allow_modules(["torn"])

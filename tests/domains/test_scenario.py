@@ -40,7 +40,7 @@ def changed(path="id", value="a", *, remove=False):
 
 
 def problems_of(tmp_path, content: bytes) -> list[str]:
-    """What is said of a file that holds one good line before the content and one after it."""
+    """The problems of a file with one good line before the content and one after it."""
     path = tmp_path / "s.jsonl"
     path.write_bytes(changed("id", "before").encode() + b"\n" + content + b"\n" + changed("id", "after").encode())
     loaded = read_scenarios(path)
@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, reason):
 
 @pytest.fixture
 def one_in_seven(tmp_path):
-    """A file of seven lines of which only the last is good."""
+    """A file of seven lines; only the last is good."""
     path = tmp_path / "s.jsonl"
     path.write_text("nope\n" * 6 + changed())
     return path

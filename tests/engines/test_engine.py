@@ -1,4 +1,4 @@
-"""The embedded engine on a tiny random Llama: one token per byte, so that texts and counts can be told by hand."""
+"""The embedded engine on a tiny random Llama with one token per byte, so that texts and counts can be checked by hand."""
 
 import asyncio
 import threading
@@ -141,7 +141,7 @@ def test_prompts_are_prefilled_in_batches_that_waste_no_more_than_a_call_costs(t
     assert len(batches) < len(prompts) / 2  # and no more calls than that takes
 
 
-def test_many_rows_that_end_at_different_steps_are_dropped_without_disturbing_the_others(tiny):
+def test_rows_that_end_at_different_steps_do_not_disturb_the_others(tiny):
     def mixed() -> list[Row]:
         return [
             Row(row.tokens, Sampling(temperature=1.0, max_tokens=2 + 3 * n), seed=n) for n, row in enumerate(rows() * 2)
@@ -194,7 +194,7 @@ def test_the_nucleus_is_inverted_at_the_uniform_number():
     assert drawn == [2, 0, 0, 1]
 
 
-def test_a_flat_distribution_over_more_tokens_than_are_looked_at_first_keeps_its_whole_nucleus():
+def test_a_flat_distribution_keeps_its_nucleus_beyond_the_first_candidates():
     logits = torch.zeros(1, 1000)
     sampling = Sampling(temperature=1.0, top_p=0.9)
     drawn = {draw(logits, sampling, u) for u in np.linspace(0, 0.9999, 4000)}
@@ -251,7 +251,7 @@ def test_a_cache_that_outgrew_its_budget_gives_the_memory_back(tiny):
         assert small.cache.used_tokens <= 50 and small.cache.states.shape[2] == 51
 
 
-def test_what_rows_said_is_kept_before_the_prompts_that_come_while_others_are_decoded(tiny):
+def test_completed_rows_are_cached_before_new_prompts_are_prefilled(tiny):
     some = decoder(tiny, set(), cache_bytes=256 * 40)
     some.next_logits([tuple(range(10, 90))])  # more than the cache holds: it is made anew while it is used
     rows = [Row((5, 6, 7), Sampling(max_tokens=count), 1) for count in (2, 6)]
@@ -314,7 +314,7 @@ def test_an_adapter_of_other_weights_fails_its_own_requests_only(tiny, tmp_path,
     assert complete(engine, prompt("I am sad."))[0].text
 
 
-def test_a_missing_model_is_told_when_the_engine_is_made(tmp_path):
+def test_a_missing_model_is_reported_when_the_engine_is_made(tmp_path):
     with pytest.raises(ModelError, match="no such folder"):
         open_engine(tmp_path / "nothing")
 
@@ -337,7 +337,7 @@ def test_event_loops_of_several_threads_share_one_engine(engine):
 
 
 class Gate:
-    """Stands before the decoder: the first batch waits for `open`, so that what is asked meanwhile comes as one batch."""
+    """Holds the decoder's first batch until `open`, so that requests made meanwhile form one batch."""
 
     def __init__(self, engine: TransformersEngine, failures: int = 0) -> None:
         self._decoder_of, self.failures = engine._decoder, failures
@@ -364,7 +364,7 @@ class Gate:
 
 
 async def ask_behind(gate: Gate, engine, prompts, meanwhile):
-    """The first prompt's batch is held while the others are asked; `meanwhile` runs before it goes on."""
+    """Hold the first prompt's batch while the other prompts are asked; `meanwhile` runs before it continues."""
     first = asyncio.create_task(engine.complete(prompts[0], GREEDY, (1,)))
     while not gate.entered.is_set():
         await asyncio.sleep(0.005)
@@ -414,7 +414,7 @@ def test_a_prompt_that_is_too_long_for_the_model_fails_alone(tiny):
     engine.close()
 
 
-def test_closing_fails_what_waits_and_what_is_under_way(tiny):
+def test_closing_fails_waiting_and_running_requests(tiny):
     engine = open_engine(tiny)
     gate = Gate(engine)
 
@@ -438,7 +438,7 @@ def test_a_decoder_gives_up_between_two_tokens_once_it_is_closed(tiny):
     assert closing.decode_tokens == 3
 
 
-def test_a_caller_that_has_gone_does_not_stop_the_others(tiny):
+def test_a_cancelled_caller_does_not_stop_the_others(tiny):
     engine = open_engine(tiny)
     gate = Gate(engine)
 
@@ -470,7 +470,7 @@ def test_a_prompt_that_the_template_refuses_is_an_engine_error(engine):
 
 
 def recording(tiny: Path, end_tokens: set[int], buffer_tokens: int = 1600) -> Decoder:
-    """A decoder as on a GPU: buffers of fixed size, calls recorded; here the recording is the call itself.
+    """A decoder as on a GPU, with buffers of fixed size and recorded calls; here a recording calls the function again.
 
     A token of the tiny model takes 256 bytes; seven of ten tokens of the buffers are for rows, three for prompts.
     """
@@ -481,7 +481,7 @@ def recording(tiny: Path, end_tokens: set[int], buffer_tokens: int = 1600) -> De
 
 
 def recorder(call):
-    """Takes the call for a replay, and writes its results where the first one wrote them, as a graph does."""
+    """Replays by calling again, and writes the results into the tensors of the first call, as a graph does."""
     results = call()
 
     def replay() -> None:
@@ -544,7 +544,7 @@ def test_rows_that_come_while_others_are_decoded_change_nothing(tiny, small_batc
     assert one.next_logits([following]).cached[following] >= len(following) - 3
 
 
-def test_norms_are_fused_where_they_are_root_mean_squares(tiny):
+def test_only_root_mean_square_norms_are_fused(tiny):
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32).eval()
     model.model.norm.weight.data += 0.5
     tokens = torch.arange(5, 45)[None]
@@ -560,7 +560,7 @@ def test_norms_are_fused_where_they_are_root_mean_squares(tiny):
 
 
 async def first_answered(engine, *asked):
-    """Which of the requests, each a prompt and how many tokens, was answered first; each is made once those before are under way."""
+    """The index of the request (prompt, number of tokens) that was answered first; each starts after the one before it runs."""
     tasks = []
     for one, tokens in asked:
         tasks.append(asyncio.create_task(engine.complete(one, Sampling(temperature=0.0, max_tokens=tokens), (1,))))
@@ -584,7 +584,7 @@ def test_a_request_is_answered_as_its_own_rows_end_and_not_with_its_batch(tiny):
     engine.close()
 
 
-def test_a_request_joins_rows_that_are_under_way(tiny):
+def test_a_request_joins_running_rows(tiny):
     engine = open_engine(tiny)
     engine._joins = True  # as on a GPU
     engine._loaded[engine._model_of(prompt(""))] = recording(tiny, set(), buffer_tokens=20_000)
@@ -631,7 +631,7 @@ def test_rows_that_the_buffers_cannot_hold_together_are_decoded_in_turn(tiny, sm
 
 
 class Operations(TorchDispatchMode):
-    """Counts the operations that compute something: each is a kernel on a GPU, and views are none."""
+    """Counts the operations that compute something, which are kernels on a GPU; views are not counted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -644,7 +644,7 @@ class Operations(TorchDispatchMode):
 
 
 def operations(tiny: Path, count: int) -> list[int]:
-    """Operations of a prefill from what is half known, of beginning the rows, and of one step, for `count` rows."""
+    """Numbers of operations for `count` rows: of a half-cached prefill, of starting the rows, of one step."""
     one, found = decoder(tiny, set()), []
     one.generate([Row(tuple(range(9, 40)), DRAWN, 1)])
     batch = [Row((*range(9, 40), *range(50 + n, 60 + n)), DRAWN, n) for n in range(count)]

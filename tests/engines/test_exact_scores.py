@@ -1,4 +1,4 @@
-"""Survey choices at a vLLM server, which tells the probability of any token; a server that lists only the most probable ones is in test_openai_engine."""
+"""Survey choices at a vLLM server, which gives the probability of any token; test_openai_engine has servers that list a few tokens."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ ASKED = Prompt("k", Side.SIMULATOR, (Message("user", "How strong is it now?"),))
 
 
 def told(logprobs):
-    """A behaviour: vLLM's answer, the sampled token first and then those that were asked for."""
+    """A behaviour: vLLM's answer, with the sampled token first and then the requested ones."""
 
     def behave(_, body, __):
         found = answer({**body, "logprobs": True, "top_logprobs": 1})
@@ -48,7 +48,7 @@ def test_choices_of_several_tokens_are_read_from_the_listed_ones(server):
     assert "logprob_token_ids" not in server.bodies[0]
 
 
-def test_a_server_that_does_not_mind_the_tokens_is_read_by_what_it_lists(server):
+def test_a_server_that_ignores_token_ids_is_read_by_its_listed_tokens(server):
     server.vocabulary = {"1": [33], "2": [34]}
     server.behave = told([("1", -0.02), ("the", -4.5)])  # 0.98 and 0.01: at most 0.01 is left for 2
     (found,) = scores(server, ("1", "2"))

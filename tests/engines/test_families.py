@@ -1,6 +1,6 @@
-"""Model families whose attention differs: the embedded engine and training against transformers' eager attention, tiny and random.
+"""Model families with different attention: the embedded engine and training against transformers' eager attention, on tiny models.
 
-Weights are drawn widely (0.3), so that attention is not flat, and prompts are longer than the sliding windows.
+The random weights are large (0.3), so that attention is not flat, and prompts are longer than the sliding windows.
 """
 
 import json
@@ -151,7 +151,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_families_that_keep_another_state_are_refused_by_name(tmp_path, name):
+def test_families_with_a_state_beyond_keys_and_values_are_refused_by_name(tmp_path, name):
     config, settings = REFUSED[name]
     with pytest.raises(ModelError, match=rf"\({name}\).*vLLM"):
         check_family("somebody/model", save_config(tmp_path, config, **settings))

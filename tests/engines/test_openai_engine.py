@@ -1,4 +1,4 @@
-"""The engine for servers, against a local one that misbehaves on purpose."""
+"""The engine for servers, against a local server that misbehaves on purpose."""
 
 import asyncio
 import logging
@@ -69,7 +69,7 @@ def test_n_replies_are_one_request_with_all_that_the_server_tells(server, open_e
     assert body["messages"] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi."}]
 
 
-def test_a_server_that_gives_one_reply_a_request_is_asked_as_often_as_need_be(server, open_engine):
+def test_a_server_without_n_gets_one_request_per_reply(server, open_engine):
     server.behave = lambda _, body, __: answer({**body, "n": 1})
     engine = open_engine(server)
     assert [r.seed for r in complete(engine, seeds=(7, 8, 9))] == [7, 8, 9]
@@ -98,7 +98,7 @@ def test_what_passes_is_tried_again(fault, server, open_engine):
     assert len(server.bodies) == 3
 
 
-def test_the_servers_own_patience_is_kept(server, open_engine):
+def test_a_servers_retry_after_is_respected(server, open_engine):
     server.behave = first_then_well(refuse(429, Retry_After="1.5"))
     engine = open_engine(server)
     started = time.monotonic()
@@ -142,7 +142,7 @@ def test_a_model_that_is_not_served_is_told_before_anything_is_asked(server, ope
         open_engine(server, model="n")
 
 
-def test_no_server_at_all_is_told_at_once(open_engine):
+def test_no_server_at_all_is_reported_at_once(open_engine):
     with pytest.raises(ConfigError, match="no server answers at http://127"):
         open_engine(free_url())
 
@@ -159,26 +159,26 @@ def test_the_key_comes_from_the_environment_and_shows_nowhere(server, open_engin
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:8000/v1", "http://127.0.0.1:99999/v1", "http://[::1/v1", "http://", "http://a b/v1"]
 )
-def test_what_is_no_address_is_refused_with_the_settings(url):
+def test_an_invalid_address_is_refused_when_the_settings_are_read(url):
     with pytest.raises(ValidationError, match=r"http|port|IPv6|address"):
         ServerConfig(base_urls=(url,))
 
 
-def test_a_server_that_answers_with_a_page_is_told_at_once(server, open_engine):
+def test_a_server_that_answers_with_a_page_is_reported_at_once(server, open_engine):
     server.models_answer = b"<html>Welcome</html>"
     with pytest.raises(ConfigError, match=r"is not an OpenAI-compatible server .*: correct base_urls"):
         open_engine(server)
 
 
 @pytest.mark.parametrize("key", ["sk-é", "sk-one two", "sk-one\ntwo"])
-def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key, server, open_engine, monkeypatch):
+def test_an_impossible_key_is_refused_without_showing_it(key, server, open_engine, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(ConfigError, match="the key in the environment variable OPENAI_API_KEY has") as raised:
         open_engine(server)
     assert key not in str(raised.value)
 
 
-def test_a_line_break_behind_the_key_is_no_part_of_it(server, open_engine, monkeypatch):
+def test_a_line_break_after_the_key_is_ignored(server, open_engine, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\n")
     complete(open_engine(server))
     assert server.keys == {"Bearer sk-secret"}

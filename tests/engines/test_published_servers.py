@@ -1,6 +1,6 @@
-"""Whole servers of four kinds, each as its published schema has it: what the engine finds out at the start, asks and reads.
+"""Fakes of four kinds of servers by their published schemas: what the engine finds out at the start, sends and reads.
 
-Followed are:
+Sources:
 
 - text-generation-inference 3.3.7 (github.com/huggingface/text-generation-inference): docs/openapi.json for fields and statuses,
   router/src/validation.rs and router/src/infer/mod.rs for what is refused, router/src/lib.rs for answers;
@@ -95,7 +95,7 @@ def tgi_takes(body):
 
 
 def tgi_answer(body):
-    """One choice whatever n; `model` is the server's own."""
+    """One choice, whatever n is; `model` is the server's own name."""
     choice = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
     if body.get("logprobs"):
         choice["logprobs"] = {"content": [token("Hello", -0.5, LISTED[: body.get("top_logprobs", 0)])]}
@@ -112,7 +112,7 @@ def tgi(server):
     return server
 
 
-def test_tgi_gives_one_reply_a_request_and_five_listed_tokens(tgi, engine, caplog):
+def test_tgi_gives_one_reply_per_request_and_lists_five_tokens(tgi, engine, caplog):
     opened = engine()
     found = replies(opened)
     assert [(one.text, one.completion_tokens, one.prompt_tokens, one.seed) for one in found] == [
@@ -131,7 +131,7 @@ def test_tgi_samples_always(tgi, engine):
     assert last["temperature"] == 0.01 and "top_p" not in last and last["max_tokens"] == 16
 
 
-def test_a_prompt_too_long_for_tgi_costs_no_limit_of_the_replies_after_it(tgi, engine):
+def test_a_prompt_too_long_for_tgi_leaves_the_limit_of_later_replies(tgi, engine):
     opened = engine()
     with pytest.raises(EngineError, match=r"`inputs` tokens \+ `max_new_tokens` must be <= 64"):
         replies(opened, LONG)
@@ -165,7 +165,7 @@ def ollama_takes(body):
 
 
 def ollama_answer(body, prompt_tokens=20, thought=""):
-    """One choice whatever n; no details of usage; each token with its bytes."""
+    """One choice, whatever n is; no details of usage; each token with its bytes."""
     message = {"role": "assistant", "content": "" if thought else "Hello"} | ({"reasoning": thought} if thought else {})
     choice = {"index": 0, "message": message, "finish_reason": "length" if thought else "stop"}
     if body.get("logprobs"):
@@ -191,7 +191,7 @@ def test_ollama_is_asked_under_the_name_without_its_tag(ollama, engine, caplog):
     assert "lists 'm:latest', not 'm'" in caplog.text and "ignores n" in caplog.text and "refuses" not in caplog.text
 
 
-def test_a_prompt_that_ollama_has_cached_has_an_unknown_length_not_none(ollama, engine):
+def test_a_prompt_cached_by_ollama_has_an_unknown_length_and_not_zero(ollama, engine):
     opened = engine("m")
     ollama.behave = lambda handler, body, before: ollama_answer(body, prompt_tokens=0)
     assert [(one.prompt_tokens, one.completion_tokens) for one in replies(opened)] == [(None, 1)] * 3

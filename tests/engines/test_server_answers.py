@@ -1,4 +1,4 @@
-"""What servers send back, read where it can be; and their complaints, whatever the layout."""
+"""Odd answers of servers are read as far as possible; error messages are read in any layout."""
 
 import json
 import math
@@ -58,7 +58,7 @@ def test_content_is_read_in_every_form(content, text):
         (choice(""), "stop"),
     ],
 )
-def test_why_a_reply_ends_or_says_nothing(given, reason):
+def test_the_reason_why_a_reply_ends_or_is_empty(given, reason):
     assert only(answer(given)).reason == reason
 
 
@@ -68,7 +68,7 @@ def test_choices_are_taken_in_the_order_of_their_index():
     assert [reply.text for reply in read_answer(answer(choice("x", None), choice("y", None))).replies] == ["x", "y"]
 
 
-def test_a_choice_that_holds_no_message_leaves_the_others():
+def test_a_choice_without_a_message_is_skipped():
     text = answer(
         {"index": 0, "message": None}, None, choice("b", 1), {"index": 2, "finish_reason": "error", "message": {}}
     )
@@ -91,7 +91,7 @@ def test_a_choice_that_holds_no_message_leaves_the_others():
         ({"prompt_tokens": 20, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 99}}, (20, 20, 3)),
     ],
 )
-def test_token_counts_that_are_none_are_unknown_and_never_nought(usage, counts):
+def test_invalid_token_counts_are_unknown_and_never_zero(usage, counts):
     found = read_answer(answer(choice(), usage=usage))
     assert (found.prompt_tokens, found.cached_tokens, found.completion_tokens) == counts
 
@@ -124,7 +124,7 @@ def test_a_mean_log_probability_is_finite_or_unknown(values, mean):
     assert only(answer(choice(logprobs=logprobs(*values)))).mean_logprob == mean
 
 
-def test_listed_tokens_that_are_no_probability_are_left_out():
+def test_listed_tokens_without_a_probability_are_ignored():
     top = [
         {"token": t, "logprob": p}
         for t, p in [("1", -0.5), ("2", math.nan), ("3", None), (4, -1.0), ("5", -math.inf), ("6", 2.0)]
@@ -177,12 +177,12 @@ def test_a_stream_that_nobody_asked_for_is_put_together():
         ("data: {\n\n", "a stream that cannot be read"),
     ],
 )
-def test_what_is_no_answer_is_one_sentence(text, said):
+def test_a_response_that_is_no_answer_is_one_sentence(text, said):
     with pytest.raises(Unreadable, match=said):
         read_answer(text)
 
 
-def test_an_error_with_status_200_is_told_in_the_providers_words():
+def test_an_error_with_status_200_quotes_the_provider():
     body = {
         "choices": None,
         "error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": "rate-limited upstream"}},

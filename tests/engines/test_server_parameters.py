@@ -1,4 +1,4 @@
-"""What a server refuses is found out at the start, said in one line, and done without."""
+"""Parameters that a server refuses are found at the start, reported in one line, and omitted."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ def openai(message, param=None, status=400):
 
 
 def refusing(name, message, param=None, status=400, unless=lambda value: False):
-    """A server that does not take a parameter, and says so in its own words."""
+    """Makes the server refuse a parameter in its own words."""
     return lambda body: openai(message, param, status) if name in body and not unless(body[name]) else None
 
 
@@ -109,7 +109,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS, ids=str)
-def test_a_refused_parameter_is_done_without(case, server, ask, caplog):
+def test_a_refused_parameter_is_omitted(case, server, ask, caplog):
     server.takes, expected, said = REFUSALS[case]
     texts, scores = ask()
     assert texts == ["Hello there."] * 3 and scores is not None
@@ -118,7 +118,7 @@ def test_a_refused_parameter_is_done_without(case, server, ask, caplog):
     assert said in line and server.url in line
 
 
-def test_what_is_learnt_is_not_asked_again(server, ask):
+def test_a_learnt_parameter_is_not_probed_again(server, ask):
     server.takes = refusing("seed", "Bad Request")
     ask()
     assert not any("seed" in body for body in server.bodies)
@@ -154,7 +154,7 @@ def test_a_least_limit_is_kept_for_the_survey(server, ask):
     assert [body["max_tokens"] for body in server.bodies] == [16, 16]
 
 
-def test_temperature_nought_of_a_server_that_samples_always(server, ask):
+def test_temperature_zero_at_a_server_that_always_samples(server, ask):
     server.takes = lambda body: tgi("`temperature` must be strictly positive") if body["temperature"] == 0 else None
     ask(SAMPLING.model_copy(update={"temperature": 0.0}))
     assert server.bodies[1]["temperature"] == 0.01  # the first was refused
@@ -171,7 +171,7 @@ def test_a_prompt_that_is_too_long_costs_no_parameter(server, ask):
     assert {"max_tokens", "n", "seed"} <= set(server.bodies[-2])
 
 
-def test_a_second_server_that_takes_less_teaches_it_later(server, ask):
+def test_a_second_server_that_accepts_less_is_learnt_later(server, ask):
     server.takes = lambda body: (
         openai("seed is not supported") if "seed" in body and body["messages"][-1]["content"] == "Hi." else None
     )
@@ -179,14 +179,14 @@ def test_a_second_server_that_takes_less_teaches_it_later(server, ask):
     assert ["seed" in body for body in server.bodies[:3]] == [True, True, False]  # as it is, of 31 bits, none
 
 
-def test_n_that_is_ignored_is_told_at_the_start(server, ask, caplog):
+def test_an_ignored_n_is_reported_at_the_start(server, ask, caplog):
     server.shape = lambda content: {**content, "choices": content["choices"][:1]}
     assert ask()[0] == ["Hello there."] * 3
     assert [body.get("n") for body in server.bodies[:3]] == [None] * 3
     assert "ignores n" in caplog.text
 
 
-def test_what_is_no_parameters_fault_is_one_sentence_with_the_servers_words(server, ask):
+def test_an_error_that_no_parameter_caused_quotes_the_server(server, ask):
     server.takes = lambda _: openai("System role not supported")
     with pytest.raises(ConfigError, match="refuses the request: System role not supported"):
         ask()
@@ -196,7 +196,7 @@ def test_what_is_no_parameters_fault_is_one_sentence_with_the_servers_words(serv
     ("status", "said"),
     [(401, "refuses the key"), (402, "asks for payment: credits are used up"), (404, "does not know the model 'm'")],
 )
-def test_what_no_request_can_pass_is_told_at_the_start(status, said, server, ask):
+def test_an_error_that_no_request_can_pass_is_reported_at_the_start(status, said, server, ask):
     server.takes = lambda _: openai("credits are used up", status=status)
     with pytest.raises(ConfigError, match=said):
         ask()
@@ -211,7 +211,7 @@ def test_settings_leave_out_and_add(server, ask, caplog):
     assert "refuses" not in caplog.text
 
 
-def test_a_parameter_of_the_users_own_is_not_left_out_in_silence(server, ask):
+def test_a_users_own_parameter_is_never_omitted_silently(server, ask):
     server.takes = refusing("top_k", "Unknown parameter: 'top_k'", "top_k")
     with pytest.raises(ConfigError, match="Unknown parameter: 'top_k'"):
         ask(extra_body={"top_k": 5})
@@ -252,7 +252,7 @@ def test_a_name_that_the_server_resolves_is_asked_for_with_one_notice(listed, as
     assert caplog.text.count(f"lists '{listed}', not '{asked}'") == 1
 
 
-def test_servers_that_cannot_say_at_the_start_are_asked_again(server, ask, caplog):
+def test_servers_that_fail_at_the_start_are_probed_again_later(server, ask, caplog):
     state = {"well": False}
 
     def takes(body):
@@ -267,6 +267,6 @@ def test_servers_that_cannot_say_at_the_start_are_asked_again(server, ask, caplo
     assert "seed" not in server.bodies[-1]
 
 
-def test_an_answer_without_a_choice_for_every_seed_is_asked_for_the_rest(server, ask):
+def test_missing_replies_of_an_answer_are_requested_again(server, ask):
     server.behave = lambda _, body, before: answer({**body, "n": 2} if before == 0 else body)
     assert len(ask()[0]) == 3

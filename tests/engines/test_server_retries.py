@@ -1,4 +1,4 @@
-"""How long a request is tried for, what a server's own wish to wait counts, and one odd answer among good ones."""
+"""How long a request is retried, how Retry-After is respected, and one odd answer among good ones."""
 
 import asyncio
 import time
@@ -60,7 +60,7 @@ def test_a_date_to_wait_for():
 @pytest.mark.parametrize(
     "asked", ["86400", "9" * 400, formatdate(time.time() + 9e5, usegmt=True)], ids=["day", "huge", "date"]
 )
-def test_a_wish_to_wait_is_kept_within_the_time_to_try(asked, server, open_engine):
+def test_a_servers_retry_after_is_respected_within_the_time_for_retries(asked, server, open_engine):
     server.behave = refuse(429, "rate limit of the provider", Retry_After=asked)
     with pytest.raises(
         EngineError, match=r"\('rate limit of the provider'\) has too many requests \(429\) \(tried for 0.5 s\)"
@@ -93,7 +93,7 @@ def test_a_crowded_server_that_answers_others_is_waited_for(server, open_engine)
     assert asyncio.run(beside())[0].text == "Hello there."
 
 
-def test_a_request_that_fails_by_itself_ends_though_others_are_answered(server, open_engine):
+def test_a_request_that_always_fails_ends_although_others_are_answered(server, open_engine):
     def behave(handler, body, _):
         bad = body["messages"][-1]["content"] == "Poison."
         return refuse(500, "CUDA error")(handler, body, 0) if bad else answer(body)
@@ -120,7 +120,7 @@ def test_a_payment_that_is_due_is_not_waited_for(server, open_engine):
     assert len(server.bodies) == 1
 
 
-def test_a_reply_that_a_filter_takes_away_is_an_empty_one(server, open_engine):
+def test_a_filtered_reply_is_empty(server, open_engine):
     server.behave = lambda handler, *_: handler.send_json(
         {"error": {"message": "The prompt triggered our content management policy.", "code": "content_filter"}}, 400
     )

@@ -1,4 +1,4 @@
-"""Thoughts are no part of a turn: how they are told from speech, counted and kept out of training."""
+"""Thoughts are not part of a turn: they are recognised, counted and kept out of training."""
 
 import asyncio
 
@@ -111,7 +111,7 @@ def test_an_empty_thought_is_no_flaw():
     assert heard(DOMAIN, Role.ASSISTANT, "<think>\n\n</think>\n\nThat hurts.", False) == ("That hurts.", None)
 
 
-def test_what_is_thought_about_the_survey_is_no_answer():
+def test_a_thought_about_the_survey_is_not_its_answer():
     assert read_answer(DOMAIN, "<think>It was 5, now 1 or 2.</think>\n3").value == 3.0
     assert read_answer(DOMAIN, "<think>It was 5, now").value is None
     speech = SpeechConfig(reader="pattern")

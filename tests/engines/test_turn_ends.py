@@ -1,4 +1,4 @@
-"""Models that write one text and nothing else: the embedded engine ends a reply where the template ends it, and reads it as it is."""
+"""Models that write one fixed text: the embedded engine ends a reply where the template ends it, and reads it correctly."""
 
 import asyncio
 from itertools import pairwise
@@ -105,7 +105,7 @@ def test_a_model_whose_replies_would_not_end_is_refused_when_the_engine_starts(t
         engine_of(folder)
 
 
-def test_such_a_model_is_refused_before_a_night_even_where_a_server_speaks(tmp_path: Path) -> None:
+def test_such_a_model_is_refused_before_a_night_even_with_a_server(tmp_path: Path) -> None:
     folder = writer(FAMILIES["zephyr"], "ab", tmp_path)
     check_models(EngineConfig(kind="openai", policy_model=folder))
     (tmp_path / "chat_template.jinja").write_text(NO_END)

@@ -1,4 +1,4 @@
-"""What the vLLM engine says before there is a vLLM; the engine itself is tested in tests/integration."""
+"""The vLLM engine's settings and messages without vLLM; tests/integration tests the engine itself."""
 
 import sys
 
@@ -15,7 +15,7 @@ def build(given, cpu=False, shared_by=1):
     return arguments(given, KNOWN, cpu=cpu, shared_by=shared_by)
 
 
-def test_a_missing_vllm_is_told_in_one_sentence(monkeypatch):
+def test_a_missing_vllm_is_reported_in_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ConfigError) as told:
         shared_engine(EngineConfig(kind="vllm"))
@@ -35,17 +35,17 @@ def test_the_model_is_not_named_twice():
         build({"model": "other"})
 
 
-def test_what_is_given_stands_above_the_defaults():
+def test_given_arguments_override_the_defaults():
     found = build({"enable_lora": False, "block_size": 64}, cpu=True)
     assert (found["enable_lora"], found["block_size"], found["enable_prefix_caching"]) == (False, 64, True)
 
 
-def test_a_prompt_is_never_computed_in_pieces_on_a_cpu_where_seeds_do_not_survive_it():
+def test_on_a_cpu_chunked_prefill_is_off_because_it_ends_seeded_requests():
     assert build({}, cpu=True)["enable_chunked_prefill"] is False
     assert "enable_chunked_prefill" not in build({})
 
 
-def test_two_engines_share_a_gpu_unless_told_how():
+def test_two_engines_share_a_gpu_by_default():
     assert build({}, shared_by=2)["gpu_memory_utilization"] == 0.45
     assert build({"gpu_memory_utilization": 0.3}, shared_by=2)["gpu_memory_utilization"] == 0.3
     assert "gpu_memory_utilization" not in build({})

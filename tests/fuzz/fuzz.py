@@ -1,11 +1,11 @@
-"""`make fuzz`: mutated inputs, each of which is taken or refused in one sentence.
+"""`make fuzz`: mutated inputs; each must be accepted or refused in one sentence.
 
     python tests/fuzz/fuzz.py --inputs 10000 --seed 1 --out found
     python tests/fuzz/fuzz.py --seed 1 --only esconv/417
 
-Scenario files, both corpora, profiles, `--set`, outbox files and server answers, in this process. What is neither taken nor refused
-by an EngageError of one line of fewer than 600 characters, or takes longer than 30 s, is written to the folder with its kind, number
-and seed, and the exit code is 1.
+The inputs are scenario files, both corpora, profiles, `--set`, outbox files and server answers, read in this process. An input fails
+if it takes longer than 30 s, or is neither accepted nor refused by an EngageError of one line of fewer than 600 characters. Failing
+inputs are written to the folder with kind, number and seed, and the exit code is 1.
 """
 
 import argparse
@@ -68,11 +68,11 @@ BYTES = [
 
 
 class Refused(Exception):
-    """What was found: neither taken nor refused in one sentence."""
+    """A failing input: neither accepted nor refused in one sentence."""
 
 
 def judged(work: Callable[[], Any]) -> str:
-    """`taken` or `refused`; Refused where it is neither."""
+    """`taken` or `refused`; raises Refused for anything else."""
     try:
         work()
     except EngageError as error:
@@ -133,7 +133,7 @@ def _places(value: Any):
 
 
 def dumped(value: Any) -> bytes:
-    """JSON with what JSON has no word for, as Python and many servers write it."""
+    """JSON with NaN and infinity, as Python and many servers write it."""
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
@@ -239,7 +239,7 @@ class Fuzz:
         return f"{name}={text}"
 
     def outbox(self, draw: random.Random) -> str:
-        """Five files beside a good one: the good one is stored, and the store can be read and judged."""
+        """Five files beside a good one: the good one is stored, and the store stays readable."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -287,7 +287,7 @@ class Fuzz:
         return "taken"
 
     def server_answer(self, draw: random.Random) -> str:
-        """What a server says to a chat completion and to a scoring, through the engine."""
+        """A server's answers to a chat completion and to a scoring, through the engine."""
         self.status = draw.choice([200] * 8 + [400, 429, 500])
         base = answer({"model": "m", "n": draw.choice([1, 2]), "logprobs": True, "top_logprobs": 20})
         if draw.random() < 0.8:
@@ -300,7 +300,7 @@ class Fuzz:
         return judged(lambda: self.ask(scored))
 
     def ask(self, scored: bool) -> None:
-        """One request of a new engine to the server, which answers with the input."""
+        """One request of a new engine to a server that answers with the input."""
         settings = OpenAIConfig(policy=ServerConfig(base_urls=(self.chat.url,), model="m"), timeout_s=5.0, retry_s=0.0)
         engine = OpenAIEngine(ModelsConfig(policy_adapter="bare", simulator_adapter="bare"), settings)
         prompt = Prompt("s1/r", Side.POLICY, (Message("user", "Hello"),))
@@ -332,7 +332,7 @@ KINDS = {
 
 
 def hung(*_: Any) -> None:
-    """For the alarm."""
+    """Signal handler of the alarm."""
     raise Refused(f"not ended within {LONGEST_S} s")
 
 

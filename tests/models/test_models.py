@@ -1,4 +1,4 @@
-"""Model names to weights, fingerprints, and the cards that bind adapters to their base. Weights here are a few bytes."""
+"""From model names to weights and fingerprints; the cards that bind adapters to their base. Weights here are a few bytes."""
 
 import hashlib
 import json
@@ -80,7 +80,7 @@ def test_a_folder_without_config_or_weights_is_no_model(model, find, missing):
         find(str(model))
 
 
-def test_an_adapter_named_as_a_model_is_told_from_one(model):
+def test_an_adapter_named_as_a_model_is_recognised(model):
     (model / "config.json").unlink()
     (model / ADAPTER_WEIGHTS).write_bytes(b"lora")
     with pytest.raises(ModelError, match="it is an adapter: name its base as the model"):
@@ -88,7 +88,7 @@ def test_an_adapter_named_as_a_model_is_told_from_one(model):
 
 
 def without_network(code: str, tmp_path: Path) -> str:
-    """What Python prints for the code where the hub does not answer and nothing is downloaded yet."""
+    """What Python prints when it runs the code without a network and without downloaded models."""
     environment = os.environ | {
         "HF_HOME": str(tmp_path / "hub"),
         "HF_ENDPOINT": "http://127.0.0.1:9",
@@ -124,7 +124,7 @@ def test_a_hub_model_that_cannot_be_had_is_one_sentence(tmp_path):
     assert said.endswith("); check the name and the network, or give a folder")
 
 
-def test_the_embedded_model_is_named_by_its_files_hash_and_found_only_once_it_is_made(tmp_path, monkeypatch):
+def test_the_embedded_model_has_its_files_hash_and_is_found_once_converted(tmp_path, monkeypatch):
     gguf = tmp_path / "model.gguf"
     gguf.write_bytes(b"GGUF")
     sha = hashlib.sha256(b"GGUF").hexdigest()

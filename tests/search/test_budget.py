@@ -1,4 +1,4 @@
-"""Limits, pilot and reassignment: pure arithmetic; and token counts that a server leaves out."""
+"""Limits, pilot and extra scenarios: pure arithmetic; and token counts that a server does not report."""
 
 import dataclasses
 
@@ -83,7 +83,7 @@ def test_a_forecast_scales_the_pilot():
         ([], False),
     ],
 )
-def test_replies_stand_apart_when_the_gap_is_large_for_the_noise(groups, apart):
+def test_replies_are_separated_when_the_gap_is_large_for_the_noise(groups, apart):
     assert separated(groups, 0.95) is apart
 
 
@@ -99,7 +99,7 @@ def test_separation_agrees_with_the_normal_distribution():
 UNCOUNTED = Spent(trees=4, simulations=80, calls=400, tokens=None, most_calls=150, most_tokens=None, longest_s=60.0)
 
 
-def test_tokens_that_nobody_counted_are_no_budget_and_no_nought():
+def test_uncounted_tokens_enforce_no_budget_and_are_not_zero():
     with pytest.raises(ConfigError, match=r"max_tokens cannot be enforced; set collect.budget.max_calls or max_hours"):
         affordable_trees(BudgetConfig(max_tokens=100_000), UNCOUNTED, 0.0)
     assert affordable_trees(BudgetConfig(max_calls=700), UNCOUNTED, 0.0) == 2  # (700 − 400) / 150

@@ -28,7 +28,7 @@ def run_search(engine, search, dialogue=None, seed=7):
 
 
 class Unsteady(ScriptedEngine):
-    """Answers after random delays, and fails for good on a share of the requests, chosen by their content."""
+    """Answers after random delays; a share of the requests, chosen by their content, fails for good."""
 
     def __init__(self, failing: float = 0.0, delays: bool = True):
         super().__init__()
@@ -58,9 +58,9 @@ def test_timing_does_not_change_the_tree():
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_a_tree_that_lost_half_of_its_simulations_is_no_tree(share):
+def test_a_tree_with_half_of_its_simulations_failed_is_an_error(share):
     class Gone(ScriptedEngine):
-        """The server goes away for good after a share of what the search needs."""
+        """The server fails for good after a share of the search's requests."""
 
         async def complete(self, prompt, sampling, seeds):
             self.asked = getattr(self, "asked", 0) + 1
@@ -101,7 +101,7 @@ def test_every_reply_at_a_search_root_receives_its_visits_first():
         assert min(child.visit_count for child in node.children) >= 3
 
 
-def test_a_root_whose_replies_stand_apart_stops_early_whatever_the_timing():
+def test_a_root_with_separated_replies_stops_early_whatever_the_timing():
     good = "Tell me about him."
     config = SearchConfig(num_simulations=64, round_size=8, min_visits=4, stop_confidence=0.95)
     dialogue = DialogueConfig(max_exchanges=1)

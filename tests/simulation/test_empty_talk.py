@@ -1,4 +1,4 @@
-"""Dialogues in which nothing was said: no survey, no reward, reported by reason; too many of them end a run."""
+"""Dialogues that end because a turn has no usable text: no survey, no reward, counted by reason; too many of them end a run."""
 
 import asyncio
 import dataclasses
@@ -83,7 +83,7 @@ def test_a_supportive_reply_is_no_refusal(text):
 
 
 @pytest.mark.parametrize("text", OF_USERS)
-def test_a_user_who_declines_speaks_all_the_same(text):
+def test_a_user_who_declines_is_not_flawed(text):
     assert find_flaw(DOMAINS["persuasion"], TALK, Role.USER, text) is None
 
 
@@ -98,7 +98,7 @@ def test_an_emoji_is_a_turn(text):
 
 
 class Wordless(ScriptedEngine):
-    """Canned replies, but none where `silent(prompt, seed)` says why; surveys are asked of nobody then."""
+    """Canned replies, but an empty one if `silent(prompt, seed)` gives a reason; no survey may follow."""
 
     def __init__(self, silent):
         super().__init__(canned_reply)
@@ -148,7 +148,7 @@ def test_a_dialogue_in_which_nothing_is_said_has_no_survey_and_no_reward(side, r
     assert (trajectory.reaction.reader, trajectory.reaction.value, engine.surveys) == ("unasked", None, [])
 
 
-def test_a_search_goes_on_with_the_replies_that_say_something():
+def test_a_search_continues_with_the_usable_replies():
     engine = Wordless(lambda prompt, seed: "refusal" if prompt.side is Side.POLICY and seed % 3 == 0 else None)
     record = searched(engine, SearchConfig(num_simulations=16, round_size=4))
     silent = {node.node_id for node in record.nodes if node.flaw == "refusal"}
@@ -160,7 +160,7 @@ def test_a_search_goes_on_with_the_replies_that_say_something():
         assert (one.trajectory.reward is None) == refused
 
 
-def test_a_user_turn_that_cannot_be_drawn_ends_the_branch_without_a_reward():
+def test_a_failed_user_turn_ends_the_branch_without_a_reward():
     engine = Wordless(
         lambda prompt, seed: "content_filter" if prompt.side is Side.SIMULATOR and seed % 4 == 0 else None
     )
@@ -176,7 +176,7 @@ def test_a_tree_without_any_reply_fails_for_that_reason():
         searched(Wordless(of_side(Side.POLICY, "refusal")))
 
 
-def test_too_many_of_them_end_a_search_and_what_is_kept_stays():
+def test_too_many_flawed_dialogues_end_a_search_and_nothing_is_lost():
     scenarios = [dataclasses.replace(SUPPORT, scenario_id=f"s{index}") for index in range(12)]
     engine = Wordless(
         lambda prompt, _: "refusal" if prompt.side is Side.SIMULATOR and crc32(prompt.key.encode()) % 2 else None
@@ -196,12 +196,12 @@ def test_too_many_of_them_end_a_search_and_what_is_kept_stays():
     assert 1 <= len(kept) < 12
 
 
-def test_too_many_of_them_end_an_evaluation():
+def test_too_many_flawed_dialogues_end_an_evaluation():
     with pytest.raises(TooManyFlawed, match=r"in 3\d of 3\d dialogues"):
         held(Wordless(of_side(Side.POLICY, "content_filter")), watch=TalkWatch(0.2))
 
 
-def test_few_dialogues_say_nothing_until_the_end():
+def test_few_dialogues_are_checked_only_at_the_end():
     watch = TalkWatch(0.2)
     watch.note(["refusal"] * 29)
     watch.check()

@@ -1,4 +1,4 @@
-"""The other side's speech inside a turn: what is cut, and the clean turns that stay whole."""
+"""The other side's speech inside a turn is cut off; clean turns stay whole."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Users who speak as the assistant: the classifier, what is noted of a first draw, and what a night and the doctor say about it."""
+"""Users who speak as the assistant: the classifier, the recorded flaws of first samples, and the messages of a night and the doctor."""
 
 import dataclasses
 import hashlib
@@ -104,7 +104,7 @@ def test_a_user_who_speaks_as_the_assistant_is_found(text):
 
 
 @pytest.mark.parametrize("text", USERS + OTHER_DOMAINS)
-def test_a_user_who_thanks_asks_or_answers_is_none(text):
+def test_a_user_who_thanks_asks_or_answers_is_not_flagged(text):
     assert not speaks_as_assistant(text)
 
 

@@ -1,4 +1,4 @@
-"""NaN and infinity, from an engine, a domain, a file or an outbox: unreadable, counted, and in no decision."""
+"""NaN and infinity from an engine, a domain, a file or an outbox are unreadable, counted, and used in no decision."""
 
 import asyncio
 import dataclasses
@@ -51,7 +51,7 @@ def test_a_choice_that_is_ruled_out_is_no_such_case():
 
 
 class Odd(StudyAdvice):
-    """Gives what it is made with for values between the choices."""
+    """A domain with a given reward for values between the choices."""
 
     name = "odd_reward"
 
@@ -109,7 +109,7 @@ def test_an_answer_of_many_dots_is_no_number():
 
 
 class OddEngine(ScriptedEngine):
-    """Figures as given; a third of the surveys cannot be read."""
+    """An engine with given figures; a third of the surveys are unreadable."""
 
     def __init__(self, **odd):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The short form of `make fuzz`, and inputs that it once found."""
+"""A short `make fuzz`, and inputs that it once found."""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""The rules that the rooms keep: which way imports run, what is loaded when, who reads SQL, the drawn error tree, sizes."""
+"""The rules of the rooms: directions of imports, late loading, who reads SQL, the drawn error tree, sizes."""
 
 import ast
 import builtins
@@ -50,7 +50,7 @@ MODULES = {module_name(path): path for room in ROOMS for path in sorted((ROOT / 
 
 
 def imported(tree: ast.AST, *, inside: bool, within: bool = False) -> Iterator[str]:
-    """Modules and names that are imported, dotted; with `inside` those within functions too."""
+    """Dotted names of imported modules and objects; with `inside`, imports within functions too."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -77,7 +77,7 @@ def imports(name: str, inside: bool = True) -> frozenset[str]:
 
 
 def reached(name: str, inside: bool = True) -> set[str]:
-    """The project's modules that a module imports, directly or through others."""
+    """The project's modules that a module imports, directly or indirectly."""
     found: set[str] = set()
     waiting = [name]
     while waiting:
@@ -165,7 +165,7 @@ MAY_NAME_DOMAINS = ("engage.domains.", "engage.corpora", "engage.data", "engage.
 
 
 def spoken_of(path: Path) -> list[str]:
-    """Names and texts of the code that name a shipped domain; what docstrings say does not count."""
+    """Names and strings in the code that name a shipped domain; docstrings do not count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     texts = [
@@ -215,7 +215,7 @@ def test_only_the_store_reads_sql_and_opens_duckdb():
 
 
 def drawn_tree(docstring: str) -> dict[str, str | None]:
-    """Class to base, as the docstring draws it: four columns a level."""
+    """By class: its base, as drawn in the docstring (four columns per level)."""
     found: dict[str, str | None] = {}
     above: list[str] = []
     for line in docstring.splitlines():
