@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engage.bench.search import in_turn
 from engage.domains import load_domain
 from engage.engines.base import Engine, Prompt, Sampling, Side
 from engage.engines.model_sides import ModelSides
@@ -92,12 +93,8 @@ class Agreement:
 
 def agreement_prompts(scenarios: Sequence[Scenario]) -> tuple[list[Prompt], list[tuple[Prompt, tuple[str, ...]]]]:
     """Ten policy prompts, and the exit surveys of the same scenarios with their choices; the domains take turns."""
-    domains = sorted({scenario.domain for scenario in scenarios})
-    by_domain = [[one for one in scenarios if one.domain == name] for name in domains]
     speaking, surveys = [], []
-    for number in range(PROMPTS):
-        of_domain = by_domain[number % len(domains)]
-        one = of_domain[number // len(domains) % len(of_domain)]
+    for one in in_turn(scenarios, PROMPTS):
         domain, key = load_domain(one.domain), one.scenario_id
         speaking.append(Prompt(key, Side.POLICY, policy_messages(domain, one.opening)))
         asked = survey_messages(domain, one.user_condition, one.opening)

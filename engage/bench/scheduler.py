@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engage.bench.process import in_own_process
-from engage.bench.search import MeteredEngine, repeated
+from engage.bench.search import repeated, run_search
 from engage.engines.scripted import ScriptedEngine
 from engage.scenario import SHIPPED, load_scenarios
-from engage.search import Adapters, SearchConfig, TreeRecord, search_scenarios
+from engage.search import SearchConfig
 from engage.simulation import DialogueConfig
 from engage.store import Outbox
 
@@ -41,35 +41,14 @@ class SchedulerRun:
 
 def schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:
     """Search `trees` scenarios and write each tree to an outbox, as a cycle does."""
-    engine = MeteredEngine(ScriptedEngine(latency_s=latency_s, slots=slots))
-    ends: list[float] = []
+    engine = ScriptedEngine(latency_s=latency_s, slots=slots)
     with tempfile.TemporaryDirectory() as folder:
-        outbox = Outbox(Path(folder))
-
-        def keep(tree: TreeRecord) -> None:
-            outbox.put_tree(tree)
-            ends.append(time.perf_counter())
-
-        async def work() -> tuple[float, float]:
-            started, cpu = time.perf_counter(), time.process_time()
-            await search_scenarios(
-                engine,
-                repeated(load_scenarios(SHIPPED), trees),
-                DIALOGUE,
-                SEARCH,
-                cycle_id="bench",
-                seed=1,
-                adapters=Adapters(),
-                on_tree=keep,
-            )
-            return started, time.process_time() - cpu
-
-        started, cpu = asyncio.run(work())
-        wall = time.perf_counter() - started
-    after = [end for end in ends if end >= engine.last_begun_s]
-    full = (min(after) if after else started + wall) - started
-    full_calls = sum(answer.at_s - started <= full for answer in engine.answers)
-    return SchedulerRun(trees, len(engine.answers), wall, full, full_calls, cpu)
+        cpu = time.process_time()
+        scenarios = repeated(load_scenarios(SHIPPED), trees)
+        run = asyncio.run(run_search(engine, scenarios, DIALOGUE, SEARCH, on_tree=Outbox(Path(folder)).put_tree))
+        cpu_s = time.process_time() - cpu
+    full_calls = sum(answer.at_s - run.started_s <= run.full_s for answer in run.answers)
+    return SchedulerRun(trees, len(run.answers), run.wall_s, run.full_s, full_calls, cpu_s)
 
 
 def warm_schedule(trees: int, slots: int, latency_s: float) -> SchedulerRun:

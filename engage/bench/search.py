@@ -8,14 +8,16 @@ so 1 means that this engine could not have computed the same tokens sooner, even
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from engage.bench.engine import Saturation, saturation
 from engage.engines.base import Completion, Engine, Prompt, Sampling, Scores, counted
 from engage.scenario import Scenario
-from engage.search import Adapters, SearchConfig, search_scenarios
+from engage.search import Adapters, SearchConfig, TreeRecord, search_scenarios
 from engage.simulation import DialogueConfig
 
 OnSimulations = Callable[[int], None]
@@ -106,15 +108,19 @@ async def run_search(
     dialogue: DialogueConfig,
     search: SearchConfig,
     on_simulations: OnSimulations = lambda _: None,
+    on_tree: Callable[[TreeRecord], Any] = lambda _: None,
 ) -> SearchRun:
     """Search all scenarios as a cycle does, on this thread's loop; the thread's CPU time is the bookkeeping."""
     metered = MeteredEngine(engine)
-    spent = 0
+    spent: list[int] = []
     ends: list[float] = []
 
+    def keep(tree: TreeRecord) -> None:
+        on_tree(tree)
+        ends.append(time.perf_counter())
+
     def count(simulations: int) -> None:
-        nonlocal spent
-        spent += simulations
+        spent.append(simulations)
         on_simulations(simulations)
 
     started, cpu = time.perf_counter(), time.thread_time()
@@ -126,14 +132,14 @@ async def run_search(
         cycle_id="bench",
         seed=1,
         adapters=Adapters(),
-        on_tree=lambda _: ends.append(time.perf_counter()),
+        on_tree=keep,
         on_simulations=count,
     )
     wall = time.perf_counter() - started
     after = [end for end in ends if end >= metered.last_begun_s]
     return SearchRun(
         trees=len(ends),
-        simulations=spent,
+        simulations=sum(spent),
         answers=tuple(metered.answers),
         started_s=started,
         full_s=(min(after) if after else started + wall) - started,
@@ -149,31 +155,14 @@ async def run_sequentially(
 
     Ends after `seconds`; an unfinished simulation counts towards the time, but not as a simulation.
     """
-    spent = 0
-
-    def count(simulations: int) -> None:
-        nonlocal spent
-        spent += simulations
-
+    spent: list[int] = []
     one_by_one = search.model_copy(update={"round_size": 1})
     started = time.perf_counter()
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             for scenario in scenarios:
-                await search_scenarios(
-                    engine,
-                    [scenario],
-                    dialogue,
-                    one_by_one,
-                    cycle_id="bench",
-                    seed=1,
-                    adapters=Adapters(),
-                    on_tree=lambda _: None,
-                    on_simulations=count,
-                )
-    except TimeoutError:
-        pass
-    return spent / (time.perf_counter() - started)
+                await run_search(engine, [scenario], dialogue, one_by_one, spent.append)
+    return sum(spent) / (time.perf_counter() - started)
 
 
 async def measure_search(
@@ -231,6 +220,14 @@ def summarise(run: SearchRun, saturation: Saturation, sequential_per_s: float) -
         "full_s": run.full_s,
         "wall_s": run.wall_s,
     }
+
+
+def in_turn(scenarios: Sequence[Scenario], count: int) -> list[Scenario]:
+    """`count` scenarios, taken from the domains in turn; they are repeated if there are fewer."""
+    domains = sorted({scenario.domain for scenario in scenarios})
+    groups = [[scenario for scenario in scenarios if scenario.domain == domain] for domain in domains]
+    places = [divmod(number, len(groups)) for number in range(count)]
+    return [groups[group][place % len(groups[group])] for place, group in places]
 
 
 def repeated(scenarios: Sequence[Scenario], count: int, first: int = 0) -> list[Scenario]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engage.bench.search import in_turn
 from engage.engines.base import Prompt, Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.scenario import SHIPPED, Scenario, load_scenarios
@@ -40,7 +41,7 @@ class Filling:
 def search_templates(trees: int, dialogue: DialogueConfig, search: SearchConfig) -> list[TreeRecord]:
     """Search shipped scenarios; the scripted replies differ in reward, so that siblings differ too."""
     records: list[TreeRecord] = []
-    scenarios = _renamed(load_scenarios(SHIPPED), trees)
+    scenarios = _renamed(trees)
     engine = ScriptedEngine(_reply, _choose)
     work = search_scenarios(
         engine, scenarios, dialogue, search, cycle_id=CYCLE_ID, seed=1, adapters=Adapters(), on_tree=records.append
@@ -49,16 +50,10 @@ def search_templates(trees: int, dialogue: DialogueConfig, search: SearchConfig)
     return sorted(records, key=lambda record: record.scenario_id)
 
 
-def _renamed(scenarios: Sequence[Scenario], count: int) -> list[Scenario]:
-    """`count` scenarios `b0`, `b1`, …, from the domains in turn; they are repeated if there are fewer."""
-    domains = sorted({scenario.domain for scenario in scenarios})
-    by_domain = {domain: [s for s in scenarios if s.domain == domain] for domain in domains}
-    renamed = []
-    for number in range(count):
-        of_domain = by_domain[domains[number % len(domains)]]
-        scenario = of_domain[(number // len(domains)) % len(of_domain)]
-        renamed.append(dataclasses.replace(scenario, scenario_id=f"b{number}"))
-    return renamed
+def _renamed(count: int) -> list[Scenario]:
+    """`count` shipped scenarios named `b0`, `b1`, …, from the domains in turn."""
+    shipped = in_turn(load_scenarios(SHIPPED), count)
+    return [dataclasses.replace(scenario, scenario_id=f"b{number}") for number, scenario in enumerate(shipped)]
 
 
 def _reply(prompt: Prompt, seed: int) -> str:
@@ -79,7 +74,7 @@ def insert_measured(store: TrajectoryStore, folder: Path, templates: Sequence[Tr
     """Put `repeats` sets of the templates into the outbox and drain it; all sets but the first get new names."""
     store.begin_cycle(CYCLE_ID, {"bench": "store"})
     names = len(templates)
-    scenarios = {s.scenario_id: s for s in _renamed(load_scenarios(SHIPPED), names)}
+    scenarios = {s.scenario_id: s for s in _renamed(names)}
     records, known = list(templates), list(scenarios.values())
     for repeat in range(1, repeats):
         for record in templates:
