@@ -170,7 +170,7 @@ class Recovery:
 
 
 def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float = 0.95, seed: int = 0) -> Recovery:
-    """Uses the scenarios that all three have. The share's interval is a percentile bootstrap over the resamples with a headroom above 0."""
+    """The recovery on the scenarios that all three have; the share's interval is bootstrapped over resamples with a headroom above 0."""
     sides = [_means(side) for side in (base, search, policy)]
     shared = sorted(set(sides[0]) & set(sides[1]) & set(sides[2]))
     if len(shared) < 2:
@@ -194,12 +194,12 @@ def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float
 
 
 def _means(rewards: Rewards) -> dict[str, float]:
-    found = {}
+    means = {}
     for scenario, values in rewards.items():
         readable = [value for value in (values if isinstance(values, Sequence) else [values]) if value is not None]
         if readable:
-            found[scenario] = fmean(readable)
-    return found
+            means[scenario] = fmean(readable)
+    return means
 
 
 def scenarios_needed(sd: float, effect: float, power: float = 0.8, alpha: float = 0.05) -> int:

@@ -53,7 +53,7 @@ class Compared:
     dialogues: Mapping[PolicyName, BySimulator]
 
     def rewards(self, policies: Sequence[PolicyName], simulator: str, domain: str = ALL) -> list[Rewards]:
-        """The dialogues that all these policies have."""
+        """Each policy's rewards, in the dialogues that all of them have."""
         return paired([self.dialogues[policy] for policy in policies], simulator, domain)
 
 

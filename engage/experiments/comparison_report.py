@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engage.evaluation import ALL, MIN_STRATUM
-from engage.experiments.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow, Recovery
+from engage.experiments.comparison import BASE, DESCRIPTIONS, ComparisonResult, PolicyChecks, PolicyRow
 from engage.pages import bounded, difference, estimate, number, page, signed, spaced, table
 from engage.stats import Comparison
 
@@ -159,14 +159,10 @@ def _recovery(result: ComparisonResult) -> str:
     for (policy, simulator, domain), found in result.recovery.items():
         over = _difference_text(result, policy, domain, found.over_midpoint)
         needed = number(found.scenarios_needed, "{:,}")
-        rows.append([f"`{policy}`", simulator, _title(domain).lower(), _share(found), over, needed])
+        share = bounded(found.share, found.low, found.high, "{:.0%}")
+        note = " (the headroom is not significantly above 0)" if found.share is None else ""
+        rows.append([f"`{policy}`", simulator, _title(domain).lower(), share + note, over, needed])
     return table(head, rows, words=3)
-
-
-def _share(found: Recovery) -> str:
-    if found.share is None:
-        return "– (the headroom is not significantly above 0)"
-    return bounded(found.share, found.low, found.high, "{:.0%}")
 
 
 def _checks(checks: Sequence[PolicyChecks]) -> str:

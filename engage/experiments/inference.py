@@ -19,7 +19,7 @@ from engage.simulation import Episode, Policy, Recast, SampledTurn, UserSimulato
 
 
 def exchanges_held(episode: Episode, dialogue: Dialogue) -> int:
-    """Replies after the scenario's opening."""
+    """Number of replies after the scenario's opening."""
     said = dialogue.turns[len(episode.scenario.opening.turns) :]
     return sum(turn.role is Role.ASSISTANT for turn in said)
 
@@ -28,7 +28,6 @@ class StrategyPolicy(Policy):
     """The prompted baseline: its prompt contains the domain's `strategies`."""
 
     def messages(self, dialogue: Dialogue) -> tuple[Message, ...]:
-        """See Policy."""
         system, *history = policy_messages(self.domain, dialogue)
         return (Message("system", f"{system.content} {neutral(self.domain.strategies)}"), *history)
 
@@ -144,7 +143,7 @@ def rehearse(episode: Episode) -> Episode:
 
 
 def adversary(name: str, thinking: Recast | None = None) -> Recast:
-    """What puts the user of that name into an episode; a policy that is `thinking` does so with the user it knows."""
+    """A function that puts the scripted user of that name into an episode; a `thinking` policy still simulates the normal user."""
 
     def recasting(episode: Episode) -> Episode:
         known = thinking(episode) if thinking else episode
@@ -154,5 +153,5 @@ def adversary(name: str, thinking: Recast | None = None) -> Recast:
 
 
 def adversary_label(name: str) -> str:
-    """Under what name a talk with an adversarial user is stored."""
+    """The simulator's name under which dialogues with an adversarial user are stored."""
     return f"adversary {name}"

@@ -1,7 +1,7 @@
-"""Fresh rollouts of replies that a search has valued: the policy without search plays on, the user answers, to the survey.
+"""Fresh rollouts of replies that a search has valued: the user answers, and the policy continues without search up to the survey.
 
-Each reply has seeds of its own: two siblings share no random numbers. What is rolled out is kept in one Parquet file, so that an
-interrupted or larger run adds what is missing.
+Each reply has seeds of its own, so siblings share no random numbers. The rollouts are stored in one Parquet file; an interrupted or
+larger run adds the missing ones.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ SAVE_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class SpokenReply:
-    """An assistant reply at a prefix that ends with a user turn; `exchanges` were held before it."""
+    """An assistant reply after a prefix that ends with a user turn and has `exchanges` exchanges."""
 
     scenario: Scenario
     prefix: Dialogue
@@ -37,7 +37,7 @@ class SpokenReply:
 
     @property
     def key(self) -> str:
-        """Names its rollouts: the same words in the same scenario are the same reply, whatever tree they stand in."""
+        """The key of its rollouts; the same words at the same place of a scenario have the same key in every tree."""
         return digest([self.scenario.content_hash, [(turn.role, turn.text) for turn in self.prefix.turns], self.text])
 
 
@@ -45,14 +45,14 @@ SpokenPair = tuple[SpokenReply, SpokenReply]
 
 
 def spoken_reply(scenarios: Mapping[str, Scenario], row: Mapping[str, Any], column: str) -> SpokenReply:
-    """From a row of sql/inspect/credit_pairs.sql or credit_replies.sql; `column` holds the reply."""
+    """The reply in a row of sql/inspect/credit_pairs.sql or credit_replies.sql; `column` contains its text."""
     prefix = Dialogue.of([*json.loads(row["opening"]), *row["turns"]])
     return SpokenReply(scenarios[row["scenario_id"]], prefix, row[column], row["spine_index"])
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """Rollout number `below` through fresh user turn number `turn` of the reply `key`; `reward` None where it is unreadable."""
+    """Rollout number `below` through fresh user turn number `turn` of the reply `key`; `reward` is None if unreadable."""
 
     key: str
     scenario_id: str
@@ -66,7 +66,7 @@ class Rollout:
 
 
 class KeptRollouts:
-    """The rollouts of one cycle, in memory and in one file; StoreError where the file cannot be used."""
+    """The rollouts of one cycle, in memory and in one file; StoreError if the file cannot be used."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,50 +77,53 @@ class KeptRollouts:
         return len(self._found)
 
     def rewards(self, reply: SpokenReply, turns: int, below: int = 1) -> list[list[float | None]] | None:
-        """Of the first `turns` user turns the first `below` rollouts each; None where one is missing."""
+        """Rewards of the first `below` rollouts of each of the first `turns` user turns; None if one is missing."""
         wanted = [[self._found.get((reply.key, turn, place)) for place in range(below)] for turn in range(turns)]
         if any(rollout is None for row in wanted for rollout in row):
             return None
         return [[rollout.reward for rollout in row if rollout] for row in wanted]
 
     def missing(self, reply: SpokenReply, turn: int, below: int) -> list[int]:
-        """Which of the first `below` rollouts through a user turn are not there."""
+        """The numbers of the missing ones among the first `below` rollouts through a user turn."""
         return [place for place in range(below) if (reply.key, turn, place) not in self._found]
 
     def user_text(self, reply: SpokenReply, turn: int) -> str | None:
-        """The user turn if it has been drawn: an engine need not draw the same again."""
+        """The stored user turn, if any, because an engine might not sample the same again."""
         known = (self._found.get((reply.key, turn, below)) for below in (0, 1))
         return next((rollout.user_text for rollout in known if rollout), None)
 
     def add(self, rollout: Rollout) -> None:
-        """Keep it; on disk at once only if the last saving was a while ago."""
+        """Add a rollout, and save the file if the last save is SAVE_EVERY_S old."""
         self._found[rollout.key, rollout.turn, rollout.below] = rollout
         self._unsaved = True
         if time.monotonic() - self._saved_at >= SAVE_EVERY_S:
             self.save()
 
     def save(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
+        import pyarrow as pa
+
         if self._unsaved:
-            _write(self.path, list(self._found.values()))
+            rows = [asdict(rollout) for rollout in self._found.values()]
+            write_parquet(pa.Table.from_pylist(rows, schema=_schema()), self.path)
             self._saved_at, self._unsaved = time.monotonic(), False
 
 
 @dataclass(frozen=True)
 class Roller:
-    """Rolls out on one engine; `seed` is the cycle's. Used on one event loop."""
+    """Makes rollouts on one engine; `seed` is the cycle's. Used on one event loop."""
 
     engine: Engine
     dialogue: DialogueConfig
     adapters: Adapters
     seed: int
     kept: KeptRollouts
-    _alone: dict[str, asyncio.Lock] = field(default_factory=dict)  # pairs share replies: one rolls out, the other finds
+    _alone: dict[str, asyncio.Lock] = field(default_factory=dict)  # pairs may share a reply: only one rolls it out
 
     async def replies(
         self, replies: Sequence[SpokenReply], check: ValueCheckConfig, on_done: Callable[[None], None]
     ) -> BatchResult:
-        """Roll out what the noise floor needs of each, as many at once as the engine has room for."""
+        """Roll out each reply as often as the noise floor needs, as many at once as the engine has room for."""
 
         async def one(reply: SpokenReply) -> None:
             await self._reply(reply, check.turns, check.below)
@@ -138,7 +141,7 @@ class Roller:
         return await gather(self.engine, pairs, one, on_done, lambda pair: pair[0].scenario.scenario_id)
 
     async def _reply(self, reply: SpokenReply, turns: int, below: int) -> None:
-        """Add what is missing of `turns` user turns with `below` rollouts each, all at once."""
+        """Make the missing rollouts of `turns` user turns with `below` rollouts each, all at once."""
         seed = derive_seed(self.seed, "credit", reply.key)
         adapters = (self.adapters.policy_adapter, self.adapters.simulator_adapter)
         episode = begin_episode(self.engine, reply.scenario, self.dialogue, seed, *adapters)
@@ -165,7 +168,7 @@ class Roller:
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Await all of it; what fails is raised when the rest has ended, so that nothing runs on unseen."""
+    """Await all coroutines, then raise the first error, so that none is left running."""
     for ended in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(ended, BaseException):
             raise ended
@@ -190,9 +193,3 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return list(pq.read_table(path, schema=_schema()).to_pylist())
     except (pa.ArrowException, OSError, ValueError) as error:
         raise StoreError(f"{path}: not a file of fresh rollouts, or damaged; delete it and run again") from error
-
-
-def _write(path: Path, rollouts: Sequence[Rollout]) -> None:
-    import pyarrow as pa
-
-    write_parquet(pa.Table.from_pylist([asdict(rollout) for rollout in rollouts], schema=_schema()), path)

@@ -63,7 +63,7 @@ class Difference:
 
 
 def fresh_difference(chosen: Sequence[float | None], rejected: Sequence[float | None]) -> Difference | None:
-    """From one rollout per fresh user turn, so that rollouts are independent; None below two readable ones on a side."""
+    """The difference from one rollout per fresh user turn (so they are independent); None with fewer than two readable ones on a side."""
     sides = [np.array([reward for reward in side if reward is not None]) for side in (chosen, rejected)]
     if min(len(side) for side in sides) < 2:
         return None
@@ -101,15 +101,15 @@ def noise_floor(domain: str, prefixes: Sequence[Sequence[Turns]], seed: int = 0)
 
     `prefixes` holds, per prefix, its replies. A reward is prefix + reply + user turn + rest, so with K rollouts a turn, T turns a
     reply and mean squares: below² = mean square within a turn; turn² = (mean square of turn means) − below²/K; sibling² = (mean
-    square of reply means at a prefix) − (mean square of turn means)/T: what is left of it without noise. All are at least 0. One
-    simulation goes through a user turn of its own: rollout² = turn² + below².
+    square of reply means at a prefix) − (mean square of turn means)/T, without the noise. All are at least 0. Each simulation goes
+    through its own user turn: rollout² = turn² + below².
 
     How many simulations n each of two replies needs: true values spread by sibling are N(m, sibling²), so their gap is
     N(0, 2·sibling²) and its median magnitude g = √2 · 0.6745 · sibling. The difference of two means of n has variance
     2·rollout²/n. It has the right sign with probability Φ(g·√n / (√2·rollout)), which is 0.8 at
     n = 2·(0.8416·rollout/g)² = 1.557·(rollout/sibling)².
 
-    Turns with an unreadable rollout are left out; None where nothing is left to compare. The interval resamples prefixes.
+    Turns with an unreadable rollout are left out; None if nothing is left to compare. The interval resamples prefixes.
     """
     parts = [part for part in map(_sums_of_squares, prefixes) if part is not None]
     if not parts:

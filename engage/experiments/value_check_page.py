@@ -93,7 +93,9 @@ def credit_page(cycle_id: str, found: CreditFigures, check: ValueCheckConfig) ->
 def credit_lines(found: CreditFigures) -> list[str]:
     """The result in a few sentences."""
     lines = [_floor_sentence(floor, found.spent.get(floor.domain)) for floor in found.floors]
-    lines += _pair_sentences(found.reliability) if found.reliability else ["No pair could be compared."]
+    lines += [_error_sentence(found.reliability)] if found.reliability else ["No pair could be compared."]
+    if found.reliability and found.reliability.belief.gap_ratio.value is not None:
+        lines.append(_belief_sentence(found.reliability.belief))
     left = {
         "had too few readable rollouts": found.unreadable_pairs,
         "have unfinished rollouts": found.failed_pairs,
@@ -111,11 +113,6 @@ def _floor_sentence(floor: NoiseFloor, spent: float | None) -> str:
             f"the spread between siblings is {floor.sibling_sd:.4f}: a reply needs about {_needed(floor)} simulations"
         )
     return f"{floor.domain}: one rollout of a reply has a standard deviation of {floor.rollout_sd:.4f}, {needs}{has}."
-
-
-def _pair_sentences(reliability: Reliability) -> list[str]:
-    has_belief = reliability.belief.gap_ratio.value is not None
-    return [_error_sentence(reliability), *([_belief_sentence(reliability.belief)] if has_belief else [])]
 
 
 def _error_sentence(reliability: Reliability) -> str:

@@ -1,6 +1,6 @@
-"""Putting a simulator into the place of people in their own dialogues: the exit survey read two ways, and next turns.
+"""Lets a simulator take the user's place in human dialogues: it answers the exit survey (read in two ways) and says next turns.
 
-Asks through the Engine protocol, as a search does; judges nothing.
+It uses the Engine protocol, as a search does, and computes no figures.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from engage.seeds import derive_seed
 from engage.simulation import SpeechConfig, UserSimulator, find_flaw, read_answer, survey_messages
 
 OnDone = Callable[[int], None]
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Answers:
-    """All by scenario id: readings of the reader `expected`, of several sampled answers by `pattern`, and turns.
+    """By scenario id: readings by the reader `expected`, readings of several sampled answers by `pattern`, and turns.
 
-    `expected` holds the reader that the engine allows: `pattern` where a server tells no likelihoods. `failed` requests of a
-    dialogue were given up.
+    If a server gives no likelihoods, the readings in `expected` are made by `pattern`. `failed` counts the failed requests.
     """
 
     expected: dict[str, Reaction] = field(default_factory=dict)
@@ -92,10 +91,10 @@ async def ask_simulator(asked: Asked, dialogues: Sequence[HumanDialogue], on_don
 async def _round(
     engine: RecordingEngine,
     dialogues: Sequence[HumanDialogue],
-    ask: Callable[[HumanDialogue], Awaitable[Found]],
+    ask: Callable[[HumanDialogue], Awaitable[Result]],
     on_done: OnDone,
-) -> tuple[dict[str, Found], Cost, int]:
-    async def one(human: HumanDialogue) -> Found | EngineError:
+) -> tuple[dict[str, Result], Cost, int]:
+    async def one(human: HumanDialogue) -> Result | EngineError:
         try:
             return await ask(human)
         except EngineError as error:
@@ -117,12 +116,12 @@ async def _round(
         total(call.completion_tokens for call in calls),
         seconds,
     )
-    found = {
+    by_scenario = {
         human.scenario_id: answer
         for human, answer in zip(dialogues, answers, strict=True)
         if not isinstance(answer, EngineError)
     }
-    return found, cost, len(failures)
+    return by_scenario, cost, len(failures)
 
 
 def _simulator(engine: Engine, asked: Asked, human: HumanDialogue, **speech: object) -> UserSimulator:
@@ -147,7 +146,7 @@ async def _pattern(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[
 
 
 async def _turns(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[SaidTwice, ...]:
-    """First draws only: a flawed turn is not drawn again, so that the rate of flaws can be measured."""
+    """The simulator's turns, sampled once: flawed turns are not sampled again, so that their rate can be measured."""
     simulator = _simulator(engine, asked, human, max_attempts=1)
     said = []
     for index in drawn_places(human, asked.places, asked.seed):
@@ -160,7 +159,7 @@ async def _turns(engine: Engine, asked: Asked, human: HumanDialogue) -> tuple[Sa
 
 
 def drawn_places(human: HumanDialogue, count: int, seed: int) -> list[int]:
-    """Indexes of at most `count` user turns after the opening, drawn by the seed, in the dialogue's order."""
+    """Indexes of at most `count` user turns after the opening, sampled with the seed, in the dialogue's order."""
     turns = human.dialogue.turns
     places = [i for i in range(len(human.scenario.opening.turns), len(turns)) if turns[i].role is Role.USER]
     return sorted(

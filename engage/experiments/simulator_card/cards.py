@@ -38,10 +38,7 @@ class SimulatorCard:
 
     def metrics(self) -> dict[str, float | None]:
         """The figures by MLflow metric name."""
-        found: dict[str, float | None] = {}
-        for one in self.cards:
-            found |= one.metrics()
-        return found
+        return {name: value for one in self.cards for name, value in one.metrics().items()}
 
     def save(self, folder: Path) -> CardPage:
         """Write `card.md` and its plots into the folder; ConfigError if it cannot be written."""
@@ -82,7 +79,7 @@ def make_card(
     likelihoods: Mapping[str, Mapping[str, Likelihoods]],
     answers: Mapping[str, Mapping[str, Answers]],
 ) -> SimulatorCard:
-    """`likelihoods` and `answers` are by simulator, then by domain."""
+    """Build the card; `likelihoods` and `answers` are by simulator, then by domain."""
     cards = []
     for domain, humans in held_out.by_domain.items():
         from_words = predicted_from_words(held_out.train.get(domain, ()), humans)

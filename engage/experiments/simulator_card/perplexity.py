@@ -1,6 +1,6 @@
-"""How well a simulator predicts what people said: the likelihood of real user turns after the simulator's own prompt.
+"""How well a simulator predicts people: the likelihood of real user turns after the simulator's own prompt.
 
-The survey's answer is left out. Works on weights, not on an engine: engines tell likelihoods of short choices only.
+The survey's answer is left out. It uses weights, not an engine, because engines only score short choices.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from engage.stats import Estimate, Statistic, divided, estimate
 from engage.training import IGNORED, chat_tokenizer, quiet, simulator_chat, tokenise_chat
 
 BATCH_TOKENS = 2048
-"""Tokens of one batch, padding included: with 49 000 words of vocabulary its logits take up to 0.4 GB."""
+"""Tokens of one batch, with padding; with a vocabulary of 49,000 tokens its logits take up to 0.4 GB."""
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Of the user turns of one dialogue: summed negative log-likelihood in nats, and tokens, ends of turns included."""
+    """The user turns of one dialogue: their summed negative log-likelihood in nats, and their tokens with ends of turns."""
 
     nats: float
     tokens: int
@@ -33,9 +33,9 @@ def user_turn_likelihoods(
     max_length: int,
     on_done: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Likelihood]:
-    """By scenario id; without dialogues of which not even one turn fits. `adapter` is a folder, "" for the base alone.
+    """Likelihoods by scenario id. `adapter` is a folder, "" for the base alone; `on_done` gets numbers of finished dialogues.
 
-    A chat of more than `max_length` tokens counts up to its last whole user turn. `on_done` hears of dialogues done.
+    A chat of more than `max_length` tokens counts up to its last whole user turn; a dialogue without one is left out.
     """
     with quiet():
         _, template = chat_tokenizer(base)
@@ -47,19 +47,16 @@ def user_turn_likelihoods(
             cut = [row for row in (cut_row(row, max_length) for row in chat) if row["input_ids"]]
             parts[human.scenario_id] = [f"{human.scenario_id} {number}" for number in range(len(cut))]
             rows.update(zip(parts[human.scenario_id], cut, strict=True))
-        found: dict[str, Likelihood] = {}
+        by_row: dict[str, Likelihood] = {}
         for names in batches({name: len(row["input_ids"]) for name, row in rows.items()}):
-            found.update(zip(names, _likelihoods(model, [rows[name] for name in names]), strict=True))
+            by_row.update(zip(names, _likelihoods(model, [rows[name] for name in names]), strict=True))
             on_done(sum(name.endswith(" 0") for name in names))
-    return {name: _together([found[part] for part in of_it]) for name, of_it in parts.items() if of_it}
-
-
-def _together(parts: Sequence[Likelihood]) -> Likelihood:
-    return Likelihood(sum(part.nats for part in parts), sum(part.tokens for part in parts))
+    dialogue_parts = {name: [by_row[part] for part in of_it] for name, of_it in parts.items() if of_it}
+    return {n: Likelihood(sum(p.nats for p in own), sum(p.tokens for p in own)) for n, own in dialogue_parts.items()}
 
 
 def cut_row(row: Mapping[str, Any], max_length: int) -> dict[str, list[int]]:
-    """A chat's tokens up to the last labelled stretch that ends within `max_length`; empty where none does."""
+    """A chat's tokens up to the last labelled part that ends within `max_length`; empty if none does."""
     ids, labels = list(row["input_ids"]), list(row["labels"])
     ends = [
         place + 1
@@ -71,16 +68,16 @@ def cut_row(row: Mapping[str, Any], max_length: int) -> dict[str, list[int]]:
 
 
 def batches(lengths: Mapping[str, int], tokens: int = BATCH_TOKENS) -> list[list[str]]:
-    """Names by falling length, as many to a batch as `tokens` hold of the longest; one at least."""
-    found: list[list[str]] = []
+    """Names in batches, by falling length; a batch has as many as fit into `tokens` with its longest, at least one."""
+    grouped: list[list[str]] = []
     room = 0
     for name in sorted(lengths, key=lambda name: -lengths[name]):
         if room <= 0:
-            found.append([])
+            grouped.append([])
             room = max(1, tokens // max(1, lengths[name]))
-        found[-1].append(name)
+        grouped[-1].append(name)
         room -= 1
-    return found
+    return grouped
 
 
 def _load(base: ModelRef, adapter: str) -> Any:
@@ -112,7 +109,7 @@ def _likelihoods(model: Any, rows: Sequence[Mapping[str, list[int]]]) -> list[Li
             input_ids=input_ids, attention_mask=mask.to(model.device), use_cache=False, logits_to_keep=columns
         ).logits
         targets = labels[:, columns + 1]
-        flat = logits.float().flatten(0, 1)  # words last and together: across rows the CPU is several times slower
+        flat = logits.float().flatten(0, 1)  # on a CPU the loss over the flat rows is several times faster
         nats = cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="none").view_as(targets).sum(1)
     counts = (targets != IGNORED).sum(1)
     return [Likelihood(float(nat), int(count)) for nat, count in zip(nats, counts, strict=True)]
@@ -135,8 +132,8 @@ def perplexity_ratio(
 
 
 def _sums(likelihoods: Mapping[str, Likelihood], names: Sequence[str]) -> tuple[Any, Any]:
-    told = [likelihoods[name] for name in names]
-    return np.array([one.nats for one in told], dtype=float), np.array([one.tokens for one in told], dtype=float)
+    own = [likelihoods[name] for name in names]
+    return np.array([one.nats for one in own], dtype=float), np.array([one.tokens for one in own], dtype=float)
 
 
 def _perplexity(nats: Any, tokens: Any) -> Statistic:

@@ -50,7 +50,7 @@ class HeldOut:
 
 
 def held_out_dialogues(config: CardConfig, options: CorpusOptions | None = None) -> HeldOut:
-    """ConfigError if a corpus has no dialogue in the split; ConfigError or CorpusError for a corpus that cannot be read."""
+    """The dialogues of a card. ConfigError if a corpus has none in the split; ConfigError or CorpusError if it cannot be read."""
     found: dict[str, dict[str, HumanDialogue]] = {}
     train: dict[str, dict[str, HumanDialogue]] = {}
     crises = 0
@@ -80,23 +80,23 @@ def held_out_dialogues(config: CardConfig, options: CorpusOptions | None = None)
 
 
 def simulator_labels(adapters: tuple[str, ...], base: ModelRef | None) -> dict[str, str]:
-    """A simulator's name on the card to its adapter as a prompt names it ("" for `bare`), in the order given.
+    """Each simulator's name on the card and its adapter folder ("" for `bare`), in the given order.
 
-    A folder is named by the last two parts of its path. ConfigError for a name given twice; ModelError for an adapter that
-    does not fit `base` (None: a server's own business).
+    A folder is named by the last two parts of its path. ConfigError for a repeated name; ModelError for an adapter that does not
+    fit `base` (None: not checked, because a server has the weights).
     """
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for name in adapters:
         folder = adapter_folder(name)
         if folder is None:
             raise ConfigError("--adapter is empty: use embedded, bare or the folder of an adapter")
         label = name if folder != name else "/".join(Path(name).expanduser().resolve().parts[-2:])
-        if label in found:
+        if label in labels:
             raise ConfigError(f"--adapter {name}: {label} is on the card already; name each simulator once")
-        found[label] = str(Path(folder).expanduser()) if folder else ""
+        labels[label] = str(Path(folder).expanduser()) if folder else ""
         if folder and base is not None:
-            check_adapter(found[label], base)
-    return found
+            check_adapter(labels[label], base)
+    return labels
 
 
 def simulator_alone(engine: EngineConfig) -> EngineConfig:

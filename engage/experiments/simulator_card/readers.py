@@ -12,7 +12,7 @@ Figures = dict[str, Estimate]
 
 
 def reader_figures(dialogues: Sequence[HumanDialogue], answers: Answers, seed: int = 0) -> Figures:
-    """In the survey's unit, over dialogues with an expected value and a readable answer.
+    """Figures in the survey's unit, over dialogues with an expected value and a readable answer.
 
     `unreadable`: share of the sampled answers. `pattern_bias`: mean of pattern − expected. `pattern_noise`: variance of the
     answers to one dialogue, which `expected` does not have. `pattern_distance`: mean square of one answer − expected.

@@ -38,15 +38,15 @@ class PairStyle:
 
 def style_features(text: str) -> list[float]:
     """The FEATURES of a reply, in this order; none depends on its words."""
-    told = words_of(text)
+    words = words_of(text)
     return [
-        float(len(told)),
+        float(len(words)),
         float(len(text)),
         float(text.count("?")),
         float(text.count("!")),
         float(len(_CONTRACTION.findall(text))),
         float(sum(letter.isupper() for letter in text)),
-        sum(len(word) for word in told) / len(told) if told else 0.0,
+        sum(len(word) for word in words) / len(words) if words else 0.0,
     ]
 
 

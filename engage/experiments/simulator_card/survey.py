@@ -23,12 +23,12 @@ def calibration(
     seed: int = 0,
     from_words: Mapping[str, float] = MappingProxyType({}),
 ) -> Figures:
-    """Predicted against actual outcomes, where the answer could be read.
+    """Predicted against actual outcomes, over dialogues with a readable answer.
 
     `actual`, `predicted` and `bias` (predicted − actual) are means in the survey's unit; `auc_EVENT` ranks by the predicted
-    reward. Where the survey asks for dollars, `stated_auc_EVENT` ranks the same dialogues by the amount that the user states (none: 0), and
-    `auc_gain_EVENT` is the paired difference. `words_spearman` and `words_auc_EVENT` are those of `from_words`, outcomes by scenario
-    id predicted from the user's words alone; they need one for every dialogue.
+    reward. If the survey asks for dollars, `stated_auc_EVENT` ranks the same dialogues by the amount that the user states (none: 0),
+    and `auc_gain_EVENT` is the paired difference. `words_spearman` and `words_auc_EVENT` use `from_words`, the outcomes predicted from
+    the user's words alone, by scenario id; it must have every dialogue.
     """
     read = [human for human in dialogues if _value(human, readings) is not None]
     predicted, actual = outcomes(read, readings)
@@ -60,7 +60,7 @@ def calibration(
 
 
 def _rewards(domain: Domain, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """NaN where there is none, as the statistics take it."""
+    """The rewards of survey values; NaN if there is none."""
     return np.array([np.nan if (reward := reward_of(domain, value)) is None else reward for value in values.tolist()])
 
 
@@ -84,8 +84,8 @@ def outcomes(
     dialogues: Sequence[HumanDialogue], readings: Mapping[str, Reaction]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Predicted and actual values in the survey's unit, for the dialogues with a readable answer."""
-    told = [(value, human.outcome) for human in dialogues if (value := _value(human, readings)) is not None]
-    table = np.array(told, dtype=float).reshape(-1, 2)
+    pairs = [(value, human.outcome) for human in dialogues if (value := _value(human, readings)) is not None]
+    table = np.array(pairs, dtype=float).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 
 

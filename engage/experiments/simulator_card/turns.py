@@ -1,4 +1,4 @@
-"""How simulated user turns differ from what people said at the same places: counts, and how well a classifier separates them."""
+"""How simulated user turns differ from people's turns at the same places: counts, and how well a classifier separates them."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -18,8 +18,9 @@ ROLE_FLIPS = {"role_flip", "role_leak"}
 
 
 def turn_figures(turns: Turns, seed: int = 0) -> Figures:
-    """Of people under `human_…`, of the simulator under `simulated_…`: `words` and `questions` per turn, `distinct_2`,
-    `role_flips` (leaks of role names among them) and `other_flaws` per first draw; `told_apart_…`, the classifier's AUC.
+    """Figures of people (`human_…`) and of the simulator (`simulated_…`), and the classifier's AUC (`told_apart_…`).
+
+    `words` and `questions` are per turn, `role_flips` (leaks included) and `other_flaws` per first sample, `distinct_2` as below.
     """
     said = [list(turns[name]) for name in sorted(turns) if turns[name]]
     sizes = [len(places) for places in said]
@@ -42,26 +43,21 @@ def turn_figures(turns: Turns, seed: int = 0) -> Figures:
 
 
 def _distinct_2(said: Sequence[Sequence[SaidTwice]]) -> Figures:
-    """Share of different word pairs among the first n of each side, n what the shorter side has: it falls with n."""
+    """Share of different word pairs among each side's first n, with n that of the shorter side, because the share falls with n."""
     grams = {
-        side: [[gram for place in places for gram in _bigrams(getattr(place, side))] for places in said]
+        side: [[gram for place in places for gram in pairwise(words_of(getattr(place, side)))] for places in said]
         for side in ("human", "simulated")
     }
 
     def share(side: str, index: NDArray[np.intp]) -> float:
-        told = {name: [gram for i in index for gram in of[i]] for name, of in grams.items()}
-        size = min(len(of) for of in told.values())
-        return float(divided(len(set(told[side][:size])), size))
+        sampled = {name: [gram for i in index for gram in of[i]] for name, of in grams.items()}
+        size = min(len(of) for of in sampled.values())
+        return float(divided(len(set(sampled[side][:size])), size))
 
     return {
         f"{side}_distinct_2": jackknife(len(said), lambda index, side=side: share(side, index))  # type: ignore[misc]
         for side in grams
     }
-
-
-def _bigrams(text: str) -> list[tuple[str, str]]:
-    told = words_of(text)
-    return list(pairwise(told))
 
 
 def told_apart(turns: Turns, features: Literal["words", "characters"], seed: int = 0) -> Estimate:
@@ -92,5 +88,4 @@ def _held_out_scores(texts: Sequence[str], labels: NDArray[np.bool_], groups: Se
         seen = TfidfVectorizer(lowercase=False, analyzer="char_wb", ngram_range=(1, 3), sublinear_tf=True)
     folds = GroupKFold(min(FOLDS, len(set(groups))))
     classifier = make_pipeline(seen, LogisticRegression(C=10.0, max_iter=2_000))
-    found = cross_val_predict(classifier, list(texts), labels, groups=groups, cv=folds, method="predict_proba")
-    return found[:, 1]
+    return cross_val_predict(classifier, list(texts), labels, groups=groups, cv=folds, method="predict_proba")[:, 1]

@@ -20,9 +20,9 @@ MIN_TRAIN_DIALOGUES = 100
 def predicted_from_words(train: Sequence[HumanDialogue], dialogues: Sequence[HumanDialogue]) -> dict[str, float]:
     """Scenario id to the outcome (in the survey's unit, not clipped) that a ridge regression predicts from the user's words.
 
-    TF-IDF of words and word pairs that at least two dialogues have, where the survey asks for dollars also the sum that the
-    user named last (none: 0); the penalty by leave-one-out over `train`, whose outcomes are known and which holds none of `dialogues`.
-    Empty with fewer than MIN_TRAIN_DIALOGUES, and where all ended alike.
+    The features are TF-IDF of words and word pairs that at least two dialogues have and, if the survey asks for dollars, the sum that
+    the user named last (none: 0). The penalty is chosen by leave-one-out over `train`, which must not contain any of `dialogues`.
+    Empty with fewer than MIN_TRAIN_DIALOGUES, or if all outcomes are equal.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import RidgeCV
@@ -36,8 +36,8 @@ def predicted_from_words(train: Sequence[HumanDialogue], dialogues: Sequence[Hum
     )
     model = make_pipeline(make_union(words, FunctionTransformer(_stated)), RidgeCV(np.logspace(-1, 3, 15)))
     model.fit(train, [human.outcome for human in train])
-    found = model.predict(dialogues)
-    return {human.scenario_id: float(value) for human, value in zip(dialogues, found, strict=True)}
+    values = model.predict(dialogues)
+    return {human.scenario_id: float(value) for human, value in zip(dialogues, values, strict=True)}
 
 
 def _said(human: HumanDialogue) -> str:
