@@ -91,6 +91,7 @@ def test_a_check_writes_a_table_and_a_file_and_names_what_failed_or_was_skipped(
     assert all(line.count("|") == 6 for line in shown.splitlines() if line.startswith("|"))
 
 
+@pytest.mark.slow
 def test_a_step_is_stopped_at_its_limit_and_steps_without_time_are_skipped(engage, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_check, "LEAST_S", 0.5)
     began = time.monotonic()
@@ -101,6 +102,7 @@ def test_a_step_is_stopped_at_its_limit_and_steps_without_time_are_skipped(engag
     assert (found["night"]["status"], found["night"]["reason"]) == ("skipped", "no time left of 2 s")
 
 
+@pytest.mark.slow
 def test_the_busiest_card_is_sampled_while_a_step_runs(engage, tmp_path, monkeypatch, capsys):
     put(tmp_path, "nvidia-smi", SMI)
     slow = put(tmp_path, "slow", f"#!{sys.executable}\nimport time\ntime.sleep(1.5)\nprint('{{}}')\n")

@@ -41,6 +41,7 @@ def searched(tmp_path_factory):
     return store
 
 
+@pytest.mark.slow
 def test_sql_judges_every_pair_as_the_oracle_does(searched, tmp_path):
     met = set()
     for seed, most, groups in ((1, 1, 2), (2, 2, 3), (3, 1, 4)):

@@ -454,6 +454,7 @@ def test_a_prefect_server_that_does_not_answer_is_one_sentence(url):
         check_prefect(url)
 
 
+@pytest.mark.slow
 def test_mlflow_out_of_reach_is_one_sentence(tmp_path, monkeypatch):
     from engage.home import Home
     from tasks.tracking import Tracker

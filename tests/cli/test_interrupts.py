@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
 BEGIN = """
 import os, signal, sys, time
 from flows.cli.interrupts import go_on_with, listening

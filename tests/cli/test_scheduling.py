@@ -201,6 +201,7 @@ def test_a_tz_that_names_no_zone_is_refused(given, monkeypatch):
         time_zone()
 
 
+@pytest.mark.slow
 def test_a_home_with_odd_characters_keeps_its_databases_to_itself(tmp_path, monkeypatch):
     name = "a b=1&c#d%20e%3Ff'g\"h[i]*é你;{j}"
     monkeypatch.chdir(tmp_path)

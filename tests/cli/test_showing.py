@@ -145,6 +145,7 @@ SELECT = "select chr(27) || '[31m' || chr(8238) || 'x' as said, 1 as \"[b]n\""
 CELL = "\x1b[31m\u202ex"
 
 
+@pytest.mark.slow
 def test_csv_and_json_are_exact_in_a_pipe_and_visible_on_a_terminal(tmp_path):
     from engage.store import TrajectoryStore
 

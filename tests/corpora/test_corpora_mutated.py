@@ -412,6 +412,7 @@ def test_a_wrong_own_conversation_is_refused_by_line(changed, reason, tmp_path):
 # whatever is written is valid
 
 
+@pytest.mark.slow
 def test_what_is_imported_of_the_real_corpora_is_valid(tmp_path):
     if not CORPORA.is_dir():
         pytest.skip(f"{CORPORA} is not there; set ENGAGE_CORPORA to the folder that holds esconv/ and p4g/")

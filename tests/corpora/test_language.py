@@ -69,6 +69,7 @@ def test_shipped_scenarios_and_dialogues_are_english():
     assert not [human for human in read_shipped().dialogues if foreign([turn.text for turn in human.dialogue.turns])]
 
 
+@pytest.mark.slow
 def test_people_who_speak_english_are_read():
     if not CORPORA.is_dir():
         pytest.skip(f"{CORPORA} is not there; set ENGAGE_CORPORA to the folder that holds esconv/ and p4g/")

@@ -194,6 +194,7 @@ def test_the_nucleus_is_inverted_at_the_uniform_number():
     assert drawn == [2, 0, 0, 1]
 
 
+@pytest.mark.slow
 def test_a_flat_distribution_keeps_its_nucleus_beyond_the_first_candidates():
     logits = torch.zeros(1, 1000)
     sampling = Sampling(temperature=1.0, top_p=0.9)

@@ -78,6 +78,7 @@ def test_a_server_without_n_gets_one_request_per_reply(server, open_engine):
     assert "n" not in server.bodies[-1]
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -107,6 +108,7 @@ def test_a_servers_retry_after_is_respected(server, open_engine):
     assert engine._groups[Side.POLICY].limit.limit == 16
 
 
+@pytest.mark.slow
 def test_a_slow_body_is_given_up(server, open_engine):
     server.behave = first_then_well(trickle)
     assert complete(open_engine(server, timeout_s=1.0))[0].text == "Hello there."

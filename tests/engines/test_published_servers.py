@@ -139,6 +139,7 @@ def test_a_prompt_too_long_for_tgi_leaves_the_limit_of_later_replies(tgi, engine
     assert tgi.bodies[-1]["max_tokens"] == 16
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_generation_that_failed_in_tgi_is_tried_again(tgi, engine):
     opened, failed = engine(), []
 
@@ -251,6 +252,7 @@ def test_an_input_that_openrouter_flags_is_a_filtered_reply_and_no_refused_key(o
         replies(opened)
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("late", [False, True], ids=["in the answer", "in the choice"])
 def test_what_fails_at_a_provider_of_openrouter_is_tried_again(late, openrouter, engine):
     opened, failed = engine(), []

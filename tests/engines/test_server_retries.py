@@ -69,6 +69,7 @@ def test_a_servers_retry_after_is_respected_within_the_time_for_retries(asked, s
     assert len(server.bodies) == 2
 
 
+@pytest.mark.slow
 def test_a_crowded_server_that_answers_others_is_waited_for(server, open_engine):
     began = time.monotonic()
     late = {"user": "Late."}

@@ -289,6 +289,7 @@ def test_a_flawed_reply_is_never_chosen_but_may_be_rejected(tmp_path):
     assert fates(tmp_path / "b", [flawed_rejected]) == {"accepted": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "leak",
     [

@@ -30,6 +30,7 @@ from engage.training import read_pairs
 TRAIN = support_scenario("s1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", ["tree", "node", "visit", "trajectory", "turn", "reaction", "engine_call"])
 def test_a_tree_is_stored_whole_or_not_at_all(tmp_path, monkeypatch, failing):
     # The insert into one table fails after those before it are done; then all goes well.
@@ -434,6 +435,7 @@ def test_reading_statements_are_answered(tmp_path, sql):
     assert filled(tmp_path, [SUPPORT], [searched()]).select(sql)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [
