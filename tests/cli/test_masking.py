@@ -113,5 +113,5 @@ def test_an_address_that_cannot_be_used_is_refused_without_its_password():
 
 
 def test_a_masked_address_is_not_taken_for_an_address():
-    with pytest.raises(ValueError, match="its password was left out"):
+    with pytest.raises(ValueError, match="its password is masked"):
         ServerConfig(base_urls=("http://***@host/v1",))

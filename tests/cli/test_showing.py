@@ -160,6 +160,7 @@ def test_csv_and_json_are_exact_in_a_pipe_and_visible_on_a_terminal(tmp_path):
     assert code == 0 and r"\x1b[31m\u202ex" in out and "[b]n" in out and "\x1b" not in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -173,6 +173,7 @@ def with_odd_reward(tree, reward, value=None):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", [NAN, INF, -INF, 2.0, -1.0])
 def test_an_odd_reward_of_an_outbox_file_spoils_no_pair(reward, tmp_path):
     scenarios, good = trees()
