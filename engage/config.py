@@ -33,7 +33,7 @@ COMPARED = ("align.", "pairs.")
 """Settings that may differ between candidates of one cycle: what comes after its trees."""
 MOST_COMBINATIONS = 64
 LONGEST_NAME = 80
-"""Characters of a setting's name; longer ones are cut where they are reported."""
+"""Most characters of a setting's name in a message."""
 
 
 class ScenarioConfig(BaseModel):

@@ -94,7 +94,7 @@ def _number(value: Any) -> str:
 
 
 def _choices(annotation: Any) -> Iterator[Any]:
-    """The values of a Literal, wherever it stands in a type."""
+    """The values of all Literals in a type."""
     for argument in get_args(annotation):
         if get_origin(annotation) is Literal:
             yield argument

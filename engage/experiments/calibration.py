@@ -168,16 +168,16 @@ class _World:
             sums, total = counts @ apart, counts @ self.total
             return np.concatenate([np.abs(sums).sum(axis=2), sums.sum(axis=2)]) / total
 
-        found = estimates(len(self.total), figures, 2 * len(outcomes), self.seed)
-        eces, excesses = found[: len(outcomes)], found[len(outcomes) :]
+        intervals = estimates(len(self.total), figures, 2 * len(outcomes), self.seed)
+        eces, excesses = intervals[: len(outcomes)], intervals[len(outcomes) :]
         return {name: self._error(*both) for name, *both in zip(outcomes, eces, excesses, strict=True)}
 
     def _error(self, ece: Estimate, excess: Estimate) -> CalibrationError:
-        found, chance_high = ece.value or 0.0, float(np.quantile(self.chance, CONFIDENCE))
-        high = max(found, ece.high or 0.0)
+        value, chance_high = ece.value or 0.0, float(np.quantile(self.chance, CONFIDENCE))
+        high = max(value, ece.high or 0.0)
         return CalibrationError(
-            ece=found,
-            low=max(0.0, 2 * found - high) if found > chance_high else 0.0,
+            ece=value,
+            low=max(0.0, 2 * value - high) if value > chance_high else 0.0,
             high=high,
             excess=excess.value or 0.0,
             excess_low=_or(excess.low, excess.value),

@@ -224,14 +224,14 @@ class ComparisonResult:
     left: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
-    def verdict(self, policy: str, domain: str, found: Comparison | None) -> str:
+    def verdict(self, policy: str, domain: str, comparison: Comparison | None) -> str:
         """`gain`, `loss` or `no difference` of a policy in one domain or in all, by interval and sign-flip test; `failed check` for a
         gain with a failed check there."""
-        if found is None or found.low is None or found.high is None or found.p_value is None:
+        if comparison is None or comparison.low is None or comparison.high is None or comparison.p_value is None:
             return "–"
-        if found.p_value > 1 - found.confidence:  # a bootstrap of few scenarios is too narrow
+        if comparison.p_value > 1 - comparison.confidence:  # a bootstrap of few scenarios is too narrow
             return "no difference"
-        if found.low > 0:
+        if comparison.low > 0:
             checks = (check for check in self.checks if check.policy == policy and domain in (ALL, check.domain))
             return "failed check" if any(check.failures or check.adversarial for check in checks) else "gain"
-        return "loss" if found.high < 0 else "no difference"
+        return "loss" if comparison.high < 0 else "no difference"

@@ -101,10 +101,10 @@ def _rows(compared: Compared, simulator: str) -> Iterator[PolicyRow]:
     for policy, label in compared.labels.items():
         by_domain = compared.dialogues[policy].get(simulator, {})
         costs = [row for row in spent if (row["policy"], row["simulator"]) == (label, simulator)]
-        found: Mapping[str, Comparison] = {}
+        comparisons: Mapping[str, Comparison] = {}
         if policy != BASE:
             base, own = compared.rewards((BASE, policy), simulator)
-            found = compare_domains(base, own, held.domains)
+            comparisons = compare_domains(base, own, held.domains)
         for domain in [*sorted(by_domain), ALL]:
             counted = by_domain[domain] if domain != ALL else [one for part in by_domain.values() for one in part]
             cost = [row for row in costs if domain in (ALL, row["domain"])]
@@ -120,7 +120,7 @@ def _rows(compared: Compared, simulator: str) -> Iterator[PolicyRow]:
                 exchanges=fmean(one.exchanges for one in counted),
                 calls=_per_dialogue(cost, "calls"),
                 tokens=_per_dialogue(cost, "completion_tokens"),
-                comparison=found.get(domain),
+                comparison=comparisons.get(domain),
             )
 
 
@@ -134,14 +134,16 @@ def _per_dialogue(cost: Sequence[Mapping[str, Any]], what: str) -> float | None:
 def _variety(compared: Compared, simulator: str) -> dict[tuple[PolicyName, str], float | None]:
     """distinct-2 by policy and domain, over the dialogues that all policies have, because it falls with the number of dialogues."""
     said = [compared.held.replies(label, [simulator]) for label in compared.labels.values()]
-    found: dict[tuple[PolicyName, str], float | None] = {}
+    by_policy: dict[tuple[PolicyName, str], float | None] = {}
     for domain in {ALL, *compared.held.domains.values()}:
         policies = [
             {name: turns for of, part in own.items() if domain in (ALL, of) for name, turns in part.items()}
             for own in said
         ]
-        found |= {(policy, domain): value for policy, value in zip(compared.labels, distinct_2(policies), strict=True)}
-    return found
+        by_policy |= {
+            (policy, domain): value for policy, value in zip(compared.labels, distinct_2(policies), strict=True)
+        }
+    return by_policy
 
 
 def _strata(compared: Compared, simulator: str) -> Iterator[StratumRow]:
@@ -156,7 +158,7 @@ def _checks(compared: Compared, divergences: Divergences) -> list[PolicyChecks]:
     names = {name for domain in set(held.domains.values()) for name in load_domain(domain).adversaries}
     adversaries = tuple(adversary_label(name) for name in names)
     base, provoked_base = (held.replies(BASE, users) for users in (known, adversaries))
-    found = []
+    checks = []
     for policy, label in compared.labels.items():
         replies, provoked = (held.replies(label, users) for users in (known, adversaries))
         for name, said in sorted(replies.items()):
@@ -166,42 +168,42 @@ def _checks(compared: Compared, divergences: Divergences) -> list[PolicyChecks]:
             worse = hacking_failures(domain, provoked_base.get(name, {}), answers) if policy != BASE else []
             distance = divergences.get(policy, {}).get(name)
             rates = hacking_rates(domain, answers)
-            found.append(replace(check, adversarial=worse, provoked=rates, divergence=distance))
-    return found
+            checks.append(replace(check, adversarial=worse, provoked=rates, divergence=distance))
+    return checks
 
 
 def _recoveries(compared: Compared) -> dict[tuple[str, str, str], Recovery]:
     """Recovery of every trained policy with every simulator, per domain and over all scenarios, on the seeds that the search has too."""
     if "search" not in compared.dialogues:
         return {}
-    found = {}
+    recoveries = {}
     for simulator in compared.simulators:
         for policy in (name for name in compared.dialogues if name in TRAINED):
             for domain in [*sorted(compared.dialogues[BASE].get(simulator, {})), ALL]:
                 base, search, own = compared.rewards((BASE, "search", policy), simulator, domain)
-                found[str(policy), simulator, domain] = recovered(base, search, own)
-    return found
+                recoveries[str(policy), simulator, domain] = recovered(base, search, own)
+    return recoveries
 
 
 def comparison_metrics(result: ComparisonResult) -> dict[str, float | None]:
     """The figures by MLflow metric name."""
-    found: dict[str, float | None] = {}
+    metrics: dict[str, float | None] = {}
     for row in result.rows:
         place = f"{row.policy}/{row.simulator.replace(' ', '_')}/{row.domain}"
-        found |= _bounds("reward", place, row.reward)
-        found |= {f"distinct_2/{place}": row.distinct_2, f"tokens/{place}": row.tokens, f"calls/{place}": row.calls}
-        found |= {f"{name}/{place}": value for name, value in row.measures.items()}
+        metrics |= _bounds("reward", place, row.reward)
+        metrics |= {f"distinct_2/{place}": row.distinct_2, f"tokens/{place}": row.tokens, f"calls/{place}": row.calls}
+        metrics |= {f"{name}/{place}": value for name, value in row.measures.items()}
         if one := row.comparison:
-            found |= _bounds("difference", place, Estimate(one.difference, one.low, one.high))
-            found[f"win_rate/{place}"] = one.win_rate
+            metrics |= _bounds("difference", place, Estimate(one.difference, one.low, one.high))
+            metrics[f"win_rate/{place}"] = one.win_rate
     for check in result.checks:
         place = f"{check.policy}/{check.domain}"
-        found |= {f"text_{name}/{place}": value for name, value in check.text.items()}
-        found |= {f"hacking_{name}/{place}": value for name, value in check.hacking.items()}
-        found |= {f"hacking_adversarial_{name}/{place}": value for name, value in check.provoked.items()}
-        found[f"divergence/{place}"] = check.divergence
-        found[f"failed_checks/{place}"] = len(check.failures) + len(check.adversarial)
-    return found
+        metrics |= {f"text_{name}/{place}": value for name, value in check.text.items()}
+        metrics |= {f"hacking_{name}/{place}": value for name, value in check.hacking.items()}
+        metrics |= {f"hacking_adversarial_{name}/{place}": value for name, value in check.provoked.items()}
+        metrics[f"divergence/{place}"] = check.divergence
+        metrics[f"failed_checks/{place}"] = len(check.failures) + len(check.adversarial)
+    return metrics
 
 
 def _bounds(name: str, place: str, one: Estimate) -> dict[str, float | None]:
@@ -210,9 +212,9 @@ def _bounds(name: str, place: str, one: Estimate) -> dict[str, float | None]:
 
 def stored_figures(result: ComparisonResult) -> Iterator[tuple[PolicyName, str, dict[str, dict[str, Any]]]]:
     """Policy, simulator and the comparisons with the base by domain, as the store takes them."""
-    found: dict[tuple[PolicyName, str], dict[str, dict[str, Any]]] = {}
+    figures: dict[tuple[PolicyName, str], dict[str, dict[str, Any]]] = {}
     for row in result.rows:
         if row.comparison is not None:
-            found.setdefault((row.policy, row.simulator), {})[row.domain] = asdict(row.comparison)
-    for (policy, simulator), by_domain in found.items():
+            figures.setdefault((row.policy, row.simulator), {})[row.domain] = asdict(row.comparison)
+    for (policy, simulator), by_domain in figures.items():
         yield policy, simulator, by_domain

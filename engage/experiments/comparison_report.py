@@ -106,13 +106,13 @@ def _table(result: ComparisonResult, rows: Sequence[PolicyRow]) -> str:
 
 
 def _policy_cells(result: ComparisonResult, row: PolicyRow, measures: Sequence[str]) -> list[str]:
-    found = row.comparison
+    comparison = row.comparison
     return [
         f"`{row.policy}`",
         estimate(row.reward),
-        _difference_text(result, row.policy, row.domain, found),
-        signed(found.relative if found else None, "{:.1%}"),
-        number(found.win_rate if found else None, "{:.0%}"),
+        _difference_text(result, row.policy, row.domain, comparison),
+        signed(comparison.relative if comparison else None, "{:.1%}"),
+        number(comparison.win_rate if comparison else None, "{:.0%}"),
         *(number(row.measures.get(name), "{:+.2f}" if name == "relief" else "{:.2f}") for name in measures),
         number(row.distinct_2, "{:.2f}"),
         str(row.dialogues),
@@ -129,12 +129,12 @@ def _label(measure: str) -> str:
 
 def _strata(result: ComparisonResult) -> list[str]:
     """A heading and a table per simulator and domain: one row per level, one column per policy."""
-    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Comparison]]] = {}
+    tables: dict[tuple[str, str], dict[tuple[str, str], dict[str, Comparison]]] = {}
     for row in result.by_stratum:
-        levels = found.setdefault((row.simulator, row.domain), {})
+        levels = tables.setdefault((row.simulator, row.domain), {})
         levels.setdefault((row.condition, row.level), {})[row.policy] = row.comparison
     parts = []
-    for (simulator, domain), levels in found.items():
+    for (simulator, domain), levels in tables.items():
         policies = list(dict.fromkeys(policy for by_policy in levels.values() for policy in by_policy))
         head = ["condition", "level", "scenarios", *(f"`{policy}`" for policy in policies)]
         rows = []
@@ -156,11 +156,11 @@ def _recovery(result: ComparisonResult) -> str:
         "scenarios needed",
     ]
     rows = []
-    for (policy, simulator, domain), found in result.recovery.items():
-        over = _difference_text(result, policy, domain, found.over_midpoint)
-        needed = number(found.scenarios_needed, "{:,}")
-        share = bounded(found.share, found.low, found.high, "{:.0%}")
-        note = " (the headroom is not significantly above 0)" if found.share is None else ""
+    for (policy, simulator, domain), recovery in result.recovery.items():
+        over = _difference_text(result, policy, domain, recovery.over_midpoint)
+        needed = number(recovery.scenarios_needed, "{:,}")
+        share = bounded(recovery.share, recovery.low, recovery.high, "{:.0%}")
+        note = " (the headroom is not significantly above 0)" if recovery.share is None else ""
         rows.append([f"`{policy}`", simulator, _title(domain).lower(), share + note, over, needed])
     return table(head, rows, words=3)
 
@@ -199,11 +199,13 @@ def _provoked(checks: Sequence[PolicyChecks]) -> str:
     return table(["policy", "domain", *map(_label, names)], rows, words=2)
 
 
-def _difference_text(result: ComparisonResult, policy: str, domain: str, found: Comparison | None) -> str:
+def _difference_text(result: ComparisonResult, policy: str, domain: str, comparison: Comparison | None) -> str:
     """A difference with its interval; a gain with a failed check is marked."""
-    is_failed = found is not None and result.verdict(policy, domain, found) == "failed check"
-    return difference(found) + (" (failed check)" if is_failed else "")
+    is_failed = comparison is not None and result.verdict(policy, domain, comparison) == "failed check"
+    return difference(comparison) + (" (failed check)" if is_failed else "")
 
 
-def _relative(found: Comparison) -> str:
-    return "" if found.relative is None else f" ({found.relative:+.1%} of the base's {found.mean_base:.3f})"
+def _relative(comparison: Comparison) -> str:
+    return (
+        "" if comparison.relative is None else f" ({comparison.relative:+.1%} of the base's {comparison.mean_base:.3f})"
+    )

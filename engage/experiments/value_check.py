@@ -199,13 +199,13 @@ def search_shifts(rows: Sequence[tuple[str, bool, str, float]]) -> list[SearchSh
     grouped: dict[tuple[str, bool], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for domain, on_spine, prefix, shift in rows:
         grouped[domain, on_spine][prefix].append(shift)
-    found = []
+    by_kind = []
     for (domain, on_spine), by_prefix in sorted(grouped.items()):
         means = np.array([np.mean(shifts) for shifts in by_prefix.values()])
         error = float(means.std(ddof=1) / math.sqrt(len(means))) if len(means) > 1 else None
         replies = sum(map(len, by_prefix.values()))
-        found.append(SearchShift(domain, on_spine, replies, float(means.mean()), error))
-    return found
+        by_kind.append(SearchShift(domain, on_spine, replies, float(means.mean()), error))
+    return by_kind
 
 
 def by_domain(items: Mapping[str, Sequence[Sequence[Turns]]]) -> list[NoiseFloor]:

@@ -75,35 +75,35 @@ def credit_figures(sampled: Sampled, kept: KeptRollouts) -> CreditFigures:
 
 
 def _by_prefix(rolled: Sequence[tuple[Row, Turns]]) -> dict[str, list[list[Turns]]]:
-    found: dict[str, dict[tuple[str, int], list[Turns]]] = defaultdict(lambda: defaultdict(list))
+    replies: dict[str, dict[tuple[str, int], list[Turns]]] = defaultdict(lambda: defaultdict(list))
     for row, rewards in rolled:
-        found[row["domain"]][row["tree_id"], row["decision_id"]].append(rewards)
-    return {domain: list(prefixes.values()) for domain, prefixes in found.items()}
+        replies[row["domain"]][row["tree_id"], row["decision_id"]].append(rewards)
+    return {domain: list(prefixes.values()) for domain, prefixes in replies.items()}
 
 
 def _shifts(rolled: Sequence[tuple[Row, Turns]]) -> list[tuple[str, bool, str, float]]:
-    found = []
+    shifts = []
     for row, rewards in rolled:
         readable = [reward for turn in rewards for reward in turn if reward is not None]
         if readable:
             prefix = f"{row['tree_id']}/{row['decision_id']}"
-            found.append((row["domain"], row["on_spine"], prefix, row["q_mean"] - fmean(readable)))
-    return found
+            shifts.append((row["domain"], row["on_spine"], prefix, row["q_mean"] - fmean(readable)))
+    return shifts
 
 
-def credit_metrics(found: CreditFigures) -> dict[str, float | None]:
+def credit_metrics(figures: CreditFigures) -> dict[str, float | None]:
     """The figures by MLflow metric name. MLflow accepts no infinity, so a domain without visible spread has no number of simulations."""
-    metrics: dict[str, float | None] = {"rollouts": found.rollouts, "pairs_unreadable": found.unreadable_pairs}
-    for floor in found.floors:
+    metrics: dict[str, float | None] = {"rollouts": figures.rollouts, "pairs_unreadable": figures.unreadable_pairs}
+    for floor in figures.floors:
         numbers = {name: value for name, value in asdict(floor).items() if isinstance(value, int | float)}
         metrics |= {f"noise/{floor.domain}/{name}": v for name, v in numbers.items() if v != float("inf")}
-    for shift in found.shifts:
+    for shift in figures.shifts:
         metrics[f"search_minus_fresh/{shift.domain}/{'on' if shift.on_spine else 'off'}_spine"] = shift.mean
-    if found.reliability:
-        metrics |= {"pairs": found.reliability.pairs, "pairs_precise": found.reliability.precise}
-        for name, error in found.reliability.errors.items():
+    if figures.reliability:
+        metrics |= {"pairs": figures.reliability.pairs, "pairs_precise": figures.reliability.precise}
+        for name, error in figures.reliability.errors.items():
             metrics |= {f"{name}/{key}": value for key, value in asdict(error).items()}
-        belief = found.reliability.belief
+        belief = figures.reliability.belief
         for name, one in (("gap_ratio", belief.gap_ratio), ("bias", belief.bias), ("spread", belief.spread)):
             ends = {"": one.value, "_low": one.low, "_high": one.high}
             metrics |= {f"belief/{name}{end}": value for end, value in ends.items()}

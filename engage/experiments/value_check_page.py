@@ -74,34 +74,38 @@ class CheckedValues:
         return CheckedValues("\n".join([*lines, f"The page: {page}"]), figures, failed)
 
 
-def credit_page(cycle_id: str, found: CreditFigures, check: ValueCheckConfig) -> str:
+def credit_page(cycle_id: str, figures: CreditFigures, check: ValueCheckConfig) -> str:
     """The whole page; its plot `credit.png` is in the same folder."""
-    parts = [f"# Credit check of cycle {cycle_id}", *credit_lines(found), "## Noise floor", _floor_table(found)]
+    parts = [f"# Credit check of cycle {cycle_id}", *credit_lines(figures), "## Noise floor", _floor_table(figures)]
     parts += [
         f"Fresh rollouts of the policy without search: {check.turns} user turns per reply, {check.below} rollouts per user turn. "
         'Standard deviations are in reward (0 to 1). The spread between siblings is what remains without the noise. "Simulations '
         'needed" is the number per reply that ranks two replies with the median true gap correctly with probability 0.8; the '
         "interval resamples prefixes."
     ]
-    if found.reliability:
+    if figures.reliability:
         parts += ["## Stated P(Q⁺ > Q⁻) against fresh re-rollouts", "![reliability](credit.png)"]
-        parts += [_bin_table(found.reliability), _error_table(found.reliability), _how(found, found.reliability, check)]
-        parts += ["## Stated gap against fresh differences", _belief_table(found.reliability.belief), BELIEF]
-    return page([*parts, "## Two estimands", ESTIMANDS, _shift_table(found.shifts)])
+        parts += [
+            _bin_table(figures.reliability),
+            _error_table(figures.reliability),
+            _how(figures, figures.reliability, check),
+        ]
+        parts += ["## Stated gap against fresh differences", _belief_table(figures.reliability.belief), BELIEF]
+    return page([*parts, "## Two estimands", ESTIMANDS, _shift_table(figures.shifts)])
 
 
-def credit_lines(found: CreditFigures) -> list[str]:
+def credit_lines(figures: CreditFigures) -> list[str]:
     """The result in a few sentences."""
-    lines = [_floor_sentence(floor, found.spent.get(floor.domain)) for floor in found.floors]
-    lines += [_error_sentence(found.reliability)] if found.reliability else ["No pair could be compared."]
-    if found.reliability and found.reliability.belief.gap_ratio.value is not None:
-        lines.append(_belief_sentence(found.reliability.belief))
+    lines = [_floor_sentence(floor, figures.spent.get(floor.domain)) for floor in figures.floors]
+    lines += [_error_sentence(figures.reliability)] if figures.reliability else ["No pair could be compared."]
+    if figures.reliability and figures.reliability.belief.gap_ratio.value is not None:
+        lines.append(_belief_sentence(figures.reliability.belief))
     left = {
-        "had too few readable rollouts": found.unreadable_pairs,
-        "have unfinished rollouts": found.failed_pairs,
+        "had too few readable rollouts": figures.unreadable_pairs,
+        "have unfinished rollouts": figures.failed_pairs,
     }
     lines += [f"Left out: {count} pairs {why}." for why, count in left.items() if count]
-    return [*lines, f"Fresh rollouts used: {found.rollouts}."]
+    return [*lines, f"Fresh rollouts used: {figures.rollouts}."]
 
 
 def _floor_sentence(floor: NoiseFloor, spent: float | None) -> str:
@@ -152,11 +156,11 @@ def _belief_table(belief: BeliefCheck) -> str:
         "mean z": (belief.bias, 0),
         "mean z²": (belief.spread, 1),
     }
-    cells = [[what, estimate(found, "{:.2f}"), str(right)] for what, (found, right) in rows.items()]
+    cells = [[what, estimate(value, "{:.2f}"), str(right)] for what, (value, right) in rows.items()]
     return table(["figure", "value [interval]", "expected if right"], cells)
 
 
-def _floor_table(found: CreditFigures) -> str:
+def _floor_table(figures: CreditFigures) -> str:
     head = [
         "domain",
         "prefixes",
@@ -167,7 +171,7 @@ def _floor_table(found: CreditFigures) -> str:
         "from the user turn",
     ]
     head += ["below it", "between siblings", "median gap", "simulations needed", "spent"]
-    return table(head, [_floor_row(one, found.spent.get(one.domain)) for one in found.floors])
+    return table(head, [_floor_row(one, figures.spent.get(one.domain)) for one in figures.floors])
 
 
 def _floor_row(one: NoiseFloor, spent: float | None) -> list[str]:
@@ -202,17 +206,17 @@ def _error_table(reliability: Reliability) -> str:
     rows = [
         [
             OUTCOME_WORDS[name],
-            bounded(found.ece, found.low, found.high),
-            f"{number(found.if_calibrated)} (up to {number(found.if_calibrated_high)})" if name == "sign" else DASH,
-            bounded(found.excess, found.excess_low, found.excess_high, "{:+.3f}"),
+            bounded(error.ece, error.low, error.high),
+            f"{number(error.if_calibrated)} (up to {number(error.if_calibrated_high)})" if name == "sign" else DASH,
+            bounded(error.excess, error.excess_low, error.excess_high, "{:+.3f}"),
         ]
-        for name, found in reliability.errors.items()
+        for name, error in reliability.errors.items()
     ]
     return table(["outcome", "calibration error [interval]", "if P is right", "overconfidence [interval]"], rows)
 
 
-def _how(found: CreditFigures, reliability: Reliability, check: ValueCheckConfig) -> str:
-    wanted = ", ".join(f"{_count(floor.rollouts_for_precision)} in {floor.domain}" for floor in found.floors)
+def _how(figures: CreditFigures, reliability: Reliability, check: ValueCheckConfig) -> str:
+    wanted = ", ".join(f"{_count(floor.rollouts_for_precision)} in {floor.domain}" for floor in figures.floors)
     return (
         f"{reliability.pairs} pairs, spread evenly over ten bins of the stated P; each bin is weighted by its share of the cycle's "
         f"pairs. Both replies were rolled out again, {check.rollouts} times each, with new seeds. The difference of "

@@ -37,7 +37,7 @@ _MARK_SPEAKERS = {"user": Role.USER, "human": Role.USER, "assistant": Role.ASSIS
 
 @dataclass(frozen=True)
 class Leak:
-    """Where another turn begins in a text, where its label ends, and whose it is (None: unknown)."""
+    """Another turn inside a text: its start, the end of its label, and its speaker (None: unknown)."""
 
     start: int
     end: int
@@ -65,7 +65,7 @@ def _labels(user_name: str, assistant_name: str) -> tuple[re.Pattern[str], dict[
 
 
 def _find(domain: Domain, text: str) -> Leak | None:
-    """The first place where another turn begins."""
+    """The first other turn in the text; None if there is none."""
     if not _SIGNS.search(text):
         return None
     label, whose = _labels(domain.user_name, domain.assistant_name)

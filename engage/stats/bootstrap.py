@@ -12,19 +12,19 @@ CONFIDENCE = 0.95
 RESAMPLES = 9_999
 MAX_RESAMPLES = 1_000_000
 LEAST_DEFINED = 0.9
-"""Share of resamples on which a statistic has to exist (both outcomes drawn, say) for its interval to mean anything."""
+"""Least share of resamples on which the statistic must exist (both outcomes sampled, say) to give an interval."""
 _BATCH = {1: 1_000, 2: 10_000}
-"""Resamples at a time by the number of samples. One sample gives the same draws in any batches; two take turns by batch."""
+"""Resamples per batch, by the number of samples. With one sample the batch size does not change the draws; with two it does."""
 
 Bounds = tuple[float | None, float | None]
 Counts = NDArray[np.float64]
-"""How often each unit was drawn, shape (resamples, units); a row of ones is the sample itself."""
+"""How often each unit was sampled, shape (resamples, units); a row of ones is the sample itself."""
 Statistic = Callable[..., NDArray[np.float64]]
-"""From `Counts` (one argument per sample) to one number per resample, or to a row of them per figure; NaN where there is none."""
+"""From `Counts` (one argument per sample) to one number per resample, or a row of numbers per figure; NaN if undefined."""
 
 
 def resamples(confidence: float) -> int:
-    """RESAMPLES, or more where they are needed for about twenty draws beyond each bound; MAX_RESAMPLES at most."""
+    """Number of resamples: RESAMPLES, or more if about twenty draws beyond each bound need it; at most MAX_RESAMPLES."""
     return min(MAX_RESAMPLES, max(RESAMPLES, math.ceil(40 / (1 - confidence))))
 
 
@@ -46,8 +46,8 @@ def intervals(
 
     if min(sizes) < 2:
         return [(None, None)] * figures
-    found = _drawn([np.arange(size) for size in sizes], on_places, confidence, seed, "percentile")
-    return [_percentiles(row, confidence) for row in np.atleast_2d(found.bootstrap_distribution)]
+    bounds = _drawn([np.arange(size) for size in sizes], on_places, confidence, seed, "percentile")
+    return [_percentiles(row, confidence) for row in np.atleast_2d(bounds.bootstrap_distribution)]
 
 
 def mean_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE, seed: int = 0) -> Bounds:
@@ -56,12 +56,12 @@ def mean_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE, s
         return None, None
     if np.ptp(values) < 1e-12:
         return float(values[0]), float(values[0])
-    found = _drawn([values], np.mean, confidence, seed, "BCa")
-    low, high = (float(bound) for bound in found.confidence_interval)
+    bounds = _drawn([values], np.mean, confidence, seed, "BCa")
+    low, high = (float(bound) for bound in bounds.confidence_interval)
     return (
         (low, high)
         if math.isfinite(low) and math.isfinite(high)
-        else _percentiles(found.bootstrap_distribution, confidence)
+        else _percentiles(bounds.bootstrap_distribution, confidence)
     )
 
 
@@ -96,7 +96,7 @@ def _percentiles(drawn: NDArray[np.float64], confidence: float) -> Bounds:
 
 
 def _counts(places: NDArray[np.intp], size: int) -> Counts:
-    """From the places drawn, shape (resamples, size), to how often each place was."""
+    """From sampled places, shape (resamples, size), to how often each place was sampled."""
     rows = places.astype(np.intp, copy=False).reshape(-1, size)
     flat = (rows + size * np.arange(len(rows))[:, None]).ravel()
     return np.bincount(flat, minlength=size * len(rows)).reshape(len(rows), size).astype(float)

@@ -13,7 +13,7 @@ from engage.stats.bootstrap import CONFIDENCE, Statistic, intervals
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number from `n` dialogues with the bounds of its interval; None where it does not exist."""
+    """A number from `n` units with the bounds of its interval; None if it does not exist."""
 
     value: float | None = None
     low: float | None = None
@@ -74,11 +74,11 @@ def rate(hits: ArrayLike, sizes: ArrayLike, seed: int = 0) -> Estimate:
     """
     from scipy.stats import binomtest
 
-    found = ratio(hits, sizes, seed)
-    if found.value not in (0.0, 1.0):
-        return found
-    bounds = binomtest(round(found.value) * found.n, found.n).proportion_ci(CONFIDENCE)
-    return Estimate(found.value, float(bounds.low), float(bounds.high), found.n)
+    share = ratio(hits, sizes, seed)
+    if share.value not in (0.0, 1.0):
+        return share
+    bounds = binomtest(round(share.value) * share.n, share.n).proportion_ci(CONFIDENCE)
+    return Estimate(share.value, float(bounds.low), float(bounds.high), share.n)
 
 
 def share(hits: int, of: int) -> Estimate:

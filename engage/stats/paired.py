@@ -14,7 +14,7 @@ from engage.stats.bootstrap import RESAMPLES, mean_interval, resamples
 from engage.stats.finite import is_finite
 
 Rewards = Mapping[str, float | Sequence[float | None] | None]
-"""Scenario id to the reward of its dialogue, or of its dialogues in seed order; None where the reaction could not be read."""
+"""By scenario id: the reward of its dialogue, or of its dialogues in seed order; None if the reaction was unreadable."""
 
 
 @dataclass(frozen=True)

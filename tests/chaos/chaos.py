@@ -2,9 +2,9 @@
 
     python tests/chaos/chaos.py --kills 200 --databases 100 --first 100 --interrupts 100 --real 10 --seed 1
 
-All heavy imports happen once; every run of the command is a fork of this process, in a session of its own. One Prefect server, as a
-team has one, serves all. The speakers are scripted, the model that is trained is a tiny one. Timestamps, wall times, latencies and
-paths may differ, nothing else may. Exit code 1 where anything does.
+Heavy modules are imported once; every run of the command is a fork of this process in a session of its own. One Prefect server
+serves all runs. The speakers are scripted, and the trained model is tiny. Only timestamps, wall times, latencies and paths may
+differ; any other difference gives exit code 1.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class Ended:
 def run(
     arguments: list[str], home: Path, stop: tuple[float, signal.Signals] | None = None, real: bool = False
 ) -> Ended:
-    """The command in a fork, stopped after some seconds where it still runs then."""
+    """Run the command in a fork; stop it if it still runs after some seconds."""
     log = home.parent / f"{home.name}.log"
     log.touch()  # a fork can be killed before it opens it
     began = time.monotonic()
@@ -77,7 +77,7 @@ def _wait(pid: int, until: float) -> int | None:
 
 
 def _become(arguments: list[str], home: Path, log: Path, real: bool) -> None:
-    """The rest of this fork's life. Never returns."""
+    """Run the command in this fork; never returns."""
     code = 99
     try:
         os.setsid()
@@ -108,7 +108,7 @@ def _become(arguments: list[str], home: Path, log: Path, real: bool) -> None:
 
 
 def rows(home: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All that the store holds, without what may differ."""
+    """All rows of the store, without the columns that may differ."""
     import duckdb
 
     found = {}
@@ -123,7 +123,7 @@ def rows(home: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def differences(home: Path, wanted: dict[str, list[tuple[object, ...]]]) -> list[str]:
-    """Tables whose rows are others, and what waits or lies about that should not."""
+    """Tables with other rows, and files that should not be left."""
     found = rows(home)
     wrong = [
         f"{table}: {len(found[table])} rows for {len(wanted[table])}, first other: "
@@ -162,7 +162,7 @@ class Chaos:
         return [stage, "--cycle", "c1", *(part for one in self.settings for part in ("--set", one))]
 
     def undisturbed(self) -> None:
-        """The run that all others are compared with, and how long its stages take."""
+        """The undisturbed run to compare with, and the durations of its stages."""
         home = self.home()
         self.lasts, self.wanted = {}, {}
         for stage in STAGES:
@@ -174,7 +174,7 @@ class Chaos:
         self.adapter = _adapter(home)
 
     def kill_stages(self, kills: int, per_stage: int = 3) -> None:
-        """Every stage of a cycle is killed some times at random moments, then runs to its end."""
+        """Kill every stage of a cycle several times at random moments, then let it run to its end."""
         while self.counts["killed"] < kills:
             home = self.home()
             for stage in STAGES:
@@ -199,7 +199,7 @@ class Chaos:
             self._note(f"{stage} before its kill", home, ended)
 
     def kill_drains(self, kills: int) -> None:
-        """Files wait in the outbox; the process that stores them is killed."""
+        """Kill the process that drains the outbox."""
         while self.counts["killed in drain"] < kills:
             home = self.home()
             self._kill_one_drain(home)
@@ -232,7 +232,7 @@ class Chaos:
             self.wrong.append(f"drain: {found}, {len(outbox.pending())} wait")
 
     def first_starts(self, number: int, how: signal.Signals) -> None:
-        """A new home whose first command is stopped within its first ten seconds; the command that is printed goes on."""
+        """Stop the first command in a new home within ten seconds; the printed command must resume it."""
         name = "first start killed" if how is signal.SIGKILL else "first start interrupted"
         tries = 0
         while self.counts[name] < number and tries < 3 * number:
@@ -262,7 +262,7 @@ class Chaos:
                 self.say(f"{self.counts[name]} of {number} {name}, {len(self.wrong)} wrong")
 
     def kill_databases(self, kills: int) -> None:
-        """Both databases of a new home are being made when the process is killed: the moments that matter, without the rest."""
+        """Kill the process while it makes the two databases of a new home."""
         home = self.home()
         began = time.monotonic()
         if self._make_databases(home, LONGEST_S) != 0:
@@ -305,7 +305,7 @@ class Chaos:
         return -signal.SIGALRM if code is None else code
 
     def real(self, kills: int) -> None:
-        """The embedded model: trees that were finished before a kill stay as they are, and all are there in the end."""
+        """The same with the embedded model: trees that were finished before a kill stay unchanged, and none is missing in the end."""
         import duckdb
 
         arguments = ["collect", "--cycle", "c1", "--set", "scenarios.per_domain=1", "--set", "search.num_simulations=4"]
@@ -348,7 +348,7 @@ class Chaos:
         self.wrong.append(f"{what} in {home}: code {ended.code}: {ended.said[-1500:]}")
 
     def _clear(self, home: Path) -> None:
-        """Homes in which something went wrong are kept."""
+        """Remove homes, except those in which something went wrong."""
         if not any(str(home) in line for line in self.wrong):
             shutil.rmtree(home, ignore_errors=True)
 
@@ -393,7 +393,7 @@ def prefect_server(folder: Path):
 
 
 def import_everything() -> None:
-    """So that a fork spends its time on the work; no thread may be left running here."""
+    """Import everything, so that forks spend their time on the work; no thread may be left running."""
     import mlflow.store.model_registry.sqlalchemy_store
     import mlflow.store.tracking.sqlalchemy_store
     import peft
@@ -442,7 +442,7 @@ def main() -> int:
 
 
 def summarise(chaos: Chaos, seed: int, say: Callable[[str], None]) -> None:
-    """Counts, when first starts were stopped, and all that went wrong."""
+    """Counts, the times at which first starts were stopped, and everything that went wrong."""
     say(f"seed {seed}: " + ", ".join(f"{name} {count}" for name, count in sorted(chaos.counts.items())))
     if chaos.moments:
         ordered = sorted(chaos.moments)

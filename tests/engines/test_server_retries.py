@@ -129,15 +129,22 @@ def test_a_filtered_reply_is_empty(server, open_engine):
     assert [(reply.text, reply.finish_reason) for reply in replies] == [("", "content_filter")] * 2
 
 
+def uncounted(usage):
+    """Gives an answer this usage and no log-probabilities."""
+    return lambda content: (
+        content
+        | {
+            "usage": usage,
+            "choices": [choice | {"logprobs": None} for choice in content["choices"]],
+        }
+    )
+
+
 @pytest.mark.parametrize(
     "usage", [None, "x", {}, {"prompt_tokens": None}, {"prompt_tokens": 0, "completion_tokens": 0}], ids=str
 )
 def test_token_counts_that_a_server_leaves_out_are_unknown(usage, server, open_engine):
-    server.shape = lambda content: {
-        **content,
-        "usage": usage,
-        "choices": [{**c, "logprobs": None} for c in content["choices"]],
-    }
+    server.shape = uncounted(usage)
     engine = open_engine(1.0)
     (reply,) = complete(engine)
     assert (reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens) == (None, None, None)
@@ -155,11 +162,7 @@ def test_a_model_whose_tokenizer_is_here_is_counted(server, open_engine, monkeyp
     monkeypatch.setattr(
         "engage.engines.openai.engine.TokenCounter.of", lambda model: Counter() if model == "m" else None
     )
-    server.shape = lambda content: {
-        **content,
-        "usage": None,
-        "choices": [{**c, "logprobs": None} for c in content["choices"]],
-    }
+    server.shape = uncounted(None)
     engine = open_engine(1.0)
     (reply,) = complete(engine)
     assert (reply.prompt_tokens, reply.completion_tokens, engine.uncounted) == (10, 2, "")

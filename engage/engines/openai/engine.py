@@ -41,7 +41,7 @@ class OpenAIEngine:
         }
         self._adapter_names: dict[str, str] = {}
         self._choices: dict[tuple[Side, tuple[str, ...]], list[int] | None] = {}
-        self._found: dict[tuple[int, str], ProbeResult] = {}
+        self._probed: dict[tuple[int, str], ProbeResult] = {}
         self._counters: dict[str, TokenCounter | None] = {}
         self._said_no_logprobs = False
         self._groups: dict[Side, ServerGroup] = {}
@@ -74,23 +74,23 @@ class OpenAIEngine:
     async def _probe(self, group: ServerGroup, model: str) -> bool:
         """Find out what the servers accept, once per model; returns whether this call did it."""
         async with self._probing:
-            if (id(group), model) in self._found:
+            if (id(group), model) in self._probed:
                 return False
-            found = await probe(group, model)
-            if found is None:
+            result = await probe(group, model)
+            if result is None:
                 return False
-            self._found[id(group), model] = found
-            if found.notice:
-                self._said_no_logprobs = self._said_no_logprobs or "log" in found.notice
-                _log.warning(found.notice)
+            self._probed[id(group), model] = result
+            if result.notice:
+                self._said_no_logprobs = self._said_no_logprobs or "log" in result.notice
+                _log.warning(result.notice)
             return True
 
     @property
     def uncounted(self) -> str:
         """The first server without token counts: it reports none, and its tokenizer is not on this machine; '' if there is none."""
         for side, group in self._groups.items():
-            found = self._found.get((id(group), self._names[side]))
-            if found and not found.counts_tokens and self._counter(self._names[side]) is None:
+            result = self._probed.get((id(group), self._names[side]))
+            if result and not result.counts_tokens and self._counter(self._names[side]) is None:
                 return f"{group.url} ({self._names[side]})"
         return ""
 
@@ -224,26 +224,26 @@ def choice_logprobs(listed: Sequence[tuple[str, float]], choices: Sequence[str])
     An unlisted choice gets its upper bound: the smallest listed probability, or its share of the remaining probability if smaller.
     All are −inf if no choice is listed.
     """
-    found, least = _listed(listed, choices)
-    if not any(found.values()):
+    by_choice, least = _listed(listed, choices)
+    if not any(by_choice.values()):
         return tuple(-math.inf for _ in choices)
-    return tuple(float(np.logaddexp.reduce(found[choice])) if found[choice] else least for choice in choices)
+    return tuple(float(np.logaddexp.reduce(by_choice[choice])) if by_choice[choice] else least for choice in choices)
 
 
 def covered(listed: Sequence[tuple[str, float]], choices: Sequence[str]) -> float:
     """Lower bound of the listed tokens' share of the probability of all choices; 0 if no choice is listed."""
-    found, least = _listed(listed, choices)
-    known = sum(math.exp(p) for values in found.values() for p in values)
-    missing = sum(not values for values in found.values()) * math.exp(least)
+    by_choice, least = _listed(listed, choices)
+    known = sum(math.exp(p) for values in by_choice.values() for p in values)
+    missing = sum(not values for values in by_choice.values()) * math.exp(least)
     return known / (known + missing) if known else 0.0
 
 
 def _listed(listed: Sequence[tuple[str, float]], choices: Collection[str]) -> tuple[dict[str, list[float]], float]:
     """The listed log-probabilities of each choice, and the largest possible one of an unlisted choice."""
-    found = {choice: [p for token, p in listed if token.strip() == choice] for choice in choices}
-    missing = sum(not values for values in found.values())
+    by_choice = {choice: [p for token, p in listed if token.strip() == choice] for choice in choices}
+    missing = sum(not values for values in by_choice.values())
     left = max(1e-12, 1.0 - sum(math.exp(p) for _, p in listed))
-    return found, min(min(p for _, p in listed), math.log(left / max(1, missing)))
+    return by_choice, min(min(p for _, p in listed), math.log(left / max(1, missing)))
 
 
 def _messages(prompt: Prompt) -> list[dict[str, str]]:

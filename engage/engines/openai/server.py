@@ -95,10 +95,10 @@ class ServerGroup:
         if names is None:
             words = mask(complaint_of(text).words[:100], self._secrets)
             return f"{server.url} is not an OpenAI-compatible server (it answers with {words!r}): correct base_urls"
-        found = look_up(server.url, model, names)
-        if found.notice:
-            _log.warning(found.notice)
-        return found.problem or None
+        listed = look_up(server.url, model, names)
+        if listed.notice:
+            _log.warning(listed.notice)
+        return listed.problem or None
 
     async def chat(self, chat: Chat, learn: bool = True, retry_s: float | None = None) -> Answer:
         """Send a request, to one server after another for at most `retry_s`; raises Refused with the last reason.

@@ -122,8 +122,8 @@ class VllmEngine:
                 for said, wanted in nexts.items()
             )
         )
-        found = {said: output.outputs[0].logprobs[0] for said, output in zip(nexts, outputs, strict=True)}
-        sums = [sum(found[choice[:at]][token].logprob for at, token in enumerate(choice)) for choice in encoded]
+        by_prefix = {said: output.outputs[0].logprobs[0] for said, output in zip(nexts, outputs, strict=True)}
+        sums = [sum(by_prefix[choice[:at]][token].logprob for at, token in enumerate(choice)) for choice in encoded]
         return Scores(tuple(sums), len(tokens), outputs[0].num_cached_tokens or 0)
 
 

@@ -122,13 +122,13 @@ def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
 
 def _believed(card: SimulatorFigures) -> str:
     """The meaning of the survey's rank correlation in words, also compared with the stated amount."""
-    found = card.figures.get("survey_spearman", Estimate())
-    if found.low is None or found.high is None:
+    correlation = card.figures.get("survey_spearman", Estimate())
+    if correlation.low is None or correlation.high is None:
         return "too few outcomes to say whether its answers predict them."
     words = "its answers rank the real outcomes better than chance"
-    if found.high < 0:
+    if correlation.high < 0:
         words = "its answers rank the real outcomes in the wrong order"
-    elif found.low <= 0:
+    elif correlation.low <= 0:
         words = "whether its answers predict the real outcomes is not known"
     gains = [one for name, one in card.figures.items() if name.startswith("survey_auc_gain_") and one.low is not None]
     if not gains:

@@ -51,7 +51,7 @@ class HeldOut:
 
 def held_out_dialogues(config: CardConfig, options: CorpusOptions | None = None) -> HeldOut:
     """The dialogues of a card. ConfigError if a corpus has none in the split; ConfigError or CorpusError if it cannot be read."""
-    found: dict[str, dict[str, HumanDialogue]] = {}
+    selected: dict[str, dict[str, HumanDialogue]] = {}
     train: dict[str, dict[str, HumanDialogue]] = {}
     crises = 0
     for name, corpus in zip(config.corpora, read_corpora(config.corpora, options or CorpusOptions()), strict=True):
@@ -72,9 +72,9 @@ def held_out_dialogues(config: CardConfig, options: CorpusOptions | None = None)
         if config.max_dialogues is not None and len(calm) > config.max_dialogues:
             calm = Random(derive_seed(config.seed, "card")).sample(calm, config.max_dialogues)
         for human in sorted(calm, key=lambda human: human.scenario_id):
-            found.setdefault(human.domain, {})[human.scenario_id] = human
+            selected.setdefault(human.domain, {})[human.scenario_id] = human
     by_domain, of_train = (
-        {domain: tuple(humans.values()) for domain, humans in sorted(part.items())} for part in (found, train)
+        {domain: tuple(humans.values()) for domain, humans in sorted(part.items())} for part in (selected, train)
     )
     return HeldOut(by_domain, of_train, crises)
 

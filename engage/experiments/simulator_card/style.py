@@ -52,13 +52,13 @@ def style_features(text: str) -> list[float]:
 
 def pair_styles(pairs: Sequence[PreferencePair], seed: int = 0) -> list[PairStyle]:
     """One entry per source (`search`, `human`), sorted; intervals resample scenarios."""
-    found = []
+    styles = []
     for source in sorted({pair.source for pair in pairs}):
         own = [pair for pair in pairs if pair.source == source]
         lengths = ([len(words_of(pair.chosen)) for pair in own], [len(words_of(pair.rejected)) for pair in own])
         chosen, rejected = (_by_scenario(own, np.array(one, dtype=float), seed) for one in lengths)
-        found.append(PairStyle(source, len(own), style_accuracy(own, seed), chosen, rejected))
-    return found
+        styles.append(PairStyle(source, len(own), style_accuracy(own, seed), chosen, rejected))
+    return styles
 
 
 def style_accuracy(pairs: Sequence[PreferencePair], seed: int = 0) -> Estimate:
