@@ -27,7 +27,7 @@ class Turn:
 
     A flawed sampled turn (see `engage.simulation.flaws`) is drawn again. `attempts` counts the draws, and `flaw` is the flaw of the
     turn that was kept, None for a clean turn. `first_flaw` is the flaw of the first draw; it is also None if it was not recorded (a
-    turn of an older version, or one that was not sampled).
+    turn of an older version, or one that was not sampled). `redrawn` are the flaws of the draws that were thrown away, in order.
     """
 
     role: Role
@@ -35,6 +35,7 @@ class Turn:
     attempts: int = 1
     flaw: str | None = None
     first_flaw: str | None = None
+    redrawn: tuple[str, ...] = ()
 
     @property
     def unspoken(self) -> bool:

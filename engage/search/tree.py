@@ -147,6 +147,7 @@ class NodeRecord:
     mean_logprob: float | None
     end_reason: str | None
     first_flaw: str | None = None
+    redrawn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,7 @@ def node_records(tree: Tree) -> tuple[NodeRecord, ...]:
             mean_logprob=node.mean_logprob,
             end_reason=node.end_reason,
             first_flaw=node.turn.first_flaw if node.turn else None,
+            redrawn=node.turn.redrawn if node.turn else (),
         )
         for node in tree.nodes
     )

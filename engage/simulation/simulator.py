@@ -97,24 +97,24 @@ class Speaker:
             tries = [seeds[slot] if attempt == 1 else derive_seed(seeds[slot], "again", attempt) for slot in open_slots]
             completions = await self.engine.complete(prompt, sampling, tries)
             for slot, completion in zip(open_slots, completions, strict=True):
-                earlier = drawn[slot]
-                drawn[slot] = self._judge(
-                    completion, role, dialogue, attempt, earlier.turn.first_flaw if earlier else None
-                )
+                drawn[slot] = self._judge(completion, role, dialogue, drawn[slot])
             open_slots = [slot for slot in open_slots if drawn[slot] is None or drawn[slot].turn.flaw]  # type: ignore[union-attr]
             if not open_slots:
                 break
         return [item for item in drawn if item is not None]
 
     def _judge(
-        self, completion: Completion, role: Role, dialogue: Dialogue, attempt: int, first_flaw: str | None
+        self, completion: Completion, role: Role, dialogue: Dialogue, earlier: SampledTurn | None
     ) -> SampledTurn:
-        """`first_flaw` is the first draw's flaw, if this is a later draw."""
+        """`earlier` is the flawed draw that this one replaces."""
         text, flaw = heard(self.domain, role, completion.text, completion.finish_reason == "length")
         reason = completion.finish_reason
         flaw = reason if reason in UNSPOKEN else flaw or find_flaw(self.domain, dialogue, role, text)
         said = text if says_something(text) else UNSAID
-        return SampledTurn(Turn(role, said, attempt, flaw, first_flaw or flaw), completion.mean_logprob)
+        redrawn = (*earlier.turn.redrawn, str(earlier.turn.flaw)) if earlier else ()
+        first_flaw = redrawn[0] if redrawn else flaw
+        turn = Turn(role, said, len(redrawn) + 1, flaw, first_flaw, redrawn)
+        return SampledTurn(turn, completion.mean_logprob)
 
 
 class Policy(Speaker):

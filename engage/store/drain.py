@@ -11,6 +11,7 @@ from typing import Any
 
 from engage.errors import StoreError
 from engage.store.database import writing
+from engage.store.measures import measured
 from engage.store.outbox import Kind, NewerFile, Outbox, kind_of
 from engage.store.queries import first_line, statement
 
@@ -115,7 +116,10 @@ def _insert_dialogues(connection: Any, tables: Sequence[Any]) -> int:
 
 
 def _insert_trajectories(connection: Any) -> int:
+    answers = connection.execute(statement("unpack", "measured_answer")).fetchall()
+    connection.register("incoming_measure", measured(answers))
     _insert(connection, "trajectory", "turn", "reaction", "engine_call")
+    connection.unregister("incoming_measure")
     (count,) = connection.execute("select count(*) from incoming_trajectory").fetchone()
     connection.execute("drop view incoming_call")
     connection.execute("drop table incoming_trajectory")

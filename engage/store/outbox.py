@@ -25,7 +25,7 @@ from engage.errors import StoreError
 from engage.files.writing import write_whole
 from engage.search import DialogueRecord, TreeRecord
 
-OUTBOX_VERSION = 2
+OUTBOX_VERSION = 3
 """Version of the written columns; raised with every added column."""
 _VERSION_KEY = b"engage.outbox_version"
 LONGEST_NAME = 200
@@ -187,7 +187,8 @@ def _schema(kind: Kind, version: int) -> Any:
         return pa.struct([pa.field(name, kind) for name, kind in fields.items() if kind is not None])
 
     text, integer, long, real = pa.string(), pa.int32(), pa.int64(), pa.float64()
-    turn = struct(role=text, text=text, attempts=integer, flaw=text, first_flaw=since(2, text))
+    texts = pa.list_(text)
+    turn = struct(role=text, text=text, attempts=integer, flaw=text, first_flaw=since(2, text), redrawn=since(3, texts))
     reaction = struct(reader=text, text=text, value=real, probabilities=pa.list_(real))
     trajectory = struct(
         scenario_id=text,
@@ -221,6 +222,7 @@ def _schema(kind: Kind, version: int) -> Any:
         mean_logprob=real,
         end_reason=text,
         first_flaw=since(2, text),
+        redrawn=since(3, texts),
     )
     simulation = struct(simulation=integer, root_id=integer, node_ids=pa.list_(integer), trajectory=trajectory)
     columns = {

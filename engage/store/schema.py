@@ -4,10 +4,11 @@
 its number names; the highest number is today's version. A test keeps both ways equal. To add a column:
 
 1. `sql/migrations/`, the next number: `alter table … add column …`, null allowed (DuckDB adds no other);
-2. `sql/schema/`: the same column, last in its table, with its comment;
+2. `sql/schema/`: the same column, last in its table, with its comment (unit, and what null means);
 3. if it comes through the outbox: the field of the record, `since(…)` in `engage.store.outbox`, its next version, and `sql/unpack/`.
 
-A view or macro needs no migration: it is replaced when its text changed.
+A view or macro needs no migration: it is replaced when its text changed. The comments of these files become the database's own
+(`engage.store.comments`), so that `engage sql --schema` and any other DuckDB client show them.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import StoreError
+from engage.store.comments import add_comments
 from engage.store.queries import migrations, statements
 
 
@@ -42,6 +44,7 @@ def bring_up_to_date(connection: Any, path: Path) -> None:
         connection.execute(sql)
     for name, select in statements("score").items():
         connection.execute(f"create or replace view {name} as {select}")
+    add_comments(connection)
     connection.execute("delete from schema_version")
     connection.execute("insert into schema_version (version, definitions) values (?, ?)", [newest, _definitions()])
 

@@ -19,6 +19,7 @@ from engage.stats import is_finite, shown
 from engage.store.cycle import check_same
 from engage.store.database import interruptible, reading, writing
 from engage.store.drain import drain
+from engage.store.measures import measured
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig
 from engage.store.pair_extraction import judge_pairs
@@ -146,7 +147,7 @@ class TrajectoryStore:
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def rescore(self, domain: str, reward_of: Callable[[float], float]) -> int:
-        """Compute the rewards of a domain's stored survey values again; returns the number of changed reactions.
+        """Compute rewards and measures of a domain's stored survey values again; returns the number of changed rewards.
 
         Pairs are not judged again: `score_pairs` does. ConfigError for a reward outside [0, 1].
         """
@@ -168,6 +169,15 @@ class TrajectoryStore:
                 "and reaction.reward is distinct from incoming_reward.reward",
                 {"domain": domain},
             ).fetchone()
+            answers = connection.execute(
+                "select trajectory_id, domain, user_condition, value from outcome where domain = $domain and value is not null",
+                {"domain": domain},
+            ).fetchall()
+            connection.register("incoming_measure", measured(answers))
+            connection.execute(
+                "update reaction set measures = incoming.measures from incoming_measure as incoming "
+                "where reaction.trajectory_id = incoming.trajectory_id and reaction.measures is distinct from incoming.measures"
+            )
         return int(changed[0])
 
     def add_evaluation(
@@ -190,7 +200,9 @@ class TrajectoryStore:
             )
             if rows:
                 connection.register("incoming_evaluation", pd.DataFrame(rows))
-                connection.execute("insert into evaluation by name select * from incoming_evaluation")
+                connection.execute(
+                    "insert into evaluation by name select *, utc_now() as stored_at from incoming_evaluation"
+                )
 
     def select(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Columns and rows of one read-only statement; QueryError for any other, and for files and functions outside the store."""

@@ -82,7 +82,8 @@ select
     q_gap_raw,
     p_greater,
     false as accepted,
-    drop_reason
+    drop_reason,
+    utc_now() as scored_at
 from candidate_pair
 where drop_reason is not null
 union all
@@ -105,7 +106,8 @@ select
         when spoken.drop_reason is not null then spoken.drop_reason
         when kept.copy is null then 'per_prefix'
         when kept.copy > 1 then 'duplicate'
-    end as drop_reason
+    end as drop_reason,
+    utc_now() as scored_at
 from spoken
 left join kept
     on kept.tree_id = spoken.tree_id

@@ -1,15 +1,16 @@
 -- One row per finished dialogue: a simulation of a search, a fresh dialogue of an evaluation, or a human one.
 create table if not exists trajectory (
-    trajectory_id varchar not null, -- tree_id/simulation, or cycle/purpose/policy/simulator/scenario/seed
+    trajectory_id varchar not null, -- the dialogue: tree_id/simulation, or cycle/purpose/policy/simulator/scenario/seed
     cycle_id varchar not null,
-    purpose varchar not null, -- search, evaluation or human
-    policy varchar, -- label; null in a search, where it is the cycle's champion
-    simulator varchar, -- label; null in a search
-    tree_id varchar, -- null outside a search, as are simulation and root_id
-    simulation integer,
-    root_id integer, -- node at which the simulation started
+    purpose varchar not null, -- what the dialogue or request is for: search, evaluation or human
+    policy varchar, -- label of the assistant; null in a search, where it is the cycle's champion
+    simulator varchar, -- label of the simulated user; null in a search
+    tree_id varchar, -- the search it belongs to; null outside a search
+    simulation integer, -- its number within the tree, from 0; null outside a search
+    root_id integer, -- node at which the simulation started; null outside a search
     scenario_id varchar not null,
-    seed bigint not null,
+    seed bigint not null, -- the cycle's in a search, else the dialogue's own
     exchanges integer not null, -- assistant replies after the opening
-    end_reason varchar not null
+    end_reason varchar not null, -- why the dialogue ended: farewell, max_exchanges, crisis, a flaw, or the domain's own word
+    stored_at timestamp
 )

@@ -1,13 +1,14 @@
 -- One row per measured figure of a cycle: one metric of one policy on one split with one simulator in one domain.
 create table if not exists evaluation (
     cycle_id varchar not null,
-    policy varchar not null, -- label
-    simulator varchar not null, -- label
+    policy varchar not null, -- label of the assistant that was measured
+    simulator varchar not null, -- label of the simulated user
     domain varchar not null,
-    metric varchar not null,
-    value double not null,
-    low double, -- interval of the metric; null where it has none
-    high double,
-    n integer, -- held-out scenarios behind it
-    split varchar -- of the scenarios; null in figures written before it was noted
+    metric varchar not null, -- what was measured, such as difference (to the incumbent) or mean
+    value double not null, -- the figure, in the metric's unit: reward for means and differences
+    low double, -- lower end of the interval, in the metric's unit; null where it has none
+    high double, -- upper end of the interval, in the metric's unit; null where it has none
+    n integer, -- held-out scenarios behind the figure; null where they were not counted
+    split varchar, -- of the scenarios: validation or test; null in figures written before it was noted
+    stored_at timestamp
 )

@@ -1,6 +1,6 @@
 -- At most one row: the cycle that began last of those that hold dialogues; where none does, the one that began last.
 create or replace view latest_cycle as
-select cycle.cycle_id
+select cycle.cycle_id -- the cycle that named queries answer for by default
 from cycle
 order by
     exists (

@@ -18,7 +18,7 @@ with exchange as (
 select
     cycle_id,
     tree_id,
-    node_id,
+    node_id, -- the search root, a node of the tree
     spine_index,
-    flatten(list(turns) over (partition by cycle_id, tree_id order by spine_index)) as turns
+    flatten(list(turns) over (partition by cycle_id, tree_id order by spine_index)) as turns -- what was said between opening and root, a list of {role, text}
 from exchange

@@ -17,12 +17,12 @@ select
     tree.cycle_id,
     tree.scenario_id,
     tree.tree_id,
-    user_turn.decision_id,
-    user_turn.spine_index,
-    user_turn.reply_id,
-    user_turn.user_turn_id,
-    count(*) as reward_count,
-    avg(reaction.reward) as reward_mean
+    user_turn.decision_id, -- node before the reply
+    user_turn.spine_index, -- exchanges held before the reply
+    user_turn.reply_id, -- node after the reply
+    user_turn.user_turn_id, -- node after the sampled user turn
+    count(*) as reward_count, -- simulations through the user turn whose answer could be read
+    avg(reaction.reward) as reward_mean -- their mean reward
 from tree
 join user_turn on user_turn.tree_id = tree.tree_id
 join visit

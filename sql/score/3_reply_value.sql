@@ -84,14 +84,14 @@ select
     scenario_id,
     domain,
     tree_id,
-    decision_id,
-    spine_index,
+    decision_id, -- node before the reply
+    spine_index, -- exchanges held before the reply
     reply_id,
     group_count,
     q_mean,
-    mean_variance,
-    between_variance,
-    round((1 - shrinkage) * q_mean + shrinkage * prefix_mean, 9) as value_mean,
-    shrinkage * between_variance + shrinkage * shrinkage * prefix_variance as value_variance,
-    shrinkage * sqrt(prefix_variance) as shared_error
+    mean_variance, -- of q_mean, with the domain's pooled variance mixed in, in squared reward
+    between_variance, -- of the domain's sibling replies around each other, in squared reward
+    round((1 - shrinkage) * q_mean + shrinkage * prefix_mean, 9) as value_mean, -- shrunk value: the reply's mean drawn towards its siblings', in reward
+    shrinkage * between_variance + shrinkage * shrinkage * prefix_variance as value_variance, -- of value_mean, in squared reward
+    shrinkage * sqrt(prefix_variance) as shared_error -- how far one standard error of the siblings' mean moves value_mean, in reward
 from centred

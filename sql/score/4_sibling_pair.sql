@@ -21,7 +21,7 @@ select
     chosen.domain,
     chosen.tree_id,
     chosen.decision_id,
-    chosen.spine_index,
+    chosen.spine_index, -- exchanges held before both replies
     chosen.reply_id as chosen_id,
     rejected.reply_id as rejected_id,
     chosen.group_count as chosen_groups,

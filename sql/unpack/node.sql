@@ -17,6 +17,7 @@ select
     item.attempts,
     item.flaw,
     item.first_flaw,
+    item.redrawn,
     item.sample_count,
     case when isfinite(item.mean_logprob) then item.mean_logprob end as mean_logprob,
     item.end_reason

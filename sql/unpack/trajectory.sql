@@ -11,5 +11,6 @@ select
     trajectory.scenario_id,
     seed,
     trajectory.exchanges,
-    trajectory.end_reason
+    trajectory.end_reason,
+    utc_now() as stored_at
 from incoming_trajectory

@@ -5,5 +5,6 @@ select
     scenario_id,
     seed,
     withdrawn,
-    case when isfinite(wall_s) then wall_s end as wall_s
+    case when isfinite(wall_s) then wall_s end as wall_s,
+    utc_now() as stored_at
 from incoming_tree

@@ -13,5 +13,6 @@ select
     item.text,
     item.attempts,
     item.flaw,
-    item.first_flaw
+    item.first_flaw,
+    item.redrawn
 from unpacked

@@ -11,6 +11,7 @@ import pytest
 
 from engage.search import DialogueRecord, TreeRecord
 from engage.store import TrajectoryStore
+from engage.store.measures import measured
 from engage.store.outbox import OUTBOX_VERSION, Kind, _schema
 from engage.store.queries import statement
 
@@ -56,6 +57,7 @@ def test_unpacked_columns_are_those_of_the_tables(tmp_path):
     with duckdb.connect(str(path)) as connection:
         connection.register("incoming_tree", _schema(Kind.TREE, OUTBOX_VERSION).empty_table())
         connection.register("incoming_dialogue", _schema(Kind.DIALOGUES, OUTBOX_VERSION).empty_table())
+        connection.register("incoming_measure", measured([]))
 
         def columns(what):
             return dict(row[:2] for row in connection.execute(f"describe {what}").fetchall())

@@ -25,6 +25,7 @@ from engage.domains import load_domain
 from engage.errors import StoreError
 from engage.search import DialogueRecord, TreeRecord
 from engage.store import Outbox, PairConfig, TrajectoryStore, inspections
+from engage.store.measures import measured
 from engage.store.outbox import OUTBOX_VERSION, Kind
 from engage.store.queries import migrations, parameters_of, statement, statements
 from engage.training import read_pairs
@@ -79,6 +80,22 @@ def test_a_migrated_store_has_the_columns_of_a_new_one(tmp_path):
     )
     assert old.select(columns) == new.select(columns)
     assert old.select("from schema_version") == new.select("from schema_version")
+    comments = (
+        "select table_name, comment from duckdb_tables() where not internal union all "
+        "select view_name, comment from duckdb_views() where not internal union all "
+        "select table_name || '.' || column_name, comment from duckdb_columns() where not internal order by 1"
+    )
+    assert old.select(comments) == new.select(comments)
+
+
+def test_measures_of_an_old_store_are_those_that_its_domains_compute(tmp_path):
+    store, _ = old_store(tmp_path)
+    before = store.select("select trajectory_id, measures from reaction where value is not null order by 1")[1]
+    assert len(before) == OLD_ROWS["reaction"] and all(measures for _, measures in before)
+    for domain in ("emotional_support", "persuasion"):
+        store.rescore(domain, load_domain(domain).reward)
+    assert store.select("select trajectory_id, measures from reaction where value is not null order by 1")[1] == before
+    assert store.select("select count(stored_at) from tree")[1] == [(0,)]  # nobody knows any more
 
 
 def test_migrations_are_numbered_without_a_gap(tmp_path):
@@ -362,6 +379,7 @@ def test_every_column_of_the_outbox_reaches_the_column_of_its_name_and_type(tmp_
             connection.execute(sql)
         connection.register("incoming_tree", schemas[Kind.TREE].empty_table())
         connection.register("incoming_dialogue", schemas[Kind.DIALOGUES].empty_table())
+        connection.register("incoming_measure", measured([]))
         described = {}
         for source in ("tree", "dialogue"):
             connection.execute(
@@ -383,12 +401,12 @@ def test_every_column_of_the_outbox_reaches_the_column_of_its_name_and_type(tmp_
     trajectory = schemas[Kind.DIALOGUES].field("trajectory").type
     turn = trajectory.field("dialogue").type.field("turns").type.value_type
     assert {field.name for field in turn} | {"trajectory_id", "turn_index"} == set(described["tree", "turn"])
-    reaction = {field.name for field in trajectory.field("reaction").type} | {"reward", "trajectory_id"}
+    reaction = {field.name for field in trajectory.field("reaction").type} | {"reward", "trajectory_id", "measures"}
     assert reaction == set(described["tree", "reaction"])
     own = {field.name for field in trajectory} - {"dialogue", "reaction", "reward"}
     own |= {field.name for field in schemas[Kind.DIALOGUES]} - {"trajectory", "calls"}
-    assert own | {"tree_id", "simulation", "root_id"} == set(described["dialogue", "trajectory"])
+    assert own | {"tree_id", "simulation", "root_id", "stored_at"} == set(described["dialogue", "trajectory"])
     own = {field.name for field in schemas[Kind.TREE]} - {"nodes", "simulations", "calls"}
-    assert own == set(described["tree", "tree"])
+    assert own | {"stored_at"} == set(described["tree", "tree"])
     simulation = {field.name for field in schemas[Kind.TREE].field("simulations").type.value_type}
     assert simulation == {"simulation", "root_id", "node_ids", "trajectory"}  # trajectory's columns, and visit's
