@@ -5,6 +5,6 @@ create table if not exists reaction (
     text varchar not null, -- the answer as given, or the most probable choice
     value double, -- answer on the survey's own scale (intensity 1 to 5, dollars 0 to 2); null where it could not be read
     reward double, -- value mapped by the domain to 0 (worst) to 1 (best); null where the answer could not be read
-    probabilities double[] not null, -- of the survey's choices, in its order; empty for the reader pattern
+    probabilities double[] not null, -- probability of each of the survey's choices, in its order; empty for the reader pattern
     measures map(varchar, double) -- the domain's other measures of the answer: a number by name, such as relief; null where none was computed
 )

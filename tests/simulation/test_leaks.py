@@ -122,8 +122,8 @@ def test_hard_clean_turns_are_never_cut():
 def test_a_cut_turn_is_drawn_again_and_the_last_one_is_kept_cut():
     engine = ScriptedEngine(lambda prompt, seed: "That hurts.\nUser: Yes.\nAssistant: I see.")
     (drawn,) = asyncio.run(Policy(engine, SUPPORTING, SpeechConfig()).replies(SUPPORT.opening, "k", [1]))
-    assert drawn.turn == Turn(Role.ASSISTANT, "That hurts.", 3, "role_leak", "role_leak")
+    assert drawn.turn == Turn(Role.ASSISTANT, "That hurts.", 3, "role_leak", "role_leak", ("role_leak",) * 2)
     writing = ["That hurts.\nUser: Yes.", "Since when do you feel so?"]
     engine = ScriptedEngine(lambda prompt, seed: writing.pop(0))
     (drawn,) = asyncio.run(Policy(engine, SUPPORTING, SpeechConfig()).replies(SUPPORT.opening, "k", [1]))
-    assert drawn.turn == Turn(Role.ASSISTANT, "Since when do you feel so?", 2, None, "role_leak")
+    assert drawn.turn == Turn(Role.ASSISTANT, "Since when do you feel so?", 2, None, "role_leak", ("role_leak",))

@@ -214,6 +214,25 @@ def test_the_flaw_of_a_first_draw_is_kept(tmp_path):
     assert [tuple(row) for row in stored] == [(False, None, None), (True, "role_flip", None)]
 
 
+def test_the_reason_of_every_draw_that_was_thrown_away_is_kept(tmp_path):
+    # Each user turn is drawn three times: as the assistant, as a list, and then well.
+    said: dict[str, int] = {}
+
+    def thrice(prompt, seed):
+        if prompt.side is Side.POLICY:
+            return canned_reply(prompt, seed)
+        said[prompt.key] = number = said.get(prompt.key, 0) + 1
+        return ("How can I help you today?", "1. Sleep 2. Eat", f"It was day {seed % 997}.")[(number - 1) % 3]
+
+    tree = searched(ScriptedEngine(thrice), SearchConfig(num_simulations=6), DialogueConfig(max_exchanges=2))
+    store = filled(tmp_path, [SUPPORT], [tree])
+    turns = "select distinct attempts, flaw, first_flaw, redrawn from {} where role = 'user'"
+    drawn = (3, None, "role_flip", ["role_flip", "list"])
+    assert store.select(turns.format("node"))[1] == [drawn]
+    opening = (1, None, None, [])
+    assert sorted(store.select(turns.format("turn"))[1]) == [opening, drawn]
+
+
 def test_the_share_of_first_draws_counts_every_sampled_user_turn_once(tmp_path):
     dialogue = DialogueConfig(max_exchanges=2, speech=SpeechConfig(max_attempts=10))
     tree = searched(ScriptedEngine(flipping), SearchConfig(num_simulations=12), dialogue)
