@@ -2,16 +2,20 @@
 
 from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
+from engage.store.inspections import QUESTIONS, Inspection, inspections
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig, deceptive_patterns
 from engage.store.parquet import write_parquet
 from engage.store.plan import Plan
-from engage.store.trajectory_store import WAIT_S, TrajectoryStore, inspections
+from engage.store.reader import WAIT_S
+from engage.store.trajectory_store import TrajectoryStore
 
 __all__ = [
+    "QUESTIONS",
     "SETTINGS",
     "WAIT_S",
     "Cycle",
+    "Inspection",
     "Outbox",
     "PairConfig",
     "Plan",

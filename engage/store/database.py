@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engage.errors import StoreError
+from engage.errors import ConfigError, StoreError
 from engage.store.queries import first_line
 from engage.store.schema import bring_up_to_date, is_current
 
@@ -32,24 +32,25 @@ _HEADER_BYTES = 12_288
 """Size of a DuckDB file without a table; a shorter file is empty."""
 _PARTIAL_AGE_S = 300
 _STOP_AGAIN_S = 0.1
+_TELL_AFTER_S = 2.0
 T = TypeVar("T")
 _in_use: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 
 @contextmanager
-def reading(path: Path, wait_s: float) -> Iterator[Any]:
-    """A connection that can neither write nor reach other files; StoreError if there is no store yet or it cannot be opened.
+def reading(path: Path, wait_s: float, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[Any]:
+    """A connection that can neither write nor reach other files; ConfigError if there is no store yet, StoreError if it cannot be opened.
 
-    A store of an older version is migrated first. Statements on the connection raise DuckDB's own errors, except for a damaged file (StoreError).
+    `on_wait` is called once, with a sentence, if another program has kept the file for two seconds. A store of an older version is migrated first. Statements on the connection raise DuckDB's own errors, except for a damaged file (StoreError).
     """
     import duckdb
 
     if not path.exists():
-        raise StoreError(f"{path}: no cycle has been run yet; run `make run` or `engage nightly`")
+        raise ConfigError(f"{path}: no cycle has been run yet; run `make run` or `engage nightly`")
     _check_file(path)
     with _turn(path, wait_s):
         _make_whole(path)
-        connection = _open(path, wait_s, read_only=True)
+        connection = _open(path, wait_s, read_only=True, on_wait=on_wait)
         try:
             if not is_current(connection, path):
                 connection.close()
@@ -207,20 +208,37 @@ def _turn(path: Path, wait_s: float) -> Iterator[None]:
         lock.release()
 
 
-def _open(path: Path, wait_s: float, *, read_only: bool) -> Any:
+def _open(path: Path, wait_s: float, *, read_only: bool, on_wait: Callable[[str], None] = lambda _: None) -> Any:
     import duckdb
-    from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
+    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
+
+    said: list[str] = []
+
+    def tell(state: RetryCallState) -> None:
+        if not said and (state.seconds_since_start or 0.0) + state.upcoming_sleep >= _TELL_AFTER_S:
+            error = state.outcome.exception() if state.outcome else None
+            said.append(
+                f"{path}: the database is open in {_holder(error)}; waiting for up to {wait_s:g} s, Ctrl-C ends"
+            )
+            on_wait(said[0])
 
     attempts = Retrying(
         retry=retry_if_exception(_is_locked),
         stop=stop_before_delay(wait_s),
         wait=wait_random_exponential(multiplier=0.05, max=1.0),
+        before_sleep=tell,
         reraise=True,
     )
     try:
         return attempts(duckdb.connect, str(path), read_only=read_only, config=_CLOSED)
     except duckdb.Error as error:
         raise StoreError(_explain(path, error)) from error
+
+
+def _holder(error: BaseException | None) -> str:
+    """The program that has the file, as DuckDB names it."""
+    holder = re.search(r"\(PID (\d+)\)", str(error))
+    return f"another program (process {holder[1]})" if holder else "another program"
 
 
 def _is_locked(error: BaseException) -> bool:
@@ -251,9 +269,7 @@ def _explain(path: Path, error: Exception) -> str:
     import duckdb
 
     if _is_locked(error):
-        holder = re.search(r"\(PID (\d+)\)", str(error))
-        who = f"another program (process {holder[1]})" if holder else "another program"
-        return f"{path}: the database is open in {who}; close its SQL session; what was collected waits in the outbox"
+        return f"{path}: the database is open in {_holder(error)}; close its SQL session; what was collected waits in the outbox"
     if refused := re.search("Permission denied|Read-only file system", str(error)):
         return f"{path}: the database cannot be opened: {refused[0].lower()}"
     if "storage version" in str(error) or "read a database file with version" in str(error):

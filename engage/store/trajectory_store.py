@@ -1,41 +1,32 @@
-"""The trajectory store: one DuckDB file, filled from the outbox, read by SQL. The only reader of sql/.
+"""The trajectory store: one DuckDB file, filled from the outbox, read by SQL.
 
 Every method opens the file only while it works; StoreError if another program keeps it locked for longer than `wait_s`.
 N, Q, evidence and pairs are computed from stored data: a change of reward or threshold needs no model call.
 """
 
-import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from engage.errors import ConfigError, QueryError, ScenarioError
+from engage.errors import ConfigError, ScenarioError
 from engage.files.digest import digest
 from engage.scenario import Scenario
 from engage.stats import is_finite, shown
 from engage.store.cycle import check_same
-from engage.store.database import interruptible, reading, writing
+from engage.store.database import writing
 from engage.store.drain import drain
 from engage.store.measures import measured
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig
 from engage.store.pair_extraction import judge_pairs
-from engage.store.queries import check_select, first_line, parameters_of, statement, statements
-
-WAIT_S = 30.0
-_PIECE = 10_000
-"""Rows that are fetched at a time."""
+from engage.store.queries import statement
+from engage.store.reader import StoreReader, check_known
 
 
-class TrajectoryStore:
+class TrajectoryStore(StoreReader):
     """The trajectory store, see the module. Cheap to create; calls share only the path."""
-
-    def __init__(self, path: Path | str, wait_s: float = WAIT_S) -> None:
-        self.path = Path(path)
-        self.wait_s = wait_s
 
     def begin_cycle(
         self,
@@ -138,7 +129,7 @@ class TrajectoryStore:
         sql/pairs/pair.sql). QueryError for an unknown cycle, ConfigError for a lexicon pattern that SQL cannot use.
         """
         with writing(self.path, self.wait_s) as connection:
-            _check_known(connection, "cycle", cycle_id)
+            check_known(connection, "cycle", cycle_id)
             return judge_pairs(connection, cycle_id, config)
 
     def accepted_pairs(self, cycle_id: str) -> list[dict[str, Any]]:
@@ -203,64 +194,6 @@ class TrajectoryStore:
                 connection.execute(
                     "insert into evaluation by name select *, utc_now() as stored_at from incoming_evaluation"
                 )
-
-    def select(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Columns and rows of one read-only statement; QueryError for any other, and for files and functions outside the store."""
-        check_select(sql)
-        return self._read(sql)
-
-    def named(self, name: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Columns and rows of a named query (sql/inspect/). `cycle` defaults to the latest one.
-
-        QueryError for an unknown name or parameter, and for a cycle or trajectory that is not stored.
-        """
-        sql = statement("inspect", name)
-        known, given = parameters_of(sql), dict(params or {})
-        for key in given:
-            if key not in known:
-                raise QueryError(f"{name} takes no parameter {key!r}; it takes {', '.join(sorted(known)) or 'none'}")
-        return self._read(sql, {key: given.get(key) for key in known})
-
-    def rows(self, name: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """A named query's rows by column name; see `named`."""
-        columns, rows = self.named(name, params)
-        return [dict(zip(columns, row, strict=True)) for row in rows]
-
-    def _read(self, sql: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
-        import duckdb
-
-        try:
-            with reading(self.path, self.wait_s) as connection:
-                for key, value in (params or {}).items():
-                    _check_known(connection, key, value)
-                return interruptible(connection, lambda: _fetch(connection, sql, params or {}))
-        except duckdb.Error as error:
-            raise QueryError(f"the query fails: {first_line(error)}") from error
-
-
-def _fetch(connection: Any, sql: str, params: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
-    connection.execute(sql, dict(params))
-    columns, rows = [column[0] for column in connection.description], []
-    while piece := connection.fetchmany(_PIECE):  # `fetchall` lets no other thread work until it is done
-        rows += piece
-    return columns, rows
-
-
-def inspections() -> dict[str, str]:
-    """The named queries, each with its grain."""
-    return {name: _comment(sql) for name, sql in statements("inspect").items()}
-
-
-def _comment(sql: str) -> str:
-    lines = itertools.takewhile(lambda line: line.startswith("--"), sql.splitlines())
-    return " ".join(line.removeprefix("--").strip() for line in lines)
-
-
-def _check_known(connection: Any, parameter: str, value: Any) -> None:
-    """Raise QueryError if a cycle or trajectory given by name is not stored."""
-    source = {"cycle": "cycle where cycle_id", "id": "trajectory where trajectory_id"}.get(parameter)
-    if source and value is not None and not connection.execute(f"select 1 from {source} = ?", [value]).fetchone():
-        raise QueryError(f"{parameter} {value!r} is not in the store")
 
 
 def _scenario_row(scenario: Scenario) -> dict[str, Any]:

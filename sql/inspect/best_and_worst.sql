@@ -1,4 +1,5 @@
 -- One row per trajectory among the five best and five worst of each domain and purpose, with the user's last words.
+-- Answers: What was said?
 with ranked as (
     select
         domain,

@@ -1,6 +1,8 @@
 -- One row per pair of sibling replies that the credit check re-rolls ($pairs of them, 100 by default), with the prefix before both:
 -- taken in turn from ten bins of the stated p_greater (0.5 to 1), and there from the domains, so that none is left to chance.
 -- `stratum_pairs` is how many pairs of the cycle stand in the same bin and domain. A larger $pairs takes the same pairs and more.
+-- Internal
+-- $pairs: how many pairs; 100 by default
 with candidate as (
     select
         sibling_pair.cycle_id,

@@ -1,6 +1,8 @@
 -- One row per reply whose noise the credit check measures, with the prefix before it: of $prefixes dialogue prefixes a domain (12 by
 -- default), drawn by chance among those with two replies or more, up to four sibling replies each. `q_mean` is the reply's value
 -- in the search; the search moved on through those `on_spine`. A larger $prefixes takes the same and more.
+-- Internal
+-- $prefixes: how many dialogue prefixes of a domain; 12 by default
 with sibling as (
     select
         reply_value.cycle_id,

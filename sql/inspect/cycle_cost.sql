@@ -1,5 +1,6 @@
 -- One row per purpose, side and kind of engine request: requests, tokens and waiting. Requests overlap: the sum of their
 -- latencies is no wall time. A sum of tokens is empty (unknown) where the server left one out.
+-- Answers: What did it cost?
 select
     purpose,
     side,

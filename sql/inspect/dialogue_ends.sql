@@ -1,4 +1,5 @@
 -- One row per purpose, policy, simulator, domain and reason for which dialogues ended; `crisis` is a user who spoke of self-harm.
+-- Answers: Where do dialogues end?
 select
     trajectory.purpose,
     trajectory.policy,

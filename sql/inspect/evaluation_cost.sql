@@ -1,4 +1,6 @@
 -- One row per policy, simulator and domain of the evaluation dialogues (on $scenarios, or all): dialogues, and what each cost on the mean, both sides together. A mean of tokens is empty (unknown) where the server left one out.
+-- Answers: What did it cost?
+-- $scenarios: a list of scenarios; all by default
 with dialogue as (
     select trajectory.trajectory_id, trajectory.policy, trajectory.simulator, scenario.domain
     from trajectory

@@ -1,4 +1,7 @@
 -- One row per assistant reply after the opening in the evaluation dialogues (of $policy, on $scenarios, or all), in order.
+-- Answers: What does an evaluation rest on?
+-- $policy: label of one policy; all by default
+-- $scenarios: a list of scenarios; all by default
 select
     outcome.policy,
     outcome.simulator,

@@ -1,4 +1,7 @@
 -- One row per evaluation dialogue (of $policy, on $scenarios, or all): its scenario and reward, empty where the reaction could not be read.
+-- Answers: What does an evaluation rest on?
+-- $policy: label of one policy; all by default
+-- $scenarios: a list of scenarios; all by default
 select
     policy,
     simulator,

@@ -1,4 +1,8 @@
 -- One row per evaluation dialogue of $policy with $simulator on $scenarios (or all): its turns in order, as a list of {role, text}.
+-- Answers: What does an evaluation rest on?
+-- $policy: label of one policy; all by default
+-- $simulator: label of one simulator; all by default
+-- $scenarios: a list of scenarios; all by default
 select
     outcome.policy,
     outcome.simulator,

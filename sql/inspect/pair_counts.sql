@@ -1,4 +1,5 @@
 -- One row per domain and fate of a pair: accepted, or the first reason against it.
+-- Answers: Which pairs are trained on, and why not the others?
 select
     domain,
     coalesce(drop_reason, 'accepted') as fate,

@@ -1,4 +1,5 @@
 -- One row per pair of sibling replies, accepted ones first: both replies, the gap of their values and how sure it is.
+-- Answers: Which pairs are trained on, and why not the others?
 select
     pair.domain,
     pair.scenario_id as scenario,

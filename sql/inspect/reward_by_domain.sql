@@ -1,4 +1,5 @@
 -- One row per domain of a cycle's searches: how much was searched, and what reward came of it.
+-- Answers: How did users end up?
 select
     outcome.domain,
     count(distinct outcome.tree_id) as trees,

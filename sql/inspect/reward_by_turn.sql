@@ -1,4 +1,5 @@
 -- One row per domain and number of exchanges held: the mean Q of the prefixes searched from, and how far replies there differ.
+-- Answers: Which replies are better, and how sure is that?
 with reply_spread as (
     select
         domain,

@@ -1,5 +1,6 @@
 -- One row per reply at a spine node: visits, its evidence and shrunk value. `groups` are sampled user turns with a reward;
 -- `p_below_best` is the probability that the best sibling's value is higher. Empty figures: too little evidence.
+-- Answers: Which replies are better, and how sure is that?
 with reply as (
     select
         tree.cycle_id,

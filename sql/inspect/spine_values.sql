@@ -1,4 +1,5 @@
 -- One row per search root: visits and Q of the dialogue prefix there.
+-- Answers: Which replies are better, and how sure is that?
 select
     scenario.domain,
     tree.scenario_id as scenario,

@@ -1,4 +1,6 @@
 -- One row per turn of trajectory $id, and a last one with the answer to the exit survey. Without id: the best one of the cycle's own.
+-- Answers: What was said?
+-- $id: a dialogue; the best of the cycle's own by default
 with best as (
     select trajectory_id
     from outcome

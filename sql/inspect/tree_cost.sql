@@ -1,6 +1,7 @@
 -- One row per search tree, the slowest first: its calls, tokens and the seconds from its start to its end. Trees are searched at
 -- once: the longest is a lower bound of the time a cycle's searches took, the sum an upper one.
 -- A sum of tokens is empty (unknown) where the server left one out.
+-- Answers: What did it cost?
 with call as (
     select
         origin_id,

@@ -1,4 +1,5 @@
 -- One row per trajectory whose exit survey could not be read, or gave no reward: the answer, and the user's last words before it.
+-- Answers: What went wrong?
 select
     outcome.domain,
     outcome.purpose,

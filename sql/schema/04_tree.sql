@@ -6,5 +6,5 @@ create table if not exists tree (
     seed bigint not null, -- the cycle's seed, from which those of all requests derive
     withdrawn integer not null, -- simulations whose request failed for good
     wall_s double not null, -- seconds from the search's start to its end; searches overlap
-    stored_at timestamp -- when it reached this database, UTC; null in rows of schema 5 and older
+    stored_at timestamp -- when it reached this database, UTC; null in rows of schema 6 and older
 )

@@ -15,5 +15,5 @@ create table if not exists pair (
     p_greater double not null, -- probability that the chosen reply's value is the higher one, 0.5 to 1
     accepted boolean not null, -- whether training may use the pair
     drop_reason varchar, -- first reason against the pair; null if accepted
-    scored_at timestamp -- when the pair was judged, UTC; null in rows of schema 5 and older
+    scored_at timestamp -- when the pair was judged, UTC; null in rows of schema 6 and older
 )

@@ -1,0 +1,49 @@
+"""Notices a mean over rows that do not belong together: over purposes, cycles, policies or simulators that the statement does not mention."""
+
+import re
+from typing import Any
+
+_KINDS = {
+    "outcome": ("purpose", "cycle_id"),
+    "trajectory": ("purpose", "cycle_id"),
+    "reaction": ("purpose", "cycle_id"),
+    "search_outcome": ("cycle_id",),
+    "evaluation_outcome": ("cycle_id", "policy", "simulator"),
+    "human_outcome": ("cycle_id",),
+    "evaluation": ("cycle_id", "policy", "simulator", "metric"),
+    "sampled_turn": ("purpose", "cycle_id"),
+}
+"""Tables and views with rewards or turns, and the columns that separate their rows."""
+_SEPARATE = {"reaction": "trajectory"}
+"""Where the columns are, if not in the table itself."""
+_AGGREGATE = re.compile(
+    r"\b(avg|mean|median|mode|sum|min|max|stddev\w*|var\w*|quantile\w*|corr|regr_\w+|histogram)\s*\("
+)
+
+
+def mixed(connection: Any, sql: str) -> str | None:
+    """A sentence about the rows that a statement takes together without mentioning it; None if there are none, or no figure is computed."""
+    text = sql.lower()
+    if not _AGGREGATE.search(text):
+        return None
+    read = {name.rpartition(".")[2] for name in connection.get_table_names(sql)}
+    words = set(re.findall(r"\w+", text))
+    if "latest_cycle" in words:
+        words.add("cycle_id")
+    named = {name for name in read if name in _KINDS}
+    if named & {"search_outcome", "evaluation_outcome", "human_outcome", "trajectory"}:
+        named -= {"reaction", "outcome"}
+    parts = []
+    for name in sorted(named):
+        for column in _KINDS[name]:
+            if column in words:
+                continue
+            table = _SEPARATE.get(name, name)
+            values = connection.execute(f"select distinct {column} from {table} order by {column} limit 4").fetchall()
+            if len(values) > 1:
+                shown = [str(value) for (value,) in values[:3]] + (["…"] if len(values) > 3 else [])
+                parts.append(f"{name} holds more than one {column} ({', '.join(shown)})")
+    if not parts:
+        return None
+    advice = "group by it, name one, or use search_outcome or evaluation_outcome"
+    return f"note: these figures mix rows: {'; '.join(parts)}; {advice}"

@@ -1,0 +1,115 @@
+-- One row per turn of two policies' evaluation dialogues on one scenario with one simulator, and a last one with both answers to the
+-- exit survey: those dialogues first whose rewards differ most. Within a cycle both have the same seed; of two cycles, dialogues are
+-- taken in the order of their seeds.
+-- Answers: What does an evaluation rest on?
+-- $a: label of a policy; the one that was evaluated first by default
+-- $b: label of the other; the one that was evaluated last by default
+-- $other_cycle: the cycle of $b; the same by default
+-- $scenario: one scenario; all by default
+-- $dialogues: how many dialogues; 3 by default
+with held as (
+    select
+        outcome.cycle_id,
+        outcome.policy,
+        outcome.simulator,
+        outcome.domain,
+        outcome.scenario_id,
+        outcome.seed,
+        outcome.trajectory_id,
+        outcome.reaction_text,
+        outcome.reward,
+        trajectory.rowid as arrival,
+        row_number() over (
+            partition by outcome.cycle_id, outcome.policy, outcome.simulator, outcome.scenario_id
+            order by outcome.seed
+        ) as place
+    from evaluation_outcome as outcome
+    join trajectory on trajectory.trajectory_id = outcome.trajectory_id
+    where outcome.scenario_id = coalesce($scenario::varchar, outcome.scenario_id)
+),
+named as (
+    select
+        coalesce($a::varchar, arg_min(policy, arrival)) as a,
+        coalesce($b::varchar, arg_max(policy, arrival)) as b
+    from held
+    where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+),
+matched as (
+    select
+        row_number() over (
+            order by abs(first.reward - second.reward) desc nulls last, first.simulator, first.scenario_id, first.seed
+        ) as place,
+        first.simulator,
+        first.scenario_id,
+        first.trajectory_id as id_a,
+        second.trajectory_id as id_b,
+        first.reaction_text as answer_a,
+        second.reaction_text as answer_b,
+        first.reward as reward_a,
+        second.reward as reward_b
+    from named
+    join held as first
+        on first.policy = named.a
+        and first.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+    join held as second
+        on second.policy = named.b
+        and second.cycle_id = coalesce($other_cycle::varchar, first.cycle_id)
+        and second.trajectory_id <> first.trajectory_id
+        and second.simulator = first.simulator
+        and second.scenario_id = first.scenario_id
+        and (
+            second.seed = first.seed
+            or (second.cycle_id <> first.cycle_id and second.place = first.place)
+        )
+    order by place
+    limit coalesce($dialogues::integer, 3)
+),
+line as (
+    select
+        matched.place,
+        turn.turn_index,
+        turn.role as speaker,
+        turn.text as text_a,
+        null::varchar as text_b
+    from matched
+    join turn on turn.trajectory_id = matched.id_a
+    union all by name
+    select
+        matched.place,
+        turn.turn_index,
+        turn.role as speaker,
+        turn.text as text_b
+    from matched
+    join turn on turn.trajectory_id = matched.id_b
+    union all by name
+    select
+        place,
+        null as turn_index,
+        'survey' as speaker,
+        answer_a as text_a,
+        answer_b as text_b
+    from matched
+)
+select
+    matched.scenario_id as scenario,
+    matched.simulator,
+    line.speaker,
+    max(line.text_a) as text_a,
+    max(line.text_b) as text_b,
+    case when line.turn_index is null then round(matched.reward_a, 3) end as reward_a,
+    case when line.turn_index is null then round(matched.reward_b, 3) end as reward_b,
+    matched.id_a,
+    matched.id_b
+from matched
+join line on line.place = matched.place
+group by
+    matched.place,
+    matched.scenario_id,
+    matched.simulator,
+    line.turn_index,
+    line.speaker,
+    matched.reward_a,
+    matched.reward_b,
+    matched.id_a,
+    matched.id_b
+order by matched.place, line.turn_index nulls last
