@@ -22,7 +22,9 @@ from engage.domains.rules.patterns import matches_any
 from engage.stats import is_finite, shown
 from engage.survey import Survey
 
-AFTERWARDS = frozenset({"lexicon", "reward", "measures", "improved", "survey_unit", "outcomes", "largest_sum"})
+AFTERWARDS = frozenset(
+    {"lexicon", "reward", "measures", "improved", "in_words", "survey_unit", "outcomes", "largest_sum"}
+)
 """What of a domain reads dialogues that are held: it can be changed, and they are read anew. Which of them a search held was chosen
 by the reward of that time."""
 
@@ -112,6 +114,10 @@ class Domain(ABC):
     def measures(self, condition: UserCondition, value: float) -> dict[str, float]:
         """Outcomes reported beside the reward, by name (such as `relief`)."""
         return {}
+
+    def in_words(self, condition: UserCondition, value: float) -> str:
+        """What a survey value says about the user, as a clause such as `gives $0.50 of $2.00`."""
+        return f"answers {value:.2f} ({self.survey_unit})"
 
     def improved(self, condition: UserCondition, value: float) -> bool:
         """Whether the user ended better off than they began; True where nothing was asked before the dialogue."""

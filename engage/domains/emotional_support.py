@@ -169,6 +169,11 @@ class EmotionalSupport(Domain):
         relief = condition.initial_intensity - value
         return {"relief": relief, "released": float(value <= 2.0), "worsened": float(relief < 0.0)}
 
+    def in_words(self, condition: UserCondition, value: float) -> str:
+        """The feeling after the talk, and before it."""
+        assert isinstance(condition, SupportCondition)
+        return f"the feeling is at {value:.1f} of 5 ({condition.initial_intensity} before the talk)"
+
     def improved(self, condition: UserCondition, value: float) -> bool:
         """The feeling is weaker than before."""
         assert isinstance(condition, SupportCondition)

@@ -209,6 +209,10 @@ class Persuasion(Domain):
         """`donation` in dollars; `donated` as 0 or 1 (at least one quarter)."""
         return {"donation_usd": value, "donated": float(value >= QUARTER)}
 
+    def in_words(self, condition: UserCondition, value: float) -> str:
+        """The gift of the payment."""
+        return f"gives ${value:.2f} of $2.00"
+
     def strata(self, condition: UserCondition) -> dict[str, str]:
         """Difficulty and attitude."""
         assert isinstance(condition, PersuasionCondition)

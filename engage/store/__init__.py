@@ -2,12 +2,13 @@
 
 from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
-from engage.store.inspections import QUESTIONS, Inspection, inspections
+from engage.store.inspections import QUESTIONS, Inspection, inspections, named_query
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig, deceptive_patterns
 from engage.store.parquet import write_parquet
 from engage.store.plan import Plan
 from engage.store.reader import WAIT_S
+from engage.store.schema import Described, describe
 from engage.store.trajectory_store import TrajectoryStore
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "SETTINGS",
     "WAIT_S",
     "Cycle",
+    "Described",
     "Inspection",
     "Outbox",
     "PairConfig",
@@ -22,8 +24,10 @@ __all__ = [
     "TrajectoryStore",
     "absent",
     "deceptive_patterns",
+    "describe",
     "identity",
     "inspections",
+    "named_query",
     "reading",
     "write_parquet",
     "writing",

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from engage.errors import QueryError
 from engage.store.comments import heading
 from engage.store.queries import statements
 
@@ -32,11 +33,25 @@ class Inspection:
     question: str | None
     parameters: dict[str, str]
 
+    @property
+    def own_parameters(self) -> dict[str, str]:
+        """Those without the cycle, where it means what it means everywhere."""
+        return {name: meaning for name, meaning in self.parameters.items() if meaning != _CYCLE}
+
 
 @cache
 def inspections() -> dict[str, Inspection]:
     """All named queries by name, the internal ones too."""
     return {name: _read(name, sql) for name, sql in statements("inspect").items()}
+
+
+def named_query(name: str) -> Inspection:
+    """A named query; QueryError lists the public ones for an unknown name."""
+    known = inspections()
+    if name not in known:
+        names = ", ".join(name for name, one in known.items() if one.question)
+        raise QueryError(f"there is no query {name!r:.80}; use one of {names}")
+    return known[name]
 
 
 def _read(name: str, sql: str) -> Inspection:

@@ -1,6 +1,8 @@
 """Notices a mean over rows that do not belong together: over purposes, cycles, policies or simulators that the statement does not mention."""
 
+import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 _KINDS = {
@@ -26,13 +28,14 @@ def mixed(connection: Any, sql: str) -> str | None:
     text = sql.lower()
     if not _AGGREGATE.search(text):
         return None
-    read = {name.rpartition(".")[2] for name in connection.get_table_names(sql)}
+    (parsed,) = connection.execute("select json_serialize_sql($sql)", {"sql": sql}).fetchone()
+    read = set(_tables(json.loads(parsed)))
     words = set(re.findall(r"\w+", text))
     if "latest_cycle" in words:
         words.add("cycle_id")
     named = {name for name in read if name in _KINDS}
-    if named & {"search_outcome", "evaluation_outcome", "human_outcome", "trajectory"}:
-        named -= {"reaction", "outcome"}
+    if len(named) > 1:  # joined with what tells more of it
+        named -= {"reaction"}
     parts = []
     for name in sorted(named):
         for column in _KINDS[name]:
@@ -47,3 +50,15 @@ def mixed(connection: Any, sql: str) -> str | None:
         return None
     advice = "group by it, name one, or use search_outcome or evaluation_outcome"
     return f"note: these figures mix rows: {'; '.join(parts)}; {advice}"
+
+
+def _tables(parsed: Any) -> Iterator[str]:
+    """Names of the tables and views that a statement reads, as it was parsed; views are not replaced by their tables."""
+    if isinstance(parsed, dict):
+        if parsed.get("type") == "BASE_TABLE":
+            yield str(parsed.get("table_name", "")).lower()
+        for part in parsed.values():
+            yield from _tables(part)
+    elif isinstance(parsed, list):
+        for part in parsed:
+            yield from _tables(part)

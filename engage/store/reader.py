@@ -12,8 +12,9 @@ from typing import Any
 
 from engage.errors import QueryError
 from engage.store.database import interruptible, reading
+from engage.store.inspections import named_query
 from engage.store.mixing import mixed
-from engage.store.queries import check_select, first_line, parameters_of, statement
+from engage.store.queries import check_select, first_line, parameters_of
 
 WAIT_S = 30.0
 _PIECE = 10_000
@@ -31,10 +32,12 @@ class StoreReader:
         self.wait_s = wait_s
         self.on_wait = on_wait
 
-    def select(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Columns and rows of one read-only statement; QueryError for any other, and for files and functions outside the store."""
-        check_select(sql)
-        return self._read(sql)
+    def select(self, sql: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Columns and rows of one read-only statement; its parameters (`$name`) that are not given are null.
+
+        QueryError for any other statement, for files and functions outside the store, and for an unknown parameter.
+        """
+        return self._read(*_own(sql, params))
 
     def named(self, name: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Columns and rows of a named query (sql/inspect/). `cycle` defaults to the latest one.
@@ -57,12 +60,10 @@ class StoreReader:
 
         if query.isidentifier():
             columns, rows = self.named(query, params)
-        elif params:
-            raise QueryError("only named queries take parameters; write the value into the SELECT")
         else:
             if note := self.mixed(query):
                 warnings.warn(note, stacklevel=2)
-            columns, rows = self.select(query)
+            columns, rows = self.select(query, params)
         return pd.DataFrame(rows, columns=columns)
 
     def mixed(self, sql: str) -> str | None:
@@ -72,14 +73,14 @@ class StoreReader:
             return mixed(connection, sql)
 
     @contextmanager
-    def stream(self, query: str, params: Mapping[str, Any] | None = None) -> Iterator[tuple[list[str], Iterator[Any]]]:
-        """The columns and an iterator over the rows of a named query or a statement, however many; the file stays open for reading meanwhile.
+    def stream(
+        self, query: str, params: Mapping[str, Any] | None = None, *, named: bool = False
+    ) -> Iterator[tuple[list[str], Iterator[Any]]]:
+        """The columns and an iterator over the rows of a statement, or of a query by its name; the file stays open for reading meanwhile.
 
         Errors as `named` and `select`, also while the rows are read.
         """
-        sql, given = _named(query, params) if query.isidentifier() else (query, {})
-        if not query.isidentifier():
-            check_select(sql)
+        sql, given = (_named if named else _own)(query, params)
         with self._connection(given) as connection:
             yield _columns(connection, sql, given), _rows(connection)
 
@@ -102,13 +103,24 @@ class StoreReader:
 
 
 def _named(name: str, params: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
-    """A named query's statement, and all of its parameters; those not given are None."""
-    sql = statement("inspect", name)
-    known, given = parameters_of(sql), dict(params or {})
-    for key in given:
+    """A named query's statement and all of its parameters."""
+    sql = named_query(name).sql
+    return sql, _filled(name, sql, params or {})
+
+
+def _own(sql: str, params: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """The same of a user's own statement."""
+    check_select(sql)
+    return sql, _filled("the statement", sql, params or {})
+
+
+def _filled(what: str, sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for each parameter of the statement: None where none is given."""
+    known = parameters_of(sql)
+    for key in params:
         if key not in known:
-            raise QueryError(f"{name} takes no parameter {key!r}; it takes {', '.join(sorted(known)) or 'none'}")
-    return sql, {key: given.get(key) for key in known}
+            raise QueryError(f"{what} takes no parameter {key!r}; it takes {', '.join(sorted(known)) or 'none'}")
+    return {key: params.get(key) for key in known}
 
 
 def _columns(connection: Any, sql: str, params: Mapping[str, Any]) -> list[str]:

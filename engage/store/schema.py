@@ -12,9 +12,10 @@ A view or macro needs no migration: it is replaced when its text changed. The co
 """
 
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engage.errors import StoreError
 from engage.store.comments import add_comments
@@ -71,3 +72,34 @@ def _version(connection: Any, path: Path) -> int | None:
 def _definitions() -> str:
     texts = [*statements("schema").values(), *statements("score").values()]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Described:
+    """A table, view or macro: what one row of it is, and its columns as (name, type, meaning); a macro has none."""
+
+    kind: Literal["table", "view", "macro"]
+    name: str
+    meaning: str
+    columns: tuple[tuple[str, str, str], ...] = ()
+
+
+def describe() -> list[Described]:
+    """Today's tables, views and macros, as their comments describe them; opens no store."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        bring_up_to_date(connection, Path(":memory:"))
+        made = connection.execute(
+            "select 'table', table_name, comment from duckdb_tables() where not internal union all "
+            "select 'view', view_name, comment from duckdb_views() where not internal union all "
+            "select 'macro', function_name || '(' || array_to_string(parameters, ', ') || ')', comment from duckdb_functions() "
+            "where not internal and function_type = 'macro' order by 1, 2"
+        ).fetchall()
+        columns = connection.execute(
+            "select table_name, column_name, data_type, comment from duckdb_columns() where not internal order by column_index"
+        ).fetchall()
+    return [
+        Described(kind, name, meaning or "", tuple(tuple(rest) for table, *rest in columns if table == name))
+        for kind, name, meaning in made
+    ]

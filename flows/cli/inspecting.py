@@ -1,77 +1,66 @@
 """Shows query results and scenario files on the command line."""
 
 import csv
+import itertools
 import json
 import math
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from engage.domains import allow_modules, load_domain
 from engage.errors import ConfigError, QueryError
-from engage.home import Home
 from engage.scenario import SHIPPED, SPLITS, UNREAD, Scenario, is_read, load_scenarios, read_scenarios
 from flows.cli.showing import VisibleOut, visible, visible_json
 
 MAX_CELL, MIN_TEXT = 24, 40
+MAX_ROWS = 1_000
+"""Rows of a table; a table is laid out only when all of its rows are known."""
 
 
-def show_query(
-    console: Console, statement: str | None, name: str | None, params: Sequence[str], form: str, list_them: bool
-) -> None:
-    """Print one query's rows as a table, CSV or JSON; standard output contains nothing else."""
-    from engage.store import TrajectoryStore, inspections
-
-    if form not in {"table", "csv", "json"}:
-        raise ConfigError(f"--format {form!r} is not known; use table, csv or json")
-    if list_them:
-        for known, what in inspections().items():
-            console.print(known, style="bold", highlight=False)
-            console.print(Padding(Text(what), (0, 0, 0, 2)), highlight=False)
-        return
-    if (statement is None) == (name is None):
-        raise QueryError("give a SELECT or --name NAME (`engage sql --list` shows the names)")
-    store = TrajectoryStore(Home.from_env().database)
-    if statement is not None:
-        if params:
-            raise QueryError("--param works only with --name; write the value into the SELECT")
-        columns, rows = store.select(statement)
-    else:
-        columns, rows = store.named(str(name), _parameters(params))
-    _print_rows(console, columns, rows, form)
-
-
-def _parameters(params: Sequence[str]) -> dict[str, str]:
-    parsed = {}
-    for param in params:
-        key, separator, value = param.partition("=")
-        if not separator:
-            raise QueryError(f"--param {param!r}: write name=value, such as cycle=2026-11-24-020000")
-        parsed[key] = value
-    return parsed
-
-
-def _print_rows(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> None:
+def print_rows(console: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str) -> None:
+    """Print rows as `table`, `csv` or `json`. CSV and JSON are written while the rows come; a table shows the first 1,000."""
     if form == "json":
         if twice := [name for name, times in Counter(columns).items() if times > 1]:
             raise QueryError(f"two columns are named {twice[0]!r}: JSON would keep one; rename one with `as`")
-        records = [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]
-        text = json.dumps(records, default=str, ensure_ascii=False, indent=1)
-        print(visible_json(text) if sys.stdout.isatty() else text)
+        _print_json(columns, rows)
     elif form == "csv":
         writer = csv.writer(VisibleOut(), lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(map(_csv_cell, row) for row in rows)
     else:
-        _print_table(console, columns, rows)
-        console.print("1 row" if len(rows) == 1 else f"{len(rows)} rows", highlight=False)
+        shown = list(itertools.islice(rows, MAX_ROWS + 1))
+        more, shown = len(shown) > MAX_ROWS, shown[:MAX_ROWS]
+        _print_table(console, columns, shown)
+        end = "; there are more, --format csv prints all of them" if more else ""
+        console.print(("1 row" if len(shown) == 1 else f"{len(shown)} rows") + end, highlight=False)
+
+
+def _print_json(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A JSON list of one object a row, as `json.dumps(…, indent=1)` writes it."""
+    opened = False
+    for row in rows:
+        record = dict(zip(columns, map(_finite, row), strict=True))
+        text = textwrap.indent(json.dumps(record, default=str, ensure_ascii=False, indent=1), " ")
+        sys.stdout.write((",\n" if opened else "[\n") + (visible_json(text) if sys.stdout.isatty() else text))
+        opened = True
+    sys.stdout.write("\n]\n" if opened else "[]\n")
+
+
+def _csv_cell(value: Any) -> Any:
+    return _nested(value) if isinstance(value, list | tuple | dict) else value
+
+
+def _nested(value: Any) -> str:
+    """A list, struct or map as JSON."""
+    return json.dumps(_finite(value), default=str, ensure_ascii=False)
 
 
 def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -109,6 +98,8 @@ def _finite(value: Any) -> Any:
 def _cell(value: Any, column: str) -> str:
     if value is None:
         return "unknown" if column.endswith("_tokens") else ""
+    if isinstance(value, list | tuple | dict):
+        return visible(_nested(value))
     return f"{value:.3f}" if isinstance(value, float) else visible(str(value))
 
 
