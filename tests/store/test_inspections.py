@@ -15,8 +15,8 @@ from small_stores import filled, hand_dialogue, hand_tree, support_scenario
 from engage.engines.scripted import ScriptedEngine
 from engage.search import SearchConfig
 from engage.simulation import DialogueConfig, SpeechConfig
-from engage.store import PairConfig, inspections
-from engage.store.queries import statements
+from engage.store import QUESTIONS, PairConfig, inspections
+from engage.store.queries import parameters_of, statements
 
 FOLDERS = ("schema", "score", "unpack", "pairs", "inspect")
 FILES = {
@@ -77,16 +77,33 @@ def test_a_schema_file_is_named_after_what_it_makes(name):
 
 def test_every_statement_is_part_of_the_list(store):
     assert set(inspections()) == {name.split("/")[1].removesuffix(".sql") for name in FILES if "inspect/" in name}
-    assert all(what.startswith("One row per ") and "--" not in what for what in inspections().values())
+    assert all(one.grain.startswith("One row per ") and "--" not in one.grain for one in inspections().values())
+
+
+@pytest.mark.parametrize("name", sorted(statements("inspect")))
+def test_an_inspection_says_what_it_answers_and_what_it_can_be_given(name):
+    found = inspections()[name]
+    assert set(found.parameters) == parameters_of(found.sql)
+    assert found.question in QUESTIONS or "-- Internal\n" in found.sql
+
+
+def test_every_question_is_answered():
+    assert {one.question for one in inspections().values()} - {None} == set(QUESTIONS)
 
 
 # The columns that tell a row of each inspection from all others.
 GRAIN = {
     "best_and_worst": ("id",),
+    "best_and_worst_path": ("path", "turn_index"),
+    "changed_since": ("cycle", "what"),
     "credit_pairs": ("tree_id", "chosen_id", "rejected_id"),
     "credit_replies": ("tree_id", "reply_id"),
     "cycle_cost": ("purpose", "side", "kind"),
+    "cycle_drift": ("cycle", "domain"),
+    "dialogue": ("id",),
     "dialogue_ends": ("purpose", "policy", "simulator", "domain", "end_reason"),
+    "dialogue_lines": ("turn_index",),
+    "dialogue_survival": ("purpose", "policy", "simulator", "domain", "exchange", "end_reason"),
     "engagement_by_condition": ("purpose", "policy", "simulator", "domain", "condition", "level"),
     "engagement_by_scenario": ("purpose", "policy", "simulator", "domain", "scenario"),
     "evaluation_cost": ("policy", "simulator"),
@@ -94,37 +111,60 @@ GRAIN = {
     "evaluation_rewards": ("policy", "simulator", "domain", "scenario_id", "seed"),
     "evaluation_turns": ("trajectory_id",),
     "first_draws": ("tree_id",),
+    "flaw_drift": ("domain", "role", "flaw", "cycle"),
     "flaws": ("role", "flaw"),
+    "flaws_by_domain": ("purpose", "policy", "simulator", "domain", "role", "flaw"),
+    "matching_dialogues": ("id",),
+    "no_pair": ("scenario",),
+    "pair_cost": ("domain",),
     "pair_counts": ("domain", "fate"),
     "pairs": ("scenario", "exchange", "chosen", "rejected"),
+    "reply_openings": ("domain", "opening"),
     "reward_by_domain": ("domain",),
+    "reward_by_style": ("purpose", "policy", "simulator", "domain", "style", "level"),
     "reward_by_turn": ("domain", "exchange"),
+    "searched_scenarios": ("scenario", "cycle"),
     "sibling_values": ("scenario", "exchange", "reply"),
+    "side_by_side": None,  # turns in order, two of which may be equal
     "spine_values": ("domain", "scenario", "exchange"),
     "transcript": None,  # turns in order, two of which may be equal
     "tree_cost": ("scenario",),
+    "tree_nodes": ("node_id",),
+    "unmoved_conditions": ("domain", "condition", "level"),
     "unreadable_reactions": ("id",),
+    "widest_gaps": ("place", "id"),
 }
 
 
-@pytest.mark.parametrize("name", sorted(statements("inspect")))
+GIVEN = {
+    "dialogue": {"id": "c1/baker/2"},
+    "dialogue_lines": {"id": "c1/baker/2"},
+    "matching_dialogues": {"prefix": "c1/baker/"},
+    "searched_scenarios": {"prefix": ""},
+    "tree_nodes": {"tree": "c1/baker"},
+}
+"""What those are asked that answer for one dialogue, tree or beginning of an id."""
+ASKED = sorted(set(statements("inspect")) - {"no_pair"})  # every scenario of this cycle gave a pair
+OF_ONE_CYCLE = [name for name in ASKED if inspections()[name].parameters.get("cycle", "").endswith("latest by default")]
+
+
+@pytest.mark.parametrize("name", ASKED)
 def test_an_inspection_returns_rows_of_its_grain(store, name):
-    rows = store.rows(name, {"cycle": "c1"})
+    rows = store.rows(name, GIVEN.get(name, {}))
     assert rows
     if GRAIN[name]:
         keys = [tuple(row[column] for column in GRAIN[name]) for row in rows]
         assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("name", sorted(statements("inspect")))
+@pytest.mark.parametrize("name", OF_ONE_CYCLE)
 def test_an_inspection_of_another_cycle_shows_nothing_of_this_one(store, name):
-    rows = store.rows(name, {"cycle": "c0"})
-    assert rows == []
+    assert store.rows(name, {**GIVEN.get(name, {}), "cycle": "c0"}) == []
 
 
-@pytest.mark.parametrize("name", sorted(statements("inspect")))
+@pytest.mark.parametrize("name", OF_ONE_CYCLE)
 def test_an_inspection_shows_the_latest_cycle_by_default(store, name):
-    assert store.rows(name) == store.rows(name, {"cycle": "c1"})
+    assert store.rows(name, GIVEN.get(name)) == store.rows(name, {**GIVEN.get(name, {}), "cycle": "c1"})
 
 
 def row_of(rows, **wanted):
@@ -149,6 +189,7 @@ def test_engagement_by_scenario(store):
         "relief": 1.2,  # initial 4; final 1, 1, 3, 5, 4: (3 + 3 + 1 − 1 + 0)/5
         "released": 0.4,  # two of five
         "donation_usd": None,
+        "measures": {"relief": 1.2, "released": 0.4, "worsened": 0.2},  # one of five ended at 5, having begun at 4
         "exchanges": 1.0,
     }
     unreadable = row_of(rows, purpose="evaluation", policy="champion", scenario="nurse")

@@ -298,7 +298,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path):
 
 
 def test_reading_before_the_first_cycle_says_what_to_run(tmp_path):
-    with pytest.raises(StoreError, match=r"no cycle has been run yet; run `make run` or `engage nightly`"):
+    with pytest.raises(ConfigError, match=r"no cycle has been run yet; run `make run` or `engage nightly`"):
         TrajectoryStore(tmp_path / "engage.duckdb").select("select 1")
     assert list(tmp_path.iterdir()) == []
 
