@@ -1,7 +1,5 @@
 """The command line as a user meets it: what is printed in 80 columns, exit codes, and one sentence for every mistake."""
 
-import csv
-import io
 import json
 import os
 import subprocess
@@ -18,7 +16,7 @@ from p4g_tables import gifts, p4g
 from engage.errors import ConfigError, EngineError, StoreError
 from engage.models import device
 from engage.scenario import load_scenarios
-from engage.store import TrajectoryStore, inspections
+from engage.store import TrajectoryStore
 from flows.cli import commands as cli
 from flows.cli import doctor, inspecting, running
 from flows.cli.profiles import load_config
@@ -94,8 +92,8 @@ def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(engage):
         (["scenarios", "list", "none.jsonl"], "none.jsonl: cannot be read: No such file or directory"),
         (["scenarios", "list", "."], ".: cannot be read: Is a directory"),
         (["scenarios", "import", "nope", "x"], "corpus 'nope' is not known"),
-        (["sql"], "give a SELECT or --name NAME"),
-        (["sql", "select 1", "--name", "pairs"], "give a SELECT or --name NAME"),
+        (["sql"], "give a SELECT, --file FILE or --name NAME"),
+        (["sql", "select 1", "--name", "pairs"], "give a SELECT, --file FILE or --name NAME"),
         (["sql", "select 1", "--format", "xml"], "--format 'xml' is not known; use table, csv or json"),
     ],
 )
@@ -107,9 +105,10 @@ def test_a_mistake_is_told_on_standard_error_with_exit_code_2(engage, arguments,
     assert "Traceback" not in err
 
 
-def test_asking_before_the_first_cycle_says_what_to_run(engage):
-    code, _, err = engage("sql", "select 1")
-    assert code == 1
+@pytest.mark.parametrize("arguments", [["sql", "select 1"], ["sql", "--name", "pairs"], ["show", "x"], ["tree", "x"]])
+def test_asking_before_the_first_cycle_says_what_to_run(engage, arguments):
+    code, out, err = engage(*arguments)
+    assert (code, out) == (2, "")
     assert err.strip().endswith("no cycle has been run yet; run `make run` or `engage nightly`")
 
 
@@ -234,99 +233,6 @@ def test_lines_that_a_cycle_skips_are_listed_before_it_begins(engage, monkeypatc
         f"  {path}:1: not JSON at column 1: expecting value",
     ]
     assert err == "far enough\n"
-
-
-ASKED = "select 'a,b' as name, 0.25 as half, null as nothing union all select 'c', 'nan'::double, null order by name"
-
-
-def test_rows_as_a_table(engage, store):
-    code, out, _ = engage("sql", ASKED)
-    assert code == 0
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
-    assert rows == [["a,b", "0.250", ""], ["c", "nan", ""]]
-    assert out.endswith("2 rows\n")
-
-
-def test_rows_as_csv(engage, store):
-    code, out, _ = engage("sql", ASKED, "--format", "csv")
-    assert code == 0
-    assert list(csv.reader(io.StringIO(out))) == [["name", "half", "nothing"], ["a,b", "0.25", ""], ["c", "nan", ""]]
-
-
-def test_rows_as_json(engage, store):
-    code, out, _ = engage("sql", ASKED, "--format", "json")
-    assert code == 0
-
-    def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
-
-    assert json.loads(out, parse_constant=refuse) == [
-        {"name": "a,b", "half": 0.25, "nothing": None},
-        {"name": "c", "half": None, "nothing": None},
-    ]
-
-
-def test_json_of_lists_structs_and_maps_is_json(engage, store):
-    columns = "['nan'::double, 1] as list, {'a': [1 / 0]} as struct, map([date '2026-05-04'], ['inf'::double]) as map"
-    code, out, _ = engage("sql", f"select {columns}", "--format", "json")
-    assert code == 0 and "NaN" not in out and "Infinity" not in out
-    assert json.loads(out) == [{"list": [None, 1], "struct": {"a": [None]}, "map": {"2026-05-04": None}}]
-
-
-def test_json_loses_no_column_of_a_name_that_is_there_twice(engage, store):
-    sql = "select 1 as n, 2 as n"
-    code, out, err = engage("sql", sql, "--format", "json")
-    assert (code, out, err) == (2, "", "two columns are named 'n': JSON would keep one; rename one with `as`\n")
-    assert engage("sql", sql, "--format", "csv")[:2] == (0, "n,n\n1,2\n")
-
-
-def test_rows_too_wide_for_the_terminal_are_shown_a_line_a_cell(engage, store):
-    columns = ", ".join(f"'{'x' * 20}' as column_{index}" for index in range(6))
-    code, out, _ = engage("sql", f"select {columns}")
-    assert code == 0
-    assert f"column_5: {'x' * 20}" in out and out.endswith("1 row\n")
-
-
-def test_markup_in_a_cell_is_shown_as_it_is(engage, store):
-    assert "[red]no[/red]" in engage("sql", "select '[red]no[/red]' as said")[1]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["drop table cycle"], "the store is read only here: drop is refused, use select"),
-        (["delete from cycle"], "delete is refused"),
-        (["select 1; select 2"], "write one statement"),
-        (["select 'a"], "the statement cannot be read"),
-        (["select nothing from cycle"], "the query fails"),
-        (["select * from read_csv('/etc/passwd')"], "the query fails"),
-        (["--name", "nope"], "there is no query 'nope'; use one of "),
-        (["--name", "pairs", "--param", "cycle"], "--param 'cycle': write name=value"),
-        (["--name", "pairs", "--param", "night=1"], "pairs takes no parameter 'night'; it takes cycle"),
-        (["--name", "pairs", "--param", "cycle=c9"], "cycle 'c9' is not in the store"),
-        (["select 1", "--param", "a=1"], "--param works only with --name"),
-    ],
-)
-def test_what_the_store_refuses_is_one_sentence_with_exit_code_2(engage, store, arguments, said):
-    code, out, err = engage("sql", *arguments)
-    assert (code, out) == (2, "")
-    assert said in err and len(err.splitlines()) == 1
-    assert store.cycle_ids() == ["c1"]
-
-
-@pytest.mark.slow
-def test_every_named_inspection_can_be_asked_of_a_store_without_trees(engage, store):
-    for name in inspections():
-        code, _, err = engage("sql", "--name", name)
-        assert (code, err) == (0, "")
-
-
-def test_the_list_of_inspections_says_what_a_row_is(engage):
-    code, out, _ = engage("sql", "--list")
-    assert code == 0 and too_wide(out) == []
-    for name, what in inspections().items():
-        assert what
-        assert f"{name} {what}" in " ".join(out.split())
 
 
 GOOD_SETTINGS = ["--set", "engine.kind=scripted"]
