@@ -15,6 +15,7 @@ from engage.errors import ConfigError, QueryError
 from engage.home import Home
 from engage.store import TrajectoryStore
 from flows.cli.asking import tell
+from flows.cli.showing import visible
 
 Row = Mapping[str, Any]
 
@@ -31,11 +32,11 @@ def show_dialogue(console: Console, wanted: str, domain_modules: Sequence[str]) 
     table.add_column(no_wrap=True)
     table.add_column()
     for line in lines:
-        said = Text(line["text"])
+        said = Text(visible(line["text"]))
         note = _note(line)
         table.add_row(Text(_speaker(domain, line["role"]), style="bold"), said)
         if note:
-            table.add_row("", Text(note, style="dim"))
+            table.add_row("", Text(visible(note), style="dim"))
     console.print(Padding(table, (1, 0, 1, 0)))
     _print_end(console, row, domain)
 
@@ -62,7 +63,7 @@ def show_tree(console: Console, wanted: str, cycle: str | None, domain_modules: 
     table.add_column()
     table.add_row(*(Text(title, style="dim") for title in ("N", "Q", "±")))
     for turn in json.loads(found["opening"] or "[]"):
-        table.add_row("", "", "", Text(f"{_speaker(domain, turn['role'])}: {turn['text']}"))
+        table.add_row("", "", "", Text(visible(f"{_speaker(domain, turn['role'])}: {turn['text']}")))
     for node in _in_order(nodes):
         table.add_row(*_tree_row(domain, node))
     console.print(Padding(table, (1, 0, 0, 0)))
@@ -119,16 +120,16 @@ def _print_user(console: Console, row: Row) -> None:
         held = f"simulation {row['simulation']} of {row['simulations']} in the search of {row['scenario']}"
     else:
         held = f"{row['purpose']} of {row['policy']} with the simulator {row['simulator']}, scenario {row['scenario']}"
-    console.print(Text(row["id"], style="bold"), soft_wrap=True)
+    console.print(Text(visible(row["id"]), style="bold"), soft_wrap=True)
     console.print(f"{held}, cycle {row['cycle']}, split {row['split'] or 'unknown'}")
     condition = json.loads(row["user_condition"] or "{}")
     console.print()
-    console.print(Text.assemble(("The user is ", "bold"), str(condition.pop("person", "unknown"))))
+    console.print(Text.assemble(("The user is ", "bold"), visible(str(condition.pop("person", "unknown")))))
     if situation := condition.pop("situation", None):
-        console.print(Padding(Text(str(situation)), (0, 0, 0, 2)))
+        console.print(Padding(Text(visible(str(situation))), (0, 0, 0, 2)))
     if condition:
         known = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in condition.items())
-        console.print(Padding(Text(known, style="dim"), (0, 0, 0, 2)))
+        console.print(Padding(Text(visible(known), style="dim"), (0, 0, 0, 2)))
 
 
 def _note(line: Row) -> str:
@@ -152,7 +153,7 @@ def _note(line: Row) -> str:
 def _print_end(console: Console, row: Row, domain: Domain | None) -> None:
     exchanges = f"{row['exchanges']} exchange" + ("" if row["exchanges"] == 1 else "s")
     console.print(f"Ended after {exchanges}: {row['end_reason']}.")
-    console.print(Text.assemble(("Exit survey: ", "bold"), _answered(row, domain)))
+    console.print(Text.assemble(("Exit survey: ", "bold"), visible(_answered(row, domain))))
     if row["purpose"] == "evaluation":
         console.print(f"Other policies here: `engage sql --name side_by_side --param scenario={row['scenario']}`.")
     if row["purpose"] == "search":
@@ -207,5 +208,5 @@ def _tree_row(domain: Domain | None, node: Row) -> tuple[Any, ...]:
     notes = [node["flaw"], node["side"] and f"{node['side']} in an accepted pair", node["end_reason"]]
     note = f"  [{'; '.join(part for part in notes if part)}]" if any(notes) else ""
     mark = ">" if node["spine_index"] is not None else " "
-    text = Text.assemble(f"{mark} {_speaker(domain, node['role'])}: {node['text']}", (note, "dim"))
+    text = Text.assemble(visible(f"{mark} {_speaker(domain, node['role'])}: {node['text']}"), (visible(note), "dim"))
     return str(node["visits"]), value, error, Padding(text, (0, 0, 0, 2 * (node["depth"] - 1)))

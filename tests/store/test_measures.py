@@ -1,0 +1,69 @@
+"""A domain's own measures of an answer are stored with it: a third domain's appear in the named queries without a change of SQL."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import own_domain
+import pytest
+from small_stores import filled, hand_dialogue, hand_tree, support_scenario
+
+from engage.dialogue import Dialogue, Reaction, Role, Turn
+from engage.scenario import load_scenarios
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+BAKER = support_scenario("baker", initial_intensity=4)
+STUDENT = load_scenarios([str(FIXTURES / "own_scenarios.jsonl")])[0]
+
+
+def asked(likelihood):
+    """A student's evaluation dialogue: likelihood of starting tonight, 0 to 4."""
+    record = hand_dialogue(STUDENT, 0.5)
+    said = Dialogue((*STUDENT.opening.turns, Turn(Role.ASSISTANT, "Open the book."), Turn(Role.USER, "Well.")))
+    trajectory = dataclasses.replace(
+        record.trajectory, dialogue=said, reaction=Reaction("pattern", "", likelihood), reward=likelihood / 4
+    )
+    return dataclasses.replace(record, seed=int(likelihood * 10), trajectory=trajectory)
+
+
+def test_measures_are_stored_with_the_answer(tmp_path):
+    # Values 1 (reward 1) and 5 (reward 0), having begun at 4; the third answer could not be read.
+    store = filled(tmp_path, [BAKER], [hand_tree(BAKER, {"Tell me.": [[1.0], [0.0], [None]]})])
+    assert store.select("select measures from search_outcome order by simulation")[1] == [
+        ({"relief": 3.0, "released": 1.0, "worsened": 0.0},),
+        ({"relief": -1.0, "released": 0.0, "worsened": 1.0},),
+        (None,),
+    ]
+
+
+def test_a_third_domain_s_measures_are_in_the_named_queries(tmp_path):
+    assert STUDENT.domain == own_domain.NAME
+    store = filled(tmp_path, [STUDENT], [], [asked(4.0), asked(2.5), asked(3.0)])
+    (row,) = store.rows("engagement_by_scenario")
+    assert (row["dialogues"], row["measures"]) == (3, {"would_start": 0.667})  # 4 and 3 of three
+    assert (row["relief"], row["released"], row["donation_usd"]) == (None, None, None)
+    levels = {row["condition"]: row["measures"] for row in store.rows("engagement_by_condition")}
+    assert levels["subject"] == {"would_start": 0.667}
+
+
+def test_measures_that_changed_are_computed_again_with_the_rewards(tmp_path, monkeypatch):
+    store = filled(tmp_path, [STUDENT], [], [asked(4.0)])
+    monkeypatch.setattr(type(own_domain.STUDY_ADVICE), "measures", lambda self, condition, value: {"half": value / 2})
+    assert store.rescore(STUDENT.domain, lambda value: value / 4) == 0
+    assert store.select("select measures from outcome")[1] == [({"half": 2.0},)]
+
+
+def test_a_domain_that_cannot_be_loaded_costs_its_measures_and_no_dialogue(tmp_path, caplog):
+    gone = dataclasses.replace(STUDENT, domain="gone_domain:ADVICE")
+    with caplog.at_level(logging.WARNING):
+        store = filled(tmp_path, [gone], [], [asked(4.0)])
+    assert store.select("select reward, measures from outcome")[1] == [(1.0, None)]
+    assert "the measures of domain 'gone_domain:ADVICE' are not stored yet" in caplog.text
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_a_measure_that_is_no_number_is_left_out(tmp_path, monkeypatch, odd):
+    measures = lambda self, condition, value: {"odd": odd, "even": 2.0}  # noqa: E731
+    monkeypatch.setattr(type(own_domain.STUDY_ADVICE), "measures", measures)
+    store = filled(tmp_path, [STUDENT], [], [asked(4.0)])
+    assert store.select("select measures from outcome")[1] == [({"even": 2.0},)]
