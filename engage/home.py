@@ -7,6 +7,8 @@ from pathlib import Path
 
 from engage.errors import ConfigError
 
+ARTIFACTS = "mlflow-artifacts"
+
 
 @dataclass(frozen=True)
 class Home:
@@ -32,10 +34,14 @@ class Home:
         return Home(path)
 
     def make(self) -> None:
-        """Create the folder; ConfigError if it cannot be written."""
+        """Create the folder; ConfigError if it, or what is in it already, cannot be used."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "mlflow.lock").open("a").close()
+            for folder in (self.outbox, self.cycle("any").parent, *([self.artifacts] if self.own_tracking else [])):
+                check_place(folder, folder=True)
+            for file in (self.database, *([self.mlflow_file] if self.own_tracking else [])):
+                check_place(file, folder=False)
         except OSError as error:
             raise ConfigError(
                 f"{error.filename or self.path}: cannot be written ({error.strerror}); set ENGAGE_HOME to a folder of yours"
@@ -62,6 +68,11 @@ class Home:
         return self.path / "mlflow.db"
 
     @property
+    def artifacts(self) -> Path:
+        """Where MLflow keeps files, if it uses the home's own database."""
+        return self.path / ARTIFACTS
+
+    @property
     def own_tracking(self) -> bool:
         """Whether MLflow uses the home's own file, not a server or another database."""
         return os.environ.get("MLFLOW_TRACKING_URI", "") in ("", f"sqlite:///{self.mlflow_file}")
@@ -81,6 +92,18 @@ class Home:
             if here.is_dir():
                 return here
         return Path(kept)
+
+
+def check_place(path: Path, *, folder: bool) -> None:
+    """ConfigError if something of the other kind, a link to nothing, or what this user cannot write is in this place."""
+    if path.is_symlink() and not path.exists():  # a disk that is not mounted, perhaps: nothing new may take its place
+        raise ConfigError(
+            f"{path}: is a link to {os.readlink(path)}, which is missing; restore that, or remove the link"
+        )
+    if path.exists() and path.is_dir() is not folder:
+        raise ConfigError(f"{path}: is {'no' if folder else 'a'} folder; move it away")
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK | (os.X_OK if folder else 0)):
+        raise ConfigError(f"{path}: this user may not write it; change its owner or its permissions")
 
 
 def check_cycle_id(cycle_id: str) -> str:

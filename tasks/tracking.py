@@ -160,7 +160,7 @@ class Tracker:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             local = self._home.tracking_uri.startswith("sqlite")
-            location = (self._home.path / tracking_file.ARTIFACTS).as_uri() if local else None
+            location = self._home.artifacts.as_uri() if local else None
             return str(self._client.create_experiment(EXPERIMENT, location))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)

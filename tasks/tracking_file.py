@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-ARTIFACTS = "mlflow-artifacts"
+from engage.home import ARTIFACTS
+
 _PATHS = {
     "experiments": "artifact_location",
     "runs": "artifact_uri",

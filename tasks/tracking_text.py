@@ -25,4 +25,13 @@ def trouble(error: Exception, uri: str, home: Path) -> str:
         return f"MLflow at {uri}: the disk is full ({reason}); {again}"
     if any(sign in str(error) for sign in ("readonly database", "Read-only file system", "Permission denied")):
         return f"MLflow at {uri} cannot be written ({reason}); make {home} writable"
+    if "database is locked" in str(error):
+        return f"MLflow at {uri}: another program keeps the database locked; end it, and run the same command again"
+    if isinstance(error, OSError) and error.filename:
+        return f"MLflow at {uri}: {error.filename} cannot be used ({error.strerror}); move it away, or restore it"
+    if uri.startswith("sqlite:"):
+        return (
+            f"MLflow at {uri} cannot be used ({reason}): the file is damaged, or not a database of MLflow's; restore a copy of "
+            "it, or move it away: a new one is made, which knows no earlier run and no champion"
+        )
     return f"MLflow at {uri} cannot be used ({reason}); start its server, or correct MLFLOW_TRACKING_URI"

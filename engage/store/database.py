@@ -45,9 +45,9 @@ def reading(path: Path, wait_s: float, on_wait: Callable[[str], None] = lambda _
     """
     import duckdb
 
+    _check_file(path)
     if not path.exists():
         raise ConfigError(f"{path}: no cycle has been run yet; run `make run` or `engage nightly`")
-    _check_file(path)
     with _turn(path, wait_s):
         _make_whole(path)
         connection = _open(path, wait_s, read_only=True, on_wait=on_wait)
@@ -191,7 +191,11 @@ def _remove_old_partials(path: Path) -> None:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse pipes and devices, because opening one could wait forever."""
+    """Refuse pipes and devices, because opening one could wait forever, and a link to a missing file, because a new one would replace it."""
+    if path.is_symlink() and not path.exists():
+        raise StoreError(
+            f"{path}: is a link to {os.readlink(path)}, which is missing; restore that, or remove the link"
+        )
     if path.exists() and not path.is_file():
         raise StoreError(f"{path}: is not a file; move it away")
 

@@ -93,9 +93,15 @@ def _answer() -> int:
         errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except OSError as error:
-        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        if asked():
+            return INTERRUPTED
+        if error.filename is not None:
+            text = f"{error.filename}: cannot be used: {error.strerror}; nothing stored is lost"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            text = f"the output cannot be written: {error.strerror}; write it elsewhere, or free some space"
+        else:
             raise
-        errors.print(f"the output cannot be written: {error.strerror}; write it elsewhere, or free some space")
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)
         return 1
     except Exception as error:
         show = getattr(error, "show", None)  # click's own usage errors know how to show themselves

@@ -16,7 +16,7 @@ from rich.console import Console
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted, StoreError, engage_error
-from engage.home import Home, check_cycle_id
+from engage.home import Home, check_cycle_id, check_place
 from engage.masking import mask_urls
 from flows.cli import interrupts
 from flows.cli.inspecting import tell_unread
@@ -95,6 +95,7 @@ def open_cycle(console: Console, cycle: str | None) -> str:
     home = Home.from_env()
     home.make()
     cycle_id = check_cycle_id(new_cycle_id(home, datetime.now()) if cycle is None else cycle)
+    check_place(home.cycle(cycle_id), folder=True)
     console.print(f"cycle {cycle_id} (home {home.path})", highlight=False, soft_wrap=True)
     return cycle_id
 

@@ -370,8 +370,21 @@ def test_mlflow_out_of_reach_is_one_sentence(tmp_path, monkeypatch):
         Tracker(Home(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (tmp_path / "mlflow.db").write_text("garbage " * 100)
-    with pytest.raises(StoreError, match="cannot be used"):
+    with pytest.raises(
+        StoreError, match="the file is damaged, or not a database of MLflow's; restore a copy"
+    ) as refused:
         Tracker(Home(tmp_path))
+    assert "server" not in str(refused.value) and (tmp_path / "mlflow.db").read_text() == "garbage " * 100
+
+
+def test_an_mlflow_database_that_another_program_keeps_is_not_called_damaged(home):
+    import sqlite3
+
+    from tasks.tracking_text import trouble
+
+    locked = sqlite3.OperationalError("database is locked")
+    said = trouble(locked, home.tracking_uri, home.path)
+    assert said.endswith("another program keeps the database locked; end it, and run the same command again")
 
 
 def test_the_doctor_says_when_nobody_was_trained_to_play_the_user(engage, roomy):
@@ -395,6 +408,36 @@ def test_no_library_draws_bars_of_its_own_beside_the_commands():
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TQDM_")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_sentence_before_any_work(engage, own_home):
+    settings = ["--cycle", "c1", "--set", "engine.kind=scripted"]
+    (own_home / "cycles").mkdir(parents=True)
+    (own_home / "cycles" / "c1").touch()
+    code, _, err = engage("collect", *settings)
+    assert (code, err) == (2, f"{own_home}/cycles/c1: is no folder; move it away\n")
+    (own_home / "outbox").touch()
+    code, _, err = engage("collect", *settings)
+    assert (code, err) == (2, f"{own_home}/outbox: is no folder; move it away\n")
+
+
+def test_what_the_system_refuses_late_is_one_sentence(engage, monkeypatch):
+    def fail(*_, **__):
+        raise FileExistsError(17, "File exists", "/home/me/cycles/c1/report.md")
+
+    monkeypatch.setattr(running, "run_stage", fail)
+    code, _, err = engage("collect")
+    assert (code, err) == (1, "/home/me/cycles/c1/report.md: cannot be used: File exists; nothing stored is lost\n")
+
+
+def test_a_database_that_is_a_link_to_nothing_is_neither_new_nor_replaced(engage, own_home):
+    own_home.mkdir()
+    (own_home / "engage.duckdb").symlink_to(own_home / "elsewhere" / "engage.duckdb")
+    code, _, err = engage("sql", "select 1")
+    assert code == 1 and "which is missing; restore that, or remove the link" in err
+    with pytest.raises(StoreError, match="which is missing"):
+        TrajectoryStore(own_home / "engage.duckdb").begin_cycle("c1", {})
+    assert (own_home / "engage.duckdb").is_symlink()
 
 
 @pytest.mark.parametrize("arguments", ["settings seed", "scenarios list"])

@@ -195,6 +195,31 @@ def test_a_folder_in_the_place_of_the_homes_lock_is_one_sentence(tmp_path):
         Home(tmp_path).make()
 
 
+@pytest.mark.parametrize("name", ["outbox", "cycles", "mlflow-artifacts", "engage.duckdb", "mlflow.db"])
+def test_what_cannot_be_used_in_a_home_is_found_before_any_work(name, tmp_path):
+    place, is_file = tmp_path / name, name.endswith("b")
+    place.symlink_to(tmp_path / "missing")
+    said = rf"{name}: is a link to {tmp_path}/missing, which is missing; restore that, or remove the link"
+    with pytest.raises(ConfigError, match=said):
+        Home(tmp_path).make()
+    assert place.is_symlink()
+    place.unlink()
+    place.mkdir() if is_file else place.touch()
+    with pytest.raises(ConfigError, match=rf"{name}: is {'a' if is_file else 'no'} folder; move it away"):
+        Home(tmp_path).make()
+    (place.rmdir if is_file else place.unlink)()
+    (tmp_path / "elsewhere").touch() if is_file else (tmp_path / "elsewhere").mkdir()
+    place.symlink_to(tmp_path / "elsewhere")
+    Home(tmp_path).make()
+
+
+def test_another_tracking_server_needs_no_files_of_mlflow_in_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    (tmp_path / "mlflow.db").mkdir()
+    (tmp_path / "mlflow-artifacts").touch()
+    Home(tmp_path).make()
+
+
 def test_a_home_of_an_impossible_name_is_one_sentence_and_an_empty_one_is_none(monkeypatch, tmp_path):
     monkeypatch.setenv("ENGAGE_HOME", f"/{'x' * 300}")
     with pytest.raises(ConfigError, match="ENGAGE_HOME cannot be used: File name too long"):
