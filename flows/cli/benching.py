@@ -19,6 +19,7 @@ from rich.table import Table
 from engage.config import load_cycle_scenarios
 from engage.errors import ConfigError
 from flows.cli.profiles import load_config
+from flows.cli.showing import print_table
 
 Rows = Sequence[Sequence[str]]
 
@@ -105,7 +106,7 @@ def show_engine(
     finally:
         close_engines()
     if not as_json:
-        console.print(_sweep_table(found.points))
+        print_table(console, _sweep_table(found.points))
     rows = [
         ("decode, saturated", f"{found.decode_tok_s:,.1f} tokens/s with {found.decode_requests} requests"),
         ("prefill, saturated", f"{found.prefill_tok_s:,.1f} tokens/s with {found.prefill_requests} requests"),
@@ -258,7 +259,7 @@ def _show(console: Console, title: str, rows: Rows, figures: Mapping[str, Any], 
     table = Table(title=title, show_header=False, title_justify="left")
     for name, value in rows:
         table.add_row(name, value)
-    console.print(table)
+    print_table(console, table)
 
 
 @contextmanager

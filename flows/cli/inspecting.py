@@ -18,7 +18,7 @@ from rich.text import Text
 from engage.domains import allow_modules, load_domain
 from engage.errors import ConfigError, QueryError
 from engage.scenario import SHIPPED, SPLITS, UNREAD, Scenario, is_read, load_scenarios, read_scenarios
-from flows.cli.showing import VisibleOut, visible, visible_json
+from flows.cli.showing import VisibleOut, print_cells, print_table, visible, visible_json
 
 MAX_CELL, MIN_TEXT = 24, 40
 MAX_ROWS = 1_000
@@ -71,11 +71,7 @@ def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequen
     widths = [max(len(name), *(len(row[index]) for row in cells), 0) for index, name in enumerate(columns)]
     needed = sum(MIN_TEXT if index in texts else width for index, width in enumerate(widths)) + 3 * len(columns) + 1
     if needed > console.width:
-        margin = max(len(name) for name in columns)
-        for row in cells:
-            console.rule(style="dim")
-            for name, value in zip(columns, row, strict=True):
-                console.print(f"{name:>{margin}}: {value}", markup=False, highlight=False, soft_wrap=True)
+        print_cells(console, columns, cells)
         return
     table = Table(show_lines=bool(texts))
     for index, name in enumerate(columns):
@@ -117,7 +113,7 @@ def show_scenarios(console: Console, sources: Sequence[str], domain_modules: Seq
     for domain in sorted({s.domain for s in scenarios}):
         by_split = [sum(s.domain == domain and s.split == split for s in scenarios) for split in SPLITS]
         table.add_row(domain, "all", *map(str, by_split), str(sum(by_split)), style="bold")
-    console.print(table)
+    print_table(console, table)
 
 
 def validate_file(console: Console, path: Path, any_language: bool, domain_modules: Sequence[str]) -> bool:

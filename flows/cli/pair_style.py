@@ -11,6 +11,7 @@ from engage.files.digest import digest
 from engage.home import Home, check_cycle_id
 from engage.pages import estimate
 from engage.training import load_pairs
+from flows.cli.showing import print_table
 
 
 def show_style(console: Console, cycle: str | None) -> None:
@@ -26,7 +27,7 @@ def show_style(console: Console, cycle: str | None) -> None:
     styles = pair_styles(
         list({digest([pair.scenario_id, pair.prompt, pair.chosen, pair.rejected]): pair for pair in pairs}.values())
     )
-    console.print(style_table(styles))
+    print_table(console, style_table(styles))
     console.print(
         "Accuracy: how often a classifier that sees only length, punctuation and capitals picks the chosen reply in pairs of other "
         "scenarios; 50 % is chance. In brackets: 95 % interval, resampling scenarios.",

@@ -15,7 +15,7 @@ from engage.errors import ConfigError
 from engage.profiles import read_profile
 from engage.settings import Setting, closest, describe, value_of
 from flows.cli.profiles import PROFILES, load_config
-from flows.cli.showing import visible, visible_json
+from flows.cli.showing import print_table, visible, visible_json
 
 
 def show_settings(console: Console, section: str | None, profile: str | None, as_json: bool) -> None:
@@ -31,7 +31,7 @@ def show_settings(console: Console, section: str | None, profile: str | None, as
     elif not records:
         console.print(f"{profile} changes nothing in {section or 'the defaults'}.", soft_wrap=True)
     elif sys.stdout.isatty():
-        console.print(_table(records))
+        print_table(console, _table(records))
     else:
         _print_lines(records)
 

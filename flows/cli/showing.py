@@ -12,17 +12,20 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 _STEERING = re.compile(
     "(?P<flag>\U0001f3f4[\U000e0020-\U000e007f]+)"  # the flags of England, Scotland and Wales are spelt in tags
     "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
+
+_ANY_WIDTH = 10_000
 
 
 def visible(text: str) -> str:
@@ -56,6 +59,24 @@ class Terminal(Console):
         """Escape text that does not come from a plain string, such as a bar's description."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table if the longest word of every column fits; otherwise one `column: value` line per cell, as `print_cells` does."""
+    if table.__rich_measure__(console, console.options.update(max_width=_ANY_WIDTH)).minimum <= console.width:
+        console.print(table)
+    else:
+        columns = [column.header for column in table.columns]
+        print_cells(console, columns, zip(*(column.cells for column in table.columns), strict=True))
+
+
+def print_cells(console: Console, columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
+    """Print one `column: value` line per cell, as psql does, with a rule before each row."""
+    margin = max(len(str(name)) for name in columns)
+    for row in rows:
+        console.rule(style="dim")
+        for name, value in zip(columns, row, strict=True):
+            console.print(f"{name!s:>{margin}}: {value}", markup=False, highlight=False, soft_wrap=True)
 
 
 class VisibleOut:

@@ -106,6 +106,22 @@ def test_a_terminal_gets_a_table(show, monkeypatch):
     assert "│ collect.budget.max_calls" in screen.getvalue() and "\t" not in screen.getvalue()
 
 
+@pytest.mark.parametrize("width", [10, 30])
+def test_a_narrow_terminal_loses_nothing(width, monkeypatch):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    show_settings(Terminal(file=screen, width=width), "engine.transformers.max_batch", None, False)
+    shown = screen.getvalue()
+    assert "engine.transformers.max_batch" in shown
+    (record,) = [setting for setting in describe(CycleConfig) if setting.name == "engine.transformers.max_batch"]
+    whole = " ".join(shown.replace("│", " ").split())
+    assert all(part in whole for part in (record.type, record.range)) and record.description in whole
+
+
 @pytest.mark.parametrize(
     ("section", "said"),
     [
