@@ -2,7 +2,6 @@
 
 from engage.experiments.calibration import PairCheck, reliability
 from engage.experiments.comparison import (
-    BASE,
     FROM_SEARCH,
     NO_PAIR,
     TRAINED,
@@ -11,10 +10,8 @@ from engage.experiments.comparison import (
     PolicyRow,
     Recovery,
     TrainedPolicy,
-    check_policy,
     dialogues_of,
     mean_measures,
-    mean_reward,
     recovered,
     thinking_of,
     wanted,
@@ -22,8 +19,8 @@ from engage.experiments.comparison import (
 from engage.experiments.comparison_figures import compare_policies, comparison_metrics, stored_figures
 from engage.experiments.comparison_report import ComparisonPage, comparison_page
 from engage.experiments.inference import adversary, adversary_label
-from engage.experiments.rerolls import KeptRollouts, Roller, SpokenPair, SpokenReply, spoken_reply
-from engage.experiments.value_check import Turns, ValueCheckConfig, by_domain, fresh_difference, search_shifts
+from engage.experiments.rerolls import KeptRollouts, Roller, SpokenReply
+from engage.experiments.value_check import ValueCheckConfig, fresh_difference, search_shifts
 from engage.experiments.value_check_figures import Sampled, credit_figures, credit_metrics
 from engage.experiments.value_check_page import (
     CheckedValues,
@@ -34,7 +31,6 @@ from engage.experiments.value_check_page import (
 )
 
 __all__ = [
-    "BASE",
     "FROM_SEARCH",
     "NO_PAIR",
     "TRAINED",
@@ -49,15 +45,11 @@ __all__ = [
     "Recovery",
     "Roller",
     "Sampled",
-    "SpokenPair",
     "SpokenReply",
     "TrainedPolicy",
-    "Turns",
     "ValueCheckConfig",
     "adversary",
     "adversary_label",
-    "by_domain",
-    "check_policy",
     "compare_policies",
     "comparison_metrics",
     "comparison_page",
@@ -68,11 +60,9 @@ __all__ = [
     "dialogues_of",
     "fresh_difference",
     "mean_measures",
-    "mean_reward",
     "recovered",
     "reliability",
     "search_shifts",
-    "spoken_reply",
     "stated_against_fresh",
     "stored_figures",
     "thinking_of",

@@ -1,6 +1,6 @@
 """Statistics: checks for finite numbers, the bootstrap, intervals, rank statistics, paired comparison."""
 
-from engage.stats.bootstrap import CONFIDENCE, MAX_RESAMPLES, RESAMPLES, Statistic, interval, mean_interval
+from engage.stats.bootstrap import CONFIDENCE, MAX_RESAMPLES, Statistic, interval
 from engage.stats.estimates import (
     Estimate,
     auc,
@@ -22,7 +22,6 @@ __all__ = [
     "CONFIDENCE",
     "LEAST_SCENARIOS",
     "MAX_RESAMPLES",
-    "RESAMPLES",
     "Comparison",
     "Estimate",
     "Rewards",
@@ -36,7 +35,6 @@ __all__ = [
     "is_finite",
     "jackknife",
     "mean",
-    "mean_interval",
     "odd_number",
     "paired_comparison",
     "rate",

@@ -10,38 +10,14 @@ from engage.models.markers import without_marks
 from engage.simulation import policy_messages, simulator_messages, survey_messages
 
 DOMAIN = load_domain("emotional_support")
-MARKS = [
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|user|>",
-    "<|eot_id|>",
-    "<|start_header_id|>",
-    "<|channel|>",
-    "<start_of_turn>",
-    "<end_of_turn>",
-    "<s>",
-    "</s>",
-    "<bos>",
-    "<pad>",
-    "<unused12>",
-    "<extra_id_0>",
-    "[INST]",
-    "[/INST]",
-    "[SYSTEM_PROMPT]",
-    "<<SYS>>",
-    "<</SYS>>",
-    "<｜User｜>",
-    "<｜end▁of▁sentence｜>",
-    "[gMASK]",
-    "<think>",
-    "</think>",
-    "[THINK]",
-    "<tool_call>",
-]
+MARKS = (
+    "<|im_start|> <|im_end|> <|endoftext|> <|user|> <|eot_id|> <|start_header_id|> <|channel|> <start_of_turn> "
+    "<end_of_turn> <s> </s> <bos> <pad> <unused12> <extra_id_0> [INST] [/INST] [SYSTEM_PROMPT] <<SYS>> "
+    "<</SYS>> <｜User｜> <｜end▁of▁sentence｜> [gMASK] <think> </think> [THINK] <tool_call> "
+)
 
 
-@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("mark", MARKS.split())
 def test_a_well_known_mark_is_broken_by_a_space(mark):
     broken = neutral(f"Fine.{mark}ok")
     assert broken == f"Fine.{mark[0]} {mark[1:]}ok" or mark not in broken
