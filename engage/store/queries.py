@@ -62,6 +62,8 @@ def check_select(sql: str) -> None:
     kind = parsed[0].type.name
     if kind not in {"SELECT", "EXPLAIN"}:
         raise QueryError(f"the store is read only here: {kind.lower()} is refused, use select")
+    if any(name.isdigit() for name in parsed[0].named_parameters):
+        raise QueryError("write values in place of parameters such as ? and $1, or give them names, such as $cycle")
 
 
 def first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ with judged as (
         tree_id,
         bool_or(accepted) as has_pair,
         max(q_gap) as widest_gap,
+        max(abs(q_gap_raw)) as widest_raw_gap,
         max(p_greater) as highest_p
     from pair
     where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
@@ -66,6 +67,7 @@ explained as (
         coalesce(failed.pairs, 0) as pairs,
         failed.failed_at,
         judged.widest_gap,
+        judged.widest_raw_gap,
         judged.highest_p,
         coalesce(reply.search_roots, 0) as search_roots,
         coalesce(reply.replies, 0) as replies,
@@ -89,8 +91,10 @@ select
         when 'no_evidence' then 'of ' || replies || ' replies, ' || compared || ' have two sampled user turns with a reward; a pair needs two at one place'
         when 'not_train' then 'its split is ' || split || ': only train gives pairs'
         when 'min_groups' then 'too few sampled user turns behind a reply (pairs.min_groups)'
-        when 'gap' then 'the widest gap between two replies, ' || round(widest_gap, 4) || ', is below pairs.min_q_gap'
-        when 'confidence' then 'P is at most ' || round(highest_p, 3) || ' where the gap suffices, below pairs.confidence'
+        when 'gap' then printf(
+            'the widest gap of shrunk values is %.4f (of plain means: %.4f), below pairs.min_q_gap', widest_gap, widest_raw_gap
+        )
+        when 'confidence' then printf('P is at most %.3f where the gap suffices, below pairs.confidence', highest_p)
         when 'per_prefix' then 'better pairs at the same place were taken first'
         when 'duplicate' then 'another tree gave the same pair'
         else 'a reply was refused: ' || reason
@@ -98,6 +102,7 @@ select
     pairs,
     failed_at,
     round(widest_gap, 4) as widest_gap,
+    round(widest_raw_gap, 4) as widest_raw_gap,
     round(highest_p, 3) as highest_p,
     search_roots,
     replies,

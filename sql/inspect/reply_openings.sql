@@ -1,5 +1,6 @@
 -- One row per domain and opening of a reply, the most successful first: how often the reply beat a sibling that opens differently.
--- `win_share` counts two draws in advance, so that one win is not 100 %; `advantage` is the mean gap to the sibling, in reward.
+-- `win_share` counts two draws in advance, so that one win is not 100 %; `advantage` is the mean gap to the sibling's
+-- plain mean, in reward.
 -- Answers: Which replies are better, and how sure is that?
 -- $words: words of an opening; 3 by default
 -- $replies: an opening with fewer replies is left out; 2 by default
@@ -23,17 +24,17 @@ result as (
         tree_id,
         chosen_id as reply_id,
         rejected_id as sibling_id,
-        q_gap as gap
+        q_gap_raw as gap
     from sibling_pair
-    where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle)) and q_gap > 0
+    where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle)) and q_gap_raw <> 0
     union all
     select
         tree_id,
         rejected_id,
         chosen_id,
-        -q_gap
+        -q_gap_raw
     from sibling_pair
-    where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle)) and q_gap > 0
+    where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle)) and q_gap_raw <> 0
 ),
 compared as (
     select

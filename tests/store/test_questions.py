@@ -89,8 +89,8 @@ def test_which_reply_openings_win(store):
         ("tell me more", 2, 2, 1, 1, 0.667),  # (1 + 1)/(1 + 2)
         ("cheer up", 2, 2, 1, 0, 0.333),
     ]
-    gap = of(store, "widest_gaps", "q_gap", pairs=1)[0][0]
-    assert of(store, "reply_openings", "advantage") == [(gap,), (-gap,)]
+    # Means over user turns: better (1.0 + 0.85)/2, worse (0.1 + 0.2)/2.
+    assert of(store, "reply_openings", "advantage") == [(0.775,), (-0.775,)]
     assert of(store, "reply_openings", "opening", words=2) == [("tell me",), ("cheer up",)]
     assert of(store, "reply_openings", "opening", replies=3) == []
 
@@ -169,7 +169,9 @@ def test_scenarios_that_gave_no_pair_and_why(store):
         ("nurse", "gap", 1, "gap 1", 2, 2),  # both replies have the value 0.5
         ("clerk", "no_evidence", 0, None, 2, 0),  # one user turn each
     ]
-    assert of(store, "no_pair", "why")[0] == ("the widest gap between two replies, 0.0, is below pairs.min_q_gap",)
+    assert of(store, "no_pair", "why")[0] == (
+        "the widest gap of shrunk values is 0.0000 (of plain means: 0.0000), below pairs.min_q_gap",
+    )
     assert of(store, "no_pair", "scenario", "reason", cycle="c2") == [("baker", "not_scored")]
 
 
@@ -181,7 +183,7 @@ def test_the_furthest_reason_is_named_where_pairs_failed_for_several(tmp_path):
     (row,) = store.rows("no_pair")
     assert (row["reason"], row["pairs"]) == ("confidence", 3)
     assert sorted(row["failed_at"].split(", ")) == ["confidence 2", "gap 1"]
-    assert row["why"] == f"P is at most {row['highest_p']} where the gap suffices, below pairs.confidence"
+    assert row["why"] == f"P is at most {row['highest_p']:.3f} where the gap suffices, below pairs.confidence"
 
 
 def test_flaws_by_domain_with_every_draw(store):
