@@ -12,7 +12,7 @@ from engage.errors import ConfigError
 from engage.search import BudgetConfig, Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
 from engage.search.early_stop import separated
 from engage.store import Cycle, Outbox
-from flows.cli.inspecting import show_query
+from flows.cli.asking import Question, answer
 from flows.cli.profiles import load_config
 from tasks.collecting import search_shard
 
@@ -137,5 +137,5 @@ def test_unknown_token_counts_are_stored_and_shown_as_such(tmp_path, capsys, mon
     (row,) = store.rows("tree_cost", {"cycle": "c1"})
     assert (row["prompt_tokens"], row["completion_tokens"]) == (None, 60)
     monkeypatch.setenv("ENGAGE_HOME", str(tmp_path))
-    show_query(Console(width=400), None, "cycle_cost", ["cycle=c1"], "table", False)
+    answer(Console(width=400), Question(name="cycle_cost", params=["cycle=c1"]))
     assert "unknown" in capsys.readouterr().out
