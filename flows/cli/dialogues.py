@@ -118,6 +118,8 @@ def _speaker(domain: Domain | None, role: str) -> str:
 def _print_user(console: Console, row: Row) -> None:
     if row["purpose"] == "search":
         held = f"simulation {row['simulation']} of {row['simulations']} in the search of {row['scenario']}"
+    elif row["purpose"] == "human":
+        held = f"a dialogue between people, {row['scenario']}"
     else:
         held = f"{row['purpose']} of {row['policy']} with the simulator {row['simulator']}, scenario {row['scenario']}"
     console.print(Text(visible(row["id"]), style="bold"), soft_wrap=True)

@@ -1,8 +1,7 @@
--- One row per dialogue between people, with the outcome that the corpus notes.
+-- One row per dialogue between people that a cycle took pairs from, with the outcome that its corpus notes (scenario.source names it).
 create or replace view human_outcome as
 select
     cycle_id,
-    policy, -- label: the corpus
     domain, -- kind of conversation; null where the scenario is not stored
     scenario_id,
     user_condition,

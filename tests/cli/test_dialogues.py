@@ -90,6 +90,14 @@ def test_an_evaluation_dialogue_with_what_the_user_gives(engage, store):
     assert "persuader  Hello." in out
 
 
+def test_a_dialogue_between_people(engage, own_home):
+    record = dataclasses.replace(given(Reaction("human", "1.5", 1.5), 0.75, "ended"), purpose="human", policy="human")
+    filled(own_home, [GIVER], [], [record])
+    out = squeezed(engage("show", "c1/human")[1])
+    assert "a dialogue between people, giver, cycle c1" in out
+    assert "Exit survey: gives $1.50 of $2.00; reward 0.750." in out
+
+
 def test_text_of_strangers_cannot_steer_the_terminal(engage, store):
     out = engage("show", "c1/evaluation/base/bare/giver")[1]
     assert "\x1b" not in out and "\x07" not in out
