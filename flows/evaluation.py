@@ -8,7 +8,7 @@ from engage.search import Adapters
 from tasks.collecting import check_talk
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.dialogues import hold_held_out_dialogues, require_dialogues
-from tasks.judging import judge, require_validation
+from tasks.judging import judge, keep_challenger, require_validation
 from tasks.training import chosen_candidate
 
 
@@ -18,13 +18,17 @@ def evaluation(config: CycleConfig, cycle_id: str) -> Judged:
     require_validation(config)
     cycle = begin_cycle(config, cycle_id)
     candidate = chosen_candidate(cycle)
-    adapters = {"champion": cycle.champion_adapter, "candidate": candidate and candidate.adapter}
-    trained = {policy_label(name, adapter): adapter for name, adapter in adapters.items() if adapter}
+    weights = {"champion": cycle.champion_adapter, "candidate": candidate and candidate.adapter}
+    trained = {policy_label(name, adapter): adapter for name, adapter in weights.items() if adapter}
     policies = {"base": None, **trained}
     failed: dict[str, str] = {}
     for simulator, user in config.simulators().items():
         for label, adapter in policies.items():
             failed |= hold_held_out_dialogues(config, cycle, label, Adapters(adapter, user), simulator)
     require_dialogues(config, cycle, policies, failed)
+    kept = keep_challenger(config, cycle, candidate)
+    if kept:
+        adapters = Adapters(kept.adapter, config.simulators()[kept.simulator])
+        failed |= hold_held_out_dialogues(config, cycle, kept.policy, adapters, kept.simulator)
     check_talk(config, cycle, "evaluation")
-    return judge(config, cycle, candidate, failed)
+    return judge(config, cycle, candidate, failed, kept)

@@ -6,12 +6,13 @@ from prefect import task
 
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.dialogue import Trajectory
+from engage.domains import load_domain
 from engage.engines import shared_engine
 from engage.engines.recording import CallRecord
-from engage.errors import TooManyFlawed
-from engage.evaluation import HeldOutStore, evaluation_seeds
+from engage.errors import NothingSearched, TooManyFlawed
+from engage.evaluation import Ground, Half, HeldOutStore, evaluation_seeds, fixed_ground, ground_digest, users_identity
 from engage.scenario import Scenario, sample_scenarios
-from engage.search import Adapters, DialogueRecord, TalkWatch, hold_dialogues
+from engage.search import METHOD_VERSION, Adapters, DialogueRecord, TalkWatch, hold_dialogues
 from engage.simulation import Recast
 from engage.store import Cycle
 from tasks import stopping
@@ -22,12 +23,11 @@ from tasks.workspace import Workspace
 
 @task(name="hold-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def hold_held_out_dialogues(
-    config: CycleConfig, cycle: Cycle, label: str, adapters: Adapters, simulator: str
+    config: CycleConfig, cycle: Cycle, label: str, adapters: Adapters, simulator: str, half: Half = "promotion"
 ) -> dict[str, str]:
-    """Run one policy's missing dialogues with one simulator; all policies get the same scenarios and seeds."""
-    return hold_missing(
-        config, cycle, (label, simulator), adapters, held_out(config, cycle), config.evaluation.dialogues
-    )
+    """Run one policy's missing dialogues with one simulator on a half of validation; all policies get the same scenarios and seeds."""
+    scenarios = ground_of(config, half).scenarios
+    return hold_missing(config, cycle, (label, simulator), adapters, scenarios, config.evaluation.dialogues)
 
 
 def hold_missing(
@@ -75,18 +75,40 @@ def hold_missing(
     return failed
 
 
+def ground_of(config: CycleConfig, half: Half = "promotion") -> Ground:
+    """The held-out scenarios of a half of the validation split: the same in every cycle. NothingSearched if the split is empty."""
+    ground = fixed_ground(load_cycle_scenarios(config.scenarios), half, config.evaluation.per_domain)
+    if not ground.scenarios:
+        raise NothingSearched(
+            f"none of the scenarios in {', '.join(config.scenarios.sources)} is in the validation split (15 % are, by their content): "
+            "nothing can be judged; add scenarios"
+        )
+    return ground
+
+
+def digest_of(config: CycleConfig, ground: Ground) -> str:
+    """The digest of a ground with the users and settings of its dialogues: equal in cycles whose results can be compared."""
+    domains = sorted({scenario.domain for scenario in ground.scenarios})
+    settings = {
+        "dialogue": config.dialogue.model_dump(mode="json"),
+        "method": METHOD_VERSION,
+        "prompts": {name: load_domain(name).fingerprint() for name in domains},
+    }
+    return ground_digest(ground.scenarios, users_identity(config.engine, config.evaluation.second_simulator), settings)
+
+
 def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:
-    """The cycle's held-out scenarios, sampled anew for each cycle."""
+    """The held-out scenarios of an experiment, sampled anew for each cycle."""
     scenarios = load_cycle_scenarios(config.scenarios)
     return sample_scenarios(scenarios, config.evaluation.split, config.evaluation.per_domain, cycle.seed)
 
 
-def held_out_store(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> HeldOutStore:
-    """The stored dialogues of the cycle's policies on its held-out scenarios."""
-    scenarios = {scenario.scenario_id: scenario for scenario in held_out(config, cycle)}
-    return HeldOutStore(workspace.store, cycle, scenarios)
+def held_out_store(workspace: Workspace, cycle: Cycle, scenarios: Sequence[Scenario]) -> HeldOutStore:
+    """The stored dialogues of the cycle's policies on these scenarios."""
+    return HeldOutStore(workspace.store, cycle, {scenario.scenario_id: scenario for scenario in scenarios})
 
 
 def require_dialogues(config: CycleConfig, cycle: Cycle, labels: Iterable[str], failed: Mapping[str, str]) -> None:
     """Raise NothingSearched if all of a policy's dialogues with one simulator failed."""
-    held_out_store(Workspace.from_env(), config, cycle).require(labels, config.simulators(), failed)
+    held = held_out_store(Workspace.from_env(), cycle, ground_of(config).scenarios)
+    held.require(labels, config.simulators(), failed)

@@ -1,21 +1,36 @@
-"""Compares the candidate with base or champion, decides, and promotes it in the registry."""
+"""Compares the candidate with base or champion, weighs its challenge and the kept one, and promotes what meets the rule."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from prefect import task
 
 from engage.config import CycleConfig
 from engage.errors import ConfigError
-from engage.evaluation import Incumbent, Judged, Verdict, candidate_alpha, judge_candidate, policy_label
+from engage.evaluation import (
+    NO_HELD_OUT,
+    SCRIPTED,
+    SEARCH_SIMULATOR,
+    Fate,
+    HeldOutStore,
+    Incumbent,
+    Judged,
+    Judgement,
+    failed_checks,
+    fates,
+    judge_candidate,
+    kept_challenge,
+    policy_label,
+    weigh,
+)
 from engage.files.digest import digest, key_settings
 from engage.search import METHOD_VERSION
-from engage.store import Cycle
+from engage.store import Challenge, Challenges, Cycle, State
 from engage.training import Candidate
 from tasks.cycle import worth_retrying
-from tasks.dialogues import held_out_store
-from tasks.tracking import Tracker
+from tasks.dialogues import digest_of, ground_of, held_out_store
+from tasks.promoting import finish_earlier, promote_by_rule
+from tasks.tracking import GROUND_TAG
 from tasks.workspace import Workspace
 
 
@@ -27,44 +42,108 @@ def require_validation(config: CycleConfig) -> None:
         )
 
 
+def held_out_simulator(config: CycleConfig) -> str | None:
+    """The label of the simulator that decides promotion; None without one, and for the scripted engine, whose answers decide nothing."""
+    labels = [label for label in config.simulators() if label != SEARCH_SIMULATOR]
+    return labels[0] if labels and config.engine.kind != "scripted" else None
+
+
+@task(name="keep-challenger", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
+def keep_challenger(config: CycleConfig, cycle: Cycle, candidate: Candidate | None) -> Challenge | None:
+    """The challenger of an earlier night that talks tonight as well, None if there is none; one whose folder is gone is dropped."""
+    workspace, simulator = Workspace.from_env(), held_out_simulator(config)
+    finish_earlier(workspace)
+    if simulator is None:
+        return None
+    challenges, label = Challenges(workspace.store), policy_label("candidate", candidate.adapter) if candidate else None
+    begun = workspace.store.cycle_ids()
+    earlier = {*begun[begun.index(cycle.cycle_id) + 1 :]}  # a night that is judged again waits for no later one
+    known = [one for one in challenges.all() if one.cycle_id in earlier]
+    incumbent, auto = Incumbent.of(cycle).label, config.evaluation.promotion == "auto"
+    ground = digest_of(config, ground_of(config))
+    found = kept_challenge(known, incumbent, simulator, ground, auto, label)
+    if found is None:
+        return None
+    folder = workspace.home.find(str(found.adapter))
+    if not folder.is_dir():
+        challenges.settle(found.number, State.DROPPED, f"its folder {folder} is gone")
+        return None
+    return replace(found, adapter=str(folder))
+
+
 @task(name="judge", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
-def judge(config: CycleConfig, cycle: Cycle, candidate: Candidate | None, failed: Mapping[str, str]) -> Judged:
+def judge(
+    config: CycleConfig,
+    cycle: Cycle,
+    candidate: Candidate | None,
+    failed: Mapping[str, str],
+    kept: Challenge | None = None,
+) -> Judged:
     """Compare per domain, check for reward hacking, decide on promotion, and record all of it."""
-    workspace = Workspace.from_env()
-    store, tracker = workspace.store, workspace.tracker
+    workspace, ground = Workspace.from_env(), ground_of(config)
+    store, number = workspace.store, digest_of(config, ground)
     label = policy_label("candidate", candidate.adapter) if candidate else None
-    look = _look(config, cycle, label) if label else None
-    looks = tracker.judged(Incumbent.of(cycle).label, (cycle.cycle_id, look)) if look else 0
-    alpha = candidate_alpha(looks + 1, config.evaluation.alpha)
-    found = judge_candidate(held_out_store(workspace, config, cycle), label, config.simulators(), alpha)
-    if candidate and found.verdict.promoted:
-        found = replace(found, verdict=_promote(tracker, cycle, Path(candidate.adapter), found.verdict))
-    with tracker.stage(cycle.cycle_id, "evaluation", look) as run:
-        if found.has_held_out:
-            run.params({"incumbent": found.incumbent.label})
+    held = held_out_store(workspace, cycle, ground.scenarios)
+    found = judge_candidate(held, label, config.simulators(), config.evaluation.alpha)
+    found = _decided(workspace, config, held, found, candidate, kept, number)
+    found = replace(found, notes=(*found.notes, *ground.remarks))
+    with workspace.tracker.stage(cycle.cycle_id, "evaluation", _look(config, cycle, label) if label else None) as run:
+        run.params({"incumbent": found.incumbent.label} if label else {})
+        run.tags({GROUND_TAG: number})
         run.metrics(found.metrics())
         for name, figure in found.figures():
             run.figure(figure, name)
     for simulator, by_domain in found.comparisons.items():
         figures = {domain: asdict(comparison) for domain, comparison in by_domain.items()}
-        store.add_evaluation(cycle.cycle_id, config.evaluation.split, str(label), simulator, figures)
+        store.add_evaluation(cycle.cycle_id, config.evaluation.split, str(label), simulator, figures, number)
     page = found.page(store, cycle)
-    return Judged(found.incumbent.name, found.verdict, page, found.comparisons, found.failures, failed)
+    return Judged(found.incumbent.name, found.verdict, page, found.comparisons, found.failures, failed, found.notes)
 
 
-def _promote(tracker: Tracker, cycle: Cycle, adapter: Path, verdict: Verdict) -> Verdict:
-    """Promote only if the champion is still the one compared with; an older cycle has no evidence about a newer champion."""
-    version, champion = tracker.version_of(adapter), tracker.champion()
-    now = champion.version if champion else None
-    if now not in (cycle.champion_version, version):
-        return Verdict(
-            False, f"not promoted: the champion is version {now} by now, this cycle knew another; begin a new cycle"
-        )
-    tracker.promote(version)
-    return verdict
+def _decided(
+    workspace: Workspace,
+    config: CycleConfig,
+    held: HeldOutStore,
+    found: Judgement,
+    candidate: Candidate | None,
+    kept: Challenge | None,
+    ground: str,
+) -> Judgement:
+    """The judgement with its verdict: the challenges of tonight's candidate and of the kept one are weighed, promoted, kept or dropped."""
+    simulator, alpha = held_out_simulator(config), config.evaluation.alpha
+    if simulator is None:
+        scripted = found.verdict == NO_HELD_OUT and len(config.simulators()) > 1
+        return replace(found, verdict=SCRIPTED) if scripted else found
+    challenges, contenders = Challenges(workspace.store), []
+    if candidate and found.label:
+        mine = weigh(challenges, held, found.label, candidate.adapter, simulator, ground, alpha)
+        contenders.append((mine, mine.verdict(found.failures)))
+    if kept is not None:
+        theirs = weigh(challenges, held, kept.policy, str(kept.adapter), simulator, ground, alpha)
+        sides = (held.replies(label, [simulator]) for label in (found.incumbent.label, kept.policy))
+        contenders.append((theirs, theirs.verdict(failed_checks(*sides))))
+    notes = []
+    for fate in fates(contenders, config.evaluation.promotion == "manual"):
+        done = _settle(workspace, held.cycle, fate)
+        if done.standing.challenge.policy == found.label:
+            found = replace(found, verdict=done.verdict)
+        else:
+            number = done.standing.challenge.number
+            notes.append(f"candidate {number}, of cycle {done.standing.challenge.cycle_id}: {done.verdict.reason}")
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _settle(workspace: Workspace, cycle: Cycle, fate: Fate) -> Fate:
+    """Promote the challenge if it passed, and record what became of it; what was promoted once stays so in the record."""
+    if fate.verdict.promoted:
+        fate = promote_by_rule(workspace, cycle, fate)
+    if fate.standing.challenge.state is not State.PROMOTED or fate.state is State.PROMOTED:
+        passed = fate.verdict.passed or None
+        Challenges(workspace.store).settle(fate.standing.challenge.number, fate.state, fate.verdict.reason, passed)
+    return fate
 
 
 def _look(config: CycleConfig, cycle: Cycle, label: str) -> str:
-    """Identifies one test of a candidate; each test uses up part of the error rate."""
-    settings = digest(key_settings(config.evaluation, exclude={"alpha"}))[:8]
+    """Identifies one evaluation of a candidate, which has a run of its own."""
+    settings = digest(key_settings(config.evaluation, exclude={"alpha", "promotion"}))[:8]
     return f"{label} {settings}" + (f" method {METHOD_VERSION}" if cycle.is_older else "")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock
@@ -24,6 +25,8 @@ REGISTERED_NAME = "engage-policy"
 CHAMPION = "champion"
 CYCLE_TAG, STAGE_TAG, PARENT_TAG = "engage.cycle_id", "engage.stage", "mlflow.parentRunId"
 OPENING_TAG, RECIPE_TAG, ADAPTER_TAG = "engage.opening", "engage.recipe", "engage.adapter"
+PROMOTED_TAG, GROUND_TAG = "engage.promoted", "engage.ground"
+"""The second: digest of what an evaluation was held on: gains of runs with different ones cannot be compared."""
 DESCRIPTION_TAG, DESCRIPTION_LENGTH = "mlflow.note.content", 4_900
 """Every MLflow server stores at least 5,000 characters of a tag."""
 
@@ -49,6 +52,11 @@ class StageRun:
         for name, value in values.items():
             if name not in known:
                 self._client.log_param(self.run_id, name, value)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags, in place of earlier ones."""
+        for name, value in values.items():
+            self._client.set_tag(self.run_id, name, value)
 
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
         """Record metrics at one step; values that are None or not finite are left out."""
@@ -236,8 +244,10 @@ class Tracker:
         kept = version.tags.get(ADAPTER_TAG)
         return self._home.find(kept) if kept else None
 
-    def promote(self, version: str) -> None:
-        """Set the alias `champion` to this version."""
+    def promote(self, version: str, reasons: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Set the alias `champion` to this version; `reasons` (`by`, `why`) become its tags `engage.promoted_…`."""
+        for name, value in reasons.items():
+            self._client.set_model_version_tag(REGISTERED_NAME, version, f"{PROMOTED_TAG}_{name}", value)
         self._client.set_registered_model_alias(REGISTERED_NAME, CHAMPION, version)
 
     def champion(self) -> Champion | None:
@@ -255,15 +265,6 @@ class Tracker:
                 "folder, or remove the alias"
             )
         return Champion(str(version.version), adapter)
-
-    def judged(self, incumbent: str, candidate: tuple[str, str]) -> int:
-        """Number of earlier tests against an incumbent, without this one (cycle and recipe); each used part of the error rate."""
-        query = (
-            f"tags.`{STAGE_TAG}` = 'evaluation' and params.incumbent = '{incumbent}' and attributes.status = 'FINISHED'"
-        )
-        runs = self._client.search_runs([self._experiment_id], query, max_results=10_000)
-        found = {(run.data.tags[CYCLE_TAG], run.data.tags.get(RECIPE_TAG)) for run in runs}
-        return len([one for one in found if one[1] and one != candidate])
 
     def open_test_split(self, cycle_id: str, looked_at: Mapping[str, Any]) -> None:
         """Record an opening of the test split before it happens: once per `looked_at`, even if the run is resumed."""

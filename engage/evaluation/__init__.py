@@ -1,5 +1,6 @@
 """Judging a candidate: which users it talks with, paired comparison, signs of reward hacking, promotion, the report."""
 
+from engage.evaluation.challenge import Fate, Standing, fates, kept_challenge, next_candidate, standing, weigh
 from engage.evaluation.collected import (
     Collected,
     FlipShare,
@@ -24,7 +25,7 @@ from engage.evaluation.held_out import (
     require_reward,
 )
 from engage.evaluation.held_out_config import HeldOutConfig
-from engage.evaluation.judgement import Incumbent, Judgement, judge_candidate
+from engage.evaluation.judgement import NO_CANDIDATE, SCRIPTED, Incumbent, Judgement, failed_checks, judge_candidate
 from engage.evaluation.plots import (
     q_gap_histogram,
     reliability,
@@ -33,20 +34,24 @@ from engage.evaluation.plots import (
 )
 from engage.evaluation.promotion import (
     ALL,
+    NO_HELD_OUT,
+    Evidence,
     Verdict,
-    candidate_alpha,
     compare_domains,
     decide,
 )
 from engage.evaluation.report import DomainReport, report
 from engage.evaluation.selection import Contender, Contest, hold_contest
-from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, simulators
+from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, simulators, users_identity
 from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
 from engage.evaluation.summary import Aligned, Judged, Night, Places, failed_lines, night_text, stage_text
 
 __all__ = [
     "ALL",
     "MIN_STRATUM",
+    "NO_CANDIDATE",
+    "NO_HELD_OUT",
+    "SCRIPTED",
     "SEARCH_SIMULATOR",
     "Aligned",
     "ByDomain",
@@ -56,6 +61,8 @@ __all__ = [
     "Contender",
     "Contest",
     "DomainReport",
+    "Evidence",
+    "Fate",
     "FlipShare",
     "Ground",
     "Half",
@@ -69,10 +76,10 @@ __all__ = [
     "Places",
     "PolicyName",
     "Replies",
+    "Standing",
     "StratumRow",
     "Verdict",
     "by_scenario",
-    "candidate_alpha",
     "check_adapters",
     "compare_candidates",
     "compare_domains",
@@ -82,14 +89,18 @@ __all__ = [
     "divergence_by_domain",
     "end_reasons",
     "evaluation_seeds",
+    "failed_checks",
     "failed_lines",
+    "fates",
     "fixed_ground",
     "ground_digest",
     "hacking_failures",
     "hacking_rates",
     "hold_contest",
     "judge_candidate",
+    "kept_challenge",
     "mean_divergence",
+    "next_candidate",
     "night_text",
     "paired",
     "policy_label",
@@ -102,8 +113,11 @@ __all__ = [
     "reward_comparison",
     "simulators",
     "stage_text",
+    "standing",
     "text_metrics",
     "users_as_assistants",
+    "users_identity",
     "validation_half",
     "values_by_exchange",
+    "weigh",
 ]

@@ -12,10 +12,12 @@ from engage.evaluation.held_out import BySimulator, paired
 from engage.evaluation.promotion import ALL
 from engage.files.digest import digest
 from engage.scenario import Scenario
-from engage.stats import CONFIDENCE, Simultaneous, simultaneous_comparison
+from engage.stats import CONFIDENCE, LEAST_SCENARIOS, Simultaneous, simultaneous_comparison
 
 Half = Literal["selection", "promotion"]
 HALVES: tuple[Half, ...] = get_args(Half)
+HALVED_FROM = 2 * LEAST_SCENARIOS
+"""A domain with fewer validation scenarios is not halved: no half could show a gain."""
 
 
 def validation_half(scenario: Scenario) -> Half:
@@ -34,8 +36,8 @@ class Ground:
 def fixed_ground(scenarios: Sequence[Scenario], half: Half, per_domain: int) -> Ground:
     """At most `per_domain` validation scenarios of the half from each domain: the same in every cycle, in the order of a hash.
 
-    The order prefers no kind of user, and a larger sample contains the smaller one. A domain without any scenario in the half takes
-    those of the other half. Domains alternate.
+    The order prefers no kind of user, and a larger sample contains the smaller one. A domain with fewer than HALVED_FROM validation
+    scenarios gives all of them to both halves. Domains alternate.
     """
     by_domain: dict[str, list[Scenario]] = {}
     for scenario in scenarios:
@@ -43,18 +45,19 @@ def fixed_ground(scenarios: Sequence[Scenario], half: Half, per_domain: int) -> 
             by_domain.setdefault(scenario.domain, []).append(scenario)
     taken, remarks = [], []
     for domain, known in by_domain.items():
-        own = [scenario for scenario in known if validation_half(scenario) == half]
-        there = sorted(own or known, key=lambda one: one.content_hash[9:])[:per_domain]
+        whole = len(known) < HALVED_FROM
+        own = [scenario for scenario in known if whole or validation_half(scenario) == half]
+        there = sorted(own, key=lambda one: one.content_hash[9:])[:per_domain]
         taken.append(there)
-        if not own:
+        if whole:
             remarks.append(
-                f"{domain}: none of its {len(known)} validation scenarios is in the {half} half, so those of the other half are used; "
-                "add scenarios"
+                f"{domain}: {len(known)} of its scenarios are in the validation split, too few to keep a half for promotion alone; "
+                "runs are chosen and promoted on the same ones"
             )
         elif len(there) < per_domain:
             remarks.append(
-                f"{domain}: its {half} half of the validation split has {len(there)} scenarios, fewer than evaluation.per_domain = "
-                f"{per_domain}; all are used"
+                f"{domain}: {len(there)} of its scenarios are in the {half} half of the validation split, fewer than "
+                f"evaluation.per_domain = {per_domain}; all are used"
             )
     longest = max(map(len, taken), default=0)
     return Ground(tuple(group[i] for i in range(longest) for group in taken if i < len(group)), tuple(remarks))

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engage.files.digest import LATER
+
 MOST_DIALOGUES = 100
 
 
@@ -12,7 +14,12 @@ class HeldOutConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    per_domain: int = Field(12, ge=2, le=100_000, description="held-out scenarios per domain")
+    per_domain: int = Field(
+        12,
+        ge=2,
+        le=100_000,
+        description="held-out scenarios per domain: nights use the same ones every time, from the promotion half of the validation split",
+    )
     split: Literal["validation", "test"] = Field(
         "validation", description="split of the held-out scenarios; nightly cycles use validation"
     )
@@ -26,5 +33,13 @@ class HeldOutConfig(BaseModel):
         "is unset or names the simulator used in search",
     )
     alpha: float = Field(
-        0.05, gt=0.0, lt=0.5, description="highest chance of replacing an incumbent with a candidate that is no better"
+        0.05,
+        gt=0.0,
+        lt=0.5,
+        description="largest expected share of promotions that are no gain, among all promotions; 1 − alpha is the confidence of intervals",
+    )
+    promotion: Literal["auto", "manual"] = Field(
+        "auto",
+        description="`auto`: a candidate that meets the rule becomes champion; `manual`: it waits until a person runs `engage promote`",
+        json_schema_extra=LATER,
     )

@@ -9,15 +9,17 @@ from engage.domains import load_domain
 from engage.evaluation.hacking import Replies, hacking_failures, hacking_rates, text_metrics
 from engage.evaluation.held_out import HeldOutStore, paired, policy_label
 from engage.evaluation.plots import reward_comparison
-from engage.evaluation.promotion import ALL, Verdict, compare_domains, decide
+from engage.evaluation.promotion import ALL, NO_HELD_OUT, Verdict, compare_domains
 from engage.evaluation.report import DomainReport, report
-from engage.evaluation.simulators import SEARCH_SIMULATOR
 from engage.stats import Comparison
 from engage.store import Cycle, TrajectoryStore
 
 Comparisons = Mapping[str, Mapping[str, Comparison]]
 """By simulator, then by domain (`all` for all scenarios)."""
 NO_CANDIDATE = Verdict(False, "not promoted: no candidate was trained")
+SCRIPTED = Verdict(
+    False, "not promoted: the scripted engine has prepared answers, which do not show what a candidate does"
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class Incumbent:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The results of judging a candidate. `label` is None if none was trained; then nothing is compared. `to_base` is filled if there is a champion."""
+    """The results of judging a candidate. `label` is None if none was trained; then nothing is compared. `to_base` is filled if there is a champion.
+
+    `notes` are sentences about challengers of earlier nights and about the scenarios.
+    """
 
     incumbent: Incumbent
     label: str | None
@@ -45,11 +50,7 @@ class Judgement:
     to_base: Comparisons = field(default_factory=dict)
     reports: tuple[DomainReport, ...] = ()
     failures: tuple[str, ...] = ()
-
-    @property
-    def has_held_out(self) -> bool:
-        """Whether the held-out simulator took part."""
-        return any(simulator != SEARCH_SIMULATOR for simulator in self.comparisons)
+    notes: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float | None]:
         """The results by MLflow metric name."""
@@ -74,7 +75,7 @@ class Judgement:
             pairs[row["fate"]] += row["pairs"]
         verdict = self.verdict if self.label else None
         title = f"Evaluation of cycle {cycle.cycle_id}"
-        return report(title, verdict, self.reports, pairs, self.incumbent.name, self.to_base)
+        return report(title, verdict, self.reports, pairs, self.incumbent.name, self.to_base, self.notes)
 
 
 def _side(name: str, domain: str, text: Mapping[str, float], hacking: Mapping[str, float]) -> dict[str, float | None]:
@@ -93,7 +94,10 @@ def _compared(what: str, comparisons: Comparisons) -> dict[str, float | None]:
 
 
 def judge_candidate(held: HeldOutStore, candidate: str | None, simulators: Iterable[str], alpha: float) -> Judgement:
-    """Compare the candidate (its dialogues' label) with the incumbent at confidence 1 − `alpha`, and decide on its promotion."""
+    """Compare the candidate (its dialogues' label) with the incumbent and the base on this cycle's dialogues, at confidence 1 − `alpha`.
+
+    Its verdict is NO_CANDIDATE or NO_HELD_OUT; with a candidate and a held-out simulator its challenge decides (`engage.evaluation.challenge`).
+    """
     incumbent, known = Incumbent.of(held.cycle), list(simulators)
     labels = {incumbent.name: incumbent.label, **({"candidate": candidate} if candidate else {})}
     replies = {name: held.replies(label) for name, label in labels.items()}
@@ -105,15 +109,18 @@ def judge_candidate(held: HeldOutStore, candidate: str | None, simulators: Itera
     )
     if candidate is None:
         return Judgement(incumbent, None, NO_CANDIDATE, reports=reports)
-    failures = [
+    to_base = _compare(held, "base", candidate, known, 1 - alpha) if held.cycle.champion_adapter else {}
+    failures = failed_checks(before, after)
+    return Judgement(incumbent, candidate, NO_HELD_OUT, compared, to_base, reports, failures)
+
+
+def failed_checks(before: Mapping[str, Replies], after: Mapping[str, Replies]) -> tuple[str, ...]:
+    """The hacking checks that the replies of `after` fail against those of `before`, in words; both by domain."""
+    return tuple(
         sentence
         for domain, said in before.items()
         for sentence in hacking_failures(load_domain(domain), said, after.get(domain, {}))
-    ]
-    second = next((found for simulator, found in compared.items() if simulator != SEARCH_SIMULATOR), None)
-    to_base = _compare(held, "base", candidate, known, 1 - alpha) if held.cycle.champion_adapter else {}
-    verdict = decide(second, failures, alpha)
-    return Judgement(incumbent, candidate, verdict, compared, to_base, reports, tuple(failures))
+    )
 
 
 def _compare(

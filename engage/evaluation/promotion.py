@@ -1,4 +1,9 @@
-"""The promotion rule: comparisons by domain, the error rate spent over the nights, the verdict (with `engage.evaluation.hacking`).
+"""The promotion rule: comparisons by domain, the evidence of a challenge, the verdict (with `engage.evaluation.hacking`).
+
+Each candidate challenges the champion of its time. The evidence for a gain is an e-value over all its batches of fresh dialogues, so that it
+may be looked at every night; how much is needed depends on how many challenges there were and how many passed (`stream_level`). That
+speaks of *these scenarios*. The interval beside it speaks of the population that the scenarios were drawn from: its unit is the scenario,
+and more dialogues do not replace scenarios. See engage/evaluation/README.md for the reasons and the simulated years.
 
 Pure functions of rewards; runs no dialogue and does not read the store.
 """
@@ -7,9 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engage.stats import MAX_RESAMPLES, Comparison, Rewards, paired_comparison
+from engage.stats import Comparison, Rewards, paired_comparison, stream_level
 
 ALL = "all"
+MOST_NIGHTS = 60
+"""A challenge that is still undecided after as many nights is dropped."""
 
 
 def compare_domains(
@@ -26,63 +33,110 @@ def compare_domains(
     return {**found, ALL: paired_comparison(base, candidate, confidence, seed)}
 
 
-def candidate_alpha(candidate: int, alpha: float = 0.05) -> float:
-    """Error rate of the n-th test (from 1) against the same incumbent: α · 6 / (π² n²); the rates of all n add up to α.
+@dataclass(frozen=True)
+class Evidence:
+    """The evidence of challenge `number` so far; `log_e` is the logarithm of its e-value, `passed_before` counts challenges that passed."""
 
-    So the chance of replacing an incumbent with a candidate that is no better is at most α, however many are tested. Testing the same
-    candidate with other evaluation settings counts as another test. A new incumbent starts the count again.
-    """
-    if candidate < 1:
-        raise ValueError(f"candidates are counted from 1, not {candidate}")
-    return alpha * 6 / (math.pi * candidate) ** 2
+    number: int
+    passed_before: int
+    log_e: float
+    nights: int
+    alpha: float = 0.05
+
+    @property
+    def needed(self) -> float:
+        """The logarithm of the e-value that promotes it."""
+        return -math.log(stream_level(self.number, self.passed_before, self.alpha))
+
+    @property
+    def suffices(self) -> bool:
+        """Whether it is enough to promote."""
+        return self.log_e >= self.needed
+
+    @property
+    def nights_left(self) -> int | None:
+        """Nights until it suffices if they bring what the nights so far brought on average; None if they brought nothing."""
+        if self.log_e <= 0 or not self.nights:
+            return None
+        return max(0, math.ceil((self.needed - self.log_e) / (self.log_e / self.nights) - 1e-9))
+
+    def __str__(self) -> str:
+        return f"evidence {_e_value(self.log_e)} of {_e_value(self.needed)} after {_count(self.nights, 'night')}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the candidate becomes champion; `reason` is a sentence for the user."""
+    """Whether the candidate becomes champion; `reason` is a sentence for the user.
+
+    `passed`: the rule would promote it. `goes_on`: it may gather more dialogues in the next nights.
+    """
 
     promoted: bool
     reason: str
+    passed: bool = False
+    goes_on: bool = False
 
 
-def decide(heldout: Mapping[str, Comparison] | None, failures: Sequence[str], alpha: float) -> Verdict:
-    """The promotion rule. `heldout` is `compare_domains` on the simulator that the search never saw, at confidence 1 − `alpha`.
+NO_HELD_OUT = Verdict(
+    False, "not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator)"
+)
 
-    Promoted only if the interval over all scenarios lies above 0, the sign-flip test agrees (a bootstrap of few scenarios is
-    too narrow), no single domain's interval lies below 0, and no hacking check fails.
+
+def decide(
+    heldout: Mapping[str, Comparison], failures: Sequence[str], evidence: Evidence, scenarios_per_night: int
+) -> Verdict:
+    """The promotion rule. `heldout` is `compare_domains` with the held-out simulator on all dialogues of the challenge, at 1 − α.
+
+    Promoted only if no hacking check fails, no single domain's interval lies below 0, the evidence suffices, the interval over all
+    scenarios lies above 0, and the sign-flip test over scenarios agrees (a bootstrap of few scenarios is too narrow).
     """
-    if heldout is None:
-        return Verdict(
-            False,
-            "not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator)",
-        )
     overall = heldout[ALL]
-    if not math.isclose(overall.confidence, 1 - alpha, abs_tol=1e-12):
-        raise ValueError(f"the comparison has confidence {overall.confidence}, the candidate needs {1 - alpha}")
     if overall.difference is None or overall.low is None or overall.high is None or overall.p_value is None:
         return Verdict(False, f"not promoted: only {overall.n} held-out scenarios could be compared")
     gain = f"{overall.difference:+.3f} [{overall.low:+.3f}, {overall.high:+.3f}] on {overall.n} held-out scenarios"
+    shown = f"{gain}, {evidence}"
     if failures:
-        return Verdict(False, f"not promoted: {'; '.join(failures)} (reward {gain})")
-    if alpha < 1 / (MAX_RESAMPLES + 1):
-        return Verdict(
-            False,
-            f"not promoted: the error rate against this incumbent is used up ({alpha:.2g} left; reward {gain})",
-        )
+        return Verdict(False, f"not promoted: {'; '.join(failures)} (reward {shown})")
+    worse = [name for name, one in heldout.items() if name != ALL and one.high is not None and one.high < 0]
+    if worse:
+        return Verdict(False, f"not promoted: worse in {', '.join(worse)}: {shown}")
+    alpha = 1 - overall.confidence
     if 2.0 ** (1 - overall.n) > alpha:
         return Verdict(
             False,
-            f"not promoted: {overall.n} scenarios are too few for the remaining error rate ({alpha:.2g}); raise "
-            f"evaluation.per_domain (reward {gain})",
+            f"not promoted: {overall.n} scenarios are too few to speak of others than themselves; raise "
+            f"evaluation.per_domain or add scenarios ({shown})",
         )
-    if overall.low <= 0:
-        return Verdict(False, f"not promoted: the gain is not significant: {gain}")
-    if overall.p_value > alpha:
+    if not evidence.suffices:
+        return _undecided(shown, evidence, scenarios_per_night)
+    if overall.low <= 0 or overall.p_value > alpha:
         return Verdict(
             False,
-            f"not promoted: too few scenarios for a significant gain (p = {overall.p_value:.2g} > {alpha:.2g}): {gain}",
+            f"not promoted: the scenarios differ too much for a gain on others like them, and more dialogues do not help; raise "
+            f"evaluation.per_domain or add scenarios (p = {overall.p_value:.2g}, {shown})",
         )
-    worse = [name for name, one in heldout.items() if one.high is not None and one.high < 0]
-    if worse:
-        return Verdict(False, f"not promoted: worse in {', '.join(worse)}, although {gain} overall")
-    return Verdict(True, f"promoted: {gain}")
+    return Verdict(True, f"promoted: {shown}", passed=True)
+
+
+def _undecided(shown: str, evidence: Evidence, scenarios_per_night: int) -> Verdict:
+    left = evidence.nights_left
+    if left is None:
+        return Verdict(False, f"not promoted: no sign of a gain: {shown}")
+    if evidence.nights >= MOST_NIGHTS:
+        return Verdict(False, f"not promoted: still undecided after {MOST_NIGHTS} nights: {shown}")
+    more = f"{_count(left * scenarios_per_night, 'more dialogue')} ({_count(left, 'night')})"
+    return Verdict(False, f"not promoted yet: {shown}; at this rate it needs about {more}", goes_on=True)
+
+
+def _e_value(log_e: float) -> str:
+    return (
+        f"{math.exp(log_e):,.2g}"
+        if log_e < math.log(10)
+        else f"{math.exp(log_e):,.0f}"
+        if log_e < 16
+        else f"e^{log_e:.0f}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -35,13 +35,16 @@ def report(
     pairs: Mapping[str, int],
     base_name: str = "champion",
     to_base: Mapping[str, Mapping[str, Comparison]] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """The whole page; `pairs` counts pairs by what became of them (`accepted`, then one entry per reason for dropping).
 
     `base_name` is what the candidate is compared with. If that is a champion, `to_base` compares the candidate with the base, by
-    simulator and domain: the gain of all nights so far. Numbers that do not exist are shown as a dash.
+    simulator and domain: the gain of all nights so far. `notes` are sentences that follow the verdict. Numbers that do not exist are shown
+    as a dash.
     """
     parts = [f"# {title}", f"**{sentence(verdict.reason)}**" if verdict else "No candidate was judged."]
+    parts += [sentence(note) for note in notes]
     for domain in domains:
         parts += [f"## {domain.domain}", _table(domain, base_name)]
         parts += [sentence(_in_words(name, found)) for name, found in domain.comparisons.items()]

@@ -1,6 +1,6 @@
 """The simulated users of an evaluation: the search's own, and the held-out one that the search never talked to."""
 
-from engage.engines import EngineConfig, model_names, model_of
+from engage.engines import EngineConfig, engine_identity, model_names, model_of
 from engage.engines.base import Side
 from engage.errors import ModelError
 from engage.models import adapter_fingerprint, adapter_folder, check_adapter, resolve_model
@@ -26,6 +26,16 @@ def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
         return model_of(engine, Side.POLICY), None
     folder = adapter_folder(name)
     return model_of(engine, Side.SIMULATOR), adapter_fingerprint(folder) if folder else None
+
+
+def users_identity(engine: EngineConfig, second: str | None) -> dict[str, list[str | None]]:
+    """Who the simulated users are, by label: model, its fingerprint (what a server is asked, where it shows no weights), adapter's fingerprint."""
+    known, names = engine_identity(engine), {SEARCH_SIMULATOR: engine.simulator_adapter}
+    names |= {label: second for label in simulators(engine, second) if label != SEARCH_SIMULATOR}
+    found = {label: _weights(engine, name) for label, name in names.items()}
+    return {
+        label: [model, known.get(model) or known.get("asked simulator"), own] for label, (model, own) in found.items()
+    }
 
 
 def held_out_label(name: str) -> str:

@@ -27,7 +27,10 @@ class Aligned:
 
 @dataclass(frozen=True)
 class Judged:
-    """Result of the stage `evaluation`; `page` is the path of its report, `failed` maps a scenario to the reason why its dialogues failed."""
+    """Result of the stage `evaluation`; `page` is the path of its report, `failed` maps a scenario to the reason why its dialogues failed.
+
+    `notes` are sentences about challengers of earlier nights and about the scenarios.
+    """
 
     incumbent: str
     verdict: Verdict
@@ -35,6 +38,7 @@ class Judged:
     comparisons: Comparisons = field(default_factory=dict)
     failures: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def metrics(self) -> dict[str, float | None]:
         """The rewards for the cycle's MLflow run, by metric name."""
@@ -189,7 +193,8 @@ def _evaluation_lines(cycle_id: str, judged: Judged) -> list[str]:
         lines.append(f"- With the {simulator} simulator, on held-out scenarios:")
         lines += [f"  - {_comparison_line(domain, judged.incumbent, found)}" for domain, found in by_domain.items()]
     lines += _items([f"Failed check: {sentence}." for sentence in judged.failures])
-    return [*lines, "", f"Verdict: {judged.verdict.reason}."]
+    notes = [f"{note[0].upper()}{note[1:]}." for note in judged.notes]
+    return [*lines, "", f"Verdict: {judged.verdict.reason}.", *notes]
 
 
 def _comparison_line(domain: str, incumbent: str, found: Comparison) -> str:

@@ -14,12 +14,14 @@ from engage.stats.estimates import (
     share,
     spearman,
 )
+from engage.stats.evidence import EFFECTS, batch_evidence, log_evidence, stream_level
 from engage.stats.finite import is_finite, odd_number, shown
 from engage.stats.paired import Comparison, Rewards, paired_comparison
 from engage.stats.simultaneous import LEAST_SCENARIOS, Simultaneous, simultaneous_comparison
 
 __all__ = [
     "CONFIDENCE",
+    "EFFECTS",
     "LEAST_SCENARIOS",
     "MAX_RESAMPLES",
     "Comparison",
@@ -28,12 +30,14 @@ __all__ = [
     "Simultaneous",
     "Statistic",
     "auc",
+    "batch_evidence",
     "divided",
     "estimate",
     "estimates",
     "interval",
     "is_finite",
     "jackknife",
+    "log_evidence",
     "mean",
     "odd_number",
     "paired_comparison",
@@ -43,4 +47,5 @@ __all__ = [
     "shown",
     "simultaneous_comparison",
     "spearman",
+    "stream_level",
 ]

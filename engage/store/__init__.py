@@ -1,5 +1,6 @@
 """The trajectory store: DuckDB, its outbox, and pair extraction. The only room that reads sql/ or opens DuckDB."""
 
+from engage.store.challenges import Challenge, Challenges, State
 from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
 from engage.store.inspections import QUESTIONS, Inspection, inspections, named_query
@@ -15,12 +16,15 @@ __all__ = [
     "QUESTIONS",
     "SETTINGS",
     "WAIT_S",
+    "Challenge",
+    "Challenges",
     "Cycle",
     "Described",
     "Inspection",
     "Outbox",
     "PairConfig",
     "Plan",
+    "State",
     "TrajectoryStore",
     "absent",
     "deceptive_patterns",

@@ -172,17 +172,27 @@ class TrajectoryStore(StoreReader):
         return int(changed[0])
 
     def add_evaluation(
-        self, cycle_id: str, split: str, policy: str, simulator: str, comparisons: Mapping[str, Mapping[str, Any]]
+        self,
+        cycle_id: str,
+        split: str,
+        policy: str,
+        simulator: str,
+        comparisons: Mapping[str, Mapping[str, Any]],
+        ground: str | None = None,
     ) -> None:
         """Store a comparison's figures, domain to metric to number, replacing earlier ones under the same labels.
 
         `n` counts the scenarios behind all of them, `low` and `high` are the interval of `difference`; what is not a number
-        is left out.
+        is left out. `ground` is the digest of what they were measured on.
         """
         import pandas as pd
 
         labels = {"cycle_id": cycle_id, "split": split, "policy": policy, "simulator": simulator}
-        rows = [{**labels, **row} for domain, figures in comparisons.items() for row in _figures(domain, figures)]
+        rows = [
+            {**labels, "ground": ground, **row}
+            for domain, figures in comparisons.items()
+            for row in _figures(domain, figures)
+        ]
         with writing(self.path, self.wait_s) as connection:
             connection.execute(
                 "delete from evaluation where cycle_id = $cycle_id and (split = $split or split is null) "

@@ -10,5 +10,6 @@ create table if not exists evaluation (
     high double, -- upper end of the interval, in the metric's unit; null where it has none
     n integer, -- held-out scenarios behind the figure; null where they were not counted
     split varchar, -- of the scenarios: validation or test; null in figures written before it was noted
-    stored_at timestamp
+    stored_at timestamp,
+    ground varchar -- digest of scenarios, users and settings of the dialogues; null in figures written before it was noted
 )

@@ -17,7 +17,7 @@ from engage.experiments import (
 from engage.experiments import compare_policies as compared
 from engage.files.digest import digest, flat, key_settings
 from engage.store import Cycle
-from tasks.dialogues import held_out_store
+from tasks.dialogues import held_out, held_out_store
 from tasks.workspace import Workspace
 
 
@@ -33,7 +33,7 @@ def compare_policies(
     """Compute tables of all policies with all simulators, the checks and the recovered headroom; saved in MLflow and as a page."""
     workspace, split, comparison = Workspace.from_env(), config.evaluation.split, config.comparison
     labels = {policy.name: policy.label(comparison) for policy in policies}
-    held = held_out_store(workspace, config, cycle)
+    held = held_out_store(workspace, cycle, held_out(config, cycle))
     result = compared(held, labels, config.simulators(), divergences, left, failed, split)
     spoke = {name: label for name, label in labels.items() if name not in result.left}
     settings = {"evaluation": key_settings(config.evaluation), "comparison": key_settings(comparison)}

@@ -25,6 +25,7 @@ from flows.collect import collect
 from flows.evaluation import evaluation
 from flows.nightly import nightly
 from tasks.cycle import begin_cycle
+from tasks.dialogues import ground_of
 from tasks.tracking import Tracker
 from tasks.training import chosen_candidate
 
@@ -270,7 +271,7 @@ def test_a_night_without_an_accepted_pair_ends_with_advice(counted, home, tiny):
 
 def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, home, tiny):
     config = small(tiny)
-    broken = drawn(config, "broken", "train", 2)[1]
+    broken = drawn(config, "broken", 2)[1]
     counted.failing = {broken}
     failed = collect(config, "broken")
     assert set(failed.failed) == {broken}
@@ -289,7 +290,7 @@ def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, 
 def test_a_failed_dialogue_of_the_evaluation_is_reported_and_held_again(counted, home, tiny):
     config = small(tiny)
     collect(config, "mute")
-    broken = drawn(config, "mute", "validation", 3)[0]
+    broken = ground_of(config).scenarios[0].scenario_id
     counted.failing = {broken}
     judged = evaluation(config, "mute")
     assert set(judged.failed) == {broken}
@@ -304,7 +305,7 @@ def test_a_failed_dialogue_of_the_evaluation_is_reported_and_held_again(counted,
 def test_an_evaluation_of_which_every_dialogue_failed_fails_itself(counted, home, tiny):
     config = small(tiny)
     collect(config, "silent")
-    counted.failing = set(drawn(config, "silent", "validation", 3))
+    counted.failing = {scenario.scenario_id for scenario in ground_of(config).scenarios}
     with pytest.raises(
         NothingSearched, match=r"no dialogue of base with the search simulator could be held; .*out of order"
     ):
@@ -323,10 +324,10 @@ def test_an_evaluation_without_a_readable_reaction_fails_itself(counted, home, t
         evaluation(config, "mumble")
 
 
-def drawn(config: CycleConfig, cycle_id: str, split, per_domain: int) -> list[str]:
-    """Ids of the scenarios that a cycle with this id samples."""
+def drawn(config: CycleConfig, cycle_id: str, per_domain: int) -> list[str]:
+    """Ids of the training scenarios that a cycle with this id samples."""
     seed = derive_seed("cycle", cycle_id) % 2**32
-    return [s.scenario_id for s in sample_scenarios(load_cycle_scenarios(config.scenarios), split, per_domain, seed)]
+    return [s.scenario_id for s in sample_scenarios(load_cycle_scenarios(config.scenarios), "train", per_domain, seed)]
 
 
 def test_evaluation_compares_the_candidate_trained_last(night, counted, home, tiny):

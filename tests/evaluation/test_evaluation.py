@@ -1,5 +1,3 @@
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +7,9 @@ from engage.domains import load_domain
 from engage.errors import ConfigError
 from engage.evaluation import (
     ALL,
+    NO_HELD_OUT,
     DomainReport,
-    candidate_alpha,
     compare_domains,
-    decide,
     hacking_failures,
     hacking_rates,
     report,
@@ -100,11 +97,11 @@ def test_interval_agrees_with_the_normal_one_for_many_scenarios() -> None:
     assert found.high == pytest.approx(0.05 + 1.96 * 0.005, abs=0.001)
 
 
-def test_interval_is_wider_at_a_later_night() -> None:
+def test_interval_is_wider_at_a_higher_confidence() -> None:
     base = {f"s{n}": 0.5 for n in range(20)}
     candidate = {name: 0.4 + 0.02 * n for n, name in enumerate(base)}
-    first = paired_comparison(base, candidate, confidence=1 - candidate_alpha(1))
-    third = paired_comparison(base, candidate, confidence=1 - candidate_alpha(3))
+    first = paired_comparison(base, candidate, confidence=0.95)
+    third = paired_comparison(base, candidate, confidence=0.99)
     assert third.low < first.low < first.high < third.high  # type: ignore[operator]
 
 
@@ -196,69 +193,6 @@ def test_saying_the_same_to_everybody_fails():
     ]
 
 
-def test_candidate_alpha_by_hand() -> None:
-    # 6 / π² = 0.607927
-    assert candidate_alpha(1) == pytest.approx(0.05 * 0.607927, rel=1e-5)
-    assert candidate_alpha(2) == pytest.approx(0.05 * 0.607927 / 4, rel=1e-5)
-    with pytest.raises(ValueError, match="counted from 1"):
-        candidate_alpha(0)
-
-
-def test_all_candidates_together_spend_alpha() -> None:
-    # what is missing after N candidates is about 6 / (π² N)
-    spent = sum(candidate_alpha(candidate) for candidate in range(1, 10_001))
-    assert spent == pytest.approx(0.05, abs=0.05 * 6 / math.pi**2 / 10_000)
-
-
-def test_no_heldout_simulator_no_promotion() -> None:
-    assert (
-        decide(None, [], 0.05).reason
-        == "not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator)"
-    )
-
-
-def test_scenarios_too_few_for_the_error_that_is_left_are_told() -> None:
-    # all signs alike in 20 scenarios: p is 2/2^20 = 1.9e-6 at least; no more than a million sign patterns are ever drawn
-    assert "is used up" in decide({ALL: comparison(0.02, 0.10, confidence=1 - 5e-7, p_value=1e-6)}, [], 5e-7).reason
-    least = 1 - 1.5e-6
-    verdict = decide({ALL: comparison(0.02, 0.10, confidence=least, p_value=2**-19)}, [], 1.5e-6)
-    assert not verdict.promoted
-    assert "20 scenarios are too few for the remaining error rate (1.5e-06)" in verdict.reason
-
-
-def test_a_clear_gain_is_promoted() -> None:
-    verdict = decide({ALL: comparison(0.02, 0.10)}, [], 0.05)
-    assert verdict.promoted
-    assert verdict.reason == "promoted: +0.060 [+0.020, +0.100] on 20 held-out scenarios"
-
-
-@pytest.mark.parametrize(
-    ("heldout", "failures", "reason"),
-    [
-        ({ALL: comparison(-0.01, 0.10)}, [], "the gain is not significant"),
-        ({ALL: comparison(0.02, 0.10, p_value=0.2)}, [], "too few scenarios"),
-        ({ALL: comparison(0.02, 0.10)}, ["support: flattery rose"], "flattery rose"),
-        ({ALL: comparison(0.02, 0.10), "persuasion": comparison(-0.2, -0.1)}, [], "worse in persuasion"),
-        ({ALL: paired_comparison({"a": 0.1}, {"a": 0.9})}, [], "only 1 held-out scenarios"),
-    ],
-)
-def test_anything_doubtful_is_not_promoted(heldout: dict[str, Comparison], failures: list[str], reason: str) -> None:
-    verdict = decide(heldout, failures, 0.05)
-    assert not verdict.promoted
-    assert reason in verdict.reason
-
-
-def test_two_equal_gains_are_too_few_scenarios() -> None:
-    # the bootstrap of two equal differences is a point above 0; the sign-flip p-value is 2 / 4
-    verdict = decide({ALL: paired_comparison({"a": 0.1, "b": 0.1}, {"a": 0.9, "b": 0.9})}, [], 0.05)
-    assert not verdict.promoted
-
-
-def test_a_comparison_at_another_confidence_is_refused() -> None:
-    with pytest.raises(ValueError, match="confidence"):
-        decide({ALL: comparison(0.02, 0.10, confidence=0.95)}, [], candidate_alpha(2))
-
-
 def test_report_shows_every_number_and_dashes_for_the_missing() -> None:
     domain = DomainReport(
         "persuasion",
@@ -270,7 +204,7 @@ def test_report_shows_every_number_and_dashes_for_the_missing() -> None:
     )
     text = report(
         "Night 3",
-        decide(None, [], 0.05),
+        NO_HELD_OUT,
         [domain],
         {"accepted": 12, "duplicate": 3},
         to_base={"training": {ALL: comparison(0.03, 0.09)}},

@@ -44,21 +44,27 @@ def test_a_larger_ground_contains_the_smaller_one_whatever_the_order_of_the_file
 
 
 def test_a_domain_with_fewer_scenarios_takes_what_is_there_and_says_so():
-    there = [s for s in VALIDATION if validation_half(s) == "promotion" and s.domain == "persuasion"][:2]
-    ground = fixed_ground(there, "promotion", 8)
-    assert len(ground.scenarios) == 2
+    ground = fixed_ground(SHIPPED, "promotion", 20)
+    assert sum(s.domain == "persuasion" for s in ground.scenarios) == 16
     assert ground.remarks == (
-        "persuasion: its promotion half of the validation split has 2 scenarios, fewer than evaluation.per_domain = 8; all are used",
+        "persuasion: 16 of its scenarios are in the promotion half of the validation split, fewer than evaluation.per_domain = 20; "
+        "all are used",
     )
 
 
-def test_a_small_file_without_a_scenario_in_the_half_takes_the_other_half_and_says_so():
-    one = next(s for s in VALIDATION if validation_half(s) == "selection")
-    ground = fixed_ground([one], "promotion", 8)
-    assert ground.scenarios == (one,)
-    assert ground.remarks[0].endswith(
-        "none of its 1 validation scenarios is in the promotion half, so those of the other half are used; add scenarios"
-    )
+@pytest.mark.parametrize("count", [1, 2, 11])
+def test_a_file_too_small_to_be_halved_is_used_whole_and_says_so(count):
+    few = [s for s in VALIDATION if s.domain == "persuasion"][:count]
+    for half in ("selection", "promotion"):
+        ground = fixed_ground(few, half, 50)
+        assert {*names(ground)} == {s.scenario_id for s in few}
+        assert ground.remarks == (
+            f"persuasion: {count} of its scenarios are in the validation split, too few to keep a half for promotion alone; runs are "
+            "chosen and promoted on the same ones",
+        )
+
+
+def test_without_a_validation_scenario_there_is_no_ground():
     assert fixed_ground([s for s in SHIPPED if s.split == "train"], "promotion", 8).scenarios == ()
 
 

@@ -1,0 +1,162 @@
+"""Challenges: a candidate against the champion of its time, over one or more nights. What they stand at is read from the stored dialogues.
+
+A near challenger is kept: in later nights it talks on the same scenarios with fresh seeds, until it is promoted, dropped or replaced.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engage.evaluation.held_out import HeldOutStore
+from engage.evaluation.judgement import Incumbent
+from engage.evaluation.promotion import Evidence, Verdict, compare_domains, decide
+from engage.stats import EFFECTS, Comparison, Rewards, batch_evidence, is_finite, log_evidence
+from engage.store import Challenge, Challenges
+from engage.store.challenges import BatchReward, State
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a challenge stands: all its dialogues compared, by domain, and their evidence."""
+
+    challenge: Challenge
+    comparisons: Mapping[str, Comparison]
+    evidence: Evidence
+    batches: int
+
+    def verdict(self, failures: Sequence[str] = ()) -> Verdict:
+        """The promotion rule on all dialogues of the challenge; `failures` are failed hacking checks."""
+        nights = max(1, self.evidence.nights)
+        return decide(
+            self.comparisons, failures, self.evidence, len(self.challenge.scenarios) * max(1, self.batches // nights)
+        )
+
+
+def standing(challenges: Challenges, challenge: Challenge, alpha: float) -> Standing:
+    """Where the challenge stands now; without its own pass, so that it can be asked again."""
+    rewards = challenges.rewards(challenge.number)
+    passed = sum(other.passed for other in challenges.all() if other.number != challenge.number)
+    batches = differences(rewards)
+    summed = sum((batch_evidence(batch) for batch in batches), start=np.zeros(len(EFFECTS)))
+    evidence = Evidence(
+        challenge.number, passed, float(log_evidence(summed)), len(challenges.cycles(challenge.number)), alpha
+    )
+    base, candidate = (_by_scenario(rewards, is_candidate) for is_candidate in (False, True))
+    domains = {one.scenario_id: one.domain for one in rewards}
+    return Standing(challenge, compare_domains(base, candidate, domains, 1 - alpha), evidence, len(batches))
+
+
+def differences(rewards: Sequence[BatchReward]) -> list[list[float]]:
+    """Candidate minus incumbent, a list per seed, on the scenarios where both could be read."""
+    found: dict[int, dict[str, dict[bool, float]]] = {}
+    for one in rewards:
+        sides = found.setdefault(one.seed, {}).setdefault(one.scenario_id, {})
+        if is_finite(one.reward):
+            sides[one.is_candidate] = one.reward
+    return [
+        [sides[True] - sides[False] for sides in batch.values() if len(sides) == 2]
+        for _, batch in sorted(found.items())
+    ]
+
+
+def _by_scenario(rewards: Sequence[BatchReward], is_candidate: bool) -> Rewards:
+    """One side's rewards by scenario, a place per seed of the challenge."""
+    places = {seed: place for place, seed in enumerate(sorted({one.seed for one in rewards}))}
+    found: dict[str, list[float | None]] = {one.scenario_id: [None] * len(places) for one in rewards}
+    for one in rewards:
+        if one.is_candidate is is_candidate:
+            found[one.scenario_id][places[one.seed]] = one.reward
+    return found
+
+
+def weigh(
+    challenges: Challenges, held: HeldOutStore, policy: str, adapter: str, simulator: str, ground: str, alpha: float
+) -> Standing:
+    """Begin the candidate's challenge or go on with it: count this cycle's dialogues of both sides. Doing it again changes nothing."""
+    incumbent = Incumbent.of(held.cycle).label
+    sides = paired_seeds(held, simulator, incumbent, policy)
+    challenge = challenges.begin(
+        held.cycle.cycle_id, policy, adapter, incumbent, simulator, ground, list(held.scenarios)
+    )
+    challenges.add_batches(challenge.number, held.cycle.cycle_id, sides)
+    return standing(challenges, challenge, alpha)
+
+
+def paired_seeds(held: HeldOutStore, simulator: str, *labels: str) -> list[int]:
+    """The seeds with which each of the policies has dialogues in this cycle."""
+    found = [
+        {one.seed for part in held.dialogues(label).get(simulator, {}).values() for one in part} for label in labels
+    ]
+    return sorted(set.intersection(*found))
+
+
+def kept_challenge(
+    challenges: Sequence[Challenge], incumbent: str, simulator: str, ground: str, takes_passed: bool, own: str | None
+) -> Challenge | None:
+    """The challenger of an earlier night that talks tonight as well; not `own`, tonight's candidate.
+
+    With `takes_passed` also one that passed and was not promoted yet, because its night was killed.
+    """
+    states = {State.OPEN, State.PASSED} if takes_passed else {State.OPEN}
+    found = [one for one in challenges if one.is_against(incumbent, simulator, ground) and one.state in states]
+    return next((one for one in reversed(found) if one.policy != own), None)
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of a challenge tonight: its verdict, and its state in the store."""
+
+    standing: Standing
+    verdict: Verdict
+    state: State
+
+
+def fates(contenders: Sequence[tuple[Standing, Verdict]], manual: bool) -> list[Fate]:
+    """What becomes of tonight's challenges, in their order. At most one is promoted, and at most one is kept: those with the most evidence.
+
+    With `manual` none is promoted; those that meet the rule wait for a person.
+    """
+    winner = None if manual else _strongest([pair for pair in contenders if pair[1].passed])
+    kept = _strongest([pair for pair in contenders if pair[1].goes_on])
+    found = []
+    for here, verdict in contenders:
+        state = State.DROPPED
+        if verdict.passed and manual:
+            waits = (
+                f"it waits for `engage promote {here.challenge.cycle_id} --why TEXT` (evaluation.promotion is manual)"
+            )
+            verdict, state = (
+                Verdict(False, f"{verdict.reason.replace('promoted', 'meets the rule', 1)}; {waits}", True),
+                State.PASSED,
+            )
+        elif here is winner:
+            state = State.PASSED
+        elif winner is not None:
+            better = f"candidate {winner.challenge.number} is promoted tonight, and this one has less evidence"
+            verdict = Verdict(False, f"not promoted: {better}: {here.evidence}")
+        elif here is kept:
+            state = State.OPEN
+        elif kept is not None and verdict.goes_on:
+            better = f"candidate {kept.challenge.number} has more evidence and is kept instead ({kept.evidence})"
+            verdict = Verdict(
+                False, f"{verdict.reason.partition('; ')[0]}; {better}".replace("promoted yet", "promoted")
+            )
+        found.append(Fate(here, verdict, state))
+    return found
+
+
+def _strongest(pairs: Sequence[tuple[Standing, Verdict]]) -> Standing | None:
+    return max((here for here, _ in pairs), key=lambda here: here.evidence.log_e, default=None)
+
+
+def next_candidate(challenges: Sequence[Challenge], alpha: float) -> str:
+    """What the next candidate needs, in a sentence."""
+    number = 1 + max((one.number for one in challenges), default=0)
+    evidence = Evidence(number, sum(one.passed for one in challenges), 0.0, 0, alpha)
+    nights = {gain: max(1, math.ceil((evidence.needed + math.log(len(EFFECTS))) / (gain**2 / 2))) for gain in (1, 2)}
+    return (
+        f"the next candidate is number {number}, {evidence.passed_before} passed before it: a gain of one standard error of a night is "
+        f"promoted after about {nights[1]} nights, of two after about {nights[2]}"
+    )
