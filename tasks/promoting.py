@@ -1,10 +1,13 @@
 """Makes an adapter champion: by the rule after a night, or by a person. The registry names the champion; the store records why."""
 
+import getpass
 from dataclasses import replace
 from pathlib import Path
 
+from engage.errors import ConfigError
 from engage.evaluation import Fate, Verdict, policy_label
 from engage.store import Challenge, Challenges, Cycle, State
+from engage.training import latest_candidate
 from tasks.tracking import Champion
 from tasks.workspace import Workspace
 
@@ -52,6 +55,67 @@ def _record(challenges: Challenges, challenge: Challenge, champion: Champion) ->
         champion.version, str(champion.adapter), RULE, challenge.reason, None, challenge.cycle_id, challenge.number
     )
     challenges.settle(challenge.number, State.PROMOTED, challenge.reason)
+
+
+def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool = False) -> str:
+    """Make a cycle's candidate (`asked` is its id) or a version of the registry champion; returns what was done, in a sentence.
+
+    ConfigError if there is no such candidate, if its folder is gone, or if no evaluation judged it and `unjudged` does not allow that.
+    """
+    tracker, challenges = workspace.tracker, Challenges(workspace.store)
+    if not why.strip():
+        raise ConfigError("--why: write the reason, which is recorded with the promotion")
+    adapter, version = _asked(workspace, asked)
+    if not adapter.is_dir():
+        raise ConfigError(f"{adapter}, the folder of version {version}, is gone; train it again with `engage align`")
+    champion, label = tracker.champion(), policy_label("candidate", str(adapter))
+    if champion and champion.version == version:
+        return f"version {version} is the champion already; nothing was changed"
+    judged_in = challenges.cycles_that_judged(label)
+    if not judged_in and not unjudged:
+        raise ConfigError(
+            f"version {version} was never judged; run `engage evaluate --cycle` with its cycle first, or add --unjudged to promote it "
+            "all the same"
+        )
+    by, mine = _account(), [one for one in challenges.all() if one.policy == label]
+    tracker.promote(version, {"by": by, "why": why})
+    before = champion.version if champion else None
+    challenges.record_promotion(version, str(adapter), by, why, before, judged_in[-1] if judged_in else None, None)
+    for one in mine:
+        if one.state in (State.OPEN, State.PASSED):
+            challenges.settle(one.number, State.PROMOTED, f"promoted by {by}: {why}")
+    known = (
+        mine[-1].reason
+        if mine
+        else "it was judged without a held-out simulator"
+        if judged_in
+        else "it was never judged"
+    )
+    instead = f"instead of version {before}" if before else "instead of the base model"
+    return f"version {version} is now the champion, {instead} (by {by}: {why}); last verdict: {known}"
+
+
+def _asked(workspace: Workspace, asked: str) -> tuple[Path, str]:
+    """Folder and registry version of a cycle's candidate, or of a version."""
+    tracker, home = workspace.tracker, workspace.home
+    if asked in workspace.store.cycle_ids():
+        candidate = latest_candidate(home.cycle(asked), home.find)
+        if candidate is None:
+            raise ConfigError(
+                f"cycle {asked!r} has no candidate: nothing was trained in it; run `engage align --cycle {asked}`"
+            )
+        return Path(candidate.adapter), tracker.version_of(Path(candidate.adapter))
+    if asked.isascii() and asked.isdigit() and (adapter := tracker.adapter_of(asked)):
+        return adapter, asked
+    raise ConfigError(f"{asked!r} is neither a cycle of this home nor a version in its registry")
+
+
+def _account() -> str:
+    """The account of whoever runs the command, from the environment."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "an unknown account"
 
 
 def moved(now: str | None) -> Verdict:

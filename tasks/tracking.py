@@ -235,6 +235,15 @@ class Tracker:
             return known[0]
         raise StoreError(f"{adapter} is not in MLflow's registry ({REGISTERED_NAME}); run `engage align` again")
 
+    def adapter_of(self, version: str) -> Path | None:
+        """The folder of a registered version; None if there is no such version, or if it names no folder."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._adapter(self._client.get_model_version(REGISTERED_NAME, version))
+        except MlflowException:
+            return None
+
     def _versions(self, adapter: Path) -> list[str]:
         found = self._client.search_model_versions(f"name = '{REGISTERED_NAME}'", max_results=10_000)
         return [str(known.version) for known in found if self._adapter(known) == adapter]

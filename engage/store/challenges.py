@@ -114,6 +114,15 @@ class Challenges:
         )[1]
         return [BatchReward(*row) for row in rows]
 
+    def cycles_that_judged(self, policy: str) -> list[str]:
+        """The cycles that have figures of this policy's dialogues, in the order in which they began."""
+        judged = {
+            cycle
+            for one, cycle in self._store.select("select distinct policy, cycle_id from evaluation")[1]
+            if one == policy
+        }
+        return [cycle for cycle in reversed(self._store.cycle_ids()) if cycle in judged]
+
     def settle(self, number: int, state: State, reason: str, passed: bool | None = None) -> None:
         """Record what became of a challenge; `passed` stays as it is if it is None."""
         with writing(self._store.path, self._store.wait_s) as connection:

@@ -103,3 +103,16 @@ def bench_scheduler(
     from flows.cli.benching import show_scheduler
 
     show_scheduler(console, errors, trees, slots, latency, json)
+
+
+@bench_app.command("promotion")
+def bench_promotion(
+    years: Annotated[
+        int, typer.Option("--years", min=10, max=100_000, help="simulated years, in histories of five years")
+    ] = 2000,
+    json: Json = False,
+) -> None:
+    """Simulate years of nights under several promotion rules: false promotions, their harm, and how long a true gain waits."""
+    from flows.cli.bench_promotion import show_promotion
+
+    show_promotion(console, errors, years, json)
