@@ -25,6 +25,8 @@ OPTIONAL = {
 }
 MEMORY_GB, DISK_GB = 6.0, 5.0
 ROWS, CONTEXT = 512, 256
+STORE_WAIT_S = 2.0
+"""Seconds to wait for a store that another program has open."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,32 @@ def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
     yield from _models(config)
     yield from _simulator(config)
     yield from _speed(config)
+    yield from _promotion(config)
     server = os.environ.get("PREFECT_API_URL")
     yield Finding(
         True, f"Prefect server {mask_urls(server)}" if server else "no Prefect server configured: flows run in process"
     )
+
+
+def _promotion(config: CycleConfig) -> Iterator[Finding]:
+    """The challengers that are kept or wait for a person, and what the next candidate needs; nothing before the first cycle."""
+    from engage.evaluation import next_candidate, standing
+    from engage.store import Challenges, State, TrajectoryStore
+
+    store = TrajectoryStore(Home.from_env().database, wait_s=STORE_WAIT_S)
+    if not store.path.exists():
+        return
+    try:
+        challenges, alpha = Challenges(store), config.evaluation.alpha
+        known = challenges.all()
+        for one in known:
+            if one.incumbent != known[-1].incumbent or one.state not in (State.OPEN, State.PASSED):
+                continue
+            reason = one.reason if one.state is State.PASSED else standing(challenges, one, alpha).verdict().reason
+            yield Finding(True, f"candidate {one.number} (cycle {one.cycle_id}) against {one.incumbent}: {reason}")
+        yield Finding(True, f"promotion is {config.evaluation.promotion}; {next_candidate(known, alpha)}")
+    except EngageError as error:
+        yield Finding(False, f"promotion: {error}")
 
 
 def _place(config: CycleConfig) -> str:

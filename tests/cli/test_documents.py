@@ -19,6 +19,7 @@ DOCUMENTS = (
     "deployments/README.md",
     "deployments/benchmarks.md",
     "deployments/comparison/README.md",
+    "engage/evaluation/README.md",
     "sql/README.md",
 )
 README_WORDS = 900

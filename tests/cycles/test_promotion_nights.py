@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from scripted_engines import Counted, ask, played_by
+from tiny_models import save_adapter
 
 from engage.config import CycleConfig
 from engage.engines.base import Side
@@ -38,7 +39,7 @@ SETTINGS = (
     "align.dpo.gradient_accumulation=1",
     "engine.policy_adapter=bare",
     "engine.simulator_adapter=bare",
-    "evaluation={per_domain=3, second_simulator='embedded'}",
+    "evaluation={per_domain=3}",
 )
 HERE = Places(None, "sqlite:///mlflow.db")
 
@@ -75,11 +76,12 @@ def home(tmp_path_factory, open_home, engine):
 
 
 @pytest.fixture(scope="module")
-def config(tiny_model):
+def config(tiny_model, tmp_path_factory):
+    other_user = save_adapter(str(tiny_model), tmp_path_factory.mktemp("user") / "adapter")
+    models = (f"engine.policy_model={tiny_model}", f"engine.simulator_model={tiny_model}")
+
     def made(*more: str) -> CycleConfig:
-        return load_config(
-            "laptop", [*SETTINGS, f"engine.policy_model={tiny_model}", f"engine.simulator_model={tiny_model}", *more]
-        )
+        return load_config("laptop", [*SETTINGS, *models, f"evaluation.second_simulator={other_user}", *more])
 
     return made
 
