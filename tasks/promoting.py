@@ -62,12 +62,12 @@ def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool
 
     ConfigError if there is no such candidate, if its folder is gone, or if no evaluation judged it and `unjudged` does not allow that.
     """
-    tracker, challenges = workspace.tracker, Challenges(workspace.store)
     if not why.strip():
         raise ConfigError("--why: write the reason, which is recorded with the promotion")
     adapter, version = _asked(workspace, asked)
     if not adapter.is_dir():
         raise ConfigError(f"{adapter}, the folder of version {version}, is gone; train it again with `engage align`")
+    tracker, challenges = workspace.tracker, Challenges(workspace.store)
     champion, label = tracker.champion(), policy_label("candidate", str(adapter))
     if champion and champion.version == version:
         return f"version {version} is the champion already; nothing was changed"
@@ -97,15 +97,15 @@ def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool
 
 def _asked(workspace: Workspace, asked: str) -> tuple[Path, str]:
     """Folder and registry version of a cycle's candidate, or of a version."""
-    tracker, home = workspace.tracker, workspace.home
+    home = workspace.home
     if asked in workspace.store.cycle_ids():
         candidate = latest_candidate(home.cycle(asked), home.find)
         if candidate is None:
             raise ConfigError(
                 f"cycle {asked!r} has no candidate: nothing was trained in it; run `engage align --cycle {asked}`"
             )
-        return Path(candidate.adapter), tracker.version_of(Path(candidate.adapter))
-    if asked.isascii() and asked.isdigit() and (adapter := tracker.adapter_of(asked)):
+        return Path(candidate.adapter), workspace.tracker.version_of(Path(candidate.adapter))
+    if asked.isascii() and asked.isdigit() and (adapter := workspace.tracker.adapter_of(asked)):
         return adapter, asked
     raise ConfigError(f"{asked!r} is neither a cycle of this home nor a version in its registry")
 

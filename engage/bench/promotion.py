@@ -234,7 +234,7 @@ def years_of(name: str, rule: Callable[..., Any], histories: int, years: int, se
         sum(one.here <= 0 for one in found) / total,
         sum(one.gain <= 0 for one in found) / total,
         share_false(found, histories),
-        -sum(min(one.gain, 0.0) for one in found) / total,
+        sum(max(-one.gain, 0.0) for one in found) / total,
         sum(one.gain for one in found) / total,
         len(nulls) / total,
         {gain: (_wait(rule, gain, 0, seed), _wait(rule, gain, NIGHTS_A_YEAR, seed)) for gain in GAINS},

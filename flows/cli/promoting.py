@@ -15,6 +15,9 @@ def promote(
     unjudged: Annotated[bool, typer.Option("--unjudged", help="also promote what no evaluation has judged")] = False,
 ) -> None:
     """Make a candidate, or an earlier version, the next night's policy; the registry and the store record who and why."""
+    from flows.cli.running import quieten
+
+    quieten(verbose=False)
     from tasks.promoting import promote_by_person
     from tasks.workspace import Workspace
 

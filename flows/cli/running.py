@@ -55,7 +55,7 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
 
     `again` is the command line that resumes the run after Ctrl-C.
     """
-    _quieten(verbose)
+    quieten(verbose)
     interrupts.go_on_with(again)
     try:
         from tasks import progress
@@ -148,7 +148,7 @@ def _flow(stage: str) -> Callable[[CycleConfig, str], Any]:
     return flows[stage]
 
 
-def _quieten(verbose: bool) -> None:
+def quieten(verbose: bool) -> None:
     """Set the environment variables that prefect and the model libraries read when they are imported."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault(

@@ -401,7 +401,7 @@ def test_the_doctor_says_when_nobody_was_trained_to_play_the_user(engage, roomy)
 def test_no_library_draws_bars_of_its_own_beside_the_commands():
     code = (
         "from flows.cli import running\n"
-        "running._quieten(False)\n"
+        "running.quieten(False)\n"
         "from tqdm.auto import tqdm\n"
         "print(list(tqdm([1, 2], desc='Converting and de-quantizing GGUF tensors...')))"
     )

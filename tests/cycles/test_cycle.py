@@ -12,7 +12,6 @@ from scripted_engines import Counted, ask, played_by
 import engage.engines
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines.base import Side
-from engage.engines.scripted import canned_reply
 from engage.errors import ConfigError, NothingSearched, TooManyFlawed
 from engage.evaluation import Places, Verdict, stage_text
 from engage.home import Home
@@ -361,42 +360,6 @@ def test_an_adapter_that_could_not_be_registered_is_no_candidate(night, home, ti
         align(small(tiny, "align.dpo.learning_rate=2e-4"), "night")
     # it is trained, and lies in its folder; what is judged and promoted must be in the registry
     assert before is not None and chosen_candidate(begin_cycle.fn(small(tiny), "night")) == before
-
-
-def test_a_gain_on_the_simulator_never_searched_with_is_promoted(night, counted, home, tiny):
-    def reply(prompt, seed):
-        if prompt.side is not Side.POLICY or not prompt.adapter:
-            return canned_reply(prompt, seed)
-        return (
-            " ".join(f"{word}{seed % 9973}" for word in ["Tell", "me", "all", "of", "it", "from", "the", "first"]) + "?"
-        )
-
-    def choose(prompt, choices):
-        good = any(message.content.startswith("Tell") for message in prompt.messages)
-        best = {"1": "1", "0": str(len(choices) - 1)}[choices[0]] if good else {"1": "5", "0": "0"}[choices[0]]
-        return [1.0 if choice == best else 1e-9 for choice in choices]
-
-    lenient = ("pairs.min_q_gap=0.0", "pairs.confidence=0.5")  # whatever the canned answers favour is trained on
-    held_out = ("evaluation.per_domain=8", "evaluation.second_simulator=embedded", "evaluation.alpha=0.4")
-    config = small(tiny, *lenient, *held_out)
-    collect(config, "better")
-    candidate = align(config, "better").candidate
-    counted._reply, counted._choose = reply, choose
-    judged = evaluation(config, "better")
-    try:
-        # 2 domains x 8 scenarios, each worth 1 where it was worth 0, on both simulators
-        assert {name: found["all"].difference for name, found in judged.comparisons.items()} == {
-            "search": pytest.approx(1.0, abs=1e-6),
-            "held-out embedded": pytest.approx(1.0, abs=1e-6),
-        }
-        assert judged.verdict.promoted, judged.verdict
-        assert str(Tracker(home).champion().adapter) == candidate.adapter
-        Tracker(home).promote(Tracker(home).version_of(Path(night.aligned.candidate.adapter)))  # by a later cycle, say
-        late = evaluation(config, "better").verdict
-        assert not late.promoted and "the champion is version" in late.reason
-        assert str(Tracker(home).champion().adapter) == night.aligned.candidate.adapter
-    finally:
-        MlflowClient(home.tracking_uri).delete_registered_model_alias("engage-policy", "champion")
 
 
 def test_the_promoted_adapter_is_the_next_cycles_policy(night, counted, home, tiny):

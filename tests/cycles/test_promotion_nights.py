@@ -49,6 +49,10 @@ class OneIsBetter(Counted):
 
     better: str | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._choose = self._chosen
+
     def _answer(self, prompt, seed):
         self.requests += 1
         self.adapters.add(prompt.adapter) if prompt.side is Side.POLICY else None
@@ -57,7 +61,7 @@ class OneIsBetter(Counted):
         words = ["Tell", "me", "all", "of", "it", "from", "the", "first"]
         return " ".join(f"{word}{seed % 9973}" for word in words) + "?"
 
-    def _choose(self, prompt, choices):
+    def _chosen(self, prompt, choices):
         good = any(message.content.startswith("Tell") for message in prompt.messages)
         best = {"1": "1", "0": str(len(choices) - 1)}[choices[0]] if good else {"1": "5", "0": "0"}[choices[0]]
         return [1.0 if choice == best else 1e-9 for choice in choices]

@@ -86,18 +86,6 @@ def test_an_opening_of_the_test_split_is_counted_once(home):
     assert set(statuses(home).values()) == {"FINISHED"}
 
 
-def test_candidates_are_counted_by_what_they_were_judged_against(home):
-    tracker = Tracker(home)
-    judged = [("c1", "one", "base"), ("c2", "two", "base"), ("c3", "three", "champion-1"), ("c4", None, "base")]
-    for cycle, candidate, incumbent in judged:
-        with tracker.stage(cycle, "evaluation", candidate) as run:
-            run.params({"incumbent": incumbent})
-    assert tracker.judged("base", ("c5", "new")) == 2
-    assert tracker.judged("base", ("c2", "two")) == 1  # judged again
-    assert tracker.judged("champion-1", ("c5", "new")) == 1
-    assert tracker.judged("champion-2", ("c5", "new")) == 0
-
-
 @pytest.fixture
 def said(monkeypatch) -> list[str]:
     """The terminal's text without the progress bars."""
