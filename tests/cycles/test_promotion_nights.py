@@ -51,7 +51,7 @@ class OneIsBetter(Counted):
 
     def __init__(self) -> None:
         super().__init__()
-        self._choose = self._chosen
+        self._canned, self._choose = self._choose, self._chosen
 
     def _answer(self, prompt, seed):
         self.requests += 1
@@ -62,6 +62,8 @@ class OneIsBetter(Counted):
         return " ".join(f"{word}{seed % 9973}" for word in words) + "?"
 
     def _chosen(self, prompt, choices):
+        if not self.better:
+            return self._canned(prompt, choices)
         good = any(message.content.startswith("Tell") for message in prompt.messages)
         best = {"1": "1", "0": str(len(choices) - 1)}[choices[0]] if good else {"1": "5", "0": "0"}[choices[0]]
         return [1.0 if choice == best else 1e-9 for choice in choices]
@@ -96,19 +98,32 @@ def state(home, number: int) -> tuple[str, bool]:
 
 
 @pytest.fixture(scope="module")
-def first(engine, home, config):
-    """The first night: its candidate is better, which one night of six scenarios cannot show yet."""
-    collect(config(), "one")
-    candidate = align(config(), "one").candidate
-    engine.better = candidate.adapter
-    return candidate, evaluation(config(), "one")
+def candidates(engine, home, config):
+    """The candidates of three nights, none of them judged; the first is better than the base. The third night is scripted."""
+    rates = {
+        "one": "align.dpo.learning_rate=5e-5",
+        "two": "align.dpo.learning_rate=1e-4",
+        "tried": "engine.kind=scripted",
+    }
+    found = {}
+    for cycle, setting in rates.items():
+        kind = (setting,) if cycle == "tried" else ()
+        collect(config(*kind), cycle)
+        found[cycle] = align(config(setting), cycle).candidate
+    engine.better = found["one"].adapter
+    return found
 
 
 @pytest.fixture(scope="module")
-def second(first, engine, home, config):
-    """The second night's candidate, before it is judged; it is no better than the base."""
-    collect(config(), "two")
-    return align(config("align.dpo.learning_rate=1e-4"), "two").candidate
+def first(candidates, config):
+    """The first night: six scenarios cannot show yet that its candidate is better."""
+    return candidates["one"], evaluation(config(), "one")
+
+
+@pytest.fixture(scope="module")
+def second(candidates, first):
+    """The second night's candidate, before it is judged."""
+    return candidates["two"]
 
 
 def test_a_better_candidate_stays_and_says_what_it_needs(first, home):
@@ -137,8 +152,6 @@ def test_runs_of_the_same_ground_carry_the_same_digest(first, home):
 
 
 def test_a_scripted_night_opens_no_challenge_and_promotes_nothing(first, home, config):
-    collect(config("engine.kind=scripted"), "tried")
-    align(config("engine.kind=scripted"), "tried")
     verdict = evaluation(config("engine.kind=scripted"), "tried").verdict
     assert verdict.reason == (
         "not promoted: the scripted engine has prepared answers, which do not show what a candidate does"
