@@ -11,11 +11,11 @@ from engage.evaluation import (
     NO_HELD_OUT,
     SCRIPTED,
     SEARCH_SIMULATOR,
-    Fate,
     HeldOutStore,
     Incumbent,
     Judged,
     Judgement,
+    evaluation_seeds,
     failed_checks,
     fates,
     judge_candidate,
@@ -29,7 +29,8 @@ from engage.store import Challenge, Challenges, Cycle, State
 from engage.training import Candidate
 from tasks.cycle import worth_retrying
 from tasks.dialogues import digest_of, ground_of, held_out_store
-from tasks.promoting import finish_earlier, promote_by_rule
+from tasks.progress import tell
+from tasks.promoting import finish_earlier, settle
 from tasks.tracking import GROUND_TAG
 from tasks.workspace import Workspace
 
@@ -67,6 +68,12 @@ def keep_challenger(config: CycleConfig, cycle: Cycle, candidate: Candidate | No
     folder = workspace.home.find(str(found.adapter))
     if not folder.is_dir():
         challenges.settle(found.number, State.DROPPED, f"its folder {folder} is gone")
+        tell(f"candidate {found.number} is dropped: its folder {folder} is gone")
+        return None
+    counted = challenges.batches(found.number)
+    seeds = evaluation_seeds(cycle, config.evaluation.dialogues)
+    if all(counted.get(seed, cycle.cycle_id) != cycle.cycle_id for seed in seeds):
+        tell(f"candidate {found.number} does not talk: this cycle has the seeds of an earlier one (seed={cycle.seed})")
         return None
     return replace(found, adapter=str(folder))
 
@@ -124,23 +131,13 @@ def _decided(
         contenders.append((theirs, theirs.verdict(failed_checks(*sides))))
     notes = []
     for fate in fates(contenders, config.evaluation.promotion == "manual"):
-        done = _settle(workspace, held.cycle, fate)
+        done = settle(workspace, held.cycle, fate)
         if done.standing.challenge.policy == found.label:
             found = replace(found, verdict=done.verdict)
         else:
             number = done.standing.challenge.number
             notes.append(f"candidate {number}, of cycle {done.standing.challenge.cycle_id}: {done.verdict.reason}")
     return replace(found, notes=(*notes, *found.notes))
-
-
-def _settle(workspace: Workspace, cycle: Cycle, fate: Fate) -> Fate:
-    """Promote the challenge if it passed, and record what became of it; what was promoted once stays so in the record."""
-    if fate.verdict.promoted:
-        fate = promote_by_rule(workspace, cycle, fate)
-    if fate.standing.challenge.state is not State.PROMOTED or fate.state is State.PROMOTED:
-        passed = fate.verdict.passed or None
-        Challenges(workspace.store).settle(fate.standing.challenge.number, fate.state, fate.verdict.reason, passed)
-    return fate
 
 
 def _look(config: CycleConfig, cycle: Cycle, label: str) -> str:

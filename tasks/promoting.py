@@ -14,24 +14,33 @@ from tasks.workspace import Workspace
 RULE = "the rule"
 
 
-def promote_by_rule(workspace: Workspace, cycle: Cycle, fate: Fate) -> Fate:
-    """Promote a challenge that passed, if the champion is still the one that it was compared with.
-
-    First the store notes that it passed, then the registry's alias moves, then the store notes the promotion. A night that is killed in
-    between leaves a state that the same night, run again, or the next one completes.
-    """
-    tracker, challenges, challenge = workspace.tracker, Challenges(workspace.store), fate.standing.challenge
-    adapter = Path(str(challenge.adapter))
-    version, champion = tracker.version_of(adapter), tracker.champion()
+def settle(workspace: Workspace, cycle: Cycle, fate: Fate) -> Fate:
+    """Promote the challenge if it passed, and record what became of it; what was promoted once stays so in the record."""
+    challenge = fate.standing.challenge
+    version = workspace.tracker.version_of(workspace.home.find(str(challenge.adapter)))
+    champion = workspace.tracker.champion()
     now = champion.version if champion else None
-    if now not in (cycle.champion_version, version):
-        return replace(fate, verdict=moved(now), state=State.DROPPED)
-    challenges.settle(challenge.number, State.PASSED, fate.verdict.reason, passed=True)
-    tracker.promote(version, {"by": RULE, "why": fate.verdict.reason})
-    challenges.record_promotion(
-        version, str(adapter), RULE, fate.verdict.reason, cycle.champion_version, cycle.cycle_id, challenge.number
-    )
-    return replace(fate, state=State.PROMOTED)
+    if fate.state is not State.DROPPED and now not in (cycle.champion_version, version):
+        fate = replace(fate, verdict=moved(now), state=State.DROPPED)
+    if fate.verdict.promoted:
+        _promote_by_rule(workspace, cycle, fate, version)
+        fate = replace(fate, state=State.PROMOTED)
+    if challenge.state is not State.PROMOTED or fate.state is State.PROMOTED:
+        passed = fate.verdict.passed or None
+        Challenges(workspace.store).settle(challenge.number, fate.state, fate.verdict.reason, passed)
+    return fate
+
+
+def _promote_by_rule(workspace: Workspace, cycle: Cycle, fate: Fate, version: str) -> None:
+    """Note in the store that it passed, move the registry's alias, note the promotion.
+
+    A night that is killed in between leaves a state that the same night, run again, or the next one completes.
+    """
+    challenges, challenge, why = Challenges(workspace.store), fate.standing.challenge, fate.verdict.reason
+    challenges.settle(challenge.number, State.PASSED, why, passed=True)
+    workspace.tracker.promote(version, RULE, why)
+    adapter, before = str(workspace.home.find(str(challenge.adapter))), cycle.champion_version
+    challenges.record_promotion(version, adapter, RULE, why, before, cycle.cycle_id, challenge.number)
 
 
 def finish_earlier(workspace: Workspace) -> None:
@@ -78,7 +87,7 @@ def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool
             "all the same"
         )
     by, mine = _account(), [one for one in challenges.all() if one.policy == label]
-    tracker.promote(version, {"by": by, "why": why})
+    tracker.promote(version, by, why)
     before = champion.version if champion else None
     challenges.record_promotion(version, str(adapter), by, why, before, judged_in[-1] if judged_in else None, None)
     for one in mine:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock
@@ -237,12 +236,8 @@ class Tracker:
 
     def adapter_of(self, version: str) -> Path | None:
         """The folder of a registered version; None if there is no such version, or if it names no folder."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return self._adapter(self._client.get_model_version(REGISTERED_NAME, version))
-        except MlflowException:
-            return None
+        found = self._client.search_model_versions(f"name = '{REGISTERED_NAME}'", max_results=10_000)
+        return next((self._adapter(known) for known in found if str(known.version) == version), None)
 
     def _versions(self, adapter: Path) -> list[str]:
         found = self._client.search_model_versions(f"name = '{REGISTERED_NAME}'", max_results=10_000)
@@ -253,9 +248,9 @@ class Tracker:
         kept = version.tags.get(ADAPTER_TAG)
         return self._home.find(kept) if kept else None
 
-    def promote(self, version: str, reasons: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Set the alias `champion` to this version; `reasons` (`by`, `why`) become its tags `engage.promoted_…`."""
-        for name, value in reasons.items():
+    def promote(self, version: str, by: str = "", why: str = "") -> None:
+        """Set the alias `champion` to this version; who decided and why become its tags `engage.promoted_…`."""
+        for name, value in {"by": by, "why": why}.items():
             self._client.set_model_version_tag(REGISTERED_NAME, version, f"{PROMOTED_TAG}_{name}", value)
         self._client.set_registered_model_alias(REGISTERED_NAME, CHAMPION, version)
 

@@ -40,9 +40,8 @@ def standing(challenges: Challenges, challenge: Challenge, alpha: float) -> Stan
     passed = sum(other.passed for other in challenges.all() if other.number != challenge.number)
     batches = differences(rewards)
     summed = sum((batch_evidence(batch) for batch in batches), start=np.zeros(len(EFFECTS)))
-    evidence = Evidence(
-        challenge.number, passed, float(log_evidence(summed)), len(challenges.cycles(challenge.number)), alpha
-    )
+    nights = len({*challenges.batches(challenge.number).values()})
+    evidence = Evidence(challenge.number, passed, float(log_evidence(summed)), nights, alpha)
     base, candidate = (_by_scenario(rewards, is_candidate) for is_candidate in (False, True))
     domains = {one.scenario_id: one.domain for one in rewards}
     return Standing(challenge, compare_domains(base, candidate, domains, 1 - alpha), evidence, len(batches))

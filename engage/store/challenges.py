@@ -97,10 +97,10 @@ class Challenges:
             for seed in seeds:
                 connection.execute("insert or ignore into challenge_batch values (?, ?, ?)", [number, seed, cycle_id])
 
-    def cycles(self, number: int) -> list[str]:
-        """The cycles whose dialogues count in the challenge."""
-        where = f"where number = {int(number)} group by cycle_id order by min(rowid)"
-        return [row[0] for row in self._store.select(f"select cycle_id from challenge_batch {where}")[1]]
+    def batches(self, number: int) -> dict[int, str]:
+        """The seeds of the dialogues that count in the challenge, each with its cycle."""
+        where = f"where number = {int(number)} order by rowid"
+        return dict(self._store.select(f"select seed, cycle_id from challenge_batch {where}")[1])
 
     def rewards(self, number: int) -> list[BatchReward]:
         """The dialogues of both sides that count in the challenge, by seed and scenario."""
