@@ -25,6 +25,9 @@ def settle(workspace: Workspace, cycle: Cycle, fate: Fate) -> Fate:
     if fate.verdict.promoted:
         _promote_by_rule(workspace, cycle, fate, version)
         fate = replace(fate, state=State.PROMOTED)
+    elif fate.state is State.PASSED:
+        waits = f"{fate.verdict.reason}: `engage promote {version} --why TEXT` (evaluation.promotion is manual)"
+        fate = replace(fate, verdict=replace(fate.verdict, reason=waits))
     if challenge.state is not State.PROMOTED or fate.state is State.PROMOTED:
         passed = fate.verdict.passed or None
         Challenges(workspace.store).settle(challenge.number, fate.state, fate.verdict.reason, passed)

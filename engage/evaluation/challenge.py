@@ -123,13 +123,8 @@ def fates(contenders: Sequence[tuple[Standing, Verdict]], manual: bool) -> list[
     for here, verdict in contenders:
         state = State.DROPPED
         if verdict.passed and manual:
-            waits = (
-                f"it waits for `engage promote {here.challenge.cycle_id} --why TEXT` (evaluation.promotion is manual)"
-            )
-            verdict, state = (
-                Verdict(False, f"{verdict.reason.replace('promoted', 'meets the rule', 1)}; {waits}", True),
-                State.PASSED,
-            )
+            meets = verdict.reason.replace("promoted", "meets the rule", 1)
+            verdict, state = Verdict(False, f"{meets}; it waits for a person", passed=True), State.PASSED
         elif here is winner:
             state = State.PASSED
         elif winner is not None:

@@ -14,6 +14,7 @@ from engage.engines.base import Side
 from engage.engines.scripted import canned_reply
 from engage.errors import ConfigError
 from engage.evaluation import Places, Verdict, stage_text
+from engage.seeds import derive_seed
 from engage.store import Challenges, TrajectoryStore
 from flows.align import align
 from flows.cli.profiles import load_config
@@ -159,6 +160,15 @@ def test_a_scripted_night_opens_no_challenge_and_promotes_nothing(first, home, c
     assert ask(home, "select count(*) from challenge") == [(1,)]
 
 
+def test_a_cycle_with_the_seeds_of_an_earlier_one_adds_no_evidence(first, home, engine, config):
+    before = ask(home, "select number, seed, cycle_id from challenge_batch order by all")
+    evaluation(config(f"seed={derive_seed('cycle', 'one') % 2**32}"), "same")
+    held = "select distinct policy from trajectory where purpose = 'evaluation' and cycle_id = 'same'"
+    assert ask(home, held) == [("base",)]
+    assert ask(home, "select number, seed, cycle_id from challenge_batch order by all") == before
+    assert state(home, 1) == ("open", False)
+
+
 def test_a_folder_that_is_gone_drops_the_challenger(first, second, home, engine, config, tmp_path):
     kept = Path(first[0].adapter)
     shutil.move(kept, tmp_path / "away")
@@ -179,7 +189,10 @@ def test_with_manual_promotion_a_passed_challenger_waits_for_a_person(first, sec
     assert Tracker(home).champion() is None
     assert state(home, 1) == ("passed", True)
     (note,) = [note for note in judged.notes if note.startswith("candidate 1")]
-    assert note.endswith("it waits for `engage promote one --why TEXT` (evaluation.promotion is manual)")
+    version = Tracker(home).version_of(Path(first[0].adapter))
+    assert note.endswith(
+        f"it waits for a person: `engage promote {version} --why TEXT` (evaluation.promotion is manual)"
+    )
     assert f"\nCandidate{note.removeprefix('candidate')}." in stage_text("two", judged, HERE)
 
 

@@ -129,9 +129,7 @@ def test_one_of_two_that_meet_the_rule_is_promoted_and_a_near_one_is_dropped():
 def test_by_hand_nothing_is_promoted_and_the_near_one_goes_on():
     found = fates([contender(4, 9.0, PASSES), contender(2, 3.0, GOES_ON)], manual=True)
     assert [(fate.state.value, fate.verdict.promoted) for fate in found] == [("passed", False), ("open", False)]
-    assert found[0].verdict.reason == (
-        "meets the rule: +0.060; it waits for `engage promote c4 --why TEXT` (evaluation.promotion is manual)"
-    )
+    assert found[0].verdict == Verdict(False, "meets the rule: +0.060; it waits for a person", passed=True)
 
 
 def test_only_an_open_challenge_of_the_same_champion_and_ground_is_kept():
