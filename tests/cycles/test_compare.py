@@ -1,13 +1,11 @@
 """Candidates compared through the real flows: scripted speakers, and a tiny model that is really trained."""
 
-from pathlib import Path
-
 import pytest
 from mlflow import MlflowClient
+from scripted_cycles import small
 from scripted_engines import Counted, ask, played_by
-from test_cycle import SMALL
 
-from engage.config import CycleConfig, combinations
+from engage.config import combinations
 from engage.engines.base import Side
 from engage.errors import ConfigError
 from engage.evaluation import fixed_ground, validation_half
@@ -15,7 +13,7 @@ from engage.scenario import SHIPPED, load_scenarios
 from flows.align import align
 from flows.cli.comparing import run_compare
 from flows.cli.options import console
-from flows.cli.profiles import Asked, load_config
+from flows.cli.profiles import Asked
 from flows.collect import collect
 from flows.compare import compare_adapters, compare_trainings
 from tasks.cycle import begin_cycle
@@ -30,10 +28,6 @@ GRID = ("align.dpo.learning_rate=[1e-4, 1e-2]", "align.dpo.beta=[0.1]")
 def home(tmp_path_factory, open_home):
     with open_home(tmp_path_factory.mktemp("compare") / "home") as opened:
         yield opened
-
-
-def small(tiny: Path, *more: str) -> CycleConfig:
-    return load_config("laptop", [*SMALL, f"engine.policy_model={tiny}", *more])
 
 
 class Kinder(Counted):

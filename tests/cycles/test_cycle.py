@@ -7,6 +7,7 @@ from zlib import crc32
 import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
+from scripted_cycles import small
 from scripted_engines import Counted, ask, played_by
 
 import engage.engines
@@ -19,7 +20,6 @@ from engage.models import AdapterCard, adapter_fingerprint, resolve_model
 from engage.scenario import sample_scenarios
 from engage.seeds import derive_seed
 from flows.align import align
-from flows.cli.profiles import load_config
 from flows.collect import collect
 from flows.evaluation import evaluation
 from flows.nightly import nightly
@@ -32,19 +32,6 @@ HERE = Places(None, "sqlite:///mlflow.db")
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 OWN = Path(__file__).parents[1] / "fixtures" / "own_scenarios.jsonl"
-SMALL = (
-    "engine.kind=scripted",
-    "scenarios.per_domain=2",
-    "search.num_simulations=8",
-    "search.round_size=8",
-    "align.dpo.max_length=4096",
-    "align.dpo.max_pairs=4",
-    "align.dpo.batch_size=2",
-    "align.dpo.gradient_accumulation=1",
-    "engine.policy_adapter=bare",
-    "engine.simulator_adapter=bare",
-    "evaluation={per_domain=3}",
-)
 
 
 @pytest.fixture
@@ -63,10 +50,6 @@ def home(tmp_path_factory, open_home):
     """One home for all cycles."""
     with open_home(tmp_path_factory.mktemp("cycles") / "my home") as opened:
         yield opened
-
-
-def small(tiny: Path, *more: str) -> CycleConfig:
-    return load_config("laptop", [*SMALL, f"engine.policy_model={tiny}", *more])
 
 
 @pytest.fixture(scope="module")
