@@ -16,7 +16,7 @@ from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
 from engage.evaluation import ComparisonConfig, HeldOutConfig, simulators
-from engage.files.refusal import first_refusal
+from engage.files.refusal import boolean_taken, first_refusal
 from engage.masking import mask_urls
 from engage.profiles import DEEPEST, read_profile
 from engage.scenario import SHIPPED, Scenario, load_scenarios
@@ -136,9 +136,12 @@ def _configured(values: dict[str, Any], overrides: Sequence[str], source: Callab
     for override in overrides:
         _apply_override(values, override)
     try:
-        return CycleConfig.model_validate(values)
+        config = CycleConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, source, overrides)) from error
+    if name := boolean_taken(values, config):
+        raise ConfigError(f"{_place(name, source, overrides)}: {name}: true and false are no numbers")
+    return config
 
 
 def _known(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -181,8 +184,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError, source: Callable[[str], str], overrides: Sequence[str]) -> str:
     refused = first_refusal(error)
     name = ".".join(refused.path)
-    given = [override.partition("=")[0].strip() for override in overrides]
-    where = "--set" if any(_touches(name, key) for key in given) else source(name)
+    where = _place(name, source, overrides)
     name = ascii(name)[1:-1]
     name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
     if refused.kind == "extra_forbidden":
@@ -196,6 +198,12 @@ def _explain(error: ValidationError, source: Callable[[str], str], overrides: Se
     if refused.kind in ("model_type", "dict_type"):
         reason = f"it is a table; set what is in it, such as {name}.NAME=VALUE"
     return mask_urls(f"{where}: {name}: {reason:.300} (got {refused.shown})")
+
+
+def _place(name: str, source: Callable[[str], str], overrides: Sequence[str]) -> str:
+    """Where a setting gets its value: `--set`, or the name of a profile's file."""
+    given = [override.partition("=")[0].strip() for override in overrides]
+    return "--set" if any(_touches(name, key) for key in given) else source(name)
 
 
 def _touches(name: str, key: str) -> bool:

@@ -18,7 +18,7 @@ from engage.domains.rules.crisis import holds_crisis
 from engage.errors import ConfigError, ScenarioError
 from engage.files.digest import digest
 from engage.files.reading import Unreadable, check_kind, is_device, strict_json, unprintable
-from engage.files.refusal import first_refusal, printable
+from engage.files.refusal import boolean_taken, first_refusal, printable
 from engage.stats import odd_number
 
 Split = Literal["train", "validation", "test"]
@@ -112,6 +112,8 @@ def parse_scenario(record: Any, any_language: bool = False) -> Scenario:
         raise ScenarioError(first_refusal(error).sentence("user_condition")) from error
     except (Exception, SystemExit) as error:  # a validator of the user's own
         raise ScenarioError(f"user_condition: the domain's check fails: {type(error).__name__}: {error}") from error
+    if name := boolean_taken(record["user_condition"], condition):
+        raise ScenarioError(f"user_condition.{name}: true and false are no numbers")
     opening = _parse_opening(record["opening"], domain)
     scenario = Scenario(record["id"], record["domain"], condition, opening, record.get("source", "own"))
     check_words(scenario, domain, any_language)

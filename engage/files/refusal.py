@@ -1,5 +1,6 @@
 """Turns a pydantic error into one sentence for a user."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,17 @@ def first_refusal(error: ValidationError) -> Refusal:
     first = error.errors()[0]
     reason = _REASONS.get(first["type"], f"{first['msg'][0].lower()}{first['msg'][1:]}")
     return Refusal(tuple(map(str, first["loc"])), first["type"], reason, first["input"])
+
+
+def boolean_taken(given: Any, taken: Any) -> str | None:
+    """The dotted name of the first true or false among decoded fields that a model took for a number; None if there is none."""
+    for name, value in given.items() if isinstance(given, Mapping) else ():
+        known = taken.get(name) if isinstance(taken, Mapping) else getattr(taken, str(name), None)
+        if isinstance(value, bool) and isinstance(known, int | float) and not isinstance(known, bool):
+            return str(name)
+        if inner := boolean_taken(value, known):
+            return f"{name}.{inner}"
+    return None
 
 
 def printable(key: str) -> str:

@@ -65,6 +65,8 @@ def test_a_folder_as_a_profile_is_one_sentence(tmp_path):
         ),
         ("num_simulations=8", "num_simulations is not a setting; did you mean search.num_simulations?"),
         ("search.c_puct=nan", "search.c_puct: input should be less than or equal to 100 (got nan)"),
+        ("search.num_simulations=true", "search.num_simulations: true and false are no numbers"),
+        ("seed=false", "seed: true and false are no numbers"),
         (
             "evaluation.split=train",
             "evaluation.split: input should be 'validation' or 'test' (got 'train')",
@@ -83,6 +85,12 @@ def test_a_folder_as_a_profile_is_one_sentence(tmp_path):
 )
 def test_a_wrong_override_names_the_setting_and_the_reason(override, said):
     assert refused(override) == f"--set: {said}"
+
+
+def test_a_truth_value_in_a_profile_is_no_number_and_is_one_where_it_belongs(tmp_path):
+    (tmp_path / "own.toml").write_text("[search]\nround_size = true\n[scenarios]\nskip_invalid = true\n")
+    assert refused(profile=str(tmp_path / "own.toml")) == "own.toml: search.round_size: true and false are no numbers"
+    assert load_config("laptop", ["scenarios.skip_invalid=true"]).scenarios.skip_invalid is True
 
 
 @pytest.mark.parametrize("override", ["search.num_simulations", "=8", " =8", ""])

@@ -81,6 +81,7 @@ def problems_of(tmp_path, content: bytes) -> list[str]:
             changed("user_condition.initial_intensity", 7),
             "2: user_condition.initial_intensity: input should be less than or equal to 5 (got 7)",
         ),
+        (changed("user_condition.initial_intensity", True), "2: user_condition.initial_intensity: true and false are no numbers"),
         (
             changed("user_condition.initial_intensity", "high"),
             "2: user_condition.initial_intensity: input should be a valid integer, "
