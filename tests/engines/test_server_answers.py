@@ -157,6 +157,20 @@ def test_a_stream_that_nobody_asked_for_is_put_together():
     assert (found.prompt_tokens, found.completion_tokens) == (20, 4)
 
 
+def test_a_stream_is_whole_with_its_mark_or_its_reasons_to_end():
+    begun = {"choices": [{"index": 0, "delta": {"content": "Hi."}}]}
+    ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    assert only(f"data: {json.dumps(begun)}\n\ndata: [DONE]\n\n").text == "Hi."
+    assert only(f"data: {json.dumps(begun)}\n\ndata: {json.dumps(ended)}\n\n").text == "Hi."
+
+
+@pytest.mark.parametrize("reason", ["abort", "cancelled", "insufficient_system_resource", "Interrupted", "timeout"])
+def test_a_reply_that_was_broken_off_is_no_reply(reason):
+    assert only(answer(choice("I am so", 0, reason=reason), choice("b", 1))).text == "b"
+    with pytest.raises(Unreadable, match="without a reply"):
+        read_answer(answer(choice("I am so", reason=reason)))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -175,6 +189,7 @@ def test_a_stream_that_nobody_asked_for_is_put_together():
         ('{"choices": [null]}', "without a reply"),
         ("data: [DONE]\n\n", "without a reply"),
         ("data: {\n\n", "a stream that cannot be read"),
+        ('data: {"choices": [{"index": 0, "delta": {"content": "I am so"}}]}\n\n', "a stream that breaks off"),
     ],
 )
 def test_a_response_that_is_no_answer_is_one_sentence(text, said):

@@ -19,7 +19,11 @@ LEAST_LOGPROB = -9_999.0
 """What vLLM writes for minus infinity."""
 
 Reason = Literal["stop", "length", "refusal", "content_filter", "thought"]
-_LENGTH = {"length", "max_tokens", "max_output_tokens", "model_length"}
+_LENGTH = {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
+_BROKEN_OFF = {
+    "error", "failed", "abort", "aborted", "cancel", "canceled", "cancelled", "interrupted", "timeout", "insufficient_system_resource"
+}  # fmt: skip
+"""Why a reply is not whole, although no limit was reached: it is asked for again."""
 _FILTER = {"content_filter", "safety", "prohibited_content", "blocklist", "recitation", "spii"}
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = {"thinking", "reasoning", "redacted_thinking"}
@@ -117,8 +121,10 @@ def _joined_stream(text: str) -> dict[str, Any]:
     """Server-sent events as one answer, with the parts of each choice joined."""
     choices: dict[int, dict[str, Any]] = {}
     whole: dict[str, Any] = {}
+    done = False
     for line in text.splitlines():
         data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+        done = done or data == "[DONE]"
         if not data or data == "[DONE]":
             continue
         try:
@@ -133,6 +139,8 @@ def _joined_stream(text: str) -> dict[str, Any]:
             index = part.get("index") if isinstance(part, Mapping) else None
             if isinstance(part, Mapping):
                 _join(choices.setdefault(index if isinstance(index, int) else 0, {"message": {}}), part)
+    if not done and not whole.get("error") and not all(choice.get("finish_reason") for choice in choices.values()):
+        raise Unreadable("answers with a stream that breaks off")
     return {**whole, "choices": [{**choice, "index": index} for index, choice in sorted(choices.items())]}
 
 
@@ -159,13 +167,13 @@ def _in_order(choices: Sequence[Any]) -> list[Any]:
 
 
 def _reply(choice: Any) -> Reply | None:
-    """The reply of one choice; None if it has none."""
+    """The reply of one choice; None if it has none, or half of one."""
     if not isinstance(choice, Mapping):
         return None
     ended = str(choice.get("finish_reason") or "").lower()
     said = choice.get("message") or choice.get("delta") or choice.get("text")
     said = {"content": said} if isinstance(said, str) else said
-    if not isinstance(said, Mapping) or ended == "error":
+    if not isinstance(said, Mapping) or ended in _BROKEN_OFF:
         return None
     text, thought, refused = _text_of(said.get("content"))
     thought = thought or any(said.get(name) for name in _THOUGHTS)
