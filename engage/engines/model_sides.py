@@ -1,12 +1,20 @@
 """Weights, adapters and chat templates of both model sides, for engines that run in this process."""
 
 import os
-from pathlib import Path
-from typing import Any
 
 from engage.engines.base import Prompt, Side
 from engage.errors import EngineError, ModelError
-from engage.models import ChatTemplate, ModelRef, ModelsConfig, adapter_folder, check_adapter, resolve_model
+from engage.models import (
+    ChatTemplate,
+    ModelRef,
+    ModelsConfig,
+    adapter_folder,
+    check_adapter,
+    check_weights,
+    open_config,
+    open_tokenizer,
+    resolve_model,
+)
 
 
 class ModelSides:
@@ -44,16 +52,16 @@ class ModelSides:
 
 
 def template_of(ref: ModelRef) -> ChatTemplate:
-    """The chat template of a model; ModelError if there is none, or if it marks no end of a reply."""
-    return ChatTemplate(_tokenizer(ref.path), ref.name)
-
-
-def _tokenizer(folder: Path) -> Any:
+    """The chat template of a model; ModelError if there is none, if it marks no end of a reply or writes tokens that the model
+    lacks, and if a weight file is missing or cut off."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # transformers raises errors of any kind
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({reason}); give a whole model folder") from error
+    check_weights(ref.path)
+    template = ChatTemplate(open_tokenizer(ref.path), ref.name)
+    size = getattr(open_config(ref.path).get_text_config(), "vocab_size", None)
+    largest = max([*template.prompt_ids([{"role": "user", "content": "Hello."}]), *template.end_tokens])
+    if isinstance(size, int) and largest >= size:
+        raise ModelError(
+            f"{ref.name}: the chat template writes token {largest}, and the model knows {size} tokens: tokenizer and weights do "
+            "not belong together; give a whole model folder, as it was published"
+        )
+    return template

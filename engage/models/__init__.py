@@ -15,6 +15,7 @@ from engage.models.device import (
 )
 from engage.models.embedded import EMBEDDED_WHEEL, cache_folder, embedded_status
 from engage.models.markers import MARKER, neutral
+from engage.models.opening import check_weights, open_config, open_model, open_tokenizer, put_adapter
 from engage.models.thoughts import strip_thoughts, without_blocks
 from engage.models.weights import (
     ADAPTER_WEIGHTS,
@@ -50,6 +51,7 @@ __all__ = [
     "cache_folder",
     "cards_described",
     "check_adapter",
+    "check_weights",
     "cpu_has_bfloat16",
     "decode_limit",
     "driver_cards",
@@ -59,6 +61,10 @@ __all__ = [
     "has_accelerator",
     "native_dtype",
     "neutral",
+    "open_config",
+    "open_model",
+    "open_tokenizer",
+    "put_adapter",
     "release_memory",
     "render",
     "resolve_model",

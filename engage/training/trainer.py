@@ -15,7 +15,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.errors import ConfigError
-from engage.models import ChatTemplate, ModelRef, check_adapter, native_dtype
+from engage.models import (
+    ChatTemplate,
+    ModelRef,
+    check_adapter,
+    native_dtype,
+    open_config,
+    open_model,
+    open_tokenizer,
+    put_adapter,
+)
 from engage.training.run_folder import RunFolder
 
 OnStep = Callable[[int, dict[str, float]], None]
@@ -91,9 +100,7 @@ class AlignConfig(_Settings):
 
 def chat_tokenizer(base: ModelRef) -> tuple[Any, ChatTemplate]:
     """The base's tokenizer, with a padding token, and its chat template; ModelError if the template does not allow training on replies."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base.path)
+    tokenizer = open_tokenizer(base.path)
     template = ChatTemplate(tokenizer, base.name)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(template.end_tokens))
@@ -107,17 +114,15 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
 
     Raises ModelError if the parent was trained on other base weights.
     """
-    from peft import LoraConfig, PeftModel, get_peft_model
-    from transformers import AutoModelForCausalLM, set_seed
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
 
     if parent is not None:
         check_adapter(parent, base)
     set_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(
-        base.path, dtype=native_dtype(), attn_implementation=training_attention(base.path)
-    )
+    model = open_model(base.path, native_dtype(), training_attention(base.path))
     if parent is not None:
-        started = PeftModel.from_pretrained(model, str(parent), is_trainable=True)
+        started = put_adapter(model, parent, trainable=True)
         # under the name in the adapter's file peft would ask the hub for the base's configuration at every checkpoint
         started.peft_config["default"].base_model_name_or_path = str(base.path)
         return started
@@ -130,9 +135,9 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
 
 def training_attention(folder: Path) -> str:
     """The transformers attention that trains this model correctly: `sdpa`, or `eager` if the model needs a softcap or a sink."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder)
+    config = open_config(folder)
     family = AutoModelForCausalLM._model_mapping.get(type(config), None)
     capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
     return "eager" if capped or not getattr(family, "_supports_sdpa", True) else "sdpa"

@@ -207,7 +207,7 @@ def check_family(name: str, folder: Path) -> None:
         )
 
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises errors of any kind
         reason = (str(error).splitlines() or [""])[0][:200]
         raise refuse(f"its config.json cannot be used by this version of transformers ({reason})") from error
@@ -221,7 +221,7 @@ def check_family(name: str, folder: Path) -> None:
         )
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, attn_implementation=_WATCHED)
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=_WATCHED, trust_remote_code=False)
     except Exception as error:
         raise refuse("it is not a causal language model whose attention can be replaced", family) from error
     if model._is_stateful or not model._supports_attention_backend:

@@ -17,10 +17,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.engines.base import Completion, Prompt, Sampling, Scores
-from engage.engines.embedded.jobs import Job, fail, fits, resolve
+from engage.engines.embedded.jobs import NOT_FINITE, Job, fail, fits, resolve, score
 from engage.engines.model_sides import ModelSides
-from engage.errors import EngineError
+from engage.errors import EngageError, EngineError, in_one_line
 from engage.models import ModelRef, ModelsConfig, cpu_has_bfloat16
+from engage.stats import is_finite
 
 QUIET_S, LONGEST_WAIT_S = 0.004, 0.05
 """An idle engine waits for more requests until none comes for QUIET_S, at most LONGEST_WAIT_S."""
@@ -194,7 +195,8 @@ class TransformersEngine:
             return
         except Exception as error:  # leaving this block frees the error's tensors before a retry
             short = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            reason = "the engine was closed" if self._closed else f"{type(error).__name__}: {error}"
+            said = str(error) if isinstance(error, EngageError) else f"{type(error).__name__}: {in_one_line(error)}"
+            reason = "the engine was closed" if self._closed else said
         lost = [job for job in dict.fromkeys([*self._running.pop(model, []), *jobs]) if not job.future.done()]
         if model in self._loaded:
             self._loaded[model].clear()
@@ -226,7 +228,7 @@ class TransformersEngine:
         if not rows and not scored:
             return
         following = decoder.next_logits([*scored, *(row.tokens for row in rows)])
-        _score(following, scoring)
+        score(following, scoring)
         self._counts["batches"] += 1
         self._counts["rows"] += len(rows) + len(scoring)
         if rows:
@@ -243,13 +245,19 @@ class TransformersEngine:
         left = []
         for job in self._running[model]:
             if all(row.done for row in job.drawn):
-                resolve(job, [self._completion(job, row) for row in job.drawn])
+                self._resolve(job)
             else:
                 left.append(job)
         if left:
             self._running[model] = left
         else:
             del self._running[model]
+
+    def _resolve(self, job: Job) -> None:
+        if all(is_finite(value) for row in job.drawn for value in row.logprobs):
+            resolve(job, [self._completion(job, row) for row in job.drawn])
+        else:
+            fail(job, NOT_FINITE)
 
     def _completion(self, job: Job, row: Any) -> Completion:
         text, taken = self._sides.templates[job.prompt.side].said(row.generated)
@@ -277,22 +285,3 @@ class TransformersEngine:
         ends = self._sides.templates[side].end_tokens
         cache = self.config.cache_mb * 1_000_000 if self.config.cache_mb is not None else None
         return load_decoder(ref, adapter, self._device, self._dtype, ends, cache, self._max_batch, lambda: self._closed)
-
-
-def _score(following: Any, jobs: Sequence[Job]) -> None:
-    """Answer scoring jobs: a choice's log-likelihood is the sum over its tokens, each given the prompt and the tokens before it."""
-    import torch
-
-    asked = [
-        (following.rows[job.tokens + choice[:at]], token)
-        for job in jobs
-        for choice in job.choices
-        for at, token in enumerate(choice)
-    ]
-    if not asked:
-        return
-    rows, tokens = torch.tensor(asked, device=following.logits.device).T
-    logprobs = iter((following.logits[rows, tokens] - following.logits.logsumexp(-1)[rows]).tolist())
-    for job in jobs:
-        sums = tuple(sum(next(logprobs) for _ in choice) for choice in job.choices)
-        resolve(job, Scores(sums, len(job.tokens), following.cached[job.tokens]))

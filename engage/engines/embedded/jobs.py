@@ -1,13 +1,20 @@
 """A request in the embedded engine, and how its caller is answered."""
 
 import contextlib
+import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from engage.engines.base import Prompt, Sampling
+from engage.engines.base import Prompt, Sampling, Scores
 from engage.errors import EngineError
+
+NOT_FINITE = (
+    "the model's probabilities are not finite: its weights or the adapter's are damaged, or too large for the number type "
+    "(engine.transformers.dtype)"
+)
 
 
 @dataclass(eq=False)
@@ -53,3 +60,25 @@ def resolve(job: Job, result: Any) -> None:
     """Answer with the result."""
     with contextlib.suppress(Exception):  # the caller may have gone
         job.future.set_result(result)
+
+
+def score(following: Any, jobs: Sequence[Job]) -> None:
+    """Answer scoring jobs: a choice's log-likelihood is the sum over its tokens, each given the prompt and the tokens before it."""
+    import torch
+
+    asked = [
+        (following.rows[job.tokens + choice[:at]], token)
+        for job in jobs
+        for choice in job.choices
+        for at, token in enumerate(choice)
+    ]
+    if not asked:
+        return
+    rows, tokens = torch.tensor(asked, device=following.logits.device).T
+    logprobs = iter((following.logits[rows, tokens] - following.logits.logsumexp(-1)[rows]).tolist())
+    for job in jobs:
+        sums = tuple(sum(next(logprobs) for _ in choice) for choice in job.choices)
+        if any(map(math.isnan, sums)):
+            fail(job, NOT_FINITE)
+        else:
+            resolve(job, Scores(sums, len(job.tokens), following.cached[job.tokens]))

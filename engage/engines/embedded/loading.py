@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import Any
 
-from engage.models import ModelRef, check_adapter
+from engage.models import ModelRef, check_adapter, open_model, put_adapter
 
 CPU_CACHE_BYTES = 1_200_000_000
 MEMORY_SHARE, BUFFER_SHARE = 0.1, 0.15
@@ -25,14 +25,13 @@ def load_decoder(
 ) -> Any:
     """The model as a Decoder. `end_tokens` end a reply, as do the model's own; `cache_bytes` None: MEMORY_SHARE of the memory."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     from engage.engines.embedded.attention import ATTENTION
     from engage.engines.embedded.batch import fuse_norms
     from engage.engines.embedded.decoder import Decoder
 
     first = torch.float32 if adapter else dtype
-    model = AutoModelForCausalLM.from_pretrained(ref.path, dtype=first, attn_implementation=ATTENTION)
+    model = open_model(ref.path, first, ATTENTION)
     if adapter:
         model = _merged(model, ref, adapter)
     model = model.to(device, dtype).eval()
@@ -47,11 +46,9 @@ def load_decoder(
 
 
 def _merged(model: Any, ref: ModelRef, adapter: str) -> Any:
-    """The base with the adapter merged in (in float32, rounded once); an unmerged adapter would cost a third of the time."""
-    from peft import PeftModel
-
+    """The base with the LoRA weights merged in (in float32, rounded once); an unmerged adapter would cost a third of the time."""
     check_adapter(adapter, ref)
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return put_adapter(model, adapter).merge_and_unload()
 
 
 def _free_memory(device: str) -> int:

@@ -15,19 +15,12 @@ class TokenCounter:
     @staticmethod
     def of(model: str) -> "TokenCounter | None":
         """The counter for a served model's name; None if no model of this name is on this machine."""
-        from engage.models import find_model
+        from engage.models import find_model, open_tokenizer
 
         try:
             ref = find_model(model)
+            return None if ref is None else TokenCounter(open_tokenizer(ref.path))
         except ModelError:
-            return None
-        if ref is None:
-            return None
-        from transformers import AutoTokenizer
-
-        try:
-            return TokenCounter(AutoTokenizer.from_pretrained(str(ref.path)))
-        except (OSError, ValueError):
             return None
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from engage.corpora import HumanDialogue
-from engage.models import ModelRef
+from engage.models import ModelRef, open_model, put_adapter
 from engage.stats import Estimate, Statistic, divided, estimate
 from engage.training import IGNORED, chat_tokenizer, quiet, simulator_chat, tokenise_chat
 
@@ -82,13 +82,11 @@ def batches(lengths: Mapping[str, int], tokens: int = BATCH_TOKENS) -> list[list
 
 def _load(base: ModelRef, adapter: str) -> Any:
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype, attn_implementation="sdpa")
+    model = open_model(base.path, dtype, "sdpa")
     if adapter:
-        model = PeftModel.from_pretrained(model, adapter)
+        model = put_adapter(model, adapter)
     return model.to(device).eval()
 
 

@@ -1,0 +1,125 @@
+"""Opens tokenizers, weights and adapters, for inference and training alike: whole or not at all, and without code of their folders.
+
+transformers and peft fill what a file lacks with random numbers, leave out what they have no place for, and only warn of it; code in a
+model's folder they offer to run. All of that is a ModelError here, in one sentence.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from engage.errors import ModelError, in_one_line
+
+_WHOLE = "give a whole model folder, as it was published"
+_NAMES = ("model.safetensors", "pytorch_model.bin")
+_AGAIN = "copy the whole folder, or train it again"
+
+
+def open_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model's folder; ModelError if it, or the folder's config.json, cannot be read."""
+    from transformers import AutoTokenizer
+
+    open_config(folder)
+    with _refused(folder, "its tokenizer cannot be loaded", _WHOLE):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def open_config(folder: Path) -> Any:
+    """The model's configuration; ModelError if transformers cannot read it, or needs code of the folder for it."""
+    from transformers import AutoConfig
+
+    with _refused(folder, "its config.json cannot be used by this version of transformers", _WHOLE):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def open_model(folder: Path, dtype: Any, attention: str) -> Any:
+    """The model with all of its weights, as torch's `dtype`; ModelError if the files hold fewer tensors than it needs, others, or more."""
+    from transformers import AutoModelForCausalLM
+
+    check_weights(folder)
+    with _refused(folder, "its weights cannot be loaded", _WHOLE):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, by name
+        )
+    for kind, what in (
+        ("missing_keys", "lack"),
+        ("mismatched_keys", "have another shape than config.json says for"),
+        ("unexpected_keys", "hold more than config.json describes:"),
+    ):
+        if names := [key if isinstance(key, str) else key[0] for key in found[kind]]:
+            raise ModelError(f"{folder}: its weights {what} {_listed(names)}; {_WHOLE}")
+    ends = model.generation_config.eos_token_id
+    if any(not isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends]) if end is not None):
+        raise ModelError(f"{folder}: generation_config.json: eos_token_id {ends!r:.40} is not a number; {_WHOLE}")
+    return model
+
+
+def put_adapter(model: Any, adapter: Path | str, *, trainable: bool = False) -> Any:
+    """A PeftModel: the model with the adapter on it; ModelError if the adapter's weights are not those that its configuration describes."""
+    from peft import PeftModel
+
+    with _refused(adapter, "the adapter cannot be put on the model", _AGAIN):
+        put = PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
+        found = put.load_adapter(str(adapter), "default", is_trainable=trainable)  # once more, for what it says
+    if names := [*found.missing_keys, *found.unexpected_keys]:
+        raise ModelError(
+            f"{adapter}: its weights are not those that adapter_config.json describes ({_listed(names)}); {_AGAIN}"
+        )
+    return put
+
+
+def check_weights(folder: Path) -> None:
+    """ModelError if a weight file is missing or cut off. Reads the beginnings of the files only."""
+    places = [folder / f"{name}{ending}" for name in _NAMES for ending in ("", ".index.json")]
+    used = next((place for place in places if place.is_file()), None)  # the first is what transformers loads
+    if used is None:
+        raise ModelError(f"{folder}: holds neither {' nor '.join(_NAMES)}, nor the index of such files; {_WHOLE}")
+    if used.suffix == ".json":
+        with _refused(used, "cannot be read", _WHOLE):
+            shards = {str(name) for name in json.loads(used.read_bytes())["weight_map"].values()}
+        if lost := sorted(name for name in shards if not (folder / name).is_file()):
+            raise ModelError(f"{folder}: {lost[0]}, which {used.name} names, is missing; {_WHOLE}")
+    for file in sorted(folder.glob("*.safetensors")):
+        if not _is_whole(file):
+            raise ModelError(f"{file}: is damaged, cut off, or a pointer to the file itself; download it again")
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a safetensors file is as long as its header says: 8 bytes with the length of a JSON object, that object, the tensors."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= size - 8:
+            return False
+        try:
+            tensors = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__"]
+        except (ValueError, AttributeError, LookupError, TypeError, RecursionError):
+            return False
+    return 8 + length + max(ends, default=0) == size
+
+
+@contextmanager
+def _refused(place: Path | str, what: str, advice: str) -> Iterator[None]:
+    """Whatever a library raises in the body, as a ModelError that says what was refused and why."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # they raise what they like
+        if type(error).__name__ == "OutOfMemoryError":  # torch's
+            raise
+        advice = "install that, or name another model" if isinstance(error, ImportError) else advice
+        raise ModelError(f"{place}: {what} ({type(error).__name__}: {in_one_line(error, 200)}); {advice}") from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"{', '.join(sorted(names)[:2])}{more}"
