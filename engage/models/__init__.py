@@ -15,7 +15,7 @@ from engage.models.device import (
 )
 from engage.models.embedded import EMBEDDED_WHEEL, cache_folder, embedded_status
 from engage.models.markers import MARKER, neutral
-from engage.models.opening import check_weights, open_config, open_model, open_tokenizer, put_adapter
+from engage.models.opening import check_weights, is_whole, open_config, open_model, open_tokenizer, put_adapter
 from engage.models.thoughts import strip_thoughts, without_blocks
 from engage.models.weights import (
     ADAPTER_WEIGHTS,
@@ -59,6 +59,7 @@ __all__ = [
     "find_model",
     "gpus",
     "has_accelerator",
+    "is_whole",
     "native_dtype",
     "neutral",
     "open_config",

@@ -87,11 +87,11 @@ def check_weights(folder: Path) -> None:
         if lost := sorted(name for name in shards if not (folder / name).is_file()):
             raise ModelError(f"{folder}: {lost[0]}, which {used.name} names, is missing; {_WHOLE}")
     for file in sorted(folder.glob("*.safetensors")):
-        if not _is_whole(file):
+        if not is_whole(file):
             raise ModelError(f"{file}: is damaged, cut off, or a pointer to the file itself; download it again")
 
 
-def _is_whole(file: Path) -> bool:
+def is_whole(file: Path) -> bool:
     """Whether a safetensors file is as long as its header says: 8 bytes with the length of a JSON object, that object, the tensors."""
     size = file.stat().st_size
     with file.open("rb") as stream:

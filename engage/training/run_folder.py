@@ -6,6 +6,7 @@ Knows nothing of models or losses.
 import json
 import logging
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,15 @@ from pydantic import BaseModel
 
 from engage.errors import ConfigError, StoreError
 from engage.files.digest import digest, key_settings
-from engage.models import CARD_NAME, AdapterCard, DataSource, ModelRef, adapter_fingerprint
+from engage.models import (
+    ADAPTER_WEIGHTS,
+    CARD_NAME,
+    AdapterCard,
+    DataSource,
+    ModelRef,
+    adapter_fingerprint,
+    is_whole,
+)
 
 TRAINING_VERSION = 2
 """Raised when the same data and settings train another adapter; unfinished runs of an earlier version are then not resumed."""
@@ -66,8 +75,18 @@ class RunFolder:
             raise ConfigError(
                 f"{self.adapter} holds an adapter of another base, data or settings; choose another folder or delete it"
             )
-        history = json.loads((self.adapter / HISTORY_NAME).read_text(encoding="utf-8"))
+        try:
+            history = json.loads((self.adapter / HISTORY_NAME).read_bytes())
+        except (OSError, ValueError) as error:
+            raise self._damaged(HISTORY_NAME) from error
+        if not (self.adapter / ADAPTER_WEIGHTS).is_file() or not is_whole(self.adapter / ADAPTER_WEIGHTS):
+            raise self._damaged(ADAPTER_WEIGHTS)
         return TrainResult(self.adapter, dict(card.metrics), history)
+
+    def _damaged(self, name: str) -> StoreError:
+        return StoreError(
+            f"{self.adapter}: {name} is missing or damaged; restore a copy of the folder, or delete it and train again"
+        )
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -100,11 +119,16 @@ class RunFolder:
                     self.out,
                 )
             shutil.rmtree(stale)
-        whole = [folder for folder in self.checkpoints.glob("checkpoint-*") if (folder / "trainer_state.json").exists()]
+        whole = [folder for folder in self.checkpoints.glob("checkpoint-*") if _is_whole(folder)]
         return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
     def finish(self, model: Any, card: AdapterCard, history: list[dict[str, float]]) -> TrainResult:
-        """Save the `default` adapter of a PeftModel with its card under a temporary name, rename it, drop the checkpoints."""
+        """Save the `default` adapter of a PeftModel with its card under a temporary name, rename it, drop the checkpoints.
+
+        Raises ConfigError if the last step left weights that are not finite; its loss was computed before.
+        """
+        if not all(bool(weight.isfinite().all()) for weight in model.parameters() if weight.requires_grad):
+            raise ConfigError("training diverged at its last step: the weights are not finite; lower the learning rate")
         partial = self.out / "adapter.partial"
         shutil.rmtree(partial, ignore_errors=True)
         # peft notes the folder that the base was loaded from, which means nothing elsewhere
@@ -116,6 +140,15 @@ class RunFolder:
         partial.rename(self.adapter)
         shutil.rmtree(self.checkpoints.parent, ignore_errors=True)
         return TrainResult(self.adapter, dict(card.metrics), history)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether the trainer finished saving a checkpoint, and its files are not cut off; torch's are zip archives."""
+    return (
+        (checkpoint / "trainer_state.json").exists()
+        and all(map(is_whole, checkpoint.glob("*.safetensors")))
+        and all(map(zipfile.is_zipfile, checkpoint.glob("*.pt")))
+    )
 
 
 def run_folder(

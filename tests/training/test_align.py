@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tiny_models import TEMPLATE, byte_tokenizer, make_pairs, save_tiny_model
 
-from engage.errors import ConfigError, ModelError
+from engage.errors import ConfigError, ModelError, StoreError
 from engage.models import AdapterCard, ModelRef, adapter_fingerprint
 from engage.training import AlignConfig, RunFolder, build_trainer, quiet, start_model, train_dpo
 from engage.training.dpo import DpoSettings, fitting_rows
@@ -243,6 +243,38 @@ def test_a_run_that_diverges_says_so_and_leaves_no_adapter(base: ModelRef, tmp_p
     assert not (tmp_path / "adapter").exists()
 
 
+def test_a_run_that_diverges_at_its_last_step_leaves_no_adapter(base: ModelRef, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="training diverged at its last step"):
+        train_dpo(make_pairs(2), base, tmp_path, with_dpo(learning_rate=1e39))  # one step, whose loss is log 2
+    assert not (tmp_path / "adapter").exists()
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "history.json"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_finished_run_that_was_damaged_since_is_one_sentence(
+    name: str, cut: bool, base: ModelRef, tmp_path: Path
+) -> None:
+    file = train_dpo(make_pairs(2), base, tmp_path, CONFIG).adapter / name
+    file.write_bytes(file.read_bytes()[:-9]) if cut else file.unlink()
+    with pytest.raises(StoreError, match=rf"adapter: {name} is missing or damaged; restore a copy of the folder"):
+        train_dpo(make_pairs(2), base, tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt"])
+def test_a_checkpoint_that_is_cut_off_is_not_resumed(name: str, base: ModelRef, tmp_path: Path) -> None:
+    def interrupt(step: int, metrics: dict[str, float]) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(make_pairs(6), base, tmp_path, CONFIG, on_step=interrupt)
+    (last,) = tmp_path.glob("checkpoints/*/checkpoint-2")
+    (last / name).write_bytes((last / name).read_bytes()[:-9])
+    told: list[int] = []
+    train_dpo(make_pairs(6), base, tmp_path, CONFIG, on_step=lambda step, _: told.append(step))
+    assert told == [2, 3]  # from the checkpoint of step 1
+
+
 def test_max_pairs_limits_what_is_trained_on(base: ModelRef, tmp_path: Path) -> None:
     assert train_dpo(make_pairs(8), base, tmp_path, with_dpo(max_pairs=2)).metrics["pairs"] == 2
 
@@ -250,9 +282,6 @@ def test_max_pairs_limits_what_is_trained_on(base: ModelRef, tmp_path: Path) -> 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     import subprocess
     import sys
-
-    from engage.errors import StoreError
-    from engage.training import RunFolder
 
     hold = "import sys, pathlib; from engage.training.run_folder import RunFolder\nwith RunFolder(pathlib.Path(sys.argv[1]), 'k').alone():\n print('in', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
