@@ -60,14 +60,15 @@ def engine_identity(config: EngineConfig) -> dict[str, str]:
 
 
 def check_models(config: EngineConfig) -> None:
-    """ModelError if a local model's chat template marks no end of a reply, or the embedded engine cannot serve its family.
+    """ModelError if a local model's chat template marks no end of a reply or cannot be learnt from, if the embedded engine cannot serve its
+    family, or if a weight file is missing or cut off.
 
     Downloads nothing and loads no weights. A server uses its own template, so only a local copy of the policy model is checked
     then: it is what the cycle trains.
     """
     from engage.engines.model_sides import template_of
     from engage.errors import ModelError
-    from engage.models import find_model
+    from engage.models import check_weights, find_model
 
     for name in model_names(config) or ([config.policy_model] if config.kind == "openai" else []):
         try:
@@ -80,6 +81,7 @@ def check_models(config: EngineConfig) -> None:
                 from engage.engines.embedded.attention import check_family
 
                 check_family(model.name, model.path)
+            check_weights(model.path)
 
 
 _open: dict[str, Engine] = {}

@@ -10,7 +10,6 @@ from engage.models import (
     ModelsConfig,
     adapter_folder,
     check_adapter,
-    check_weights,
     open_config,
     open_tokenizer,
     resolve_model,
@@ -52,10 +51,8 @@ class ModelSides:
 
 
 def template_of(ref: ModelRef) -> ChatTemplate:
-    """The chat template of a model; ModelError if there is none, if it marks no end of a reply or writes tokens that the model
-    lacks, and if a weight file is missing or cut off."""
+    """The chat template of a model; ModelError if there is none, or if it marks no end of a reply or writes tokens that the model lacks."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    check_weights(ref.path)
     template = ChatTemplate(open_tokenizer(ref.path), ref.name)
     size = getattr(open_config(ref.path).get_text_config(), "vocab_size", None)
     largest = max([*template.prompt_ids([{"role": "user", "content": "Hello."}]), *template.end_tokens])

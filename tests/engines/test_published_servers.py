@@ -17,7 +17,7 @@ import pytest
 from chat_server import ChatServer
 
 from engage.engines.base import Message, Prompt, Sampling, ScoresUnavailable, Side
-from engage.engines.openai.answers import complaint_of
+from engage.engines.openai.complaints import complaint_of
 from engage.engines.openai.config import OpenAIConfig, ServerConfig
 from engage.engines.openai.engine import OpenAIEngine
 from engage.engines.openai.models import listed_models

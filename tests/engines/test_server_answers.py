@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from engage.engines.openai.answers import Failed, Unreadable, complaint_of, read_answer
+from engage.engines.openai.answers import Failed, Unreadable, read_answer
+from engage.engines.openai.complaints import complaint_of
 
 
 def answer(*choices, usage=None, **more):

@@ -6,12 +6,11 @@ counts as null or text, an error with status 200, an unrequested stream. This mo
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from engage.errors import in_one_line
+from engage.engines.openai.complaints import Complaint, complaint_of, page_of
 
 MOST_TOKENS = 10_000_000
 """A larger token count is treated as missing."""
@@ -36,19 +35,9 @@ class Unreadable(Exception):
 class Failed(Exception):
     """The server reports a failure in an answer with status 200."""
 
-    def __init__(self, complaint: "Complaint") -> None:
+    def __init__(self, complaint: Complaint) -> None:
         super().__init__(complaint.words)
         self.complaint = complaint
-
-
-@dataclass(frozen=True)
-class Complaint:
-    """A server's error message on one line, with its `code` and `param` ('' if absent) and its `status` if the body has one."""
-
-    words: str
-    code: str = ""
-    param: str = ""
-    status: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,16 +94,7 @@ def _decoded(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"gives an answer that cannot be read ({_page(text) or type(error).__name__})") from None
-
-
-def _page(text: str) -> str:
-    """The title or text of an HTML page that came instead of JSON; '' if it is no page."""
-    if not text.lstrip().startswith("<"):
-        return ""
-    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-    words = " ".join(re.sub(r"<[^>]+>", " ", title[1] if title else text).split())
-    return f"a page: {words[:100]}" if words else "a page"
+        raise Unreadable(f"gives an answer that cannot be read ({page_of(text) or type(error).__name__})") from None
 
 
 def _joined_stream(text: str) -> dict[str, Any]:
@@ -256,49 +236,6 @@ def _count(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
         return None
     return int(value)
-
-
-def complaint_of(content: Any) -> Complaint:
-    """The error message in an error's body (text or decoded JSON), whatever its layout."""
-    if isinstance(content, str):
-        try:
-            content = json.loads(content)
-        except (ValueError, RecursionError):
-            return Complaint(_line(_page(content) or content))
-    if isinstance(content, list) and content:
-        content = content[0]
-    if not isinstance(content, Mapping):
-        return Complaint(_line(content))
-    error = next((content[name] for name in ("error", "errors", "detail") if content.get(name)), content)
-    if isinstance(error, list):
-        error = error[0]
-    if not isinstance(error, Mapping):
-        return Complaint(_line(error), str(content.get("error_type") or content.get("code") or ""))
-    words = next((error[name] for name in ("message", "msg", "error", "detail") if error.get(name)), None)
-    where = error.get("loc")
-    param = str(where[-1]) if isinstance(where, list) and where else str(error.get("param") or "")
-    said = _line(words if words is not None else json.dumps(error, default=str))
-    about = error.get("metadata")
-    if isinstance(about, Mapping) and about.get("raw"):
-        said += f" ({complaint_of(about['raw']).words})"
-    if param and not re.search(rf"(?<!\w){re.escape(param)}(?!\w)", said):
-        said = f"{param}: {said}"
-    code = error.get("code")
-    status = int(str(code)) if re.fullmatch(r"[45]\d\d", str(code)) else None
-    return Complaint(said[:400], _filter_code(error) or str(code or error.get("type") or ""), param, status)
-
-
-def _filter_code(error: Mapping[str, Any]) -> str:
-    """The code of a content filter, which some servers nest below the error's own code; '' if there is none."""
-    about = error.get("metadata")
-    if isinstance(about, Mapping) and (about.get("flagged_input") or about.get("reasons")):
-        return "moderation"
-    inner = error.get("innererror") or error.get("inner_error")
-    return str(inner.get("code") or "") if isinstance(inner, Mapping) else ""
-
-
-def _line(words: Any) -> str:
-    return in_one_line(words if isinstance(words, str) else json.dumps(words, default=str))
 
 
 def _kind(content: Any) -> str:

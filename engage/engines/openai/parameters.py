@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from engage.engines.openai.answers import Complaint
+from engage.engines.openai.complaints import Complaint
 
 TOP_LOGPROBS, FEW_LOGPROBS = 20, 5
 LARGEST_SEED = 2**31 - 1

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import openai
 
-from engage.engines.openai.answers import Answer, Complaint, Failed, Reply, Unreadable, complaint_of, read_answer
+from engage.engines.openai.answers import Answer, Failed, Reply, Unreadable, read_answer
 from engage.engines.openai.clients import LONGEST_PAUSE_S, Server, open_servers, reason_of
+from engage.engines.openai.complaints import Complaint, complaint_of
 from engage.engines.openai.concurrency import AdaptiveLimit
 from engage.engines.openai.config import ServerConfig
 from engage.engines.openai.models import listed_models, look_up

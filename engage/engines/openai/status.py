@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from engage.engines.openai.answers import Complaint
+from engage.engines.openai.complaints import Complaint
 
 PATIENCE, PAYMENT, NOT_IMPLEMENTED = 429, 402, 501
 KEY_REFUSED = (401, 403)
