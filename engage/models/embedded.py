@@ -182,13 +182,16 @@ def _write_weights(gguf: Path, folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, cached by its size and modification time."""
+    """SHA-256 of a file, cached by its size and times.
+
+    The time of modification alone can be set back, and images of containers give all files the same one.
+    """
     stat = path.stat()
-    key, state = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+    key, state = str(path.resolve()), [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
     memory = cache_folder() / "hashes.json"
     known = _known_hashes(memory)
-    if known.get(key, [])[:2] == state:
-        return str(known[key][2])
+    if known.get(key, [])[:3] == state:
+        return str(known[key][3])
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     known = {name: entry for name, entry in known.items() if ".partial-" not in name} | {key: [*state, digest]}
@@ -198,9 +201,9 @@ def file_sha256(path: Path) -> str:
 
 
 def _known_hashes(memory: Path) -> dict[str, list[Any]]:
-    """By path: size, modification time and hash; empty if the cache file is missing or damaged."""
+    """By path: size, times and hash; empty if the cache file is missing or damaged."""
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
-        return {key: entry for key, entry in known.items() if len(entry) == 3}
+        return {key: entry for key, entry in known.items() if len(entry) == 4}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -183,6 +183,15 @@ def test_a_changed_file_has_a_new_hash(gguf):
     assert file_sha256(gguf) != before
 
 
+def test_other_weights_of_the_same_size_and_time_of_change_have_a_new_hash(gguf):
+    # as in images of containers, whose files all have one time
+    os.utime(gguf, (1, 1))
+    before = file_sha256(gguf)
+    gguf.write_bytes(b"GGUE")
+    os.utime(gguf, (1, 1))
+    assert file_sha256(gguf) != before
+
+
 def test_hashes_are_remembered_and_those_of_half_made_folders_forgotten(gguf):
     converted_embedded(gguf)
     known = json.loads((cache_folder() / "hashes.json").read_text())
