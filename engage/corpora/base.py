@@ -15,7 +15,7 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain, reward_of
 from engage.errors import CorpusError, ScenarioError
 from engage.files.digest import LATER, ordered_digest
-from engage.files.refusal import first_refusal
+from engage.files.refusal import boolean_taken, first_refusal
 from engage.scenario import MAX_LINE_BYTES, NOT_ENGLISH, UNREAD, Scenario, Split, check_words, is_read
 
 LICENCES = {
@@ -190,6 +190,8 @@ class Gathering:
             checked = self.domain.condition_type.model_validate(condition)
         except ValidationError as error:
             return self.drop(place, first_refusal(error).rule)
+        if name := boolean_taken(condition, checked):
+            return self.drop(place, f"{name}: true and false are no numbers")
         scenario = Scenario("", self.name or self.domain.name, checked, opening, self.source)
         scenario_id = f"{self.source}-{ordered_digest([scenario.content_hash, [[t.role, t.text] for t in turns]])[:12]}"
         scenario = replace(scenario, scenario_id=scenario_id)

@@ -11,8 +11,10 @@ from engage.corpora.files import json_records
 from engage.dialogue import Role
 from engage.domains import Domain, Survey, load_domain
 from engage.errors import ConfigError, CorpusError
+from engage.files.refusal import printable
 
 _FIELDS = {"domain": str, "user_condition": dict, "turns": list}
+_KNOWN = {*_FIELDS, "id", "value"}
 
 
 def read_own(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
@@ -23,6 +25,8 @@ def read_own(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
         for name, kind in _FIELDS.items():
             if not isinstance(record.get(name), kind):
                 raise CorpusError(f"{where}: {name} is missing or not a {kind.__name__}")
+        if unknown := set(record) - _KNOWN:  # an outcome under another name would be lost
+            raise CorpusError(f"{where}: {printable(min(unknown))} is no field; there are {', '.join(sorted(_KNOWN))}")
         if gathering is None:
             gathering = Gathering("engage", _domain(where, record["domain"]), options, record["domain"], path.parent)
         if record["domain"] != gathering.name:
@@ -44,6 +48,8 @@ def _domain(where: str, name: str) -> Domain:
 
 def _turn(where: str, turn: Any) -> tuple[Role, str]:
     try:
+        if unknown := set(turn) - {"role", "text"}:
+            raise ValueError(f"{printable(min(unknown))} is no field")
         if not isinstance(turn["text"], str):
             raise TypeError(f"text is a {type(turn['text']).__name__}")
         return Role(turn["role"]), turn["text"]

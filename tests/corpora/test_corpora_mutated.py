@@ -402,11 +402,21 @@ def test_conversations_of_an_own_domain_are_read_and_keep_its_name(tmp_path):
         ({"turns": [{"role": "user", "text": None}]}, "own.jsonl:2: turns: text is a NoneType"),
         ({"turns": [{"role": "bot", "text": "x"}]}, "own.jsonl:2: turns: 'bot' is not a valid Role"),
         ({"domain": "persuasion"}, "own.jsonl:2: domain 'persuasion' in a file of"),
+        ({"outcome": 4}, "own.jsonl:2: outcome is no field; there are domain, id, turns, user_condition, value"),
+        ({"turns": [{"role": "user", "text": "x", "name": "Ann"}]}, "own.jsonl:2: turns: name is no field"),
     ],
 )
 def test_a_wrong_own_conversation_is_refused_by_line(changed, reason, tmp_path):
     with pytest.raises(CorpusError, match=reason):
         read_own(own(tmp_path, study(1), study(2, **changed)))
+
+
+def test_a_truth_value_in_a_condition_is_no_number(tmp_path):
+    odd = study(2)
+    odd["user_condition"]["days_left"] = True
+    corpus = read_own(own(tmp_path, study(1), odd))
+    assert len(corpus.dialogues) == 1
+    assert corpus.dropped == {"days_left: true and false are no numbers": ("own.jsonl:2",)}
 
 
 # whatever is written is valid
