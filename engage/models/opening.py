@@ -5,6 +5,7 @@ model's folder they offer to run. All of that is a ModelError here, in one sente
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from engage.errors import ModelError, in_one_line
 
 _WHOLE = "give a whole model folder, as it was published"
+_BUFFER = re.compile(r"(?:masked_bias|inv_freq|position_ids|att(?:n|ention)\.bias)$")
+"""What older versions of transformers saved although it follows from config.json."""
 _NAMES = ("model.safetensors", "pytorch_model.bin")
 _AGAIN = "copy the whole folder, or train it again"
 
@@ -53,7 +56,8 @@ def open_model(folder: Path, dtype: Any, attention: str) -> Any:
         ("mismatched_keys", "have another shape than config.json says for"),
         ("unexpected_keys", "hold more than config.json describes:"),
     ):
-        if names := [key if isinstance(key, str) else key[0] for key in found[kind]]:
+        names = [key if isinstance(key, str) else key[0] for key in found[kind]]
+        if names := [name for name in names if not (kind == "unexpected_keys" and _BUFFER.search(name))]:
             raise ModelError(f"{folder}: its weights {what} {_listed(names)}; {_WHOLE}")
     ends = model.generation_config.eos_token_id
     if any(not isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends]) if end is not None):

@@ -83,6 +83,14 @@ def test_a_layer_that_config_json_leaves_out_is_noticed(folder):
     assert "hold more than config.json describes: model.layers.1.input_layernorm.weight" in said(folder)
 
 
+def test_buffers_that_older_versions_saved_do_not_matter(folder):
+    import torch
+
+    old = {f"model.layers.0.self_attn.{name}": torch.ones(1) for name in ("masked_bias", "rotary_emb.inv_freq")}
+    change(folder / "model.safetensors", lambda tensors: tensors | old)
+    assert start_model(resolve_model(str(folder)), None, LoraSettings(r=2), 0) is not None
+
+
 def test_a_tensor_of_another_shape_is_named(folder):
     change(folder / "model.safetensors", lambda tensors: tensors | {"lm_head.weight": tensors["lm_head.weight"][:30]})
     assert "its weights have another shape than config.json says for lm_head.weight" in said(folder)
