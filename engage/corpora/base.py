@@ -186,12 +186,9 @@ class Gathering:
         opening = find_opening(turns)
         if len(turns) <= len(opening.turns) or not opening.turns:
             return self.drop(place, "no reply after the opening")
-        try:
-            checked = self.domain.condition_type.model_validate(condition)
-        except ValidationError as error:
-            return self.drop(place, first_refusal(error).rule)
-        if name := boolean_taken(condition, checked):
-            return self.drop(place, f"{name}: true and false are no numbers")
+        checked = _checked(self.domain.condition_type, condition)
+        if isinstance(checked, str):
+            return self.drop(place, checked)
         scenario = Scenario("", self.name or self.domain.name, checked, opening, self.source)
         scenario_id = f"{self.source}-{ordered_digest([scenario.content_hash, [[t.role, t.text] for t in turns]])[:12]}"
         scenario = replace(scenario, scenario_id=scenario_id)
@@ -236,3 +233,13 @@ class Gathering:
             raise CorpusError(f"{path}: no dialogue that can be used: {reasons or 'it holds none'}")
         dropped = {reason: tuple(places) for reason, places in self.dropped.items()}
         return Corpus(self.source, tuple(self.taken.values()), dropped, dict(self.remarks))
+
+
+def _checked(kind: type[UserCondition], condition: Mapping[str, Any]) -> UserCondition | str:
+    """The user condition, or why a domain refuses it."""
+    try:
+        checked = kind.model_validate(condition)
+    except ValidationError as error:
+        return first_refusal(error).rule
+    odd = boolean_taken(condition, checked)
+    return f"{odd}: true and false are no numbers" if odd else checked
