@@ -85,7 +85,8 @@ def wrong_with(words: list[str]) -> str | None:
             return name
         command = command.commands[name]
     options = {name: param for param in command.params for name in param.opts if name.startswith("-")}
-    room = sum(param.param_type_name == "argument" for param in command.params)
+    arguments = [param for param in command.params if param.param_type_name == "argument"]
+    room = 99 if any(param.nargs < 0 for param in arguments) else len(arguments)
     while rest:
         word = rest.pop(0)
         name, given, _ = word.partition("=")
