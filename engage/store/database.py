@@ -96,7 +96,7 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
 
 
 def interruptible(connection: Any, work: Callable[[], T]) -> T:
-    """What `work` returns or raises; Ctrl-C stops the statement that it runs on the connection.
+    """What `work` returns or raises; Ctrl-C, or what another signal raises here, stops the statement that it runs on the connection.
 
     DuckDB runs some statements to their end before Python may handle a signal, so `work` has a thread of its own.
     """
@@ -111,7 +111,7 @@ def interruptible(connection: Any, work: Callable[[], T]) -> T:
     threading.Thread(target=run, daemon=True).start()
     try:
         return done.result()
-    except KeyboardInterrupt:
+    except BaseException:
         while not done.done():
             connection.interrupt()
             wait([done], timeout=_STOP_AGAIN_S)

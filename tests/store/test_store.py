@@ -536,3 +536,21 @@ def test_what_a_killed_first_start_was_making_is_swept_when_it_is_old(tmp_path):
         os.utime(tmp_path / name, (time.time() - age_s,) * 2)
     TrajectoryStore(tmp_path / "engage.duckdb").begin_cycle("c1", {})
     assert sorted(file.name for file in tmp_path.iterdir()) == [".engage.duckdb.b.partial", "engage.duckdb"]
+
+
+def test_whatever_a_signal_raises_the_running_statement_ends_first():
+    program = (
+        "import signal, duckdb\n"
+        "from engage.store.database import interruptible\n"
+        "class Terminated(BaseException): ...\n"
+        "def stop(*_): raise Terminated\n"
+        "signal.signal(signal.SIGALRM, stop)\n"
+        "connection = duckdb.connect()\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.5)\n"
+        "try:\n"
+        "    interruptible(connection, lambda: connection.execute('select count(*) from range(10**7) a, range(10**7) b'))\n"
+        "except Terminated:\n"
+        "    print(connection.execute('select 1').fetchall())\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert (shown.stdout, shown.returncode) == ("[(1,)]\n", 0), shown.stderr
