@@ -548,7 +548,7 @@ def test_whatever_a_signal_raises_the_running_statement_ends_first():
         "connection = duckdb.connect()\n"
         "signal.setitimer(signal.ITIMER_REAL, 0.5)\n"
         "try:\n"
-        "    interruptible(connection, lambda: connection.execute('select count(*) from range(10**7) a, range(10**7) b'))\n"
+        "    interruptible(connection, lambda: connection.execute('select count(*) from range(10000000) a, range(10000000) b'))\n"
         "except Terminated:\n"
         "    print(connection.execute('select 1').fetchall())\n"
     )
