@@ -1,8 +1,9 @@
 """Simulated years of nights: how often a promotion rule is wrong, what that costs, and how long a true gain waits.
 
 Rewards are drawn; no model runs. The unit of gains is the standard error of one night: with 16 scenarios and one dialogue on each, 0.25
-standard deviations of a difference between two dialogues. Noise has the heavy tails of Student's t with 5 degrees of freedom; real differences
-(deployments/comparison/) have standard deviations of 0.05 to 0.2, of which 0.01 to 0.05 between scenarios. The scenarios are the same in all
+standard deviations of a difference between two dialogues. Noise has the heavy tails of Student's t with 5 degrees of freedom, or is skewed: many
+small gains and few large losses. Real differences (deployments/comparison/) have standard deviations of 0.05 to 0.23, of which 0 to 0.05 between
+scenarios. The scenarios are the same in all
 nights; each candidate's effect differs between them, half of that in the same way for all candidates of a history.
 """
 
@@ -29,12 +30,17 @@ TAILS = 5
 
 @dataclass
 class World:
-    """Histories side by side, each with its own scenarios; `between` is the standard deviation of effects between scenarios over that of a dialogue."""
+    """Histories side by side, each with its own scenarios; `between` is the standard deviation of effects between scenarios over that of a dialogue.
+
+    `sd` is the latter, in rewards. With `skewed`, noise is 1/3 standard deviation up in nine of ten dialogues, and 3 down in one.
+    """
 
     histories: int
     scenarios: int = 16
     between: float = 0.2
     seed: int = 0
+    sd: float = 0.12
+    skewed: bool = False
     random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,9 +55,12 @@ class World:
         return np.asarray(gains[:, None] + self.common + own)
 
     def talk(self, effects: Floats) -> Floats:
-        """One night's differences: the effects and the noise of fresh dialogues."""
-        noise = self.random.standard_t(TAILS, effects.shape) / (TAILS / (TAILS - 2)) ** 0.5
-        return np.asarray(effects + noise * self.scenarios**0.5)
+        """One night's differences in rewards: the effects and the noise of fresh dialogues."""
+        if self.skewed:
+            noise = np.where(self.random.random(effects.shape) < 0.1, -3.0, 1 / 3)
+        else:
+            noise = self.random.standard_t(TAILS, effects.shape) / (TAILS / (TAILS - 2)) ** 0.5
+        return np.asarray(np.clip(self.sd * (effects / self.scenarios**0.5 + noise), -1, 1))
 
 
 @dataclass
@@ -89,7 +98,8 @@ class Promotion:
 def t_value(differences: Floats) -> Floats:
     """Student's t of each history's scenarios."""
     size = differences.shape[1]
-    return np.asarray(differences.mean(axis=1) / (differences.std(axis=1, ddof=1) / size**0.5))
+    error = np.maximum(differences.std(axis=1, ddof=1), 1e-12) / size**0.5
+    return np.asarray(differences.mean(axis=1) / error)
 
 
 def simulate(rule: Callable[..., Any], gains: Floats, world: World, alpha: float = 0.05) -> list[Promotion]:
@@ -119,10 +129,12 @@ def _fresh(world: World, gain: Floats, effects: Floats, night: int) -> Candidate
     )
 
 
-def kept_challenger(world: World, alpha: float, spends: bool = True) -> Callable[..., Any]:
+def kept_challenger(
+    world: World, alpha: float, spends: bool = True, evidence: Callable[[Floats], Floats] = batch_evidence
+) -> Callable[..., Any]:
     """The rule of `engage.evaluation`: evidence over nights, at the level of the stream; a near challenger is kept.
 
-    Without `spends` every challenge has the level `alpha`: what goes wrong without the stream's correction.
+    Without `spends` every challenge has the level `alpha`: what goes wrong without the stream's correction. `evidence` weighs a batch.
     """
     from scipy.stats import t
 
@@ -139,10 +151,11 @@ def kept_challenger(world: World, alpha: float, spends: bool = True) -> Callable
 
     def judge(night: int, new: Candidates) -> list[tuple[Flags, Candidates]]:
         nonlocal kept, there
+        new.evidence = evidence(new.total)
         old = kept if kept is not None else new
         talked = world.talk(old.effects)
         old = Candidates(**vars(old) | {
-            "evidence": old.evidence + batch_evidence(talked), "total": old.total + talked, "nights": old.nights + 1
+            "evidence": old.evidence + evidence(talked), "total": old.total + talked, "nights": old.nights + 1
         })  # fmt: skip
         new_log, new_enough, new_wins = stands(new)
         old_log, old_enough, old_wins = stands(old)
@@ -193,8 +206,19 @@ def shared_by_looks(world: World, alpha: float) -> Callable[..., Any]:
     return judge
 
 
+def sign_flips(differences: Floats) -> Floats:
+    """Another evidence, scaled by the batch itself: exp(λx) / cosh(λx), for gains of 0.7 and 2 standard errors (de la Peña 1999).
+
+    It assumes that a difference is as likely x as −x if there is no gain.
+    """
+    size = np.sqrt((differences**2).sum(axis=-1, keepdims=True))
+    bet = (differences / size)[..., None, :] * np.array([0.7, 2.0])[:, None]
+    return np.asarray((bet - np.logaddexp(bet, -bet) + np.log(2)).sum(axis=-1))
+
+
 RULES: Mapping[str, Callable[..., Any]] = {
     "kept challenger, e-LOND": kept_challenger,
+    "the same with sign flips": partial(kept_challenger, evidence=sign_flips),
     "level 5 %, then a fresh night": confirmed,
     "6 α / (π² n²) a look (until now)": shared_by_looks,
 }
@@ -206,7 +230,8 @@ class Years:
     """What one rule did. Counts are per year. `false_here`: no gain on the scenarios; `false_at_large`: none over their population.
 
     `share_false` is the mean over histories of the share of promotions that are no gain here. `harm`: true losses, summed, in standard
-    errors of a night; `gain`: all true gains and losses, summed. `null_false`: false ones a year where no candidate has a gain.
+    errors of a night; `gain`: all true gains and losses, summed. `null_false`: false ones a year where no candidate has a gain, and
+    `skewed_false` where the noise is skewed as well and the scenarios do not differ.
     `waits`: by true gain, the median of nights until a first promotion if every candidate has this gain (None: more than a year), on a
     new home and after a year without promotions.
     """
@@ -219,6 +244,7 @@ class Years:
     harm: float
     gain: float
     null_false: float
+    skewed_false: float
     waits: Mapping[float, tuple[int | None, int | None]]
 
 
@@ -237,6 +263,7 @@ def years_of(name: str, rule: Callable[..., Any], histories: int, years: int, se
         sum(max(-one.gain, 0.0) for one in found) / total,
         sum(one.gain for one in found) / total,
         len(nulls) / total,
+        len(simulate(rule, np.zeros_like(gains), World(histories, between=0.0, seed=seed, skewed=True))) / total,
         {gain: (_wait(rule, gain, 0, seed), _wait(rule, gain, NIGHTS_A_YEAR, seed)) for gain in GAINS},
     )
 

@@ -14,14 +14,14 @@ from engage.stats.estimates import (
     share,
     spearman,
 )
-from engage.stats.evidence import EFFECTS, batch_evidence, log_evidence, stream_level
+from engage.stats.evidence import BETS, batch_evidence, log_evidence, stream_level
 from engage.stats.finite import is_finite, odd_number, shown
 from engage.stats.paired import Comparison, Rewards, paired_comparison
 from engage.stats.simultaneous import LEAST_SCENARIOS, Simultaneous, simultaneous_comparison
 
 __all__ = [
+    "BETS",
     "CONFIDENCE",
-    "EFFECTS",
     "LEAST_SCENARIOS",
     "MAX_RESAMPLES",
     "Comparison",

@@ -1,7 +1,7 @@
 """Evidence for a gain that may be looked at after every batch of dialogues, and the level for an endless stream of candidates.
 
 An *e-value* is a non-negative number whose mean is at most 1 if there is no gain: 20 is as rare as one chance in 20. E-values of successive
-batches are multiplied, and the product may be looked at after every batch (it is a test supermartingale; Ramdas et al. 2023).
+batches are multiplied, and the product may be looked at after every batch: it is a test supermartingale.
 """
 
 import math
@@ -10,27 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-EFFECTS = (0.7, 2.0)
-"""Gains that the evidence bets on, in standard errors of one batch; half of the stake is put on each."""
+BETS = (0.3, 0.95)
+"""Stakes that the evidence bets on a gain: λ of 1 + λx. Half of the capital is put on each; below 1, so that no loss of 1 ruins it."""
 _SERIES = 2.1097428
 """Sum of 1 / (k ln² k) over all k from 2."""
 
 
 def batch_evidence(differences: ArrayLike) -> NDArray[np.float64]:
-    """Log e-values of one batch, one per entry of EFFECTS: shape (…, scenarios) to (…, len(EFFECTS)).
+    """Log e-values of one batch, one per entry of BETS: shape (…, scenarios) to (…, len(BETS)); differences of rewards are in [−1, 1].
 
-    Sign-flip e-value (de la Peña 1999): the product over scenarios of exp(λx) / cosh(λx) = 1 + tanh(λx), where λ is the effect over
-    the batch's root sum of squares. Its mean is at most 1 if each difference x is as likely −x, or if it is smaller than such a
-    difference; the scenarios may differ, as long as tanh(λx) has no positive mean over them. A difference of 0 is no evidence.
+    A bet on bounded means (Waudby-Smith & Ramdas 2024): the product over scenarios of 1 + λx. Its mean is at most 1 if the true mean over
+    these scenarios is at most 0, whatever the distribution, and however the scenarios differ (because a geometric mean is at most the
+    arithmetic one). A difference of 0 is no evidence.
     """
     x = np.asarray(differences, dtype=float)
-    size = np.sqrt((x**2).sum(axis=-1, keepdims=True))
-    bet = np.divide(x, size, out=np.zeros_like(x), where=size > 0)[..., None, :] * np.array(EFFECTS)[:, None]
-    return np.asarray((bet - np.logaddexp(bet, -bet) + math.log(2)).sum(axis=-1))
+    return np.asarray(np.log1p(x[..., None, :] * np.array(BETS)[:, None]).sum(axis=-1))
 
 
 def log_evidence(batches: ArrayLike) -> Any:
-    """Log of the e-value of all batches together: their `batch_evidence`, summed, of shape (…, len(EFFECTS)), to (…)."""
+    """Log of the e-value of all batches together: their `batch_evidence`, summed, of shape (…, len(BETS)), to (…)."""
     summed = np.asarray(batches, dtype=float)
     return np.logaddexp.reduce(summed, axis=-1) - math.log(summed.shape[-1])
 

@@ -17,7 +17,8 @@ _HEADER = [
     "share false",
     "harm a year",
     "net gain a year",
-    "false a year, all candidates null",
+    "false a year, all null",
+    "all null, skewed",
     *(f"nights, gain {gain:g}" for gain in GAINS),
 ]
 
@@ -36,7 +37,7 @@ def show_promotion(console: Console, progress: Console, years: int, as_json: boo
 
 def _row(found: Years) -> list[str]:
     counts = (found.promotions, found.false_here, found.false_at_large)
-    sums = (found.harm, found.gain, found.null_false)
+    sums = (found.harm, found.gain, found.null_false, found.skewed_false)
     waits = [" / ".join("never" if nights is None else str(nights) for nights in both) for both in found.waits.values()]
     return [
         found.rule,

@@ -37,10 +37,10 @@ def challenged(tmp_path, monkeypatch):
 
 def test_the_doctor_says_what_the_near_challenger_and_the_next_candidate_need(engage, challenged):
     _, out, _ = engage("doctor", *SCRIPTED)
-    # six equal differences: an e-value of 13.1, where number 1 needs 40.5
+    # six differences of 0.5: (1.15⁶ + 1.475⁶) / 2 = (2.31 + 10.30) / 2 = 6.3, where number 1 needs 40.5: 1.84 of 3.70 in logarithms
     assert (
-        "ok candidate 1 (cycle c1) against base: not promoted yet: +0.500 [+0.500, +0.500] on 6 held-out scenarios, evidence 13 of 41 "
-        "after 1 night; at this rate it needs about 6 more dialogues (1 night)"
+        "ok candidate 1 (cycle c1) against base: not promoted yet: +0.500 [+0.500, +0.500] on 6 held-out scenarios, evidence 6.3 of 41 "
+        "after 1 night; at this rate it needs about 12 more dialogues (2 nights)"
     ) in out
     assert "candidate 2" not in out
     assert "ok promotion is auto; the next candidate is number 3, 0 passed before it: " in out

@@ -26,8 +26,8 @@ from tasks.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
-# 6 scenarios, the fewest that can show a gain; where all six differences are equal, a night's evidence is
-# ((1 + tanh(0.7 / √6))⁶ + (1 + tanh(2 / √6))⁶) / 2 = (4.35 + 21.9) / 2 = 13.1; number 1 needs 40.5, and two nights bring 249
+# 6 scenarios, the fewest that can show a gain; each gains 1, so that a night's evidence is (1.3⁶ + 1.95⁶) / 2 = (4.8 + 55) / 2 = 30.
+# Number 1 needs 40.5, and two nights bring 1,523
 SETTINGS = (
     "scenarios.per_domain=2",
     "search.num_simulations=8",
@@ -131,7 +131,7 @@ def test_a_better_candidate_stays_and_says_what_it_needs(first, home):
     judged = first[1]
     assert not judged.verdict.promoted
     gain = re.escape(
-        "not promoted yet: +1.000 [+1.000, +1.000] on 6 held-out scenarios, evidence 13 of 41 after 1 night; "
+        "not promoted yet: +1.000 [+1.000, +1.000] on 6 held-out scenarios, evidence 30 of 41 after 1 night; "
     )
     assert re.match(gain + "at this rate it needs about 6 more dialogues \\(1 night\\)", judged.verdict.reason)
     assert state(home, 1) == ("open", False)

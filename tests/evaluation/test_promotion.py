@@ -151,9 +151,10 @@ def test_only_an_open_challenge_of_the_same_champion_and_ground_is_kept():
 
 
 def test_what_the_next_candidate_needs():
-    # number 3: ln 324.4 = 5.78, and ln 2 for the two effects: 6.47 over 1/2 and over 2
+    # number 3: ln 324.4 = 5.782. A dialogue brings λg − λ² (0.01 + g²) / 2: 0.0475 − 0.00564 = 0.04186 for 0.05 with λ = 0.95,
+    # 0.019 − 0.00469 = 0.01431 for 0.02: 138.2 and 404.1 dialogues
     assert next_candidate([challenge(1), challenge(2)], 0.05) == (
-        "the next candidate is number 3, 0 passed before it: a gain of one standard error of a night is promoted after about 13 nights, "
-        "of two after about 4"
+        "the next candidate is number 3, 0 passed before it: with a standard deviation of 0.1 a gain of 0.05 is promoted after about "
+        "139 dialogues of each side, of 0.02 after about 405"
     )
     assert stream_level(1, 1, 0.05) / stream_level(1, 0, 0.05) == 2
