@@ -3,6 +3,7 @@
 from engage.training.candidate import Candidate, latest_candidate, name_candidate
 from engage.training.dpo import build_trainer, fitting_rows, train_dpo
 from engage.training.human_pairs import HumanConfig, HumanPairs, pair_licences, read_human, reply_places
+from engage.training.measures import BEFORE, LEAST_SCENARIOS, MEASURED_PAIRS, set_aside
 from engage.training.pair_set import PairSet, save_pair_set
 from engage.training.pairs import (
     HumanReply,
@@ -32,7 +33,10 @@ from engage.training.trainer import (
 )
 
 __all__ = [
+    "BEFORE",
     "IGNORED",
+    "LEAST_SCENARIOS",
+    "MEASURED_PAIRS",
     "AlignConfig",
     "Candidate",
     "DpoSettings",
@@ -65,6 +69,7 @@ __all__ = [
     "run_trainer",
     "save_pair_set",
     "save_pairs",
+    "set_aside",
     "simulator_chat",
     "start_model",
     "tokenise_chat",

@@ -13,6 +13,7 @@ from typing import Any
 from engage.errors import ConfigError
 from engage.files.digest import digest
 from engage.models import ChatTemplate, DataSource, ModelRef
+from engage.training.measures import pair_measures, trained_weights
 from engage.training.pairs import PreferencePair, pair_set_hash
 from engage.training.run_folder import RunFolder, TrainResult, make_card, run_folder
 from engage.training.shared_prompt import can_share_prompts, reply_logprobs
@@ -51,13 +52,15 @@ def train_dpo(
     parent: Path | None = None,
     on_step: OnStep | None = None,
     licences: Mapping[str, str] | None = None,
+    held_out: Sequence[PreferencePair] = (),
 ) -> TrainResult:
     """Train a candidate on `pairs` into `out/adapter`, from `parent` (an adapter of the same base) or from the bare base.
 
     A finished folder of the same pairs and settings is returned unchanged; an interrupted run resumes from its last checkpoint.
     `on_step(step, metrics)` is called after every optimiser step with trl's metric names. `licences` are for the card, by source:
-    `search`, or `human:` and the domain. Raises ConfigError without a usable pair, ModelError if the parent belongs to other base
-    weights.
+    `search`, or `human:` and the domain. The finished policy is measured on its pairs and on the `held_out` ones
+    (`engage.training.measures`): the result's metrics `train/…` and `held_out/…`. Raises ConfigError without a usable pair, ModelError
+    if the parent belongs to other base weights.
     """
     settings = config.dpo
     drawn = _draw(pairs, settings)
@@ -76,11 +79,29 @@ def train_dpo(
             rows = fitting_rows(drawn, tokenizer, settings)
             model = start_model(base, parent, config.lora, settings.seed)
             trainer = build_trainer(model, tokenizer, rows, folder, settings)
+            start = trained_weights(trainer.model)
             history = run_trainer(trainer, folder, METRICS, on_step)
-        counts = {"pairs": float(len(rows)), "pairs_too_long": float(len(drawn) - len(rows))}
+            aside = tokenised(held_out, tokenizer, settings)
+            measured = _measures(trainer, start, {"train": rows, "held_out": aside}, settings)
+        counts = {
+            "pairs": float(len(rows)),
+            "pairs_too_long": float(len(drawn) - len(rows)),
+            "pairs_held_out": float(len(aside)),
+        }
         data = _sources(drawn, licences or {})
-        card = make_card(folder, "dpo", base, parent, recipe, data, {**counts, **history[-1]})
+        card = make_card(folder, "dpo", base, parent, recipe, data, {**counts, **history[-1], **measured})
         return folder.finish(trainer.model, card, history)
+
+
+def _measures(
+    trainer: Any, start: Mapping[str, Any], sets: Mapping[str, Sequence[dict[str, Any]]], settings: DpoSettings
+) -> dict[str, float]:
+    shares = can_share_prompts(trainer.model, settings.max_length)
+    return {
+        f"{name}/{figure}": value
+        for name, rows in sets.items()
+        for figure, value in pair_measures(trainer, start, rows, settings.beta, shares).items()
+    }
 
 
 def _draw(pairs: Sequence[PreferencePair], settings: DpoSettings) -> list[PreferencePair]:
@@ -107,8 +128,19 @@ def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoS
 
     Each row also has `prompt_ids`, `chosen_ids` and `rejected_ids`, the tokens that are trained on.
     """
+    rows = tokenised(pairs, tokenizer, settings)
+    if not rows:
+        raise ConfigError(
+            f"no accepted pair to train on: all {len(pairs)} have more than {settings.max_length} tokens; raise dpo.max_length"
+        )
+    lengths = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
+    return [rows[index] for index in batch_order(lengths, settings.batch_size, settings.seed)]
+
+
+def tokenised(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSettings) -> list[dict[str, Any]]:
+    """The rows of `fitting_rows` in the pairs' order; none is no error."""
     template = ChatTemplate(tokenizer)
-    rows, lengths = [], []
+    rows = []
     for pair in pairs:
         messages = list(pair.prompt)
         prompt, (chosen, rejected) = template.encode(messages, pair.chosen, pair.rejected)
@@ -118,12 +150,7 @@ def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoS
             replies = {side: [{"role": "assistant", "content": text}] for side, text in said.items()}
             tokens = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
             rows.append({"prompt": messages, **replies, **tokens})
-            lengths.append(length)
-    if not rows:
-        raise ConfigError(
-            f"no accepted pair to train on: all {len(pairs)} have more than {settings.max_length} tokens; raise dpo.max_length"
-        )
-    return [rows[index] for index in batch_order(lengths, settings.batch_size, settings.seed)]
+    return rows
 
 
 def build_trainer(

@@ -33,6 +33,23 @@ def reply_logprobs(model: Any, input_ids: Any, labels: Any, **_: Any) -> SimpleN
     """
     import torch
 
+    found = []
+    for logits, tokens in reply_logits(model, input_ids, labels):
+        logprobs = logits.float().log_softmax(-1)
+        found.append(logprobs.gather(-1, tokens.clamp(min=0).unsqueeze(-1)).squeeze(-1)[tokens >= 0])
+    mask = labels[:, 1:] != -100
+    zeros = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    log_probs = zeros.masked_scatter(mask, torch.cat(found))
+    return SimpleNamespace(log_probs=log_probs, entropy=zeros, mean_logits=zeros, is_top1=torch.zeros_like(mask))
+
+
+def reply_logits(model: Any, input_ids: Any, labels: Any) -> list[tuple[Any, Any]]:
+    """Logits [n, width, vocabulary] that predict the tokens [n, width] of the chosen replies, and those of the rejected ones; −1 is padding.
+
+    Takes trl's batch as `reply_logprobs` does; each prompt is computed once.
+    """
+    import torch
+
     packed = pack_pairs(input_ids, labels)
     dtype = next(model.parameters()).dtype
     hidden = torch.full(
@@ -47,15 +64,8 @@ def reply_logprobs(model: Any, input_ids: Any, labels: Any, **_: Any) -> SimpleN
     ).logits
     width = packed.chosen.size(1)
     # Column 0 stands on the prompt's last token and predicts the first token of both replies.
-    before = {"chosen": logits[:, :width], "rejected": torch.cat([logits[:, :1], logits[:, width + 1 : -1]], dim=1)}
-    found = []
-    for side, tokens in (("chosen", packed.chosen), ("rejected", packed.rejected)):
-        logprobs = before[side].float().log_softmax(-1)
-        found.append(logprobs.gather(-1, tokens.clamp(min=0).unsqueeze(-1)).squeeze(-1)[tokens >= 0])
-    mask = labels[:, 1:] != -100
-    zeros = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
-    log_probs = zeros.masked_scatter(mask, torch.cat(found))
-    return SimpleNamespace(log_probs=log_probs, entropy=zeros, mean_logits=zeros, is_top1=torch.zeros_like(mask))
+    rejected = torch.cat([logits[:, :1], logits[:, width + 1 : -1]], dim=1)
+    return [(logits[:, :width], packed.chosen), (rejected, packed.rejected)]
 
 
 def pack_pairs(input_ids: Any, labels: Any) -> SimpleNamespace:

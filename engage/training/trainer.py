@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.errors import ConfigError
+from engage.files.digest import LATER
 from engage.models import (
     ChatTemplate,
     ModelRef,
@@ -96,6 +97,14 @@ class AlignConfig(_Settings):
     lora: LoraSettings = LoraSettings()
     dpo: DpoSettings = DpoSettings()
     sft: SftSettings = SftSettings()
+    held_out: float = Field(
+        0.1,
+        ge=0.0,
+        le=0.5,
+        description="share of the scenarios whose pairs a night does not train on but measures the training with; none if the pairs "
+        "are of fewer than 20 scenarios",
+        json_schema_extra=LATER,
+    )
 
 
 def chat_tokenizer(base: ModelRef) -> tuple[Any, ChatTemplate]:
