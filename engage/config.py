@@ -16,6 +16,7 @@ from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
 from engage.evaluation import ComparisonConfig, HeldOutConfig, simulators
+from engage.files.digest import flat
 from engage.files.refusal import boolean_taken, first_refusal
 from engage.masking import mask_urls
 from engage.profiles import DEEPEST, read_profile
@@ -81,6 +82,23 @@ class CollectConfig(BaseModel):
     budget: BudgetConfig = BudgetConfig()
 
 
+class TrackingConfig(BaseModel):
+    """What MLflow shows of a cycle beside its figures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str = Field(
+        "", max_length=100, description="name of the profile, shown with the cycle's run; the command line sets it"
+    )
+    dialogues: int = Field(
+        24,
+        ge=0,
+        le=10_000,
+        description="held-out dialogues of incumbent and of candidate, with each simulator, that are also written as conversations "
+        "(traces) to MLflow's experiment `engage-dialogues`; if there are more, a sample. 0: none",
+    )
+
+
 class CycleConfig(BaseModel):
     """One cycle: collect, align, evaluate. Prefect builds its form from this."""
 
@@ -99,10 +117,25 @@ class CycleConfig(BaseModel):
     align: AlignConfig = AlignConfig()
     evaluation: HeldOutConfig = HeldOutConfig()
     comparison: ComparisonConfig = ComparisonConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     def simulators(self) -> dict[str, str | None]:
         """Simulators used in evaluation: label → adapter, see `engage.evaluation.simulators.simulators`."""
         return simulators(self.engine, self.evaluation.second_simulator)
+
+    def recorded(self, experiment: bool = False) -> dict[str, Any]:
+        """The settings that a run records, by dotted name: without sections that it does not use.
+
+        Those are the other engines', human pairs' without corpora, and, unless it is an `experiment`, the comparison's and SFT's.
+        """
+        found = self.model_dump(mode="json", exclude={"tracking": True})
+        for kind in {"transformers", "vllm", "openai"} - {self.engine.kind}:
+            del found["engine"][kind]
+        if not self.human.corpora:
+            del found["human"]
+        if not experiment:
+            del found["comparison"], found["align"]["sft"]
+        return flat(found)
 
     def unused(self) -> list[str]:
         """Settings that are set but have no effect on a cycle, one sentence each."""
@@ -120,7 +153,10 @@ def load_config(profile: str | Path, overrides: Sequence[str] = (), profiles: Pa
     if isinstance(overrides, str):
         overrides = (overrides,)
     read = read_profile(profile, profiles)
-    return _configured(read.values(setting_names()), overrides, lambda name: read.source(name).name)
+    values = read.values(setting_names())
+    if isinstance(tracking := values.setdefault("tracking", {}), dict):
+        tracking.setdefault("profile", Path(profile).stem[:100])
+    return _configured(values, overrides, lambda name: read.source(name).name)
 
 
 def continued_config(cycle_id: str, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> CycleConfig:

@@ -84,14 +84,14 @@ class Home:
     def find(self, kept: str) -> Path:
         """The present place of a path stored as text: a path in an earlier home's `cycles/` is looked up in this home's, if it exists.
 
-        The home may have been renamed, moved or copied since.
+        The home may have been renamed, moved or copied since. A relative path is one in this home.
         """
         parts = Path(kept).parts
         for place in [place for place, name in enumerate(parts) if name == "cycles"]:
             here = self.path.joinpath(*parts[place:])
             if here.is_dir():
                 return here
-        return Path(kept)
+        return self.path / kept
 
 
 def check_place(path: Path, *, folder: bool) -> None:

@@ -6,12 +6,16 @@ from engage.config import CycleConfig
 from engage.evaluation import Aligned
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.human import draw_human_pairs
+from tasks.reporting import report_align
 from tasks.training import choose_candidate, extract_pairs, score_pairs, train_candidate
 
 
 @flow(name="align", **CLOSING)
-def align(config: CycleConfig, cycle_id: str) -> Aligned:
-    """Score pairs, add pairs from human dialogues if configured, and train on them. Without an accepted pair there is no candidate, and the summary says so."""
+def align(config: CycleConfig, cycle_id: str, alone: bool = True) -> Aligned:
+    """Score pairs, add pairs from human dialogues if configured, and train on them. Without an accepted pair there is no candidate, and the summary says so.
+
+    If the stage runs `alone`, and not as part of a night, it writes its own report.
+    """
     for sentence in config.unused():
         get_run_logger().warning(sentence)
     cycle = begin_cycle(config, cycle_id)
@@ -19,4 +23,7 @@ def align(config: CycleConfig, cycle_id: str) -> Aligned:
     human = draw_human_pairs(config, cycle, scored["accepted"])
     pairs = extract_pairs(config, cycle, scored, human)
     adapter = train_candidate(config, cycle, pairs) if pairs.accepted else None
-    return Aligned(pairs, choose_candidate(cycle, adapter))
+    aligned = Aligned(pairs, choose_candidate(cycle, adapter))
+    if alone:
+        report_align(cycle_id, aligned)
+    return aligned

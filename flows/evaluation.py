@@ -9,12 +9,16 @@ from tasks.collecting import check_talk
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.dialogues import hold_held_out_dialogues, require_dialogues
 from tasks.judging import judge, keep_challenger, require_validation
+from tasks.reporting import report_evaluation
 from tasks.training import chosen_candidate
 
 
 @flow(name="evaluation", **CLOSING)
-def evaluation(config: CycleConfig, cycle_id: str) -> Judged:
-    """Run fresh dialogues with every policy, with the same seeds, and compare them."""
+def evaluation(config: CycleConfig, cycle_id: str, alone: bool = True) -> Judged:
+    """Run fresh dialogues with every policy, with the same seeds, and compare them.
+
+    If the stage runs `alone`, and not as part of a night, it writes its own report.
+    """
     require_validation(config)
     cycle = begin_cycle(config, cycle_id)
     candidate = chosen_candidate(cycle)
@@ -31,4 +35,7 @@ def evaluation(config: CycleConfig, cycle_id: str) -> Judged:
         adapters = Adapters(kept.adapter, config.simulators()[kept.simulator])
         failed |= hold_held_out_dialogues(config, cycle, kept.policy, adapters, kept.simulator)
     check_talk(config, cycle, "evaluation")
-    return judge(config, cycle, candidate, failed, kept)
+    judged = judge(config, cycle, candidate, failed, kept)
+    if alone:
+        report_evaluation(cycle_id, judged, candidate)
+    return judged

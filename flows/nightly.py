@@ -20,9 +20,9 @@ def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
     require_validation(config)
     cycle_id = cycle_id or new_cycle_id()
     collected = collect(config, cycle_id)
-    aligned = align(config, cycle_id)
-    judged = evaluation(config, cycle_id)
-    return report_cycle(cycle_id, collected, aligned, judged)
+    aligned = align(config, cycle_id, alone=False)
+    judged = evaluation(config, cycle_id, alone=False)
+    return report_cycle(config, cycle_id, collected, aligned, judged)
 
 
 def new_cycle_id() -> str:

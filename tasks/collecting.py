@@ -65,6 +65,7 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: Mapping[str, str]) ->
     collected = read_collected(workspace.store, cycle, failed, unsearched)
     with workspace.tracker.stage(cycle.cycle_id, "collect") as run:
         run.metrics(collected.metrics())
+        run.table(collected.table(), "collect.json")
         run.figure(reward_by_turn(values_by_exchange(workspace.store, cycle)), "reward_by_turn")
     return collected
 

@@ -11,7 +11,6 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import check_models
 from engage.errors import InputError, TooManyFlawed, engage_error
 from engage.evaluation import check_adapters
-from engage.files.digest import flat
 from engage.home import check_cycle_id
 from engage.seeds import derive_seed
 from engage.store import SETTINGS, Cycle, absent, identity
@@ -46,8 +45,15 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
         config.model_dump(mode="json") if keep or known is None else None,
     )
     workspace.store.add_scenarios(scenarios)
-    workspace.tracker.open_cycle(cycle_id, {**cycle.model_dump(), **flat(config.model_dump(mode="json"))})
+    params = {**cycle.model_dump(), **config.recorded(experiment=not from_champion)}
+    workspace.tracker.open_cycle(cycle_id, params, {"engine": config.engine.kind, "profile": config.tracking.profile})
     return cycle
+
+
+def stored_cycle(workspace: Workspace, cycle_id: str) -> Cycle:
+    """A cycle that is in the store."""
+    known = workspace.store.cycle_config(cycle_id) or {}
+    return Cycle.stored(cycle_id, known["seed"], known, workspace.home.find)
 
 
 def _check(config: CycleConfig, cycle: Cycle) -> None:
@@ -63,8 +69,10 @@ def _settings(config: CycleConfig) -> Mapping[str, Any]:
 
 
 def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Close the cycle's MLflow run with the flow's final state; the next stage reopens it."""
-    Workspace.from_env().tracker.close_cycle(flow_run.parameters["cycle_id"], completed=state.is_completed())
+    """Close the cycle's MLflow run with the flow's final state and the minutes it took; the next stage reopens it."""
+    began = flow_run.start_time or flow_run.expected_start_time
+    minutes = (state.timestamp - began).total_seconds() / 60 if began else 0.0
+    Workspace.from_env().tracker.close_cycle(flow_run.parameters["cycle_id"], state.is_completed(), max(0.0, minutes))
 
 
 CLOSING: dict[str, list[FlowStateHook[..., Any]]] = {

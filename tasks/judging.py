@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from prefect import task
 
@@ -15,15 +16,20 @@ from engage.evaluation import (
     Incumbent,
     Judged,
     Judgement,
+    conversations,
+    evaluation_metrics,
     evaluation_seeds,
+    evaluation_table,
     failed_checks,
     fates,
+    gain_figure,
     judge_candidate,
     kept_challenge,
     policy_label,
     weigh,
 )
-from engage.files.digest import digest, key_settings
+from engage.files.digest import digest, flat, key_settings
+from engage.models import AdapterCard
 from engage.search import METHOD_VERSION
 from engage.store import Challenge, Challenges, Cycle, State
 from engage.training import Candidate
@@ -94,15 +100,26 @@ def judge(
     found = judge_candidate(held, label, config.simulators(), config.evaluation.alpha)
     found = _decided(workspace, config, held, found, candidate, kept, number)
     found = replace(found, notes=(*found.notes, *ground.remarks))
-    with workspace.tracker.stage(cycle.cycle_id, "evaluation", _look(config, cycle, label) if label else None) as run:
+    look = _look(config, cycle, label) if label else None
+    with workspace.tracker.stage(cycle.cycle_id, "evaluation", look, _settings(config, candidate)) as run:
         run.params({"incumbent": found.incumbent.label} if label else {})
-        run.tags({GROUND_TAG: number})
-        run.metrics(found.metrics())
-        for name, figure in found.figures():
-            run.figure(figure, name)
+        run.newest(evaluation_metrics(found))
+        run.tags(
+            {
+                GROUND_TAG: number,
+                "verdict": found.verdict.reason,
+                "promoted": "yes" if found.verdict.promoted else "no",
+            }
+        )
+        run.table(evaluation_table(found), "evaluation.json")
+        run.figure(gain_figure(found), "gain")
     for simulator, by_domain in found.comparisons.items():
         figures = {domain: asdict(comparison) for domain, comparison in by_domain.items()}
         store.add_evaluation(cycle.cycle_id, config.evaluation.split, str(label), simulator, figures, number)
+    for side, policy in {"incumbent": found.incumbent.label, "candidate": label}.items():
+        if policy and config.tracking.dialogues:
+            told = conversations(held, policy, config.tracking.dialogues)
+            workspace.tracker.conversations(cycle.cycle_id, side, policy, told)
     page = found.page(store, cycle)
     return Judged(found.incumbent.name, found.verdict, page, found.comparisons, found.failures, failed, found.notes)
 
@@ -138,6 +155,13 @@ def _decided(
             number = done.standing.challenge.number
             notes.append(f"candidate {number}, of cycle {done.standing.challenge.cycle_id}: {done.verdict.reason}")
     return replace(found, notes=(*notes, *found.notes))
+
+
+def _settings(config: CycleConfig, candidate: Candidate | None) -> dict[str, Any]:
+    """What may set an evaluation apart from others of its cycle: how the candidate was trained, and the evaluation's own settings."""
+    trained = AdapterCard.read(candidate.adapter).config if candidate else {}
+    align = {name: trained[name] for name in ("dpo", "lora") if name in trained}
+    return flat({"align": align, "evaluation": config.evaluation.model_dump(mode="json")})
 
 
 def _look(config: CycleConfig, cycle: Cycle, label: str) -> str:

@@ -1,10 +1,9 @@
-"""All use of MLflow: one parent run per cycle, child runs per stage, and the registry, which names the champion.
+"""All use of MLflow: one parent run per cycle, child runs per stage, the run of all nights, and the registry, which names the champion.
 
 Runs are looked up by their tags, so that a resumed cycle continues its own runs.
 """
 
-import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +12,23 @@ from typing import Any
 from filelock import FileLock
 
 from engage.errors import StoreError
+from engage.evaluation import Conversation
 from engage.files.digest import digest, flat
 from engage.home import Home
-from engage.stats import Estimate, is_finite
-from tasks import progress, tracking_file
-from tasks.tracking_text import first_sections, trouble
+from tasks import progress, tracking_dialogues, tracking_file, tracking_view
+from tasks.tracking_client import Client, told
+from tasks.tracking_run import StageRun
+from tasks.tracking_text import differences, source, version_text
 
 EXPERIMENT = "engage"
 REGISTERED_NAME = "engage-policy"
-CHAMPION = "champion"
+CHAMPION, CANDIDATE = "champion", "candidate"
 CYCLE_TAG, STAGE_TAG, PARENT_TAG = "engage.cycle_id", "engage.stage", "mlflow.parentRunId"
 OPENING_TAG, RECIPE_TAG, ADAPTER_TAG = "engage.opening", "engage.recipe", "engage.adapter"
 PROMOTED_TAG, GROUND_TAG = "engage.promoted", "engage.ground"
 """The second: digest of what an evaluation was held on: gains of runs with different ones cannot be compared."""
-DESCRIPTION_TAG, DESCRIPTION_LENGTH = "mlflow.note.content", 4_900
-"""Every MLflow server stores at least 5,000 characters of a tag."""
+NIGHT_TAG = "engage.night"
+NIGHTS = "nights"
 
 
 @dataclass(frozen=True)
@@ -38,102 +39,14 @@ class Champion:
     adapter: Path
 
 
-class StageRun:
-    """One child run while its stage runs."""
+@dataclass(frozen=True)
+class CycleRun:
+    """A cycle's run as the list of runs shows it; `status` is MLflow's."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
-        self._client = client
-        self.run_id = run_id
-
-    def params(self, values: Mapping[str, Any]) -> None:
-        """Record parameters; a resumed stage keeps its first ones."""
-        known = self._client.get_run(self.run_id).data.params
-        for name, value in values.items():
-            if name not in known:
-                self._client.log_param(self.run_id, name, value)
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Set tags, in place of earlier ones."""
-        for name, value in values.items():
-            self._client.set_tag(self.run_id, name, value)
-
-    def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Record metrics at one step; values that are None or not finite are left out."""
-        for name, value in values.items():
-            if is_finite(value):
-                self._client.log_metric(self.run_id, name, float(value), step=step)
-
-    def estimate(self, name: str, found: Estimate, of: str = "") -> None:
-        """Record a number and the bounds of its interval, as `name`, `name_low` and `name_high`, each followed by `of`."""
-        self.metrics({f"{name}{of}": found.value, f"{name}_low{of}": found.low, f"{name}_high{of}": found.high})
-
-    def figure(self, figure: Any, name: str) -> None:
-        """Keep a matplotlib figure as a PNG under `plots/`."""
-        self._client.log_figure(self.run_id, figure, f"plots/{name}.png")
-
-    def page(self, text: str, name: str) -> None:
-        """Keep a Markdown page as an artifact, and its first sections as the run's description."""
-        self._client.log_text(self.run_id, text, name)
-        self._client.set_tag(self.run_id, DESCRIPTION_TAG, first_sections(text, name, DESCRIPTION_LENGTH))
-
-    def files(self, path: Path, folder: str) -> None:
-        """Keep a file or a whole folder as artifacts."""
-        if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), folder)
-        else:
-            self._client.log_artifact(self.run_id, str(path), folder)
-
-    def dataset(self, parquet: Path, name: str, digest: str) -> None:
-        """Record a Parquet file as the stage's training data."""
-        import mlflow
-        import pandas as pd
-        from mlflow.entities import DatasetInput, InputTag
-
-        frame = pd.read_parquet(parquet)
-        dataset = mlflow.data.from_pandas(frame, source=parquet.as_uri(), name=name, digest=digest[:16])
-        tag = InputTag("mlflow.data.context", "training")
-        # _to_mlflow_entity is private to MLflow, read at 3.17.2; its public way needs an active run of this thread
-        self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
-
-
-@contextmanager
-def _told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
-    """Raise StoreError, in one sentence, if MLflow cannot be used: no server, a damaged or full database, an unknown address.
-
-    MLflow's errors with a code in `through` are passed on unchanged.
-    """
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        if getattr(error, "error_code", None) in through:
-            raise
-        raise StoreError(trouble(error, home.tracking_uri, home.path)) from error
-
-
-class _Client:
-    """MLflow's client. Raises StoreError if the server or the database is unavailable.
-
-    MLflow's "not found" errors are passed on unchanged.
-    """
-
-    NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: no such alias
-
-    def __init__(self, home: Home) -> None:
-        import mlflow
-
-        self._home, self._client = home, mlflow.MlflowClient()
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def told(*args: Any, **kwargs: Any) -> Any:
-            with _told(self._home, self.NOT_FOUND):
-                return method(*args, **kwargs)
-
-        return told
+    cycle_id: str
+    status: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
 
 
 class Tracker:
@@ -145,12 +58,12 @@ class Tracker:
         home.make()
         self._alone = FileLock(home.path / "mlflow.lock")  # look first, then create: one process at a time
         self._home = home
-        with self._alone, _told(home):
+        with self._alone, told(home):
             if home.own_tracking:
                 tracking_file.prepare(home.mlflow_file, EXPERIMENT, self._create_database, progress.tell)
             mlflow.set_tracking_uri(home.tracking_uri)
-            self._client = _Client(home)
-            self._experiment_id = self._experiment()
+            self._client = Client(home)
+            self._experiment_id = self._experiment(EXPERIMENT, tracking_view.TRAINING)
 
     def _create_database(self, ending: str, location: str) -> None:
         """MLflow's tables and the experiment in a file of the home's database's name with that ending."""
@@ -162,19 +75,34 @@ class Tracker:
         finally:
             store.engine.dispose()
 
-    def _experiment(self) -> str:
+    def _experiment(self, name: str, kind: str) -> str:
         """The experiment's id; it is created if missing, and restored if it was deleted in MLflow's UI."""
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+        found = self._client.get_experiment_by_name(name)
         if found is None:
             local = self._home.tracking_uri.startswith("sqlite")
             location = self._home.artifacts.as_uri() if local else None
-            return str(self._client.create_experiment(EXPERIMENT, location))
-        if found.lifecycle_stage == "deleted":
+            found = self._client.get_experiment(self._client.create_experiment(name, location))
+        elif found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
             progress.tell(
-                f"MLflow's experiment {EXPERIMENT!r} had been deleted; it is restored, for this cycle is recorded in it"
+                f"MLflow's experiment {name!r} had been deleted; it is restored, for this cycle is recorded in it"
             )
+        tracking_view.prepare(self._client, found, kind)
         return str(found.experiment_id)
+
+    def address(self, server: str) -> str:
+        """Where MLflow's UI shows the cycles with the prepared columns."""
+        return tracking_view.address(server, self._experiment_id)
+
+    def cycles(self) -> list[CycleRun]:
+        """The runs of all cycles, the newest first."""
+        query, newest = f"tags.`{STAGE_TAG}` = 'cycle'", ["attributes.start_time DESC"]
+        found = self._client.search_runs([self._experiment_id], query, max_results=10_000, order_by=newest)
+        return [
+            CycleRun(run.data.tags[CYCLE_TAG], str(run.info.status), dict(run.data.tags), dict(run.data.metrics))
+            for run in found
+            if "cycle_id" in run.data.params  # a simulator's training or card is no cycle
+        ]
 
     def cycle_run(self, cycle_id: str, params: Mapping[str, Any] | None = None) -> StageRun:
         """The cycle's parent run, created on first use."""
@@ -183,14 +111,19 @@ class Tracker:
         return run
 
     @contextmanager
-    def stage(self, cycle_id: str, name: str, recipe: str | None = None) -> Iterator[StageRun]:
+    def stage(
+        self, cycle_id: str, name: str, recipe: str | None = None, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[StageRun]:
         """A child run that ends FINISHED; if the body raises, it ends FAILED, and so does the cycle's run.
 
-        There is one per `recipe`, if a stage may be repeated with other settings, so that both can be compared.
+        There is one per `recipe`, if a stage may be repeated with other settings, so that both can be compared. Its name shows which of
+        `settings` (by dotted name) differ from those that the cycle began with: `align lr=2e-4 beta=0.5`.
         """
         parent = self._run(cycle_id, {CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
         of = {RECIPE_TAG: recipe} if recipe else {}
-        run_id = self._run(name, {CYCLE_TAG: cycle_id, STAGE_TAG: name, PARENT_TAG: parent, **of})
+        first = self._client.get_run(parent).data.params if settings else {}
+        shown = " ".join([name, *differences(first, settings or {})])
+        run_id = self._run(shown, {CYCLE_TAG: cycle_id, STAGE_TAG: name, PARENT_TAG: parent, **of})
         self._client.set_tag(run_id, PARENT_TAG, parent)  # another one where the cycle's run was deleted meanwhile
         for run in (parent, run_id):
             self._client.update_run(run, status="RUNNING")
@@ -202,19 +135,56 @@ class Tracker:
             raise
         self._client.set_terminated(run_id, "FINISHED")
 
-    def open_cycle(self, cycle_id: str, params: Mapping[str, Any]) -> None:
+    def open_cycle(self, cycle_id: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> None:
         """Begin the cycle's run, or resume it."""
         run = self.cycle_run(cycle_id, params)
+        run.tags({**source(), **(tags or {})})
         self._client.update_run(run.run_id, status="RUNNING")
 
-    def close_cycle(self, cycle_id: str, completed: bool = True) -> None:
-        """Close the cycle's run if it is open; the next stage reopens it."""
+    def close_cycle(self, cycle_id: str, completed: bool = True, minutes: float = 0.0) -> None:
+        """Close the cycle's run if it is open; the next stage reopens it. `minutes` are added to those of its earlier stages."""
         found = self._find({CYCLE_TAG: cycle_id, STAGE_TAG: "cycle"})
-        if found is not None and self._client.get_run(found).info.status == "RUNNING":
+        if found is None:
+            return
+        run = self._client.get_run(found)
+        if minutes:
+            total = run.data.metrics.get("minutes", 0.0) + minutes
+            StageRun(self._client, found).metrics({"minutes": round(total, 3)})
+        if run.info.status == "RUNNING":
             self._client.set_terminated(found, "FINISHED" if completed else "FAILED")
 
-    def register(self, run: StageRun, adapter: Path, tags: Mapping[str, str]) -> str:
-        """Register an adapter, stored by the run as `adapter`, as the next version; returns its existing version if it has one."""
+    def night(self, cycle_id: str, figures: Mapping[str, float | None], run_name: str = NIGHTS) -> None:
+        """Add a finished night to the run of all nights, as its next step; a repeated night keeps its step."""
+        cycle = self.cycle_run(cycle_id)
+        nights = StageRun(self._client, self._run(run_name, {STAGE_TAG: run_name}))
+        with self._alone:
+            kept = self._client.get_run(cycle.run_id).data.tags.get(NIGHT_TAG)
+            step = int(kept or self._client.get_run(nights.run_id).data.tags.get(NIGHT_TAG, 0)) + (kept is None)
+            if kept is None:
+                nights.tags({NIGHT_TAG: str(step)})  # first: after a kill in between a step is left out, not used twice
+                cycle.tags({NIGHT_TAG: str(step)})
+        nights.revised({f"night/{name}": value for name, value in figures.items()}, step)
+        self._client.set_terminated(nights.run_id, "FINISHED")
+
+    def conversations(self, cycle_id: str, side: str, label: str, told: Sequence[Conversation]) -> int:
+        """Write held-out dialogues of one `side` (incumbent or candidate, its policy is `label`) as conversations; returns the new traces.
+
+        A server that takes no traces is no error: the dialogues are in the store. It is reported in one line.
+        """
+        experiment = self._experiment(tracking_dialogues.EXPERIMENT, tracking_view.CONVERSATIONS)
+        tags = {CYCLE_TAG: cycle_id, STAGE_TAG: f"dialogues of {label}"}
+        run = self._run(f"{cycle_id} {side}", {**tags, "mlflow.runType": "genai_evaluate"}, experiment)
+        written = tracking_dialogues.write_conversations(self._home, experiment, run, side, told)
+        self._client.set_terminated(run, "FINISHED")
+        return written
+
+    def register(
+        self, run: StageRun, adapter: Path, tags: Mapping[str, str], facts: Mapping[str, str] | None = None
+    ) -> str:
+        """Register an adapter, the run's logged model, as the next version; returns its existing version if it has one.
+
+        `facts` are for the description of a new version.
+        """
         from mlflow.exceptions import MlflowException
 
         try:
@@ -223,10 +193,33 @@ class Tracker:
             self._client.create_registered_model(REGISTERED_NAME, description="adapters trained by engage")
         if known := self._versions(adapter):
             return known[0]
-        source = f"runs:/{run.run_id}/adapter"  # what a tracking server takes; the folder is what the next night reads
-        kept = {**tags, ADAPTER_TAG: str(adapter)}
-        made = self._client.create_model_version(REGISTERED_NAME, source, run.run_id, tags=kept)
+        model = run.logged_model()
+        if model is None:
+            raise StoreError(f"the run {run.run_id} has no logged model; run `engage align` again")
+        kept = {**tags, ADAPTER_TAG: self.shown(adapter)}
+        made = self._client.create_model_version(
+            REGISTERED_NAME,
+            f"models:/{model.model_id}",
+            run.run_id,
+            tags=kept,
+            description=version_text(self.shown(adapter), adapter, facts or {}),
+            model_id=model.model_id,
+        )
         return str(made.version)
+
+    def describe(self, version: str, adapter: Path, facts: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Replace the facts in a version's description, and tags of it."""
+        self._client.update_model_version(REGISTERED_NAME, version, version_text(self.shown(adapter), adapter, facts))
+        for name, value in tags.items():
+            self._client.set_model_version_tag(REGISTERED_NAME, version, name, value)
+
+    def name_candidate(self, version: str) -> None:
+        """Set the alias `candidate` to this version."""
+        self._client.set_registered_model_alias(REGISTERED_NAME, CANDIDATE, version)
+
+    def shown(self, adapter: Path) -> str:
+        """The folder of an adapter relative to the home, where it lies in it, so that the home may be moved."""
+        return str(adapter.relative_to(self._home.path)) if adapter.is_relative_to(self._home.path) else str(adapter)
 
     def version_of(self, adapter: Path) -> str:
         """The registry version of a registered adapter."""
@@ -286,13 +279,14 @@ class Tracker:
             self._client.search_runs([self._experiment_id], f"tags.`{OPENING_TAG}` = 'test'", max_results=10_000)
         )
 
-    def _run(self, name: str, tags: Mapping[str, str]) -> str:
+    def _run(self, name: str, tags: Mapping[str, str], experiment: str | None = None) -> str:
+        experiment = experiment or self._experiment_id
         with self._alone:
-            if found := self._find(tags):
+            if found := self._find(tags, experiment):
                 return found
-            return str(self._client.create_run(self._experiment_id, tags=dict(tags), run_name=name).info.run_id)
+            return str(self._client.create_run(experiment, tags=dict(tags), run_name=name).info.run_id)
 
-    def _find(self, tags: Mapping[str, str]) -> str | None:
+    def _find(self, tags: Mapping[str, str], experiment: str | None = None) -> str | None:
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items() if key != PARENT_TAG)
-        found = self._client.search_runs([self._experiment_id], query, max_results=1)
+        found = self._client.search_runs([experiment or self._experiment_id], query, max_results=1)
         return str(found[0].info.run_id) if found else None

@@ -1,8 +1,19 @@
-"""Text for MLflow (a page's first sections) and about it (why it cannot be used)."""
+"""Text for MLflow (a page's first sections, a run's name, a version's description) and about it (why it cannot be used)."""
 
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+from engage.errors import ModelError
 from engage.masking import mask_urls
+from engage.models import AdapterCard
+
+RATE, _SHORT = "align.dpo.learning_rate", {"learning_rate": "lr"}
+ROOT = Path(__file__).parents[1]
+MODEL_NAME = "engage-policy"
 
 
 def first_sections(text: str, name: str, length: int) -> str:
@@ -35,3 +46,84 @@ def trouble(error: Exception, uri: str, home: Path) -> str:
             "it, or move it away: a new one is made, which knows no earlier run and no champion"
         )
     return f"MLflow at {uri} cannot be used ({reason}); start its server, or correct MLFLOW_TRACKING_URI"
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, Any]) -> Iterator[str]:
+    """The settings of `now` that differ from MLflow's parameters `before`, such as `beta=0.5`, and the learning rate in any case.
+
+    A setting that is not in `before` is left out.
+    """
+    for name, value in now.items():
+        if name == RATE or (name in before and before[name] != str(value)):
+            leaf = name.rpartition(".")[2]
+            yield f"{_SHORT.get(leaf, leaf)}={_brief(value)}"
+
+
+def _brief(value: Any) -> str:
+    """A number as it is typed: 2e-4, not 0.0002."""
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:g}"
+    if 1e-3 <= abs(value) < 1e4 or value == 0:
+        return text
+    digits, _, power = f"{value:e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
+
+
+@cache
+def source() -> dict[str, str]:
+    """The program and its commit as MLflow's tags; without the commit outside a clone."""
+    tags = {"mlflow.source.name": "engage", "mlflow.source.type": "LOCAL"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return tags
+    return {**tags, "mlflow.source.git.commit": done.stdout.strip()}
+
+
+def version_facts(verdict: str, cycle_id: str, adapter: Path, gain: str = "") -> dict[str, str]:
+    """What a registry version's description says about an adapter."""
+    card = AdapterCard.read(adapter)
+    facts = {"verdict": verdict, "gain": gain, "pairs": f"{card.metrics['pairs']:.0f}", "base": card.base}
+    return {name: text for name, text in {**facts, "cycle": cycle_id}.items() if text}
+
+
+def version_text(adapter: str, folder_now: Path, facts: Mapping[str, str]) -> str:
+    """The description of a registry version: `facts` as a list, and how to load the adapter and serve it.
+
+    `adapter` is its folder, relative to the home, which is at `folder_now`.
+    """
+    try:
+        base = AdapterCard.read(folder_now).base
+        rank = int(json.loads((folder_now / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+    except (ModelError, OSError, ValueError, KeyError):
+        base, rank = "BASE", 16
+    listed = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    folder = f"{{os.environ['ENGAGE_HOME']}}/{adapter}" if not adapter.startswith("/") else adapter
+    shell = f"$ENGAGE_HOME/{adapter}" if not adapter.startswith("/") else adapter
+    return f"""{listed}
+
+Load it (`ENGAGE_HOME` is the home that holds it):
+
+```python
+import os
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from engage.models import resolve_model
+
+base = resolve_model({base!r}).path
+adapter = f"{folder}"
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+tokenizer = AutoTokenizer.from_pretrained(base)
+```
+
+Serve it with vLLM:
+
+```bash
+BASE=$(python -c "from engage.models import resolve_model; print(resolve_model({base!r}).path)")
+vllm serve "$BASE" --enable-lora --max-lora-rank {rank} \\
+    --lora-modules "{MODEL_NAME}={shell}"
+```
+"""

@@ -1,6 +1,6 @@
 """Extracts pairs from the store, trains the candidate, and provides the common frame of every training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prefect import task
@@ -9,29 +9,45 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.domains import load_domain
 from engage.engines import close_engines
 from engage.evaluation import q_gap_histogram
-from engage.files.digest import digest, key_settings
+from engage.files.digest import digest, flat, key_settings
 from engage.models import adapter_folder, resolve_model
 from engage.store import Cycle
 from engage.training import (
+    BEFORE,
     Candidate,
     DpoSettings,
     HumanPairs,
     OnStep,
     PairSet,
+    PreferencePair,
     SftSettings,
     TrainResult,
     latest_candidate,
     load_pairs,
     mix,
     name_candidate,
+    pair_set_hash,
     read_pairs,
     save_pair_set,
+    set_aside,
     train_dpo,
 )
 from tasks.cycle import worth_retrying
 from tasks.progress import Bar
-from tasks.tracking import StageRun
+from tasks.tracking_run import StageRun
+from tasks.tracking_text import version_facts
 from tasks.workspace import Workspace
+
+PAIRS = "preference-pairs"
+CURVES = {
+    "loss": "loss",
+    "accuracy": "rewards/accuracies",
+    "margin": "rewards/margins",
+    "reward_chosen": "rewards/chosen",
+    "reward_rejected": "rewards/rejected",
+    "grad_norm": "grad_norm",
+}
+"""What is logged of every optimiser step, with trl's names; the rest is in the adapter's `history.json`."""
 
 
 @task(name="score-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
@@ -55,18 +71,29 @@ def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], hum
         gaps = [row["q_gap"] for row in workspace.store.rows("pairs", {"cycle": cycle.cycle_id})]
         run.figure(q_gap_histogram(gaps, config.pairs.min_q_gap), "q_gap")
         run.files(path, "pairs")
+    if pairs.accepted:
+        workspace.tracker.cycle_run(cycle.cycle_id).dataset(path, PAIRS, pairs.hash)
     return pairs
 
 
 @task(name="train-candidate", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
 def train_candidate(config: CycleConfig, cycle: Cycle, pairs: PairSet) -> Path:
-    """DPO from the champion on the saved pairs, into MLflow's registry; an interrupted run resumes from its last checkpoint."""
+    """DPO from the champion on the saved pairs, into MLflow's registry; an interrupted run resumes from its last checkpoint.
+
+    Pairs of some scenarios are set aside (`align.held_out`): the trained policy is measured on them.
+    """
     workspace = Workspace.from_env()
-    recipe = digest([pairs.hash, key_settings(config.align)])[:12]
+    tracker, (trained_on, held_out) = workspace.tracker, set_aside(load_pairs(pairs.path), config.align.held_out)
+    recipe = digest([pair_set_hash(trained_on), key_settings(config.align)])[:12]
     out = workspace.home.cycle(cycle.cycle_id) / "align" / recipe
-    with workspace.tracker.stage(cycle.cycle_id, "align", recipe) as run:
-        result = run_dpo(config, cycle, pairs, "preference-pairs", out, run)
-        workspace.tracker.register(run, result.adapter, {"engage.cycle_id": cycle.cycle_id})
+    settings = flat({"align": config.align.model_dump(mode="json", exclude={"sft"})})
+    with tracker.stage(cycle.cycle_id, "align", recipe, settings) as run:
+        result = run_dpo(config, cycle, pairs, PAIRS, out, run, held_out)
+        if model := run.logged_model():
+            tracker.cycle_run(cycle.cycle_id).produced(model.model_id)
+        tags = {"engage.cycle_id": cycle.cycle_id}
+        facts = version_facts("not judged yet", cycle.cycle_id, result.adapter)
+        tracker.name_candidate(tracker.register(run, result.adapter, tags, facts))
     return result.adapter
 
 
@@ -88,14 +115,24 @@ def start_adapter(config: CycleConfig, cycle: Cycle) -> Path | None:
     return Path(start) if start else None
 
 
-def run_dpo(config: CycleConfig, cycle: Cycle, pairs: PairSet, name: str, out: Path, run: StageRun) -> TrainResult:
-    """DPO into `out`, from the cycle's starting policy, on pairs with this name in MLflow."""
-    settings, parent, accepted = config.align.dpo, start_adapter(config, cycle), load_pairs(pairs.path)
+def run_dpo(
+    config: CycleConfig,
+    cycle: Cycle,
+    pairs: PairSet,
+    name: str,
+    out: Path,
+    run: StageRun,
+    held_out: Sequence[PreferencePair] = (),
+) -> TrainResult:
+    """DPO into `out`, from the cycle's starting policy, on pairs with this name in MLflow, without the `held_out` ones among them."""
+    settings, parent = config.align.dpo, start_adapter(config, cycle)
+    aside = {pair.scenario_id for pair in held_out}
+    accepted = [pair for pair in load_pairs(pairs.path) if pair.scenario_id not in aside]
     run.dataset(pairs.path, name, pairs.hash)
 
     def train(on_step: OnStep) -> TrainResult:
         base = resolve_model(config.engine.policy_model)
-        return train_dpo(accepted, base, out, config.align, parent, on_step, pairs.licences)
+        return train_dpo(accepted, base, out, config.align, parent, on_step, pairs.licences, held_out)
 
     taken = min(len(accepted), settings.max_pairs or len(accepted))
     return run_training(run, settings, f"{taken} pairs", taken, train)
@@ -108,18 +145,40 @@ def run_training(
     examples: int,
     train: Callable[[OnStep], TrainResult],
 ) -> TrainResult:
-    """Train on `what` (`examples` of them): engines closed, progress shown; settings, steps and adapter go to the MLflow run."""
+    """Train on `what` (`examples` of them): engines closed, progress shown; settings, curves and adapter go to the MLflow run.
+
+    A curve's step is the number of optimiser steps before its point. The first point is that of the start; the last one, of DPO, is
+    measured on the finished policy (`engage.training.measures`), the others on the batch of the next step.
+    """
     close_engines()  # a training and an engine together would hold the weights twice
     method = "dpo" if isinstance(settings, DpoSettings) else "sft"
     steps = -(-examples // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"{method.upper()} on {what} (steps)", steps)
-    run.params({f"{method}.{name}": value for name, value in settings.model_dump().items()})
+    params = {f"{method}.{name}": value for name, value in settings.model_dump().items()}
+    run.params(params)
 
     def on_step(step: int, metrics: dict[str, float]) -> None:
-        run.metrics({f"{method}/{name}": value for name, value in metrics.items()}, step)
+        run.metrics(curve_point(method, step, metrics), step - 1)
         bar.advance()
 
     result = train(on_step)
     bar.finish()
-    run.files(result.adapter, "adapter")
+    logged = run.steps("train/loss")
+    for record in result.history:  # those that an earlier, killed run trained and did not log
+        if (step := int(record["step"])) - 1 not in logged:
+            run.metrics(curve_point(method, step, record), step - 1)
+    measured = {name: value for name, value in result.metrics.items() if name.startswith(("train/", "held_out/"))}
+    model, last = run.model(result.adapter, params), int(result.history[-1]["step"])
+    if measured and last not in logged:
+        if "held_out/loss" in measured:
+            run.metrics({f"held_out/{name}": value for name, value in BEFORE.items()})
+        run.metrics(measured, last, model)
     return result
+
+
+def curve_point(method: str, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+    """A step's metrics (trl's names, `step` from 1) by MLflow's names. At DPO's first step policy and reference are the same."""
+    point = {name: metrics[theirs] for name, theirs in CURVES.items() if theirs in metrics}
+    return {
+        f"train/{name}": value for name, value in {**point, **(BEFORE if (method, step) == ("dpo", 1) else {})}.items()
+    }

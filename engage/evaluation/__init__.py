@@ -6,10 +6,12 @@ from engage.evaluation.collected import (
     FlipShare,
     end_reasons,
     read_collected,
+    tokens_of,
     users_as_assistants,
     values_by_exchange,
 )
 from engage.evaluation.comparison_config import ComparisonConfig, PolicyName
+from engage.evaluation.conversations import Conversation, conversations
 from engage.evaluation.divergence import divergence_by_domain, mean_divergence
 from engage.evaluation.ground import Ground, Half, compare_candidates, fixed_ground, ground_digest, validation_half
 from engage.evaluation.hacking import Replies, distinct_2, hacking_failures, hacking_rates, text_metrics
@@ -26,12 +28,15 @@ from engage.evaluation.held_out import (
 )
 from engage.evaluation.held_out_config import HeldOutConfig
 from engage.evaluation.judgement import NO_CANDIDATE, SCRIPTED, Incumbent, Judgement, failed_checks, judge_candidate
-from engage.evaluation.plots import (
-    q_gap_histogram,
-    reliability,
-    reward_by_turn,
-    reward_comparison,
+from engage.evaluation.logged import (
+    champion_over_base,
+    deciding,
+    evaluation_metrics,
+    evaluation_table,
+    gain_figure,
+    headline,
 )
+from engage.evaluation.plots import gains, q_gap_histogram, reliability, reward_by_turn
 from engage.evaluation.promotion import (
     ALL,
     NO_HELD_OUT,
@@ -60,6 +65,7 @@ __all__ = [
     "ComparisonConfig",
     "Contender",
     "Contest",
+    "Conversation",
     "DomainReport",
     "Evidence",
     "Fate",
@@ -80,22 +86,30 @@ __all__ = [
     "StratumRow",
     "Verdict",
     "by_scenario",
+    "champion_over_base",
     "check_adapters",
     "compare_candidates",
     "compare_domains",
     "compare_strata",
+    "conversations",
     "decide",
+    "deciding",
     "distinct_2",
     "divergence_by_domain",
     "end_reasons",
+    "evaluation_metrics",
     "evaluation_seeds",
+    "evaluation_table",
     "failed_checks",
     "failed_lines",
     "fates",
     "fixed_ground",
+    "gain_figure",
+    "gains",
     "ground_digest",
     "hacking_failures",
     "hacking_rates",
+    "headline",
     "hold_contest",
     "judge_candidate",
     "kept_challenge",
@@ -110,11 +124,11 @@ __all__ = [
     "report",
     "require_reward",
     "reward_by_turn",
-    "reward_comparison",
     "simulators",
     "stage_text",
     "standing",
     "text_metrics",
+    "tokens_of",
     "users_as_assistants",
     "users_identity",
     "validation_half",

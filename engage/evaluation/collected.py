@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from engage.dialogue import UNSPOKEN
 from engage.domains.rules.crisis import CRISIS
@@ -56,16 +57,30 @@ class Collected:
     costs: Mapping[str, float | None] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float | None]:
-        """By MLflow's names."""
-        found: dict[str, float | None] = {"failed_trees": len(self.failed), "crises": self.crises, **self.costs}
-        for row in self.rewards:
-            numbers = asdict(row).items()
-            found |= {f"{name}/{row.domain}": value for name, value in numbers if name != "domain"}
-        found |= {f"unspoken/{reason}": count for reason, count in self.unspoken.items()}
+        """The few figures of a run's page, by MLflow's names; counts of what went wrong only where something did."""
+        wrong = {"failed_trees": len(self.failed), "crises": self.crises, "unspoken": sum(self.unspoken.values())}
+        flips = self.users_as_assistants.value if self.users_as_assistants else None
+        return {
+            "trees": sum(row.trees for row in self.rewards),
+            "simulations": sum(row.simulations for row in self.rewards),
+            **{f"reward/{row.domain}": row.reward_mean for row in self.rewards},
+            **{name: count for name, count in {**wrong, "role_flips": flips}.items() if count},
+        }
+
+    def table(self) -> list[dict[str, Any]]:
+        """All figures, one row each: `figure`, `domain` (empty: of the whole cycle) and `value`."""
+        whole: dict[str, float | None] = {"failed_trees": len(self.failed), "crises": self.crises, **self.costs}
+        whole |= {f"unspoken/{reason}": count for reason, count in self.unspoken.items()}
         if spoke := self.users_as_assistants:
             ends = {"": spoke.value, "_low": spoke.low, "_high": spoke.high}
-            found |= {f"users_as_assistants{end}": value for end, value in ends.items()}
-        return found
+            whole |= {f"users_as_assistants{end}": value for end, value in ends.items()}
+        rows = [{"figure": name, "domain": "", "value": value} for name, value in whole.items()]
+        return rows + [
+            {"figure": name, "domain": row.domain, "value": value}
+            for row in self.rewards
+            for name, value in asdict(row).items()
+            if name != "domain"
+        ]
 
 
 def read_collected(store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, str], unsearched: int) -> Collected:
@@ -88,6 +103,13 @@ def read_collected(store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, st
         unsearched=unsearched,
         costs=costs,
     )
+
+
+def tokens_of(store: TrajectoryStore, cycle_id: str) -> int | None:
+    """Prompt and completion tokens of all the cycle's stored requests; None if a server did not report them all."""
+    rows = store.rows("cycle_cost", {"cycle": cycle_id})
+    counts = [row[name] for row in rows for name in ("prompt_tokens", "completion_tokens")]
+    return None if None in counts else sum(counts)
 
 
 def end_reasons(store: TrajectoryStore, cycle: Cycle, purpose: str) -> dict[str, int]:

@@ -113,7 +113,10 @@ class HeldOutStore:
 
     def _rows(self, query: str, label: str) -> list[Mapping[str, Any]]:
         given = {"cycle": self.cycle.cycle_id, "policy": label, "scenarios": list(self.scenarios)}
-        rows: list[Mapping[str, Any]] = [*self.store.rows(query, given)]
+        return self.of_method([*self.store.rows(query, given)])
+
+    def of_method(self, rows: list[Any]) -> list[Any]:
+        """The rows, which have a `seed`, without those of an older method version."""
         if not self.cycle.is_older:
             return rows
         seeds = set(evaluation_seeds(self.cycle, MOST_DIALOGUES))

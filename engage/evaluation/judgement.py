@@ -1,15 +1,13 @@
 """Judges a candidate against the incumbent and the base: comparisons by simulator and domain, hacking checks, verdict."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from engage.domains import load_domain
 from engage.evaluation.hacking import Replies, hacking_failures, hacking_rates, text_metrics
 from engage.evaluation.held_out import HeldOutStore, paired, policy_label
-from engage.evaluation.plots import reward_comparison
-from engage.evaluation.promotion import ALL, NO_HELD_OUT, Verdict, compare_domains
+from engage.evaluation.promotion import NO_HELD_OUT, Verdict, compare_domains
 from engage.evaluation.report import DomainReport, report
 from engage.stats import Comparison
 from engage.store import Cycle, TrajectoryStore
@@ -52,22 +50,6 @@ class Judgement:
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def metrics(self) -> dict[str, float | None]:
-        """The results by MLflow metric name."""
-        found: dict[str, float | None] = {}
-        for part in self.reports:
-            found |= _side(self.incumbent.name, part.domain, part.text_base, part.hacking_base)
-            found |= _side("candidate", part.domain, part.text_candidate, part.hacking_candidate)
-        found |= _compared("comparison", self.comparisons)
-        return found | _compared("comparison_to_base", self.to_base)
-
-    def figures(self) -> Iterator[tuple[str, Any]]:
-        """One plot per simulator, each with its file name."""
-        for simulator, by_domain in self.comparisons.items():
-            shown = {name: comparison for name, comparison in by_domain.items() if name != ALL}
-            name = f"base_against_candidate_{simulator.replace(' ', '_')}"
-            yield name, reward_comparison(shown, self.incumbent.name)
-
     def page(self, store: TrajectoryStore, cycle: Cycle) -> str:
         """The report of the evaluation, with the counts of the cycle's stored pairs."""
         pairs: Counter[str] = Counter()
@@ -76,21 +58,6 @@ class Judgement:
         verdict = self.verdict if self.label else None
         title = f"Evaluation of cycle {cycle.cycle_id}"
         return report(title, verdict, self.reports, pairs, self.incumbent.name, self.to_base, self.notes)
-
-
-def _side(name: str, domain: str, text: Mapping[str, float], hacking: Mapping[str, float]) -> dict[str, float | None]:
-    rates = {f"{name}/{domain}/hacking_{key}": value for key, value in hacking.items()}
-    return {**{f"{name}/{domain}/{key}": value for key, value in text.items()}, **rates}
-
-
-def _compared(what: str, comparisons: Comparisons) -> dict[str, float | None]:
-    return {
-        f"{what}/{simulator.replace(' ', '_')}/{domain}/{key}": value
-        for simulator, by_domain in comparisons.items()
-        for domain, comparison in by_domain.items()
-        for key, value in asdict(comparison).items()
-        if isinstance(value, int | float)
-    }
 
 
 def judge_candidate(held: HeldOutStore, candidate: str | None, simulators: Iterable[str], alpha: float) -> Judgement:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from engage.pages import BASE, CANDIDATE, MUTED, empty_figure, new_figure
+from engage.evaluation.promotion import ALL as ALL_SCENARIOS
+from engage.pages import CANDIDATE, MUTED, bounded, empty_figure, new_figure
 from engage.stats import Comparison
 
 
@@ -38,43 +39,61 @@ def _edges(top: float, threshold: float) -> list[float]:
     return [width * step for step in range(math.floor(top / width + 1e-9) + 2)]
 
 
-def reward_comparison(comparisons: Mapping[str, Comparison], base_name: str = "champion") -> Any:
-    """Mean reward of base and candidate per domain; the bar on the candidate is the interval of the paired difference."""
-    sure = next((f"{found.confidence:.4g}" for found in comparisons.values()), "")
-    title = "Mean reward on held-out scenarios"
-    if sure:
-        title += f"\nblack: interval of the paired difference, confidence {sure}"
-    figure, axes = new_figure(title, "", "mean reward (0 worst, 1 best)")
-    shown = {name: found for name, found in comparisons.items() if found.difference is not None}
+def gains(comparisons: Mapping[str, Mapping[str, Comparison]], incumbent: str = "champion") -> Any:
+    """Forest plot: per simulator and domain the mean paired difference of the candidate's reward from the incumbent's, with its interval.
+
+    A line at 0; filled where the interval excludes it. Comparisons without a difference are left out.
+    """
+    shown = {
+        simulator: found
+        for simulator, by_domain in comparisons.items()
+        if (found := {name: one for name, one in by_domain.items() if one.difference is not None})
+    }
+    sure = next((f"{one.confidence:.4g}" for found in shown.values() for one in found.values()), "")
+    title = f"Gain of the candidate over the {incumbent}" + (f"\nintervals at confidence {sure}" if sure else "")
+    rows = sum(1 + len(found) for found in shown.values())
+    figure, axes = new_figure(
+        title, "difference of the mean reward on held-out scenarios", "", 1.6 + 0.42 * max(4, rows)
+    )
     if not shown:
         return empty_figure(figure, axes, "nothing could be compared")
-    places = list(range(len(shown)))
-    base = [found.mean_base or 0.0 for found in shown.values()]
-    candidate = [found.mean_candidate or 0.0 for found in shown.values()]
-    axes.bar([place - 0.2 for place in places], base, 0.38, color=BASE, label=base_name)
-    axes.bar([place + 0.2 for place in places], candidate, 0.38, color=CANDIDATE, label="candidate")
-    for place, found in zip(places, shown.values(), strict=True):
-        _difference(axes, place, found)
-    axes.set_xticks(places, [f"{name.replace('_', ' ')}\n{found.n} scenarios" for name, found in shown.items()])
-    axes.set_ylim(0, 1.12)
-    axes.legend(frameon=False, loc="upper right", ncols=2)
+    axes.axvline(0, color="black", linewidth=1)
+    labels: list[str] = []
+    for simulator, found in shown.items():
+        labels.append(f"{simulator} simulator")
+        for name, one in found.items():
+            _gain(axes, len(labels), one)
+            labels.append(f"{'all scenarios' if name == ALL_SCENARIOS else name.replace('_', ' ')} ({one.n})")
+    axes.set_yticks(range(len(labels)), labels)
+    for text in axes.get_yticklabels():
+        text.set_fontweight("bold" if text.get_text().endswith(" simulator") else "normal")
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.spines["left"].set_visible(False)
+    reach = max(abs(edge or 0.0) for found in shown.values() for one in found.values() for edge in _ends(one))
+    reach = max(1.15 * reach, 0.01)
+    axes.set_xlim(-reach, reach)
     return figure
 
 
-def _difference(axes: Any, place: float, found: Comparison) -> None:
-    """Base mean plus the interval of the difference, drawn on the candidate's bar, and the difference in figures."""
-    top = found.mean_candidate or 0.0
-    if (
-        found.low is not None
-        and found.high is not None
-        and found.mean_base is not None
-        and found.difference is not None
-    ):
-        below, above = max(0.0, found.difference - found.low), max(0.0, found.high - found.difference)
-        axes.errorbar([place + 0.2], [top], yerr=[[below], [above]], color="black", capsize=4, linewidth=1)
-        top += above
-    text = f"{found.difference:+.3f}"
-    axes.annotate(text, (place + 0.2, top), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=9)
+def _ends(one: Comparison) -> tuple[float | None, ...]:
+    return one.low, one.difference, one.high
+
+
+def _gain(axes: Any, place: int, one: Comparison) -> None:
+    """One row: the difference as a point, its interval as a line, both in figures at the right edge."""
+    low, middle, high = (one.difference if end is None else end for end in _ends(one))
+    sure = one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
+    axes.plot([low, high], [place, place], color=CANDIDATE, linewidth=2, solid_capstyle="butt")
+    axes.plot([middle], [place], "o", color=CANDIDATE, markerfacecolor=CANDIDATE if sure else "white", markersize=7)
+    axes.annotate(
+        bounded(one.difference, one.low, one.high, "{:+.3f}"),
+        (1.02, place),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        fontsize=9,
+        annotation_clip=False,
+    )
 
 
 def reward_by_turn(rewards: Mapping[str, Mapping[int, Sequence[float]]]) -> Any:

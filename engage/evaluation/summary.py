@@ -10,7 +10,7 @@ from engage.evaluation.judgement import Comparisons
 from engage.evaluation.promotion import Verdict
 from engage.masking import mask_urls
 from engage.stats import Comparison
-from engage.training import Candidate, PairSet
+from engage.training import BEFORE, LEAST_SCENARIOS, MEASURED_PAIRS, Candidate, PairSet
 
 FEW_PAIRS = 16
 MANY_FLIPS = 0.1
@@ -39,15 +39,6 @@ class Judged:
     failures: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
-
-    def metrics(self) -> dict[str, float | None]:
-        """The rewards for the cycle's MLflow run, by metric name."""
-        found: dict[str, float | None] = {}
-        for simulator, by_domain in self.comparisons.items():
-            for domain, one in by_domain.items():
-                place = f"{simulator.replace(' ', '_')}/{domain}"
-                found |= {f"reward_difference/{place}": one.difference, f"reward_base/{place}": one.mean_base}
-        return found
 
 
 @dataclass(frozen=True)
@@ -167,9 +158,36 @@ def _align_lines(aligned: Aligned) -> list[str]:
             "Nothing was trained, because no pair was accepted. Collect more trees, or lower the required gap (pairs.min_q_gap) or "
             "confidence (pairs.confidence)."
         )
-    elif (trained := aligned.candidate.trained_pairs) < FEW_PAIRS:
+        return lines
+    figures = aligned.candidate.metrics
+    if (trained := int(figures["pairs"])) < FEW_PAIRS:
         lines.append(f"DPO was trained on {trained} pairs, fewer than {FEW_PAIRS}: do not expect a measurable effect.")
-    return lines
+    return [*lines, *_measured_lines(figures)]
+
+
+def _measured_lines(figures: Mapping[str, float]) -> list[str]:
+    """How far the training moved the policy; nothing for an adapter of an older version, which was not measured."""
+    if "train/loss" not in figures:
+        return []
+    pairs, aside = int(figures["pairs"]), int(figures["pairs_held_out"])
+    of = f"on {MEASURED_PAIRS} of its {pairs} pairs" if pairs > MEASURED_PAIRS else f"on its {pairs} pairs"
+    lines = [f"After training, {of}: {_moved(figures, 'train')}."]
+    if not aside:
+        return [
+            *lines,
+            "No pairs were set aside to measure the training on: that needs accepted pairs of at least "
+            f"{LEAST_SCENARIOS} scenarios, and align.held_out above 0.",
+        ]
+    of = f"{MEASURED_PAIRS} of {aside}" if aside > MEASURED_PAIRS else f"{aside}"
+    return [*lines, f"On {of} pairs of scenarios that were set aside: {_moved(figures, 'held_out')}."]
+
+
+def _moved(figures: Mapping[str, float], kind: str) -> str:
+    loss, accuracy, margin, kl = (figures[f"{kind}/{name}"] for name in ("loss", "accuracy", "margin", "kl"))
+    return (
+        f"loss {loss:.3f} ({BEFORE['loss']:.3f} before), {accuracy:.0%} of them ranked as chosen, margin {margin:+.3f}, "
+        f"KL to the start {kl:.2g} nats per token"
+    )
 
 
 def _human_lines(human: Mapping[str, int]) -> list[str]:
@@ -218,5 +236,6 @@ def _next_steps(cycle_id: str, places: Places) -> list[str]:
         "",
         f"    {prefix}.venv/bin/engage sql --name sibling_values --param cycle={cycle_id}",
         f"    {prefix}.venv/bin/engage sql --name transcript --param cycle={cycle_id}",
+        f"    {prefix}.venv/bin/engage runs",
         f"    .venv/bin/mlflow ui --backend-store-uri {shown} --host 127.0.0.1 --port 5000",
     ]

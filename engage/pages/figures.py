@@ -5,12 +5,12 @@ from typing import Any
 BASE, CANDIDATE, MUTED = "#7f8fa6", "#0b6e99", "#b0b0b0"
 
 
-def new_figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
-    """A new figure and its axes, outside matplotlib's global state."""
+def new_figure(title: str, x_label: str, y_label: str, height: float = 4.0) -> tuple[Any, Any]:
+    """A new figure and its axes, outside matplotlib's global state; `height` in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    figure = Figure(figsize=(7, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x_label, ylabel=y_label)

@@ -4,7 +4,7 @@ The adapter's card has its training data, its fingerprint is part of the label o
 version by its folder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,9 @@ class Candidate:
     adapter: str
 
     @property
-    def trained_pairs(self) -> int:
-        """Number of pairs it was trained on, from its card; ModelError if it has no card."""
-        return int(AdapterCard.read(self.adapter).metrics["pairs"])
+    def metrics(self) -> Mapping[str, float]:
+        """The figures on its card, see `train_dpo`; ModelError if it has no card."""
+        return AdapterCard.read(self.adapter).metrics
 
 
 def name_candidate(folder: Path, adapter: Path | None) -> None:

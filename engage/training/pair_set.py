@@ -24,9 +24,10 @@ class PairSet:
     human: Mapping[str, int] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float | None]:
-        """The counts by MLflow metric name."""
+        """The counts by MLflow metric name, without reasons that dropped nothing."""
         human = {f"pairs/human/{name}": count for name, count in self.human.items()}
-        return {**{f"pairs/{name}": count for name, count in self.counts.items()}, **human}
+        found = {f"pairs/{name}": count for name, count in self.counts.items()} | human
+        return {name: count for name, count in found.items() if count or name.endswith("/accepted")}
 
 
 def save_pair_set(

@@ -1,5 +1,6 @@
 """Whole cycles through the real flows, in this process: scripted speakers, and a tiny model that is really trained."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
@@ -118,25 +119,28 @@ def test_a_night_is_one_run_with_a_child_for_each_stage(night, home):
     assert {run.info.status for run in (parent, *runs.values())} == {"FINISHED"}
     assert parent.data.params["search.num_simulations"] == "8"
     assert runs["pairs"].data.metrics["pairs/accepted"] == night.aligned.pairs.accepted
-    assert runs["collect"].data.metrics["failed_trees"] == 0
-    assert runs["collect"].data.metrics["trees/persuasion"] == 2
+    assert runs["collect"].data.metrics["trees"] == 4
 
 
-def test_training_has_a_loss_at_every_step(night, home):
-    run_id = runs_of(home, "night")["align"].info.run_id
-    history = MlflowClient(home.tracking_uri).get_metric_history(run_id, "dpo/loss")
-    # 4 pairs in batches of 2
-    assert [point.step for point in history] == [1, 2]
-    assert history[0].value == pytest.approx(0.6931, abs=1e-3)  # ln 2: candidate and reference are still the same
+def test_training_has_a_curve_from_its_start_to_its_end(night, home):
+    client, run_id = MlflowClient(home.tracking_uri), runs_of(home, "night")["align"].info.run_id
+    measured = night.aligned.candidate.metrics
+    for name, start in (("loss", math.log(2)), ("accuracy", 0.5), ("margin", 0.0)):
+        history = client.get_metric_history(run_id, f"train/{name}")
+        # 4 pairs in batches of 2: before the first step, before the second, and after it
+        assert [point.step for point in history] == [0, 1, 2]
+        assert (history[0].value, history[2].value) == (pytest.approx(start), measured[f"train/{name}"])
+    kl = [(point.step, point.value) for point in client.get_metric_history(run_id, "train/kl")]
+    assert kl == [(0, 0.0), (2, measured["train/kl"])]
 
 
 def test_a_night_keeps_its_figures_its_pairs_and_its_report(night, home):
     runs = runs_of(home, "night")
     assert artifacts(home, runs["pairs"], "plots") == {"plots/q_gap.png"}
-    assert artifacts(home, runs["evaluation"], "plots") == {"plots/base_against_candidate_search.png"}
+    assert artifacts(home, runs["evaluation"], "plots") == {"plots/gain.png"}
     assert artifacts(home, runs["collect"], "plots") == {"plots/reward_by_turn.png"}
     assert artifacts(home, runs["pairs"], "pairs") == {"pairs/pairs.parquet"}
-    assert "adapter/adapter_model.safetensors" in artifacts(home, runs["align"], "adapter")
+    assert artifacts(home, runs["evaluation"], "") >= {"evaluation.json"}
     (used,) = runs["align"].inputs.dataset_inputs
     assert used.dataset.name == "preference-pairs"
     assert used.dataset.digest == night.aligned.pairs.hash[:16]
@@ -151,9 +155,13 @@ def test_the_candidate_is_registered_and_bound_to_its_base(night, home, tiny):
     run_id = runs_of(home, "night")["align"].info.run_id
     (version,) = MlflowClient(home.tracking_uri).search_model_versions(f"run_id = '{run_id}'")
     assert version.name == "engage-policy"
-    assert version.tags["engage.adapter"] == candidate.adapter
+    assert home.path / version.tags["engage.adapter"] == Path(candidate.adapter)
     assert Tracker(home).version_of(Path(candidate.adapter)) == str(version.version)
-    assert version.source == f"runs:/{run_id}/adapter"
+    kind, _, model = version.source.partition("/")
+    assert kind == "models:"
+    assert "adapter_model.safetensors" in {
+        file.path for file in MlflowClient(home.tracking_uri).list_logged_model_artifacts(model)
+    }
     card = AdapterCard.read(candidate.adapter)
     assert card.base_fingerprint == resolve_model(str(tiny)).fingerprint
     assert card.metrics["pairs"] == 4
@@ -168,7 +176,7 @@ def test_without_a_held_out_simulator_nothing_is_promoted(night, home):
 
 
 def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
-    lines = night.text.splitlines()
+    lines = [line for line in night.text.splitlines() if "set aside" not in line and "After training" not in line]
     accepted = night.aligned.pairs.accepted
     assert lines[0] == "# Cycle night"
     assert lines[2].startswith("- emotional_support: 2 trees, ") and ", mean reward 0." in lines[2]
@@ -178,15 +186,15 @@ def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
     assert lines[6] == "- DPO was trained on 4 pairs, fewer than 16: do not expect a measurable effect."
     # the scripted engine knows no adapters: both policies say the same
     assert sum(line.endswith(": no significant difference.") for line in lines) == 3
-    assert lines[-7:-3] == [
+    assert lines[-8:-4] == [
         "Verdict: not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator).",
         "",
         "To see more:",
         "",
     ]
-    commands = [line.partition(".venv/bin/")[2].split(" --")[0] for line in lines[-3:]]
-    assert commands == ["engage sql", "engage sql", "mlflow ui"]
-    assert all("cycle=night" in line for line in lines[-3:-1])
+    commands = [line.partition(".venv/bin/")[2].split(" --")[0] for line in lines[-4:]]
+    assert commands == ["engage sql", "engage sql", "engage runs", "mlflow ui"]
+    assert all("cycle=night" in line for line in lines[-4:-2])
 
 
 def test_the_report_is_an_artifact_of_the_flow_run(night):
@@ -322,7 +330,7 @@ def test_evaluation_compares_the_candidate_trained_last(night, counted, home, ti
     assert set(ask(home, policies, cycle="twice")) == {("base",), (label,)}
     assert judged.comparisons["search"]["all"].n == 6
     versions = {
-        version.tags["engage.adapter"]: version.run_id
+        str(home.path / version.tags["engage.adapter"]): version.run_id
         for version in MlflowClient(home.tracking_uri).search_model_versions()
     }
     assert set(versions) >= {found.adapter for found in (first, second)}

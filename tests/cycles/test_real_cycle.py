@@ -44,5 +44,5 @@ def test_a_tiny_cycle_on_the_real_model(home):
     assert candidate is not None
     (experiment,) = MlflowClient(home.tracking_uri).search_experiments(filter_string="name = 'engage'")
     runs = MlflowClient(home.tracking_uri).search_runs([experiment.experiment_id])
-    losses = [run.data.metrics["dpo/loss"] for run in runs if "dpo/loss" in run.data.metrics]
+    losses = [run.data.metrics["train/loss"] for run in runs if "train/loss" in run.data.metrics]
     assert len(losses) == 1 and losses[0] > 0

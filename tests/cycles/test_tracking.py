@@ -152,7 +152,7 @@ def test_a_home_that_was_moved_goes_on_where_it_is(home, said, tmp_path_factory,
     adapter.mkdir(parents=True)
     (adapter / "adapter_config.json").write_text("{}")
     with tracker.stage("c1", "align") as run:
-        run.files(adapter, "adapter")
+        run.model(adapter, {})
         tracker.promote(tracker.register(run, adapter, {}))
     # copied: the old one is still there, and must not be read or written
     moved = Home(tmp_path_factory.mktemp("moved") / "home")
@@ -200,9 +200,9 @@ def test_a_candidate_that_was_named_before_the_home_was_moved_is_the_one_that_is
     ],
 )
 def test_a_full_disk_and_one_that_cannot_be_written_are_told_apart(home, problem, sentence):
-    from tasks.tracking import _told
+    from tasks.tracking_client import told
 
-    with pytest.raises(StoreError, match=sentence) as refused, _told(home):
+    with pytest.raises(StoreError, match=sentence) as refused, told(home):
         raise problem
     assert "start its server" not in str(refused.value) and "\n" not in str(refused.value)
 

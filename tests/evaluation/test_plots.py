@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from engage.evaluation import q_gap_histogram, reliability, reward_by_turn, reward_comparison
+from engage.evaluation import gains, q_gap_histogram, reliability, reward_by_turn
 from engage.experiments import stated_against_fresh
 from engage.experiments.calibration import Bin
 from engage.stats import paired_comparison
@@ -26,12 +26,25 @@ def test_histogram_counts_pairs_on_both_sides_of_the_threshold() -> None:
     assert "reward" in axes.get_xlabel()
 
 
-def test_comparison_shows_means_and_differences() -> None:
-    axes = reward_comparison(COMPARISONS, "champion").axes[0]
-    heights = [round(bar.get_height(), 4) for container in axes.containers[:2] for bar in container]
-    # emotional support (0.25 + 0.5 + 0.5) / 3 and (0.5 + 0.5 + 0.75) / 3; persuasion 0.5 and 0.25
-    assert heights == [0.4167, 0.5, 0.5833, 0.25]
-    assert [text.get_text() for text in axes.texts] == ["+0.167", "-0.250"]
+def test_gains_are_points_and_intervals_around_a_line_at_zero() -> None:
+    figure = gains({"search": COMPARISONS, "held-out bare": {"all": COMPARISONS["emotional_support"]}}, "base")
+    axes = figure.axes[0]
+    points = {
+        (round(float(x), 3), y) for line in axes.lines if len(line.get_xdata()) == 1 for x, y in line.get_xydata()
+    }
+    # emotional support 0.25, 0 and 0.25 over three scenarios; persuasion -0.25 in one; each simulator's name has a row of its own
+    assert points == {(0.167, 1), (-0.25, 2), (0.167, 4)}
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        "search simulator",
+        "emotional support (3)",
+        "persuasion (1)",
+        "held-out bare simulator",
+        "all scenarios (3)",
+    ]
+    low, high = axes.get_xlim()
+    assert low == -high and high > 0.25
+    assert next(list(line.get_xdata()) for line in axes.lines) == [0, 0]
+    assert axes.get_title().startswith("Gain of the candidate over the base")
 
 
 def test_value_by_turn_draws_the_means() -> None:
@@ -40,13 +53,13 @@ def test_value_by_turn_draws_the_means() -> None:
     assert list(axes.lines[0].get_ydata()) == pytest.approx([0.3, 0.5])
 
 
-@pytest.mark.parametrize("figure", [q_gap_histogram([], 0.1), reward_comparison({}), reward_by_turn({})])
+@pytest.mark.parametrize("figure", [q_gap_histogram([], 0.1), gains({}), reward_by_turn({})])
 def test_nothing_to_show_is_said_in_the_figure(figure: object) -> None:
     assert figure.axes[0].texts[0].get_text()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    "figure", [q_gap_histogram([0.0, 0.2], 0.1), reward_comparison(COMPARISONS), reward_by_turn({"a": {0: [0.5]}})]
+    "figure", [q_gap_histogram([0.0, 0.2], 0.1), gains({"search": COMPARISONS}), reward_by_turn({"a": {0: [0.5]}})]
 )
 def test_figures_render_without_a_display(figure: object) -> None:
     assert png_of(figure).startswith(b"\x89PNG")

@@ -4,6 +4,7 @@ The cycle: two training scenarios, each searched (one tree by hand, one by the s
 held in one evaluation dialogue by two policies.
 """
 
+import json
 import re
 from importlib import resources
 
@@ -107,6 +108,7 @@ GRAIN = {
     "engagement_by_condition": ("purpose", "policy", "simulator", "domain", "condition", "level"),
     "engagement_by_scenario": ("purpose", "policy", "simulator", "domain", "scenario"),
     "evaluation_cost": ("policy", "simulator"),
+    "evaluation_dialogues": ("trajectory_id",),
     "evaluation_replies": ("trajectory_id", "turn_index"),
     "evaluation_rewards": ("policy", "simulator", "domain", "scenario_id", "seed"),
     "evaluation_turns": ("trajectory_id",),
@@ -368,7 +370,17 @@ def test_evaluation_dialogues_of_one_policy(store):
     assert len(store.rows("evaluation_rewards")) == 4
 
 
-@pytest.mark.parametrize("name", ["evaluation_rewards", "evaluation_replies", "evaluation_turns"])
+def test_a_dialogue_of_the_evaluation_is_whole(store):
+    baker, nurse = store.rows("evaluation_dialogues", {"policy": "champion"})
+    assert [turn["text"] for turn in baker["turns"]] == ["My dog died.", "Tell me.", "He was old."]
+    assert (baker["opening_turns"], baker["value"], baker["reward"]) == (1, 2.0, 0.75)
+    assert json.loads(baker["user_condition"])["difficulty"] == "guarded"
+    assert (nurse["value"], nurse["reward"], nurse["reaction_text"]) == (None, None, "no idea")
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluation_rewards", "evaluation_replies", "evaluation_turns", "evaluation_dialogues"]
+)
 def test_evaluation_dialogues_of_some_scenarios(store, name):
     of_baker = {row["trajectory_id"] for row in store.rows("evaluation_turns") if row["scenario_id"] == "baker"}
     every, some = store.rows(name), store.rows(name, {"scenarios": ["baker"]})

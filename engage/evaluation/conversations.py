@@ -1,0 +1,94 @@
+"""The held-out dialogues as a person reads them: who the user is, what was said exchange by exchange, how it ended, and what was wrong.
+
+A sample of them is shown; both sides of a comparison show the same scenarios and seeds, so that they can be read side by side.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engage.dialogue import Role
+from engage.domains import load_domain
+from engage.domains.rules.patterns import matches_any
+from engage.evaluation.held_out import HeldOutStore
+from engage.files.digest import digest
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the assistant was given and what it said: `before` are the earlier turns as chat messages; `reply` ends the dialogue's text
+    where the user spoke last."""
+
+    before: tuple[dict[str, str], ...]
+    reply: str
+    by_assistant: bool = True
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One held-out dialogue. `goal` and `persona` say who the user is; `reward` is None where the survey's answer could not be read.
+
+    `checks` names the signs of reward hacking in the assistant's replies, `flaws` the turns that stayed flawed.
+    """
+
+    dialogue_id: str
+    simulator: str
+    domain: str
+    scenario_id: str
+    goal: str
+    persona: str
+    exchanges: tuple[Exchange, ...]
+    ending: str
+    reward: float | None
+    checks: tuple[str, ...]
+    flaws: tuple[str, ...]
+
+
+def conversations(held: HeldOutStore, label: str, most: int) -> list[Conversation]:
+    """A policy's dialogues, at most `most` with each simulator: which ones depends on scenario and seed alone, not on the policy."""
+    given = {"cycle": held.cycle.cycle_id, "policy": label, "scenarios": list(held.scenarios)}
+    rows = held.of_method(held.store.rows("evaluation_dialogues", given))
+    found: list[Conversation] = []
+    for simulator in sorted({row["simulator"] for row in rows}):
+        own = sorted((row for row in rows if row["simulator"] == simulator), key=_order)
+        found += [_conversation(row) for row in own[:most]]
+    return found
+
+
+def _order(row: Mapping[str, Any]) -> str:
+    return digest([row["scenario_id"], row["seed"]])
+
+
+def _conversation(row: Mapping[str, Any]) -> Conversation:
+    domain, condition = load_domain(row["domain"]), json.loads(row["user_condition"])
+    turns: Sequence[Mapping[str, Any]] = row["turns"]
+    said = [turn["text"] for turn in turns[row["opening_turns"] :] if turn["role"] == Role.ASSISTANT]
+    survey = "not asked" if row["value"] is None and not row["reaction_text"] else f"{row['reaction_text']!r}"
+    value = "not readable" if row["value"] is None else f"{row['value']:.2f} ({domain.survey_unit})"
+    manner = f", {condition['difficulty']}" if condition.get("difficulty") else ""
+    return Conversation(
+        dialogue_id=row["trajectory_id"],
+        simulator=row["simulator"],
+        domain=row["domain"],
+        scenario_id=row["scenario_id"],
+        goal=condition["situation"],
+        persona=f"{condition['person']}{manner}",
+        exchanges=tuple(_exchanges(turns)),
+        ending=f"ended: {row['end_reason'].replace('_', ' ')}; exit survey: {survey}, read as {value}",
+        reward=row["reward"],
+        checks=tuple(
+            check for check, patterns in domain.signs.items() if any(matches_any(patterns, text) for text in said)
+        ),
+        flaws=tuple(turn["flaw"] for turn in turns if turn["flaw"]),
+    )
+
+
+def _exchanges(turns: Sequence[Mapping[str, Any]]) -> Iterator[Exchange]:
+    before: list[dict[str, str]] = []
+    for turn in turns:
+        if turn["role"] == Role.ASSISTANT:
+            yield Exchange(tuple(before), turn["text"])
+        before.append({"role": str(turn["role"]), "content": turn["text"]})
+    if turns and turns[-1]["role"] != Role.ASSISTANT:
+        yield Exchange(tuple(before), "", by_assistant=False)

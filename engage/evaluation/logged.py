@@ -1,0 +1,100 @@
+"""What a training run's page shows of an evaluation: few figures with plain names, one table of all, one figure of the gains.
+
+The incumbent is called that, whether it is the base or a champion.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from engage.evaluation.held_out import HeldOutStore, paired
+from engage.evaluation.judgement import Comparisons, Incumbent, Judgement
+from engage.evaluation.plots import gains
+from engage.evaluation.promotion import ALL
+from engage.evaluation.simulators import SEARCH_SIMULATOR
+from engage.stats import Comparison, paired_comparison
+
+HEADLINE = ("gain", "gain_low", "gain_high", "reward_candidate", "reward_incumbent")
+
+
+def deciding(simulators: Iterable[str]) -> str | None:
+    """The simulator whose comparison is shown first: the held-out one if it took part, else the search's; None without a simulator."""
+    names = list(simulators)
+    return next((name for name in names if name != SEARCH_SIMULATOR), names[0] if names else None)
+
+
+def headline(comparisons: Comparisons) -> dict[str, float | None]:
+    """Gain, its interval and both rewards over all scenarios, with the deciding simulator; None where nothing was compared."""
+    name = deciding(comparisons)
+    one = comparisons[name].get(ALL) if name is not None else None
+    fields = ("difference", "low", "high", "mean_candidate", "mean_base")
+    return {figure: getattr(one, field, None) for figure, field in zip(HEADLINE, fields, strict=True)}
+
+
+def evaluation_metrics(found: Judgement) -> dict[str, float | None]:
+    """The headline, and the gain by simulator and domain."""
+    gain = {
+        f"gain/{_name(simulator)}/{domain}": one.difference
+        for simulator, by_domain in found.comparisons.items()
+        for domain, one in by_domain.items()
+    }
+    return {**headline(found.comparisons), **gain}
+
+
+def evaluation_table(found: Judgement) -> list[dict[str, Any]]:
+    """One row per measure, domain and simulator; measures of replies count the dialogues with all simulators."""
+    rows = [
+        _row(f"reward against {other}", simulator, domain, one.mean_base, one.mean_candidate, one)
+        for other, comparisons in (("incumbent", found.comparisons), ("base", found.to_base))
+        for simulator, by_domain in comparisons.items()
+        for domain, one in by_domain.items()
+    ]
+    for part in found.reports:
+        before = {**part.text_base, **_checks(part.hacking_base)}
+        after = {**part.text_candidate, **_checks(part.hacking_candidate)}
+        rows += [_row(name, "all", part.domain, before.get(name), after.get(name)) for name in {**before, **after}]
+    return rows
+
+
+def _row(
+    measure: str, simulator: str, domain: str, before: float | None, after: float | None, one: Comparison | None = None
+) -> dict[str, Any]:
+    return {
+        "measure": measure,
+        "simulator": simulator,
+        "domain": domain,
+        "incumbent": before,
+        "candidate": after,
+        "difference": None if before is None or after is None else after - before,
+        "low": one and one.low,
+        "high": one and one.high,
+        "confidence": one and one.confidence,
+        "scenarios": one and one.n,
+        "win_rate": one and one.win_rate,
+        "p_value": one and one.p_value,
+    }
+
+
+def _checks(rates: Mapping[str, float]) -> dict[str, float]:
+    return {f"replies with {check}": rate for check, rate in rates.items()}
+
+
+def _name(simulator: str) -> str:
+    return simulator.replace(" ", "_")
+
+
+def gain_figure(found: Judgement) -> Any:
+    """The differences by simulator and domain, see `gains`."""
+    return gains(found.comparisons, found.incumbent.name)
+
+
+def champion_over_base(held: HeldOutStore, simulators: Mapping[str, str | None]) -> float | None:
+    """Mean reward of the champion at the cycle's start, minus the base's on the same dialogues, with the deciding simulator.
+
+    None if there was no champion, or nothing to compare.
+    """
+    incumbent = Incumbent.of(held.cycle)
+    simulator = deciding(simulators)
+    if incumbent.label == "base" or simulator is None:
+        return None
+    base, champion = paired([held.dialogues(label) for label in ("base", incumbent.label)], simulator)
+    return paired_comparison(base, champion).difference
