@@ -172,6 +172,14 @@ def tree(
 
 
 @app.command()
+def runs(format_: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table") -> None:
+    """List the cycles, newest first: gain with its interval, verdict, pairs, minutes; and where MLflow shows them."""
+    from flows.cli.runs import show_runs
+
+    show_runs(console, format_)
+
+
+@app.command()
 def doctor(profile: Profile = "laptop", set_: Settings = None) -> None:
     """Check packages, engine, models, memory and disk, and say how to fix what is missing."""
     from flows.cli.doctor import examine

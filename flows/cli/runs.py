@@ -1,0 +1,101 @@
+"""Prints the cycles as MLflow's list of runs shows them, newest first, and where to open that list."""
+
+import csv
+import json
+import re
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engage.errors import ConfigError
+from engage.home import Home
+from engage.masking import mask_urls
+from engage.pages import bounded, number
+from flows.cli.showing import VisibleOut, visible_json
+
+if TYPE_CHECKING:
+    from tasks.tracking import CycleRun
+
+SERVER = "http://127.0.0.1:5000"
+COLUMNS = (
+    "cycle",
+    "profile",
+    "engine",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "verdict",
+    "promoted",
+    "pairs",
+    "tokens_m",
+    "minutes",
+)
+
+_REPEATED = re.compile(r":? \(?(reward )?[+-]\d+\.\d+ \[.*$")
+"""The gain in a verdict, which the table shows beside it."""
+
+
+def show_runs(console: Console, form: str) -> None:
+    """Print all cycles as a table, CSV or JSON; with CSV and JSON standard output contains nothing else.
+
+    ConfigError if there is no cycle yet.
+    """
+    if form not in {"table", "csv", "json"}:
+        raise ConfigError(f"--format {form!r} is not known; use table, csv or json")
+    home = Home.from_env()
+    if home.own_tracking and not home.mlflow_file.exists():
+        raise ConfigError("no cycle has been run yet; run `engage nightly` first")
+    from tasks.workspace import Workspace
+
+    tracker = Workspace(home).tracker
+    rows = [row(run) for run in tracker.cycles()]
+    if not rows:
+        raise ConfigError("no cycle has been run yet; run `engage nightly` first")
+    if form == "json":
+        text = json.dumps(rows, ensure_ascii=False, indent=1)
+        print(visible_json(text) if sys.stdout.isatty() else text)
+    elif form == "csv":
+        writer = csv.DictWriter(VisibleOut(), COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        _table(console, rows)
+        _where(console, home, tracker.address)
+
+
+def row(run: "CycleRun") -> dict[str, Any]:
+    """A cycle's figures; None for what is unknown. Runs of an older version named some of them otherwise."""
+    tags, metrics = run.tags, {name: value for name, value in run.metrics.items() if value == value}
+    held_out = sorted(name for name in metrics if name.startswith("reward_difference/") and name.endswith("/all"))
+    older = {"gain": metrics.get(held_out[0]) if held_out else None, "pairs": metrics.get("pairs_accepted")}
+    found = {name: metrics.get(name, older.get(name)) for name in COLUMNS}
+    status = {"RUNNING": "(running)", "FAILED": "(failed)"}.get(run.status, "")
+    words = {name: tags.get(name, "") for name in ("profile", "engine", "verdict", "promoted")}
+    verdict = " ".join(part for part in (status, words["verdict"]) if part)
+    return {**found, **words, "cycle": run.cycle_id, "verdict": verdict}
+
+
+def _table(console: Console, rows: list[dict[str, Any]]) -> None:
+    table = Table()
+    for name in ("cycle", "profile", "gain [low, high]", "verdict", "pairs", "minutes"):
+        numbers = name in {"pairs", "minutes"}
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=name != "verdict")
+    for one in rows:
+        gain = bounded(one["gain"], one["gain_low"], one["gain_high"], "{:+.3f}")
+        cost = number(one["pairs"], "{:.0f}"), number(one["minutes"], "{:.1f}")
+        table.add_row(one["cycle"], one["profile"], gain, _REPEATED.sub("", one["verdict"]), *cost)
+    console.print(table)
+
+
+def _where(console: Console, home: Home, address: Any) -> None:
+    uri = home.tracking_uri
+    if uri.startswith("http"):
+        console.print(f"in MLflow: {mask_urls(address(uri))}", soft_wrap=True)
+        return
+    shown = shlex.quote(uri) if mask_urls(uri) == uri else '"$MLFLOW_TRACKING_URI"'
+    console.print("To see them in MLflow, start its server and open the address:", soft_wrap=True)
+    console.print(f"    .venv/bin/mlflow ui --backend-store-uri {shown} --host 127.0.0.1 --port 5000", soft_wrap=True)
+    console.print(f"    {address(SERVER)}", soft_wrap=True)
