@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import sys
 import traceback
 import warnings
@@ -20,29 +19,17 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-_STEERING = re.compile(
-    "(?P<flag>\U0001f3f4[\U000e0020-\U000e007f]+)"  # the flags of England, Scotland and Wales are spelt in tags
-    "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
+from engage.visible import STEERING
+from engage.visible import visible as visible
 
 _ANY_WIDTH = 10_000
 
 
-def visible(text: str) -> str:
-    """The text with every character that controls a terminal replaced by its escape; tabs, line ends and emoji stay."""
-    return _STEERING.sub(lambda match: match[0] if match["flag"] else _escape(match[0]), text)
-
-
 def visible_json(text: str) -> str:
     """The same for JSON; the result is equivalent JSON, because JSON strings allow such escapes."""
-    return _STEERING.sub(
+    return STEERING.sub(
         lambda match: match[0] if match["flag"] or match[0] == "\r" else json.dumps(match[0])[1:-1], text
     )
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class Terminal(Console):

@@ -177,7 +177,8 @@ def adapter(home, tiny_model) -> Path:
     tracker = Tracker(home)
     with tracker.stage("c1", "align") as run:
         run.model(folder, {"dpo.beta": 0.1})
-        assert run.model(folder, {}) == run.logged_model().model_id  # a repeated stage makes no other
+        made = run.logged_model()
+        assert made is not None and run.model(folder, {}) == made.model_id  # a repeated stage makes no other
         tracker.name_candidate(tracker.register(run, folder, {}, {"verdict": "not judged yet"}))
     return folder
 
