@@ -45,6 +45,8 @@ def store(tmp_path_factory):
     ]
     store = filled(tmp_path_factory.mktemp("cycle"), [BAKER, NURSE], [BAKERS_TREE, nurses_tree], held, ("c0", "c1"))
     store.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5, max_pairs_per_prefix=10))
+    figures = {"all": {"n": 2, "difference": 0.25, "low": 0.1, "high": 0.4}}
+    store.add_evaluation("c1", "validation", "candidate", "held_out", figures)
     return store
 
 
@@ -119,6 +121,14 @@ GRAIN = {
     "matching_dialogues": ("id",),
     "no_pair": ("scenario",),
     "pair_cost": ("domain",),
+    "page_dialogues": ("trajectory_id",),
+    "page_figures": ("policy", "simulator", "split", "domain", "metric"),
+    "page_nights": ("cycle_id", "policy", "simulator"),
+    "page_nodes": ("tree_id", "node_id"),
+    "page_pair_evidence": ("domain",),
+    "page_pairs": ("tree_id", "chosen_id", "rejected_id"),
+    "page_simulations": ("trajectory_id",),
+    "page_trees": ("tree_id",),
     "pair_counts": ("domain", "fate"),
     "pairs": ("scenario", "exchange", "chosen", "rejected"),
     "reply_openings": ("domain", "opening"),
