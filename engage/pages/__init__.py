@@ -1,6 +1,7 @@
 """The one way to write numbers, intervals, tables and figures on pages."""
 
 from engage.pages.figures import BASE, CANDIDATE, MUTED, empty_figure, new_figure
+from engage.pages.html import html_page, json_block
 from engage.pages.writing import (
     DASH,
     bounded,
@@ -25,6 +26,8 @@ __all__ = [
     "empty_figure",
     "escaped",
     "estimate",
+    "html_page",
+    "json_block",
     "new_figure",
     "number",
     "page",

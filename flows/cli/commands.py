@@ -180,6 +180,24 @@ def runs(format_: Annotated[str, typer.Option("--format", help="table, csv or js
 
 
 @app.command()
+def report(
+    cycle: Annotated[str | None, typer.Option("--cycle", help="id of the cycle; default: the latest")] = None,
+    scenario: Annotated[
+        str | None, typer.Option("--scenario", help="write the page of this scenario's tree instead of the night's")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="file to write; default: in the cycle's folder of the home")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
+    domain_module: DomainModules = None,
+) -> None:
+    """Write the page of a night, or of one scenario: dialogues, the evidence tree, pairs and figures in one HTML file."""
+    from flows.cli.reporting import write_report
+
+    write_report(console, cycle, scenario, out, open_, domain_module or [])
+
+
+@app.command()
 def doctor(profile: Profile = "laptop", set_: Settings = None) -> None:
     """Check packages, engine, models, memory and disk, and say how to fix what is missing."""
     from flows.cli.doctor import examine

@@ -1,0 +1,138 @@
+"""The evidence of a cycle's search trees in the form that the page's script reads: columns by node, simulations, pairs.
+
+Every number is a column of a named query (sql/inspect/page_*.sql); only the marks (best path, widest disagreement) are derived here.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from engage.errors import QueryError
+from engage.store import TrajectoryStore
+
+Row = Mapping[str, Any]
+_COLUMNS = {
+    "parent": "parent_id", "kind": "kind", "text": "text", "visits": "visits", "groups": "groups", "q": "q_value", "low": "q_low", "high": "q_high",
+    "prior": "prior", "value": "value", "error": "standard_error", "draws": "draws", "flawed": "flawed_draws", "flaw": "flaw", "end": "end_reason",
+}  # fmt: skip
+"""Names in the page's data, and the columns of page_nodes."""
+
+
+def read_trees(store: TrajectoryStore, cycle_id: str, scenario: str | None = None) -> Iterator[dict[str, Any]]:
+    """The trees of a cycle (or of one of its scenarios), one after the other, in the order of sql/inspect/page_trees.sql.
+
+    QueryError for a scenario that the cycle has no tree of.
+    """
+    given = {"cycle": cycle_id, "scenario": scenario}
+    heads = store.rows("page_trees", given)
+    if scenario is not None and not heads:
+        raise QueryError(
+            f"scenario {scenario!r} has no tree in cycle {cycle_id!r}; "
+            f"`engage sql --name tree_cost --param cycle={cycle_id}` lists those that have one"
+        )
+    nodes, simulations, pairs = (
+        _by_tree(store.rows(name, given)) for name in ("page_nodes", "page_simulations", "page_pairs")
+    )
+    for head in heads:
+        tree_id = head["tree_id"]
+        yield _tree(head, nodes[tree_id], simulations.get(tree_id, []), pairs.get(tree_id, []))
+
+
+def _by_tree(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["tree_id"], []).append(row)
+    return found
+
+
+def _tree(head: Row, nodes: Sequence[Row], simulations: Sequence[Row], pairs: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "scenario": head["scenario_id"],
+        "domain": head["domain"] or "",
+        "condition": json.loads(head["user_condition"] or "{}"),
+        "opening": [[turn["role"], turn["text"]] for turn in json.loads(head["opening"] or "[]")],
+        "nodes": {name: [row[column] for row in nodes] for name, column in _COLUMNS.items()},
+        "simulations": [_simulation(row) for row in simulations],
+        "pairs": [_pair(row) for row in pairs],
+        "spine": spine(nodes),
+        "best": best_path(nodes),
+        "widest": widest_disagreement(nodes),
+    }
+
+
+def _simulation(row: Row) -> dict[str, Any]:
+    return {
+        "number": row["simulation"],
+        "leaf": row["leaf_id"],
+        "turns": [[turn["role"], turn["text"], turn["flaw"]] for turn in row["turns"]],
+        "answer": row["reaction_text"],
+        "reader": row["reader"],
+        "value": row["value"],
+        "reward": row["reward"],
+        "end": row["end_reason"],
+    }
+
+
+def _pair(row: Row) -> dict[str, Any]:
+    return {
+        "decision": row["decision_id"],
+        "exchange": row["spine_index"],
+        "chosen": row["chosen_id"],
+        "rejected": row["rejected_id"],
+        "groups": [row["chosen_groups"], row["rejected_groups"]],
+        "gap": row["q_gap"],
+        "raw": row["q_gap_raw"],
+        "p": row["p_greater"],
+        "fate": row["fate"],
+    }
+
+
+def spine(nodes: Sequence[Row]) -> list[int]:
+    """The search path, from the tree's root to the last search root."""
+    path: list[int] = []
+    at = max((row["node_id"] for row in nodes if row["spine_index"] is not None), default=None)
+    while at is not None:
+        path.insert(0, at)
+        at = nodes[at]["parent_id"]
+    return path
+
+
+def best_path(nodes: Sequence[Row]) -> list[int]:
+    """From the root down: at a decision the reply with the best value (else the highest Q), at a chance node the user turn with the
+    most visits. It ends where nothing below was visited."""
+    below = _children(nodes)
+    path = [0] if nodes else []
+    while path:
+        replies = nodes[path[-1]]["kind"] == "decision"
+        found = [
+            row for row in below.get(path[-1], []) if row["visits"] and (row["q_value"] is not None or not replies)
+        ]
+        if not found:
+            break
+        best = max(found, key=_worth if replies else lambda row: (row["visits"], -row["node_id"]))
+        path.append(best["node_id"])
+    return path
+
+
+def widest_disagreement(nodes: Sequence[Row]) -> int | None:
+    """The decision whose replies' values lie furthest apart; None if no decision has two replies with a value."""
+    spreads = {}
+    for parent, children in _children(nodes).items():
+        values = [row["value"] for row in children if row["value"] is not None]
+        if nodes[parent]["kind"] == "decision" and len(values) > 1:
+            spreads[parent] = max(values) - min(values)
+    return max(spreads, key=lambda parent: (spreads[parent], -parent), default=None)
+
+
+def _worth(row: Row) -> tuple[bool, float, int, int]:
+    """A value that rests on two user turns or more counts before a Q that may rest on one."""
+    value = row["value"]
+    return (value is not None, row["q_value"] if value is None else value, row["visits"], -row["node_id"])
+
+
+def _children(nodes: Sequence[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = {}
+    for row in nodes:
+        if row["parent_id"] is not None:
+            found.setdefault(row["parent_id"], []).append(row)
+    return found

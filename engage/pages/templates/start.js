@@ -1,0 +1,45 @@
+"use strict";
+
+/** Fill the page from its data, and go where the address points. */
+function start() {
+  const block = document.getElementById("evidence-data");
+  if (!block) return;
+  const data = JSON.parse(block.textContent);
+  const trees = data.trees.map((tree) => new Tree(tree, data.domains[tree.domain]));
+  const treeSection = document.getElementById("tree");
+  const pairSection = document.getElementById("pairs");
+  if (!trees.length) return;
+  const treeView = new TreeView(treeSection, trees, data.fates);
+  const pairView = new PairView(pairSection, trees, data.fates);
+  treeView.show(trees[0].scenario, 0, { link: false });
+
+  const go = () => {
+    const fields = new URLSearchParams(location.hash.slice(1));
+    const scenario = fields.get("scenario");
+    if (scenario === null) return;
+    const missing = document.getElementById("missing");
+    missing.hidden = true;
+    if (fields.has("chosen")) {
+      if (pairView.show(scenario, Number(fields.get("chosen")), Number(fields.get("rejected")), { focus: true, link: false })) {
+        pairSection.scrollIntoView();
+        return;
+      }
+    } else if (treeView.show(scenario, Number(fields.get("node") ?? 0), { focus: true, link: false })) {
+      treeSection.scrollIntoView();
+      return;
+    }
+    missing.querySelector("code").textContent = `engage report --scenario ${scenario}`;
+    missing.hidden = false;
+    missing.scrollIntoView();
+  };
+  window.addEventListener("hashchange", go);
+  document.addEventListener("keydown", (event) => {
+    if (!["j", "k"].includes(event.key) || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.target.closest("input, select, textarea")) return;
+    const inPairs = pairSection.contains(event.target) || location.hash.includes("chosen=");
+    if (inPairs) pairView.choose(pairView.list.active + (event.key === "j" ? 1 : -1), { focus: true });
+  });
+  go();
+}
+
+start();

@@ -1,0 +1,262 @@
+"""The pages in a real browser (Debian's Chromium, through Playwright): every interaction, hostile dialogues, axe-core. Part of `make integration`."""
+
+import math
+import shutil
+from urllib.parse import urlencode
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from large_trees import HOSTILE, large_tree
+from playwright.sync_api import Page, expect, sync_playwright
+from small_stores import filled, hand_tree, support_scenario
+
+from engage.evaluation.night_page import scenario_page
+from engage.store import PairConfig
+
+BAKER, WIDE, HURT = support_scenario("baker"), support_scenario("wide"), support_scenario("hurt", opening=HOSTILE[0])
+BAKERS_TREE = hand_tree(
+    BAKER,
+    {"Tell me more.": [[1.0], [1.0, 0.5]], "Cheer up.": [[0.0], [0.25], [None]], "I hear you.": [[0.75], [0.5]]},
+    flaws={"Cheer up.": "too_long"},
+)
+TREES = [BAKERS_TREE, large_tree(WIDE, 5000), large_tree(HURT, 60, replies=3, turns=2, texts=HOSTILE)]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    found = filled(tmp_path_factory.mktemp("store"), [BAKER, WIDE, HURT], TREES)
+    found.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5, max_pairs_per_prefix=10))
+    return found
+
+
+@pytest.fixture(scope="module")
+def pages(store, tmp_path_factory):
+    """The scenarios' pages by name."""
+    folder = tmp_path_factory.mktemp("pages")
+    for name in ("baker", "wide", "hurt"):
+        (folder / f"{name}.html").write_text(scenario_page(store, "c1", name), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert found, "these tests need Chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser, pages):
+    """Opens a page at a place; at the end nothing may have been written to the console, and nothing requested."""
+    complaints, contexts = [], []
+
+    def open_(name, width=1280, height=900, scheme="light", **place) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: request.url.startswith("file:") or complaints.append(request.url))
+        page.goto(
+            f"{(pages / f'{name}.html').as_uri()}#{urlencode(place)}" if place else (pages / f"{name}.html").as_uri()
+        )
+        return page
+
+    open_.complaints = complaints
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def two(value):
+    """Two decimals, halves upwards, as the page writes them."""
+    return f"{math.floor(value * 100 + 0.5) / 100:.2f}"
+
+
+def chosen(page):
+    return page.locator("[role=treeitem][aria-selected=true]")
+
+
+def rows_in(page):
+    return page.locator("[role=tree] *").count()
+
+
+def test_every_number_of_a_node_is_that_of_its_query(opened, store):
+    page = opened("baker")
+    page.get_by_role("button", name="open all").click()
+    for row in store.rows("page_nodes", {"scenario": "baker"}):
+        item = page.locator(f"[data-node='{row['node_id']}']")
+        label = item.get_attribute("aria-label")
+        assert f"{row['visits']} visit" in label
+        if row["q_value"] is not None:
+            assert f"Q {two(row['q_value'])} [{two(row['q_low'])}, {two(row['q_high'])}]" in label
+        if row["prior"] is not None:
+            assert f"prior {two(row['prior'])}" in label
+        item.click()
+        figures = page.locator("#tree .detail dl.figures").inner_text()
+        if row["value"] is not None:
+            assert f"{row['value']:.3f} ± {row['standard_error']:.3f}" in figures
+        if row["parent_id"] is not None:
+            share = round(100 * row["flawed_draws"] / row["draws"])
+            assert f"{row['draws']} draw, {share} % flawed" in figures
+
+
+def test_the_dialogue_of_a_node_goes_down_to_the_survey_in_words(opened):
+    page = opened("baker", scenario="baker", node=3)
+    chat = page.locator("#tree .chat")
+    assert chat.locator(".turn .said").all_inner_texts() == ["My dog died.", "Tell me more.", "I miss him (3)."]
+    assert "Answer “a number”: 1.00 (final intensity, 1 to 5)." in chat.inner_text()
+    assert "reward 1.00; the dialogue ended because: max exchanges" in chat.inner_text()
+    page.get_by_role("button", name="next", exact=True).click()
+    expect(chat).to_contain_text("reward 0.50")
+
+
+def test_siblings_show_p_and_the_pairs_made_there(opened, store):
+    page = opened("baker", scenario="baker", node=1)
+    detail = page.locator("#tree .detail")
+    lines = detail.locator("tbody tr").all_inner_texts()
+    assert [line.split("\t")[0] for line in lines] == ["Tell me more.", "I hear you.", "Cheer up."]
+    pairs = {
+        row["rejected_id"]: row for row in store.rows("page_pairs", {"scenario": "baker"}) if row["chosen_id"] == 1
+    }
+    assert lines[0].endswith("best")
+    assert lines[1].endswith(f"{pairs[8]['p_greater']:.2f}") and lines[2].endswith(f"{pairs[4]['p_greater']:.2f}")
+    accepted = [row for row in store.rows("page_pairs", {"scenario": "baker"}) if row["fate"] == "accepted"]
+    assert detail.locator(".pairs-here li", has_text="accepted").count() == len(accepted) > 0
+    detail.locator(".pairs-here a").first.click()
+    expect(page.locator("#pairs .detail h3")).to_contain_text("accepted")
+
+
+def test_arrows_open_close_and_move(opened):
+    page = opened("baker", scenario="baker", node=0)
+    expect(chosen(page)).to_be_focused()
+    assert chosen(page).get_attribute("aria-expanded") == "true"
+    page.keyboard.press("ArrowRight")
+    assert chosen(page).get_attribute("data-node") == "1"
+    if chosen(page).get_attribute("aria-expanded") == "true":
+        page.keyboard.press("ArrowLeft")
+    assert chosen(page).get_attribute("aria-expanded") == "false"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert chosen(page).get_attribute("data-node") == "2"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowDown")
+    assert chosen(page).get_attribute("data-node") == "4"
+    page.keyboard.press("End")
+    assert chosen(page).get_attribute("data-node") == "8"
+    page.keyboard.press("Home")
+    assert chosen(page).get_attribute("data-node") == "0" and "node=0" in page.url
+    assert page.locator("[role=treeitem][tabindex='0']").count() == 1
+    expect(chosen(page)).to_be_focused()
+
+
+def test_of_5000_nodes_only_what_is_in_view_is_in_the_document(opened):
+    page = opened("wide", height=1600)
+    page.get_by_role("button", name="open all").click()
+    seen = page.locator("[role=treeitem]").count()
+    assert seen > 20 and rows_in(page) <= 400
+    page.keyboard.press("End")
+    assert rows_in(page) <= 400
+    expect(chosen(page)).to_be_in_viewport()
+    assert chosen(page).evaluate("row => row.offsetTop / row.offsetHeight") == 4999  # the last of 5,000 rows
+    page.keyboard.press("PageUp")
+    page.locator("[role=tree]").evaluate("box => { box.scrollTop = 0 }")
+    page.wait_for_function("document.querySelector('[data-node=\"0\"]')")
+    assert rows_in(page) <= 400
+    page.get_by_role("button", name="close all").click()
+    assert page.locator("[role=treeitem]").count() == 6  # the opening and five replies
+
+
+def test_a_link_leads_to_a_node_deep_in_the_tree(opened):
+    page = opened("wide", scenario="wide", node=4321)
+    expect(chosen(page)).to_be_in_viewport()
+    assert chosen(page).get_attribute("data-node") == "4321" and rows_in(page) <= 400
+    link = page.locator("#tree .permalink").get_attribute("href")
+    assert link == "#scenario=wide&node=4321"
+
+
+def test_a_link_to_what_the_page_lacks_says_so(opened):
+    page = opened("baker", scenario="elsewhere", node=1)
+    expect(page.get_by_role("alert")).to_contain_text("engage report --scenario elsewhere")
+
+
+def test_pairs_are_sorted_filtered_and_walked_through_by_key(opened, store):
+    page = opened("wide")
+    gaps = sorted((row["q_gap"] for row in store.rows("page_pairs", {"scenario": "wide"})), reverse=True)
+    page.locator("select.order").select_option("gap")
+    option = page.locator("[role=option]").first
+    option.click()
+    assert f"{gaps[0]:.3f}" in option.inner_text()
+    page.keyboard.press("j")
+    expect(page.locator("#pairs .detail h3")).to_contain_text(f"Pair 2 of {len(gaps)}")
+    page.keyboard.press("k")
+    expect(page.locator("#pairs .detail h3")).to_contain_text(f"Pair 1 of {len(gaps)}")
+    accepted = sum(row["fate"] == "accepted" for row in store.rows("page_pairs", {"scenario": "wide"}))
+    page.locator("select.fate").select_option("accepted")
+    expect(page.locator("#pairs .count")).to_have_text(f"{accepted} pair{'' if accepted == 1 else 's'}")
+    page.locator("input.find").fill("no such words")
+    expect(page.locator("#pairs .detail")).to_contain_text("No pair matches")
+
+
+def test_a_pair_shows_both_replies_their_prefix_and_what_followed(opened):
+    page = opened("baker", scenario="baker", chosen=1, rejected=4)
+    detail = page.locator("#pairs .detail")
+    assert detail.locator(".chat .said").all_inner_texts() == ["My dog died."]
+    sides = detail.locator(".side")
+    assert sides.nth(0).locator(".turn.here .said").inner_text() == "Tell me more."
+    assert sides.nth(1).locator(".turn.here .said").inner_text() == "Cheer up."
+    assert sides.nth(0).locator(".futures > li").count() == 2 and sides.nth(1).locator(".futures > li").count() == 3
+    assert "mean reward 0.75 over 2 simulations" in sides.nth(0).inner_text()
+    sides.nth(1).locator("summary").last.click()
+    expect(sides.nth(1)).to_contain_text("Answer “no idea”: could not be read.")
+
+
+def test_what_was_said_is_shown_as_text_and_does_nothing(opened, store):
+    page = opened("hurt")
+    page.get_by_role("button", name="open all").click()
+    for node in range(60):
+        page.evaluate(f"location.hash = 'scenario=hurt&node={node}'")
+        page.wait_for_function(f"document.querySelector('[aria-selected=true]').dataset.node === '{node}'")
+    shown = page.locator("#tree .detail").inner_text()
+    assert "<script>window.hurt = 1</script>" in shown
+    page.evaluate("location.hash = 'scenario=hurt&node=5'")
+    expect(page.locator("#tree .turn.here .said")).to_contain_text(r"NUL \x00 and \u2028 a line separator")
+    assert page.evaluate("window.hurt") is None
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_policy_refuses_any_other_script(opened):
+    page = opened("baker")
+    refused = page.evaluate(
+        """() => new Promise((done) => {
+            document.addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective));
+            const script = document.createElement("script");
+            script.textContent = "window.hurt = 1";
+            document.body.append(script);
+        })"""
+    )
+    assert refused == "script-src-elem" and page.evaluate("window.hurt") is None
+    (complaint,) = opened.complaints
+    assert "Content Security Policy" in complaint
+    opened.complaints.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(opened, scheme, width):
+    page = opened("baker", width=width, scheme=scheme, scenario="baker", node=1)
+    page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true })")
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_on_paper_there_is_the_chosen_dialogue_without_the_tools(opened):
+    page = opened("baker", scenario="baker", node=3)
+    page.emulate_media(media="print")
+    assert not page.locator(".tools").first.is_visible() and page.locator("#tree .chat").is_visible()
