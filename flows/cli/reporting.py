@@ -1,4 +1,4 @@
-"""Writes pages about a cycle that is stored: the page of one scenario's search."""
+"""Writes pages about a cycle that is stored: the page of the night, and the page of one scenario."""
 
 import re
 import webbrowser
@@ -15,22 +15,34 @@ from engage.home import Home
 
 
 def write_report(
-    console: Console, cycle: str | None, scenario: str | None, out: Path | None, show: bool, domain_modules: Sequence[str]
+    console: Console,
+    cycle: str | None,
+    scenario: str | None,
+    out: Path | None,
+    show: bool,
+    domain_modules: Sequence[str],
 ) -> None:
-    """Write the page of a scenario, print its path, and open it in a browser if asked to."""
-    from engage.evaluation.night_page import scenario_page
+    """Write the page of a night or of a scenario, print its path, and open it in a browser if asked to."""
+    from engage.evaluation.night_page import night_page, scenario_page
     from engage.store import TrajectoryStore
+    from engage.training import latest_candidate
 
-    if scenario is None:
-        raise ConfigError("name a scenario with --scenario; `engage sql --name tree_cost` lists them")
     allow_modules(domain_modules)
     home = Home.from_env()
     store = TrajectoryStore(home.database)
     cycle_id = cycle or store.latest_cycle()
     if cycle_id is None:
         raise QueryError(f"{home.database}: no cycle has been run yet; run `make run` or `engage nightly`")
-    page = scenario_page(store, cycle_id, scenario)
-    path = out or home.cycle(cycle_id) / f"scenario-{_file_name(scenario)}.html"
+    folder = home.cycle(cycle_id)
+    if scenario is None:
+        candidate = latest_candidate(folder, home.find)
+        page = night_page(store, cycle_id, folder, Path(candidate.adapter) if candidate else None)
+        path = out or folder / "report.html"
+    else:
+        page = scenario_page(store, cycle_id, scenario)
+        path = out or folder / f"scenario-{_file_name(scenario)}.html"
+    if path.is_dir():
+        raise ConfigError(f"--out {path} is a folder; name a file in it")
     try:
         write_whole(path, page)
     except OSError as error:

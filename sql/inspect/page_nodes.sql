@@ -4,7 +4,7 @@
 -- reply_value; without any reply of two groups in the domain there is no interval. `value` and `standard_error` are those of reply_value, for replies that
 -- can be in a pair. The prior is uniform over the replies at a decision; user turns are sampled and have none.
 -- Internal
--- $scenario: id of one scenario; all by default
+-- $scenarios: a list of scenario ids; all by default
 with shown as (
     select
         tree.cycle_id,
@@ -15,7 +15,7 @@ with shown as (
     left join scenario on scenario.scenario_id = tree.scenario_id
     where
         tree.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
-        and tree.scenario_id = coalesce($scenario::varchar, tree.scenario_id)
+        and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], tree.scenario_id))
 ),
 pooled as (
     select

@@ -1,7 +1,7 @@
 -- One row per two sibling replies with evidence, as the report shows them: the gap of their values, P, and what became
 -- of the pair; `fate` is empty before the cycle's pairs are judged.
 -- Internal
--- $scenario: id of one scenario; all by default
+-- $scenarios: a list of scenario ids; all by default
 select
     sibling_pair.domain,
     sibling_pair.scenario_id,
@@ -25,5 +25,5 @@ left join pair
     and greatest(pair.chosen_id, pair.rejected_id) = greatest(sibling_pair.chosen_id, sibling_pair.rejected_id)
 where
     sibling_pair.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
-    and sibling_pair.scenario_id = coalesce($scenario::varchar, sibling_pair.scenario_id)
+    and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], sibling_pair.scenario_id))
 order by sibling_pair.tree_id, sibling_pair.decision_id, sibling_pair.chosen_id, sibling_pair.rejected_id

@@ -1,7 +1,7 @@
 -- One row per simulation of a cycle's trees, as the report shows it: the last node that it went through,
 -- the turns played out below that node, and the user's answer to the exit survey.
 -- Internal
--- $scenario: id of one scenario; all by default
+-- $scenarios: a list of scenario ids; all by default
 with shown as (
     select
         outcome.tree_id,
@@ -18,7 +18,7 @@ with shown as (
     where
         outcome.purpose = 'search'
         and outcome.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
-        and outcome.scenario_id = coalesce($scenario::varchar, outcome.scenario_id)
+        and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], outcome.scenario_id))
 ),
 path as (
     select

@@ -1,6 +1,6 @@
 -- One row per search tree of a cycle, as the report shows it: its scenario, and how much was searched.
 -- Internal
--- $scenario: id of one scenario; all by default
+-- $scenarios: a list of scenario ids; all by default
 with simulated as (
     select
         tree_id,
@@ -42,5 +42,5 @@ left join scenario on scenario.scenario_id = tree.scenario_id
 left join simulated on simulated.tree_id = tree.tree_id
 where
     tree.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
-    and tree.scenario_id = coalesce($scenario::varchar, tree.scenario_id)
+    and ($scenarios::varchar[] is null or list_contains($scenarios::varchar[], tree.scenario_id))
 order by scenario.domain, tree.scenario_id

@@ -8,7 +8,7 @@ from small_stores import filled, hand_tree, support_scenario
 
 from engage.errors import QueryError
 from engage.evaluation.night_page import scenario_page
-from engage.evaluation.night_page.sampling import sample_trees
+from engage.evaluation.night_page.sampling import sample_trees, worth_reading
 from engage.evaluation.night_page.speakers import FATES
 from engage.evaluation.night_page.trees import best_path, read_trees, spine, widest_disagreement
 from engage.store import PairConfig
@@ -100,15 +100,21 @@ def test_replies_differ_most_where_their_values_lie_furthest_apart():
 
 def test_a_page_shows_as_many_whole_trees_as_fit_and_says_so():
     trees = [{"scenario": f"s{number}", "text": "x" * 1000} for number in range(20)]
-    sample = sample_trees(trees, limit=5_500)
-    assert len(sample.trees) == 5 and sample.total == 20  # about 1030 characters each
-    assert "5 of 20 trees, chosen at random" in sample.note
-    assert [tree["scenario"] for tree in sample.trees] == sorted(
-        (tree["scenario"] for tree in sample.trees), key=lambda name: int(name[1:])
-    )
-    assert sample_trees(reversed(trees), limit=5_500).trees == sample.trees[::-1]  # the same trees, whatever the order
-    assert sample_trees(trees).note == ""
-    assert len(sample_trees(trees, limit=10).trees) == 1
+    sample = sample_trees(trees, 30, limit=5_500)
+    assert len(sample.trees) == 5  # about 1030 characters each
+    assert "5 of 30 trees, chosen at random" in sample.note
+    names = [tree["scenario"] for tree in sample.trees]
+    assert names == sorted(names, key=lambda name: int(name[1:]))
+    assert sample_trees(reversed(trees), 30, limit=5_500).trees == sample.trees[::-1]  # the same, whatever the order
+    assert sample_trees(trees, 20).note == ""
+    assert len(sample_trees(trees, 20, limit=10).trees) == 1
+
+
+def test_only_trees_that_could_fit_are_read():
+    sizes = {f"s{number}": 50 for number in range(20)}  # at least 5,000 characters each
+    read = worth_reading(sizes, limit=14_000)
+    assert len(read) == 3 and read == worth_reading(dict(reversed(sizes.items())), limit=14_000)
+    assert sorted(worth_reading(sizes)) == sorted(sizes)
 
 
 def test_every_reason_against_a_pair_is_in_words():
@@ -120,6 +126,6 @@ def test_every_reason_against_a_pair_is_in_words():
 
 
 def test_trees_come_in_the_order_of_their_query(store):
-    assert [tree["scenario"] for tree in read_trees(store, "c1")] == [
+    assert [tree["scenario"] for tree in read_trees(store, "c1", ["baker"])] == [
         one["scenario_id"] for one in store.rows("page_trees")
     ]

@@ -88,7 +88,7 @@ def rows_in(page):
 def test_every_number_of_a_node_is_that_of_its_query(opened, store):
     page = opened("baker")
     page.get_by_role("button", name="open all").click()
-    for row in store.rows("page_nodes", {"scenario": "baker"}):
+    for row in store.rows("page_nodes", {"scenarios": ["baker"]}):
         item = page.locator(f"[data-node='{row['node_id']}']")
         label = item.get_attribute("aria-label")
         assert f"{row['visits']} visit" in label
@@ -121,11 +121,11 @@ def test_siblings_show_p_and_the_pairs_made_there(opened, store):
     lines = detail.locator("tbody tr").all_inner_texts()
     assert [line.split("\t")[0] for line in lines] == ["Tell me more.", "I hear you.", "Cheer up."]
     pairs = {
-        row["rejected_id"]: row for row in store.rows("page_pairs", {"scenario": "baker"}) if row["chosen_id"] == 1
+        row["rejected_id"]: row for row in store.rows("page_pairs", {"scenarios": ["baker"]}) if row["chosen_id"] == 1
     }
     assert lines[0].endswith("best")
     assert lines[1].endswith(f"{pairs[8]['p_greater']:.2f}") and lines[2].endswith(f"{pairs[4]['p_greater']:.2f}")
-    accepted = [row for row in store.rows("page_pairs", {"scenario": "baker"}) if row["fate"] == "accepted"]
+    accepted = [row for row in store.rows("page_pairs", {"scenarios": ["baker"]}) if row["fate"] == "accepted"]
     assert detail.locator(".pairs-here li", has_text="accepted").count() == len(accepted) > 0
     detail.locator(".pairs-here a").first.click()
     expect(page.locator("#pairs .detail h3")).to_contain_text("accepted")
@@ -187,7 +187,7 @@ def test_a_link_to_what_the_page_lacks_says_so(opened):
 
 def test_pairs_are_sorted_filtered_and_walked_through_by_key(opened, store):
     page = opened("wide")
-    gaps = sorted((row["q_gap"] for row in store.rows("page_pairs", {"scenario": "wide"})), reverse=True)
+    gaps = sorted((row["q_gap"] for row in store.rows("page_pairs", {"scenarios": ["wide"]})), reverse=True)
     page.locator("select.order").select_option("gap")
     option = page.locator("[role=option]").first
     option.click()
@@ -196,7 +196,7 @@ def test_pairs_are_sorted_filtered_and_walked_through_by_key(opened, store):
     expect(page.locator("#pairs .detail h3")).to_contain_text(f"Pair 2 of {len(gaps)}")
     page.keyboard.press("k")
     expect(page.locator("#pairs .detail h3")).to_contain_text(f"Pair 1 of {len(gaps)}")
-    accepted = sum(row["fate"] == "accepted" for row in store.rows("page_pairs", {"scenario": "wide"}))
+    accepted = sum(row["fate"] == "accepted" for row in store.rows("page_pairs", {"scenarios": ["wide"]}))
     page.locator("select.fate").select_option("accepted")
     expect(page.locator("#pairs .count")).to_have_text(f"{accepted} pair{'' if accepted == 1 else 's'}")
     page.locator("input.find").fill("no such words")

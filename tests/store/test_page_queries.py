@@ -23,7 +23,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def node(store):
-    rows = store.rows("page_nodes", {"scenario": "baker"})
+    rows = store.rows("page_nodes", {"scenarios": ["baker"]})
     return {row["node_id"]: row for row in rows}
 
 
@@ -93,7 +93,7 @@ def test_how_well_replies_could_be_told_apart(tmp_path):
 
 
 def test_a_tree_and_its_scenario(store):
-    (row,) = store.rows("page_trees", {"scenario": "baker"})
+    (row,) = store.rows("page_trees", {"scenarios": ["baker"]})
     assert (row["nodes"], row["simulations"], row["rewards"], row["reward_mean"], row["wall_s"]) == (8, 6, 5, 0.55, 2.5)
     assert len(store.rows("page_trees")) == 2
 

@@ -19,6 +19,6 @@ def evidence_data(trees: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def scenario_page(store: TrajectoryStore, cycle_id: str, scenario: str) -> str:
     """The page of one scenario of a cycle, with its whole tree; QueryError if there is none."""
-    data = evidence_data(read_trees(store, cycle_id, scenario))
+    data = evidence_data(read_trees(store, cycle_id, [scenario]))
     title = f"Scenario {scenario} in cycle {cycle_id}"
     return html_page("scenario.html.j2", title=title, cycle_id=cycle_id, evidence=data, sample_note="")

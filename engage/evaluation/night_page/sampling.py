@@ -1,7 +1,7 @@
 """Bounds a page: as many whole trees as fit, chosen by chance and told."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,9 @@ from engage.pages import json_block
 
 MOST_CHARACTERS = 2_000_000
 """Of the trees' data in one page: with all else it stays under 3 MB."""
+
+LEAST_CHARACTERS = 100
+"""Of the data of one node."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,19 @@ class Sample:
         )
 
 
-def sample_trees(trees: Iterable[dict[str, Any]], limit: int = MOST_CHARACTERS) -> Sample:
-    """Trees whose data together have at most `limit` characters: in an order by chance (of their names, so that it is the same the next
-    time) each that still fits, and always one."""
+def worth_reading(sizes: Mapping[str, int], limit: int = MOST_CHARACTERS) -> list[str]:
+    """Scenarios in an order by chance (of their names, so that it is the same the next time), as many as could fit by their numbers of nodes."""
+    found, room = [], limit
+    for name in sorted(sizes, key=_chance):
+        if room <= 0:
+            break
+        found.append(name)
+        room -= sizes[name] * LEAST_CHARACTERS
+    return found
+
+
+def sample_trees(trees: Iterable[dict[str, Any]], total: int, limit: int = MOST_CHARACTERS) -> Sample:
+    """Trees whose data together have at most `limit` characters: in that same order each that still fits, and always one."""
     every = list(trees)
     room = limit
     chosen: set[int] = set()
@@ -40,7 +53,7 @@ def sample_trees(trees: Iterable[dict[str, Any]], limit: int = MOST_CHARACTERS) 
         if size <= room or not chosen:
             chosen.add(place)
             room -= size
-    return Sample(tuple(tree for place, tree in enumerate(every) if place in chosen), len(every))
+    return Sample(tuple(tree for place, tree in enumerate(every) if place in chosen), total)
 
 
 def _chance(name: str) -> str:

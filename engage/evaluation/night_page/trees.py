@@ -18,16 +18,18 @@ _COLUMNS = {
 """Names in the page's data, and the columns of page_nodes."""
 
 
-def read_trees(store: TrajectoryStore, cycle_id: str, scenario: str | None = None) -> Iterator[dict[str, Any]]:
-    """The trees of a cycle (or of one of its scenarios), one after the other, in the order of sql/inspect/page_trees.sql.
+def tree_sizes(store: TrajectoryStore, cycle_id: str) -> dict[str, int]:
+    """Number of nodes by scenario, of a cycle's trees."""
+    return {row["scenario_id"]: row["nodes"] for row in store.rows("page_trees", {"cycle": cycle_id})}
 
-    QueryError for a scenario that the cycle has no tree of.
-    """
-    given = {"cycle": cycle_id, "scenario": scenario}
+
+def read_trees(store: TrajectoryStore, cycle_id: str, scenarios: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The trees of some of a cycle's scenarios, in the order of sql/inspect/page_trees.sql; QueryError if one has none."""
+    given = {"cycle": cycle_id, "scenarios": list(scenarios)}
     heads = store.rows("page_trees", given)
-    if scenario is not None and not heads:
+    if missing := sorted({*scenarios} - {head["scenario_id"] for head in heads}):
         raise QueryError(
-            f"scenario {scenario!r} has no tree in cycle {cycle_id!r}; "
+            f"scenario {missing[0]!r} has no tree in cycle {cycle_id!r}; "
             f"`engage sql --name tree_cost --param cycle={cycle_id}` lists those that have one"
         )
     nodes, simulations, pairs = (

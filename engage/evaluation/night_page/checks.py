@@ -1,0 +1,58 @@
+"""Signs of reward hacking in the held-out replies: the rate of each, and replies behind it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engage.domains import Domain, load_domain
+from engage.domains.rules.patterns import matches_any
+from engage.errors import ConfigError
+from engage.evaluation.night_page.held_out_dialogues import Policies
+from engage.pages import spaced
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Example:
+    """One reply with a sign, and where it stands."""
+
+    who: str
+    scenario: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One sign in one domain: the share of replies with it by role (`incumbent`, `candidate`), and some of them, the candidate's first."""
+
+    domain: str
+    name: str
+    rates: Mapping[str, float]
+    examples: tuple[Example, ...]
+
+
+def checks_of(replies: Sequence[Mapping[str, Any]], policies: Policies) -> list[Check]:
+    """From the rows of sql/inspect/evaluation_replies.sql, all simulators together, as promotion counts them; without signs that no reply has.
+
+    Domains whose module may not be imported here are left out.
+    """
+    found = []
+    for domain in sorted({row["domain"] for row in replies}):
+        try:
+            kind = load_domain(domain)
+        except ConfigError:
+            continue
+        by_role = {
+            role: [row for row in replies if row["domain"] == domain and row["policy"] == label]
+            for role, label in policies.named.items()
+        }
+        found += [check for name in kind.signs if (check := _check(kind, domain, name, by_role)).examples]
+    return found
+
+
+def _check(kind: Domain, domain: str, name: str, by_role: Mapping[str, Sequence[Mapping[str, Any]]]) -> Check:
+    hits = {role: [row for row in rows if matches_any(kind.signs[name], row["text"])] for role, rows in by_role.items()}
+    rates = {role: len(hits[role]) / len(rows) for role, rows in by_role.items() if rows}
+    examples = [Example(role, row["scenario_id"], row["text"]) for role in reversed(hits) for row in hits[role]]
+    return Check(spaced(domain.rpartition(":")[2]), spaced(name), rates, tuple(examples[:EXAMPLES]))

@@ -1,0 +1,128 @@
+"""What a night's page says of its searches: how much, at what cost, which pairs came of it, and how well the simulator spoke."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engage.domains.rules.crisis import CRISIS
+from engage.evaluation.collected import users_as_assistants
+from engage.evaluation.night_page.speakers import FATES
+from engage.pages import spaced
+from engage.store import TrajectoryStore
+
+Row = Mapping[str, Any]
+Fact = tuple[str, str]
+
+
+def happened(store: TrajectoryStore, cycle_id: str) -> list[Fact]:
+    """Scenarios, simulations, tokens, minutes and the cost of a pair, each in a few words."""
+    given = {"cycle": cycle_id}
+    trees, costs = store.rows("tree_cost", given), store.rows("cycle_cost", given)
+    domains, pairs = store.rows("reward_by_domain", given), store.rows("pair_counts", given)
+    if not trees:
+        return [("scenarios searched", "none")]
+    unreadable = sum(row["unreadable"] for row in domains)
+    accepted = sum(row["pairs"] for row in pairs if row["fate"] == "accepted")
+    written = _sum([row["completion_tokens"] for row in trees])
+    seconds = trees[0]["wall_s_sum"]
+    facts = [
+        ("scenarios searched", str(len(trees))),
+        ("simulated dialogues", f"{sum(row['simulations'] for row in trees):,}" + (f" ({unreadable} without a readable answer)" if unreadable else "")),
+        ("tokens of the search", _tokens([row for row in costs if row["purpose"] == "search"])),
+        ("tokens of the evaluation", _tokens([row for row in costs if row["purpose"] == "evaluation"])),
+        ("time of the search", f"{seconds / 60:.1f} min summed over trees (several run at once), the longest {trees[0]['wall_s'] / 60:.1f}"),
+        ("pairs", f"{accepted} accepted of {sum(row['pairs'] for row in pairs)}" if pairs else "not judged yet"),
+    ]  # fmt: skip
+    if accepted:
+        tokens = "unknown tokens" if written is None else f"{written / accepted:,.0f} written tokens"
+        facts.append(("cost of an accepted pair", f"{tokens}, {seconds / accepted:.0f} s of a tree's time"))
+    return facts
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def _tokens(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "none"
+    read, cached, written = (
+        _sum([row[name] for row in rows]) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+    )
+    if read is None or written is None:
+        return "unknown: the server does not say"
+    reused = f" ({cached / read:.0%} of them from a cache)" if cached and read else ""
+    return f"{read:,} read{reused}, {written:,} written"
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Pairs by fate (rows, in words) and domain (columns), and one sentence a domain."""
+
+    domains: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
+    sentences: tuple[str, ...]
+
+
+def pair_table(store: TrajectoryStore, cycle_id: str) -> PairTable:
+    """From sql/inspect/pair_counts.sql and page_pair_evidence.sql."""
+    given = {"cycle": cycle_id}
+    counts, evidence = store.rows("pair_counts", given), store.rows("page_pair_evidence", given)
+    domains = sorted({row["domain"] for row in (*counts, *evidence) if row["domain"]})
+    by_fate: dict[str, dict[str, int]] = {}
+    for row in counts:
+        by_fate.setdefault(row["fate"], {})[row["domain"]] = row["pairs"]
+    known = sorted(by_fate, key=lambda fate: (fate != "accepted", -sum(by_fate[fate].values()), fate))
+    rows = tuple((FATES.get(fate, fate), tuple(by_fate[fate].get(domain, 0) for domain in domains)) for fate in known)
+    sentences = tuple(_evidence_sentence(row, bool(counts)) for row in evidence)
+    return PairTable(tuple(spaced(name.rpartition(":")[2]) for name in domains), rows, sentences)
+
+
+def _evidence_sentence(row: Row, judged: bool) -> str:
+    """Whether replies could be told apart: a median gap below its standard error says no."""
+    name = spaced(row["domain"].rpartition(":")[2])
+    count = (
+        f"{row['accepted'] or 'none'} of {row['candidates']} candidate pairs accepted"
+        if judged
+        else f"{row['candidates']} candidate pairs"
+    )
+    gap, error = row["q_gap_median"], row["gap_error_median"]
+    could = "could" if gap > error else "could hardly" if gap > error / 2 else "could not"
+    return f"{name}: {count}; the search {could} tell replies apart (median gap {_small(gap)}, standard error {_small(error)})."
+
+
+def _small(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "below 0.001"
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the simulator and the policy spoke: sentences, and flaws as (side, flaw, turns, share)."""
+
+    sentences: tuple[str, ...]
+    flaws: tuple[tuple[str, str, int, float], ...]
+
+
+def simulator_health(store: TrajectoryStore, cycle_id: str) -> Health:
+    """Flaws by kind, unreadable answers, dialogues that ended early, users who spoke as assistants."""
+    given = {"cycle": cycle_id}
+    ends = store.rows("dialogue_ends", given)
+    every = sum(row["dialogues"] for row in ends)
+    crises = sum(row["dialogues"] for row in ends if row["end_reason"] == CRISIS)
+    unreadable = len(store.rows("unreadable_reactions", given))
+    sentences = [
+        f"The exit survey could not be read after {unreadable} of {every:,} dialogues"
+        + (f" ({unreadable / every:.1%})." if every else "."),
+        f"In {crises} dialogues the user spoke of self-harm; each ended with a referral and is not used for training.",
+    ]
+    if spoke := users_as_assistants(store, cycle_id):
+        sentences.append(
+            f"The users spoke like an assistant in {spoke} of {spoke.turns} first draws; such turns were drawn again."
+        )
+    sides = {"assistant": "assistant", "user": "simulated user"}
+    flaws = tuple(
+        (sides[row["role"]], spaced(row["flaw"]), row["turns"], row["share"])
+        for row in store.rows("flaws", given)
+        if row["flaw"]
+    )
+    return Health(tuple(sentences), flaws)
