@@ -75,6 +75,16 @@ def _trusted(text: str) -> Any:
     return Markup(text)  # a file of this package
 
 
+def _coded(text: str) -> Any:
+    """Text with `commands` between backticks set as code."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(visible(part)) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )
+
+
 @cache
 def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -87,12 +97,14 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    filters: dict[str, Any] = {
         "json_block": lambda data: Markup(json_block(data)),
+        "coded": _coded,
         "number": number,
         "signed": signed,
         "spaced": spaced,
     }
+    made.filters |= filters
     made.globals |= {"DASH": DASH, "bounded": bounded}
     made.finalize = lambda value: visible(value) if type(value) is str else value
     return made

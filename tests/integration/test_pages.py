@@ -8,9 +8,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from large_trees import HOSTILE, large_tree
 from playwright.sync_api import Page, expect, sync_playwright
+from small_nights import three_nights
 from small_stores import filled, hand_tree, support_scenario
 
-from engage.evaluation.night_page import scenario_page
+from engage.evaluation.night_page import night_page, scenario_page
 from engage.store import PairConfig
 
 BAKER, WIDE, HURT = support_scenario("baker"), support_scenario("wide"), support_scenario("hurt", opening=HOSTILE[0])
@@ -110,7 +111,7 @@ def test_the_dialogue_of_a_node_goes_down_to_the_survey_in_words(opened):
     chat = page.locator("#tree .chat")
     assert chat.locator(".turn .said").all_inner_texts() == ["My dog died.", "Tell me more.", "I miss him (3)."]
     assert "Answer “a number”: 1.00 (final intensity, 1 to 5)." in chat.inner_text()
-    assert "reward 1.00; the dialogue ended because: max exchanges" in chat.inner_text()
+    assert "reward 1.00; the end: the dialogue had its full length" in chat.inner_text()
     page.get_by_role("button", name="next", exact=True).click()
     expect(chat).to_contain_text("reward 0.50")
 
@@ -260,3 +261,49 @@ def test_on_paper_there_is_the_chosen_dialogue_without_the_tools(opened):
     page = opened("baker", scenario="baker", node=3)
     page.emulate_media(media="print")
     assert not page.locator(".tools").first.is_visible() and page.locator("#tree .chat").is_visible()
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory, pages):
+    """The page of the last of three nights, beside the scenarios' pages."""
+    store, folder, adapter = three_nights(tmp_path_factory.mktemp("nights"), HOSTILE[0])
+    (pages / "night.html").write_text(night_page(store, "n3", folder, adapter), encoding="utf-8")
+    return store
+
+
+@pytest.mark.usefixtures("nights")
+def test_the_page_of_a_night_answers_in_order_and_leads_to_the_evidence(opened):
+    page = opened("night")
+    headings = page.locator("h1, h2").all_inner_texts()
+    assert headings == [
+        "Cycle n3", "What to look at first", "What happened", "The last nights", "Pairs, and why the others were dropped", "Held-out dialogues",
+        "Reward by turn and by kind of user", "Training", "Signs of reward hacking", "Health of the simulator", "Evidence tree", "Pair browser",
+    ]  # fmt: skip
+    assert page.locator(".verdict").inner_text().startswith("Promoted: +0.167")
+    page.get_by_role("link", name="The surest accepted pair").click()
+    expect(page.locator("#pairs .detail h3")).to_contain_text("accepted")
+    expect(page.locator("#pairs .detail h3")).to_be_in_viewport()
+    page.get_by_role("link", name="The place where replies differ most").click()
+    expect(chosen(page)).to_be_focused()
+    expect(page.locator("#tree .detail")).to_contain_text("replies differ most here")
+
+
+@pytest.mark.usefixtures("nights")
+def test_a_held_out_dialogue_opens_where_a_link_leads(opened):
+    page = opened("night")
+    page.get_by_role("link", name="The worst held-out dialogue").click()
+    dialogue = page.locator("details.held", has_text="worst").first
+    expect(dialogue.locator(".side").first).to_be_visible()
+    assert dialogue.locator(".side h3").all_text_contents() == ["incumbent", "candidate"]
+    assert HOSTILE[0] in dialogue.locator(".side").last.inner_text() and page.evaluate("window.hurt") is None
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_serious_on_the_page_of_a_night(opened, scheme, width):
+    page = opened("night", width=width, scheme=scheme)
+    page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true })")
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -4,17 +4,22 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from engage.evaluation.night_page.speakers import FATES, all_speakers
+from engage.evaluation.night_page.speakers import ENDS, FATES, all_speakers
 from engage.evaluation.night_page.trees import read_trees
 from engage.pages import html_page
 from engage.store import TrajectoryStore
 
 
 def evidence_data(trees: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """What the page's script reads: trees, the words of their domains, and those for the fates of pairs."""
+    """What the page's script reads: trees, the words of their domains, and those for the fates of pairs and the ends of dialogues."""
     shown = list(trees)
     domains = all_speakers(tree["domain"] for tree in shown)
-    return {"trees": shown, "domains": {name: asdict(found) for name, found in domains.items()}, "fates": FATES}
+    return {
+        "trees": shown,
+        "domains": {name: asdict(found) for name, found in domains.items()},
+        "fates": FATES,
+        "ends": ENDS,
+    }
 
 
 def scenario_page(store: TrajectoryStore, cycle_id: str, scenario: str) -> str:

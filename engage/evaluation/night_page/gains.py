@@ -175,7 +175,9 @@ def training_curves(adapter: Path | None) -> list[tuple[str, Chart]]:
     if path is None or not path.is_file():
         return []
     history = json.loads(path.read_text(encoding="utf-8"))
-    found = []
+    found: list[tuple[str, Chart]] = []
+    if len(history) < 2:  # one step is no curve
+        return found
     for title, names in CURVES.items():
         series = {
             name: [

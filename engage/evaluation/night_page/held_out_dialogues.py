@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engage.evaluation.night_page.speakers import Speakers, speakers_of
+from engage.evaluation.night_page.speakers import Speakers, end_in_words, speakers_of
 from engage.evaluation.simulators import SEARCH_SIMULATOR
 from engage.pages import number
 from engage.store import TrajectoryStore
@@ -136,7 +136,7 @@ def _shown(kinds: tuple[str, ...], match: _Match, turns: Mapping[str, Row]) -> S
     for name, row in match.rows.items():
         said = turns[row["trajectory_id"]]
         below = tuple((turn["role"], turn["text"]) for turn in said["turns"][said["opening_turns"] :])
-        sides.append(Side(name, below, _answer(row, speakers), row["reward"], row["end_reason"].replace("_", " ")))
+        sides.append(Side(name, below, _answer(row, speakers), row["reward"], end_in_words(row["end_reason"])))
     first = tuple((turn["role"], turn["text"]) for turn in opening["turns"][: opening["opening_turns"]])
     return Shown(kinds, match.last["scenario_id"], speakers, first, tuple(sides))
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engage.domains import load_domain
+from engage.domains.rules.crisis import CRISIS
 from engage.errors import ConfigError
 from engage.pages import spaced
 
@@ -25,6 +26,17 @@ FATES = {
 }
 """What became of a pair, in words, by `pair.drop_reason` (see sql/README.md) and `accepted`."""
 
+ENDS = {
+    "max_exchanges": "the dialogue had its full length",
+    "farewell": "the user said goodbye",
+    CRISIS: "the user spoke of self-harm",
+    "empty": "a turn without words",
+    "refusal": "the model refused",
+    "content_filter": "the server's filter withheld a turn",
+    "thought": "a turn that was only a thought",
+}
+"""Why dialogues end, in words; a domain may have reasons of its own."""
+
 
 @dataclass(frozen=True)
 class Speakers:
@@ -35,6 +47,11 @@ class Speakers:
     user: str
     question: str
     unit: str
+
+
+def end_in_words(reason: str) -> str:
+    """Why a dialogue ended."""
+    return ENDS.get(reason, spaced(reason))
 
 
 def speakers_of(domain: str | None) -> Speakers:

@@ -2,8 +2,9 @@
 
 /** One search tree: the columns of sql/inspect/page_nodes.sql by node, and its simulations and pairs. */
 class Tree {
-  constructor(data, domain) {
+  constructor(data, domain, ends) {
     Object.assign(this, data);
+    this.ends = ends;
     this.speakers = domain;
     this.children = this.nodes.parent.map(() => []);
     this.nodes.parent.forEach((parent, node) => {

@@ -40,7 +40,7 @@ function survey(tree, simulation) {
     element("span", { class: "who" }, "exit survey"),
     element("p", { class: "question", dir: "auto" }, tree.speakers.question),
     element("p", { class: "said", dir: "auto" }, sentence),
-    element("p", { class: "reward" }, `${reward}; the dialogue ended because: ${simulation.end.replaceAll("_", " ")}`),
+    element("p", { class: "reward" }, `${reward}; the end: ${tree.ends[simulation.end] || simulation.end.replaceAll("_", " ")}`),
   );
 }
 

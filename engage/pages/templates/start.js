@@ -5,7 +5,7 @@ function start() {
   const block = document.getElementById("evidence-data");
   if (!block) return;
   const data = JSON.parse(block.textContent);
-  const trees = data.trees.map((tree) => new Tree(tree, data.domains[tree.domain]));
+  const trees = data.trees.map((tree) => new Tree(tree, data.domains[tree.domain], data.ends));
   const treeSection = document.getElementById("tree");
   const pairSection = document.getElementById("pairs");
   if (!trees.length) return;
@@ -16,6 +16,11 @@ function start() {
   const go = () => {
     const fields = new URLSearchParams(location.hash.slice(1));
     const scenario = fields.get("scenario");
+    const place = scenario === null && location.hash.length > 1 ? document.getElementById(location.hash.slice(1)) : null;
+    if (place instanceof HTMLDetailsElement) {
+      place.open = true;
+      place.scrollIntoView();
+    }
     if (scenario === null) return;
     const missing = document.getElementById("missing");
     missing.hidden = true;
