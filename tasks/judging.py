@@ -28,6 +28,7 @@ from engage.evaluation import (
     policy_label,
     weigh,
 )
+from engage.evaluation.night_page import keep_verdict
 from engage.files.digest import digest, flat, key_settings
 from engage.models import AdapterCard
 from engage.search import METHOD_VERSION
@@ -101,6 +102,7 @@ def judge(
     found = _decided(workspace, config, held, found, candidate, kept, number)
     found = replace(found, notes=(*found.notes, *ground.remarks))
     look = _look(config, cycle, label) if label else None
+    keep_verdict(workspace.home.cycle(cycle.cycle_id), found.verdict, found.failures)
     with workspace.tracker.stage(cycle.cycle_id, "evaluation", look, _settings(config, candidate)) as run:
         run.params({"incumbent": found.incumbent.label} if label else {})
         run.newest(evaluation_metrics(found))

@@ -5,6 +5,7 @@ The newest stage counts. Earlier pages of a cycle stay below the newest one.
 
 import os
 from datetime import datetime
+from pathlib import Path
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -23,9 +24,10 @@ from engage.evaluation import (
     stage_text,
     tokens_of,
 )
+from engage.evaluation.night_page import night_page
 from engage.home import Home
 from engage.pages import bounded
-from engage.training import Candidate
+from engage.training import Candidate, latest_candidate
 from tasks.cycle import stored_cycle
 from tasks.dialogues import ground_of, held_out_store
 from tasks.tracking import NIGHTS
@@ -46,7 +48,10 @@ def report_cycle(config: CycleConfig, cycle_id: str, collected: Collected, align
     _record_pairs(workspace, cycle_id, aligned)
     _record_verdict(workspace, cycle_id, judged, aligned.candidate)
     _record_night(workspace, config, cycle_id, collected, aligned, judged)
-    create_markdown_artifact(page, key="engage-cycle-report", description=f"cycle {cycle_id}, MLflow run {run_id}")
+    written = _write_night_page(workspace, cycle_id)
+    shown = f"{page}\nDialogues, trees and pairs: `{written}`, which `engage report --cycle {cycle_id} --open` opens.\n"
+    where = f"cycle {cycle_id}, MLflow run {run_id}, page {written}"
+    create_markdown_artifact(shown, key="engage-cycle-report", description=where)
     return Night(cycle_id, collected, aligned, judged, text)
 
 
@@ -73,6 +78,17 @@ def report_evaluation(cycle_id: str, judged: Judged, candidate: Candidate | None
     text = stage_text(cycle_id, judged, places(workspace.home))
     _page(workspace, cycle_id, f"# Cycle {cycle_id}: evaluation\n\n{text}\n\n{judged.page}")
     _record_verdict(workspace, cycle_id, judged, candidate)
+    _write_night_page(workspace, cycle_id)
+
+
+def _write_night_page(workspace: Workspace, cycle_id: str) -> Path:
+    """Write the page of the night into the cycle's folder and into MLflow; returns its path."""
+    folder = workspace.home.cycle(cycle_id)
+    candidate = latest_candidate(folder, workspace.home.find)
+    page = night_page(workspace.store, cycle_id, folder, Path(candidate.adapter) if candidate else None)
+    written = workspace.write(cycle_id, "report.html", page)
+    workspace.tracker.cycle_run(cycle_id).files(written, "page")
+    return written
 
 
 def places(home: Home) -> Places:

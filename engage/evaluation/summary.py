@@ -234,6 +234,7 @@ def _next_steps(cycle_id: str, places: Places) -> list[str]:
     return [
         "To see more:",
         "",
+        f"    {prefix}.venv/bin/engage report --cycle {cycle_id} --open",
         f"    {prefix}.venv/bin/engage sql --name sibling_values --param cycle={cycle_id}",
         f"    {prefix}.venv/bin/engage sql --name transcript --param cycle={cycle_id}",
         f"    {prefix}.venv/bin/engage runs",

@@ -1,7 +1,10 @@
 """Whole cycles through the real flows, in this process: scripted speakers, and a tiny model that is really trained."""
 
+import json
 import math
+import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from zlib import crc32
 
@@ -18,6 +21,7 @@ from engage.errors import ConfigError, NothingSearched, TooManyFlawed
 from engage.evaluation import Places, Verdict, stage_text
 from engage.home import Home
 from engage.models import AdapterCard, adapter_fingerprint, resolve_model
+from engage.pages import sentence
 from engage.scenario import sample_scenarios
 from engage.seeds import derive_seed
 from flows.align import align
@@ -150,6 +154,18 @@ def test_a_night_keeps_its_figures_its_pairs_and_its_report(night, home):
     assert Path(kept).read_text() == page
 
 
+def test_a_night_writes_its_page_with_the_verdict_and_the_trees(night, home):
+    page = (home.cycle("night") / "report.html").read_text(encoding="utf-8")
+    assert sentence(night.judged.verdict.reason) in unescape(page) and night.judged.verdict.reason
+    data = json.loads(re.search(r'id="evidence-data">(.*?)</script>', page, re.DOTALL)[1])
+    searched = ask(home, "select scenario_id from tree where cycle_id = $cycle", cycle="night")
+    assert {tree["scenario"] for tree in data["trees"]} == {scenario_id for (scenario_id,) in searched}
+    assert "The worst held-out dialogue" in page and "<figcaption>loss</figcaption>" in page
+    run = runs_of(home, "night")["cycle"].info.run_id
+    kept = MlflowClient(home.tracking_uri).download_artifacts(run, "page/report.html")
+    assert Path(kept).read_text(encoding="utf-8") == page
+
+
 def test_the_candidate_is_registered_and_bound_to_its_base(night, home, tiny):
     candidate = night.aligned.candidate
     run_id = runs_of(home, "night")["align"].info.run_id
@@ -186,21 +202,24 @@ def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
     assert lines[6] == "- DPO was trained on 4 pairs, fewer than 16: do not expect a measurable effect."
     # the scripted engine knows no adapters: both policies say the same
     assert sum(line.endswith(": no significant difference.") for line in lines) == 3
-    assert lines[-8:-4] == [
+    assert lines[-9:-5] == [
         "Verdict: not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator).",
         "",
         "To see more:",
         "",
     ]
-    commands = [line.partition(".venv/bin/")[2].split(" --")[0] for line in lines[-4:]]
-    assert commands == ["engage sql", "engage sql", "engage runs", "mlflow ui"]
+    commands = [line.partition(".venv/bin/")[2].split(" --")[0] for line in lines[-5:]]
+    assert commands == ["engage report", "engage sql", "engage sql", "engage runs", "mlflow ui"]
+    assert lines[-5].endswith("engage report --cycle night --open")
     assert all("cycle=night" in line for line in lines[-4:-2])
 
 
 def test_the_report_is_an_artifact_of_the_flow_run(night):
     with get_client(sync_client=True) as client:
         found = [a for a in client.read_artifacts() if a.key == "engage-cycle-report"]
-    assert [a.data.startswith(night.text) for a in found if a.description.startswith("cycle night,")] == [True]
+    (shown,) = [a for a in found if a.description.startswith("cycle night,")]
+    assert shown.data.startswith(night.text) and "`engage report --cycle night --open`" in shown.data
+    assert shown.description.endswith("cycles/night/report.html")
 
 
 def test_a_second_run_of_the_same_cycle_asks_the_engine_for_nothing(night, counted, home, tiny):
