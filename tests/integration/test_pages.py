@@ -116,6 +116,16 @@ def test_the_dialogue_of_a_node_goes_down_to_the_survey_in_words(opened):
     expect(chat).to_contain_text("reward 0.50")
 
 
+@pytest.mark.parametrize("name", ["baker", "hurt"])
+def test_nothing_that_is_missing_is_shown_by_its_name_in_the_code(opened, store, name):
+    page = opened(name)
+    for row in store.rows("page_nodes", {"scenarios": [name]}):
+        page.evaluate(f"location.hash = 'scenario={name}&node={row['node_id']}'")
+        page.wait_for_function(f"document.querySelector('[aria-selected=true]').dataset.node === '{row['node_id']}'")
+        shown = page.locator("#tree").inner_text().split()
+        assert not {"null", "undefined", "NaN", "[object"} & set(shown)
+
+
 def test_siblings_show_p_and_the_pairs_made_there(opened, store):
     page = opened("baker", scenario="baker", node=1)
     detail = page.locator("#tree .detail")
@@ -204,10 +214,17 @@ def test_pairs_are_sorted_filtered_and_walked_through_by_key(opened, store):
     expect(page.locator("#pairs .detail")).to_contain_text("No pair matches")
 
 
-def test_a_pair_shows_both_replies_their_prefix_and_what_followed(opened):
+def test_a_pair_shows_both_replies_their_prefix_and_what_followed(opened, store):
     page = opened("baker", scenario="baker", chosen=1, rejected=4)
     detail = page.locator("#pairs .detail")
     assert detail.locator(".chat .said").all_inner_texts() == ["My dog died."]
+    (row,) = [
+        one
+        for one in store.rows("page_pairs", {"scenarios": ["baker"]})
+        if (one["chosen_id"], one["rejected_id"]) == (1, 4)
+    ]
+    chance = math.floor(min(99.9, 100 * row["p_greater"]) * 10 + 0.5) / 10
+    assert f"for these simulated users, is {chance:.1f} %." in detail.inner_text()
     sides = detail.locator(".side")
     assert sides.nth(0).locator(".turn.here .said").inner_text() == "Tell me more."
     assert sides.nth(1).locator(".turn.here .said").inner_text() == "Cheer up."

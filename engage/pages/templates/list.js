@@ -11,6 +11,11 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** Put these children, without those that are missing, in place of what an element has. */
+function fill(parent, ...children) {
+  parent.replaceChildren(...children.filter((child) => child !== null && child !== undefined));
+}
+
 /** A number with two decimals; a dash for none. */
 function number(value, digits = 2) {
   return value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");

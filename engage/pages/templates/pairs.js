@@ -123,13 +123,22 @@ class PairView {
         element("h5", {}, "How users answered"),
         ...futures(tree, reply),
       );
-    this.detail.replaceChildren(
+    const value = (reply) => number(tree.nodes.value[reply], 3);
+    fill(
+      this.detail,
       element("h3", {}, `Pair ${this.list.active + 1} of ${this.rows.length}: ${fateOf(pair, this.fates)}`),
       element(
         "p",
         { class: "note" },
         `${tree.speakers.title}, scenario ${tree.scenario}, exchange ${pair.exchange + 1}. `,
         element("a", { href: address({ scenario: tree.scenario, chosen: pair.chosen, rejected: pair.rejected }), class: "permalink" }, "link to this pair"),
+      ),
+      element(
+        "p",
+        {},
+        `After the chosen reply the simulated users ended at a value of ${value(pair.chosen)} (reward, 0 worst to 1 best), judged by ${counted(pair.groups[0], "user turn")}; ` +
+          `after the rejected one at ${value(pair.rejected)}, judged by ${counted(pair.groups[1], "user turn")}. ` +
+          `The chance that the first is really the better one, for these simulated users, is ${Math.min(99.9, 100 * pair.p).toFixed(1)} %.`,
       ),
       element(
         "dl",

@@ -191,7 +191,8 @@ class TreeView {
     const role = tree.role(node);
     const title = role === null ? "The opening" : `${tree.who(role)}’s turn, exchange ${Math.ceil(tree.path(node).slice(1).length / 2)}`;
     const decision = role === "assistant" ? tree.nodes.parent[node] : tree.nodes.kind[node] === "decision" ? node : null;
-    this.detail.replaceChildren(
+    fill(
+      this.detail,
       element("h3", {}, title),
       element(
         "p",
