@@ -324,3 +324,18 @@ def test_axe_finds_nothing_serious_on_the_page_of_a_night(opened, scheme, width)
     found = Axe().run(page).response["violations"]
     assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_page_of_a_large_night_is_bounded_and_says_what_it_leaves_out(tmp_path, browser):
+    scenarios = [support_scenario(f"large{number}") for number in range(5)]
+    lines = [f"{'Word ' * 20}{number}." for number in range(7)]  # a hundred characters a turn
+    store = filled(tmp_path, scenarios, [large_tree(one, 4000, texts=lines) for one in scenarios])
+    path = tmp_path / "night.html"
+    path.write_text(night_page(store, "c1", tmp_path, None), encoding="utf-8")
+    assert 1_000_000 < path.stat().st_size < 3_000_000
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    shown = page.locator("select.scenario option").count()
+    assert 1 <= shown < 5
+    expect(page.locator("#tree .note").first).to_contain_text(f"This page shows {shown} of 5 trees, chosen at random")
+    page.close()
