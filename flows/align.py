@@ -1,23 +1,26 @@
 """Turns the trees in the store into a candidate adapter."""
 
-from prefect import flow, get_run_logger
+import logging
+
+from prefect import flow
 
 from engage.config import CycleConfig
 from engage.evaluation import Aligned
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.human import draw_human_pairs
 from tasks.reporting import report_align
+from tasks.run_log import finished, log
 from tasks.training import choose_candidate, extract_pairs, score_pairs, train_candidate
 
 
-@flow(name="align", **CLOSING)
+@flow(name="align", flow_run_name="align {cycle_id}", **CLOSING)
 def align(config: CycleConfig, cycle_id: str, alone: bool = True) -> Aligned:
     """Score pairs, add pairs from human dialogues if configured, and train on them. Without an accepted pair there is no candidate, and the summary says so.
 
     If the stage runs `alone`, and not as part of a night, it writes its own report.
     """
     for sentence in config.unused():
-        get_run_logger().warning(sentence)
+        log(sentence, logging.WARNING)
     cycle = begin_cycle(config, cycle_id)
     scored = score_pairs(config, cycle)
     human = draw_human_pairs(config, cycle, scored["accepted"])
@@ -26,4 +29,4 @@ def align(config: CycleConfig, cycle_id: str, alone: bool = True) -> Aligned:
     aligned = Aligned(pairs, choose_candidate(cycle, adapter))
     if alone:
         report_align(cycle_id, aligned)
-    return aligned
+    return finished(cycle_id, aligned)

@@ -12,10 +12,11 @@ from engage.evaluation import Collected
 from tasks.collecting import check_talk, search_shard, store_trees
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.planning import foretell, plan_shards
+from tasks.run_log import finished
 from tasks.stopping import stopped_on_interrupt
 
 
-@flow(name="collect", **CLOSING)
+@flow(name="collect", flow_run_name="collect {cycle_id}", **CLOSING)
 def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> Collected:
     """Search the cycle's training scenarios; scenarios with a stored tree are skipped."""
     cycle = begin_cycle(config, cycle_id, from_champion, keep=True)
@@ -37,7 +38,7 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> C
     if failed and not collected.rewards:
         raise NothingSearched(f"no scenario could be searched; {min(failed)}: {failed[min(failed)]}")
     check_talk(config, cycle, "search")
-    return collected
+    return finished(cycle_id, collected)
 
 
 def shard_runner(collect: CollectConfig) -> TaskRunner[Any]:

@@ -10,10 +10,11 @@ from tasks.cycle import CLOSING, begin_cycle
 from tasks.dialogues import hold_held_out_dialogues, require_dialogues
 from tasks.judging import judge, keep_challenger, require_validation
 from tasks.reporting import report_evaluation
+from tasks.run_log import finished
 from tasks.training import chosen_candidate
 
 
-@flow(name="evaluation", **CLOSING)
+@flow(name="evaluation", flow_run_name="evaluation {cycle_id}", **CLOSING)
 def evaluation(config: CycleConfig, cycle_id: str, alone: bool = True) -> Judged:
     """Run fresh dialogues with every policy, with the same seeds, and compare them.
 
@@ -38,4 +39,4 @@ def evaluation(config: CycleConfig, cycle_id: str, alone: bool = True) -> Judged
     judged = judge(config, cycle, candidate, failed, kept)
     if alone:
         report_evaluation(cycle_id, judged, candidate)
-    return judged
+    return finished(cycle_id, judged)

@@ -12,17 +12,25 @@ from flows.collect import collect
 from flows.evaluation import evaluation
 from tasks.judging import require_validation
 from tasks.reporting import report_cycle
+from tasks.run_log import add_tag, finished, night
 
 
-@flow(name="nightly")
+def _run_name() -> str:
+    return str(flow_run.parameters.get("cycle_id") or new_cycle_id())
+
+
+@flow(name="nightly", flow_run_name=_run_name)
 def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
     """Returns the results of the stages; `text` is the summary in plain words."""
     require_validation(config)
     cycle_id = cycle_id or new_cycle_id()
-    collected = collect(config, cycle_id)
-    aligned = align(config, cycle_id, alone=False)
-    judged = evaluation(config, cycle_id, alone=False)
-    return report_cycle(config, cycle_id, collected, aligned, judged)
+    with night(cycle_id):
+        collected = collect(config, cycle_id)
+        aligned = align(config, cycle_id, alone=False)
+        judged = evaluation(config, cycle_id, alone=False)
+        done = report_cycle(config, cycle_id, collected, aligned, judged)
+    add_tag(f"verdict:{'promoted' if judged.verdict.promoted else 'not promoted'}")
+    return finished(cycle_id, done)
 
 
 def new_cycle_id() -> str:

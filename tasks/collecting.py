@@ -1,6 +1,7 @@
 """Searches shards of scenarios and stores the trees."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefect import task
 
@@ -17,7 +18,20 @@ from tasks.progress import Bar
 from tasks.workspace import Workspace
 
 
-@task(name="search-shard", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+def _shard_name(parameters: dict[str, Any]) -> str:
+    names = parameters["scenario_ids"]
+    return (
+        f"search-shard {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}" if names else "search-shard"
+    )
+
+
+@task(
+    name="search-shard",
+    task_run_name=_shard_name,
+    retries=2,
+    retry_delay_seconds=10,
+    retry_condition_fn=worth_retrying,
+)
 def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str]) -> dict[str, str]:
     """Search the scenarios that are not in the outbox yet; returns failed scenarios by id, with the reason."""
     outbox = Workspace.from_env().outbox

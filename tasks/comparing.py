@@ -70,7 +70,13 @@ def hold_all(config: CycleConfig, cycle: Cycle, contenders: Sequence[Contender],
     return failed
 
 
-@task(name="hold-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+@task(
+    name="hold-dialogues",
+    task_run_name="hold-dialogues {one.name}, {simulator} simulator",
+    retries=2,
+    retry_delay_seconds=10,
+    retry_condition_fn=worth_retrying,
+)
 def hold_contenders_dialogues(
     config: CycleConfig, cycle: Cycle, one: Contender, adapters: Adapters, simulator: str, ground: Ground
 ) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Begins a cycle, or resumes an existing one if its identity is the same."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from prefect import State, get_run_logger, task
+from prefect import State, task
 from prefect.client.schemas.objects import FlowRun
 from prefect.flows import Flow, FlowStateHook
 
@@ -15,6 +16,7 @@ from engage.home import check_cycle_id
 from engage.seeds import derive_seed
 from engage.store import SETTINGS, Cycle, absent, identity
 from engage.training import read_human
+from tasks.run_log import log
 from tasks.workspace import Workspace
 
 
@@ -45,6 +47,9 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
         config.model_dump(mode="json") if keep or known is None else None,
     )
     workspace.store.add_scenarios(scenarios)
+    if keep:
+        start = f"champion version {cycle.champion_version}" if cycle.champion_version else "the configured policy"
+        log(f"cycle {cycle_id} (home {workspace.home.path}) starts from {start}")
     params = {**cycle.model_dump(), **config.recorded(experiment=not from_champion)}
     workspace.tracker.open_cycle(cycle_id, params, {"engine": config.engine.kind, "profile": config.tracking.profile})
     return cycle
@@ -91,4 +96,4 @@ def worth_retrying(task: Any, run: Any, state: Any) -> bool:
 
 def _warn_of_left(left: list[str]) -> None:
     """Write to the run's log, because a scheduled night has no terminal."""
-    get_run_logger().warning("%d scenario lines were left: %s", len(left), "; ".join(left[:20]))
+    log(f"{len(left)} scenario lines were left: {'; '.join(left[:20])}", logging.WARNING)

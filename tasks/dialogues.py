@@ -21,7 +21,13 @@ from tasks.progress import Bar
 from tasks.workspace import Workspace
 
 
-@task(name="hold-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)
+@task(
+    name="hold-dialogues",
+    task_run_name="hold-dialogues {label}, {simulator} simulator",
+    retries=2,
+    retry_delay_seconds=10,
+    retry_condition_fn=worth_retrying,
+)
 def hold_held_out_dialogues(
     config: CycleConfig, cycle: Cycle, label: str, adapters: Adapters, simulator: str, half: Half = "promotion"
 ) -> dict[str, str]:

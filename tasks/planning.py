@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.errors import StoreError
@@ -51,8 +51,7 @@ def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, flo
         pairs = workspace.store.score_pairs(cycle.cycle_id, config.pairs)["accepted"]
         seconds = max(spent.longest_s, time.monotonic() - began_s)
         found = forecast(spent, len(planned.scenario_ids()), seconds, pairs)
-        progress.tell(text := forecast_text(spent, found))
-        get_run_logger().info(text)
+        progress.tell(forecast_text(spent, found))
         with workspace.tracker.stage(cycle.cycle_id, "collect") as run:
             run.metrics({f"forecast/{name}": value for name, value in found.items()})
         return found

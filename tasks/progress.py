@@ -1,6 +1,7 @@
 """Progress with rate and time left: bars on a terminal, an occasional line if the output goes to a file.
 
-Tasks of one process share the display. A worker has none; Prefect's own logs show its progress.
+Tasks of one process share the display. A worker has none. With and without one, the lines also go to the log of Prefect's run, and a bar to
+its artifacts.
 """
 
 import time
@@ -19,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from tasks import run_log
 
 LINE_EVERY_S = 30.0
 FORETOLD_FROM = 0.02
@@ -61,19 +64,21 @@ def show(console: Console) -> Iterator[None]:
 
 
 def tell(text: str) -> None:
-    """Show a line above the bars; does nothing without a display."""
+    """Show a line above the bars, if there is a display, and write it to the run's log, if there is a run."""
+    run_log.log(text)
     console = _shown.console if isinstance(_shown, Progress) else _shown
     if console is not None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Bar:
-    """Progress of one piece of work towards `total`, in the unit of `advance`; shows nothing without a display."""
+    """Progress of one piece of work towards `total`, in the unit of `advance`; says nothing without a display and a run."""
 
     def __init__(self, description: str, total: int) -> None:
         self._display = _shown
         self._description, self._total, self._done = description, total, 0
         self._began = self._told = time.monotonic()
+        self._artifact = run_log.ProgressBar()
         self._task = self._display.add_task(description, total=total) if isinstance(self._display, Progress) else None
 
     def advance(self, by: int = 1) -> None:
@@ -81,7 +86,7 @@ class Bar:
         self._done += by
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.advance(self._task, by)
-        elif time.monotonic() - self._told >= LINE_EVERY_S:
+        if time.monotonic() - self._told >= LINE_EVERY_S:
             self._tell()
 
     def finish(self) -> None:
@@ -89,13 +94,18 @@ class Bar:
         self._total = self._done
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.update(self._task, total=self._done, completed=self._done)
-        elif self._done:
-            self._tell()
+        if self._done:
+            self._tell(last=True)
 
-    def _tell(self) -> None:
+    def _tell(self, last: bool = False) -> None:
         self._told = time.monotonic()
         took = self._told - self._began
         rate = self._done / took if took else 0.0
         foretold = FORETOLD_FROM * self._total <= self._done < self._total and rate
         left = f", {(self._total - self._done) / rate:.0f} s left" if foretold else ""
-        tell(f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}")
+        text = f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}"
+        if isinstance(self._display, Progress):  # the bar shows it
+            run_log.log(text)
+        else:
+            tell(text)
+        self._artifact.show(self._done / self._total if self._total else 1.0, text, last)

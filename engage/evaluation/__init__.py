@@ -36,6 +36,7 @@ from engage.evaluation.logged import (
     gain_figure,
     headline,
 )
+from engage.evaluation.outcome_line import outcome_line
 from engage.evaluation.plots import gains, q_gap_histogram, reliability, reward_by_turn
 from engage.evaluation.promotion import (
     ALL,
@@ -49,7 +50,16 @@ from engage.evaluation.report import DomainReport, report
 from engage.evaluation.selection import Contender, Contest, hold_contest
 from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, simulators, users_identity
 from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
-from engage.evaluation.summary import Aligned, Judged, Night, Places, failed_lines, night_text, stage_text
+from engage.evaluation.summary import (
+    Aligned,
+    Judged,
+    Night,
+    Places,
+    failed_lines,
+    night_text,
+    stage_lines,
+    stage_text,
+)
 
 __all__ = [
     "ALL",
@@ -116,6 +126,7 @@ __all__ = [
     "mean_divergence",
     "next_candidate",
     "night_text",
+    "outcome_line",
     "paired",
     "policy_label",
     "q_gap_histogram",
@@ -125,6 +136,7 @@ __all__ = [
     "require_reward",
     "reward_by_turn",
     "simulators",
+    "stage_lines",
     "stage_text",
     "standing",
     "text_metrics",

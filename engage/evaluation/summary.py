@@ -84,12 +84,15 @@ def stage_text(cycle_id: str, stage: Stage, places: Places) -> str:
     """The summary of one stage; a whole night and an experiment bring their own text."""
     if not isinstance(stage, Collected | Aligned | Judged):
         return stage.text
+    return "\n".join([*stage_lines(cycle_id, stage), "", *_next_steps(cycle_id, places)])
+
+
+def stage_lines(cycle_id: str, stage: Collected | Aligned | Judged) -> list[str]:
+    """The summary of one stage, without the next steps."""
     if isinstance(stage, Collected):
         warning = _role_warning(stage)
-        lines = [*([warning, ""] if warning else []), *_items(_collect_lines(cycle_id, stage))]
-    else:
-        lines = _items(_align_lines(stage)) if isinstance(stage, Aligned) else _evaluation_lines(cycle_id, stage)
-    return "\n".join([*lines, "", *_next_steps(cycle_id, places)])
+        return [*([warning, ""] if warning else []), *_items(_collect_lines(cycle_id, stage))]
+    return _items(_align_lines(stage)) if isinstance(stage, Aligned) else _evaluation_lines(cycle_id, stage)
 
 
 def _items(lines: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +22,7 @@ from engage.masking import mask_urls
 from flows.cli import interrupts
 from flows.cli.inspecting import tell_unread
 from flows.cli.prefect_server import start_server
-from flows.cli.profiles import Asked
+from flows.cli.profiles import DEFAULT, Asked
 
 
 def run_stage(
@@ -43,10 +44,14 @@ def run_stage(
             console.print(sentence, soft_wrap=True)
     cycle_id = open_cycle(console, existing)
     with in_process(console, verbose, command_again(stage, asked, cycle_id)):
+        from prefect import tags
+
         from engage.evaluation import stage_text
         from tasks.reporting import places
 
-        return stage_text(cycle_id, _flow(stage)(config, cycle_id), places(Home.from_env()))
+        profile = [] if asked.profile is None and existing else [f"profile:{Path(asked.profile or DEFAULT).stem}"]
+        with tags(f"cycle:{cycle_id}", *profile):
+            return stage_text(cycle_id, _flow(stage)(config, cycle_id), places(Home.from_env()))
 
 
 @contextmanager
@@ -58,10 +63,11 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     quieten(verbose)
     interrupts.go_on_with(again)
     try:
-        from tasks import progress
+        from tasks import progress, run_log
 
         start_server()
-        with interrupts.through_flows(), progress.show(console) if not verbose else nullcontext():
+        quiet = nullcontext() if verbose else run_log.sent_only()
+        with interrupts.through_flows(), quiet, nullcontext() if verbose else progress.show(console):
             yield
     except EngageError:
         raise

@@ -222,6 +222,15 @@ def test_the_report_is_an_artifact_of_the_flow_run(night):
     assert shown.description.endswith("cycles/night/report.html")
 
 
+def test_a_nights_runs_are_named_and_tagged_after_the_cycle_and_end_with_the_verdict(night):
+    found = {run.name: run for run in get_client(sync_client=True).read_flow_runs() if "cycle:night" in run.tags}
+    assert set(found) == {"night", "collect night", "align night", "evaluation night"}
+    assert set(found["night"].tags) == {"cycle:night", "verdict:not promoted"}
+    said = found["night"].state.message
+    assert said.startswith(f"{night.judged.verdict.reason}, {night.aligned.pairs.accepted} pairs, ")
+    assert found["collect night"].state.message.startswith("4 trees, mean reward emotional_support ")
+
+
 def test_a_second_run_of_the_same_cycle_asks_the_engine_for_nothing(night, counted, home, tiny):
     def stored():
         return [
