@@ -16,7 +16,9 @@ def _result(stage: Collected | Aligned | Judged | Night) -> str:
         return stage.verdict.reason
     if isinstance(stage, Aligned):
         counts = stage.pairs.counts
-        trained = "nothing trained" if stage.candidate is None else f"trained on {stage.candidate.trained_pairs} pairs"
+        trained = (
+            "nothing trained" if stage.candidate is None else f"trained on {stage.candidate.metrics['pairs']:.0f} pairs"
+        )
         return f"{counts['accepted']} of {counts['candidates']} candidate pairs accepted, {trained}"
     rewards = [f"{row.domain} {row.reward_mean:.3f}" for row in stage.rewards if row.reward_mean is not None]
     trees = sum(row.trees for row in stage.rewards)

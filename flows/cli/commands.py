@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from engage.errors import ConfigError
 from flows.cli.bench import bench_app
 from flows.cli.experiment import experiment_app
 from flows.cli.options import (
@@ -224,15 +225,68 @@ def settings(
 
 @app.command()
 def schedule(
-    at: Annotated[str, typer.Option("--at", help="time of day, HH:MM, in the local time zone")] = "02:00",
+    at: Annotated[str | None, typer.Option("--at", help="time of day, HH:MM; default: 02:00")] = None,
+    cron: Annotated[
+        str | None, typer.Option("--cron", help="instead of --at: cron text, such as '0 2 * * 1-5'")
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            "--timezone",
+            help="IANA name, such as Europe/Berlin; default: that of the earlier schedule, else this machine's",
+        ),
+    ] = None,
+    skip_if_running: Annotated[
+        bool,
+        typer.Option("--skip-if-running", help="leave a night out that is due while one runs; without it, it waits"),
+    ] = False,
     profile: Profile = "laptop",
     set_: Settings = None,
     domain_module: DomainModules = None,
+    list_: Annotated[bool, typer.Option("--list", help="show what is scheduled, and change nothing")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="let the profile's schedule rest")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="let a paused schedule run again")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="delete the profile's schedule")] = False,
 ) -> None:
-    """Schedule `nightly` as a deployment on the configured Prefect server."""
-    from flows.cli.scheduling import schedule_nightly
+    """Schedule `nightly` as a deployment on the configured Prefect server, or list, pause, resume and remove schedules."""
+    from flows.cli.schedules import change_schedule, show_schedules
+    from flows.cli.scheduling import When, schedule_nightly
 
-    schedule_nightly(console, at, profile, set_ or [], domain_module or [])
+    changes = [name for name, wanted in {"pause": pause, "resume": resume, "remove": remove}.items() if wanted]
+    if len(changes) + list_ > 1 or ((changes or list_) and (at or cron or timezone or skip_if_running or set_)):
+        raise ConfigError("--list, --pause, --resume and --remove: give one of them, without a time or settings")
+    if list_:
+        show_schedules(console)
+    elif changes:
+        change_schedule(console, changes[0], profile)
+    else:
+        when = When(at, cron, timezone, skip_if_running)
+        schedule_nightly(console, when, profile, set_ or [], domain_module or [])
+
+
+@app.command()
+def up(
+    prefect_port: Annotated[
+        int | None,
+        typer.Option("--prefect-port", min=1, max=65535, help="port of Prefect's server; default: 4200, or a free one"),
+    ] = None,
+    mlflow_port: Annotated[
+        int | None,
+        typer.Option("--mlflow-port", min=1, max=65535, help="port of MLflow's pages; default: 5000, or a free one"),
+    ] = None,
+) -> None:
+    """Start Prefect's server, a worker and MLflow's pages on this machine; they outlive the command."""
+    from flows.cli.services import start_services
+
+    start_services(console, prefect_port, mlflow_port)
+
+
+@app.command()
+def down(force: Annotated[bool, typer.Option("--force", help="end them even while a night runs")] = False) -> None:
+    """End what `engage up` started in this home."""
+    from flows.cli.services import stop_services
+
+    stop_services(console, force)
 
 
 @scenarios_app.command("list")

@@ -23,6 +23,7 @@ from flows.cli import interrupts
 from flows.cli.inspecting import tell_unread
 from flows.cli.prefect_server import start_server
 from flows.cli.profiles import DEFAULT, Asked
+from flows.cli.services import use_own_server
 
 
 def run_stage(
@@ -61,6 +62,7 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     `again` is the command line that resumes the run after Ctrl-C.
     """
     quieten(verbose)
+    use_own_server()
     interrupts.go_on_with(again)
     try:
         from tasks import progress, run_log

@@ -2,22 +2,34 @@
 
 import os
 import re
+import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from zoneinfo import available_timezones
 
 from rich.console import Console
 
+from engage import __version__
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.errors import ConfigError
-from engage.masking import MASK, mask_urls
+from engage.masking import MASK
 from engage.training import read_human
 from flows.cli.carrying import absolute_config, environment
+from flows.cli.prefect_client import connected
 from flows.cli.profiles import Asked
+from flows.cli.schedules import ASKED_BY, asked_by, zone_of
+from flows.cli.services import use_own_server
 
 POOL = "engage"
 CONCURRENCY = 1
+DEFAULT_AT = "02:00"
+FROZEN = (
+    "Settings, paths and the home are those of the moment of scheduling; code, scenario files and adapters are read when the night runs. To "
+    "change settings, schedule again; `engage schedule --list` says if the profile has changed since."
+)
 ENTRYPOINT = "flows/nightly.py:nightly"
 CLONE = Path(__file__).resolve().parents[2]
 
@@ -34,14 +46,23 @@ class Plan:
     secret: list[str]
 
 
-def plan_nightly(at: str, profile: str, overrides: Sequence[str], modules: Sequence[str] = ()) -> Plan:
+@dataclass(frozen=True)
+class When:
+    """When to run: a time of day, or cron text; in a time zone (None: that of the earlier schedule, else this machine's)."""
+
+    at: str | None = None
+    cron: str | None = None
+    zone: str | None = None
+    skip: bool = False
+    """Whether a night that is due while another runs is left out, instead of waiting for its end."""
+
+
+def plan_nightly(when: When, profile: str, overrides: Sequence[str], modules: Sequence[str] = ()) -> Plan:
     """Plan the run, independent of the current folder and environment; raises an EngageError for anything that could not run later."""
-    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
-    if not match:
-        raise ConfigError(f"--at {at!r}: write a time of day, such as 02:00")
     name = Path(profile).stem
     if banned := sorted(set(name) & set("/%&<>")):
         raise ConfigError(f"profile {name!r}: Prefect takes no {banned[0]!r} in a schedule's name; rename the file")
+    cron = _cron(when)
     config = absolute_config(Asked.by(profile, overrides, modules).config())
     if MASK in config.model_dump_json():
         raise ConfigError(
@@ -52,33 +73,44 @@ def plan_nightly(at: str, profile: str, overrides: Sequence[str], modules: Seque
     if config.human.corpora:
         read_human(config.human)
     carried, secret = environment(config, os.environ)
-    return Plan(name, f"{int(match[2])} {int(match[1])} * * *", time_zone(), config, carried, secret)
+    zone = _zone("--timezone", when.zone) if when.zone else time_zone()
+    return Plan(name, cron, zone, config, carried, secret)
+
+
+def _cron(when: When) -> str:
+    """The cron text; ConfigError for a wrong time of day or a wrong cron text."""
+    if when.cron is None:
+        at = when.at or DEFAULT_AT
+        match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
+        if not match:
+            raise ConfigError(f"--at {at!r}: write a time of day, such as 02:00")
+        return f"{int(match[2])} {int(match[1])} * * *"
+    if when.at is not None:
+        raise ConfigError("--at and --cron: give one of them")
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        return str(CronSchedule(cron=when.cron).cron)
+    except ValueError as error:
+        raise ConfigError(
+            f"--cron {when.cron!r:.80}: write minute, hour, day, month and day of the week, such as '0 2 * * 1-5'"
+        ) from error
 
 
 def schedule_nightly(
-    console: Console, at: str, profile: str, overrides: Sequence[str], modules: Sequence[str] = ()
+    console: Console, when: When, profile: str, overrides: Sequence[str], modules: Sequence[str] = ()
 ) -> None:
-    """Register the deployment `nightly/PROFILE` for every day at `at`; scheduling it again replaces the time and the settings."""
-    plan = plan_nightly(at, profile, overrides, modules)
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    from prefect import flow
-    from prefect.schedules import Cron
-
-    _ensure_pool()
-    nightly = flow.from_source(source=str(CLONE), entrypoint=ENTRYPOINT)
-    nightly.deploy(
-        name=plan.name,
-        work_pool_name=POOL,
-        schedules=[Cron(plan.cron, timezone=plan.zone)],
-        parameters={"config": plan.config.model_dump(mode="json")},
-        job_variables={"env": plan.environment},
-        concurrency_limit=CONCURRENCY,
-        build=False,
-        push=False,
-        print_next_steps=False,
-        ignore_warnings=True,
-    )
-    console.print(f"nightly/{plan.name} is scheduled every day at {at} ({plan.zone}).", highlight=False)
+    """Register the deployment `nightly/PROFILE`; scheduling it again replaces the time and the settings and keeps the time zone."""
+    use_own_server()
+    plan = plan_nightly(when, profile, overrides, modules)
+    with connected() as client:
+        ensure_pool(client)
+        if not when.zone:
+            plan = replace(plan, zone=zone_of(client, plan.name) or plan.zone)
+    _deploy(plan, when.skip, asked_by(profile, overrides), description(plan, profile, overrides))
+    often = f"every day at {when.at or DEFAULT_AT}" if when.cron is None else f"at {plan.cron}"
+    console.print(f"nightly/{plan.name} is scheduled {often} ({plan.zone}).", highlight=False)
+    console.print(FROZEN, soft_wrap=True)
     for sentence in plan.config.unused():
         console.print(sentence, soft_wrap=True)
     for name, value in plan.environment.items():
@@ -89,36 +121,61 @@ def schedule_nightly(
             soft_wrap=True,
         )
     console.print(
-        f"A worker runs it when due; start one and leave it running: .venv/bin/prefect worker start --pool {POOL}",
+        "A worker runs it when due: `engage up` starts one, or leave `.venv/bin/prefect worker start --pool "
+        f"{POOL}` running.",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _ensure_pool() -> None:
-    """Create the process work pool on the configured server if it is missing; ConfigError if no server answers."""
-    import httpx
-    from prefect.client.orchestration import get_client
+def _deploy(plan: Plan, skip: bool, asked: str, text: str) -> None:
+    from prefect import flow
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.schedules import Cron
+
+    limit = ConcurrencyLimitConfig(limit=CONCURRENCY, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    flow.from_source(source=str(CLONE), entrypoint=ENTRYPOINT).deploy(
+        name=plan.name,
+        description=text,
+        version=clone_version(),
+        tags=[f"profile:{plan.name}"],
+        work_pool_name=POOL,
+        schedules=[Cron(plan.cron, timezone=plan.zone)],
+        parameters={"config": plan.config.model_dump(mode="json")},
+        job_variables={"env": {**plan.environment, ASKED_BY: asked}},
+        concurrency_limit=limit if skip else CONCURRENCY,
+        build=False,
+        push=False,
+        print_next_steps=False,
+        ignore_warnings=True,
+    )
+
+
+def description(plan: Plan, profile: str, overrides: Sequence[str]) -> str:
+    """Markdown for the deployment's page: what runs, with which settings, from which code."""
+    overridden = ", ".join(f"`{override}`" for override in overrides) or "none"
+    return (
+        "One cycle of engage: searches simulated conversations, trains a candidate on the pairs, compares it with the champion and "
+        f"promotes it if it is better.\n\n- profile: `{profile}`; overrides: {overridden}\n- home: `{plan.environment['ENGAGE_HOME']}`\n"
+        f"- code: `{CLONE}`, at commit {clone_version()} when it was scheduled\n\n{FROZEN}"
+    )
+
+
+def clone_version() -> str:
+    """The commit of this clone, with `-changed` if files differ from it; the version of engage where git does not know it."""
+    command = ["git", "-C", str(CLONE), "describe", "--always", "--dirty=-changed", "--abbrev=10", "--exclude=*"]
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    return __version__
+
+
+def ensure_pool(client: Any) -> None:
+    """Create the process work pool if it is missing."""
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists
-    from prefect.settings import get_current_settings
 
-    url = get_current_settings().api.url
-    if not url:
-        raise ConfigError(
-            "no Prefect server is configured; run `.venv/bin/prefect server start` in another terminal, then "
-            "`export PREFECT_API_URL=http://127.0.0.1:4200/api`, and schedule again"
-        )
-    try:
-        with get_client(sync_client=True) as client:
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-    except ObjectAlreadyExists:
-        return
-    except httpx.HTTPError as error:
-        raise ConfigError(
-            f"the Prefect server at {mask_urls(url)} does not answer ({mask_urls(str(error))}); start it or correct "
-            "PREFECT_API_URL"
-        ) from error
+    with suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
 
 
 def time_zone() -> str:
@@ -128,9 +185,13 @@ def time_zone() -> str:
         names = [os.path.realpath("/etc/localtime").partition("zoneinfo/")[2], _text("/etc/timezone")]
         return next((name for name in names if name in available_timezones()), "UTC")
     name = given.lstrip(":").partition("zoneinfo/")[2] or given.lstrip(":") or "UTC"
+    return _zone("TZ", name, given)
+
+
+def _zone(where: str, name: str, given: str | None = None) -> str:
     if name not in available_timezones() or "localtime" in name:
         raise ConfigError(
-            f"TZ is {given!r}, not the IANA name of a time zone; set it to one, such as Europe/Berlin or UTC"
+            f"{where} is {given or name!r}, not the IANA name of a time zone; set it to one, such as Europe/Berlin or UTC"
         )
     return name
 

@@ -9,7 +9,7 @@ from engage import config
 from engage.config import CycleConfig
 from engage.errors import ConfigError
 from flows.cli.profiles import PROFILES, load_config
-from flows.cli.scheduling import plan_nightly
+from flows.cli.scheduling import When, plan_nightly
 
 BEFORE = Path(__file__).parents[1] / "fixtures" / "profiles"
 PERSUASION = PROFILES.parent / "comparison" / "persuasion.toml"
@@ -145,7 +145,7 @@ def test_a_schedule_carries_what_an_extended_profile_resolves_to(write, tmp_path
     monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
     (tmp_path / "adapter").mkdir()
     write("base.toml", 'extends = "laptop"\nengine.kind = "scripted"\nengine.policy_adapter = "./adapter"')
-    plan = plan_nightly("2:05", str(write("night.toml", 'extends = "base"\nsearch.num_simulations = 9')), ())
+    plan = plan_nightly(When(at="2:05"), str(write("night.toml", 'extends = "base"\nsearch.num_simulations = 9')), ())
     carried = json.loads(json.dumps(plan.config.model_dump(mode="json")))
     assert (plan.name, carried["search"]["num_simulations"], carried["search"]["round_size"]) == ("night", 9, 6)
     assert carried["engine"]["policy_adapter"] == f"{tmp_path}/adapter"

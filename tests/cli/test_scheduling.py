@@ -1,5 +1,7 @@
 """A scheduled night runs elsewhere: its settings do not depend on the current folder, and they contain no secret."""
 
+import importlib.metadata
+import json
 import os
 from pathlib import Path
 
@@ -11,9 +13,20 @@ from engage.config import CycleConfig
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.home import Home
 from engage.store import Outbox, TrajectoryStore
+from flows.cli import scheduling
 from flows.cli.carrying import absolute_address, absolute_config, environment
 from flows.cli.profiles import load_config
-from flows.cli.scheduling import CONCURRENCY, ENTRYPOINT, POOL, plan_nightly, time_zone
+from flows.cli.schedules import asked_by, changed
+from flows.cli.scheduling import (
+    CONCURRENCY,
+    ENTRYPOINT,
+    POOL,
+    When,
+    clone_version,
+    description,
+    plan_nightly,
+    time_zone,
+)
 from tasks.tracking import Tracker
 
 HERE = Path(__file__).parents[1]
@@ -66,7 +79,7 @@ def test_what_is_scheduled_does_not_depend_on_the_current_folder(folder, monkeyp
     monkeypatch.setenv("ENGAGE_HOME", "nights")
     monkeypatch.setenv("ENGAGE_CACHE", "cache")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
-    plan = plan_nightly("2:05", "laptop", SETTINGS)
+    plan = plan_nightly(When(at="2:05"), "laptop", SETTINGS)
     assert (plan.name, plan.cron, plan.zone, plan.secret) == ("laptop", "5 2 * * *", "Europe/Berlin", [])
     config = plan.config
     assert config.scenarios.sources == (f"{folder}/own.jsonl", "persuasion")
@@ -144,12 +157,12 @@ def test_what_the_night_would_miss_is_told_when_it_is_scheduled(settings, error,
     monkeypatch.setattr(loading, "_allowed", set())
     monkeypatch.delitem(__import__("sys").modules, "night_domain", raising=False)
     with pytest.raises(error, match=reason):
-        plan_nightly("02:00", "laptop", settings)
+        plan_nightly(When(at="02:00"), "laptop", settings)
 
 
 def test_prefects_own_file_deploys_what_engage_schedule_does(folder, monkeypatch):
     monkeypatch.setenv("TZ", "UTC")
-    plan = plan_nightly("02:00", "laptop", ())
+    plan = plan_nightly(When(at="02:00"), "laptop", ())
     (deployment,) = yaml.safe_load((HERE.parent / "deployments" / "prefect.yaml").read_text())["deployments"]
     config = CycleConfig.model_validate(deployment.pop("parameters")["config"])
     assert config == plan.config
@@ -162,17 +175,94 @@ def test_prefects_own_file_deploys_what_engage_schedule_does(folder, monkeypatch
     }
 
 
+@pytest.mark.parametrize(
+    ("when", "cron", "zone"),
+    [
+        (When(), "0 2 * * *", "Europe/Berlin"),
+        (When(at="2:05", zone="Asia/Tokyo"), "5 2 * * *", "Asia/Tokyo"),
+        (When(cron="30 3 * * 1-5"), "30 3 * * 1-5", "Europe/Berlin"),
+    ],
+)
+def test_a_night_is_due_at_a_time_of_day_or_by_cron_in_a_time_zone(when, cron, zone, folder):
+    plan = plan_nightly(when, "laptop", ())
+    assert (plan.cron, plan.zone) == (cron, zone)
+
+
+@pytest.mark.parametrize(
+    ("when", "reason"),
+    [
+        (When(at="25:00"), "--at '25:00': write a time of day"),
+        (When(at="02:00", cron="0 2 * * *"), "--at and --cron: give one of them"),
+        (When(cron="99 * * * *"), "--cron '99 .*': write minute, hour, day, month"),
+        (When(cron=""), "--cron '': write minute"),
+        (When(zone="Mars/Olympus"), "--timezone is 'Mars/Olympus', not the IANA name"),
+    ],
+)
+def test_a_time_that_is_none_is_refused(when, reason, folder):
+    with pytest.raises(ConfigError, match=reason):
+        plan_nightly(when, "laptop", ())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--list", "--pause"),
+        ("--pause", "--remove"),
+        ("--list", "--at", "02:00"),
+        ("--remove", "--set", "seed=1"),
+        ("--resume", "--skip-if-running"),
+        ("--list", "--timezone", "UTC"),
+    ],
+)
+def test_looking_and_changing_take_neither_each_other_nor_a_time_nor_settings(options, engage):
+    code, _, err = engage("schedule", *options)
+    assert code == 2 and err.startswith("--list, --pause, --resume and --remove: give one of them")
+
+
+def test_a_schedule_is_compared_with_its_profile_of_today(folder):
+    (folder / "night.toml").write_text("seed = 1\nscenarios.per_domain = 2\nevaluation.per_domain = 5")
+    overrides = ["evaluation={per_domain=3}", "scenarios.domain_modules=[]"]
+    then = load_config("night.toml", overrides).model_dump(mode="json")
+    said = json.loads(asked_by("night.toml", overrides))
+    assert said == {"profile": f"{folder}/night.toml", "set": ["evaluation", "scenarios.domain_modules"]}
+    assert changed(said, then) == []
+    (folder / "night.toml").write_text("seed = 7\nscenarios.per_domain = 2\nevaluation.per_domain = 8")
+    assert changed(said, then) == [
+        "seed is 7, was 1"
+    ]  # evaluation was overridden: what the profile says of it does not count
+    del then["seed"]  # a schedule of an older engage lacks settings
+    assert changed(said, then) == []
+    (folder / "night.toml").write_text("sed = 7")
+    (only,) = changed(said, then)
+    assert only.startswith("it cannot be read any more (") and "did you mean seed" in only
+
+
+def test_the_page_of_a_schedule_says_what_runs_with_what_from_where(folder):
+    plan = plan_nightly(When(), "laptop", ["seed=4"])
+    text = description(plan, "laptop", ["seed=4"])
+    assert "- profile: `laptop`; overrides: `seed=4`" in text and f"- home: `{folder}/var`" in text
+    assert f"at commit {clone_version()} when it was scheduled" in text
+
+
+def test_a_clone_that_git_does_not_know_has_the_version_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(scheduling, "CLONE", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert clone_version() == importlib.metadata.version("engage")
+    monkeypatch.setenv("PATH", "")
+    assert clone_version() == importlib.metadata.version("engage")
+
+
 def test_a_home_that_prefect_would_change_is_refused(folder, monkeypatch):
     monkeypatch.setenv("ENGAGE_HOME", "a{{ b }}")
     with pytest.raises(ConfigError, match=r"ENGAGE_HOME is .*Prefect would replace"):
-        plan_nightly("02:00", "laptop", ())
+        plan_nightly(When(at="02:00"), "laptop", ())
 
 
 @pytest.mark.parametrize("name", ["fifty%", "a&b", "a<b"])
 def test_a_profile_whose_name_prefect_does_not_take_is_refused(name, folder):
     (folder / f"{name}.toml").write_text("")
     with pytest.raises(ConfigError, match=r"Prefect takes no '[%&<]' in a schedule's name; rename the file"):
-        plan_nightly("02:00", f"{name}.toml", ())
+        plan_nightly(When(at="02:00"), f"{name}.toml", ())
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,11 @@ def runs(env, flow: str):
         return []
 
 
+def logs(env, flow_run_id):
+    wanted = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}}
+    return httpx.post(f"{env['PREFECT_API_URL']}/logs/filter", json=wanted, timeout=30).raise_for_status().json()
+
+
 def engage(env, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments], env=env, cwd=CLONE, capture_output=True, text=True, timeout=300
@@ -110,6 +115,11 @@ def test_a_scheduled_run_is_completed_by_a_worker(prefect, tmp_path):
             worker.wait(60)
     assert finished[0]["state_type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
     assert finished[0]["auto_scheduled"]
+    assert "profile:laptop" in finished[0]["tags"] and f"cycle:{finished[0]['name']}" in finished[0]["tags"]
+    assert "not promoted: " in finished[0]["state"]["message"] and finished[0]["state"]["message"].endswith(" min")
+    said = {line["message"] for line in logs(prefect, finished[0]["id"])}
+    assert any(line.startswith("searching 4 scenarios ") for line in said)
+    assert any(line.startswith("Verdict: not promoted") for line in said)
     trees = engage(prefect, "sql", "select count(*) as trees from tree", "--format", "csv")
     assert trees.stdout == "trees\n4\n"
 
@@ -123,7 +133,7 @@ def deployment(env):
     found = httpx.get(f"{env['PREFECT_API_URL']}/deployments/name/nightly/laptop", timeout=30).raise_for_status().json()
     schedules = [(one["schedule"]["cron"], one["schedule"]["timezone"], one["active"]) for one in found["schedules"]]
     config = CycleConfig.model_validate(found["parameters"].pop("config"))
-    kept = ("name", "description", "entrypoint", "parameters", "work_pool_name", "paused", "enforce_parameter_schema")
+    kept = ("name", "entrypoint", "parameters", "work_pool_name", "paused", "enforce_parameter_schema")
     limit = (found["global_concurrency_limit"] or {}).get("limit", found["concurrency_limit"])
     return {name: found[name] for name in kept} | {"schedules": schedules, "config": config, "limit": limit}
 
@@ -141,9 +151,33 @@ def test_prefects_own_file_deploys_what_engage_schedule_does(prefect):
     assert deployment(prefect) == by_engage
 
 
+@pytest.mark.timeout(400)
+def test_a_schedule_keeps_its_zone_rests_on_demand_and_is_removed(prefect):
+    assert engage(prefect, "schedule", "--at", "02:00", "--timezone", "Asia/Tokyo").returncode == 0
+    again = engage(prefect, "schedule", "--cron", "30 3 * * 1-5", "--skip-if-running", "--set", "seed=3")
+    assert again.stdout.splitlines()[-4].startswith("nightly/laptop is scheduled at 30 3 * * 1-5 (Asia/Tokyo).")
+    found = httpx.get(f"{prefect['PREFECT_API_URL']}/deployments/name/nightly/laptop", timeout=30).json()
+    assert (found["schedules"][0]["schedule"]["timezone"], found["concurrency_options"]["collision_strategy"]) == (
+        "Asia/Tokyo",
+        "CANCEL_NEW",
+    )
+    assert found["tags"] == ["profile:laptop"] and "overrides: `seed=3`" in found["description"] and found["version"]
+    assert "nightly/laptop" in engage(prefect, "schedule", "--list").stdout
+    assert engage(prefect, "schedule", "--pause").returncode == 0
+    assert deployment(prefect)["paused"] and "paused" in engage(prefect, "schedule", "--list").stdout
+    assert engage(prefect, "schedule", "--resume").returncode == 0
+    assert not deployment(prefect)["paused"]
+    assert engage(prefect, "schedule", "--remove").returncode == 0
+    assert "nothing is scheduled" in engage(prefect, "schedule", "--list").stdout
+    unknown = engage(prefect, "schedule", "--pause", "--profile", "gpu")
+    assert unknown.returncode == 2 and "nightly/gpu is not scheduled (scheduled: nothing)" in unknown.stderr
+
+
 def test_scheduling_without_a_server_says_what_to_do(tmp_path):
     env = {**os.environ, "PREFECT_HOME": str(tmp_path), "ENGAGE_HOME": str(tmp_path / "home")}
     env.pop("PREFECT_API_URL", None)
     refused = engage(env, "schedule", "--at", "02:00", "--profile", "laptop")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "prefect server start" in refused.stderr and "Traceback" not in refused.stderr
+    assert (
+        "engage up" in refused.stderr and "prefect server start" in refused.stderr and "Traceback" not in refused.stderr
+    )

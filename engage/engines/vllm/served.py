@@ -145,7 +145,7 @@ class Served:
 
 def _end_with_this_process() -> subprocess.Popen[bytes]:
     """Start a shell that kills vLLM's workers when this process dies; they would otherwise keep the GPU memory."""
-    import psutil  # type: ignore[import-untyped]  # vLLM brings it
+    import psutil
 
     children = psutil.Process().children(recursive=True)
     pids = [str(child.pid) for child in children if "".join(child.cmdline()).startswith("VLLM::")]

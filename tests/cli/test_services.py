@@ -1,0 +1,144 @@
+"""`engage up` and `engage down` with processes that stand in for the services; the real ones: tests/integration/test_services.py."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engage.errors import EngageError
+from engage.home import Home
+from flows.cli import services
+from flows.cli.services import Service, folder, running
+
+SLEEP = "import time; time.sleep(600)"
+PARENT = (
+    f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); print('up', flush=True); {SLEEP}"
+)
+
+
+@pytest.fixture
+def home(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    found = Home(own_home)
+    folder(found).mkdir(parents=True)
+    return found
+
+
+@pytest.fixture
+def started(home):
+    """Starts a process that is known as a service of the home; all are ended after the test."""
+    begun = []
+
+    def start(name: str, code: str = SLEEP, address: str = "") -> subprocess.Popen:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        begun.append(process)
+        if code == PARENT:
+            process.stdout.readline()
+        note(home, Service(name, process.pid, psutil.Process(process.pid).create_time(), address))
+        return process
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.wait()
+
+
+def note(home: Home, service: Service) -> None:
+    (folder(home) / f"{service.name}.json").write_text(json.dumps(asdict(service)))
+
+
+def test_down_ends_what_up_started_with_its_children_and_nothing_else(home, started, engage):
+    other = subprocess.Popen([sys.executable, "-c", SLEEP])
+    try:
+        server = started("prefect", PARENT, "http://127.0.0.1:1")
+        child = psutil.Process(server.pid).children()[0]
+        code, out, _ = engage("down")
+        assert (code, out) == (0, f"Prefect's server has ended (process {server.pid}).\n")
+        assert not psutil.pid_exists(server.pid) and not child.is_running()
+        assert other.poll() is None
+        assert engage("down")[1].startswith("nothing runs that `engage up` started in ")
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_night_is_not_ended_by_accident(home, started, engage):
+    worker = started("worker", PARENT)
+    code, _, err = engage("down")
+    assert code == 2 and "a run is at work under the worker" in err and "engage down --force" in err
+    assert worker.poll() is None
+    assert engage("down", "--force")[0] == 0 and not psutil.pid_exists(worker.pid)
+
+
+def test_a_process_id_that_is_somebody_elses_by_now_is_left_alone(home, engage):
+    me = psutil.Process()
+    note(home, Service("mlflow", me.pid, me.create_time() - 3600, "http://127.0.0.1:1"))
+    assert running(home, "mlflow") is None
+    assert engage("down")[1].startswith("nothing runs")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"name": "mlflow", "pid": "x"}', "[1]", '{"name": "mlflow", "pid": -1, "began_s": 1}']
+)
+def test_a_file_that_names_no_process_means_that_none_runs(text, home):
+    (folder(home) / "mlflow.json").write_text(text)
+    assert running(home, "mlflow") is None
+
+
+def test_a_service_that_has_ended_and_was_not_waited_for_does_not_run(home, started):
+    process = started("prefect", "pass")
+    psutil.wait_procs([psutil.Process(process.pid)], timeout=0.1)
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        pass
+    assert running(home, "prefect") is None
+
+
+def test_a_port_in_use_is_refused_when_asked_for_and_avoided_otherwise(monkeypatch, engage):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, err = engage("up", "--prefect-port", str(port))
+        assert code == 2 and f"--prefect-port {port}: the port is in use" in err
+        monkeypatch.setitem(services.PORTS, "prefect", port)
+        assert services._port("prefect", None) not in (port, 0)
+
+
+def test_a_service_that_does_not_start_is_told_with_the_last_line_of_its_log(home, started):
+    process = started("mlflow", "pass")
+    process.wait()
+    (folder(home) / "mlflow.log").write_text("INFO\nError: cannot reach postgresql://me:secret@host/db\n\n")
+    service = Service("mlflow", process.pid, 0.0, "")
+    with pytest.raises(
+        EngageError, match=r"^MLflow does not start; the end of .*mlflow\.log: Error: .*//\*\*\*@host/db$"
+    ):
+        services._wait(home, service, lambda: False)
+
+
+def test_the_homes_own_server_is_used_unless_the_environment_names_one(home, started, monkeypatch):
+    services.use_own_server()
+    assert "PREFECT_API_URL" not in os.environ
+    started("prefect", address="http://127.0.0.1:4711")
+    monkeypatch.setenv("PREFECT_API_URL", "http://other/api")
+    services.use_own_server()
+    assert os.environ["PREFECT_API_URL"] == "http://other/api"
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    services.use_own_server()
+    assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:4711/api"
+
+
+def test_what_the_environment_names_is_not_started(home, started, engage, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://me:pw@prefect.example/api")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
+    started("worker")
+    code, out, _ = engage("up")
+    assert code == 0
+    assert "Prefect's server: yours, at http://***@prefect.example/api" in out
+    assert "MLflow: yours, at http://mlflow.example" in out
+    assert "the worker: process" in out and "which was running already" in out

@@ -1,0 +1,38 @@
+"""`engage up`: a real Prefect server, worker and MLflow; `engage schedule` finds the server by itself; `engage down` ends all three."""
+
+import os
+
+import httpx
+import pytest
+from test_schedule import engage
+
+from engage.home import Home
+from flows.cli.services import NAMES, running
+
+
+@pytest.mark.timeout(900)
+def test_a_machine_without_servers_gets_them_and_is_rid_of_them(tmp_path):
+    env = {**os.environ, "ENGAGE_HOME": str(tmp_path / "home"), "TZ": "UTC"}
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI"):
+        env.pop(name, None)
+    home = Home(tmp_path / "home")
+    try:
+        up = engage(env, "up")
+        assert up.returncode == 0, up.stderr
+        found = {name: running(home, name) for name in NAMES}
+        assert None not in found.values()
+        assert httpx.get(f"{found['prefect'].address}/api/health", timeout=30).is_success
+        assert "mlflow" in httpx.get(found["mlflow"].address, timeout=30).text.lower()
+        again = engage(env, "up")
+        assert {name: running(home, name) for name in NAMES} == found
+        assert again.stdout.count("which was running already") == 3
+        scheduled = engage(env, "schedule", "--at", "02:00", "--set", "engine.kind=scripted")
+        assert scheduled.returncode == 0, scheduled.stderr
+        answer = httpx.get(f"{found['prefect'].address}/api/deployments/name/nightly/laptop", timeout=30)
+        assert answer.json()["status"] == "READY"  # a worker asks for its runs
+    finally:
+        down = engage(env, "down", "--force")
+    assert down.stdout.count("has ended") == 3, down.stderr
+    assert {running(home, name) for name in NAMES} == {None}
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(found["prefect"].address, timeout=5)
