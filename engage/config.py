@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
-from engage.evaluation import ComparisonConfig, HeldOutConfig, simulators
+from engage.evaluation import AlertConfig, ComparisonConfig, HeldOutConfig, simulators
 from engage.files.digest import flat
 from engage.files.refusal import boolean_taken, first_refusal
 from engage.masking import mask_urls
@@ -118,6 +118,7 @@ class CycleConfig(BaseModel):
     evaluation: HeldOutConfig = HeldOutConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     tracking: TrackingConfig = TrackingConfig()
+    alerts: AlertConfig = AlertConfig()
 
     def simulators(self) -> dict[str, str | None]:
         """Simulators used in evaluation: label → adapter, see `engage.evaluation.simulators.simulators`."""

@@ -13,7 +13,7 @@ from tasks.run_log import finished, log
 from tasks.training import choose_candidate, extract_pairs, score_pairs, train_candidate
 
 
-@flow(name="align", flow_run_name="align {cycle_id}", **CLOSING)
+@flow(name="align", flow_run_name="{cycle_id}", **CLOSING)
 def align(config: CycleConfig, cycle_id: str, alone: bool = True) -> Aligned:
     """Score pairs, add pairs from human dialogues if configured, and train on them. Without an accepted pair there is no candidate, and the summary says so.
 

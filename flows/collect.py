@@ -16,7 +16,7 @@ from tasks.run_log import finished
 from tasks.stopping import stopped_on_interrupt
 
 
-@flow(name="collect", flow_run_name="collect {cycle_id}", **CLOSING)
+@flow(name="collect", flow_run_name="{cycle_id}", **CLOSING)
 def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> Collected:
     """Search the cycle's training scenarios; scenarios with a stored tree are skipped."""
     cycle = begin_cycle(config, cycle_id, from_champion, keep=True)

@@ -31,7 +31,7 @@ class Compared:
         return self.page
 
 
-@flow(name="compare", flow_run_name="compare {cycle_id}", **CLOSING)
+@flow(name="compare", flow_run_name="{cycle_id}", **CLOSING)
 def compare_trainings(
     config: CycleConfig, cycle_id: str, combinations: dict[str, CycleConfig], differs: list[str]
 ) -> Compared:
@@ -53,7 +53,7 @@ def compare_trainings(
     return _compared(cycle_id, contest, judged)
 
 
-@flow(name="compare-adapters", flow_run_name="compare-adapters {cycle_id}", **CLOSING)
+@flow(name="compare-adapters", flow_run_name="{cycle_id}", **CLOSING)
 def compare_adapters(config: CycleConfig, cycle_id: str, adapters: dict[str, str]) -> Compared:
     """Compare trained adapters, by name, with the first of them, on the ground of this cycle; nothing is promoted."""
     require_validation(config)

@@ -16,7 +16,7 @@ from tasks.human import draw_human_pairs
 from tasks.training import score_pairs
 
 
-@flow(name="comparison", flow_run_name="comparison {cycle_id}", **CLOSING)
+@flow(name="comparison", flow_run_name="{cycle_id}", **CLOSING)
 def comparison(config: CycleConfig, cycle_id: str) -> ComparisonPage:
     """Train the policies, run all dialogues, and compare; finished work is reused."""
     cycle = begin_cycle(config, cycle_id, from_champion=False)
@@ -72,7 +72,7 @@ def search_again(
     return {"iterated": TrainedPolicy("iterated", found.adapter)} if found else {}
 
 
-@flow(name="second-cycle", flow_run_name="second-cycle {cycle_id}", **CLOSING)
+@flow(name="second-cycle", flow_run_name="{cycle_id}", **CLOSING)
 def second_cycle(config: CycleConfig, cycle_id: str, name: PolicyName) -> TrainedPolicy | None:
     """Search with the configured policy and train the named policy on the result; None without a pair."""
     collect(config, cycle_id, from_champion=False)

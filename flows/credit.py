@@ -8,7 +8,7 @@ from tasks.cycle import CLOSING, begin_cycle
 from tasks.experiments.value_check import judge_credit, reroll_pairs, roll_out_replies
 
 
-@flow(name="credit", flow_run_name="credit {cycle_id}", **CLOSING)
+@flow(name="credit", flow_run_name="{cycle_id}", **CLOSING)
 def credit(config: CycleConfig, cycle_id: str, check: ValueCheckConfig) -> CheckedValues:
     """Make fresh rollouts of the cycle's replies and compare; stored rollouts are reused."""
     cycle = begin_cycle(config, cycle_id)

@@ -14,7 +14,7 @@ from tasks.run_log import finished
 from tasks.training import chosen_candidate
 
 
-@flow(name="evaluation", flow_run_name="evaluation {cycle_id}", **CLOSING)
+@flow(name="evaluation", flow_run_name="{cycle_id}", **CLOSING)
 def evaluation(config: CycleConfig, cycle_id: str, alone: bool = True) -> Judged:
     """Run fresh dialogues with every policy, with the same seeds, and compare them.
 

@@ -11,6 +11,7 @@ from flows.align import align
 from flows.collect import collect
 from flows.evaluation import evaluation
 from tasks.judging import require_validation
+from tasks.notifying import announce, announce_failure
 from tasks.reporting import report_cycle
 from tasks.run_log import add_tag, finished, night
 
@@ -19,7 +20,7 @@ def _run_name() -> str:
     return str(flow_run.parameters.get("cycle_id") or new_cycle_id())
 
 
-@flow(name="nightly", flow_run_name=_run_name)
+@flow(name="nightly", flow_run_name=_run_name, on_failure=[announce_failure], on_crashed=[announce_failure])
 def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
     """Returns the results of the stages; `text` is the summary in plain words."""
     require_validation(config)
@@ -30,6 +31,7 @@ def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
         judged = evaluation(config, cycle_id, alone=False)
         done = report_cycle(config, cycle_id, collected, aligned, judged)
     add_tag(f"verdict:{'promoted' if judged.verdict.promoted else 'not promoted'}")
+    announce(config, done)
     return finished(cycle_id, done)
 
 

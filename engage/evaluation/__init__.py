@@ -1,5 +1,6 @@
 """Judging a candidate: which users it talks with, paired comparison, signs of reward hacking, promotion, the report."""
 
+from engage.evaluation.alerts import AlertConfig, alerts
 from engage.evaluation.challenge import Fate, Standing, fates, kept_challenge, next_candidate, standing, weigh
 from engage.evaluation.collected import (
     Collected,
@@ -68,6 +69,7 @@ __all__ = [
     "NO_HELD_OUT",
     "SCRIPTED",
     "SEARCH_SIMULATOR",
+    "AlertConfig",
     "Aligned",
     "ByDomain",
     "BySimulator",
@@ -95,6 +97,7 @@ __all__ = [
     "Standing",
     "StratumRow",
     "Verdict",
+    "alerts",
     "by_scenario",
     "champion_over_base",
     "check_adapters",

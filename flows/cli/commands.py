@@ -240,6 +240,13 @@ def schedule(
         bool,
         typer.Option("--skip-if-running", help="leave a night out that is due while one runs; without it, it waits"),
     ] = False,
+    notify: Annotated[
+        str | None,
+        typer.Option(
+            "--notify",
+            help="address of a webhook (Slack's JSON) for messages about nights; empty: none; default: as before",
+        ),
+    ] = None,
     profile: Profile = "laptop",
     set_: Settings = None,
     domain_module: DomainModules = None,
@@ -253,14 +260,16 @@ def schedule(
     from flows.cli.scheduling import When, schedule_nightly
 
     changes = [name for name, wanted in {"pause": pause, "resume": resume, "remove": remove}.items() if wanted]
-    if len(changes) + list_ > 1 or ((changes or list_) and (at or cron or timezone or skip_if_running or set_)):
+    if len(changes) + list_ > 1 or (
+        (changes or list_) and (at or cron or timezone or skip_if_running or set_ or notify is not None)
+    ):
         raise ConfigError("--list, --pause, --resume and --remove: give one of them, without a time or settings")
     if list_:
         show_schedules(console)
     elif changes:
         change_schedule(console, changes[0], profile)
     else:
-        when = When(at, cron, timezone, skip_if_running)
+        when = When(at, cron, timezone, skip_if_running, notify)
         schedule_nightly(console, when, profile, set_ or [], domain_module or [])
 
 

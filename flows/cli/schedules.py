@@ -16,6 +16,7 @@ from engage.files.digest import flat
 from flows.cli.carrying import absolute_config
 from flows.cli.prefect_client import connected
 from flows.cli.profiles import load_config
+from tasks.notifying import BLOCK
 
 FLOW = "nightly"
 ASKED_BY = "ENGAGE_SCHEDULED_BY"
@@ -84,12 +85,13 @@ def change_schedule(console: Console, change: str, profile: str) -> None:
     console.print(f"{FLOW}/{name} {said.get(change, 'is removed; what its nights have made stays')}.")
 
 
-def zone_of(client: Any, name: str) -> str | None:
-    """The time zone of the schedule with this name, None if there is none."""
-    for found in _deployments(client):
-        if found.name == name and found.schedules:
-            return getattr(found.schedules[0].schedule, "timezone", None)
-    return None
+def earlier(client: Any, name: str) -> tuple[str | None, str | None]:
+    """What scheduling again keeps of the schedule with this name: its time zone, and the Secret block of its webhook; None if there is none."""
+    found = next((one for one in _deployments(client) if one.name == name), None)
+    if found is None:
+        return None, None
+    zone = getattr(found.schedules[0].schedule, "timezone", None) if found.schedules else None
+    return zone, ((found.job_variables or {}).get("env") or {}).get(BLOCK)
 
 
 def asked_by(profile: str, overrides: Sequence[str]) -> str:

@@ -20,8 +20,9 @@ from engage.training import read_human
 from flows.cli.carrying import absolute_config, environment
 from flows.cli.prefect_client import connected
 from flows.cli.profiles import Asked
-from flows.cli.schedules import ASKED_BY, asked_by, zone_of
+from flows.cli.schedules import ASKED_BY, asked_by, earlier
 from flows.cli.services import use_own_server
+from tasks.notifying import BLOCK, check_address
 
 POOL = "engage"
 CONCURRENCY = 1
@@ -55,6 +56,8 @@ class When:
     zone: str | None = None
     skip: bool = False
     """Whether a night that is due while another runs is left out, instead of waiting for its end."""
+    notify: str | None = None
+    """Address of a webhook for messages; None: that of the earlier schedule, empty: none."""
 
 
 def plan_nightly(when: When, profile: str, overrides: Sequence[str], modules: Sequence[str] = ()) -> Plan:
@@ -103,14 +106,22 @@ def schedule_nightly(
     """Register the deployment `nightly/PROFILE`; scheduling it again replaces the time and the settings and keeps the time zone."""
     use_own_server()
     plan = plan_nightly(when, profile, overrides, modules)
+    address = check_address(when.notify) if when.notify else None
     with connected() as client:
         ensure_pool(client)
-        if not when.zone:
-            plan = replace(plan, zone=zone_of(client, plan.name) or plan.zone)
-    _deploy(plan, when.skip, asked_by(profile, overrides), description(plan, profile, overrides))
+        zone, block = earlier(client, plan.name)
+    plan = plan if when.zone else replace(plan, zone=zone or plan.zone)
+    block = _keep(plan.name, address) if address else block if when.notify is None else None
+    own = {ASKED_BY: asked_by(profile, overrides), **({BLOCK: block} if block else {})}
+    _deploy(plan, when.skip, own, description(plan, profile, overrides))
     often = f"every day at {when.at or DEFAULT_AT}" if when.cron is None else f"at {plan.cron}"
     console.print(f"nightly/{plan.name} is scheduled {often} ({plan.zone}).", highlight=False)
     console.print(FROZEN, soft_wrap=True)
+    if block:
+        console.print(
+            f"Messages go to the webhook in Prefect's Secret block {block}, which the server keeps encrypted.",
+            soft_wrap=True,
+        )
     for sentence in plan.config.unused():
         console.print(sentence, soft_wrap=True)
     for name, value in plan.environment.items():
@@ -128,7 +139,17 @@ def schedule_nightly(
     )
 
 
-def _deploy(plan: Plan, skip: bool, asked: str, text: str) -> None:
+def _keep(name: str, address: str) -> str:
+    """Keep the address of a webhook in a Secret block of the server; returns the block's name."""
+    from prefect.blocks.system import Secret
+
+    block = f"engage-notify-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-') or 'profile'}"
+    Secret(value=address).save(block, overwrite=True)
+    return block
+
+
+def _deploy(plan: Plan, skip: bool, own: dict[str, str], text: str) -> None:
+    """Register the deployment; `own` are variables of the run beside those of the plan."""
     from prefect import flow
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.schedules import Cron
@@ -142,7 +163,7 @@ def _deploy(plan: Plan, skip: bool, asked: str, text: str) -> None:
         work_pool_name=POOL,
         schedules=[Cron(plan.cron, timezone=plan.zone)],
         parameters={"config": plan.config.model_dump(mode="json")},
-        job_variables={"env": {**plan.environment, ASKED_BY: asked}},
+        job_variables={"env": {**plan.environment, **own}},
         concurrency_limit=limit if skip else CONCURRENCY,
         build=False,
         push=False,

@@ -1,0 +1,101 @@
+"""Sends messages about nights to a webhook: JSON with `text`, as Slack, Mattermost and others take it.
+
+The address is a secret: whoever has it can write there. It comes from the environment variable ENGAGE_NOTIFY_URL, or from a Prefect Secret
+block, which the server keeps encrypted and `engage schedule --notify` makes. It is never logged. A message that cannot be sent fails no
+night.
+"""
+
+import json
+import logging
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from engage.config import CycleConfig
+from engage.errors import ConfigError
+from engage.evaluation import Night, alerts
+from tasks import run_log
+from tasks.workspace import Workspace
+
+URL, BLOCK = "ENGAGE_NOTIFY_URL", "ENGAGE_NOTIFY_BLOCK"
+"""Environment variables: the address itself, and the name of the Secret block that holds it."""
+TRIES = 3
+AGAIN_S = 1.0
+TIMEOUT_S = 10.0
+
+
+def announce(config: CycleConfig, night: Night) -> None:
+    """Send what is worth a message of a finished night; nothing for a quiet one."""
+    free_gb = shutil.disk_usage(Workspace.from_env().home.path).free / 1e9
+    if found := alerts(night, config.alerts, free_gb):
+        send("\n".join([f"engage, night {night.cycle_id}:", *(f"• {sentence}" for sentence in found)]), os.environ)
+
+
+def announce_failure(flow: Any, flow_run: Any, state: Any) -> None:
+    """Send that a night failed or crashed; a hook of the flow. A worker calls it for a run that was killed."""
+    text = f"engage, night {flow_run.name}:\n• {state.name.lower()}: {state.message or 'no reason given'}"
+    send(text, {**_variables(flow_run), **os.environ})
+
+
+def check_address(address: str) -> str:
+    """The address itself; ConfigError if it is none of a webhook. The error does not repeat it."""
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, address))
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError("--notify: not an address of a webhook; write it with http:// or https:// and a host")
+    return address
+
+
+def send(text: str, environment: Mapping[str, str]) -> bool:
+    """Send the text to the address that the environment names; False if there is none, or if it could not be sent."""
+    try:
+        address = environment.get(URL) or _kept(environment.get(BLOCK))
+        if not address:
+            return False
+        host = urlsplit(check_address(address)).hostname
+    except Exception as error:  # of the server or of the block: their texts may hold the address
+        run_log.log(f"no message was sent: its address cannot be read ({type(error).__name__})", logging.WARNING)
+        return False
+    body = json.dumps({"text": text}).encode()
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    again = retry_if_exception_type(OSError)
+    try:
+        for attempt in Retrying(
+            stop=stop_after_attempt(TRIES), wait=wait_exponential(AGAIN_S), retry=again, reraise=True
+        ):
+            with attempt, urllib.request.urlopen(request, timeout=TIMEOUT_S):
+                pass
+    except Exception as error:
+        reason = f"HTTP status {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
+        run_log.log(f"the message about this night could not be sent to {host} ({reason})", logging.WARNING)
+        return False
+    run_log.log(f"a message about this night was sent to {host}")
+    return True
+
+
+def _kept(block: str | None) -> str | None:
+    """The address in the Secret block."""
+    if not block:
+        return None
+    from prefect.blocks.system import Secret
+
+    return str(Secret.load(block).get())
+
+
+def _variables(flow_run: Any) -> dict[str, str]:
+    """The variables that the run's deployment sets: the hook of a killed run is called in the worker's process, which lacks them."""
+    from prefect.client.orchestration import get_client
+
+    if flow_run.deployment_id is None:
+        return {}
+    deployment = get_client(sync_client=True).read_deployment(flow_run.deployment_id)
+    return dict((deployment.job_variables or {}).get("env") or {})
