@@ -38,9 +38,13 @@ def announce(config: CycleConfig, night: Night) -> None:
 
 
 def announce_failure(flow: Any, flow_run: Any, state: Any) -> None:
-    """Send that a night failed or crashed; a hook of the flow. A worker calls it for a run that was killed."""
-    text = f"engage, night {flow_run.name}:\n• {state.name.lower()}: {state.message or 'no reason given'}"
-    send(text, {**_variables(flow_run), **os.environ})
+    """Send that a night failed or crashed; a hook of the flow.
+
+    For a run that was killed, the worker calls it in its own process, which lacks the run's variables and knows the name of before.
+    """
+    name, variables = _scheduled(flow_run) if flow_run.deployment_id else (flow_run.name, {})
+    text = f"engage, night {name}:\n• {state.name.lower()}: {state.message or 'no reason given'}"
+    send(text, {**variables, **os.environ})
 
 
 def check_address(address: str) -> str:
@@ -91,11 +95,10 @@ def _kept(block: str | None) -> str | None:
     return str(Secret.load(block).get())
 
 
-def _variables(flow_run: Any) -> dict[str, str]:
-    """The variables that the run's deployment sets: the hook of a killed run is called in the worker's process, which lacks them."""
+def _scheduled(flow_run: Any) -> tuple[str, dict[str, str]]:
+    """A scheduled run's name, and the variables that its deployment sets."""
     from prefect.client.orchestration import get_client
 
-    if flow_run.deployment_id is None:
-        return {}
-    deployment = get_client(sync_client=True).read_deployment(flow_run.deployment_id)
-    return dict((deployment.job_variables or {}).get("env") or {})
+    client = get_client(sync_client=True)
+    variables = client.read_deployment(flow_run.deployment_id).job_variables or {}
+    return client.read_flow_run(flow_run.id).name, dict(variables.get("env") or {})

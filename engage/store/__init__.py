@@ -3,6 +3,7 @@
 from engage.store.challenges import Challenge, Challenges, State
 from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
+from engage.store.health import health
 from engage.store.inspections import QUESTIONS, Inspection, inspections, named_query
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig, deceptive_patterns
@@ -29,6 +30,7 @@ __all__ = [
     "absent",
     "deceptive_patterns",
     "describe",
+    "health",
     "identity",
     "inspections",
     "named_query",

@@ -27,8 +27,8 @@ def is_current(connection: Any, path: Path) -> bool:
 
     StoreError for a store of a newer version and for a database of another program.
     """
-    version = _version(connection, path)
-    if version is None or version < max(migrations()):
+    version = stored_version(connection, path)
+    if version is None or version < newest_version():
         return False
     found = connection.execute("select definitions from schema_version").fetchall()
     return bool(found == [(_definitions(),)])
@@ -36,8 +36,8 @@ def is_current(connection: Any, path: Path) -> bool:
 
 def bring_up_to_date(connection: Any, path: Path) -> None:
     """Create or migrate all tables, views and macros within the caller's transaction; stored data stays. StoreError as `is_current`."""
-    newest = max(migrations())
-    version = _version(connection, path)
+    newest = newest_version()
+    version = stored_version(connection, path)
     for number, sql in migrations().items():
         if version is not None and version < number:
             connection.execute(sql)
@@ -50,8 +50,13 @@ def bring_up_to_date(connection: Any, path: Path) -> None:
     connection.execute("insert into schema_version (version, definitions) values (?, ?)", [newest, _definitions()])
 
 
-def _version(connection: Any, path: Path) -> int | None:
-    """The store's version; None for a database without a table, left by a process that was stopped early."""
+def newest_version() -> int:
+    """The version of the tables that this engage makes."""
+    return max(migrations())
+
+
+def stored_version(connection: Any, path: Path) -> int | None:
+    """The store's version; None for a database without a table, left by a process that was stopped early. StoreError as `is_current`."""
     rows = connection.execute("select table_name from duckdb_tables() where not temporary").fetchall()
     tables = {name for (name,) in rows}
     if not tables:

@@ -199,11 +199,15 @@ def report(
 
 
 @app.command()
-def doctor(profile: Profile = "laptop", set_: Settings = None) -> None:
-    """Check packages, engine, models, memory and disk, and say how to fix what is missing."""
+def doctor(
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    json_: Annotated[bool, typer.Option("--json", help="print a JSON list instead of lines")] = False,
+) -> None:
+    """Check packages, machine, models, home, servers and schedules, and say how to fix what is missing; exit code 1 if something is."""
     from flows.cli.doctor import examine
 
-    if not examine(console, profile, set_ or []):
+    if not examine(console, profile, set_ or [], json_):
         raise typer.Exit(1)
 
 

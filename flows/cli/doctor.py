@@ -2,10 +2,11 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +16,10 @@ from engage.config import CycleConfig
 from engage.engines.base import Side
 from engage.errors import EngageError
 from engage.home import Home
-from engage.masking import mask_urls
+from flows.cli.doctor_home import examine_home, examine_prefect, examine_server, examine_tracking
+from flows.cli.findings import Finding
 from flows.cli.profiles import load_config
+from flows.cli.showing import visible_json
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "prefect", "mlflow", "duckdb", "pandas")
 OPTIONAL = {
@@ -29,24 +32,24 @@ STORE_WAIT_S = 2.0
 """Seconds to wait for a store that another program has open."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; `remedy` is empty if there is nothing to do."""
-
-    good: bool
-    what: str
-    remedy: str = ""
+COLOURS = {"ok": "green", "missing": "red", "note": "yellow"}
 
 
-def examine(console: Console, profile: str, overrides: Sequence[str]) -> bool:
-    """Print all findings; False if one of them prevents a cycle."""
-    findings = [*_packages(), *_machine(), *_configured(profile, overrides)]
-    for finding in findings:
-        mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.remedy else "[yellow]note[/]"
-        console.print(Text.from_markup(mark), Text(finding.what), soft_wrap=True)
-        if finding.remedy and not finding.good:
-            console.print(f"     do: {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
-    return all(finding.good or not finding.remedy for finding in findings)
+def examine(console: Console, profile: str, overrides: Sequence[str], as_json: bool = False) -> bool:
+    """Print all findings, or a JSON list of them; False if there is something to do."""
+    home = Home.from_env()
+    findings = [*_packages(), *_machine(), *_configured(profile, overrides, home), *examine_prefect()]
+    if as_json:
+        text = json.dumps([{"state": one.mark, "what": one.what, "remedy": one.remedy} for one in findings], indent=1)
+        print(visible_json(text) if sys.stdout.isatty() else text)
+    else:
+        for finding in findings:
+            console.print(
+                Text.from_markup(f"[{COLOURS[finding.mark]}]{finding.mark}[/]"), Text(finding.what), soft_wrap=True
+            )
+            if finding.prevents:
+                console.print(f"     do: {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
+    return not any(finding.prevents for finding in findings)
 
 
 def _packages() -> Iterator[Finding]:
@@ -104,11 +107,12 @@ def _free_memory_gb() -> float | None:
     return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith("MemAvailable")), None)
 
 
-def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
+def _configured(profile: str, overrides: Sequence[str], home: Home) -> Iterator[Finding]:
     try:
         config = load_config(profile, overrides)
     except EngageError as error:
         yield Finding(False, f"profile {profile}: cannot be used", str(error))
+        yield from examine_home(home)
         return
     yield Finding(True, f"profile {profile}: engine {config.engine.kind}{_place(config)}")
     yield _language(config)
@@ -116,10 +120,9 @@ def _configured(profile: str, overrides: Sequence[str]) -> Iterator[Finding]:
     yield from _simulator(config)
     yield from _speed(config)
     yield from _promotion(config)
-    server = os.environ.get("PREFECT_API_URL")
-    yield Finding(
-        True, f"Prefect server {mask_urls(server)}" if server else "no Prefect server configured: flows run in process"
-    )
+    yield from examine_server(config)
+    yield from examine_home(home)
+    yield from examine_tracking(home, config)
 
 
 def _promotion(config: CycleConfig) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from zoneinfo import available_timezones
 
 from rich.console import Console
@@ -22,9 +21,9 @@ from flows.cli.prefect_client import connected
 from flows.cli.profiles import Asked
 from flows.cli.schedules import ASKED_BY, asked_by, earlier
 from flows.cli.services import use_own_server
+from flows.cli.workers import POOL, ensure_pool
 from tasks.notifying import BLOCK, check_address
 
-POOL = "engage"
 CONCURRENCY = 1
 DEFAULT_AT = "02:00"
 FROZEN = (
@@ -188,15 +187,6 @@ def clone_version() -> str:
     with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
     return __version__
-
-
-def ensure_pool(client: Any) -> None:
-    """Create the process work pool if it is missing."""
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
-
-    with suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
 
 
 def time_zone() -> str:

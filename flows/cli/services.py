@@ -23,6 +23,7 @@ from engage.errors import ConfigError, EngageError
 from engage.files.writing import write_whole
 from engage.home import Home
 from engage.masking import mask_urls
+from flows.cli.workers import POOL, ensure_pool, online
 
 if TYPE_CHECKING:
     import psutil
@@ -133,28 +134,14 @@ def _start_mlflow(home: Home, port: int | None) -> Service:
 
 def _start_worker(home: Home) -> None:
     from flows.cli.prefect_client import connected
-    from flows.cli.scheduling import POOL, ensure_pool
 
     with connected() as client:
         ensure_pool(client)
     name = f"engage-{socket.gethostname()}"
     command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
     service = _start(home, "worker", command, "", {"ENGAGE_HOME": str(home.path)})
-    _wait(home, service, lambda: name in _workers(service.began_s))
-
-
-def _workers(since_s: float) -> list[str]:
-    """Names of the pool's workers that have reported since then."""
-    from datetime import UTC, datetime
-
-    from flows.cli.prefect_client import connected
-    from flows.cli.scheduling import POOL
-
     with connected() as client:
-        answer = client._client.post(f"/work_pools/{POOL}/workers/filter", json={})
-    since = datetime.fromtimestamp(since_s, UTC)
-    alive = [(one["name"], one["last_heartbeat_time"]) for one in answer.raise_for_status().json()]
-    return [name for name, at in alive if at and datetime.fromisoformat(at) >= since]
+        _wait(home, service, lambda: name in online(client, service.began_s))
 
 
 def _start(home: Home, name: str, command: list[str], address: str, own: Mapping[str, str]) -> Service:

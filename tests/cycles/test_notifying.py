@@ -148,7 +148,9 @@ def test_the_hook_of_a_killed_run_finds_the_block_of_its_deployment(receiver, pr
     deployment_id = client.create_deployment(
         flow_id, "killed", job_variables={"env": {"ENGAGE_NOTIFY_BLOCK": "engage-notify-killed"}}
     )
-    run = SimpleNamespace(name="c7", deployment_id=deployment_id)
+    run = client.create_flow_run_from_deployment(deployment_id, name="random-animal")
+    client.set_flow_run_name(run.id, "c7")
+    assert run.name == "random-animal"
     notifying.announce_failure(None, run, SimpleNamespace(name="Crashed", message="exit code -9"))
     assert hook.got[0][2] == {"text": "engage, night c7:\n• crashed: exit code -9"}
 
