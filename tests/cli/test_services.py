@@ -38,7 +38,7 @@ def started(home):
     def start(name: str, code: str = SLEEP, address: str = "") -> subprocess.Popen:
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         begun.append(process)
-        if code == PARENT:
+        if code == PARENT and process.stdout:
             process.stdout.readline()
         note(home, Service(name, process.pid, psutil.Process(process.pid).create_time(), address))
         return process

@@ -5,11 +5,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prefect import flow
 from prefect.blocks.system import Secret
-from test_run_log import logged
+from prefect_logs import logged
 
 from engage.config import CycleConfig
 from engage.errors import ConfigError
@@ -28,7 +29,8 @@ class Receiver(HTTPServer):
 
     def __init__(self, *statuses: int) -> None:
         outer = self
-        self.statuses, self.got = list(statuses), []
+        self.statuses = list(statuses)
+        self.got: list[tuple[str, str | None, Any]] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -62,10 +64,10 @@ def receiver(monkeypatch):
 
 
 def a_night(crises=0, accepted=14, verdict=QUIET, failures=(), failed=None) -> Night:
-    values = dict.fromkeys(DomainRewards.__dataclass_fields__, 0)
+    values: dict[str, Any] = dict.fromkeys(DomainRewards.__dataclass_fields__, 0)
     rows = (
         DomainRewards(**{**values, "domain": "persuasion", "simulations": 60}),
-        DomainRewards(**{**values, "simulations": 40}),
+        DomainRewards(**{**values, "domain": "emotional_support", "simulations": 40}),
     )
     pairs = PairSet(Path(), "", accepted, {}, {"candidates": 60, "accepted": accepted})
     judged = Judged("base", verdict, "page", failures=failures)

@@ -1,15 +1,16 @@
 """What an operator sees of a run on Prefect's page: the logs, the tags, the bars, the message of its final state."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterTaskRunId, LogFilter, LogFilterFlowRunId
-from prefect.context import FlowRunContext
-from prefect.logging.handlers import APILogHandler
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterTaskRunId
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect_logs import logged
 
 from engage.errors import ConfigError
 from engage.evaluation import Aligned, Collected, Judged, Night, Verdict, outcome_line
@@ -28,7 +29,7 @@ def search() -> UUID:
     bar = Bar("searching", 4)
     bar.advance(3)
     bar.finish()
-    return UUID(str(run_log.loggers()[0].extra["task_run_id"]))
+    return TaskRunContext.get().task_run.id
 
 
 @flow
@@ -53,15 +54,6 @@ def wrong(error: Exception) -> None:
 @flow
 def failing(error: Exception) -> None:
     wrong(error)
-
-
-def logged(flow_run_id: UUID) -> list[tuple[int, str]]:
-    """Level and text of the run's log on the server, without what Prefect itself says."""
-    APILogHandler().flush()
-    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
-    logs = get_client(sync_client=True).read_logs(wanted)
-    spoken = ("Beginning", "Finished in state", "Created")
-    return [(one.level, one.message) for one in logs if not one.message.startswith(spoken)]
 
 
 def test_the_log_of_a_night_has_the_lines_of_its_stages_once():
@@ -132,7 +124,7 @@ def test_outside_of_a_run_nothing_is_said():
 
 
 def pairs(accepted: int) -> PairSet:
-    return PairSet(None, "", accepted, {}, {"candidates": 60, "accepted": accepted, "gap": 60 - accepted})
+    return PairSet(Path(), "", accepted, {}, {"candidates": 60, "accepted": accepted, "gap": 60 - accepted})
 
 
 def test_a_stage_and_a_night_are_told_in_one_line():
