@@ -9,6 +9,7 @@ EngageError
 │   └── ModelError        weights that are missing, damaged or bound to another base
 ├── EngineError           a model call that failed for good; carries the request's key
 ├── StoreError            the database, the outbox or MLflow
+│   └── StoreLocked       another program had the database open for longer than it was waited for
 ├── NothingSearched       a collect of which every scenario failed, an evaluation or experiment that measured nothing
 ├── TooManyFlawed         too large a share of the dialogues had a turn that could not be drawn
 └── Interrupted           Ctrl-C (exit code 130) or SIGTERM (143)
@@ -60,6 +61,10 @@ class EngineError(EngageError):
 
 class StoreError(EngageError):
     """The database file, the outbox or MLflow cannot be used."""
+
+
+class StoreLocked(StoreError):
+    """Another program had the database open for longer than it was waited for."""
 
 
 class NothingSearched(EngageError):

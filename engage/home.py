@@ -53,6 +53,11 @@ class Home:
         return self.path / "engage.duckdb"
 
     @property
+    def snapshot(self) -> Path:
+        """A copy of the DuckDB file for readers, renewed after each night; may be missing."""
+        return self.path / "read.duckdb"
+
+    @property
     def outbox(self) -> Path:
         """Finished trees that wait for the database."""
         return self.path / "outbox"

@@ -10,7 +10,7 @@ from prefect.flows import Flow, FlowStateHook
 
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import check_models
-from engage.errors import InputError, TooManyFlawed, engage_error
+from engage.errors import InputError, StoreLocked, TooManyFlawed, engage_error
 from engage.evaluation import check_adapters
 from engage.home import check_cycle_id
 from engage.seeds import derive_seed
@@ -20,7 +20,13 @@ from tasks.run_log import log
 from tasks.workspace import Workspace
 
 
-@task(name="begin-cycle")
+def worth_retrying(task: Any, run: Any, state: Any) -> bool:
+    """Whether a retry of a failed task may succeed; not if the user's input is wrong, the model gives no usable turns, or the store was waited for."""
+    hopeless = InputError | TooManyFlawed | StoreLocked
+    return not isinstance(engage_error(state.result(raise_on_failure=False)), hopeless)
+
+
+@task(name="begin-cycle", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, keep: bool = False) -> Cycle:
     """Register the cycle and its scenarios in the store and in MLflow, or resume it under the same configuration.
 
@@ -87,11 +93,6 @@ CLOSING: dict[str, list[FlowStateHook[..., Any]]] = {
     "on_cancellation": [_close],
 }
 """Hooks of a flow that works on the cycle named by its parameter `cycle_id`."""
-
-
-def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """Whether a retry of a failed task may succeed; not if the user's input is wrong or the model gives no usable turns."""
-    return not isinstance(engage_error(state.result(raise_on_failure=False)), InputError | TooManyFlawed)
 
 
 def _warn_of_left(left: list[str]) -> None:

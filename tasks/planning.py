@@ -42,7 +42,7 @@ def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, flo
 
     Empty if there is no pilot, if the cycle is already past it, or if another program has locked the store.
     """
-    workspace = Workspace.from_env()
+    workspace = Workspace.from_env(patient=False)
     try:
         workspace.drain(must=False)
         planned = plan(workspace, config, cycle)

@@ -28,7 +28,7 @@ from engage.evaluation.night_page import night_page
 from engage.home import Home
 from engage.pages import bounded
 from engage.training import Candidate, latest_candidate
-from tasks.cycle import stored_cycle
+from tasks.cycle import stored_cycle, worth_retrying
 from tasks.dialogues import ground_of, held_out_store
 from tasks.tracking import NIGHTS
 from tasks.tracking_text import version_facts
@@ -39,7 +39,7 @@ JUDGED_TAG = "engage.judged"
 NOT_JUDGED, NONE_YET = "not judged yet", "none yet"
 
 
-@task(name="report-cycle")
+@task(name="report-cycle", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def report_cycle(config: CycleConfig, cycle_id: str, collected: Collected, aligned: Aligned, judged: Judged) -> Night:
     """Write the report of a whole night."""
     workspace = Workspace.from_env()
@@ -52,6 +52,7 @@ def report_cycle(config: CycleConfig, cycle_id: str, collected: Collected, align
     shown = f"{page}\nDialogues, trees and pairs: `{written}`, which `engage report --cycle {cycle_id} --open` opens.\n"
     where = f"cycle {cycle_id}, MLflow run {run_id}, page {written}"
     create_markdown_artifact(shown, key="engage-cycle-report", description=where)
+    workspace.snapshot()
     return Night(cycle_id, collected, aligned, judged, text)
 
 

@@ -153,10 +153,22 @@ class _OneSentence(logging.Filter):
         return True
 
 
+class _ToRun(logging.Handler):
+    """Writes what the method warns of (a wait for the store, damaged files) to the run's log too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        if loggers():
+            log(record.getMessage(), record.levelno)
+        elif not logging.getLogger().handlers and logging.lastResort:
+            logging.lastResort.handle(record)
+
+
 def _flow_run(logger: Logger) -> Any:
     return (getattr(logger, "extra", None) or {}).get("flow_run_id")
 
 
+logging.getLogger("engage").addHandler(_ToRun(logging.WARNING))
 _one_sentence = _OneSentence()
 for _name in RUN_LOGGERS:
     logging.getLogger(_name).addFilter(_one_sentence)

@@ -1,15 +1,33 @@
 """A task's surroundings: the home, its store and outbox, and MLflow. Made once per task from the environment, and passed down."""
 
 import contextlib
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from engage.errors import StoreError
+from engage.errors import ConfigError, StoreError, in_one_line
 from engage.files.writing import write_whole
 from engage.home import Home
-from engage.store import Outbox, TrajectoryStore
+from engage.store import WAIT_S, Outbox, TrajectoryStore, write_snapshot
+from tasks import progress
 from tasks.tracking import Tracker
+
+STORE_WAIT = "ENGAGE_STORE_WAIT_S"
+PATIENCE_S = 3600.0
+
+
+def store_wait_s(environment: Mapping[str, str]) -> float:
+    """Seconds for which a task waits for a store that another program has open; ConfigError for what is no number of seconds."""
+    text = environment.get(STORE_WAIT) or str(PATIENCE_S)
+    try:
+        wait_s = float(text)
+    except ValueError:
+        wait_s = -1.0
+    if not 0.0 <= wait_s <= 1e6:
+        raise ConfigError(f"{STORE_WAIT} is {text!r:.80}; write seconds from 0 to 1000000, such as 3600")
+    return wait_s
 
 
 @dataclass(frozen=True)
@@ -17,16 +35,20 @@ class Workspace:
     """One home and its contents; nothing is opened before it is used."""
 
     home: Home
+    wait_s: float = WAIT_S
 
     @staticmethod
-    def from_env() -> "Workspace":
-        """The workspace of `ENGAGE_HOME` on this machine; a task on another machine has its own."""
-        return Workspace(Home.from_env())
+    def from_env(patient: bool = True) -> "Workspace":
+        """The workspace of `ENGAGE_HOME` on this machine; a task on another machine has its own.
+
+        A patient one waits for the store as long as ENGAGE_STORE_WAIT_S says.
+        """
+        return Workspace(Home.from_env(), store_wait_s(os.environ) if patient else WAIT_S)
 
     @cached_property
     def store(self) -> TrajectoryStore:
         """The DuckDB file."""
-        return TrajectoryStore(self.home.database)
+        return TrajectoryStore(self.home.database, self.wait_s)
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -39,9 +61,19 @@ class Workspace:
         return Tracker(self.home)
 
     def drain(self, must: bool = True) -> None:
-        """Move the outbox into the store. Without `must`, a locked store is no error; the files then stay in the outbox."""
-        with contextlib.nullcontext() if must else contextlib.suppress(StoreError):
+        """Move the outbox into the store. Without `must`, a locked store is no error and not waited for; the files then stay in the outbox."""
+        if must:
             self.store.drain(self.outbox)
+            return
+        with contextlib.suppress(StoreError):
+            TrajectoryStore(self.home.database).drain(self.outbox)
+
+    def snapshot(self) -> None:
+        """Copy the store for readers (`Home.snapshot`), who then keep nobody waiting. If that fails, the earlier copy stays."""
+        try:
+            write_snapshot(self.home.database, self.home.snapshot, WAIT_S)
+        except (StoreError, OSError) as error:
+            progress.tell(f"{self.home.snapshot} is not renewed: {in_one_line(error)}")
 
     def write(self, cycle_id: str, name: str, text: str) -> Path:
         """Write a page into the cycle's folder; returns its path."""

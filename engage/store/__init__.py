@@ -11,6 +11,7 @@ from engage.store.parquet import write_parquet
 from engage.store.plan import Plan
 from engage.store.reader import WAIT_S
 from engage.store.schema import Described, describe
+from engage.store.snapshot import write_snapshot
 from engage.store.trajectory_store import TrajectoryStore
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "named_query",
     "reading",
     "write_parquet",
+    "write_snapshot",
     "writing",
 ]

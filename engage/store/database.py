@@ -4,8 +4,9 @@ Only DuckDB opens the file, because closing any descriptor of it would drop the 
 its tables are committed. A file that an earlier version left without tables gets them.
 """
 
+import logging
+import math
 import os
-import re
 import threading
 import time
 import uuid
@@ -16,9 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engage.errors import ConfigError, StoreError
-from engage.store.queries import first_line
+from engage.errors import ConfigError, StoreError, StoreLocked
 from engage.store.schema import bring_up_to_date, is_current
+from engage.store.trouble import explain, explain_failure, holder, is_damaged, is_locked
 
 _CLOSED = {
     "enable_external_access": False,
@@ -31,14 +32,17 @@ _CLOSED = {
 _HEADER_BYTES = 12_288
 """Size of a DuckDB file without a table; a shorter file is empty."""
 _PARTIAL_AGE_S = 300
+_LONGEST_PAUSE_S = 2.0
+FIRST_WARNING_S, WARN_EVERY_S = 10.0, 300.0
 _STOP_AGAIN_S = 0.1
 _TELL_AFTER_S = 2.0
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _in_use: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 
 @contextmanager
-def reading(path: Path, wait_s: float, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[Any]:
+def reading(path: Path, wait_s: float, on_wait: Callable[[str], None] | None = None) -> Iterator[Any]:
     """A connection that can neither write nor reach other files; ConfigError if there is no store yet, StoreError if it cannot be opened.
 
     `on_wait` is called once, with a sentence, if another program has kept the file for two seconds. A store of an older version is migrated first. Statements on the connection raise DuckDB's own errors, except for a damaged file (StoreError).
@@ -58,8 +62,8 @@ def reading(path: Path, wait_s: float, on_wait: Callable[[str], None] = lambda _
                 connection = _open(path, wait_s, read_only=True)
             yield connection
         except duckdb.Error as error:
-            if _is_damaged(error):
-                raise StoreError(_explain(path, error)) from error
+            if is_damaged(error):
+                raise StoreError(explain(path, error)) from error
             raise
         finally:
             connection.close()
@@ -90,7 +94,7 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
         except duckdb.IntegrityError:
             raise
         except duckdb.Error as error:
-            raise StoreError(_explain_failure(path, error)) from error
+            raise StoreError(explain_failure(path, error)) from error
         finally:
             connection.close()
 
@@ -127,7 +131,7 @@ def _bring_up_to_date(path: Path, wait_s: float) -> None:
         try:
             _migrate(connection, path)
         except duckdb.Error as error:
-            raise StoreError(_explain_failure(path, error)) from error
+            raise StoreError(explain_failure(path, error)) from error
         finally:
             connection.close()
     except StoreError as error:
@@ -164,7 +168,7 @@ def _make_whole(path: Path) -> None:
         with suppress(FileExistsError):  # another process was faster
             os.link(partial, path)
     except duckdb.Error as error:
-        raise StoreError(_explain_failure(path, error)) from error
+        raise StoreError(explain_failure(path, error)) from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be created: {error.strerror}") from error
     finally:
@@ -212,79 +216,38 @@ def _turn(path: Path, wait_s: float) -> Iterator[None]:
         lock.release()
 
 
-def _open(path: Path, wait_s: float, *, read_only: bool, on_wait: Callable[[str], None] = lambda _: None) -> Any:
+def _open(path: Path, wait_s: float, *, read_only: bool, on_wait: Callable[[str], None] | None = None) -> Any:
     import duckdb
-    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
-
-    said: list[str] = []
-
-    def tell(state: RetryCallState) -> None:
-        if not said and (state.seconds_since_start or 0.0) + state.upcoming_sleep >= _TELL_AFTER_S:
-            error = state.outcome.exception() if state.outcome else None
-            said.append(
-                f"{path}: the database is open in {_holder(error)}; waiting for up to {wait_s:g} s, Ctrl-C ends"
-            )
-            on_wait(said[0])
+    from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
     attempts = Retrying(
-        retry=retry_if_exception(_is_locked),
+        retry=retry_if_exception(is_locked),
         stop=stop_before_delay(wait_s),
-        wait=wait_random_exponential(multiplier=0.05, max=1.0),
-        before_sleep=tell,
+        wait=wait_random_exponential(multiplier=0.05, max=_LONGEST_PAUSE_S),
+        before_sleep=_Told(path, wait_s, on_wait),
         reraise=True,
     )
     try:
         return attempts(duckdb.connect, str(path), read_only=read_only, config=_CLOSED)
     except duckdb.Error as error:
-        raise StoreError(_explain(path, error)) from error
+        kind = StoreLocked if is_locked(error) else StoreError
+        raise kind(explain(path, error)) from error
 
 
-def _holder(error: BaseException | None) -> str:
-    """The program that has the file, as DuckDB names it."""
-    holder = re.search(r"\(PID (\d+)\)", str(error))
-    return f"another program (process {holder[1]})" if holder else "another program"
+class _Told:
+    """Tells of a long wait: `on_wait` once, after _TELL_AFTER_S; without it, a warning in the log after FIRST_WARNING_S and then every WARN_EVERY_S."""
 
+    def __init__(self, path: Path, wait_s: float, on_wait: Callable[[str], None] | None) -> None:
+        self._path, self._wait_s, self._on_wait = path, wait_s, on_wait
+        self._next_s = _TELL_AFTER_S if on_wait else FIRST_WARNING_S
 
-def _is_locked(error: BaseException) -> bool:
-    return "set lock on file" in str(error) or "different configuration" in str(error)
-
-
-def _is_damaged(error: Exception) -> bool:
-    """Turn DuckDB's errors about a damaged file into StoreError; blocks are checked when they are read, so they can come late."""
-    import duckdb
-
-    known = ("Corrupt database file", "Could not read enough bytes from file", "not a valid DuckDB database file")
-    return isinstance(error, duckdb.FatalException | duckdb.SerializationException) or any(
-        sign in str(error) for sign in known
-    )
-
-
-def _explain_failure(path: Path, error: Exception) -> str:
-    """A statement that failed while the file was written."""
-    if "No space left" in str(error):
-        return (
-            f"{path}: the disk is full; free some space and run the same command again: nothing stored is lost, and what "
-            "is not stored yet waits in the outbox"
-        )
-    return _explain(path, error) if _is_damaged(error) else f"{path}: {first_line(error)}"
-
-
-def _explain(path: Path, error: Exception) -> str:
-    import duckdb
-
-    if _is_locked(error):
-        return f"{path}: the database is open in {_holder(error)}; close its SQL session; what was collected waits in the outbox"
-    if refused := re.search("Permission denied|Read-only file system", str(error)):
-        return f"{path}: the database cannot be opened: {refused[0].lower()}"
-    if "storage version" in str(error) or "read a database file with version" in str(error):
-        age = "an older" if "an older" in str(error) else "a newer"
-        return (
-            f"{path}: written by {age} DuckDB than the {duckdb.__version__} installed here, which cannot read it; "
-            f"install {age} version of the package duckdb, or name another ENGAGE_HOME"
-        )
-    if "external extensions" in str(error):
-        return f"{path}: a database of another program (of SQLite, perhaps), not of DuckDB; move it away or name another ENGAGE_HOME"
-    return (
-        f"{path}: not a DuckDB database, or damaged; move it away and run `make run` or `engage nightly` "
-        f"({first_line(error)})"
-    )
+    def __call__(self, state: Any) -> None:
+        waited_s = (state.seconds_since_start or 0.0) + state.upcoming_sleep
+        if waited_s < self._next_s:
+            return
+        self._next_s += math.inf if self._on_wait else WARN_EVERY_S
+        held = f"{self._path}: the database is open in {holder(state.outcome.exception())}"
+        if self._on_wait:
+            self._on_wait(f"{held}; waiting for up to {self._wait_s:g} s, Ctrl-C ends")
+        else:
+            _log.warning("%s; waiting for its end, for %.0f more minutes at most", held, (self._wait_s - waited_s) / 60)

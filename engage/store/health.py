@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from engage.errors import StoreError
-from engage.store.database import _check_file, _is_locked, _open, _turn
+from engage.errors import StoreError, StoreLocked
+from engage.store.database import _check_file, _open, _turn
 from engage.store.schema import newest_version, stored_version
 
 
@@ -38,4 +38,4 @@ def health(path: Path, wait_s: float) -> Health:
     except OSError as error:
         return Health(size, None, newest, f"{path}: cannot be read: {error.strerror}")
     except StoreError as error:
-        return Health(size, None, newest, str(error), error.__cause__ is not None and _is_locked(error.__cause__))
+        return Health(size, None, newest, str(error), isinstance(error, StoreLocked))

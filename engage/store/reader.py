@@ -24,9 +24,7 @@ _PIECE = 10_000
 class StoreReader:
     """The reading side of a store; cheap to create."""
 
-    def __init__(
-        self, path: Path | str, wait_s: float = WAIT_S, on_wait: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, path: Path | str, wait_s: float = WAIT_S, on_wait: Callable[[str], None] | None = None) -> None:
         """`on_wait` gets a sentence when a read has waited two seconds for another program."""
         self.path = Path(path)
         self.wait_s = wait_s

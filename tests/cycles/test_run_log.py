@@ -102,6 +102,15 @@ def test_the_command_line_sends_the_log_to_the_server_and_not_to_the_terminal(ca
     assert "pairs accepted" not in "".join(capfd.readouterr())
 
 
+def test_what_the_method_warns_of_is_in_the_log_of_the_run(capfd):
+    @flow
+    def warned() -> None:
+        logging.getLogger("engage.store.drain").warning("%d outbox files set aside", 2)
+
+    state = warned(return_state=True)
+    assert logged(state.state_details.flow_run_id) == [(logging.WARNING, "2 outbox files set aside")]
+
+
 def test_a_server_that_takes_no_tag_ends_no_night(monkeypatch):
     def refuse(**_):
         raise OSError("no route to host")
