@@ -34,8 +34,8 @@ def write_conversations(home: Home, experiment_id: str, run_id: str, side: str, 
             traces = list(_traces(one, experiment_id, run_id, side, now + 60_000 * (number - len(told))))
             if _is_there(client, traces[0][0]):
                 continue  # the first exchange is written last
-            for info, span in reversed(traces):
-                client.log_spans(experiment_id, [span])
+            client.log_spans(experiment_id, [span for _, span in traces])
+            for info, _ in reversed(traces):
                 client.start_trace(info)
                 written += 1
     except (StoreError, NotImplementedError) as error:
