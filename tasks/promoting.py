@@ -99,7 +99,7 @@ def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool
     known = (
         mine[-1].reason
         if mine
-        else "it was judged without a held-out simulator"
+        else "it was judged in no challenge (by scripted users, or without a held-out simulator)"
         if judged_in
         else "it was never judged"
     )
