@@ -102,7 +102,7 @@ def judge(
     found = _decided(workspace, config, held, found, candidate, kept, number)
     found = replace(found, notes=(*found.notes, *ground.remarks))
     look = _look(config, cycle, label) if label else None
-    keep_verdict(workspace.home.cycle(cycle.cycle_id), found.verdict, found.failures)
+    keep_verdict(workspace.home.cycle(cycle.cycle_id), label, found.verdict, found.failures)
     with workspace.tracker.stage(cycle.cycle_id, "evaluation", look, _settings(config, candidate)) as run:
         run.params({"incumbent": found.incumbent.label} if label else {})
         run.newest(evaluation_metrics(found))

@@ -47,7 +47,7 @@ def three_nights(home: Path, said="You're amazing. Tell me."):
         figures = {"all": one, "emotional_support": one}
         for simulator in ("search", "held-out bare"):
             store.add_evaluation(night, "validation", label if night == "n3" else "candidate-1", simulator, figures)
-    keep_verdict(folder, Verdict(True, REASON), [])
+    keep_verdict(folder, label, Verdict(True, REASON), [])
     return store, folder, adapter
 
 

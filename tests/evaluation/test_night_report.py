@@ -4,8 +4,9 @@ import json
 import re
 
 import pytest
-from small_nights import AFTER, BEFORE, REASON, three_nights
+from small_nights import AFTER, BEFORE, three_nights
 
+from engage.errors import StoreError
 from engage.evaluation import Verdict
 from engage.evaluation.night_page import keep_verdict, night_page
 from engage.evaluation.night_page.checks import checks_of
@@ -179,13 +180,24 @@ def test_every_link_on_the_page_has_a_place(page):
     assert len(links) > 10 and any("chosen" in link for link in links)
 
 
-def test_the_verdict_is_kept_with_the_cycle(tmp_path):
-    assert decision(tmp_path, has_candidate=False).text == "No candidate has been judged in this cycle."
-    assert "engage evaluate" in decision(tmp_path, has_candidate=True).text
-    keep_verdict(tmp_path, Verdict(False, "not promoted: x"), ["words rose"])
-    kept = decision(tmp_path, has_candidate=True)
+def test_the_verdict_is_kept_with_the_cycle_and_counts_for_its_candidate_alone(tmp_path):
+    assert decision(tmp_path, None).text == "No candidate has been judged in this cycle."
+    assert (
+        decision(tmp_path, "candidate-1").text == "This candidate has not been judged yet: `engage evaluate` does it."
+    )
+    keep_verdict(tmp_path, "candidate-1", Verdict(False, "not promoted: x"), ["words rose"])
+    kept = decision(tmp_path, "candidate-1")
     assert (kept.text, kept.promoted, kept.failures) == ("Not promoted: x.", False, ("words rose",))
-    assert REASON.startswith("promoted")
+    assert decision(tmp_path, "candidate-2").promoted is None  # trained since
+    keep_verdict(tmp_path, None, Verdict(False, "not promoted: no candidate was trained"), [])
+    assert decision(tmp_path, None).text == "Not promoted: no candidate was trained."
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"candidate": null, "reason": 3, "promoted": true, "failures": []}'])
+def test_a_damaged_verdict_is_one_sentence(tmp_path, text):
+    (tmp_path / "verdict.json").write_text(text, encoding="utf-8")
+    with pytest.raises(StoreError, match=r"verdict\.json: damaged; delete it"):
+        decision(tmp_path, None)
 
 
 def test_a_night_without_a_candidate_and_without_pairs_has_a_page(night, tmp_path):

@@ -306,6 +306,29 @@ def test_the_page_of_a_night_answers_in_order_and_leads_to_the_evidence(opened):
 
 
 @pytest.mark.usefixtures("nights")
+def test_links_to_the_evidence_work_in_a_frame_that_allows_scripts_alone(opened, pages):
+    (pages / "frame.html").write_text(
+        '<iframe sandbox="allow-scripts" src="night.html" width="1200" height="800"></iframe>'
+    )
+    frame = opened("frame").frame_locator("iframe")
+    frame.locator("select.order").select_option("gap")
+    frame.locator("[role=option]").nth(3).click()
+    expect(frame.locator("#pairs .detail h3")).to_contain_text("Pair 4 of")
+    frame.get_by_role("link", name="The surest accepted pair").click()
+    expect(frame.locator("#pairs .detail h3")).to_contain_text("accepted")
+    frame.locator("#pairs .side.chosen").get_by_role("link", name="show in the tree").first.click()
+    expect(frame.locator("#tree .detail h3")).to_contain_text("turn, exchange 1")
+
+
+def test_the_back_button_returns_to_the_node_before(opened):
+    page = opened("baker", scenario="baker", node=1)
+    page.locator("#tree tbody a").last.click()
+    assert chosen(page).get_attribute("data-node") == "4"
+    page.go_back()
+    expect(page.locator("[data-node='1'][aria-selected=true]")).to_be_visible()
+
+
+@pytest.mark.usefixtures("nights")
 def test_a_held_out_dialogue_opens_where_a_link_leads(opened):
     page = opened("night")
     page.get_by_role("link", name="The worst held-out dialogue").click()

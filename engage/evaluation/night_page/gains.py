@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from engage.errors import StoreError
 from engage.evaluation.night_page.held_out_dialogues import Policies
 from engage.evaluation.promotion import ALL, Verdict
 from engage.files.writing import write_whole
@@ -27,9 +28,10 @@ CURVES = {
 }
 
 
-def keep_verdict(folder: Path, verdict: Verdict, failures: Sequence[str]) -> None:
-    """Keep what was decided in the cycle's folder, for its page."""
-    write_whole(folder / VERDICT_FILE, json.dumps({**asdict(verdict), "failures": list(failures)}))
+def keep_verdict(folder: Path, candidate: str | None, verdict: Verdict, failures: Sequence[str]) -> None:
+    """Keep in the cycle's folder, for its page, what was decided about a candidate (its label; None: none was trained)."""
+    kept = {**asdict(verdict), "failures": list(failures), "candidate": candidate}
+    write_whole(folder / VERDICT_FILE, json.dumps(kept))
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,18 @@ class Decision:
     failures: tuple[str, ...] = ()
 
 
-def decision(folder: Path, has_candidate: bool) -> Decision:
-    """What was decided last, from the cycle's folder."""
+def decision(folder: Path, candidate: str | None) -> Decision:
+    """What was decided about the cycle's present candidate (its label), from the cycle's folder; StoreError for a damaged file."""
     path = folder / VERDICT_FILE
     if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return Decision(sentence(kept["reason"]), kept["promoted"], tuple(kept["failures"]))
-    if has_candidate:
-        return Decision("No verdict is kept with this cycle: `engage evaluate` judges its candidate.", None)
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["candidate"] == candidate:
+                return Decision(sentence(kept["reason"]), kept["promoted"], tuple(kept["failures"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{path}: damaged; delete it, and `engage evaluate` writes it again") from error
+    if candidate:
+        return Decision("This candidate has not been judged yet: `engage evaluate` does it.", None)
     return Decision("No candidate has been judged in this cycle.", None)
 
 

@@ -45,7 +45,7 @@ def night_page(store: TrajectoryStore, cycle_id: str, folder: Path, adapter: Pat
     policies = policies_of(dialogues, candidate)
     sizes = tree_sizes(store, cycle_id)
     sample = sample_trees(read_trees(store, cycle_id, worth_reading(sizes)), len(sizes))
-    decided = decision(folder, candidate is not None)
+    decided = decision(folder, candidate)
     checks = checks_of(store.rows("evaluation_replies", given), policies)
     shown = shown_dialogues(store, cycle_id, dialogues, policies)
     heads, users = by_kind_of_user(store, cycle_id, policies)

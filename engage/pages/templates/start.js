@@ -13,10 +13,10 @@ function start() {
   const pairView = new PairView(pairSection, trees, data.fates);
   treeView.show(trees[0].scenario, 0, { link: false });
 
-  const go = () => {
-    const fields = new URLSearchParams(location.hash.slice(1));
+  const go = (hash) => {
+    const fields = new URLSearchParams(hash.slice(1));
     const scenario = fields.get("scenario");
-    const place = scenario === null && location.hash.length > 1 ? document.getElementById(location.hash.slice(1)) : null;
+    const place = scenario === null && hash.length > 1 ? document.getElementById(hash.slice(1)) : null;
     if (place instanceof HTMLDetailsElement) {
       place.open = true;
       place.scrollIntoView();
@@ -37,14 +37,26 @@ function start() {
     missing.hidden = false;
     missing.scrollIntoView();
   };
-  window.addEventListener("hashchange", go);
+  window.addEventListener("hashchange", () => go(location.hash));
+  // A page inside a frame, as MLflow shows it, may not go to an address of its own: links to the evidence are followed here.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#scenario="]');
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    try {
+      history.pushState(null, "", link.getAttribute("href"));
+    } catch {
+      /* the frame forbids it */
+    }
+    go(link.getAttribute("href"));
+  });
   document.addEventListener("keydown", (event) => {
     if (!["j", "k"].includes(event.key) || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.target.closest("input, select, textarea")) return;
     const inPairs = pairSection.contains(event.target) || location.hash.includes("chosen=");
     if (inPairs) pairView.choose(pairView.list.active + (event.key === "j" ? 1 : -1), { focus: true });
   });
-  go();
+  go(location.hash);
 }
 
 start();
