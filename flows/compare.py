@@ -11,7 +11,7 @@ from engage.errors import NothingSearched
 from engage.evaluation import Contender, Contest, Judged
 from flows.evaluation import evaluation
 from tasks.collecting import check_talk
-from tasks.comparing import choose, contender, hold_all, incumbent, selection_ground, trained
+from tasks.comparing import choose, contender, hold_all, incumbent, trained
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.judging import require_validation
 from tasks.training import choose_candidate
@@ -63,9 +63,7 @@ def compare_adapters(config: CycleConfig, cycle_id: str, adapters: dict[str, str
 
 def _contest(config: CycleConfig, cycle_id: str, contenders: Sequence[Contender]) -> Contest:
     cycle = begin_cycle(config, cycle_id)
-    ground = selection_ground(config)
-    failed = hold_all(config, cycle, contenders, ground)
-    contest = choose(config, cycle, contenders, ground, failed)
+    contest = choose(config, cycle, contenders, hold_all(config, cycle, contenders))
     check_talk(config, cycle, "evaluation")
     return contest
 

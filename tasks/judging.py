@@ -123,7 +123,9 @@ def judge(
             told = conversations(held, policy, config.tracking.dialogues)
             workspace.tracker.conversations(cycle.cycle_id, side, policy, told)
     page = found.page(store, cycle)
-    return Judged(found.incumbent.name, found.verdict, page, found.comparisons, found.failures, failed, found.notes)
+    return Judged(
+        found.incumbent.name, found.verdict, page, found.comparisons, found.failures, failed, found.notes, number
+    )
 
 
 def _decided(

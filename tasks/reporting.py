@@ -30,7 +30,7 @@ from engage.pages import bounded
 from engage.training import Candidate, latest_candidate
 from tasks.cycle import stored_cycle, worth_retrying
 from tasks.dialogues import ground_of, held_out_store
-from tasks.tracking import NIGHTS
+from tasks.tracking import GROUND_TAG, NIGHTS
 from tasks.tracking_text import version_facts
 from tasks.workspace import Workspace
 
@@ -130,7 +130,7 @@ def _record_verdict(workspace: Workspace, cycle_id: str, judged: Judged, candida
     found, run = headline(judged.comparisons), workspace.tracker.cycle_run(cycle_id)
     run.newest({**found, "tokens_m": _tokens_m(workspace, cycle_id)})
     tags = {"verdict": judged.verdict.reason, "promoted": promoted, JUDGED_TAG: _shown(workspace, candidate)}
-    run.tags({**tags, "judged_with": deciding(judged.comparisons) or "nobody"})
+    run.tags({**tags, GROUND_TAG: judged.ground, "judged_with": deciding(judged.comparisons) or "nobody"})
     if candidate:
         adapter = workspace.home.find(candidate.adapter)
         gain = bounded(found["gain"], found["gain_low"], found["gain_high"], "{:+.3f}")

@@ -87,8 +87,8 @@ def decide(
 ) -> Verdict:
     """The promotion rule. `heldout` is `compare_domains` with the held-out simulator on all dialogues of the challenge, at 1 − α.
 
-    Promoted only if no hacking check fails, no single domain's interval lies below 0, the evidence suffices, the interval over all
-    scenarios lies above 0, and the sign-flip test over scenarios agrees (a bootstrap of few scenarios is too narrow).
+    Promoted only if no hacking check fails, no single domain is surely worse, the evidence suffices, the interval over all scenarios lies
+    above 0, and the sign-flip test over scenarios agrees (a bootstrap of few scenarios is too narrow).
     """
     overall = heldout[ALL]
     if overall.difference is None or overall.low is None or overall.high is None or overall.p_value is None:
@@ -97,7 +97,7 @@ def decide(
     shown = f"{gain}, {evidence}"
     if failures:
         return Verdict(False, f"not promoted: {'; '.join(failures)} (reward {shown})")
-    worse = [name for name, one in heldout.items() if name != ALL and one.high is not None and one.high < 0]
+    worse = [name for name, one in heldout.items() if name != ALL and _surely_worse(one)]
     if worse:
         return Verdict(False, f"not promoted: worse in {', '.join(worse)}: {shown}")
     alpha = 1 - overall.confidence
@@ -116,6 +116,11 @@ def decide(
             f"evaluation.per_domain or add scenarios (p = {overall.p_value:.2g}, {shown})",
         )
     return Verdict(True, f"promoted: {shown}", passed=True)
+
+
+def _surely_worse(one: Comparison) -> bool:
+    """Whether the interval lies below 0 and the sign-flip test agrees."""
+    return one.high is not None and one.high < 0 and one.p_value is not None and one.p_value <= 1 - one.confidence
 
 
 def _undecided(shown: str, evidence: Evidence, scenarios_per_night: int) -> Verdict:

@@ -29,7 +29,8 @@ class Aligned:
 class Judged:
     """Result of the stage `evaluation`; `page` is the path of its report, `failed` maps a scenario to the reason why its dialogues failed.
 
-    `notes` are sentences about challengers of earlier nights and about the scenarios.
+    `notes` are sentences about challengers of earlier nights and about the scenarios. `ground` is the digest of what the dialogues were held
+    on: gains of different grounds cannot be compared.
     """
 
     incumbent: str
@@ -39,6 +40,7 @@ class Judged:
     failures: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    ground: str = ""
 
 
 @dataclass(frozen=True)

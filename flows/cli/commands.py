@@ -93,7 +93,8 @@ def evaluate(
 @app.command()
 def compare(
     names: Annotated[
-        list[str] | None, typer.Argument(help="cycles, or folders of adapters; the others are compared with the first")
+        list[str] | None,
+        typer.Argument(help="cycles, registry versions or folders of adapters; the others are compared with the first"),
     ] = None,
     grid: Annotated[
         list[str] | None,

@@ -42,14 +42,27 @@ def run_compare(
 
 
 def _adapter(name: str) -> Path:
-    """The adapter of a cycle's candidate, or the adapter in a folder; ConfigError if there is none, or none of engage's."""
+    """The adapter of a cycle's candidate, of a version in the registry, or in a folder; ConfigError if there is none, or none of engage's."""
     home = Home.from_env()
     if Path(name).is_dir() and (Path(name) / "adapter_config.json").is_file():
         AdapterCard.read(name)
         return Path(name).resolve()
     if not home.cycle(name).is_dir() or not Path(name).name == name:
-        raise ConfigError(f"{name!r:.80} is neither a cycle of this home ({home.path}) nor an adapter's folder")
+        if version := _registered(name):
+            return version
+        raise ConfigError(
+            f"{name!r:.80} is neither a cycle of this home ({home.path}), nor a version in its registry, nor an adapter's folder"
+        )
     candidate = latest_candidate(home.cycle(name), home.find)
     if candidate is None:
         raise ConfigError(f"cycle {name!r} has no candidate: nothing was trained; run `engage align --cycle {name}`")
     return Path(candidate.adapter)
+
+
+def _registered(version: str) -> Path | None:
+    """The adapter of a version in MLflow's registry; None if there is no such version."""
+    if not version.isdecimal():
+        return None
+    from tasks.workspace import Workspace
+
+    return Workspace.from_env().tracker.adapter_of(version)

@@ -32,6 +32,7 @@ COLUMNS = (
     "pairs",
     "tokens_m",
     "minutes",
+    "ground",
 )
 
 _REPEATED = re.compile(r":? \(?(reward )?[+-]\d+\.\d+ \[.*$")
@@ -63,6 +64,8 @@ def show_runs(console: Console, form: str) -> None:
         writer.writerows(rows)
     else:
         _table(console, rows)
+        if remark := grounds_remark(rows):
+            console.print(remark, soft_wrap=True)
         _where(console, home, tracker.address)
 
 
@@ -75,19 +78,36 @@ def row(run: "CycleRun") -> dict[str, Any]:
     status = {"RUNNING": "(running)", "FAILED": "(failed)"}.get(run.status, "")
     words = {name: tags.get(name, "") for name in ("profile", "engine", "verdict", "promoted")}
     verdict = " ".join(part for part in (status, words["verdict"]) if part)
-    return {**found, **words, "cycle": run.cycle_id, "verdict": verdict}
+    return {**found, **words, "cycle": run.cycle_id, "verdict": verdict, "ground": tags.get("engage.ground", "")}
 
 
 def _table(console: Console, rows: list[dict[str, Any]]) -> None:
     table = Table()
-    for name in ("cycle", "profile", "gain [low, high]", "verdict", "pairs", "minutes"):
+    grounds = [name for name in ("ground",) if len(_grounds(rows)) > 1]
+    for name in ("cycle", "profile", "gain [low, high]", "verdict", "pairs", "minutes", *grounds):
         numbers = name in {"pairs", "minutes"}
         table.add_column(name, justify="right" if numbers else "left", no_wrap=name != "verdict")
     for one in rows:
         gain = bounded(one["gain"], one["gain_low"], one["gain_high"], "{:+.3f}")
         cost = number(one["pairs"], "{:.0f}"), number(one["minutes"], "{:.1f}")
-        table.add_row(one["cycle"], one["profile"], gain, _REPEATED.sub("", one["verdict"]), *cost)
+        ground = [one[name] for name in grounds]
+        table.add_row(one["cycle"], one["profile"], gain, _REPEATED.sub("", one["verdict"]), *cost, *ground)
     console.print(table)
+
+
+def grounds_remark(rows: list[dict[str, Any]]) -> str:
+    """A warning if the gains were measured on different grounds; empty if they can be compared."""
+    if len(grounds := _grounds(rows)) < 2:
+        return ""
+    return (
+        f"These gains come from {len(grounds)} different grounds (held-out scenarios, simulated users or dialogue settings): compare gains of "
+        "one ground only, or let the candidates talk on the same one: `engage compare CYCLE_A CYCLE_B`."
+    )
+
+
+def _grounds(rows: list[dict[str, Any]]) -> set[str]:
+    """The grounds of the rows with a gain; that of a cycle of an older version is unknown, and another one."""
+    return {one["ground"] for one in rows if one["gain"] is not None}
 
 
 def _where(console: Console, home: Home, address: Any) -> None:

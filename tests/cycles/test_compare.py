@@ -136,6 +136,7 @@ def test_candidates_of_two_cycles_are_compared_on_the_ground_of_the_first(traine
         (["a"], ["align.dpo.beta=[1, 2]"], "name two or more cycles or adapters"),
         (["night", "night"], [], "nothing to compare one with itself"),
         (["night", "nobody"], [], "'nobody' is neither a cycle of this home"),
+        (["night", "99"], [], "'99' is neither a cycle of this home"),
         (["night", "../night"], [], "'../night' is neither a cycle of this home"),
     ],
 )

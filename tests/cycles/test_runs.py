@@ -28,6 +28,7 @@ from engage.home import Home
 from engage.stats import paired_comparison
 from engage.store import Cycle
 from engage.training import Candidate, PairSet
+from flows.cli.runs import grounds_remark
 from tasks.reporting import report_align, report_evaluation
 from tasks.tracking import Tracker
 from tasks.tracking_text import differences
@@ -319,6 +320,13 @@ def test_settings_of_sections_that_a_run_does_not_use_are_not_recorded():
     assert {"comparison", "align"} <= {name.partition(".")[0] for name in experiment}
     assert any(name.startswith("engine.transformers.") for name in experiment)
     assert not any(name.startswith("engine.vllm.") for name in experiment)
+
+
+def test_gains_of_different_grounds_are_not_compared_unnoticed():
+    rows = [{"gain": 0.1, "ground": "a"}, {"gain": 0.2, "ground": "a"}, {"gain": None, "ground": ""}]
+    assert grounds_remark(rows) == ""
+    assert "2 different grounds" in grounds_remark([*rows, {"gain": 0.1, "ground": "b"}])
+    assert "2 different grounds" in grounds_remark([*rows, {"gain": 0.1, "ground": ""}])
 
 
 def test_engage_runs_prints_the_cycles_newest_first(engage):

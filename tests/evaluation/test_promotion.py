@@ -71,6 +71,12 @@ def test_what_is_doubtful_is_neither_promoted_nor_kept(heldout, failures, eviden
     assert reason in verdict.reason
 
 
+def test_a_domain_of_few_scenarios_is_no_proof_of_harm():
+    # three scenarios: of 8 sign patterns 2 are as far from 0, so p is at least 0.25
+    few = comparison(-0.2, -0.1, p_value=0.25, n=3)
+    assert decide({ALL: comparison(0.02, 0.10), "persuasion": few}, [], ENOUGH, 16).promoted
+
+
 def challenge(number: int, state: State = State.OPEN, **changes) -> Challenge:
     made = Challenge(
         number,
