@@ -47,7 +47,7 @@ def _adapter(name: str) -> Path:
     if Path(name).is_dir() and (Path(name) / "adapter_config.json").is_file():
         AdapterCard.read(name)
         return Path(name).resolve()
-    if not home.cycle(name).is_dir() or not Path(name).name == name:
+    if not home.cycle(name).is_dir() or Path(name).name != name:
         if version := _registered(name):
             return version
         raise ConfigError(
