@@ -14,7 +14,11 @@ from small_stores import filled, hand_tree, support_scenario
 from engage.evaluation.night_page import night_page, scenario_page
 from engage.store import PairConfig
 
-BAKER, WIDE, HURT = support_scenario("baker"), support_scenario("wide"), support_scenario("hurt", opening=HOSTILE[0])
+BAKER, WIDE, HURT = (
+    support_scenario("baker", difficulty="already_fine"),
+    support_scenario("wide"),
+    support_scenario("hurt", opening=HOSTILE[0]),
+)
 BAKERS_TREE = hand_tree(
     BAKER,
     {"Tell me more.": [[1.0], [1.0, 0.5]], "Cheer up.": [[0.0], [0.25], [None]], "I hear you.": [[0.75], [0.5]]},
@@ -124,6 +128,11 @@ def test_nothing_that_is_missing_is_shown_by_its_name_in_the_code(opened, store,
         page.wait_for_function(f"document.querySelector('[aria-selected=true]').dataset.node === '{row['node_id']}'")
         shown = page.locator("#tree").inner_text().split()
         assert not {"null", "undefined", "NaN", "[object"} & set(shown)
+
+
+def test_a_user_condition_is_in_words(opened):
+    page = opened("baker")
+    expect(page.locator("#tree .detail")).to_contain_text("difficulty: already fine · emotion: sadness")
 
 
 def test_siblings_show_p_and_the_pairs_made_there(opened, store):

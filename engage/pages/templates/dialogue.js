@@ -4,7 +4,7 @@
 function described(condition) {
   return Object.entries(condition)
     .filter(([, value]) => value !== null)
-    .map(([name, value]) => (name === "person" || name === "situation" ? String(value) : `${name.replaceAll("_", " ")}: ${value}`))
+    .map(([name, value]) => (name === "person" || name === "situation" ? String(value) : `${name}: ${value}`.replaceAll("_", " ")))
     .join(" · ");
 }
 
