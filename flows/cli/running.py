@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +21,7 @@ from engage.masking import mask_urls
 from flows.cli import interrupts
 from flows.cli.inspecting import tell_unread
 from flows.cli.prefect_server import start_server
-from flows.cli.profiles import DEFAULT, Asked
+from flows.cli.profiles import Asked
 from flows.cli.services import use_own_server
 
 
@@ -50,8 +49,7 @@ def run_stage(
         from engage.evaluation import stage_text
         from tasks.reporting import places
 
-        profile = [] if asked.profile is None and existing else [f"profile:{Path(asked.profile or DEFAULT).stem}"]
-        with tags(f"cycle:{cycle_id}", *profile):
+        with tags(f"cycle:{cycle_id}", *profile_tags(config)):
             return stage_text(cycle_id, _flow(stage)(config, cycle_id), places(Home.from_env()))
 
 
@@ -82,6 +80,11 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
         raise cause from error
     finally:
         close_engines()
+
+
+def profile_tags(config: CycleConfig) -> list[str]:
+    """The tag of Prefect's runs that names the profile; none for a configuration without one."""
+    return [f"profile:{config.tracking.profile}"] if config.tracking.profile else []
 
 
 def command_again(stage: str, asked: Asked, cycle_id: str, more: Sequence[str] = ()) -> str:
