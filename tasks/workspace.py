@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from engage.errors import ConfigError, StoreError, in_one_line
+from engage.errors import ConfigError, EngageError, StoreError, in_one_line
 from engage.files.writing import write_whole
 from engage.home import Home
 from engage.store import WAIT_S, Outbox, TrajectoryStore, write_snapshot
@@ -72,7 +72,7 @@ class Workspace:
         """Copy the store for readers (`Home.snapshot`), who then keep nobody waiting. If that fails, the earlier copy stays."""
         try:
             write_snapshot(self.home.database, self.home.snapshot, WAIT_S)
-        except (StoreError, OSError) as error:
+        except (EngageError, OSError) as error:
             progress.tell(f"{self.home.snapshot} is not renewed: {in_one_line(error)}")
 
     def write(self, cycle_id: str, name: str, text: str) -> Path:

@@ -141,10 +141,11 @@ def engage(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs a command line in this process; returns its exit code, standard output and standard error."""
-    from flows.cli import commands, entry
+    from flows.cli import commands, entry, looking
     from flows.cli.showing import Terminal
 
-    monkeypatch.setattr(commands, "console", Terminal(width=80))
+    for module in (commands, looking):
+        monkeypatch.setattr(module, "console", Terminal(width=80))
     monkeypatch.setattr(entry, "errors", Terminal(width=80, stderr=True))
     monkeypatch.setattr(sys, "path", list(sys.path))
 

@@ -8,6 +8,7 @@ import typer
 from engage.errors import ConfigError
 from flows.cli.bench import bench_app
 from flows.cli.experiment import experiment_app
+from flows.cli.looking import report, runs, show, sql, tree
 from flows.cli.options import (
     AnyLanguage,
     CycleProfile,
@@ -120,83 +121,8 @@ def compare(
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
-def sql(
-    statement: Annotated[
-        str | None, typer.Argument(help="a SELECT; - reads it from standard input; with --schema a table or view")
-    ] = None,
-    file: Annotated[
-        str | None, typer.Option("--file", help="read the SELECT from a file, or - from standard input")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="run a named query; --list shows the names")] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", help="name=value, a parameter of the query ($name in it); null where none is given"),
-    ] = None,
-    format_: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table",
-    list_: Annotated[
-        bool, typer.Option("--list", help="list the named queries by the question that they answer")
-    ] = False,
-    show_: Annotated[str | None, typer.Option("--show", help="print a named query, to start your own from")] = None,
-    schema: Annotated[
-        bool, typer.Option("--schema", help="say what the tables hold, or the columns of the table that is named")
-    ] = False,
-) -> None:
-    """Query the store, read-only."""
-    from flows.cli.asking import Question, answer
-
-    answer(console, Question(statement, file, name, param or [], format_, list_, show_, schema))
-
-
-@app.command()
-def show(
-    dialogue: Annotated[str, typer.Argument(help="id of a dialogue, as queries print it, or its beginning")],
-    domain_module: DomainModules = None,
-) -> None:
-    """Print a dialogue: who the user is, what was said, what the user answered at the end, its place in its tree."""
-    from flows.cli.dialogues import show_dialogue
-
-    show_dialogue(console, dialogue, domain_module or [])
-
-
-@app.command()
-def tree(
-    scenario: Annotated[str, typer.Argument(help="a searched scenario, or the beginning of its id")],
-    cycle: Annotated[
-        str | None, typer.Option("--cycle", help="the cycle; the latest that searched it by default")
-    ] = None,
-    domain_module: DomainModules = None,
-) -> None:
-    """Print the search of a scenario as an indented tree, with visits, value and its error."""
-    from flows.cli.dialogues import show_tree
-
-    show_tree(console, scenario, cycle, domain_module or [])
-
-
-@app.command()
-def runs(format_: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table") -> None:
-    """List the cycles, newest first: gain with its interval, verdict, pairs, minutes; and where MLflow shows them."""
-    from flows.cli.runs import show_runs
-
-    show_runs(console, format_)
-
-
-@app.command()
-def report(
-    cycle: Annotated[str | None, typer.Option("--cycle", help="id of the cycle; default: the latest")] = None,
-    scenario: Annotated[
-        str | None, typer.Option("--scenario", help="write the page of this scenario's tree instead of the night's")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="file to write; default: in the cycle's folder of the home")
-    ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
-    domain_module: DomainModules = None,
-) -> None:
-    """Write the page of a night, or of one scenario: dialogues, the evidence tree, pairs and figures in one HTML file."""
-    from flows.cli.reporting import write_report
-
-    write_report(console, cycle, scenario, out, open_, domain_module or [])
+for look in (sql, show, tree, runs, report):
+    app.command()(look)
 
 
 @app.command()

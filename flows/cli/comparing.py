@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from engage.config import combinations
 from engage.errors import ConfigError
+from engage.grid import combinations
 from engage.home import Home
 from engage.models import AdapterCard
 from engage.training import latest_candidate

@@ -12,5 +12,5 @@ create table if not exists challenge (
     reason varchar not null, -- why it is in that state, as the report said it
     passed boolean not null, -- whether the rule decided to promote it, which makes later promotions easier
     began_at timestamp, -- UTC; null in challenges from before this table
-    changed_at timestamp -- UTC, of state and reason
+    changed_at timestamp -- when state and reason last changed, UTC; null in challenges from before this table
 )

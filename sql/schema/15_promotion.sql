@@ -6,6 +6,6 @@ create table if not exists promotion (
     cycle_id varchar, -- that judged it; null where it was never judged
     challenge integer, -- number of the challenge that it won; null where a person decided
     promoted_by varchar not null, -- the rule, or a person's account
-    why varchar not null,
+    why varchar not null, -- the reason that was given
     replaced varchar -- version that was champion before; null where there was none
 )

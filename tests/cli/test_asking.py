@@ -111,7 +111,7 @@ def test_markup_in_a_cell_is_shown_as_it_is(engage, store):
         (["--name", "nope"], "there is no query 'nope'; use one of "),
         (["--name", "pairs", "--param", "cycle"], "--param 'cycle': write name=value"),
         (["--show", "nope"], "there is no query 'nope'; use one of "),
-        (["--schema", "nope"], "there is no table or view 'nope'; use one of cycle, "),
+        (["--schema", "nope"], "there is no table or view 'nope'; use one of challenge, challenge_batch, cycle, "),
         (["--file", "nope.sql"], "nope.sql: cannot be read: No such file or directory"),
         (["--file", "."], ".: cannot be read: Is a directory"),
         (["--name", "pairs", "--param", "night=1"], "pairs takes no parameter 'night'; it takes cycle"),

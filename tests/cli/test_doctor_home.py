@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -121,9 +122,13 @@ def test_a_champion_whose_adapter_is_gone_is_a_fault(home):
     config = load_config("laptop")
     assert said(examine_tracking(home, config))["champion: none yet, nights start from the configured policy"] == "ok"
     gone = home.path / "cycles" / "c1" / "align" / "x" / "adapter"
+    gone.mkdir(parents=True)
+    (gone / "adapter_config.json").write_text("{}")
     tracker = Tracker(home)
     with tracker.stage("c1", "align") as run:
+        run.model(gone, {})
         tracker.promote(tracker.register(run, gone, {}))
+    shutil.rmtree(gone)
     what, mark = only(examine_tracking(home, config), "champion: version 1, ")
     assert str(gone) in what and "missing: the champion of this home: " in mark
 

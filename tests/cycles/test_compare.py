@@ -5,10 +5,10 @@ from mlflow import MlflowClient
 from scripted_cycles import small
 from scripted_engines import Counted, ask, played_by
 
-from engage.config import combinations
 from engage.engines.base import Side
 from engage.errors import ConfigError
 from engage.evaluation import fixed_ground, validation_half
+from engage.grid import combinations
 from engage.scenario import SHIPPED, load_scenarios
 from flows.align import align
 from flows.cli.comparing import run_compare

@@ -145,7 +145,7 @@ def test_a_stage_and_a_night_are_told_in_one_line():
         )
     ]
     collected = Collected(tuple(rows), failed={"s1": "too long"})
-    candidate = SimpleNamespace(trained_pairs=14)
+    candidate = SimpleNamespace(metrics={"pairs": 14.0})
     aligned = Aligned(pairs(14), candidate)
     judged = Judged(
         "base", Verdict(False, "not promoted: the gain is not significant: +0.011 [-0.015, +0.039]"), "page"

@@ -78,7 +78,7 @@ def test_a_password_is_not_stored_and_a_later_stage_asks_for_it(store):
     begin(store, "night", "engine.kind=openai", url)
     assert b"secret-word" not in store.path.read_bytes()
     with pytest.raises(
-        ConfigError, match=r"stored settings of cycle night: engine.openai.policy.base_urls.*password was left out"
+        ConfigError, match=r"stored settings of cycle night: engine.openai.policy.base_urls.*password is masked"
     ):
         Asked.by(None, []).config("night")
     assert Asked.by(None, [url]).config("night").engine.openai.policy.base_urls

@@ -95,7 +95,7 @@ def test_a_thought_is_a_flaw_and_the_turn_is_drawn_again_without_it():
     writing = ["<think>She is sad.</think>That hurts.", "Since when do you feel so?"]
     engine = ScriptedEngine(lambda prompt, seed: writing.pop(0))
     (drawn,) = asyncio.run(Policy(engine, DOMAIN, SpeechConfig()).replies(SUPPORT.opening, "k", [1]))
-    assert drawn.turn == Turn(Role.ASSISTANT, "Since when do you feel so?", 2, None, "thought")
+    assert drawn.turn == Turn(Role.ASSISTANT, "Since when do you feel so?", 2, None, "thought", ("thought",))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_thought_is_a_flaw_and_the_turn_is_drawn_again_without_it():
 def test_the_last_draw_is_kept_without_its_thought_and_counted(written, kept):
     engine = ScriptedEngine(lambda prompt, seed: written)
     (drawn,) = asyncio.run(Policy(engine, DOMAIN, SpeechConfig()).replies(SUPPORT.opening, "k", [1]))
-    assert drawn.turn == Turn(Role.ASSISTANT, kept, 3, "thought", "thought")
+    assert drawn.turn == Turn(Role.ASSISTANT, kept, 3, "thought", "thought", ("thought", "thought"))
 
 
 def test_an_empty_thought_is_no_flaw():

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from engage.config import combinations
 from engage.dialogue import Role, Turn
 from engage.errors import ConfigError
 from engage.evaluation import Contender, HeldOutDialogue, hold_contest
+from engage.grid import combinations
 
 BASE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.2, 0.3]
 

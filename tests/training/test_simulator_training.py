@@ -30,7 +30,7 @@ def test_an_adapter_is_trained_tracked_and_says_where_its_data_come_from(home, t
     client = MlflowClient(home.tracking_uri)
     (run,) = client.search_runs(["1"], "tags.`engage.stage` = 'sft'")
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["sft/loss"] == pytest.approx(result.metrics["loss"])
+    assert run.data.metrics["train/loss"] == pytest.approx(result.metrics["loss"])
 
 
 def test_a_limit_counts_the_dialogues_of_people_and_not_our_own():

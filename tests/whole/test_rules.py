@@ -36,7 +36,7 @@ LOADED_LATE = {
 """Modules that may import a heavy library at their top, because nobody imports them at the top."""
 ORDER = (
     "errors", "masking", "visible", "seeds", "files", "stats", "dialogue", "survey", "domains", "scenario", "data", "corpora", "models",
-    "engines", "simulation", "pages", "search", "store", "training", "evaluation", "experiments", "bench", "home", "settings", "profiles", "config",
+    "engines", "simulation", "pages", "search", "store", "training", "evaluation", "experiments", "bench", "home", "settings", "profiles", "config", "grid",
 )  # fmt: skip
 """The rooms of the method: each imports only rooms that stand before it."""
 
