@@ -10,6 +10,7 @@ from engage.evaluation import Verdict, policy_label
 from engage.evaluation.night_page import keep_verdict
 from engage.search import DialogueRecord
 from engage.store import PairConfig
+from engage.training.candidate import name_candidate
 
 REPLIES = {"Tell me more.": [[1.0], [1.0, 0.5]], "Cheer up.": [[0.0], [0.25], [None]], "I hear you.": [[0.75], [0.5]]}
 BEFORE = {"h0": 0.25, "h1": 0.5, "h2": 0.5, "h3": 0.75, "h4": 0.0, "h5": 1.0, "h6": None}
@@ -47,6 +48,7 @@ def three_nights(home: Path, said="You're amazing. Tell me."):
         figures = {"all": one, "emotional_support": one}
         for simulator in ("search", "held-out bare"):
             store.add_evaluation(night, "validation", label if night == "n3" else "candidate-1", simulator, figures)
+    name_candidate(folder, adapter)
     keep_verdict(folder, label, Verdict(True, REASON), [])
     return store, folder, adapter
 

@@ -1,6 +1,6 @@
 -- One row per challenge: a candidate against one incumbent, with one held-out simulator, on one set of held-out scenarios.
 create table if not exists challenge (
-    number integer primary key, -- in the order in which challenges began, from 1: it decides how much evidence is needed
+    number integer primary key, -- place among all challenges in the order in which they began, from 1: it decides how much evidence is needed
     cycle_id varchar not null, -- of the evaluation that began it
     policy varchar not null, -- label of the candidate's dialogues
     adapter varchar, -- folder of the candidate's weights; null in challenges from before this table

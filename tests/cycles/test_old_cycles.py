@@ -58,7 +58,7 @@ def config(*more: str) -> CycleConfig:
     return load_config("laptop", [*SETTINGS, *more])
 
 
-TREES = "select columns(c -> c <> 'stored_at') from tree where cycle_id = 'collected' order by tree_id"
+TREES = "select columns(lambda c: c <> 'stored_at') from tree where cycle_id = 'collected' order by tree_id"
 
 
 def test_a_collected_cycle_goes_on_to_its_end(world):
