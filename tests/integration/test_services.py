@@ -4,7 +4,7 @@ import os
 
 import httpx
 import pytest
-from test_schedule import engage
+from test_schedule import engage, wait_for
 
 from engage.home import Home
 from flows.cli.services import NAMES, running
@@ -28,8 +28,11 @@ def test_a_machine_without_servers_gets_them_and_is_rid_of_them(tmp_path):
         assert again.stdout.count("which was running already") == 3
         scheduled = engage(env, "schedule", "--at", "02:00", "--set", "engine.kind=scripted")
         assert scheduled.returncode == 0, scheduled.stderr
-        answer = httpx.get(f"{found['prefect'].address}/api/deployments/name/nightly/laptop", timeout=30)
-        assert answer.json()["status"] == "READY"  # a worker asks for its runs
+        deployment = f"{found['prefect'].address}/api/deployments/name/nightly/laptop"
+        # a worker asks for its runs, every 15 seconds
+        wait_for(
+            lambda: httpx.get(deployment, timeout=30).json()["status"] == "READY", 120, "a worker for the schedule"
+        )
     finally:
         down = engage(env, "down", "--force")
     assert down.stdout.count("has ended") == 3, down.stderr
