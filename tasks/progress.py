@@ -86,7 +86,7 @@ class Bar:
         self._done += by
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.advance(self._task, by)
-        if time.monotonic() - self._told >= LINE_EVERY_S:
+        if self._done < self._total and time.monotonic() - self._told >= LINE_EVERY_S:
             self._tell()
 
     def finish(self) -> None:
