@@ -190,7 +190,7 @@ def test_an_interrupted_collect_names_the_command_that_goes_on(room, how):
     assert of_group(process) == {}  # Prefect's temporary server has ended too
     kept = walls(room.waiting())
     assert 1 <= len(kept) < TREES
-    assert f"ENGAGE_HOME={room.home} .venv/bin/engage collect --profile laptop --set " in sentence
+    assert f"ENGAGE_HOME={room.home} .venv/bin/engage collect --set " in sentence
     words = command_in(sentence)
     assert words[-2:] == ["--cycle", "c1"]
     again = subprocess.run([sys.executable, "-m", "flows.cli", *words], env=room.env, capture_output=True, text=True)
@@ -210,7 +210,7 @@ def test_an_interrupted_search_on_the_real_model_ends_as_cleanly(room):
     room.processes.append(process)
     wait_until(process, (room.home / "engage.duckdb").exists, "the cycle's beginning")
     time.sleep(20)  # the models are loaded meanwhile, and the engine is in the midst of a batch
-    assert command_in(interrupt(process)) == ["collect", "--profile", "laptop", "--cycle", "c1"]
+    assert command_in(interrupt(process)) == ["collect", "--cycle", "c1"]
 
 
 def test_an_interrupted_training_goes_on_from_its_checkpoint(room):
