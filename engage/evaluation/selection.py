@@ -19,7 +19,7 @@ GAIN = "{:+.3f}"
 class Contender:
     """A policy that is compared: what tells it apart, the label of its dialogues, its adapter (None: the base model).
 
-    `training` has figures of its training by name, such as `pairs` and `loss`; `settings` what it was trained with, by dotted name.
+    `training` has figures of its training by name, such as `pairs` and `train/loss`; `settings` what it was trained with, by dotted name.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Contest:
     """Results of comparing `contenders`, the first of which the others are compared with.
 
     `gains` and `behind` are by simulator, then by contender: against the first, and against the best. `failures` are failed hacking
-    checks, `tokens` the mean tokens that one dialogue cost (None: the server does not say). `best` is the name of the contender with
+    checks, `tokens` the mean tokens written in one dialogue (None: the server does not say). `best` is the name of the contender with
     the highest mean reward among those that fail no check; None if none has a reward above the first's.
     """
 
@@ -97,10 +97,18 @@ class Contest:
         parts = []
         for simulator in sorted(self.gains, key=lambda name: name != self.deciding):
             rows = [self._row(one, simulator) for one in self.contenders]
-            head = ["", "reward", f"gain over {self.contenders[0].name}", "against the best", "wins", "pairs", "loss"]
+            head = [
+                "",
+                "reward",
+                f"gain over {self.contenders[0].name}",
+                "against the best",
+                "wins",
+                "pairs",
+                "loss after",
+            ]
             parts += [
                 f"## {sentence(f'{simulator} simulator')[:-1]}",
-                table([*head, "tokens a dialogue", "failed checks"], rows),
+                table([*head, "tokens written a dialogue", "failed checks"], rows),
             ]
         return parts
 
@@ -115,7 +123,7 @@ class Contest:
             "best" if one.name == self.best else _gain(behind),
             number(alone.win_rate if alone else None, "{:.0%}"),
             number(one.training.get("pairs"), "{:.0f}"),
-            number(one.training.get("loss")),
+            number(one.training.get("train/loss")),
             number(self.tokens.get(one.name), "{:.0f}"),
             str(len(self.failures.get(one.name, ()))),
         ]
@@ -178,13 +186,13 @@ def _failures(held: HeldOutStore, before: str, after: str) -> list[str]:
 
 
 def _tokens(held: HeldOutStore, label: str) -> float | None:
-    """Mean tokens of a policy's dialogues, both speakers' together."""
+    """Mean tokens that both speakers wrote in one of a policy's dialogues; those read depend on what the engine still had in its cache."""
     given = {"cycle": held.cycle.cycle_id, "scenarios": list(held.scenarios)}
     rows = [row for row in held.store.rows("evaluation_cost", given) if row["policy"] == label]
-    costs = [(row["dialogues"], row["completion_tokens"], row["computed_prompt_tokens"]) for row in rows]
-    if not costs or any(spoken is None or read is None for _, spoken, read in costs):
+    costs = [(row["dialogues"], row["completion_tokens"]) for row in rows]
+    if not costs or any(written is None for _, written in costs):
         return None
-    return float(sum(count * (spoken + read) for count, spoken, read in costs) / sum(count for count, *_ in costs))
+    return float(sum(count * written for count, written in costs) / sum(count for count, _ in costs))
 
 
 def _gain(found: Simultaneous | None) -> str:

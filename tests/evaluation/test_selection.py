@@ -88,8 +88,8 @@ def test_the_figures_of_a_contender_are_those_of_the_compare_view():
     assert up["reward"] == pytest.approx(0.525) and up["gain"] == up["gain_search"] == pytest.approx(0.2)
     assert up["gain_low"] < 0.2 < up["gain_high"]
     assert base["reward"] == pytest.approx(0.325) and "gain" not in base
-    # (8 · 150 + 24 · 30) / 32 = 60; one unknown count makes a mean unknown
-    assert base["dialogue_tokens"] == 60 and up["dialogue_tokens"] is None
+    # (8 · 50 + 24 · 10) / 32 = 20; one unknown count makes a mean unknown
+    assert base["dialogue_tokens"] == 20 and up["dialogue_tokens"] is None
 
 
 def test_combinations_are_all_values_with_all_others():
