@@ -29,7 +29,7 @@ for place in (ROOT, ROOT / "tests"):
     sys.path.insert(0, str(place))
 
 LONGEST_S = 600
-MAY_DIFFER = {"started_at", "wall_s", "latency_s"}
+MAY_DIFFER = {"started_at", "wall_s", "latency_s", "stored_at", "scored_at"}
 TABLES = (
     "cycle", "scenario", "tree", "node", "trajectory", "turn", "reaction", "visit", "engine_call", "pair", "evaluation",
 )  # fmt: skip

@@ -284,6 +284,7 @@ def test_a_database_that_is_locked_while_trees_wait_is_filled_when_it_is_free(ro
 
 
 def test_a_database_that_stays_locked_is_told_in_one_sentence(room):
+    room.env["ENGAGE_STORE_WAIT_S"] = "20"
     room.run("collect", "scenarios.per_domain=1")
     with duckdb.connect(str(room.home / "engage.duckdb"), read_only=False):
         code, _, err = ended(room.start("collect", "scenarios.per_domain=1"))
