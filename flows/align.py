@@ -7,10 +7,9 @@ from prefect import flow
 from engage.config import CycleConfig
 from engage.evaluation import Aligned
 from tasks.cycle import CLOSING, begin_cycle
-from tasks.human import draw_human_pairs
 from tasks.reporting import report_align
 from tasks.run_log import finished, log
-from tasks.training import choose_candidate, extract_pairs, score_pairs, train_candidate
+from tasks.training import choose_candidate, make_pairs, train_candidate
 
 
 @flow(name="align", flow_run_name="{cycle_id}", **CLOSING)
@@ -22,9 +21,7 @@ def align(config: CycleConfig, cycle_id: str, alone: bool = True) -> Aligned:
     for sentence in config.unused():
         log(sentence, logging.WARNING)
     cycle = begin_cycle(config, cycle_id)
-    scored = score_pairs(config, cycle)
-    human = draw_human_pairs(config, cycle, scored["accepted"])
-    pairs = extract_pairs(config, cycle, scored, human)
+    pairs = make_pairs(config, cycle)
     adapter = train_candidate(config, cycle, pairs) if pairs.accepted else None
     aligned = Aligned(pairs, choose_candidate(cycle, adapter))
     if alone:

@@ -9,12 +9,13 @@ from prefect import flow
 from engage.config import CycleConfig
 from engage.errors import NothingSearched
 from engage.evaluation import Contender, Contest, Judged
+from engage.store import Cycle
 from flows.evaluation import evaluation
 from tasks.collecting import check_talk
 from tasks.comparing import choose, contender, hold_all, incumbent, trained
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.judging import require_validation
-from tasks.training import choose_candidate
+from tasks.training import choose_candidate, make_pairs
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ def compare_trainings(
         contenders += [one for one in [trained(combination, cycle, name, differs)] if one]
     if len(contenders) == 1:
         raise NothingSearched(f"no combination accepts a pair of cycle {cycle_id}: nothing was trained")
-    contest = _contest(config, cycle_id, contenders)
+    contest = _contest(config, cycle, contenders)
     judged = None
     if contest.winner and contest.winner.adapter:
         chosen = combinations[contest.winner.name]
-        trained(chosen, cycle, contest.winner.name, differs)  # so that the cycle's pairs are those of its candidate
+        make_pairs(chosen, cycle)  # so that the cycle's pairs are those of its candidate
         choose_candidate(cycle, Path(contest.winner.adapter))
         judged = evaluation(chosen, cycle_id)
     return _compared(cycle_id, contest, judged)
@@ -57,12 +58,12 @@ def compare_trainings(
 def compare_adapters(config: CycleConfig, cycle_id: str, adapters: dict[str, str]) -> Compared:
     """Compare trained adapters, by name, with the first of them, on the ground of this cycle; nothing is promoted."""
     require_validation(config)
-    contest = _contest(config, cycle_id, [contender(name, Path(adapter)) for name, adapter in adapters.items()])
+    cycle = begin_cycle(config, cycle_id)
+    contest = _contest(config, cycle, [contender(name, Path(adapter)) for name, adapter in adapters.items()])
     return _compared(cycle_id, contest, None)
 
 
-def _contest(config: CycleConfig, cycle_id: str, contenders: Sequence[Contender]) -> Contest:
-    cycle = begin_cycle(config, cycle_id)
+def _contest(config: CycleConfig, cycle: Cycle, contenders: Sequence[Contender]) -> Contest:
     contest = choose(config, cycle, contenders, hold_all(config, cycle, contenders))
     check_talk(config, cycle, "evaluation")
     return contest

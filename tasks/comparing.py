@@ -22,9 +22,8 @@ from engage.settings import value_of
 from engage.store import Cycle
 from tasks.cycle import worth_retrying
 from tasks.dialogues import digest_of, ground_of, held_out_store, hold_held_out_dialogues
-from tasks.human import draw_human_pairs
 from tasks.tracking import GROUND_TAG
-from tasks.training import extract_pairs, score_pairs, train_candidate
+from tasks.training import make_pairs, train_candidate
 from tasks.workspace import Workspace
 
 PAGE = "compare.md"
@@ -40,9 +39,7 @@ def incumbent(cycle: Cycle) -> Contender:
 
 def trained(config: CycleConfig, cycle: Cycle, name: str, differs: Sequence[str]) -> Contender | None:
     """Train one combination on the cycle's trees, or find what was trained before; None if it accepts no pair."""
-    scored = score_pairs(config, cycle)
-    human = draw_human_pairs(config, cycle, scored["accepted"])
-    pairs = extract_pairs(config, cycle, scored, human)
+    pairs = make_pairs(config, cycle)
     if not pairs.accepted:
         return None
     values = config.model_dump(mode="json")

@@ -33,6 +33,7 @@ from engage.training import (
     train_dpo,
 )
 from tasks.cycle import worth_retrying
+from tasks.human import draw_human_pairs
 from tasks.progress import Bar
 from tasks.tracking_run import StageRun
 from tasks.tracking_text import version_facts
@@ -74,6 +75,13 @@ def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], hum
     if pairs.accepted:
         workspace.tracker.cycle_run(cycle.cycle_id).dataset(path, PAIRS, pairs.hash)
     return pairs
+
+
+def make_pairs(config: CycleConfig, cycle: Cycle) -> PairSet:
+    """Score the cycle's pairs, add those from human dialogues if configured, and save what is accepted: the cycle's pairs from now on."""
+    scored = score_pairs(config, cycle)
+    human = draw_human_pairs(config, cycle, scored["accepted"])
+    return extract_pairs(config, cycle, scored, human)
 
 
 @task(name="train-candidate", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)

@@ -31,7 +31,6 @@ from engage.evaluation.held_out_config import HeldOutConfig
 from engage.evaluation.judgement import NO_CANDIDATE, SCRIPTED, Incumbent, Judgement, failed_checks, judge_candidate
 from engage.evaluation.logged import (
     champion_over_base,
-    deciding,
     evaluation_metrics,
     evaluation_table,
     gain_figure,
@@ -49,7 +48,7 @@ from engage.evaluation.promotion import (
 )
 from engage.evaluation.report import DomainReport, report
 from engage.evaluation.selection import Contender, Contest, hold_contest
-from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, simulators, users_identity
+from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, deciding, simulators, users_identity
 from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
 from engage.evaluation.summary import (
     Aligned,
@@ -57,6 +56,7 @@ from engage.evaluation.summary import (
     Night,
     Places,
     failed_lines,
+    mlflow_command,
     night_text,
     stage_lines,
     stage_text,
@@ -127,6 +127,7 @@ __all__ = [
     "judge_candidate",
     "kept_challenge",
     "mean_divergence",
+    "mlflow_command",
     "next_candidate",
     "night_text",
     "outcome_line",

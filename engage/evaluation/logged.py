@@ -3,23 +3,17 @@
 The incumbent is called that, whether it is the base or a champion.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from engage.evaluation.held_out import HeldOutStore, paired
 from engage.evaluation.judgement import Comparisons, Incumbent, Judgement
 from engage.evaluation.plots import gains
 from engage.evaluation.promotion import ALL
-from engage.evaluation.simulators import SEARCH_SIMULATOR
+from engage.evaluation.simulators import deciding
 from engage.stats import Comparison, paired_comparison
 
 HEADLINE = ("gain", "gain_low", "gain_high", "reward_candidate", "reward_incumbent")
-
-
-def deciding(simulators: Iterable[str]) -> str | None:
-    """The simulator whose comparison is shown first: the held-out one if it took part, else the search's; None without a simulator."""
-    names = list(simulators)
-    return next((name for name in names if name != SEARCH_SIMULATOR), names[0] if names else None)
 
 
 def headline(comparisons: Comparisons) -> dict[str, float | None]:

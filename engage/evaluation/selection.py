@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from engage.domains import load_domain
 from engage.evaluation.ground import compare_candidates
-from engage.evaluation.hacking import hacking_failures
 from engage.evaluation.held_out import HeldOutStore
-from engage.evaluation.simulators import SEARCH_SIMULATOR
+from engage.evaluation.judgement import failed_checks
+from engage.evaluation.simulators import SEARCH_SIMULATOR, deciding
 from engage.pages import bounded, number, page, sentence, table
 from engage.stats import Simultaneous
 
@@ -51,7 +51,7 @@ class Contest:
     @property
     def deciding(self) -> str:
         """The simulator that decides: the held-out one if there is one."""
-        return next((name for name in self.gains if name != SEARCH_SIMULATOR), SEARCH_SIMULATOR)
+        return deciding(self.gains) or SEARCH_SIMULATOR
 
     @property
     def winner(self) -> Contender | None:
@@ -156,21 +156,22 @@ def hold_contest(
     first = contenders[0]
     dialogues = {one.name: held.dialogues(one.label) for one in contenders}
     gains = {name: compare_candidates(dialogues, name, first.name) for name in simulators}
-    failures = {one.name: _failures(held, first.label, one.label) for one in contenders[1:]}
-    deciding = next((name for name in simulators if name != SEARCH_SIMULATOR), SEARCH_SIMULATOR)
+    said = held.replies(first.label)
+    failures = {one.name: failed_checks(said, held.replies(one.label)) for one in contenders[1:]}
     better = {
         name: one.alone.difference
-        for name, one in gains[deciding].items()
+        for name, one in gains[deciding(simulators) or SEARCH_SIMULATOR].items()
         if not failures[name] and one.alone.difference is not None and one.alone.difference > 0
     }
     best = max(better, key=lambda name: better[name], default=None)
     behind = {name: compare_candidates(dialogues, name, best) for name in simulators} if best else {}
+    costs = held.store.rows("evaluation_cost", {"cycle": held.cycle.cycle_id, "scenarios": list(held.scenarios)})
     return Contest(
         tuple(contenders),
         gains,
         behind,
         failures,
-        {one.name: _tokens(held, one.label) for one in contenders},
+        {one.name: _tokens(costs, one.label) for one in contenders},
         best,
         len(held.scenarios),
         digest,
@@ -178,18 +179,9 @@ def hold_contest(
     )
 
 
-def _failures(held: HeldOutStore, before: str, after: str) -> list[str]:
-    said, says = held.replies(before), held.replies(after)
-    return [
-        text for domain in said for text in hacking_failures(load_domain(domain), said[domain], says.get(domain, {}))
-    ]
-
-
-def _tokens(held: HeldOutStore, label: str) -> float | None:
+def _tokens(rows: Sequence[Mapping[str, Any]], label: str) -> float | None:
     """Mean tokens that both speakers wrote in one of a policy's dialogues; those read depend on what the engine still had in its cache."""
-    given = {"cycle": held.cycle.cycle_id, "scenarios": list(held.scenarios)}
-    rows = [row for row in held.store.rows("evaluation_cost", given) if row["policy"] == label]
-    costs = [(row["dialogues"], row["completion_tokens"]) for row in rows]
+    costs = [(row["dialogues"], row["completion_tokens"]) for row in rows if row["policy"] == label]
     if not costs or any(written is None for _, written in costs):
         return None
     return float(sum(count * written for count, written in costs) / sum(count for count, _ in costs))

@@ -1,5 +1,7 @@
 """The simulated users of an evaluation: the search's own, and the held-out one that the search never talked to."""
 
+from collections.abc import Iterable
+
 from engage.engines import EngineConfig, engine_identity, model_names, model_of
 from engage.engines.base import Side
 from engage.errors import ModelError
@@ -26,6 +28,12 @@ def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
         return model_of(engine, Side.POLICY), None
     folder = adapter_folder(name)
     return model_of(engine, Side.SIMULATOR), adapter_fingerprint(folder) if folder else None
+
+
+def deciding(simulators: Iterable[str]) -> str | None:
+    """The simulator whose comparison is shown first: the held-out one if it took part, else the search's; None without a simulator."""
+    names = list(simulators)
+    return next((name for name in names if name != SEARCH_SIMULATOR), names[0] if names else None)
 
 
 def users_identity(engine: EngineConfig, second: str | None) -> dict[str, list[str | None]]:

@@ -234,8 +234,6 @@ def _comparison_line(domain: str, incumbent: str, found: Comparison) -> str:
 
 def _next_steps(cycle_id: str, places: Places) -> list[str]:
     prefix = f"ENGAGE_HOME={shlex.quote(places.home)} " if places.home else ""
-    uri = places.tracking_uri
-    shown = shlex.quote(uri) if mask_urls(uri) == uri else '"$MLFLOW_TRACKING_URI"'  # the address contains a password
     return [
         "To see more:",
         "",
@@ -243,5 +241,11 @@ def _next_steps(cycle_id: str, places: Places) -> list[str]:
         f"    {prefix}.venv/bin/engage sql --name sibling_values --param cycle={cycle_id}",
         f"    {prefix}.venv/bin/engage sql --name transcript --param cycle={cycle_id}",
         f"    {prefix}.venv/bin/engage runs",
-        f"    .venv/bin/mlflow ui --backend-store-uri {shown} --host 127.0.0.1 --port 5000",
+        f"    {mlflow_command(places.tracking_uri)}",
     ]
+
+
+def mlflow_command(uri: str) -> str:
+    """The command line that opens MLflow's pages on its database; an address that contains a password is not shown."""
+    shown = shlex.quote(uri) if mask_urls(uri) == uri else '"$MLFLOW_TRACKING_URI"'
+    return f".venv/bin/mlflow ui --backend-store-uri {shown} --host 127.0.0.1 --port 5000"

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engage.errors import ConfigError
+from engage.evaluation import mlflow_command
 from engage.home import Home
 from engage.masking import mask_urls
 from engage.pages import bounded, number
@@ -115,7 +115,6 @@ def _where(console: Console, home: Home, address: Any) -> None:
     if uri.startswith("http"):
         console.print(f"in MLflow: {mask_urls(address(uri))}", soft_wrap=True)
         return
-    shown = shlex.quote(uri) if mask_urls(uri) == uri else '"$MLFLOW_TRACKING_URI"'
     console.print("To see them in MLflow, start its server and open the address:", soft_wrap=True)
-    console.print(f"    .venv/bin/mlflow ui --backend-store-uri {shown} --host 127.0.0.1 --port 5000", soft_wrap=True)
+    console.print(f"    {mlflow_command(uri)}", soft_wrap=True)
     console.print(f"    {address(SERVER)}", soft_wrap=True)

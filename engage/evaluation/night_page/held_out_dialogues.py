@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engage.evaluation.night_page.speakers import Speakers, end_in_words, speakers_of
-from engage.evaluation.simulators import SEARCH_SIMULATOR
+from engage.evaluation.simulators import deciding
 from engage.pages import number
 from engage.store import TrajectoryStore
 
@@ -38,9 +38,7 @@ def policies_of(dialogues: Sequence[Row], candidate: str | None) -> Policies:
     simulators = dict.fromkeys(row["simulator"] for row in dialogues)
     champions = [label for label in labels if label.startswith("champion")]
     incumbent = champions[0] if champions else "base" if "base" in labels else None
-    held_out = [name for name in simulators if name != SEARCH_SIMULATOR]
-    simulator = next(iter(held_out or simulators), None)
-    return Policies(incumbent, candidate if candidate in labels else None, simulator)
+    return Policies(incumbent, candidate if candidate in labels else None, deciding(simulators))
 
 
 @dataclass(frozen=True)
