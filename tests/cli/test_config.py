@@ -226,6 +226,7 @@ def test_another_tracking_server_needs_no_files_of_mlflow_in_the_home(tmp_path, 
     (tmp_path / "mlflow.db").mkdir()
     (tmp_path / "mlflow-artifacts").touch()
     Home(tmp_path).make()
+    assert (tmp_path / "mlflow.db").is_dir() and (tmp_path / "mlflow-artifacts").is_file()  # left as they were
 
 
 def test_a_home_of_an_impossible_name_is_one_sentence_and_an_empty_one_is_none(monkeypatch, tmp_path):
