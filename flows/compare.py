@@ -12,7 +12,7 @@ from engage.evaluation import Contender, Contest, Judged
 from engage.store import Cycle
 from flows.evaluation import evaluation
 from tasks.collecting import check_talk
-from tasks.comparing import choose, contender, hold_all, incumbent, trained
+from tasks.comparing import choose, contender, hold_all, incumbent, trained, write_page
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.judging import require_validation
 from tasks.training import choose_candidate, make_pairs
@@ -43,15 +43,17 @@ def compare_trainings(
     for name, combination in combinations.items():
         contenders += [one for one in [trained(combination, cycle, name, differs)] if one]
     if len(contenders) == 1:
+        make_pairs(config, cycle)  # not those of the last combination
         raise NothingSearched(f"no combination accepts a pair of cycle {cycle_id}: nothing was trained")
     contest = _contest(config, cycle, contenders)
-    judged = None
-    if contest.winner and contest.winner.adapter:
-        chosen = combinations[contest.winner.name]
-        make_pairs(chosen, cycle)  # so that the cycle's pairs are those of its candidate
-        choose_candidate(cycle, Path(contest.winner.adapter))
-        judged = evaluation(chosen, cycle_id)
-    return _compared(cycle_id, contest, judged)
+    winner = contest.winner
+    chosen = combinations[winner.name] if winner else config
+    make_pairs(chosen, cycle)  # each combination may have extracted its own: leave those of the cycle's candidate
+    if winner is None or winner.adapter is None:
+        return Compared(contest, None, write_page(cycle, contest))
+    choose_candidate(cycle, Path(winner.adapter))
+    judged = evaluation(chosen, cycle_id)
+    return Compared(contest, judged, write_page(cycle, contest, judged))
 
 
 @flow(name="compare-adapters", flow_run_name="{cycle_id}", **CLOSING)
@@ -60,17 +62,10 @@ def compare_adapters(config: CycleConfig, cycle_id: str, adapters: dict[str, str
     require_validation(config)
     cycle = begin_cycle(config, cycle_id)
     contest = _contest(config, cycle, [contender(name, Path(adapter)) for name, adapter in adapters.items()])
-    return _compared(cycle_id, contest, None)
+    return Compared(contest, None, write_page(cycle, contest))
 
 
 def _contest(config: CycleConfig, cycle: Cycle, contenders: Sequence[Contender]) -> Contest:
     contest = choose(config, cycle, contenders, hold_all(config, cycle, contenders))
     check_talk(config, cycle, "evaluation")
     return contest
-
-
-def _compared(cycle_id: str, contest: Contest, judged: Judged | None) -> Compared:
-    page = contest.page(f"Comparison on cycle {cycle_id}")
-    if judged:
-        page += f"\n## Promotion\n\nThe best was judged on the promotion half as one challenge. Verdict: {judged.verdict.reason}.\n"
-    return Compared(contest, judged, page)

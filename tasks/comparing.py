@@ -11,6 +11,7 @@ from engage.evaluation import (
     Contest,
     Half,
     Incumbent,
+    Judged,
     failed_lines,
     hold_contest,
     policy_label,
@@ -77,6 +78,14 @@ def choose(config: CycleConfig, cycle: Cycle, contenders: Sequence[Contender], f
             run.params({"policy": one.name, **one.settings})
             run.tags({GROUND_TAG: contest.digest})
             run.newest(contest.metrics(one.name))
-    text = contest.page(f"Comparison on cycle {cycle.cycle_id}")
-    workspace.write(cycle.cycle_id, PAGE, text)
+    write_page(cycle, contest)
     return contest
+
+
+def write_page(cycle: Cycle, contest: Contest, judged: Judged | None = None) -> str:
+    """Write the comparison's page into the cycle's folder, with the promotion's verdict if the best was judged; returns the text."""
+    text = contest.page(f"Comparison on cycle {cycle.cycle_id}")
+    if judged:
+        text += f"\n## Promotion\n\nThe best was judged on the promotion half as one challenge. Verdict: {judged.verdict.reason}.\n"
+    Workspace.from_env().write(cycle.cycle_id, PAGE, text)
+    return text

@@ -17,7 +17,7 @@ from flows.cli.profiles import Asked
 from flows.collect import collect
 from flows.compare import compare_adapters, compare_trainings
 from tasks.cycle import begin_cycle
-from tasks.training import chosen_candidate
+from tasks.training import chosen_candidate, make_pairs
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -83,6 +83,7 @@ def test_the_best_is_the_cycles_candidate_and_is_judged_on_the_other_half(traine
     allowed = {name: gain for name, gain in rewards.items() if not contest.failures[name] and gain > 0}
     assert contest.best == max(allowed, key=allowed.get)
     assert trained.judged.verdict.reason in trained.text
+    assert (home.cycle("night") / "compare.md").read_text() == trained.text
     cycle = begin_cycle(small(tiny_model), "night")
     assert chosen_candidate(cycle).adapter == contest.winner.adapter
     held = ask(home, "select distinct scenario_id from trajectory where cycle_id = 'night' and purpose = 'evaluation'")
@@ -127,6 +128,19 @@ def test_candidates_of_two_cycles_are_compared_on_the_ground_of_the_first(traine
     labels = {label for label, _, _ in policies(home, "night")}
     assert {one.label for one in found.contest.contenders} <= labels
     assert found.judged is None and "gain over night" in found.text
+
+
+def test_a_comparison_without_a_winner_leaves_the_cycles_own_pairs(home, tiny_model):
+    config = small(tiny_model)
+    with played_by(Counted()):  # what was trained answers as before, so no gain can be found
+        collect(config, "even")
+        own = make_pairs(config, begin_cycle(config, "even")).accepted
+        configs = {name: small(tiny_model, f"pairs.min_q_gap={name}") for name in ("0.0", "0.9")}
+        found = compare_trainings(config, "even", configs, ["pairs.min_q_gap"])
+    assert found.contest.winner is None and found.judged is None
+    assert (home.cycle("even") / "compare.md").read_text() == found.text
+    [(kept,)] = ask(home, "select count(*) from pair where cycle_id = 'even' and accepted")
+    assert kept == own > 0
 
 
 @pytest.mark.parametrize(
