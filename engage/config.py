@@ -172,6 +172,11 @@ def _configured(values: dict[str, Any], overrides: Sequence[str], source: Callab
         config = CycleConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, source, overrides)) from error
+    if config.collect.budget.max_usd is not None and not config.engine.prices.known:
+        where = _place("collect.budget.max_usd", source, overrides)
+        raise ConfigError(
+            f"{where}: collect.budget.max_usd needs prices: set engine.prices.policy.prompt and .completion"
+        )
     if name := boolean_taken(values, config):
         raise ConfigError(f"{_place(name, source, overrides)}: {name}: true and false are no numbers")
     return config

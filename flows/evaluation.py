@@ -38,5 +38,5 @@ def evaluation(config: CycleConfig, cycle_id: str, alone: bool = True) -> Judged
     check_talk(config, cycle, "evaluation")
     judged = judge(config, cycle, candidate, failed, kept)
     if alone:
-        report_evaluation(cycle_id, judged, candidate)
+        report_evaluation(config, cycle_id, judged, candidate)
     return finished(cycle_id, judged)

@@ -47,7 +47,10 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
         bar.advance(max(0, unspent))
 
     engine = shared_engine(config.engine)
-    if config.collect.budget.max_tokens is not None and (uncounted := getattr(engine, "uncounted", "")):
+    budget = config.collect.budget
+    if (budget.max_tokens is not None or budget.max_usd is not None) and (
+        uncounted := getattr(engine, "uncounted", "")
+    ):
         raise ConfigError(
             f"{NO_COUNTS}: {uncounted} does not say how many tokens a request took, and its tokenizer is not on this machine"
         )
@@ -76,7 +79,7 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: Mapping[str, str]) ->
     workspace.drain()
     planned = plan(workspace, config, cycle)
     unsearched = sum(scenario_id not in failed for scenario_id in planned.missing(planned.scenario_ids()))
-    collected = read_collected(workspace.store, cycle, failed, unsearched)
+    collected = read_collected(workspace.store, cycle, failed, unsearched, config.engine.prices)
     with workspace.tracker.stage(cycle.cycle_id, "collect") as run:
         run.metrics(collected.metrics())
         run.table(collected.table(), "collect.json")

@@ -62,4 +62,4 @@ def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, flo
 def plan(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> Plan:
     """The cycle's training scenarios and their trees."""
     scenarios = load_cycle_scenarios(config.scenarios)
-    return Plan(workspace.store, workspace.outbox, cycle, scenarios, config.scenarios.per_domain)
+    return Plan(workspace.store, workspace.outbox, cycle, scenarios, config.scenarios.per_domain, config.engine.prices)

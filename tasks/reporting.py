@@ -23,6 +23,7 @@ from engage.evaluation import (
     night_text,
     stage_text,
     tokens_of,
+    usd_of,
 )
 from engage.evaluation.night_page import night_page
 from engage.home import Home
@@ -46,7 +47,7 @@ def report_cycle(config: CycleConfig, cycle_id: str, collected: Collected, align
     text = night_text(cycle_id, collected, aligned, judged, places(workspace.home))
     page, run_id = _page(workspace, cycle_id, f"{text}\n\n{judged.page}")
     _record_pairs(workspace, cycle_id, aligned)
-    _record_verdict(workspace, cycle_id, judged, aligned.candidate)
+    _record_verdict(workspace, config, cycle_id, judged, aligned.candidate)
     _record_night(workspace, config, cycle_id, collected, aligned, judged)
     written = _write_night_page(workspace, cycle_id)
     shown = f"{page}\nDialogues, trees and pairs: `{written}`, which `engage report --cycle {cycle_id} --open` opens.\n"
@@ -73,12 +74,12 @@ def report_align(cycle_id: str, aligned: Aligned) -> None:
 
 
 @task(name="report-evaluation")
-def report_evaluation(cycle_id: str, judged: Judged, candidate: Candidate | None) -> None:
+def report_evaluation(config: CycleConfig, cycle_id: str, judged: Judged, candidate: Candidate | None) -> None:
     """Write the report of an evaluation on its own."""
     workspace = Workspace.from_env()
     text = stage_text(cycle_id, judged, places(workspace.home))
     _page(workspace, cycle_id, f"# Cycle {cycle_id}: evaluation\n\n{text}\n\n{judged.page}")
-    _record_verdict(workspace, cycle_id, judged, candidate)
+    _record_verdict(workspace, config, cycle_id, judged, candidate)
     _write_night_page(workspace, cycle_id)
 
 
@@ -124,11 +125,14 @@ def _tokens_m(workspace: Workspace, cycle_id: str) -> float | None:
     return None if tokens is None else tokens / 1e6
 
 
-def _record_verdict(workspace: Workspace, cycle_id: str, judged: Judged, candidate: Candidate | None) -> None:
+def _record_verdict(
+    workspace: Workspace, config: CycleConfig, cycle_id: str, judged: Judged, candidate: Candidate | None
+) -> None:
     """Record what was decided with the cycle's run, and in the description of the candidate's version."""
     promoted = "yes" if judged.verdict.promoted else "no"
     found, run = headline(judged.comparisons), workspace.tracker.cycle_run(cycle_id)
-    run.newest({**found, "tokens_m": _tokens_m(workspace, cycle_id)})
+    cost = {"tokens_m": _tokens_m(workspace, cycle_id), "usd": usd_of(workspace.store, cycle_id, config.engine.prices)}
+    run.newest({**found, **cost})
     tags = {"verdict": judged.verdict.reason, "promoted": promoted, JUDGED_TAG: _shown(workspace, candidate)}
     run.tags({**tags, GROUND_TAG: judged.ground, "judged_with": deciding(judged.comparisons) or "nobody"})
     if candidate:

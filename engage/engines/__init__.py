@@ -8,6 +8,7 @@ from pydantic import Field
 from engage.engines.base import Engine, Side
 from engage.engines.embedded.engine import TransformersConfig
 from engage.engines.openai.config import OpenAIConfig, asked_with, served_names
+from engage.engines.prices import Prices
 from engage.engines.vllm.config import VllmConfig
 from engage.models import ModelsConfig
 
@@ -23,6 +24,7 @@ class EngineConfig(ModelsConfig):
     transformers: TransformersConfig = TransformersConfig()
     vllm: VllmConfig = VllmConfig()
     openai: OpenAIConfig = OpenAIConfig()
+    prices: Prices = Prices()
 
 
 def model_names(config: EngineConfig) -> list[str]:

@@ -8,6 +8,7 @@ from engage.evaluation.collected import (
     end_reasons,
     read_collected,
     tokens_of,
+    usd_of,
     users_as_assistants,
     values_by_exchange,
 )
@@ -145,6 +146,7 @@ __all__ = [
     "standing",
     "text_metrics",
     "tokens_of",
+    "usd_of",
     "users_as_assistants",
     "users_identity",
     "validation_half",

@@ -7,6 +7,7 @@ from typing import Any
 
 from engage.dialogue import UNSPOKEN
 from engage.domains.rules.crisis import CRISIS
+from engage.engines.prices import Prices
 from engage.pages import bounded
 from engage.stats import rate
 from engage.store import Cycle, TrajectoryStore
@@ -45,7 +46,8 @@ class Collected:
     """Summary of a cycle's stored trees; `failed` maps a scenario to the reason why its search failed.
 
     `unsearched` scenarios were not reached within the budget. `unspoken` counts, by reason, conversations that ended because the
-    model gave no usable turn. `costs` are sums over the search's requests, by MLflow metric name.
+    model gave no usable turn. `costs` are sums over the search's requests, by MLflow metric name; `usd` is what
+    they cost in US dollars, None without prices.
     """
 
     rewards: tuple[DomainRewards, ...] = ()
@@ -55,6 +57,7 @@ class Collected:
     users_as_assistants: FlipShare | None = None
     unsearched: int = 0
     costs: Mapping[str, float | None] = field(default_factory=dict)
+    usd: float | None = None
 
     def metrics(self) -> dict[str, float | None]:
         """The few figures of a run's page, by MLflow's names; counts of what went wrong only where something did."""
@@ -64,7 +67,7 @@ class Collected:
             "trees": sum(row.trees for row in self.rewards),
             "simulations": sum(row.simulations for row in self.rewards),
             **{f"reward/{row.domain}": row.reward_mean for row in self.rewards},
-            **{name: count for name, count in {**wrong, "role_flips": flips}.items() if count},
+            **{name: count for name, count in {**wrong, "role_flips": flips, "search_usd": self.usd}.items() if count},
         }
 
     def table(self) -> list[dict[str, Any]]:
@@ -83,7 +86,9 @@ class Collected:
         ]
 
 
-def read_collected(store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, str], unsearched: int) -> Collected:
+def read_collected(
+    store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, str], unsearched: int, prices: Prices
+) -> Collected:
     """See `Collected`."""
     given = {"cycle": cycle.cycle_id}
     ends = end_reasons(store, cycle, "search")
@@ -102,7 +107,14 @@ def read_collected(store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, st
         users_as_assistants=users_as_assistants(store, cycle.cycle_id),
         unsearched=unsearched,
         costs=costs,
+        usd=usd_of(store, cycle.cycle_id, prices, "search"),
     )
+
+
+def usd_of(store: TrajectoryStore, cycle_id: str, prices: Prices, purpose: str | None = None) -> float | None:
+    """US dollars of all the cycle's stored requests, or of those of one purpose; None without prices or with unknown tokens."""
+    rows = store.rows("cycle_cost", {"cycle": cycle_id})
+    return prices.usd(row for row in rows if purpose is None or row["purpose"] == purpose)
 
 
 def tokens_of(store: TrajectoryStore, cycle_id: str) -> int | None:

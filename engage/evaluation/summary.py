@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from engage.engines.prices import dollars
 from engage.evaluation.collected import Collected
 from engage.evaluation.judgement import Comparisons
 from engage.evaluation.promotion import Verdict
@@ -76,7 +77,7 @@ Stage = Collected | Aligned | Judged | SaysItself
 
 def night_text(cycle_id: str, collected: Collected, aligned: Aligned, judged: Judged, places: Places) -> str:
     """All stages of a night on one page."""
-    happened = _items([*_collect_lines(cycle_id, collected), *_align_lines(aligned)])
+    happened = _items([*_collect_lines(cycle_id, collected), *_align_lines(aligned), *_cost_lines(collected, aligned)])
     warning = _role_warning(collected)
     lines = [f"# Cycle {cycle_id}{warning and f': {warning}'}", "", *happened, "", *_evaluation_lines(cycle_id, judged)]
     return "\n".join([*lines, "", *_next_steps(cycle_id, places)])
@@ -93,7 +94,8 @@ def stage_lines(cycle_id: str, stage: Collected | Aligned | Judged) -> list[str]
     """The summary of one stage, without the next steps."""
     if isinstance(stage, Collected):
         warning = _role_warning(stage)
-        return [*([warning, ""] if warning else []), *_items(_collect_lines(cycle_id, stage))]
+        lines = [*_collect_lines(cycle_id, stage), *_cost_lines(stage)]
+        return [*([warning, ""] if warning else []), *_items(lines)]
     return _items(_align_lines(stage)) if isinstance(stage, Aligned) else _evaluation_lines(cycle_id, stage)
 
 
@@ -203,6 +205,15 @@ def _human_lines(human: Mapping[str, int]) -> list[str]:
         f"{human['accepted']} more pairs come from {human['dialogues']} successful human dialogues: the policy replied "
         f"at {human['sampled']} of {human['places']} places ({left})."
     ]
+
+
+def _cost_lines(collected: Collected, aligned: Aligned | None = None) -> list[str]:
+    """What the searches cost in dollars, and each accepted pair; nothing without prices."""
+    if collected.usd is None:
+        return []
+    accepted = aligned.pairs.accepted if aligned else 0
+    pair = f", {dollars(collected.usd / accepted)} for each accepted pair" if accepted else ""
+    return [f"The searches cost {dollars(collected.usd)}{pair}, by the prices in engine.prices."]
 
 
 def _drops(counts: Mapping[str, int]) -> str:

@@ -1,9 +1,11 @@
 """Chooses the scenarios that a cycle searches next, from the stored trees, the outbox and the remaining budget."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from engage.engines.base import total
+from engage.engines.prices import Prices
 from engage.scenario import Scenario, sample_scenarios
 from engage.search import BudgetConfig, Spent, affordable_trees, extra_scenarios, pilot_size, waves
 from engage.store.cycle import Cycle
@@ -20,6 +22,7 @@ class Plan:
     cycle: Cycle
     scenarios: Sequence[Scenario]
     per_domain: int
+    prices: Prices
 
     def scenario_ids(self, extra: int = 0) -> list[str]:
         """The planned scenarios in order, followed by `extra` more."""
@@ -54,7 +57,7 @@ class Plan:
         those without a tree. With early stopping, the simulations saved of `simulations_saved_of` per tree (None: no early stopping)
         are spent on more scenarios.
         """
-        spent, wanted = spent_by(self.store, self.cycle.cycle_id), self.scenario_ids()
+        spent, wanted = spent_by(self.store, self.cycle.cycle_id, self.prices), self.scenario_ids()
         pilot = pilot_size(len(wanted), budget.limited)
         if simulations_saved_of is not None:
             wanted = self.scenario_ids(extra_scenarios(len(wanted), spent, simulations_saved_of))
@@ -67,15 +70,16 @@ class Plan:
 
     def pilot(self, limited: bool) -> Spent | None:
         """Cost of the pilot; None if there is none, or if the cycle is already past it."""
-        spent, trees = spent_by(self.store, self.cycle.cycle_id), len(self.scenario_ids())
+        spent, trees = spent_by(self.store, self.cycle.cycle_id, self.prices), len(self.scenario_ids())
         return spent if spent.trees and spent.trees == pilot_size(trees, limited) else None
 
 
-def spent_by(store: TrajectoryStore, cycle_id: str) -> Spent:
+def spent_by(store: TrajectoryStore, cycle_id: str, prices: Prices) -> Spent:
     """Cost of the cycle's stored trees."""
     rows = store.rows("tree_cost", {"cycle": cycle_id})
     calls = [row["calls"] for row in rows]
     tokens = [total((row["prompt_tokens"], row["completion_tokens"])) if row["calls"] else 0 for row in rows]
+    usd = _usd_by_tree(store, cycle_id, prices)
     most = None if None in tokens else max((count for count in tokens if count is not None), default=0)
     return Spent(
         trees=len(rows),
@@ -84,5 +88,19 @@ def spent_by(store: TrajectoryStore, cycle_id: str) -> Spent:
         tokens=total(tokens),
         most_calls=max(calls, default=0),
         most_tokens=most,
+        usd=sum(usd) if usd else None,
+        most_usd=max(usd, default=None),
         longest_s=max((row["wall_s"] for row in rows), default=0.0),
     )
+
+
+def _usd_by_tree(store: TrajectoryStore, cycle_id: str, prices: Prices) -> list[float]:
+    """US dollars of each stored tree; empty without prices, or if the tokens of one are unknown."""
+    if not prices.known:
+        return []
+    by_tree = defaultdict(list)
+    for row in store.rows("tree_side_cost", {"cycle": cycle_id}):
+        by_tree[row["tree_id"]].append(row)
+    costs = [prices.usd(rows) for rows in by_tree.values()]
+    known = [cost for cost in costs if cost is not None]
+    return known if len(known) == len(costs) else []

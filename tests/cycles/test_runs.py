@@ -186,7 +186,7 @@ def adapter(home, tiny_model) -> Path:
 
 def test_a_version_says_what_it_is_and_how_to_load_it(home, adapter, tmp_path_factory, monkeypatch):
     client = client_of(home)
-    report_evaluation.fn("c1", judged(), Candidate(str(adapter)))
+    report_evaluation.fn(CycleConfig(), "c1", judged(), Candidate(str(adapter)))
     version = client.get_model_version_by_alias("engage-policy", "candidate")
     assert version.tags["engage.adapter"] == "cycles/c1/align/abc/adapter"
     assert (version.tags["promoted"], version.tags["verdict"]) == ("no", "not promoted: no gain")
@@ -215,7 +215,7 @@ def aligned(home: Home, adapter: Path | None) -> Aligned:
 @pytest.mark.usefixtures("adapter")
 def test_the_cycles_run_and_report_tell_the_newest_and_keep_the_older(home, adapter):
     shown = Candidate(str(adapter))
-    report_evaluation.fn("c1", judged("first"), shown)
+    report_evaluation.fn(CycleConfig(), "c1", judged("first"), shown)
     report_align.fn("c1", aligned(home, adapter))  # the same candidate again
     run = run_named(home, "c1")
     assert (run.data.tags["verdict"], run.data.metrics["gain"], run.data.metrics["pairs"]) == ("first", 0.125, 5)
@@ -224,7 +224,7 @@ def test_the_cycles_run_and_report_tell_the_newest_and_keep_the_older(home, adap
     assert (run.data.tags["verdict"], run.data.tags["promoted"]) == ("no candidate was trained", "no")
     assert math.isnan(run.data.metrics["gain"])
     for _ in range(2):
-        report_evaluation.fn("c1", judged("second", LOSS), shown)
+        report_evaluation.fn(CycleConfig(), "c1", judged("second", LOSS), shown)
     run = run_named(home, "c1")
     assert (run.data.tags["verdict"], run.data.metrics["gain"]) == ("second", -0.125)
     page = (home.cycle("c1") / "report.md").read_text()

@@ -141,6 +141,7 @@ GRAIN = {
     "spine_values": ("domain", "scenario", "exchange"),
     "transcript": None,  # turns in order, two of which may be equal
     "tree_cost": ("scenario",),
+    "tree_side_cost": ("tree_id", "side"),
     "tree_nodes": ("node_id",),
     "unmoved_conditions": ("domain", "condition", "level"),
     "unreadable_reactions": ("id",),

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engage.domains.rules.crisis import CRISIS
-from engage.evaluation.collected import users_as_assistants
+from engage.engines.prices import Prices, dollars
+from engage.evaluation.collected import usd_of, users_as_assistants
 from engage.evaluation.night_page.speakers import FATES
 from engage.pages import spaced
 from engage.store import TrajectoryStore
@@ -36,6 +37,11 @@ def happened(store: TrajectoryStore, cycle_id: str) -> list[Fact]:
     if accepted:
         tokens = "unknown tokens" if written is None else f"{written / accepted:,.0f} written tokens"
         facts.append(("cost of an accepted pair", f"{tokens}, {seconds / accepted:.0f} s of a tree's time"))
+    prices = Prices.model_validate(((store.cycle_settings(cycle_id) or {}).get("engine") or {}).get("prices") or {})
+    if prices.known:
+        searched, whole = usd_of(store, cycle_id, prices, "search"), usd_of(store, cycle_id, prices)
+        pair = f", {dollars(searched / accepted)} for each accepted pair" if accepted and searched is not None else ""
+        facts.append(("cost in dollars", f"{dollars(whole)}, {dollars(searched)} of them for the searches{pair}"))
     return facts
 
 
