@@ -9,11 +9,11 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from engage.config import CollectConfig, CycleConfig
 from engage.errors import ConfigError, NothingSearched, TooManyFlawed
 from engage.evaluation import Collected
+from engage.stopping import stopped_on_interrupt
 from tasks.collecting import check_talk, search_shard, store_trees
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.planning import foretell, plan_shards
 from tasks.run_log import finished
-from tasks.stopping import stopped_on_interrupt
 
 
 @flow(name="collect", flow_run_name="{cycle_id}", **CLOSING)

@@ -5,17 +5,17 @@ from typing import Any
 
 from prefect import task
 
+from engage import stopping
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import shared_engine
 from engage.errors import ConfigError
 from engage.evaluation import Collected, end_reasons, read_collected, reward_by_turn, values_by_exchange
+from engage.progress import Bar
 from engage.search import NO_COUNTS, Adapters, TalkWatch, TreeRecord, search_scenarios
 from engage.store import Cycle
-from tasks import stopping
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
 from tasks.planning import plan
-from tasks.progress import Bar
-from tasks.workspace import Workspace
 
 
 def _shard_name(parameters: dict[str, Any]) -> str:

@@ -21,11 +21,11 @@ from engage.models import AdapterCard
 from engage.search import Adapters
 from engage.settings import value_of
 from engage.store import Cycle
+from engage.tracking import GROUND_TAG
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
 from tasks.dialogues import digest_of, ground_of, held_out_store, hold_held_out_dialogues
-from tasks.tracking import GROUND_TAG
 from tasks.training import make_pairs, train_candidate
-from tasks.workspace import Workspace
 
 PAGE = "compare.md"
 HALF: Half = "selection"

@@ -16,8 +16,8 @@ from engage.home import check_cycle_id
 from engage.seeds import derive_seed
 from engage.store import SETTINGS, Cycle, absent, identity
 from engage.training import read_human
+from engage.workspace import Workspace
 from tasks.run_log import log
-from tasks.workspace import Workspace
 
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:

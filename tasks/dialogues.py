@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from prefect import task
 
+from engage import stopping
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.dialogue import Trajectory
 from engage.domains import load_domain
@@ -11,14 +12,13 @@ from engage.engines import shared_engine
 from engage.engines.recording import CallRecord
 from engage.errors import NothingSearched, TooManyFlawed
 from engage.evaluation import Ground, Half, HeldOutStore, evaluation_seeds, fixed_ground, ground_digest, users_identity
+from engage.progress import Bar
 from engage.scenario import Scenario, sample_scenarios
 from engage.search import METHOD_VERSION, Adapters, DialogueRecord, TalkWatch, hold_dialogues
 from engage.simulation import Recast
 from engage.store import Cycle
-from tasks import stopping
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
-from tasks.progress import Bar
-from tasks.workspace import Workspace
 
 
 @task(

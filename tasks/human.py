@@ -2,15 +2,15 @@
 
 from prefect import task
 
+from engage import stopping
 from engage.config import CycleConfig
 from engage.engines import shared_engine
 from engage.store import Cycle
 from engage.training import HumanPairs, human_count
 from engage.training.human_pairs import draw_human_pairs as sampled_pairs
 from engage.training.human_pairs import read_human
-from tasks import stopping
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
-from tasks.workspace import Workspace
 
 
 @task(name="draw-human-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)

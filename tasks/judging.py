@@ -29,17 +29,17 @@ from engage.evaluation import (
     weigh,
 )
 from engage.evaluation.night_page import keep_verdict
+from engage.evaluation.promoting import finish_earlier, settle
 from engage.files.digest import digest, flat, key_settings
 from engage.models import AdapterCard
+from engage.progress import tell
 from engage.search import METHOD_VERSION
 from engage.store import Challenge, Challenges, Cycle, State
+from engage.tracking import GROUND_TAG
 from engage.training import Candidate
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
 from tasks.dialogues import digest_of, ground_of, held_out_store
-from tasks.progress import tell
-from tasks.promoting import finish_earlier, settle
-from tasks.tracking import GROUND_TAG
-from tasks.workspace import Workspace
 
 
 def require_validation(config: CycleConfig) -> None:

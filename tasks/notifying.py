@@ -20,8 +20,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from engage.config import CycleConfig
 from engage.errors import ConfigError
 from engage.evaluation import Night, alerts
+from engage.workspace import Workspace
 from tasks import run_log
-from tasks.workspace import Workspace
 
 URL, BLOCK = "ENGAGE_NOTIFY_URL", "ENGAGE_NOTIFY_BLOCK"
 """Environment variables: the address itself, and the name of the Secret block that holds it."""

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from prefect import task
 
+from engage import progress
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.errors import StoreError
 from engage.search import forecast, forecast_text
 from engage.store import Cycle, Plan
-from tasks import progress
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
-from tasks.workspace import Workspace
 
 
 @task(name="plan-shards", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)

@@ -28,12 +28,12 @@ from engage.evaluation import (
 from engage.evaluation.night_page import night_page
 from engage.home import Home
 from engage.pages import bounded
+from engage.tracking import GROUND_TAG, NIGHTS
+from engage.tracking.text import version_facts
 from engage.training import Candidate, latest_candidate
+from engage.workspace import Workspace
 from tasks.cycle import stored_cycle, worth_retrying
 from tasks.dialogues import ground_of, held_out_store
-from tasks.tracking import GROUND_TAG, NIGHTS
-from tasks.tracking_text import version_facts
-from tasks.workspace import Workspace
 
 JUDGED_TAG = "engage.judged"
 """The adapter that the cycle's run tells of, relative to the home; empty if there was no candidate."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
+from engage import progress
 from engage.errors import engage_error
 from engage.evaluation import Aligned, Collected, Judged, Night, outcome_line, stage_lines
 
@@ -172,3 +173,4 @@ logging.getLogger("engage").addHandler(_ToRun(logging.WARNING))
 _one_sentence = _OneSentence()
 for _name in RUN_LOGGERS:
     logging.getLogger(_name).addFilter(_one_sentence)
+progress.also_to(log, ProgressBar)

@@ -11,7 +11,10 @@ from engage.engines import close_engines
 from engage.evaluation import q_gap_histogram
 from engage.files.digest import digest, flat, key_settings
 from engage.models import adapter_folder, resolve_model
+from engage.progress import Bar
 from engage.store import Cycle
+from engage.tracking.run import StageRun
+from engage.tracking.text import version_facts
 from engage.training import (
     BEFORE,
     Candidate,
@@ -32,12 +35,9 @@ from engage.training import (
     set_aside,
     train_dpo,
 )
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
 from tasks.human import draw_human_pairs
-from tasks.progress import Bar
-from tasks.tracking_run import StageRun
-from tasks.tracking_text import version_facts
-from tasks.workspace import Workspace
 
 PAIRS = "preference-pairs"
 CURVES = {

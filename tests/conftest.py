@@ -63,7 +63,7 @@ def prefect_server(_one_prefect_server: Any) -> Iterator[None]:
 def _mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow database to copy, because its migrations take seconds."""
     from engage.home import Home
-    from tasks.tracking import Tracker
+    from engage.tracking import Tracker
 
     home = Home(tmp_path_factory.mktemp("mlflow"))
     with pytest.MonkeyPatch.context() as patch:

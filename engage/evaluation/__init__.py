@@ -13,7 +13,7 @@ from engage.evaluation.collected import (
     values_by_exchange,
 )
 from engage.evaluation.comparison_config import ComparisonConfig, PolicyName
-from engage.evaluation.conversations import Conversation, conversations
+from engage.evaluation.conversations import conversations
 from engage.evaluation.divergence import divergence_by_domain, mean_divergence
 from engage.evaluation.ground import Ground, Half, compare_candidates, fixed_ground, ground_digest, validation_half
 from engage.evaluation.hacking import Replies, distinct_2, hacking_failures, hacking_rates, text_metrics
@@ -78,7 +78,6 @@ __all__ = [
     "ComparisonConfig",
     "Contender",
     "Contest",
-    "Conversation",
     "DomainReport",
     "Evidence",
     "Fate",

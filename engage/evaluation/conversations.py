@@ -5,7 +5,6 @@ A sample of them is shown; both sides of a comparison show the same scenarios an
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from engage.dialogue import Role
@@ -13,36 +12,7 @@ from engage.domains import load_domain
 from engage.domains.rules.patterns import matches_any
 from engage.evaluation.held_out import HeldOutStore
 from engage.files.digest import digest
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """What the assistant was given and what it said: `before` are the earlier turns as chat messages; `reply` ends the dialogue's text
-    where the user spoke last."""
-
-    before: tuple[dict[str, str], ...]
-    reply: str
-    by_assistant: bool = True
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """One held-out dialogue. `goal` and `persona` say who the user is; `reward` is None where the survey's answer could not be read.
-
-    `checks` names the signs of reward hacking in the assistant's replies, `flaws` the turns that stayed flawed.
-    """
-
-    dialogue_id: str
-    simulator: str
-    domain: str
-    scenario_id: str
-    goal: str
-    persona: str
-    exchanges: tuple[Exchange, ...]
-    ending: str
-    reward: float | None
-    checks: tuple[str, ...]
-    flaws: tuple[str, ...]
+from engage.tracking import Conversation, Exchange
 
 
 def conversations(held: HeldOutStore, label: str, most: int) -> list[Conversation]:

@@ -63,6 +63,6 @@ def _registered(version: str) -> Path | None:
     """The adapter of a version in MLflow's registry; None if there is no such version."""
     if not version.isdecimal():
         return None
-    from tasks.workspace import Workspace
+    from engage.workspace import Workspace
 
     return Workspace.from_env().tracker.adapter_of(version)

@@ -92,7 +92,7 @@ def examine_tracking(home: Home, config: CycleConfig) -> Iterator[Finding]:
     from flows.cli.running import quieten
 
     quieten(verbose=False)
-    from tasks.workspace import Workspace
+    from engage.workspace import Workspace
 
     where = mask_urls(home.tracking_uri)
     try:

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM: the first signal ends the run in order, a second one ends it at once.
 
-The first signal raises KeyboardInterrupt in the main thread, or cancels what `tasks.stopping` awaits there. The exception can get
+The first signal raises KeyboardInterrupt in the main thread, or cancels what `engage.stopping` awaits there. The exception can get
 lost (while a library is imported, in a callback, under an `except` that catches everything), so it is raised again every second until
 the run begins to end because of it. The exit code is 130 for Ctrl-C and 143 for SIGTERM, as in a shell.
 """
@@ -61,7 +61,7 @@ class Interrupts:
 
     def _stop(self) -> None:
         """Cancel what is awaited, so that it ends in order. Cancelling is repeated less often, because ending in order takes time."""
-        from tasks import stopping
+        from engage import stopping
 
         if not stopping.awaits_here():
             raise KeyboardInterrupt

@@ -60,7 +60,7 @@ def _latest(home: Home) -> str:
 
 
 def _track(home: Home, cycle_id: str, styles: list[PairStyle]) -> None:
-    from tasks.workspace import Workspace
+    from engage.workspace import Workspace
 
     run = Workspace(home).tracker.cycle_run(cycle_id)
     for one in styles:

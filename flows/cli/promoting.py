@@ -18,8 +18,8 @@ def promote(
     from flows.cli.running import quieten
 
     quieten(verbose=False)
-    from tasks.promoting import promote_by_person
-    from tasks.workspace import Workspace
+    from engage.evaluation.promoting import promote_by_person
+    from engage.workspace import Workspace
 
     text = promote_by_person(Workspace.from_env(), candidate, why, unjudged)
     console.print(text, markup=False, highlight=False, soft_wrap=True)

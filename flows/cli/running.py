@@ -63,7 +63,8 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     use_own_server()
     interrupts.go_on_with(again)
     try:
-        from tasks import progress, run_log
+        from engage import progress
+        from tasks import run_log
 
         start_server()
         quiet = nullcontext() if verbose else run_log.sent_only()

@@ -17,7 +17,7 @@ from engage.pages import bounded, number
 from flows.cli.showing import VisibleOut, visible_json
 
 if TYPE_CHECKING:
-    from tasks.tracking import CycleRun
+    from engage.tracking import CycleRun
 
 SERVER = "http://127.0.0.1:5000"
 COLUMNS = (
@@ -49,7 +49,7 @@ def show_runs(console: Console, form: str) -> None:
     home = Home.from_env()
     if home.own_tracking and not home.mlflow_file.exists():
         raise ConfigError("no cycle has been run yet; run `engage nightly` first")
-    from tasks.workspace import Workspace
+    from engage.workspace import Workspace
 
     tracker = Workspace(home).tracker
     rows = [row(run) for run in tracker.cycles()]

@@ -123,7 +123,7 @@ def _start_mlflow(home: Home, port: int | None) -> Service:
     from flows.cli.running import quieten
 
     quieten(verbose=False)
-    from tasks.workspace import Workspace
+    from engage.workspace import Workspace
 
     Workspace(home).tracker.champion()  # makes or migrates the database, which two processes must not do at once
     port = _port("mlflow", port)

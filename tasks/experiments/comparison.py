@@ -17,8 +17,8 @@ from engage.experiments import (
 from engage.experiments import compare_policies as compared
 from engage.files.digest import digest, flat, key_settings
 from engage.store import Cycle
+from engage.workspace import Workspace
 from tasks.dialogues import held_out, held_out_store
-from tasks.workspace import Workspace
 
 
 @task(name="compare-policies")

@@ -2,6 +2,7 @@
 
 from prefect import task
 
+from engage import stopping
 from engage.config import CycleConfig
 from engage.domains import load_domain
 from engage.engines import shared_engine
@@ -9,10 +10,9 @@ from engage.evaluation import divergence_by_domain
 from engage.experiments import TrainedPolicy, adversary, adversary_label, dialogues_of, thinking_of
 from engage.search import Adapters
 from engage.store import Cycle
-from tasks import stopping
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
 from tasks.dialogues import held_out, hold_missing
-from tasks.workspace import Workspace
 
 
 @task(name="hold-policy-dialogues", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)

@@ -25,9 +25,9 @@ from engage.training import (
     train_sft,
     training_chats,
 )
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
 from tasks.training import run_dpo, run_training, start_adapter
-from tasks.workspace import Workspace
 
 
 def pair_sets(config: CycleConfig, cycle: Cycle, human: HumanPairs) -> dict[PolicyName, list[PreferencePair]]:

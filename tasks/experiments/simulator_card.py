@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
+from engage import stopping
 from engage.config import CycleConfig
 from engage.engines import close_engines, model_names, shared_engine
 from engage.experiments.simulator_card.asking import Answers, Asked, ask_simulator
@@ -15,11 +16,10 @@ from engage.experiments.simulator_card.perplexity import user_turn_likelihoods
 from engage.experiments.simulator_card.plan import CardConfig, held_out_dialogues, simulator_alone, simulator_labels
 from engage.files.digest import digest, flat, key_settings
 from engage.models import resolve_model
-from tasks import stopping
+from engage.progress import Bar
+from engage.tracking import Tracker
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
-from tasks.progress import Bar
-from tasks.tracking import Tracker
-from tasks.workspace import Workspace
 
 ROUNDS = 3
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import task
 
+from engage import stopping
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import shared_engine
 from engage.errors import ConfigError, NothingSearched
@@ -20,12 +21,11 @@ from engage.experiments import (
     stated_against_fresh,
 )
 from engage.files.digest import digest, key_settings
+from engage.progress import Bar
 from engage.search import Adapters, BatchResult
 from engage.store import Cycle
-from tasks import stopping
+from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
-from tasks.progress import Bar
-from tasks.workspace import Workspace
 
 
 @task(name="reroll-pairs", retries=2, retry_delay_seconds=10, retry_condition_fn=worth_retrying)

@@ -283,7 +283,7 @@ class Chaos:
     def _make_databases(self, home: Path, seconds: float) -> int:
         from engage.home import Home
         from engage.store import TrajectoryStore
-        from tasks.tracking import Tracker
+        from engage.tracking import Tracker
 
         pid = os.fork()
         if pid == 0:

@@ -363,7 +363,7 @@ def test_a_prefect_server_that_does_not_answer_is_one_sentence(url):
 @pytest.mark.slow
 def test_mlflow_out_of_reach_is_one_sentence(tmp_path, monkeypatch):
     from engage.home import Home
-    from tasks.tracking import Tracker
+    from engage.tracking import Tracker
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://bar")
     with pytest.raises(StoreError, match="MLflow at foo://bar cannot be used"):
@@ -380,7 +380,7 @@ def test_mlflow_out_of_reach_is_one_sentence(tmp_path, monkeypatch):
 def test_an_mlflow_database_that_another_program_keeps_is_not_called_damaged(home):
     import sqlite3
 
-    from tasks.tracking_text import trouble
+    from engage.tracking.text import trouble
 
     locked = sqlite3.OperationalError("database is locked")
     said = trouble(locked, home.tracking_uri, home.path)

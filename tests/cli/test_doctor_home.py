@@ -117,7 +117,7 @@ def test_a_clock_that_was_set_back_is_noticed(made):
 
 
 def test_a_champion_whose_adapter_is_gone_is_a_fault(home):
-    from tasks.tracking import Tracker
+    from engage.tracking import Tracker
 
     config = load_config("laptop")
     assert said(examine_tracking(home, config))["champion: none yet, nights start from the configured policy"] == "ok"

@@ -91,7 +91,7 @@ def test_the_end_that_it_asked_for_is_not_disturbed():
 
 def test_what_is_awaited_is_cancelled_and_ends_in_order():
     body = """import asyncio
-from tasks import stopping
+from engage import stopping
 async def search():
     try:
         ctrl_c()

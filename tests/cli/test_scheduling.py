@@ -13,6 +13,7 @@ from engage.config import CycleConfig
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.home import Home
 from engage.store import Outbox, TrajectoryStore
+from engage.tracking import Tracker
 from flows.cli import scheduling
 from flows.cli.carrying import absolute_address, absolute_config, environment
 from flows.cli.profiles import load_config
@@ -27,7 +28,6 @@ from flows.cli.scheduling import (
     plan_nightly,
     time_zone,
 )
-from tasks.tracking import Tracker
 
 HERE = Path(__file__).parents[1]
 OWN_FILE = HERE / "fixtures" / "own_scenarios.jsonl"

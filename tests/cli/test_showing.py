@@ -15,9 +15,9 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
+from engage import progress
 from flows.cli import showing
 from flows.cli.showing import Terminal, visible, visible_json
-from tasks import progress
 
 STEERING = "\x1b]52;c;cm0gLXJm\x07 \x1b[2J \x00 \x7f \x9b31m \u202egnp.exe\u202c \r \u2028 \ud83d"
 SEEN = r"\x1b]52;c;cm0gLXJm\x07 \x1b[2J \x00 \x7f \x9b31m \u202egnp.exe\u202c \x0d \u2028 \ud83d"

@@ -6,10 +6,10 @@ from scripted_engines import Counted, played_by
 
 from engage.errors import ConfigError, EngineError, NothingSearched
 from engage.experiments import ValueCheckConfig
+from engage.tracking import Tracker
 from flows.cli.profiles import load_config
 from flows.collect import collect
 from flows.credit import credit
-from tasks.tracking import Tracker
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

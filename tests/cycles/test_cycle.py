@@ -24,13 +24,13 @@ from engage.models import AdapterCard, adapter_fingerprint, resolve_model
 from engage.pages import sentence
 from engage.scenario import sample_scenarios
 from engage.seeds import derive_seed
+from engage.tracking import Tracker
 from flows.align import align
 from flows.collect import collect
 from flows.evaluation import evaluation
 from flows.nightly import nightly
 from tasks.cycle import begin_cycle
 from tasks.dialogues import ground_of
-from tasks.tracking import Tracker
 from tasks.training import chosen_candidate
 
 HERE = Places(None, "sqlite:///mlflow.db")

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from tasks import progress
+from engage import progress
 
 
 def shown(monkeypatch, every_s: float) -> str:

@@ -14,15 +14,15 @@ from engage.engines.base import Side
 from engage.engines.scripted import canned_reply
 from engage.errors import ConfigError
 from engage.evaluation import Places, Verdict, stage_text
+from engage.evaluation.promoting import promote_by_person
 from engage.seeds import derive_seed
 from engage.store import Challenges, TrajectoryStore
+from engage.tracking import Tracker
+from engage.workspace import Workspace
 from flows.align import align
 from flows.cli.profiles import load_config
 from flows.collect import collect
 from flows.evaluation import evaluation
-from tasks.promoting import promote_by_person
-from tasks.tracking import Tracker
-from tasks.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

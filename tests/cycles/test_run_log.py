@@ -15,9 +15,9 @@ from prefect_logs import logged
 from engage.errors import ConfigError
 from engage.evaluation import Aligned, Collected, Judged, Night, Verdict, outcome_line
 from engage.evaluation.collected import DomainRewards
+from engage.progress import Bar
 from engage.training import PairSet
 from tasks import run_log
-from tasks.progress import Bar
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 TOO_SMALL = "--set seed: -1 is too small; write 0 or more"

@@ -27,11 +27,11 @@ from engage.evaluation import (
 from engage.home import Home
 from engage.stats import paired_comparison
 from engage.store import Cycle
+from engage.tracking import Tracker
+from engage.tracking.text import differences
 from engage.training import Candidate, PairSet
 from flows.cli.runs import grounds_remark
 from tasks.reporting import report_align, report_evaluation
-from tasks.tracking import Tracker
-from tasks.tracking_text import differences
 
 pytestmark = pytest.mark.slow
 

@@ -69,7 +69,7 @@ def test_a_wait_that_was_in_vain_is_an_error_of_its_own_and_worth_no_retry(store
 
 @pytest.mark.parametrize(("text", "wait_s"), [("", 3600.0), ("90", 90.0), ("0", 0.0)])
 def test_a_task_waits_an_hour_or_as_long_as_the_environment_says(text, wait_s, own_home, monkeypatch):
-    from tasks.workspace import Workspace
+    from engage.workspace import Workspace
 
     monkeypatch.setenv("ENGAGE_STORE_WAIT_S", text)
     assert Workspace.from_env().store.wait_s == wait_s
@@ -78,7 +78,7 @@ def test_a_task_waits_an_hour_or_as_long_as_the_environment_says(text, wait_s, o
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e9"])
 def test_a_wait_that_is_no_number_of_seconds_is_refused(text):
-    from tasks.workspace import store_wait_s
+    from engage.workspace import store_wait_s
 
     with pytest.raises(ConfigError, match=r"ENGAGE_STORE_WAIT_S is '.*'; write seconds"):
         store_wait_s({"ENGAGE_STORE_WAIT_S": text})
@@ -120,8 +120,8 @@ def test_a_copy_that_cannot_be_made_leaves_the_earlier_one(store, hold, tmp_path
 
 
 def test_a_night_says_when_the_copy_is_not_renewed_and_goes_on(home, monkeypatch):
-    from tasks import progress
-    from tasks.workspace import Workspace
+    from engage import progress
+    from engage.workspace import Workspace
 
     said: list[str] = []
     monkeypatch.setattr(progress, "tell", said.append)

@@ -1,12 +1,13 @@
 """Progress with rate and time left: bars on a terminal, an occasional line if the output goes to a file.
 
-Tasks of one process share the display. A worker has none. With and without one, the lines also go to the log of Prefect's run, and a bar to
-its artifacts.
+The work of one process shares the display. A worker has none. With and without one, whoever runs the work gets the lines and the bars too
+(`also_to`).
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -21,13 +22,32 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from tasks import run_log
-
 LINE_EVERY_S = 30.0
 FORETOLD_FROM = 0.02
 """Share of the work after which the remaining time is estimated: a search's first replies come late, and all together."""
 
+
+class Mirror(Protocol):
+    """Shows a bar elsewhere, too."""
+
+    def show(self, share: float, text: str, last: bool = False) -> None:
+        """Show the share of the work that is done (0 to 1), and the same as a line."""
+
+
 _shown: "Progress | Console | None" = None
+_logs: list[Callable[[str], None]] = []
+_mirrors: list[Callable[[], Mirror]] = []
+
+
+def also_to(log: Callable[[str], None], mirror: Callable[[], Mirror]) -> None:
+    """From now on, `log` gets each line too, and each new bar has a `mirror`."""
+    _logs.append(log)
+    _mirrors.append(mirror)
+
+
+def _log(text: str) -> None:
+    for log in _logs:
+        log(text)
 
 
 class _Rate(ProgressColumn):
@@ -64,21 +84,21 @@ def show(console: Console) -> Iterator[None]:
 
 
 def tell(text: str) -> None:
-    """Show a line above the bars, if there is a display, and write it to the run's log, if there is a run."""
-    run_log.log(text)
+    """Show a line above the bars, if there is a display, and write it to the log, if there is one."""
+    _log(text)
     console = _shown.console if isinstance(_shown, Progress) else _shown
     if console is not None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Bar:
-    """Progress of one piece of work towards `total`, in the unit of `advance`; says nothing without a display and a run."""
+    """Progress of one piece of work towards `total`, in the unit of `advance`; says nothing without a display and a log."""
 
     def __init__(self, description: str, total: int) -> None:
         self._display = _shown
         self._description, self._total, self._done = description, total, 0
         self._began = self._told = time.monotonic()
-        self._artifact = run_log.ProgressBar()
+        self._elsewhere = [mirror() for mirror in _mirrors]
         self._task = self._display.add_task(description, total=total) if isinstance(self._display, Progress) else None
 
     def advance(self, by: int = 1) -> None:
@@ -105,7 +125,8 @@ class Bar:
         left = f", {(self._total - self._done) / rate:.0f} s left" if foretold else ""
         text = f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}"
         if isinstance(self._display, Progress):  # the bar shows it
-            run_log.log(text)
+            _log(text)
         else:
             tell(text)
-        self._artifact.show(self._done / self._total if self._total else 1.0, text, last)
+        for mirror in self._elsewhere:
+            mirror.show(self._done / self._total if self._total else 1.0, text, last)

@@ -7,7 +7,7 @@ from typing import Any
 
 from engage.errors import StoreError
 from engage.home import Home
-from tasks.tracking_text import trouble
+from engage.tracking.text import trouble
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.stats import Estimate, is_finite
-from tasks.tracking_text import first_sections
+from engage.tracking.text import first_sections
 
 DESCRIPTION_TAG, DESCRIPTION_LENGTH = "mlflow.note.content", 4_900
 """Every MLflow server stores at least 5,000 characters of a tag."""

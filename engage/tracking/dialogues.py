@@ -7,18 +7,48 @@ compared there scenario by scenario, because MLflow matches their sessions by go
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from engage import progress
 from engage.errors import StoreError
-from engage.evaluation import Conversation
 from engage.files.digest import digest
 from engage.home import Home
-from tasks import progress
-from tasks.tracking_client import Client
+from engage.tracking.client import Client
 
 EXPERIMENT = "engage-dialogues"
 _MOST_METADATA = 250
 """Characters of metadata that every MLflow server keeps."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the assistant was given and what it said: `before` are the earlier turns as chat messages; `reply` ends the dialogue's text
+    where the user spoke last."""
+
+    before: tuple[dict[str, str], ...]
+    reply: str
+    by_assistant: bool = True
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One held-out dialogue. `goal` and `persona` say who the user is; `reward` is None where the survey's answer could not be read.
+
+    `checks` names the signs of reward hacking in the assistant's replies, `flaws` the turns that stayed flawed.
+    """
+
+    dialogue_id: str
+    simulator: str
+    domain: str
+    scenario_id: str
+    goal: str
+    persona: str
+    exchanges: tuple[Exchange, ...]
+    ending: str
+    reward: float | None
+    checks: tuple[str, ...]
+    flaws: tuple[str, ...]
 
 
 def write_conversations(home: Home, experiment_id: str, run_id: str, side: str, told: Sequence[Conversation]) -> int:

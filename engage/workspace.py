@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from engage import progress
 from engage.errors import ConfigError, EngageError, StoreError, in_one_line
 from engage.files.writing import write_whole
 from engage.home import Home
 from engage.store import WAIT_S, Outbox, TrajectoryStore, write_snapshot
-from tasks import progress
-from tasks.tracking import Tracker
+from engage.tracking import Tracker
 
 STORE_WAIT = "ENGAGE_STORE_WAIT_S"
 PATIENCE_S = 3600.0

@@ -7,9 +7,9 @@ from pathlib import Path
 from engage.errors import ConfigError
 from engage.evaluation import Fate, Verdict, policy_label
 from engage.store import Challenge, Challenges, Cycle, State
+from engage.tracking import Champion
 from engage.training import latest_candidate
-from tasks.tracking import Champion
-from tasks.workspace import Workspace
+from engage.workspace import Workspace
 
 RULE = "the rule"
 

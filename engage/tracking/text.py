@@ -12,7 +12,7 @@ from engage.masking import mask_urls
 from engage.models import AdapterCard
 
 RATE, _SHORT = "align.dpo.learning_rate", {"learning_rate": "lr"}
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODEL_NAME = "engage-policy"
 
 

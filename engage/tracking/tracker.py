@@ -1,4 +1,4 @@
-"""All use of MLflow: one parent run per cycle, child runs per stage, the run of all nights, and the registry, which names the champion.
+"""MLflow for one home: one parent run per cycle, child runs per stage, the run of all nights, and the registry, which names the champion.
 
 Runs are looked up by their tags, so that a resumed cycle continues its own runs.
 """
@@ -11,14 +11,15 @@ from typing import Any
 
 from filelock import FileLock
 
+from engage import progress
 from engage.errors import StoreError
-from engage.evaluation import Conversation
 from engage.files.digest import digest, flat
 from engage.home import Home
-from tasks import progress, tracking_dialogues, tracking_file, tracking_view
-from tasks.tracking_client import Client, told
-from tasks.tracking_run import StageRun
-from tasks.tracking_text import differences, source, version_text
+from engage.tracking import database, dialogues, view
+from engage.tracking.client import Client, told
+from engage.tracking.dialogues import Conversation
+from engage.tracking.run import StageRun
+from engage.tracking.text import differences, source, version_text
 
 EXPERIMENT = "engage"
 REGISTERED_NAME = "engage-policy"
@@ -60,10 +61,10 @@ class Tracker:
         self._home = home
         with self._alone, told(home):
             if home.own_tracking:
-                tracking_file.prepare(home.mlflow_file, EXPERIMENT, self._create_database, progress.tell)
+                database.prepare(home.mlflow_file, EXPERIMENT, self._create_database, progress.tell)
             mlflow.set_tracking_uri(home.tracking_uri)
             self._client = Client(home)
-            self._experiment_id = self._experiment(EXPERIMENT, tracking_view.TRAINING)
+            self._experiment_id = self._experiment(EXPERIMENT, view.TRAINING)
 
     def _create_database(self, ending: str, location: str) -> None:
         """MLflow's tables and the experiment in a file of the home's database's name with that ending."""
@@ -87,12 +88,12 @@ class Tracker:
             progress.tell(
                 f"MLflow's experiment {name!r} had been deleted; it is restored, for this cycle is recorded in it"
             )
-        tracking_view.prepare(self._client, found, kind)
+        view.prepare(self._client, found, kind)
         return str(found.experiment_id)
 
     def address(self, server: str) -> str:
         """Where MLflow's UI shows the cycles with the prepared columns."""
-        return tracking_view.address(server, self._experiment_id)
+        return view.address(server, self._experiment_id)
 
     def cycles(self) -> list[CycleRun]:
         """The runs of all cycles, the newest first."""
@@ -171,10 +172,10 @@ class Tracker:
 
         A server that takes no traces is no error: the dialogues are in the store. It is reported in one line.
         """
-        experiment = self._experiment(tracking_dialogues.EXPERIMENT, tracking_view.CONVERSATIONS)
+        experiment = self._experiment(dialogues.EXPERIMENT, view.CONVERSATIONS)
         tags = {CYCLE_TAG: cycle_id, STAGE_TAG: f"dialogues of {label}"}
         run = self._run(f"{cycle_id} {side}", {**tags, "mlflow.runType": "genai_evaluate"}, experiment)
-        written = tracking_dialogues.write_conversations(self._home, experiment, run, side, told)
+        written = dialogues.write_conversations(self._home, experiment, run, side, told)
         self._client.set_terminated(run, "FINISHED")
         return written
 

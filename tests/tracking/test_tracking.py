@@ -11,8 +11,8 @@ from prefect import flow
 
 from engage.errors import ConfigError, EngineError, ModelError, StoreError
 from engage.home import Home
+from engage.tracking import Tracker
 from tasks.cycle import CLOSING, worth_retrying
-from tasks.tracking import Tracker
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +90,7 @@ def test_an_opening_of_the_test_split_is_counted_once(home):
 def said(monkeypatch) -> list[str]:
     """The terminal's text without the progress bars."""
     lines: list[str] = []
-    monkeypatch.setattr("tasks.progress.tell", lines.append)
+    monkeypatch.setattr("engage.progress.tell", lines.append)
     return lines
 
 
@@ -200,7 +200,7 @@ def test_a_candidate_that_was_named_before_the_home_was_moved_is_the_one_that_is
     ],
 )
 def test_a_full_disk_and_one_that_cannot_be_written_are_told_apart(home, problem, sentence):
-    from tasks.tracking_client import told
+    from engage.tracking.client import told
 
     with pytest.raises(StoreError, match=sentence) as refused, told(home):
         raise problem

@@ -1,0 +1,18 @@
+"""MLflow: one run per cycle with a child run per stage, the run of all nights, the registry. No other room imports mlflow."""
+
+from engage.tracking.dialogues import Conversation, Exchange
+from engage.tracking.run import StageRun
+from engage.tracking.text import version_facts
+from engage.tracking.tracker import GROUND_TAG, NIGHTS, Champion, CycleRun, Tracker
+
+__all__ = [
+    "GROUND_TAG",
+    "NIGHTS",
+    "Champion",
+    "Conversation",
+    "CycleRun",
+    "Exchange",
+    "StageRun",
+    "Tracker",
+    "version_facts",
+]
