@@ -1,7 +1,7 @@
 """Compares the candidate with base or champion, weighs its challenge and the kept one, and promotes what meets the rule."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from prefect import task
@@ -9,33 +9,22 @@ from prefect import task
 from engage.config import CycleConfig
 from engage.errors import ConfigError
 from engage.evaluation import (
-    NO_HELD_OUT,
     SCRIPTED,
     SEARCH_SIMULATOR,
-    HeldOutStore,
-    Incumbent,
     Judged,
-    Judgement,
-    conversations,
-    evaluation_metrics,
-    evaluation_seeds,
-    evaluation_table,
-    failed_checks,
-    fates,
-    gain_figure,
+    decided,
+    finish_earlier,
     judge_candidate,
-    kept_challenge,
+    kept_challenger,
     policy_label,
-    weigh,
+    record_evaluation,
+    store_evaluation,
 )
 from engage.evaluation.night_page import keep_verdict
-from engage.evaluation.promoting import finish_earlier, settle
 from engage.files.digest import digest, flat, key_settings
 from engage.models import AdapterCard
-from engage.progress import tell
 from engage.search import METHOD_VERSION
-from engage.store import Challenge, Challenges, Cycle, State
-from engage.tracking import GROUND_TAG
+from engage.store import Challenge, Cycle
 from engage.training import Candidate
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
@@ -58,31 +47,13 @@ def held_out_simulator(config: CycleConfig) -> str | None:
 
 @task(name="keep-challenger", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def keep_challenger(config: CycleConfig, cycle: Cycle, candidate: Candidate | None) -> Challenge | None:
-    """The challenger of an earlier night that talks tonight as well, None if there is none; one whose folder is gone is dropped."""
+    """The challenger of an earlier night that talks tonight as well, None if there is none."""
     workspace, simulator = Workspace.from_env(), held_out_simulator(config)
     finish_earlier(workspace)
     if simulator is None:
         return None
-    challenges, label = Challenges(workspace.store), policy_label("candidate", candidate.adapter) if candidate else None
-    begun = workspace.store.cycle_ids()
-    earlier = {*begun[begun.index(cycle.cycle_id) + 1 :]}  # a night that is judged again waits for no later one
-    known = [one for one in challenges.all() if one.cycle_id in earlier]
-    incumbent, auto = Incumbent.of(cycle).label, config.evaluation.promotion == "auto"
-    ground = digest_of(config, ground_of(config))
-    found = kept_challenge(known, incumbent, simulator, ground, auto, label)
-    if found is None:
-        return None
-    folder = workspace.home.find(str(found.adapter))
-    if not folder.is_dir():
-        challenges.settle(found.number, State.DROPPED, f"its folder {folder} is gone")
-        tell(f"candidate {found.number} is dropped: its folder {folder} is gone")
-        return None
-    counted = challenges.batches(found.number)
-    seeds = evaluation_seeds(cycle, config.evaluation.dialogues)
-    if all(counted.get(seed, cycle.cycle_id) != cycle.cycle_id for seed in seeds):
-        tell(f"candidate {found.number} does not talk: this cycle has the seeds of an earlier one (seed={cycle.seed})")
-        return None
-    return replace(found, adapter=str(folder))
+    own, ground = policy_label("candidate", candidate.adapter) if candidate else None, ground_of(config)
+    return kept_challenger(workspace, cycle, own, simulator, digest_of(config, ground), config.evaluation)
 
 
 @task(name="judge", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
@@ -94,71 +65,32 @@ def judge(
     kept: Challenge | None = None,
 ) -> Judged:
     """Compare per domain, check for reward hacking, decide on promotion, and record all of it."""
-    workspace, ground = Workspace.from_env(), ground_of(config)
-    store, number = workspace.store, digest_of(config, ground)
+    workspace, ground, simulator = Workspace.from_env(), ground_of(config), held_out_simulator(config)
+    number = digest_of(config, ground)
     label = policy_label("candidate", candidate.adapter) if candidate else None
     held = held_out_store(workspace, cycle, ground.scenarios)
     found = judge_candidate(held, label, config.simulators(), config.evaluation.alpha)
-    found = _decided(workspace, config, held, found, candidate, kept, number)
+    if simulator:
+        adapter = candidate and candidate.adapter
+        found = decided(workspace, held, found, adapter, kept, simulator, number, config.evaluation)
+    elif candidate and len(config.simulators()) > 1:
+        found = replace(found, verdict=SCRIPTED)
     found = replace(found, notes=(*found.notes, *ground.remarks))
-    look = _look(config, cycle, label) if label else None
     keep_verdict(workspace.home.cycle(cycle.cycle_id), label, found.verdict, found.failures)
+    look = _look(config, cycle, label) if label else None
     with workspace.tracker.stage(cycle.cycle_id, "evaluation", look, _settings(config, candidate)) as run:
-        run.params({"incumbent": found.incumbent.label} if label else {})
-        run.newest(evaluation_metrics(found))
-        run.tags(
-            {
-                GROUND_TAG: number,
-                "verdict": found.verdict.reason,
-                "promoted": "yes" if found.verdict.promoted else "no",
-            }
-        )
-        run.table(evaluation_table(found), "evaluation.json")
-        run.figure(gain_figure(found), "gain")
-    for simulator, by_domain in found.comparisons.items():
-        figures = {domain: asdict(comparison) for domain, comparison in by_domain.items()}
-        store.add_evaluation(cycle.cycle_id, config.evaluation.split, str(label), simulator, figures, number)
-    for side, policy in {"incumbent": found.incumbent.label, "candidate": label}.items():
-        if policy and config.tracking.dialogues:
-            told = conversations(held, policy, config.tracking.dialogues)
-            workspace.tracker.conversations(cycle.cycle_id, side, policy, told)
-    page = found.page(store, cycle)
+        record_evaluation(run, found, number)
+    store_evaluation(workspace, held, found, number, config.evaluation.split, config.tracking.dialogues)
     return Judged(
-        found.incumbent.name, found.verdict, page, found.comparisons, found.failures, failed, found.notes, number
+        found.incumbent.name,
+        found.verdict,
+        found.page(workspace.store, cycle),
+        found.comparisons,
+        found.failures,
+        failed,
+        found.notes,
+        number,
     )
-
-
-def _decided(
-    workspace: Workspace,
-    config: CycleConfig,
-    held: HeldOutStore,
-    found: Judgement,
-    candidate: Candidate | None,
-    kept: Challenge | None,
-    ground: str,
-) -> Judgement:
-    """The judgement with its verdict: the challenges of tonight's candidate and of the kept one are weighed, promoted, kept or dropped."""
-    simulator, alpha = held_out_simulator(config), config.evaluation.alpha
-    if simulator is None:
-        scripted = found.verdict == NO_HELD_OUT and len(config.simulators()) > 1
-        return replace(found, verdict=SCRIPTED) if scripted else found
-    challenges, contenders = Challenges(workspace.store), []
-    if candidate and found.label:
-        mine = weigh(challenges, held, found.label, candidate.adapter, simulator, ground, alpha)
-        contenders.append((mine, mine.verdict(found.failures)))
-    if kept is not None:
-        theirs = weigh(challenges, held, kept.policy, str(kept.adapter), simulator, ground, alpha)
-        sides = (held.replies(label, [simulator]) for label in (found.incumbent.label, kept.policy))
-        contenders.append((theirs, theirs.verdict(failed_checks(*sides))))
-    notes = []
-    for fate in fates(contenders, config.evaluation.promotion == "manual"):
-        done = settle(workspace, held.cycle, fate)
-        if done.standing.challenge.policy == found.label:
-            found = replace(found, verdict=done.verdict)
-        else:
-            number = done.standing.challenge.number
-            notes.append(f"candidate {number}, of cycle {done.standing.challenge.cycle_id}: {done.verdict.reason}")
-    return replace(found, notes=(*notes, *found.notes))
 
 
 def _settings(config: CycleConfig, candidate: Candidate | None) -> dict[str, Any]:

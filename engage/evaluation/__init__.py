@@ -1,7 +1,8 @@
 """Judging a candidate: which users it talks with, paired comparison, signs of reward hacking, promotion, the report."""
 
 from engage.evaluation.alerts import AlertConfig, alerts
-from engage.evaluation.challenge import Fate, Standing, fates, kept_challenge, next_candidate, standing, weigh
+from engage.evaluation.challenge import Fate, Standing, fates, next_candidate, standing
+from engage.evaluation.challengers import decided, kept_challenger
 from engage.evaluation.collected import (
     Collected,
     FlipShare,
@@ -29,16 +30,18 @@ from engage.evaluation.held_out import (
     require_reward,
 )
 from engage.evaluation.held_out_config import HeldOutConfig
-from engage.evaluation.judgement import NO_CANDIDATE, SCRIPTED, Incumbent, Judgement, failed_checks, judge_candidate
+from engage.evaluation.judgement import NO_CANDIDATE, SCRIPTED, Incumbent, Judgement, judge_candidate
 from engage.evaluation.logged import (
     champion_over_base,
     evaluation_metrics,
     evaluation_table,
-    gain_figure,
     headline,
+    record_evaluation,
+    store_evaluation,
 )
 from engage.evaluation.outcome_line import outcome_line
 from engage.evaluation.plots import gains, q_gap_histogram, reliability, reward_by_turn
+from engage.evaluation.promoting import finish_earlier, promote_by_person
 from engage.evaluation.promotion import (
     ALL,
     NO_HELD_OUT,
@@ -106,6 +109,7 @@ __all__ = [
     "compare_strata",
     "conversations",
     "decide",
+    "decided",
     "deciding",
     "distinct_2",
     "divergence_by_domain",
@@ -113,11 +117,10 @@ __all__ = [
     "evaluation_metrics",
     "evaluation_seeds",
     "evaluation_table",
-    "failed_checks",
     "failed_lines",
     "fates",
+    "finish_earlier",
     "fixed_ground",
-    "gain_figure",
     "gains",
     "ground_digest",
     "hacking_failures",
@@ -125,7 +128,7 @@ __all__ = [
     "headline",
     "hold_contest",
     "judge_candidate",
-    "kept_challenge",
+    "kept_challenger",
     "mean_divergence",
     "mlflow_command",
     "next_candidate",
@@ -133,8 +136,10 @@ __all__ = [
     "outcome_line",
     "paired",
     "policy_label",
+    "promote_by_person",
     "q_gap_histogram",
     "read_collected",
+    "record_evaluation",
     "reliability",
     "report",
     "require_reward",
@@ -143,6 +148,7 @@ __all__ = [
     "stage_lines",
     "stage_text",
     "standing",
+    "store_evaluation",
     "text_metrics",
     "tokens_of",
     "usd_of",
@@ -150,5 +156,4 @@ __all__ = [
     "users_identity",
     "validation_half",
     "values_by_exchange",
-    "weigh",
 ]

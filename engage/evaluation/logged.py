@@ -1,17 +1,21 @@
-"""What a training run's page shows of an evaluation: few figures with plain names, one table of all, one figure of the gains.
+"""What MLflow and the store keep of an evaluation. A run's page shows few figures with plain names, one table of all, one figure of the gains.
 
 The incumbent is called that, whether it is the base or a champion.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from engage.evaluation.conversations import conversations
 from engage.evaluation.held_out import HeldOutStore, paired
 from engage.evaluation.judgement import Comparisons, Incumbent, Judgement
 from engage.evaluation.plots import gains
 from engage.evaluation.promotion import ALL
 from engage.evaluation.simulators import deciding
 from engage.stats import Comparison, paired_comparison
+from engage.tracking import GROUND_TAG, StageRun
+from engage.workspace import Workspace
 
 HEADLINE = ("gain", "gain_low", "gain_high", "reward_candidate", "reward_incumbent")
 
@@ -22,6 +26,30 @@ def headline(comparisons: Comparisons) -> dict[str, float | None]:
     one = comparisons[name].get(ALL) if name is not None else None
     fields = ("difference", "low", "high", "mean_candidate", "mean_base")
     return {figure: getattr(one, field, None) for figure, field in zip(HEADLINE, fields, strict=True)}
+
+
+def record_evaluation(run: StageRun, found: Judgement, ground: str) -> None:
+    """Record the evaluation with its run; `ground` is the digest of what it was held on."""
+    run.params({"incumbent": found.incumbent.label} if found.label else {})
+    run.newest(evaluation_metrics(found))
+    promoted = "yes" if found.verdict.promoted else "no"
+    run.tags({GROUND_TAG: ground, "verdict": found.verdict.reason, "promoted": promoted})
+    run.table(evaluation_table(found), "evaluation.json")
+    run.figure(gains(found.comparisons, found.incumbent.name), "gain")
+
+
+def store_evaluation(
+    workspace: Workspace, held: HeldOutStore, found: Judgement, ground: str, split: str, dialogues: int
+) -> None:
+    """Keep the comparisons in the store, and at most `dialogues` of both sides as MLflow's conversations."""
+    cycle_id = held.cycle.cycle_id
+    for simulator, by_domain in found.comparisons.items():
+        figures = {domain: asdict(comparison) for domain, comparison in by_domain.items()}
+        workspace.store.add_evaluation(cycle_id, split, str(found.label), simulator, figures, ground)
+    for side, policy in {"incumbent": found.incumbent.label, "candidate": found.label}.items():
+        if policy and dialogues:
+            told = conversations(held, policy, dialogues)
+            workspace.tracker.conversations(cycle_id, side, policy, told)
 
 
 def evaluation_metrics(found: Judgement) -> dict[str, float | None]:
@@ -74,11 +102,6 @@ def _checks(rates: Mapping[str, float]) -> dict[str, float]:
 
 def _name(simulator: str) -> str:
     return simulator.replace(" ", "_")
-
-
-def gain_figure(found: Judgement) -> Any:
-    """The differences by simulator and domain, see `gains`."""
-    return gains(found.comparisons, found.incumbent.name)
 
 
 def champion_over_base(held: HeldOutStore, simulators: Mapping[str, str | None]) -> float | None:

@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from engage.errors import ConfigError
-from engage.evaluation import Fate, Verdict, policy_label
+from engage.evaluation.challenge import Fate
+from engage.evaluation.held_out import policy_label
+from engage.evaluation.promotion import Verdict
 from engage.store import Challenge, Challenges, Cycle, State
 from engage.tracking import Champion
 from engage.training import latest_candidate
