@@ -1,33 +1,24 @@
-"""Sends messages about nights to a webhook: JSON with `text`, as Slack, Mattermost and others take it.
+"""Sends messages about nights to a webhook.
 
-The address is a secret: whoever has it can write there. It comes from the environment variable ENGAGE_NOTIFY_URL, or from a Prefect Secret
-block, which the server keeps encrypted and `engage schedule --notify` makes. It is never logged. A message that cannot be sent fails no
-night.
+Its address comes from the environment variable ENGAGE_NOTIFY_URL, or from a Prefect Secret block, which the server keeps encrypted and
+`engage schedule --notify` makes. It is never logged. A message that cannot be sent fails no night.
 """
 
-import json
 import logging
 import os
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
-
 from engage.config import CycleConfig
-from engage.errors import ConfigError
 from engage.evaluation import Night, alerts
+from engage.webhook import check_address, post
 from engage.workspace import Workspace
 from tasks import run_log
 
 URL, BLOCK = "ENGAGE_NOTIFY_URL", "ENGAGE_NOTIFY_BLOCK"
 """Environment variables: the address itself, and the name of the Secret block that holds it."""
-TRIES = 3
-AGAIN_S = 1.0
-TIMEOUT_S = 10.0
 
 
 def announce(config: CycleConfig, night: Night) -> None:
@@ -47,18 +38,6 @@ def announce_failure(flow: Any, flow_run: Any, state: Any) -> None:
     send(text, {**variables, **os.environ})
 
 
-def check_address(address: str) -> str:
-    """The address itself; ConfigError if it is none of a webhook. The error does not repeat it."""
-    try:
-        parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, address))
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigError("--notify: not an address of a webhook; write it with http:// or https:// and a host")
-    return address
-
-
 def send(text: str, environment: Mapping[str, str]) -> bool:
     """Send the text to the address that the environment names; False if there is none, or if it could not be sent."""
     try:
@@ -69,17 +48,7 @@ def send(text: str, environment: Mapping[str, str]) -> bool:
     except Exception as error:  # of the server or of the block: their texts may hold the address
         run_log.log(f"no message was sent: its address cannot be read ({type(error).__name__})", logging.WARNING)
         return False
-    body = json.dumps({"text": text}).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-    again = retry_if_exception_type(OSError)
-    try:
-        for attempt in Retrying(
-            stop=stop_after_attempt(TRIES), wait=wait_exponential(AGAIN_S), retry=again, reraise=True
-        ):
-            with attempt, urllib.request.urlopen(request, timeout=TIMEOUT_S):
-                pass
-    except Exception as error:
-        reason = f"HTTP status {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
+    if reason := post(text, address):
         run_log.log(f"the message about this night could not be sent to {host} ({reason})", logging.WARNING)
         return False
     run_log.log(f"a message about this night was sent to {host}")

@@ -9,10 +9,10 @@ from engage.config import CycleConfig
 from engage.corpora import LICENCES, read_corpora
 from engage.files.digest import digest, key_settings
 from engage.models import adapter_folder, resolve_model
+from engage.tracking import run_training
 from engage.training import OnStep, Role, TrainResult, train_sft, training_chats
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
-from tasks.training import run_training
 
 
 @task(name="train-simulator", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)

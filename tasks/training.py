@@ -1,29 +1,23 @@
-"""Extracts pairs from the store, trains the candidate, and provides the common frame of every training."""
+"""Extracts pairs from the store and trains the candidate."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
 
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.domains import load_domain
-from engage.engines import close_engines
 from engage.evaluation import q_gap_histogram
 from engage.files.digest import digest, flat, key_settings
 from engage.models import adapter_folder, resolve_model
-from engage.progress import Bar
 from engage.store import Cycle
-from engage.tracking.run import StageRun
-from engage.tracking.text import version_facts
+from engage.tracking import StageRun, run_training, version_facts
 from engage.training import (
-    BEFORE,
     Candidate,
-    DpoSettings,
     HumanPairs,
     OnStep,
     PairSet,
     PreferencePair,
-    SftSettings,
     TrainResult,
     latest_candidate,
     load_pairs,
@@ -40,15 +34,6 @@ from tasks.cycle import worth_retrying
 from tasks.human import draw_human_pairs
 
 PAIRS = "preference-pairs"
-CURVES = {
-    "loss": "loss",
-    "accuracy": "rewards/accuracies",
-    "margin": "rewards/margins",
-    "reward_chosen": "rewards/chosen",
-    "reward_rejected": "rewards/rejected",
-    "grad_norm": "grad_norm",
-}
-"""What is logged of every optimiser step, with trl's names; the rest is in the adapter's `history.json`."""
 
 
 @task(name="score-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
@@ -144,49 +129,3 @@ def run_dpo(
 
     taken = min(len(accepted), settings.max_pairs or len(accepted))
     return run_training(run, settings, f"{taken} pairs", taken, train)
-
-
-def run_training(
-    run: StageRun,
-    settings: DpoSettings | SftSettings,
-    what: str,
-    examples: int,
-    train: Callable[[OnStep], TrainResult],
-) -> TrainResult:
-    """Train on `what` (`examples` of them): engines closed, progress shown; settings, curves and adapter go to the MLflow run.
-
-    A curve's step is the number of optimiser steps before its point. The first point is that of the start; the last one, of DPO, is
-    measured on the finished policy (`engage.training.measures`), the others on the batch of the next step.
-    """
-    close_engines()  # a training and an engine together would hold the weights twice
-    method = "dpo" if isinstance(settings, DpoSettings) else "sft"
-    steps = -(-examples // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
-    bar = Bar(f"{method.upper()} on {what} (steps)", steps)
-    params = {f"{method}.{name}": value for name, value in settings.model_dump().items()}
-    run.params(params)
-
-    def on_step(step: int, metrics: dict[str, float]) -> None:
-        run.metrics(curve_point(method, step, metrics), step - 1)
-        bar.advance()
-
-    result = train(on_step)
-    bar.finish()
-    logged = run.steps("train/loss")
-    for record in result.history:  # those that an earlier, killed run trained and did not log
-        if (step := int(record["step"])) - 1 not in logged:
-            run.metrics(curve_point(method, step, record), step - 1)
-    measured = {name: value for name, value in result.metrics.items() if name.startswith(("train/", "held_out/"))}
-    model, last = run.model(result.adapter, params), int(result.history[-1]["step"])
-    if measured and last not in logged:
-        if "held_out/loss" in measured:
-            run.metrics({f"held_out/{name}": value for name, value in BEFORE.items()})
-        run.metrics(measured, last, model)
-    return result
-
-
-def curve_point(method: str, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
-    """A step's metrics (trl's names, `step` from 1) by MLflow's names. At DPO's first step policy and reference are the same."""
-    point = {name: metrics[theirs] for name, theirs in CURVES.items() if theirs in metrics}
-    return {
-        f"train/{name}": value for name, value in {**point, **(BEFORE if (method, step) == ("dpo", 1) else {})}.items()
-    }

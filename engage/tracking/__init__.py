@@ -4,6 +4,7 @@ from engage.tracking.dialogues import Conversation, Exchange
 from engage.tracking.run import StageRun
 from engage.tracking.text import version_facts
 from engage.tracking.tracker import GROUND_TAG, NIGHTS, Champion, CycleRun, Tracker
+from engage.tracking.training import run_training
 
 __all__ = [
     "GROUND_TAG",
@@ -14,5 +15,6 @@ __all__ = [
     "Exchange",
     "StageRun",
     "Tracker",
+    "run_training",
     "version_facts",
 ]

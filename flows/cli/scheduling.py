@@ -16,13 +16,14 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.errors import ConfigError
 from engage.masking import MASK
 from engage.training import read_human
+from engage.webhook import check_address
 from flows.cli.carrying import absolute_config, environment
 from flows.cli.prefect_client import connected
 from flows.cli.profiles import Asked
 from flows.cli.schedules import ASKED_BY, asked_by, earlier
 from flows.cli.services import use_own_server
 from flows.cli.workers import POOL, ensure_pool
-from tasks.notifying import BLOCK, check_address
+from tasks.notifying import BLOCK
 
 CONCURRENCY = 1
 DEFAULT_AT = "02:00"

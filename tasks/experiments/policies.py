@@ -12,6 +12,7 @@ from engage.experiments import TrainedPolicy
 from engage.files.digest import digest, key_settings
 from engage.models import resolve_model
 from engage.store import Cycle
+from engage.tracking import run_training
 from engage.training import (
     HumanPairs,
     OnStep,
@@ -27,7 +28,7 @@ from engage.training import (
 )
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
-from tasks.training import run_dpo, run_training, start_adapter
+from tasks.training import run_dpo, start_adapter
 
 
 def pair_sets(config: CycleConfig, cycle: Cycle, human: HumanPairs) -> dict[PolicyName, list[PreferencePair]]:

@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.blocks.system import Secret
 from prefect_logs import logged
 
+from engage import webhook
 from engage.config import CycleConfig
 from engage.errors import ConfigError
 from engage.evaluation import AlertConfig, Aligned, Collected, Judged, Night, Verdict, alerts
@@ -50,7 +51,7 @@ class Receiver(HTTPServer):
 @pytest.fixture
 def receiver(monkeypatch):
     """Makes receivers; a message is tried again at once."""
-    monkeypatch.setattr(notifying, "AGAIN_S", 0.0)
+    monkeypatch.setattr(webhook, "AGAIN_S", 0.0)
     running = []
 
     def make(*statuses: int) -> Receiver:
@@ -162,5 +163,5 @@ def test_the_hook_of_a_killed_run_finds_the_block_of_its_deployment(receiver, pr
 )
 def test_what_is_no_address_of_a_webhook_is_refused_and_not_repeated(address):
     with pytest.raises(ConfigError, match=r"^--notify: not an address of a webhook") as refused:
-        notifying.check_address(address)
+        webhook.check_address(address)
     assert not address or address not in str(refused.value)

@@ -35,7 +35,7 @@ LOADED_LATE = {
 }
 """Modules that may import a heavy library at their top, because nobody imports them at the top."""
 ORDER = (
-    "errors", "masking", "visible", "seeds", "files", "stopping", "progress", "stats", "dialogue", "survey", "domains", "scenario", "data", "corpora", "models",
+    "errors", "masking", "visible", "seeds", "files", "stopping", "progress", "webhook", "stats", "dialogue", "survey", "domains", "scenario", "data", "corpora", "models",
     "engines", "simulation", "pages", "search", "store", "training", "home", "tracking", "workspace", "evaluation", "experiments", "bench", "settings",
     "profiles", "config", "grid",
 )  # fmt: skip
