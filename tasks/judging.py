@@ -71,7 +71,7 @@ def judge(
     held = held_out_store(workspace, cycle, ground.scenarios)
     found = judge_candidate(held, label, config.simulators(), config.evaluation.alpha)
     if simulator:
-        adapter = candidate and candidate.adapter
+        adapter = candidate.adapter if candidate else None
         found = decided(workspace, held, found, adapter, kept, simulator, number, config.evaluation)
     elif candidate and len(config.simulators()) > 1:
         found = replace(found, verdict=SCRIPTED)

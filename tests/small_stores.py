@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import pickle
 import tempfile
 from pathlib import Path
 
@@ -99,12 +100,34 @@ def _empty_store() -> bytes:
         return store.path.read_bytes()
 
 
+_filled: dict[bytes, dict[Path, bytes]] = {}
+"""The files of the last stores that `filled` made in empty folders, by what is in them: most tests of a file ask for the same one."""
+
+
 def filled(folder, scenarios, trees=(), dialogues=(), cycle_ids=("c1",)):
     """A store under `folder` with all of it, drained from the outbox."""
+    store = TrajectoryStore(folder / "engage.duckdb", wait_s=10.0)
+    if store.path.exists() or (folder / "outbox").exists():
+        return _fill(folder, scenarios, trees, dialogues, cycle_ids)
+    key = pickle.dumps((scenarios, trees, dialogues, cycle_ids))
+    if key in _filled:
+        for name, content in _filled[key].items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        return store
+    folder.mkdir(parents=True, exist_ok=True)
+    before = {path for path in folder.rglob("*")}
+    store.path.write_bytes(_empty_store())
+    _fill(folder, scenarios, trees, dialogues, cycle_ids)
+    made = [path for path in folder.rglob("*") if path.is_file() and path not in before]
+    _filled[key] = {path.relative_to(folder): path.read_bytes() for path in made}
+    for oldest in list(_filled)[:-8]:
+        del _filled[oldest]
+    return store
+
+
+def _fill(folder, scenarios, trees, dialogues, cycle_ids):
     store, outbox = TrajectoryStore(folder / "engage.duckdb", wait_s=10.0), Outbox(folder / "outbox")
-    if not store.path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        store.path.write_bytes(_empty_store())
     for cycle_id in cycle_ids:
         store.begin_cycle(cycle_id, {"seed": 7})
     store.add_scenarios(scenarios)

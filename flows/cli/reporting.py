@@ -27,6 +27,8 @@ def write_report(
     from engage.store import TrajectoryStore
     from engage.training import latest_candidate
 
+    if out is not None and out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; name a file in it")
     allow_modules(domain_modules)
     home = Home.from_env()
     store = TrajectoryStore(home.database)
@@ -41,8 +43,6 @@ def write_report(
     else:
         page = scenario_page(store, cycle_id, scenario)
         path = out or folder / f"scenario-{_file_name(scenario)}.html"
-    if path.is_dir():
-        raise ConfigError(f"--out {path} is a folder; name a file in it")
     try:
         write_whole(path, page)
     except OSError as error:

@@ -1,12 +1,22 @@
 """`engage report` as a user meets it: where the page is written, and one sentence for every mistake."""
 
+import shutil
+
 import pytest
 from small_nights import three_nights
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A home with three nights, to copy."""
+    home = tmp_path_factory.mktemp("nights")
+    three_nights(home)
+    return home
+
+
 @pytest.fixture
-def night(own_home):
-    return three_nights(own_home)
+def night(made, own_home):
+    shutil.copytree(made, own_home)
 
 
 def test_the_page_of_the_latest_night_is_written_beside_its_files(engage, night, own_home):

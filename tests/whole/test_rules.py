@@ -50,6 +50,11 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))}
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported(tree: ast.AST, *, inside: bool, within: bool = False) -> Iterator[str]:
     """Dotted names of imported modules and objects; with `inside`, imports within functions too."""
     for node in ast.iter_child_nodes(tree):
@@ -68,7 +73,7 @@ def imported(tree: ast.AST, *, inside: bool, within: bool = False) -> Iterator[s
 def imports(name: str, inside: bool = True) -> frozenset[str]:
     """What a module imports: its own project's modules by full name, other libraries by their first part."""
     found = set()
-    for target in imported(ast.parse(MODULES[name].read_text(encoding="utf-8")), inside=inside):
+    for target in imported(parsed(MODULES[name]), inside=inside):
         first = target.split(".")[0]
         if first not in ROOMS:
             found.add(first)
@@ -120,7 +125,7 @@ def test_tasks_and_flows_hand_each_other_results_of_a_named_type():
     returned = {
         f"{name}.{node.name}": ast.unparse(node.returns)
         for name, path in MODULES.items()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.FunctionDef) and decorators(node) & {"task", "flow"}
     }
     assert len(returned) > 25
@@ -169,7 +174,7 @@ MAY_NAME_DOMAINS = ("engage.domains.", "engage.corpora", "engage.data", "engage.
 
 def spoken_of(path: Path) -> list[str]:
     """Names and strings in the code that name a shipped domain; docstrings do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     texts = [
         node.value if isinstance(node, ast.Constant) else node.id if isinstance(node, ast.Name) else node.attr
@@ -246,7 +251,7 @@ def test_a_users_mistake_exits_with_2_and_a_failure_with_1():
 
 @cache
 def from_imports(path: Path) -> list[ast.ImportFrom]:
-    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom)]
 
 
 def names_taken(name: str) -> set[str]:
@@ -280,7 +285,7 @@ def test_no_function_is_longer_than_50_lines():
     long = [
         f"{name}.{node.name}"
         for name, path in MODULES.items()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= 50
     ]
     assert long == ["engage.store.outbox._schema"]  # a table of columns
@@ -289,7 +294,7 @@ def test_no_function_is_longer_than_50_lines():
 def test_every_module_and_public_function_says_what_it_is():
     missing = []
     for name, path in MODULES.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         missing += [] if ast.get_docstring(tree) else [name]
         for node in ast.iter_child_nodes(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name[0] != "_":

@@ -22,6 +22,7 @@ def test_there_is_a_unit_for_each_service():
     assert [path.stem for path in UNITS] == ["engage-mlflow", "engage-prefect", "engage-worker"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
 def test_a_unit_starts_a_command_of_the_clone_with_options_that_it_has(path):
     program, *arguments = shlex.split(service(path)["ExecStart"])
