@@ -19,13 +19,13 @@ check: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini tests
 
-# Two processes, a test file at a time: what the tests of a file share is made once.
+# Two processes, a test file at a time (tests/conftest.py): what the tests of a file share is made once.
 test: .venv/.installed
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest
 
 # Apart from `test`, because Python 3.11 traces lines by a hook that makes the tests a third slower.
 coverage: .venv/.installed
-	$(BIN)/pytest -n 2 --dist loadfile --cov
+	$(BIN)/pytest --cov
 
 # The real vLLM has an environment of its own, kept in the user's cache folder (ENGAGE_VLLM_VENV moves it).
 integration: .venv/.installed

@@ -25,12 +25,9 @@ pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture
-def store(own_home, tmp_path):
+def store(own_home):
     """A store with one cycle and the user's own scenarios."""
-    found = TrajectoryStore(tmp_path / "home" / "engage.duckdb")
-    found.begin_cycle("c1", {})
-    found.add_scenarios(load_scenarios([str(OWN_FILE)]))
-    return found
+    return filled(own_home, load_scenarios([str(OWN_FILE)]))
 
 
 @pytest.fixture
@@ -210,6 +207,7 @@ def test_a_table_shows_the_first_thousand_rows_of_an_endless_answer(engage, stor
     assert engage("sql", "select range as n from range(1000)")[1].endswith("\n1000 rows\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_rows_are_written_while_they_come(store, form):
     # More rows than any memory holds: the reader takes the first lines and closes the pipe.

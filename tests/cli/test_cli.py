@@ -128,6 +128,7 @@ def test_ctrl_c_exits_with_130(engage, monkeypatch):
     assert engage("scenarios", "list") == (130, "", "interrupted\n")
 
 
+@pytest.mark.slow
 def test_a_reader_that_closes_the_pipe_early_sees_no_traceback(tmp_path):
     environment = os.environ | {"ENGAGE_HOME": str(tmp_path)}
     TrajectoryStore(tmp_path / "engage.duckdb").begin_cycle("c1", {})
@@ -170,6 +171,7 @@ def test_a_bad_file_has_every_problem_listed_and_exits_with_2(engage, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_domain_beside_the_scenario_file_is_found_in_the_current_folder(tmp_path):
     source = (Path(__file__).parents[1] / "own_domain.py").read_text()
     (tmp_path / "my_domain.py").write_text(source)
@@ -377,6 +379,7 @@ def test_mlflow_out_of_reach_is_one_sentence(tmp_path, monkeypatch):
     assert "server" not in str(refused.value) and (tmp_path / "mlflow.db").read_text() == "garbage " * 100
 
 
+@pytest.mark.slow
 def test_an_mlflow_database_that_another_program_keeps_is_not_called_damaged(home):
     import sqlite3
 
@@ -398,6 +401,7 @@ def test_the_doctor_says_when_nobody_was_trained_to_play_the_user(engage, roomy)
     assert "users are played" not in out
 
 
+@pytest.mark.slow
 def test_no_library_draws_bars_of_its_own_beside_the_commands():
     code = (
         "from flows.cli import running\n"
@@ -440,6 +444,7 @@ def test_a_database_that_is_a_link_to_nothing_is_neither_new_nor_replaced(engage
     assert (own_home / "engage.duckdb").is_symlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["settings seed", "scenarios list"])
 def test_a_full_place_for_the_output_is_one_sentence(arguments):
     command = f"{sys.executable} -m flows.cli {arguments} > /dev/full"
@@ -448,6 +453,7 @@ def test_a_full_place_for_the_output_is_one_sentence(arguments):
     assert (ended.returncode, " ".join(ended.stderr.split()) + "\n") == (1, said)
 
 
+@pytest.mark.slow
 def test_closed_streams_end_no_command(tmp_path):
     log = tmp_path / "errors"
     command = f"{sys.executable} -m flows.cli settings seed <&- >&- 2>{log}"

@@ -60,6 +60,7 @@ def test_a_whole_store_is_told_with_size_and_version(made):
     )
 
 
+@pytest.mark.slow
 def test_a_store_that_another_program_holds_is_told_with_its_process_and_is_no_fault(made):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(made.database)], stdout=subprocess.PIPE)
     try:

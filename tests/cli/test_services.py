@@ -70,6 +70,7 @@ def test_down_ends_what_up_started_with_its_children_and_nothing_else(home, star
         other.wait()
 
 
+@pytest.mark.slow
 def test_a_night_is_not_ended_by_accident(home, started, engage):
     worker = started("worker", PARENT)
     code, _, err = engage("down")

@@ -216,6 +216,7 @@ def test_a_corpus_is_named_by_kind_and_path():
             read_corpus(wrong)
 
 
+@pytest.mark.slow
 def test_esconv_as_published():
     corpus = read_esconv(real("esconv"))
     # 910 + 195 + 196 dialogues; three failed ones end where their opening does; 110 + 21 + 54 lack a final intensity, 2 of them dropped
@@ -230,6 +231,7 @@ def test_esconv_as_published():
     assert len({d.scenario_id for d in corpus.dialogues}) == 1291
 
 
+@pytest.mark.slow
 def test_p4g_as_published():
     corpus = read_p4g(real("p4g"))
     # 829 dialogues, 33 donations over $2 (the largest is 700); 7 persuadees left out who they are, 2 of those gave over $2

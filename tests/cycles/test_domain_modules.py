@@ -159,6 +159,7 @@ def test_guarding_a_domain_leaves_its_fingerprint(folder):
     assert load_domain("mine:STUDY_ADVICE").fingerprint() == own_domain.STUDY_ADVICE.fingerprint()
 
 
+@pytest.mark.slow
 def test_the_command_refuses_and_takes_by_the_flag_that_it_printed(folder):
     path = module(folder, "mine", TRACE + SOURCE)
     environment = os.environ | {"PYTHONSAFEPATH": "1"}

@@ -104,6 +104,7 @@ def model_of(family: Family, folder: Path) -> ModelRef:
     return ModelRef("tiny", folder, "t")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["chatml, another eos", "qwen3", "mistral, system last", "deepseek-r1", "gpt-oss", "an end of several tokens"],
@@ -205,6 +206,7 @@ def test_an_end_in_words_ends_what_was_said() -> None:
     assert template.said(ids) == ("I see.", len("I see.</turn>"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen3", "mistral, system last"])
 def test_a_simulator_learns_with_a_template_that_writes_earlier_turns_otherwise(name: str, tmp_path: Path) -> None:
     from engage.training import AlignConfig, train_sft

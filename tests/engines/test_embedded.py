@@ -91,6 +91,7 @@ def convert_elsewhere(gguf: Path, takes_s: float) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_make_one_intact_folder(gguf):
     processes = [convert_elsewhere(gguf, 0.3) for _ in range(2)]
     said = [process.communicate()[0].split() for process in processes]

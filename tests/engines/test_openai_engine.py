@@ -99,6 +99,7 @@ def test_what_passes_is_tried_again(fault, server, open_engine):
     assert len(server.bodies) == 3
 
 
+@pytest.mark.slow
 def test_a_servers_retry_after_is_respected(server, open_engine):
     server.behave = first_then_well(refuse(429, Retry_After="1.5"))
     engine = open_engine(server)

@@ -252,6 +252,7 @@ def test_a_name_that_the_server_resolves_is_asked_for_with_one_notice(listed, as
     assert caplog.text.count(f"lists '{listed}', not '{asked}'") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_pauses")
 def test_servers_that_fail_at_the_start_are_probed_again_later(server, ask, caplog):
     state = {"well": False}

@@ -78,6 +78,7 @@ def test_weights_under_other_names_are_not_made_up(folder):
     assert "its weights lack lm_head.weight, model.embed_tokens.weight and 19 more" in said(folder)
 
 
+@pytest.mark.slow
 def test_a_layer_that_config_json_leaves_out_is_noticed(folder):
     configure(folder / "config.json", num_hidden_layers=1)
     assert "hold more than config.json describes: model.layers.1.input_layernorm.weight" in said(folder)
@@ -96,6 +97,7 @@ def test_a_tensor_of_another_shape_is_named(folder):
     assert "its weights have another shape than config.json says for lm_head.weight" in said(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_answer_nothing(odd, folder):
     name = "model.layers.1.mlp.down_proj.weight"
@@ -163,6 +165,7 @@ def test_an_end_of_turn_that_is_no_number_is_named(folder):
     assert "generation_config.json: eos_token_id '1' is not a number" in said(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "config"),
     [

@@ -200,6 +200,7 @@ def test_a_damaged_verdict_is_one_sentence(tmp_path, text):
         decision(tmp_path, None)
 
 
+@pytest.mark.slow
 def test_a_night_without_a_candidate_and_without_pairs_has_a_page(night, tmp_path):
     page = night_page(night[0], "n1", tmp_path, None)
     assert "No candidate has been judged in this cycle." in page and "No held-out dialogue" in page

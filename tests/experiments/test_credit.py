@@ -72,6 +72,7 @@ def test_nothing_to_compare_is_no_noise_floor():
     assert noise_floor("support", [[FIRST]]) is None
 
 
+@pytest.mark.slow
 def test_the_noise_floor_finds_the_spreads_of_a_drawn_world():
     rng = np.random.default_rng(3)
     shape = (400, 3, 6, 2)  # prefixes, siblings, user turns, rollouts
@@ -190,6 +191,7 @@ def test_noise_that_is_left_makes_the_sign_look_overconfident_but_not_the_poster
     assert errors["posterior_stated"].excess_low < 0 < errors["posterior_stated"].excess_high
 
 
+@pytest.mark.slow
 def test_the_posterior_of_the_belief_leans_on_what_was_stated_but_finds_an_overconfident_p_through_noise():
     errors = reliability(drawn_pairs(2000, 0.02, boldness=3.0)).errors
     assert errors["posterior_stated"].low > 0.01
@@ -215,6 +217,7 @@ def test_a_right_belief_is_found_right_through_any_noise():
     assert belief.spread.low < 1 < belief.spread.high
 
 
+@pytest.mark.slow
 def test_a_belief_that_is_too_sure_is_found_out_through_noise_that_hides_it_from_the_sign():
     found = reliability(drawn_pairs(2000, 0.05, boldness=3.0))
     assert found.belief.spread.low > 1.1

@@ -124,6 +124,7 @@ class OddEngine(ScriptedEngine):
         return dataclasses.replace(found, logprobs=(NAN, *found.logprobs[1:])) if bad else found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_a_search_of_odd_figures_stores_none_of_them(value, tmp_path):
     engine = OddEngine(mean_logprob=value, prompt_tokens=value, completion_tokens=-3)
@@ -188,6 +189,7 @@ def test_an_odd_reward_of_an_outbox_file_spoils_no_pair(reward, tmp_path):
     assert [row["id"] for row in store.rows("unreadable_reactions", {"cycle": "c1"})] == ["c1/s0/0"]
 
 
+@pytest.mark.slow
 def test_an_odd_reward_in_an_older_store_reaches_no_view(tmp_path):
     scenarios, good = trees()
     store = filled(tmp_path, scenarios, good)
@@ -203,6 +205,7 @@ def test_an_odd_reward_in_an_older_store_reaches_no_view(tmp_path):
         assert store.select(sql)[1] == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_file_whose_seconds_are_none_is_set_aside_and_the_others_are_stored(tmp_path):
     scenarios, good = trees()
     store = filled(tmp_path, scenarios, [dataclasses.replace(good[0], wall_s=NAN), *good[1:]])

@@ -62,6 +62,7 @@ def test_a_policy_counts_on_the_scenarios_that_it_has():
     assert (found.low + found.high) / 2 == pytest.approx(0.1)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_the_bounds_of_four_policies_hold_together_about_as_often_as_promised():
     """Coverage in simulation: the differences of four policies share the base's noise; 24 scenarios."""
     random, gains, hits = np.random.default_rng(1), np.array([0.0, 0.0, 0.02, 0.05]), 0

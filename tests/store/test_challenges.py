@@ -1,6 +1,7 @@
 """Challenges in the store: numbers, batches, what became of them, and what an older store counted."""
 
 import duckdb
+import pytest
 from scripted_scenarios import SUPPORT
 from small_stores import filled, hand_dialogue
 
@@ -81,6 +82,7 @@ def test_a_promotion_recorded_again_adds_nothing_but_a_persons_second_one_does(t
     assert rows == [("1", "the rule", "a gain"), ("2", "ada", "back"), ("2", "ada", "back again")]
 
 
+@pytest.mark.slow
 def test_the_candidates_that_an_older_store_judged_count_as_earlier_challenges(tmp_path):
     store = filled(tmp_path, [SUPPORT])
     store.begin_cycle("real", {"engine": "transformers", "champion_weights": "abcdef0123456789"})

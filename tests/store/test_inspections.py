@@ -170,11 +170,13 @@ def test_an_inspection_returns_rows_of_its_grain(store, name):
         assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_ONE_CYCLE)
 def test_an_inspection_of_another_cycle_shows_nothing_of_this_one(store, name):
     assert store.rows(name, {**GIVEN.get(name, {}), "cycle": "c0"}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_ONE_CYCLE)
 def test_an_inspection_shows_the_latest_cycle_by_default(store, name):
     assert store.rows(name, GIVEN.get(name)) == store.rows(name, {**GIVEN.get(name, {}), "cycle": "c1"})

@@ -56,6 +56,7 @@ def test_an_old_store_answers_every_named_query_though_nobody_wrote_to_it_since(
     assert counts(store) == OLD_ROWS
 
 
+@pytest.mark.slow
 def test_an_old_outbox_is_stored(tmp_path):
     # A killed process left a tree of 12 simulations (17 nodes, 54 calls) and two dialogues with their survey.
     store, outbox = old_store(tmp_path)
@@ -67,6 +68,7 @@ def test_an_old_outbox_is_stored(tmp_path):
     assert list(outbox.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_pairs_of_an_old_cycle_are_judged_anew(tmp_path):
     store, _ = old_store(tmp_path)
     assert store.rescore("emotional_support", load_domain("emotional_support").reward) == 0
@@ -91,6 +93,7 @@ def test_a_migrated_store_has_the_columns_of_a_new_one(tmp_path):
     assert old.select(comments) == new.select(comments)
 
 
+@pytest.mark.slow
 def test_measures_of_an_old_store_are_those_that_its_domains_compute(tmp_path):
     store, _ = old_store(tmp_path)
     before = store.select("select trajectory_id, measures from reaction where value is not null order by 1")[1]
@@ -115,6 +118,7 @@ def first_version(path: Path, *changes: str) -> None:
             connection.execute(change)
 
 
+@pytest.mark.slow
 def test_a_file_of_version_1_from_before_splits_were_noted_takes_new_figures_in_place_of_the_old(tmp_path):
     store = filled(tmp_path, [SUPPORT])
     store.add_evaluation("c1", "validation", "candidate", "held_out", {"persuasion": {"mean": 0.1}})
@@ -179,6 +183,7 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_version_whole(tmp_pa
     assert store.drain(outbox) == 3
 
 
+@pytest.mark.slow
 def test_an_old_store_that_somebody_reads_waits_and_says_so(tmp_path):
     store, _ = old_store(tmp_path)
     hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(1, flush=True); sys.stdin.read()"

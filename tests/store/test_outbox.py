@@ -104,6 +104,7 @@ def test_a_folder_that_cannot_be_made_is_a_store_error_that_names_the_file(tmp_p
         Outbox(tmp_path / "outbox").put_tree(TREE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other_columns", "not_parquet"])
 def test_a_damaged_file_is_set_aside_and_named_while_the_others_are_stored(tmp_path, caplog, damage):
     outbox = Outbox(tmp_path / "outbox")

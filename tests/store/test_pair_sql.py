@@ -44,6 +44,7 @@ def test_normal_cdf_is_that_of_scipy_within_its_stated_error(tmp_path):
     assert np.max(np.abs(np.array(rows)[:, 0] - norm.cdf(z))) < 7.5e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("z", "p"), [("0", 0.5), ("1.96", 0.9750021), ("-1", 0.1586553), ("-40", 0.0), ("40", 1.0)])
 def test_normal_cdf_at_known_points(tmp_path, z, p):
     assert filled(tmp_path, []).select(f"select normal_cdf({z})")[1][0][0] == pytest.approx(p, abs=1e-7)
@@ -202,6 +203,7 @@ def test_the_evidence_is_that_of_numpy_and_scipy(trees):
     assert (met, len(pairs)) == (set(wanted), len(wanted))
 
 
+@pytest.mark.slow
 def test_another_cycle_or_domain_lends_no_evidence(tmp_path):
     # The same tree alone, and beside a cycle whose rewards are all over the place: the same values.
     tree = hand_tree(TRAIN, {"A?": [[1.0], [0.75]], "B?": [[0.5], [0.0]]})
@@ -236,6 +238,7 @@ def test_a_sure_pair_is_accepted(tmp_path):
     assert fates(tmp_path, [hand_tree(TRAIN, {"Good?": GOOD, "Bad?": BAD})]) == {"accepted": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_pairs_of_held_out_scenarios_are_dropped(tmp_path, split):
     scenario = support_scenario("s1", split)
@@ -311,6 +314,7 @@ def test_replies_that_leak_the_role_are_dropped(tmp_path, leak, side):
     assert fates(tmp_path, [tree]) == {"role_leak": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["chosen", "rejected"])
 def test_replies_that_were_stored_with_a_thought_are_dropped(tmp_path, side):
     thought = "<think>She is sad.</think>That hurts."
@@ -318,17 +322,20 @@ def test_replies_that_were_stored_with_a_thought_are_dropped(tmp_path, side):
     assert fates(tmp_path, [tree]) == {"thought": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["Many users: they feel it too.", "A human can be sad.", "Said to the user, rightly."])
 def test_replies_that_only_mention_a_role_are_kept(tmp_path, text):
     assert fates(tmp_path, [hand_tree(TRAIN, {text: GOOD, "Bad?": BAD})]) == {"accepted": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", ["I promise you feel well.", "I am a therapist.", "Everything will be fine."])
 def test_promises_and_lies_are_never_chosen_but_may_be_rejected(tmp_path, lie):
     assert fates(tmp_path / "a", [hand_tree(TRAIN, {lie: GOOD, "Bad?": BAD})]) == {"deceptive": 1}
     assert fates(tmp_path / "b", [hand_tree(TRAIN, {"Good?": GOOD, lie: BAD})]) == {"accepted": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reply", "fate"), [("Good?", "crisis"), ("Bad?", "accepted")])
 def test_a_reply_after_which_somebody_spoke_of_harming_themselves_is_never_chosen(tmp_path, reply, fate):
     tree = hand_tree(TRAIN, {"Good?": [*GOOD, [None]], "Bad?": [*BAD, [None]]})
@@ -342,6 +349,7 @@ def test_a_reply_after_which_somebody_spoke_of_harming_themselves_is_never_chose
     assert fates(tmp_path, [replace(tree, simulations=tuple(simulations))]) == {fate: 1}
 
 
+@pytest.mark.slow
 def test_at_most_the_wanted_number_of_pairs_come_from_one_prefix_the_surest_first(tmp_path):
     # Three replies, three pairs; one is kept: best against worst.
     tree = hand_tree(TRAIN, {"Middle?": [[0.5], [0.55], [0.5]], "Good?": GOOD, "Bad?": BAD})
@@ -350,6 +358,7 @@ def test_at_most_the_wanted_number_of_pairs_come_from_one_prefix_the_surest_firs
     assert [(pair.chosen, pair.rejected) for pair in read_pairs(store, "c1")] == [("Good?", "Bad?")]
 
 
+@pytest.mark.slow
 def test_a_deceptive_pair_does_not_use_up_the_place_of_an_honest_one(tmp_path):
     # "I promise…" against "Bad?" is the surest pair and is dropped; so is its pair with "Good?"; "Good?" against "Bad?" is kept.
     tree = hand_tree(TRAIN, {"I promise it ends?": GOOD, "Good?": [[0.8], [0.85], [0.8]], "Bad?": BAD})
@@ -363,6 +372,7 @@ def test_the_same_pair_after_the_same_words_is_kept_once(tmp_path):
     assert fates(tmp_path, trees, scenarios=[TRAIN, same, other]) == {"accepted": 2, "duplicate": 1}
 
 
+@pytest.mark.slow
 def test_scoring_again_replaces_the_cycles_pairs_and_no_others(tmp_path):
     trees = [hand_tree(TRAIN, {"Good?": GOOD, "Bad?": BAD}, cycle_id=cycle_id) for cycle_id in ("c1", "c2")]
     store = filled(tmp_path, [TRAIN], trees, cycle_ids=("c1", "c2"))

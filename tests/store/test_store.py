@@ -196,6 +196,7 @@ def holder(path):
     return process
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_a_store_error_in_one_sentence_and_the_outbox_keeps_the_tree(tmp_path, capfd):
     filled(tmp_path, [SUPPORT])
     store, outbox = TrajectoryStore(tmp_path / "engage.duckdb", wait_s=0.3), Outbox(tmp_path / "outbox")
@@ -215,6 +216,7 @@ def test_a_locked_database_is_a_store_error_in_one_sentence_and_the_outbox_keeps
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_store_waits_for_a_database_that_is_freed_in_time(tmp_path):
     store, outbox = filled(tmp_path, [SUPPORT]), Outbox(tmp_path / "outbox")
     outbox.put_tree(searched())
@@ -259,6 +261,7 @@ def test_a_file_that_is_no_database_is_one_sentence_that_names_it_and_what_to_do
     assert store.path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_damage_that_shows_only_while_reading_is_the_same_sentence(tmp_path):
     # The header is whole, all behind the first 12 KiB + 256 KiB block is gone: opening works, reading does not.
     trees = [renamed(searched(), f"s{number}") for number in range(20)]
@@ -275,6 +278,7 @@ def test_damage_that_shows_only_while_reading_is_the_same_sentence(tmp_path):
     assert outbox.has_tree("c1/new")
 
 
+@pytest.mark.slow
 def test_a_file_cut_short_is_reported_as_damaged_when_a_query_meets_the_hole(tmp_path):
     trees = [renamed(searched(), f"s{number}") for number in range(20)]
     store = filled(tmp_path, [SUPPORT], trees)
@@ -496,6 +500,7 @@ def test_a_folder_in_which_nobody_may_write_is_one_sentence():
 FRESH = 12_288  # bytes of a DuckDB file without a table: three headers of 4,096
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 100, 4_096, 10_000, FRESH])
 def test_what_a_killed_first_start_left_of_the_file_is_made_whole(tmp_path, left):
     path = tmp_path / "engage.duckdb"

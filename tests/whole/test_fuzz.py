@@ -58,6 +58,7 @@ def test_what_is_neither_taken_nor_refused_in_one_sentence_is_found(tmp_path, mo
     assert outcome == "wrong" and type(error).__name__ in problem
 
 
+@pytest.mark.slow
 def test_an_input_is_that_of_its_seed_and_number(tmp_path):
     made = []
     for _ in range(2):
