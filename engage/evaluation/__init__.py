@@ -3,6 +3,7 @@
 from engage.evaluation.alerts import AlertConfig, alerts
 from engage.evaluation.challenge import Fate, Standing, fates, next_candidate, standing
 from engage.evaluation.challengers import decided, kept_challenger
+from engage.evaluation.champions import BASE, Reign, reigns, start_line, version_before
 from engage.evaluation.collected import (
     Collected,
     FlipShare,
@@ -68,6 +69,7 @@ from engage.evaluation.summary import (
 
 __all__ = [
     "ALL",
+    "BASE",
     "MIN_STRATUM",
     "NO_CANDIDATE",
     "NO_HELD_OUT",
@@ -96,6 +98,7 @@ __all__ = [
     "Night",
     "Places",
     "PolicyName",
+    "Reign",
     "Replies",
     "Standing",
     "StratumRow",
@@ -140,6 +143,7 @@ __all__ = [
     "q_gap_histogram",
     "read_collected",
     "record_evaluation",
+    "reigns",
     "reliability",
     "report",
     "require_reward",
@@ -148,6 +152,7 @@ __all__ = [
     "stage_lines",
     "stage_text",
     "standing",
+    "start_line",
     "store_evaluation",
     "text_metrics",
     "tokens_of",
@@ -156,4 +161,5 @@ __all__ = [
     "users_identity",
     "validation_half",
     "values_by_exchange",
+    "version_before",
 ]

@@ -1,6 +1,6 @@
 """The trajectory store: DuckDB, its outbox, and pair extraction. The only room that reads sql/ or opens DuckDB."""
 
-from engage.store.challenges import Challenge, Challenges, State
+from engage.store.challenges import Challenge, Challenges, Gain, Promotion, State
 from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
 from engage.store.health import health
@@ -22,10 +22,12 @@ __all__ = [
     "Challenges",
     "Cycle",
     "Described",
+    "Gain",
     "Inspection",
     "Outbox",
     "PairConfig",
     "Plan",
+    "Promotion",
     "State",
     "TrajectoryStore",
     "absent",

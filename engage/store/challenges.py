@@ -1,7 +1,7 @@
 """Challenges and promotions in the store: who challenged whom, on which dialogues, and what was decided. Decides nothing itself."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -55,8 +55,34 @@ class BatchReward:
     reward: float | None
 
 
+@dataclass(frozen=True)
+class Promotion:
+    """A row of the table `promotion`, whose columns are explained in sql/schema/15_promotion.sql."""
+
+    promoted_at: datetime
+    version: str
+    adapter: str
+    cycle_id: str | None
+    challenge: int | None
+    promoted_by: str
+    why: str
+    replaced: str | None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A policy's gain over its cycle's incumbent with one simulator, as an evaluation measured it; `stored_at` is UTC, None if not noted."""
+
+    stored_at: datetime | None
+    cycle_id: str
+    simulator: str
+    value: float
+    low: float | None
+    high: float | None
+
+
 class Challenges:
-    """The challenges of one store."""
+    """The challenges and promotions of one store."""
 
     def __init__(self, store: TrajectoryStore) -> None:
         self._store = store
@@ -122,6 +148,22 @@ class Challenges:
             if one == policy
         }
         return [cycle for cycle in reversed(self._store.cycle_ids()) if cycle in judged]
+
+    def promotions(self) -> list[Promotion]:
+        """All promotions in their order; empty if there is no store yet."""
+        if not self._store.path.exists():
+            return []
+        names = ", ".join(field.name for field in fields(Promotion))
+        return [Promotion(*row) for row in self._store.select(f"select {names} from promotion order by rowid")[1]]
+
+    def gains(self, policy: str) -> list[Gain]:
+        """The gains of this policy over all domains, by evaluation and simulator, the latest last."""
+        rows = self._store.select(
+            "select stored_at, cycle_id, simulator, value, low, high from evaluation "
+            "where policy = $policy and metric = 'difference' and domain = 'all' order by stored_at nulls first, simulator",
+            {"policy": policy},
+        )[1]
+        return [Gain(*row) for row in rows]
 
     def settle(self, number: int, state: State, reason: str, passed: bool | None = None) -> None:
         """Record what became of a challenge; `passed` stays as it is if it is None."""
