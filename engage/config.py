@@ -95,6 +95,18 @@ class TrackingConfig(BaseModel):
     )
 
 
+class NightlyConfig(BaseModel):
+    """What a night does beside its own cycle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    finish_interrupted: bool = Field(
+        False,
+        description="first finish the night before, if it was interrupted or failed and was not tried again since; it keeps its own "
+        "settings, and tonight's cycle follows in any case",
+    )
+
+
 class CycleConfig(BaseModel):
     """One cycle: collect, align, evaluate. Prefect builds its form from this."""
 
@@ -115,6 +127,7 @@ class CycleConfig(BaseModel):
     comparison: ComparisonConfig = ComparisonConfig()
     tracking: TrackingConfig = TrackingConfig()
     alerts: AlertConfig = AlertConfig()
+    nightly: NightlyConfig = NightlyConfig()
 
     def simulators(self) -> dict[str, str | None]:
         """Simulators used in evaluation: label → adapter, see `engage.evaluation.simulators.simulators`."""
@@ -125,7 +138,7 @@ class CycleConfig(BaseModel):
 
         Those are the other engines', human pairs' without corpora, and, unless it is an `experiment`, the comparison's and SFT's.
         """
-        found = self.model_dump(mode="json", exclude={"tracking": True})
+        found = self.model_dump(mode="json", exclude={"tracking": True, "nightly": True})
         for kind in {"transformers", "vllm", "openai"} - {self.engine.kind}:
             del found["engine"][kind]
         if not self.human.corpora:

@@ -4,19 +4,22 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from prefect import State, task
+from prefect import State, runtime, task
 from prefect.client.schemas.objects import FlowRun
 from prefect.flows import Flow, FlowStateHook
 
 from engage.config import CycleConfig, load_cycle_scenarios
-from engage.engines import check_models
+from engage.engines import check_models, model_of
+from engage.engines.base import Side
 from engage.errors import InputError, StoreLocked, TooManyFlawed, engage_error
-from engage.evaluation import check_adapters
+from engage.evaluation import check_adapters, reigns, start_line
 from engage.home import check_cycle_id
+from engage.progress import tell
 from engage.seeds import derive_seed
-from engage.store import SETTINGS, Cycle, absent, identity
+from engage.store import SETTINGS, Challenges, Cycle, absent, identity
 from engage.training import read_human
 from engage.workspace import Workspace
+from tasks import at_work
 from tasks.run_log import log
 
 
@@ -53,9 +56,12 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
         config.model_dump(mode="json") if keep or known is None else None,
     )
     workspace.store.add_scenarios(scenarios)
+    if flow_run := runtime.flow_run.id:
+        at_work.begin(workspace, cycle_id, str(runtime.flow_run.flow_name), str(flow_run))
     if keep:
-        start = f"champion version {cycle.champion_version}" if cycle.champion_version else "the configured policy"
-        log(f"cycle {cycle_id} (home {workspace.home.path}) starts from {start}")
+        found = reigns(Challenges(workspace.store), workspace.home.find)
+        model, adapter = model_of(config.engine, Side.POLICY), config.engine.policy_adapter
+        tell(f"cycle {cycle_id} starts from {start_line(found, cycle.champion_version, model, adapter)}")
     params = {**cycle.model_dump(), **config.recorded(experiment=not from_champion)}
     workspace.tracker.open_cycle(cycle_id, params, {"engine": config.engine.kind, "profile": config.tracking.profile})
     return cycle
@@ -81,9 +87,12 @@ def _settings(config: CycleConfig) -> Mapping[str, Any]:
 
 def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Close the cycle's MLflow run with the flow's final state and the minutes it took; the next stage reopens it."""
+    workspace, cycle_id = Workspace.from_env(), flow_run.parameters["cycle_id"]
+    ends = at_work.COMPLETED if state.is_completed() else at_work.FAILED if state.is_failed() else at_work.INTERRUPTED
+    at_work.end(workspace, cycle_id, str(flow_run.id), ends)
     began = flow_run.start_time or flow_run.expected_start_time
     minutes = (state.timestamp - began).total_seconds() / 60 if began else 0.0
-    Workspace.from_env().tracker.close_cycle(flow_run.parameters["cycle_id"], state.is_completed(), max(0.0, minutes))
+    workspace.tracker.close_cycle(cycle_id, state.is_completed(), max(0.0, minutes))
 
 
 CLOSING: dict[str, list[FlowStateHook[..., Any]]] = {

@@ -1,13 +1,34 @@
-"""MLflow's client as the trackers use it: its failures as one sentence."""
+"""MLflow's client as the trackers use it: its failures as one sentence; and what the trackers find."""
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engage.errors import StoreError
 from engage.home import Home
 from engage.tracking.text import trouble
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The promoted adapter: registry version and folder."""
+
+    version: str
+    adapter: Path
+
+
+@dataclass(frozen=True)
+class CycleRun:
+    """A cycle's run as the list of runs shows it; `status` is MLflow's."""
+
+    cycle_id: str
+    status: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
 
 
 @contextmanager

@@ -5,7 +5,6 @@ Runs are looked up by their tags, so that a resumed cycle continues its own runs
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from engage.errors import StoreError
 from engage.files.digest import digest, flat
 from engage.home import Home
 from engage.tracking import database, dialogues, view
-from engage.tracking.client import Client, told
+from engage.tracking.client import Champion, Client, CycleRun, told
 from engage.tracking.dialogues import Conversation
 from engage.tracking.run import StageRun
 from engage.tracking.text import differences, source, version_text
@@ -30,24 +29,6 @@ PROMOTED_TAG, GROUND_TAG = "engage.promoted", "engage.ground"
 """The second: digest of what an evaluation was held on: gains of runs with different ones cannot be compared."""
 NIGHT_TAG = "engage.night"
 NIGHTS = "nights"
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The promoted adapter: registry version and folder."""
-
-    version: str
-    adapter: Path
-
-
-@dataclass(frozen=True)
-class CycleRun:
-    """A cycle's run as the list of runs shows it; `status` is MLflow's."""
-
-    cycle_id: str
-    status: str
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
 
 
 class Tracker:
@@ -100,7 +81,7 @@ class Tracker:
         query, newest = f"tags.`{STAGE_TAG}` = 'cycle'", ["attributes.start_time DESC"]
         found = self._client.search_runs([self._experiment_id], query, max_results=10_000, order_by=newest)
         return [
-            CycleRun(run.data.tags[CYCLE_TAG], str(run.info.status), dict(run.data.tags), dict(run.data.metrics))
+            CycleRun(run.data.tags[CYCLE_TAG], str(run.info.status), run.data.tags, run.data.metrics, run.data.params)
             for run in found
             if "cycle_id" in run.data.params  # a simulator's training or card is no cycle
         ]
@@ -153,6 +134,12 @@ class Tracker:
             StageRun(self._client, found).metrics({"minutes": round(total, 3)})
         if run.info.status == "RUNNING":
             self._client.set_terminated(found, "FINISHED" if completed else "FAILED")
+
+    def end_runs(self, cycle_id: str) -> None:
+        """End the runs of a cycle that are still open, as KILLED: nobody works on them any more."""
+        query = f"tags.`{CYCLE_TAG}` = '{cycle_id}' and attributes.status = 'RUNNING'"
+        for run in self._client.search_runs([self._experiment_id], query, max_results=10_000):
+            self._client.set_terminated(run.info.run_id, "KILLED")
 
     def night(self, cycle_id: str, figures: Mapping[str, float | None], run_name: str = NIGHTS) -> None:
         """Add a finished night to the run of all nights, as its next step; a repeated night keeps its step."""

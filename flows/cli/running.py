@@ -64,8 +64,9 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     interrupts.go_on_with(again)
     try:
         from engage import progress
-        from tasks import run_log
+        from tasks import at_work, run_log
 
+        at_work.goes_on_with(again)
         start_server()
         quiet = nullcontext() if verbose else run_log.sent_only()
         with interrupts.through_flows(), quiet, nullcontext() if verbose else progress.show(console):

@@ -101,7 +101,9 @@ UNCOUNTED = Spent(trees=4, simulations=80, calls=400, tokens=None, most_calls=15
 
 
 def test_uncounted_tokens_enforce_no_budget_and_are_not_zero():
-    with pytest.raises(ConfigError, match=r"max_tokens and max_usd cannot be enforced; set collect.budget.max_calls or max_hours"):
+    with pytest.raises(
+        ConfigError, match=r"max_tokens and max_usd cannot be enforced; set collect.budget.max_calls or max_hours"
+    ):
         affordable_trees(BudgetConfig(max_tokens=100_000), UNCOUNTED, 0.0)
     assert affordable_trees(BudgetConfig(max_calls=700), UNCOUNTED, 0.0) == 2  # (700 − 400) / 150
     assert forecast(UNCOUNTED, 40, 360.0, 3)["tokens"] is None

@@ -1,0 +1,196 @@
+"""Which process works on a cycle, and what it left when it was killed.
+
+A cycle's folder has `work.json`, who works on it and how far it came, and `work.lock`, which each process at work holds with a shared lock.
+The kernel drops the lock when a process ends, however it ends, so neither a reused process id nor a clock that was set misleads. A lock
+tells nothing of another host: what one began is never called dead here.
+"""
+
+import fcntl
+import json
+import os
+import shlex
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engage.files.writing import write_whole
+from engage.home import Home
+from engage.workspace import Workspace
+
+RECORD, LOCK = "work.json", "work.lock"
+COMPLETED, FAILED, INTERRUPTED = "completed", "failed", "interrupted"
+STAGES = {"evaluation": "evaluate"}
+"""Flows that are named otherwise on the command line."""
+COMMANDS = {"evaluation": "evaluate", "comparison": "experiment comparison", "credit": "experiment credit"}
+
+_again: str = ""
+_locks: dict[Path, int] = {}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One command's work on a cycle.
+
+    `command` is its flow and `stage` the part that it reached; `flow_runs` are ids in Prefect, the command's own first; `again` is the
+    command line that goes on. `ended` is empty while a process works, and after it was killed. `tries` counts commands since one completed.
+    """
+
+    cycle_id: str
+    command: str
+    stage: str
+    host: str
+    pid: int
+    began_at: str
+    flow_runs: tuple[str, ...] = ()
+    ended: str = ""
+    tries: int = 1
+    again: str = ""
+
+
+def goes_on_with(command: str) -> None:
+    """Set the command line that goes on with what this process begins."""
+    global _again
+    _again = command
+
+
+def read(home: Home, cycle_id: str) -> Work | None:
+    """What is recorded of the last work on a cycle; None if nothing is, or if it cannot be read."""
+    try:
+        found = json.loads((home.cycle(cycle_id) / RECORD).read_text(encoding="utf-8"))
+        return Work(**{**found, "flow_runs": tuple(found["flow_runs"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def all_work(home: Home) -> list[Work]:
+    """The last work on each cycle, the newest first; nothing of cycles of an earlier version, which did not record it."""
+    found = [read(home, path.parent.name) for path in home.cycle("any").parent.glob(f"*/{RECORD}")]
+    return sorted((one for one in found if one), key=lambda one: one.began_at, reverse=True)
+
+
+def is_dead(home: Home, work: Work) -> bool:
+    """Whether the work began on this host, did not end, and no process holds its cycle any more."""
+    return not work.ended and work.host == socket.gethostname() and not _is_held(home.cycle(work.cycle_id) / LOCK)
+
+
+def state(home: Home, work: Work) -> str:
+    """`running`, `completed`, `failed` or `interrupted`."""
+    return work.ended or (INTERRUPTED if is_dead(home, work) else "running")
+
+
+def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None:
+    """Record that this process works on the cycle, in this flow; a flow within the command that began it is a stage of that command's."""
+    home, before = workspace.home, read(workspace.home, cycle_id)
+    stage = STAGES.get(flow, flow)
+    held = _hold(home, cycle_id)  # first: a record whose lock nobody holds counts as dead
+    if held and before and not before.ended and before.pid == os.getpid():
+        runs = tuple(dict.fromkeys((*before.flow_runs, flow_run)))
+        _write(home, replace(before, stage=stage, flow_runs=runs))
+        return
+    tries = before.tries + 1 if before and before.ended != COMPLETED else 1
+    again = f"{_home()}.venv/bin/engage {COMMANDS.get(flow, flow)} --cycle {cycle_id}"
+    if _again and (
+        flow != "nightly" or _again.endswith(f" {cycle_id}")
+    ):  # else it is the night before, which this one finishes
+        again = _again
+    now = datetime.now(UTC).isoformat()
+    host, pid = socket.gethostname(), os.getpid()
+    _write(home, Work(cycle_id, flow, stage, host, pid, now, (flow_run,), tries=tries, again=again))
+
+
+def end(workspace: Workspace, cycle_id: str, flow_run: str, how: str) -> None:
+    """Record how the command ended that this flow run began; nothing for a stage of it."""
+    work = read(workspace.home, cycle_id)
+    if work is None or work.ended or work.flow_runs[:1] != (flow_run,):
+        return
+    _write(workspace.home, replace(work, ended=how))
+    if (held := _locks.pop(workspace.home.cycle(cycle_id) / LOCK, None)) is not None:
+        os.close(held)
+
+
+@contextmanager
+def at_work(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> Iterator[None]:
+    """Within the body, this process works on the cycle."""
+    begin(workspace, cycle_id, flow, flow_run)
+    how = INTERRUPTED
+    try:
+        yield
+        how = COMPLETED
+    except Exception:
+        how = FAILED
+        raise
+    finally:
+        with suppress(OSError):
+            end(workspace, cycle_id, flow_run, how)
+
+
+def mark_dead(workspace: Workspace) -> list[Work]:
+    """End the runs of work whose process is gone: Crashed in Prefect, KILLED in MLflow; returns that work, the newest first.
+
+    What is at work, or was begun on another host, is left alone. A Prefect server that does not know the runs is no error.
+    """
+    found = [one for one in all_work(workspace.home) if is_dead(workspace.home, one)]
+    for one in found:
+        for flow_run in one.flow_runs:
+            _crash(flow_run, f"process {one.pid} on {one.host} is gone")
+        workspace.tracker.end_runs(one.cycle_id)
+        _write(workspace.home, replace(one, ended=INTERRUPTED))
+    return [replace(one, ended=INTERRUPTED) for one in found]
+
+
+def to_finish(workspace: Workspace, own: str) -> Work | None:
+    """The latest night, if it was interrupted or failed and was tried once; None otherwise. `own` is tonight's cycle."""
+    nights = [one for one in all_work(workspace.home) if one.command == "nightly" and one.cycle_id != own]
+    latest = nights[0] if nights else None
+    return latest if latest and latest.ended in (INTERRUPTED, FAILED) and latest.tries == 1 else None
+
+
+def _crash(flow_run: str, reason: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed
+
+    with suppress(Exception):  # another server, or none
+        client: Any = get_client(sync_client=True)
+        run = client.read_flow_run(flow_run)
+        if run.state is None or not run.state.is_final():
+            client.set_flow_run_state(run.id, Crashed(message=reason), force=True)
+
+
+def _hold(home: Home, cycle_id: str) -> bool:
+    """Hold the cycle's lock until `end`, or the end of this process; True if this process held it already."""
+    path = home.cycle(cycle_id) / LOCK
+    if path in _locks:
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _locks[path] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with suppress(OSError):  # a file system without locks: then nothing is called dead
+        fcntl.flock(_locks[path], fcntl.LOCK_SH)
+    return False
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process holds the lock; also true where that cannot be known."""
+    try:
+        probe = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(probe)
+    return False
+
+
+def _write(home: Home, work: Work) -> None:
+    write_whole(home.cycle(work.cycle_id) / RECORD, json.dumps(asdict(work), indent=1))
+
+
+def _home() -> str:
+    home = os.environ.get("ENGAGE_HOME")
+    return f"ENGAGE_HOME={shlex.quote(home)} " if home else ""

@@ -1,0 +1,160 @@
+"""Who works on a cycle: a killed process is known as dead, its runs are ended by the next night, and nobody else's."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from mlflow import MlflowClient
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Running
+
+from engage.tracking import Tracker
+from engage.workspace import Workspace
+from tasks import at_work
+from tasks.at_work import COMPLETED, FAILED, INTERRUPTED, Work
+
+BEGIN = """
+import sys
+from tasks import at_work
+from engage.workspace import Workspace
+at_work.begin(Workspace.from_env(), sys.argv[1], "nightly", sys.argv[2])
+at_work.begin(Workspace.from_env(), sys.argv[1], "align", "a stage")
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def working(home):
+    """Starts a process that works on a cycle until it is killed."""
+    begun = []
+
+    def start(cycle_id: str, flow_run: str = "a night") -> subprocess.Popen[bytes]:
+        arguments = [sys.executable, "-c", BEGIN, cycle_id, flow_run]
+        begun.append(subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert begun[-1].stdout.readline() == b"begun\n"
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        kill(one)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def rewrite(home, work: Work) -> None:
+    (home.cycle(work.cycle_id) / "work.json").write_text(json.dumps(vars(work)), encoding="utf-8")
+
+
+def test_a_killed_process_is_dead_and_one_at_work_is_not(home, working):
+    process = working("c1")
+    work = at_work.read(home, "c1")
+    assert (work.command, work.stage, work.pid) == ("nightly", "align", process.pid)
+    assert work.flow_runs == ("a night", "a stage")
+    assert work.again == f"ENGAGE_HOME='{home.path}' .venv/bin/engage nightly --cycle c1"
+    assert at_work.state(home, work) == "running"
+    assert at_work.mark_dead(Workspace(home)) == []
+    kill(process)
+    assert at_work.state(home, work) == INTERRUPTED
+
+
+def test_work_of_another_host_and_a_process_id_that_was_given_again_mislead_nobody(home, working):
+    process = working("c1")
+    kill(process)
+    work = at_work.read(home, "c1")
+    assert at_work.is_dead(home, replace(work, pid=os.getpid()))  # this process has got the id of the dead one
+    elsewhere = replace(work, host=f"not-{work.host}")
+    rewrite(home, elsewhere)
+    assert not at_work.is_dead(home, elsewhere)
+    assert at_work.mark_dead(Workspace(home)) == []
+
+
+def test_two_processes_on_one_cycle_are_dead_when_both_are(home, working):
+    first, second = working("c1"), working("c1")
+    kill(second)  # the last that wrote the record
+    assert at_work.state(home, at_work.read(home, "c1")) == "running"
+    kill(first)
+    assert at_work.state(home, at_work.read(home, "c1")) == INTERRUPTED
+
+
+@pytest.mark.parametrize(("error", "how"), [(None, COMPLETED), (ValueError, FAILED), (KeyboardInterrupt, INTERRUPTED)])
+def test_how_a_night_ended_is_recorded_and_tries_are_counted(home, error, how):
+    workspace = Workspace(home)
+    for tries in (1, 2):
+        try:
+            with at_work.at_work(workspace, "c1", "nightly", "r"):
+                assert at_work.read(home, "c1").ended == ""
+                at_work.end(workspace, "c1", "a stage of it", COMPLETED)
+                assert at_work.read(home, "c1").ended == ""
+                if error:
+                    raise error
+        except (ValueError, KeyboardInterrupt):
+            pass
+        work = at_work.read(home, "c1")
+        assert (work.ended, work.tries) == (how, tries if error else 1)
+
+
+def test_the_night_to_finish_is_the_latest_if_it_was_tried_once(home):
+    def recorded(cycle_id, minute, ended, command="nightly", tries=1):
+        home.cycle(cycle_id).mkdir(parents=True, exist_ok=True)
+        began = f"2026-11-20T02:{minute:02}:00+00:00"
+        rewrite(home, Work(cycle_id, command, "collect", "here", 1, began, ("r",), ended, tries))
+
+    def found():
+        work = at_work.to_finish(Workspace(home), "tonight")
+        return work.cycle_id if work else None
+
+    assert found() is None
+    recorded("c1", 1, INTERRUPTED)
+    assert found() == "c1"
+    recorded("tonight", 2, FAILED)  # a flow run that Prefect tries again
+    recorded("c2", 3, INTERRUPTED, command="collect")
+    assert found() == "c1"
+    recorded("c1", 1, INTERRUPTED, tries=2)
+    assert found() is None
+    recorded("c3", 4, FAILED)
+    assert found() == "c3"
+    recorded("c4", 5, COMPLETED)
+    assert found() is None
+
+
+@flow
+def open_run(name: str) -> str:
+    from prefect.runtime import flow_run
+
+    return str(flow_run.id)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_runs_of_the_dead_are_ended_and_those_of_the_living_stay_open(home, working):
+    client, tracker = get_client(sync_client=True), Tracker(home)
+    runs = {name: open_run(name) for name in ("dead", "alive")}
+    processes, stages = {}, []
+    for name, run in runs.items():
+        client.set_flow_run_state(run, Running(), force=True)
+        tracker.open_cycle(name, {"cycle_id": name})
+        stages.append(tracker.stage(name, "collect"))
+        stages[-1].__enter__()
+        processes[name] = working(name, run)
+    kill(processes["dead"])
+    (marked,) = at_work.mark_dead(Workspace(home))
+    assert (marked.cycle_id, marked.ended) == ("dead", INTERRUPTED)
+    states = {name: client.read_flow_run(run).state for name, run in runs.items()}
+    assert (states["dead"].name, states["alive"].name) == ("Crashed", "Running")
+    assert states["dead"].message == f"process {processes['dead'].pid} on {marked.host} is gone"
+    found = MlflowClient(home.tracking_uri).search_runs(["1"])
+    assert sorted((run.data.tags["engage.cycle_id"], run.info.status) for run in found) == [
+        ("alive", "RUNNING"),
+        ("alive", "RUNNING"),
+        ("dead", "KILLED"),
+        ("dead", "KILLED"),
+    ]
+    assert at_work.mark_dead(Workspace(home)) == []
