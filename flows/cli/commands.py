@@ -8,7 +8,7 @@ import typer
 from engage.errors import ConfigError
 from flows.cli.bench import bench_app
 from flows.cli.experiment import experiment_app
-from flows.cli.looking import report, runs, show, sql, tree
+from flows.cli.looking import champions, nights, report, runs, show, sql, tree
 from flows.cli.options import (
     AnyLanguage,
     CycleProfile,
@@ -121,7 +121,7 @@ def compare(
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-for look in (sql, show, tree, runs, report):
+for look in (sql, show, tree, runs, nights, champions, report):
     app.command()(look)
 
 

@@ -1,4 +1,4 @@
-"""The commands that show what is there: `engage sql`, `show`, `tree`, `runs`, `report`. Their bodies are imported when needed."""
+"""The commands that show what is there: `engage sql`, `show`, `tree`, `runs`, `nights`, `champions`, `report`. Their bodies are imported when needed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -58,11 +58,28 @@ def tree(
     show_tree(console, scenario, cycle, domain_module or [])
 
 
-def runs(format_: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table") -> None:
+Format = Annotated[str, typer.Option("--format", help="table, csv or json")]
+
+
+def runs(format_: Format = "table") -> None:
     """List the cycles, newest first: gain with its interval, verdict, pairs, minutes; and where MLflow shows them."""
     from flows.cli.runs import show_runs
 
     show_runs(console, format_)
+
+
+def nights(format_: Format = "table") -> None:
+    """List the nights, newest first: stage reached, verdict, cost, and how to go on with one that was interrupted."""
+    from flows.cli.runs import show_runs
+
+    show_runs(console, format_, "nights")
+
+
+def champions(format_: Format = "table") -> None:
+    """List what was promoted, newest first: since when, by whom, the gain then and as judged again since, and the verdicts."""
+    from flows.cli.runs import show_runs
+
+    show_runs(console, format_, "champions")
 
 
 def report(

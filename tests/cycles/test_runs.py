@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 from mlflow import MlflowClient
@@ -26,11 +27,12 @@ from engage.evaluation import (
 )
 from engage.home import Home
 from engage.stats import paired_comparison
-from engage.store import Cycle
+from engage.store import Challenges, Cycle, State, TrajectoryStore
 from engage.tracking import Tracker
 from engage.tracking.text import differences
 from engage.training import Candidate, PairSet
 from flows.cli.runs import grounds_remark
+from tasks.at_work import Work
 from tasks.reporting import report_align, report_evaluation
 
 pytestmark = pytest.mark.slow
@@ -355,3 +357,63 @@ def test_engage_runs_prints_the_cycles_newest_first(engage):
     head, first, _ = engage("runs", "--format", "csv")[1].splitlines()
     assert head.startswith("cycle,profile,engine,gain,gain_low,gain_high,verdict,promoted,pairs")
     assert first.startswith("old,")
+
+
+def test_engage_nights_says_how_far_each_came_and_how_to_go_on(engage):
+    home = Home.from_env()
+    tracker = Tracker(home)
+
+    def night(cycle, minute, stage, ended, command="nightly"):
+        folder = home.cycle(cycle)
+        folder.mkdir(parents=True)
+        began = f"2026-11-20T02:0{minute}:00+00:00"
+        work = Work(
+            cycle, command, stage, gethostname(), 1, began, ("r",), ended, again=f"engage {command} --cycle {cycle}"
+        )
+        (folder / "work.json").write_text(json.dumps(vars(work)))
+        (folder / "work.lock").touch()
+
+    tracker.open_cycle("done", {"cycle_id": "done"})
+    tracker.cycle_run("done").newest({"pairs": 12, "tokens_m": 1.5})
+    tracker.cycle_run("done").tags({"verdict": "not promoted: no sign of a gain: +0.023 [-0.010, +0.050] on 9"})
+    tracker.close_cycle("done", minutes=5.9)
+    night("done", 1, "evaluate", "completed")
+    tracker.open_cycle("cut", {"cycle_id": "cut"})
+    night("cut", 2, "align", "")
+    night("early", 3, "collect", "")  # killed before MLflow knew it
+    tracker.open_cycle("experiment", {"cycle_id": "experiment", "comparison.rollouts": 2})
+    code, out, _ = engage("nights")
+    assert code == 0 and "experiment" not in out
+    rows = json.loads(engage("nights", "--format", "json")[1])
+    assert [(row["cycle"], row["reached"], row["state"], row["continue"]) for row in rows] == [
+        ("early", "collect", "interrupted", "engage nightly --cycle early"),
+        ("cut", "align", "interrupted", "engage nightly --cycle cut"),
+        ("done", "report", "completed", ""),
+    ]
+    assert "cut: interrupted: continue with engage nightly --cycle cut\n" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("│ done")]
+    assert [cell.strip() for cell in line.strip("│").split("│")][:2] == ["done", "report"]
+    assert "1.50" in line and "5.9" in line and "12" in line
+    states = {row["cycle"]: row["state"] for row in json.loads(engage("runs", "--format", "json")[1])}
+    assert states == {"early": "interrupted", "experiment": "running", "cut": "interrupted", "done": "completed"}
+
+
+def test_engage_champions_lists_what_was_promoted(engage):
+    home = Home.from_env()
+    assert engage("champions")[2].strip() == "no cycle has been run yet; run `engage nightly` first"
+    Tracker(home).open_cycle("c1", {"cycle_id": "c1"}, {"profile": "laptop"})
+    store = TrajectoryStore(home.database)
+    store.begin_cycle("c1", {})
+    assert engage("champions")[2].strip() == "nothing has been promoted yet: nights start from the configured policy"
+    why = "promoted: +0.200 [+0.100, +0.300] on 9 held-out scenarios, evidence 50 of 41 after 2 nights"
+    challenges = Challenges(store)
+    number = challenges.begin("c1", "candidate-1", "/1", "base", "held-out bare", "g1", ["s1"]).number
+    challenges.settle(number, State.PROMOTED, why, passed=True)
+    challenges.record_promotion("1", "/1", "the rule", why, None, "c1", number)
+    (row,) = json.loads(engage("champions", "--format", "json")[1])
+    assert (row["version"], row["cycle"], row["by"], row["until"]) == ("1", "c1", "the rule", "")
+    assert (row["gain_at_promotion"], row["verdicts"], row["profile"]) == ("+0.200 [+0.100, +0.300]", [why], "laptop")
+    code, out, _ = engage("champions")
+    assert code == 0 and f"version 1: {why}" in out
+    head, line = engage("champions", "--format", "csv")[1].splitlines()
+    assert head.startswith("version,since,until,by,why,gain_at_promotion") and line.startswith("1,20")
