@@ -93,6 +93,8 @@ def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     began = flow_run.start_time or flow_run.expected_start_time
     minutes = (state.timestamp - began).total_seconds() / 60 if began else 0.0
     workspace.tracker.close_cycle(cycle_id, state.is_completed(), max(0.0, minutes))
+    if state.is_completed() and flow_run.parent_task_run_id is None:  # a stage alone; a night copies at its own end
+        workspace.snapshot()
 
 
 CLOSING: dict[str, list[FlowStateHook[..., Any]]] = {

@@ -84,7 +84,7 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
             raise StoreError(f"{path.parent}: cannot be created: {error.strerror}") from error
         _check_file(path)
         _make_whole(path)
-        _remove_old_partials(path)
+        remove_old_partials(path)
         connection = _open(path, wait_s, read_only=False)
         try:
             _migrate(connection, path)
@@ -187,7 +187,8 @@ def _is_stump(path: Path) -> bool:
     return not head.strip(b"\0") or head[8:] == b"DUCK"
 
 
-def _remove_old_partials(path: Path) -> None:
+def remove_old_partials(path: Path) -> None:
+    """Remove what processes that were killed minutes ago left of this file under temporary names."""
     for left in path.parent.glob(f".{path.name}.*.partial*"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _PARTIAL_AGE_S:

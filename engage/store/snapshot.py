@@ -6,7 +6,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from engage.store.database import reading, writing
+from engage.store.database import reading, remove_old_partials, writing
 
 
 def write_snapshot(database: Path, target: Path, wait_s: float) -> None:
@@ -17,6 +17,7 @@ def write_snapshot(database: Path, target: Path, wait_s: float) -> None:
     if database.with_name(f"{database.name}.wal").exists():
         with writing(database, wait_s):
             pass
+    remove_old_partials(target)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
         with reading(database, wait_s):  # nobody writes meanwhile; the lock ends with the copy, whose closing drops it

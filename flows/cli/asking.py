@@ -30,6 +30,7 @@ class Question:
     listing: bool = False
     show: str | None = None
     schema: bool = False
+    live: bool = False
 
 
 def answer(console: Console, asked: Question) -> None:
@@ -48,11 +49,11 @@ def answer(console: Console, asked: Question) -> None:
 
 
 def _print_answer(console: Console, asked: Question) -> None:
-    from engage.store import TrajectoryStore
+    from flows.cli.reading import store_to_read
 
     if sum(given is not None for given in (asked.statement, asked.file, asked.name)) != 1:
         raise QueryError("give a SELECT, --file FILE or --name NAME (`engage sql --list` shows the names)")
-    store = TrajectoryStore(Home.from_env().database, on_wait=tell)
+    store = store_to_read(Home.from_env(), asked.live, tell)
     query = asked.name if asked.name is not None else _statement(asked.statement, asked.file)
     if asked.name is None and (note := store.mixed(query)):
         tell(note)

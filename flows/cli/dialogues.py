@@ -15,15 +15,16 @@ from engage.errors import ConfigError, QueryError
 from engage.home import Home
 from engage.store import TrajectoryStore
 from flows.cli.asking import tell
+from flows.cli.reading import store_to_read
 from flows.cli.showing import visible
 
 Row = Mapping[str, Any]
 
 
-def show_dialogue(console: Console, wanted: str, domain_modules: Sequence[str]) -> None:
+def show_dialogue(console: Console, wanted: str, domain_modules: Sequence[str], live: bool) -> None:
     """Print one dialogue by its id, or by a beginning that no other id has; QueryError for any other."""
     allow_modules(domain_modules)
-    store = TrajectoryStore(Home.from_env().database, on_wait=tell)
+    store = store_to_read(Home.from_env(), live, tell)
     (row,) = store.rows("dialogue", {"id": _dialogue_id(store, wanted)})
     domain = _domain(row["domain"])
     _print_user(console, row)
@@ -41,10 +42,10 @@ def show_dialogue(console: Console, wanted: str, domain_modules: Sequence[str]) 
     _print_end(console, row, domain)
 
 
-def show_tree(console: Console, wanted: str, cycle: str | None, domain_modules: Sequence[str]) -> None:
+def show_tree(console: Console, wanted: str, cycle: str | None, domain_modules: Sequence[str], live: bool) -> None:
     """Print the search tree of one scenario; QueryError for a scenario that was not searched, or not in that cycle."""
     allow_modules(domain_modules)
-    store = TrajectoryStore(Home.from_env().database, on_wait=tell)
+    store = store_to_read(Home.from_env(), live, tell)
     found = _searched(store, wanted, cycle)
     domain = _domain(found["domain"])
     nodes = store.rows("tree_nodes", {"tree": found["tree_id"]})

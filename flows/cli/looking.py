@@ -7,6 +7,11 @@ import typer
 
 from flows.cli.options import DomainModules, console
 
+Format = Annotated[str, typer.Option("--format", help="table, csv or json")]
+Live = Annotated[
+    bool, typer.Option("--live", help="read the store itself, not its copy of the latest night (read.duckdb)")
+]
+
 
 def sql(
     statement: Annotated[
@@ -20,7 +25,7 @@ def sql(
         list[str] | None,
         typer.Option("--param", help="name=value, a parameter of the query ($name in it); null where none is given"),
     ] = None,
-    format_: Annotated[str, typer.Option("--format", help="table, csv or json")] = "table",
+    format_: Format = "table",
     list_: Annotated[
         bool, typer.Option("--list", help="list the named queries by the question that they answer")
     ] = False,
@@ -28,21 +33,23 @@ def sql(
     schema: Annotated[
         bool, typer.Option("--schema", help="say what the tables hold, or the columns of the table that is named")
     ] = False,
+    live: Live = False,
 ) -> None:
-    """Query the store, read-only."""
+    """Query what is stored, read-only: the copy that each night renews, or with --live the store."""
     from flows.cli.asking import Question, answer
 
-    answer(console, Question(statement, file, name, param or [], format_, list_, show_, schema))
+    answer(console, Question(statement, file, name, param or [], format_, list_, show_, schema, live))
 
 
 def show(
     dialogue: Annotated[str, typer.Argument(help="id of a dialogue, as queries print it, or its beginning")],
     domain_module: DomainModules = None,
+    live: Live = False,
 ) -> None:
     """Print a dialogue: who the user is, what was said, what the user answered at the end, its place in its tree."""
     from flows.cli.dialogues import show_dialogue
 
-    show_dialogue(console, dialogue, domain_module or [])
+    show_dialogue(console, dialogue, domain_module or [], live)
 
 
 def tree(
@@ -51,14 +58,12 @@ def tree(
         str | None, typer.Option("--cycle", help="the cycle; the latest that searched it by default")
     ] = None,
     domain_module: DomainModules = None,
+    live: Live = False,
 ) -> None:
     """Print the search of a scenario as an indented tree, with visits, value and its error."""
     from flows.cli.dialogues import show_tree
 
-    show_tree(console, scenario, cycle, domain_module or [])
-
-
-Format = Annotated[str, typer.Option("--format", help="table, csv or json")]
+    show_tree(console, scenario, cycle, domain_module or [], live)
 
 
 def runs(format_: Format = "table") -> None:

@@ -404,7 +404,10 @@ def test_engage_champions_lists_what_was_promoted(engage):
     Tracker(home).open_cycle("c1", {"cycle_id": "c1"}, {"profile": "laptop"})
     store = TrajectoryStore(home.database)
     store.begin_cycle("c1", {})
-    assert engage("champions")[2].strip() == "nothing has been promoted yet: nights start from the configured policy"
+    assert (
+        engage("champions")[2].splitlines()[-1]
+        == "nothing has been promoted yet: nights start from the configured policy"
+    )
     why = "promoted: +0.200 [+0.100, +0.300] on 9 held-out scenarios, evidence 50 of 41 after 2 nights"
     challenges = Challenges(store)
     number = challenges.begin("c1", "candidate-1", "/1", "base", "held-out bare", "g1", ["s1"]).number
