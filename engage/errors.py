@@ -9,7 +9,7 @@ EngageError
 │   └── ModelError        weights that are missing, damaged or bound to another base
 ├── EngineError           a model call that failed for good; carries the request's key
 ├── StoreError            the database, the outbox or MLflow
-│   └── StoreLocked       another program had the database open for longer than it was waited for
+│   └── StoreLocked       the database was in use, or MLflow's server away, for longer than it was waited for
 ├── NothingSearched       a collect of which every scenario failed, an evaluation or experiment that measured nothing
 ├── TooManyFlawed         too large a share of the dialogues had a turn that could not be drawn
 └── Interrupted           Ctrl-C (exit code 130) or SIGTERM (143)
@@ -64,7 +64,7 @@ class StoreError(EngageError):
 
 
 class StoreLocked(StoreError):
-    """Another program had the database open for longer than it was waited for."""
+    """The database was in use by another program, or MLflow's server was away, for longer than it was waited for."""
 
 
 class NothingSearched(EngageError):

@@ -19,7 +19,7 @@ PATIENCE_S = 3600.0
 
 
 def store_wait_s(environment: Mapping[str, str]) -> float:
-    """Seconds for which a task waits for a store that another program has open; ConfigError for what is no number of seconds."""
+    """Seconds for which a task waits for a store that another program has open, and for MLflow; ConfigError for what is no number of seconds."""
     text = environment.get(STORE_WAIT) or str(PATIENCE_S)
     try:
         wait_s = float(text)
@@ -32,18 +32,22 @@ def store_wait_s(environment: Mapping[str, str]) -> float:
 
 @dataclass(frozen=True)
 class Workspace:
-    """One home and its contents; nothing is opened before it is used."""
+    """One home and its contents; nothing is opened before it is used. A store in use is waited for, and MLflow too where `tracking_wait_s` says so."""
 
     home: Home
     wait_s: float = WAIT_S
+    tracking_wait_s: float = 0.0
 
     @staticmethod
     def from_env(patient: bool = True) -> "Workspace":
         """The workspace of `ENGAGE_HOME` on this machine; a task on another machine has its own.
 
-        A patient one waits for the store as long as ENGAGE_STORE_WAIT_S says.
+        A patient one waits for the store, and for MLflow, as long as ENGAGE_STORE_WAIT_S says.
         """
-        return Workspace(Home.from_env(), store_wait_s(os.environ) if patient else WAIT_S)
+        if not patient:
+            return Workspace(Home.from_env())
+        wait_s = store_wait_s(os.environ)
+        return Workspace(Home.from_env(), wait_s, wait_s)
 
     @cached_property
     def store(self) -> TrajectoryStore:
@@ -58,7 +62,7 @@ class Workspace:
     @cached_property
     def tracker(self) -> Tracker:
         """MLflow; opening it creates its database if it is missing."""
-        return Tracker(self.home)
+        return Tracker(self.home, self.tracking_wait_s)
 
     def drain(self, must: bool = True) -> None:
         """Move the outbox into the store. Without `must`, a locked store is no error and not waited for; the files then stay in the outbox."""

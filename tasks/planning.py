@@ -36,7 +36,7 @@ def plan_shards(config: CycleConfig, cycle: Cycle, began_s: float, tried: Sequen
     return shards
 
 
-@task(name="foretell")
+@task(name="foretell", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def foretell(config: CycleConfig, cycle: Cycle, began_s: float) -> dict[str, float | None]:
     """After a pilot: estimated calls, tokens, hours and pairs of the whole cycle; shown, logged, and recorded in MLflow.
 

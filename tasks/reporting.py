@@ -40,7 +40,7 @@ def report_cycle(config: CycleConfig, cycle_id: str, collected: Collected, align
     return Night(cycle_id, collected, aligned, judged, text)
 
 
-@task(name="report-align")
+@task(name="report-align", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def report_align(cycle_id: str, aligned: Aligned) -> None:
     """Write the report of a training on its own: its candidate is not judged yet, unless it is the one that was judged last."""
     workspace = Workspace.from_env()
@@ -50,7 +50,7 @@ def report_align(cycle_id: str, aligned: Aligned) -> None:
     record_unjudged(workspace, cycle_id, aligned.candidate)
 
 
-@task(name="report-evaluation")
+@task(name="report-evaluation", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def report_evaluation(config: CycleConfig, cycle_id: str, judged: Judged, candidate: Candidate | None) -> None:
     """Write the report of an evaluation on its own."""
     workspace = Workspace.from_env()

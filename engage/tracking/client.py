@@ -1,15 +1,22 @@
-"""MLflow's client as the trackers use it: its failures as one sentence; and what the trackers find."""
+"""MLflow's client as the trackers use it: it waits for a database that is locked and a server that is away; other failures are one sentence."""
 
+import logging
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from engage.errors import StoreError
+from engage import progress
+from engage.errors import StoreError, StoreLocked
 from engage.home import Home
-from engage.tracking.text import trouble
+from engage.tracking.text import passes, trouble
+
+LONGEST_PAUSE_S = 10.0
+FIRST_LINE_S, LINE_EVERY_S = 10.0, 300.0
+"""When a wait is first told, and how often after that."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class CycleRun:
 def told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
     """Raise StoreError, in one sentence, if MLflow cannot be used: no server, a damaged or full database, an unknown address.
 
-    MLflow's errors with a code in `through` are passed on unchanged.
+    StoreLocked for what passes by itself: a locked database, a server that is away. MLflow's errors with a code in `through` are passed
+    on unchanged.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -45,27 +53,67 @@ def told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         if getattr(error, "error_code", None) in through:
             raise
-        raise StoreError(trouble(error, home.tracking_uri, home.path)) from error
+        kind = StoreLocked if passes(error) else StoreError
+        raise kind(trouble(error, home.tracking_uri, home.path)) from error
+
+
+def patiently(wait_s: float, work: Callable[[], T]) -> T:
+    """What `work` returns; while it raises StoreLocked it is done again, with growing pauses, for up to `wait_s` seconds. A long wait is told."""
+    from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+
+    next_s = FIRST_LINE_S
+
+    def tell(state: Any) -> None:
+        nonlocal next_s
+        waited_s = (state.seconds_since_start or 0.0) + state.upcoming_sleep
+        if waited_s >= next_s:
+            next_s = waited_s + LINE_EVERY_S
+            left = (wait_s - waited_s) / 60
+            progress.tell(f"{state.outcome.exception()}; waiting for {left:.0f} more minutes at most")
+
+    attempts = Retrying(
+        retry=retry_if_exception_type(StoreLocked),
+        stop=stop_before_delay(wait_s),
+        wait=wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE_S),
+        before_sleep=tell,
+        reraise=True,
+    )
+    return attempts(work)
+
+
+class _Waited(logging.Filter):
+    """Drops MLflow's traceback of a locked database, which is waited for or reported in one sentence."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter."""
+        error = record.exc_info[1] if record.exc_info else None
+        return error is None or not passes(error)
+
+
+logging.getLogger("mlflow.store.db.utils").addFilter(_Waited())
 
 
 class Client:
-    """MLflow's client. Raises StoreError if the server or the database is unavailable.
+    """MLflow's client. Raises StoreError if the server or the database is unavailable, after `wait_s` seconds if that may pass.
 
     MLflow's "not found" errors are passed on unchanged.
     """
 
     NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: no such alias
 
-    def __init__(self, home: Home, client: Any = None) -> None:
+    def __init__(self, home: Home, client: Any = None, wait_s: float = 0.0) -> None:
         import mlflow
 
-        self._home, self._client = home, client or mlflow.MlflowClient()
+        self._home, self._client, self._wait_s = home, client or mlflow.MlflowClient(), wait_s
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
         def asked(*args: Any, **kwargs: Any) -> Any:
-            with told(self._home, self.NOT_FOUND):
-                return method(*args, **kwargs)
+            def once() -> Any:
+                with told(self._home, self.NOT_FOUND):
+                    return method(*args, **kwargs)
+
+            return patiently(self._wait_s, once)
 
         return asked

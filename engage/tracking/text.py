@@ -27,6 +27,12 @@ def first_sections(text: str, name: str, length: int) -> str:
     return f"{told[:length]}\n\nMore in the artifact `{name}`."
 
 
+def passes(error: BaseException) -> bool:
+    """Whether what hinders MLflow ends by itself: its database is locked, or its server is away and has not got the request."""
+    signs = ("database is locked", "Connection refused", "error code 502", "error code 503")
+    return any(sign in str(error) for sign in signs)
+
+
 def trouble(error: Exception, uri: str, home: Path) -> str:
     """Why MLflow cannot be used, and what to do: the disk is full or not writable, or there is no such server."""
     reason = mask_urls((str(error).splitlines() or [type(error).__name__])[0][:200])

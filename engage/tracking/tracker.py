@@ -15,7 +15,7 @@ from engage.errors import StoreError
 from engage.files.digest import digest, flat
 from engage.home import Home
 from engage.tracking import database, dialogues, view
-from engage.tracking.client import Champion, Client, CycleRun, told
+from engage.tracking.client import Champion, Client, CycleRun, patiently, told
 from engage.tracking.dialogues import Conversation
 from engage.tracking.run import StageRun
 from engage.tracking.text import differences, source, version_text
@@ -34,18 +34,23 @@ NIGHTS = "nights"
 class Tracker:
     """MLflow for one home; opening it creates the database and the experiment if they are missing."""
 
-    def __init__(self, home: Home) -> None:
-        import mlflow
-
+    def __init__(self, home: Home, wait_s: float = 0.0) -> None:
+        """A locked database and a server that is away are waited for, up to `wait_s` seconds at each request."""
         home.make()
         self._alone = FileLock(home.path / "mlflow.lock")  # look first, then create: one process at a time
-        self._home = home
-        with self._alone, told(home):
-            if home.own_tracking:
-                database.prepare(home.mlflow_file, EXPERIMENT, self._create_database, progress.tell)
-            mlflow.set_tracking_uri(home.tracking_uri)
-            self._client = Client(home)
+        self._home, self._wait_s = home, wait_s
+        patiently(wait_s, self._open)
+
+    def _open(self) -> None:
+        import mlflow
+
+        with self._alone, told(self._home):
+            if self._home.own_tracking:
+                database.prepare(self._home.mlflow_file, EXPERIMENT, self._create_database, progress.tell)
+            mlflow.set_tracking_uri(self._home.tracking_uri)
+            self._client = Client(self._home)
             self._experiment_id = self._experiment(EXPERIMENT, view.TRAINING)
+        self._client = Client(self._home, wait_s=self._wait_s)
 
     def _create_database(self, ending: str, location: str) -> None:
         """MLflow's tables and the experiment in a file of the home's database's name with that ending."""

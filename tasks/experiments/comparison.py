@@ -18,10 +18,11 @@ from engage.experiments import compare_policies as compared
 from engage.files.digest import digest, flat, key_settings
 from engage.store import Cycle
 from engage.workspace import Workspace
+from tasks.cycle import worth_retrying
 from tasks.dialogues import held_out, held_out_store
 
 
-@task(name="compare-policies")
+@task(name="compare-policies", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def compare_policies(
     config: CycleConfig,
     cycle: Cycle,
@@ -48,7 +49,7 @@ def compare_policies(
     return ComparisonPage(page, workspace.write(cycle.cycle_id, f"comparison-{split}-{recipe}.md", page))
 
 
-@task(name="open-test-split")
+@task(name="open-test-split", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def open_test_split(config: CycleConfig, cycle: Cycle, policies: Sequence[TrainedPolicy]) -> None:
     """Count an opening of the test split before it is used: one per set of policies, simulators and dialogues."""
     if config.evaluation.split != "test":

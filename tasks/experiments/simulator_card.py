@@ -24,7 +24,7 @@ from tasks.cycle import worth_retrying
 ROUNDS = 3
 
 
-@task(name="check-card")
+@task(name="check-card", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def check_card(config: CycleConfig, card: CardConfig, out: str) -> dict[str, str]:
     """Simulators by label. All user input is checked here first, because the following steps take many minutes."""
     with writing_into(Path(out)):
@@ -72,7 +72,7 @@ def ask_in_their_place(config: CycleConfig, card: CardConfig, label: str, adapte
     return found
 
 
-@task(name="write-card")
+@task(name="write-card", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def write_card(
     config: CycleConfig,
     card: CardConfig,

@@ -55,7 +55,7 @@ def roll_out_replies(config: CycleConfig, cycle: Cycle, check: ValueCheckConfig)
     return _roll(workspace, config, cycle, bar, lambda roller, done: roller.replies(replies, check, done))
 
 
-@task(name="judge-credit")
+@task(name="judge-credit", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def judge_credit(
     config: CycleConfig, cycle: Cycle, check: ValueCheckConfig, failed: Mapping[str, str]
 ) -> CheckedValues:

@@ -132,6 +132,20 @@ def test_tasks_and_flows_hand_each_other_results_of_a_named_type():
     assert {name: kind for name, kind in returned.items() if "Any" in kind} == {}
 
 
+def test_every_task_is_tried_again_where_that_may_help():
+    calls = {
+        f"{name}.{node.name}": {keyword.arg for keyword in decorator.keywords}
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "task"
+    }
+    assert len(calls) > 25
+    wanted = {"retries", "retry_delay_seconds", "retry_condition_fn"}
+    assert {name: given for name, given in calls.items() if not wanted <= given} == {}
+
+
 def test_only_the_tracking_imports_mlflow():
     users = importers("mlflow")
     assert "engage.tracking.tracker" in users
