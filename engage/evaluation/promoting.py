@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engage.errors import ConfigError
 from engage.evaluation.challenge import Fate
+from engage.evaluation.champions import BASE, version_before
 from engage.evaluation.held_out import policy_label
 from engage.evaluation.promotion import Verdict
 from engage.store import Challenge, Challenges, Cycle, State
@@ -76,9 +77,8 @@ def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool
 
     ConfigError if there is no such candidate, if its folder is gone, or if no evaluation judged it and `unjudged` does not allow that.
     """
-    if not why.strip():
-        raise ConfigError("--why: write the reason, which is recorded with the promotion")
-    adapter, version = _asked(workspace, asked)
+    _require_reason(why)
+    adapter, version = adapter_and_version(workspace, asked)
     if not adapter.is_dir():
         raise ConfigError(f"{adapter}, the folder of version {version}, is gone; train it again with `engage align`")
     tracker, challenges = workspace.tracker, Challenges(workspace.store)
@@ -109,8 +109,30 @@ def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool
     return f"version {version} is now the champion, {instead} (by {by}: {why}); last verdict: {known}"
 
 
-def _asked(workspace: Workspace, asked: str) -> tuple[Path, str]:
-    """Folder and registry version of a cycle's candidate, or of a version."""
+def roll_back(workspace: Workspace, why: str) -> str:
+    """Make the version before the champion champion again, or the base model if there was none; returns what was done, in a sentence.
+
+    ConfigError if there is no champion, or if the folder of the version before is gone.
+    """
+    champion, challenges = workspace.tracker.champion(), Challenges(workspace.store)
+    if champion is None:
+        raise ConfigError("there is no champion: nights start from the configured policy already")
+    before = version_before(challenges.promotions(), champion.version)
+    if before is not None:
+        return promote_by_person(workspace, before.version, why, unjudged=True)
+    _require_reason(why)
+    workspace.tracker.demote()
+    challenges.record_promotion(BASE, "", by := _account(), why, champion.version, None, None)
+    return f"nights start from the configured policy again, instead of version {champion.version} (by {by}: {why})"
+
+
+def _require_reason(why: str) -> None:
+    if not why.strip():
+        raise ConfigError("--why: write the reason, which is recorded with the promotion")
+
+
+def adapter_and_version(workspace: Workspace, asked: str) -> tuple[Path, str]:
+    """Folder and registry version of a cycle's candidate, or of a version; ConfigError if there is none."""
     home = workspace.home
     if asked in workspace.store.cycle_ids():
         candidate = latest_candidate(home.cycle(asked), home.find)

@@ -1,12 +1,12 @@
 """Text for MLflow (a page's first sections, a run's name, a version's description) and about it (why it cannot be used)."""
 
-import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from engage.engines.vllm.serving import lora_rank
 from engage.errors import ModelError
 from engage.masking import mask_urls
 from engage.models import AdapterCard
@@ -103,8 +103,8 @@ def version_text(adapter: str, folder_now: Path, facts: Mapping[str, str]) -> st
     """
     try:
         base = AdapterCard.read(folder_now).base
-        rank = int(json.loads((folder_now / "adapter_config.json").read_text(encoding="utf-8"))["r"])
-    except (ModelError, OSError, ValueError, KeyError):
+        rank = lora_rank(folder_now)
+    except ModelError:
         base, rank = "BASE", 16
     listed = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     folder = f"{{os.environ['ENGAGE_HOME']}}/{adapter}" if not adapter.startswith("/") else adapter
@@ -129,7 +129,7 @@ Serve it with vLLM:
 
 ```bash
 BASE=$(python -c "from engage.models import resolve_model; print(resolve_model({base!r}).path)")
-vllm serve "$BASE" --enable-lora --max-lora-rank {rank} \\
+vllm serve "$BASE" --host 127.0.0.1 --enable-lora --max-lora-rank {rank} \\
     --lora-modules "{MODEL_NAME}={shell}"
 ```
 """

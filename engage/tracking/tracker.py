@@ -240,6 +240,10 @@ class Tracker:
             self._client.set_model_version_tag(REGISTERED_NAME, version, f"{PROMOTED_TAG}_{name}", value)
         self._client.set_registered_model_alias(REGISTERED_NAME, CHAMPION, version)
 
+    def demote(self) -> None:
+        """Take the alias `champion` away: the next night starts from the configured policy."""
+        self._client.delete_registered_model_alias(REGISTERED_NAME, CHAMPION)
+
     def champion(self) -> Champion | None:
         """The promoted adapter, None if there is none."""
         from mlflow.exceptions import MlflowException

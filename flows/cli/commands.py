@@ -20,7 +20,8 @@ from flows.cli.options import (
 )
 from flows.cli.pairs import pairs_app
 from flows.cli.profiles import Asked
-from flows.cli.promoting import promote
+from flows.cli.promoting import promote, rollback
+from flows.cli.serving import merge, serve
 from flows.cli.simulator import simulator_app
 
 app = typer.Typer(
@@ -36,7 +37,8 @@ app.add_typer(simulator_app, name="simulator")
 app.add_typer(pairs_app, name="pairs")
 app.add_typer(bench_app, name="bench")
 app.add_typer(experiment_app, name="experiment")
-app.command()(promote)
+for act in (promote, rollback, merge, serve):
+    app.command()(act)
 
 CycleId = Annotated[
     str | None, typer.Option("--cycle", help="id of the cycle; an existing cycle is resumed, with its own settings")

@@ -15,7 +15,7 @@ MISSING = (
 )
 _DEFAULTS = {"enable_prefix_caching": True, "enable_lora": True, "max_loras": 4, "disable_log_stats": True}
 # On a CPU, vLLM's engine ends when it prefills a seeded request in chunks ("CPU Generator does not use offset").
-_CPU_DEFAULTS = {"block_size": 32, "enable_chunked_prefill": False, "enforce_eager": True}
+CPU_DEFAULTS = {"block_size": 32, "enable_chunked_prefill": False, "enforce_eager": True}
 _CPU_CACHE_BYTES = 2 * 1024**3
 _MEMORY_ARGUMENTS = {"gpu_memory_utilization", "kv_cache_memory_bytes"}
 
@@ -45,7 +45,7 @@ def arguments(given: Mapping[str, Any], known: Collection[str], *, cpu: bool, sh
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]}?" if close else "see `vllm serve --help`, with _ for -"
             raise ConfigError(f"{where}: vLLM has no such engine argument; {hint}")
-    defaults: dict[str, Any] = {**_DEFAULTS, **(_CPU_DEFAULTS if cpu else {})}
+    defaults: dict[str, Any] = {**_DEFAULTS, **(CPU_DEFAULTS if cpu else {})}
     if cpu and not _MEMORY_ARGUMENTS & given.keys():
         defaults["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     elif shared_by > 1:
