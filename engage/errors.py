@@ -81,13 +81,21 @@ class Interrupted(EngageError):
     exit_code = 130
 
 
+_FULL = ("No space left on device", "Disk quota exceeded")
+
+
 def engage_error(error: BaseException | None) -> EngageError | None:
-    """The EngageError that an exception is, contains or was raised from; None if there is none."""
+    """The EngageError that an exception is, contains or was raised from; None if there is none. A full disk, whoever met it, is a StoreError."""
     while error is not None:
         if isinstance(error, EngageError):
             return error
         if isinstance(error, BaseExceptionGroup):
             return next((found for found in map(engage_error, error.exceptions) if found), None)
+        if any(sign in str(error) for sign in _FULL):
+            place = f"{getattr(error, 'filename', None) or 'a file'} cannot be written"
+            return StoreError(
+                f"{place}: the disk is full; free some space and run the same command again: nothing stored is lost"
+            )
         error = error.__cause__ or error.__context__
     return None
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from prefect import State, runtime, task
@@ -89,7 +90,8 @@ def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Close the cycle's MLflow run with the flow's final state and the minutes it took; the next stage reopens it."""
     workspace, cycle_id = Workspace.from_env(), flow_run.parameters["cycle_id"]
     ends = at_work.COMPLETED if state.is_completed() else at_work.FAILED if state.is_failed() else at_work.INTERRUPTED
-    at_work.end(workspace, cycle_id, str(flow_run.id), ends)
+    with suppress(OSError):  # a full disk: without a record of its end, the work counts as interrupted
+        at_work.end(workspace, cycle_id, str(flow_run.id), ends)
     began = flow_run.start_time or flow_run.expected_start_time
     minutes = (state.timestamp - began).total_seconds() / 60 if began else 0.0
     workspace.tracker.close_cycle(cycle_id, state.is_completed(), max(0.0, minutes))

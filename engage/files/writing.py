@@ -9,7 +9,7 @@ from engage.files.reading import is_device
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file (text as UTF-8) under a temporary name beside it, flush it to disk and rename it; raises OSError.
+    """Write a file (text as UTF-8) under a temporary name beside it, flush it to disk and rename it; raises OSError, which names the file.
 
     A missing folder is created. A killed process may leave a file `.*.tmp`.
     """
@@ -23,6 +23,9 @@ def write_whole(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the user's, and a write that fails names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

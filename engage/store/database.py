@@ -135,6 +135,8 @@ def _bring_up_to_date(path: Path, wait_s: float) -> None:
         finally:
             connection.close()
     except StoreError as error:
+        if "the disk is full" in str(error):
+            raise
         raise StoreError(
             f"{error} (it was written by an older version of engage and has to be brought up to date once, which writes to it)"
         ) from error

@@ -81,16 +81,15 @@ def patiently(wait_s: float, work: Callable[[], T]) -> T:
     return attempts(work)
 
 
-class _Waited(logging.Filter):
-    """Drops MLflow's traceback of a locked database, which is waited for or reported in one sentence."""
+class _NoTraceback(logging.Filter):
+    """Drops MLflow's traceback of a database that is locked, full or damaged: it is waited for, or reported in one sentence."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter."""
-        error = record.exc_info[1] if record.exc_info else None
-        return error is None or not passes(error)
+        return not record.exc_info
 
 
-logging.getLogger("mlflow.store.db.utils").addFilter(_Waited())
+logging.getLogger("mlflow.store.db.utils").addFilter(_NoTraceback())
 
 
 class Client:
