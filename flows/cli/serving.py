@@ -60,7 +60,7 @@ def serve_command(which: str | None, port: int) -> list[str]:
     """The words of the command."""
     from engage.engines.vllm.serving import lora_rank, on_this_device, with_lora
     from engage.models import check_adapter, has_accelerator, resolve_model
-    from tasks.tracking_text import MODEL_NAME
+    from engage.tracking.text import MODEL_NAME
 
     adapter, _, base = policy(which)
     model = resolve_model(base)

@@ -131,7 +131,7 @@ def test_a_narrow_terminal_loses_nothing(width, monkeypatch):
         ("sear", "'sear'; did you mean search?"),
         (
             "xyzzy",
-            "'xyzzy'; use alerts, align, collect, comparison, dialogue, engine, evaluation, human, pairs, scenarios, search, seed, tracking",
+            "'xyzzy'; use alerts, align, collect, comparison, dialogue, engine, evaluation, human, nightly, pairs, scenarios, search, seed, tracking",
         ),
     ],
 )
