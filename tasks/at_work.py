@@ -20,6 +20,7 @@ from typing import Any
 from engage.files.writing import write_whole
 from engage.home import Home
 from engage.workspace import Workspace
+from tasks.processes import began_s, living
 
 RECORD, LOCK = "work.json", "work.lock"
 COMPLETED, FAILED, INTERRUPTED = "completed", "failed", "interrupted"
@@ -44,6 +45,7 @@ class Work:
     stage: str
     host: str
     pid: int
+    process_began_s: float
     began_at: str
     flow_runs: tuple[str, ...] = ()
     ended: str = ""
@@ -73,8 +75,13 @@ def all_work(home: Home) -> list[Work]:
 
 
 def is_dead(home: Home, work: Work) -> bool:
-    """Whether the work began on this host, did not end, and no process holds its cycle any more."""
-    return not work.ended and work.host == socket.gethostname() and not _is_held(home.cycle(work.cycle_id) / LOCK)
+    """Whether the work began on this host, did not end, no process holds its cycle any more, and its own does not run.
+
+    The last is for a copy of a home: its lock is another one.
+    """
+    if work.ended or work.host != socket.gethostname() or _is_held(home.cycle(work.cycle_id) / LOCK):
+        return False
+    return living(work.pid, work.process_began_s) is None
 
 
 def state(home: Home, work: Work) -> str:
@@ -99,7 +106,7 @@ def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None
         again = _again
     now = datetime.now(UTC).isoformat()
     host, pid = socket.gethostname(), os.getpid()
-    _write(home, Work(cycle_id, flow, stage, host, pid, now, (flow_run,), tries=tries, again=again))
+    _write(home, Work(cycle_id, flow, stage, host, pid, began_s(pid), now, (flow_run,), tries=tries, again=again))
 
 
 def end(workspace: Workspace, cycle_id: str, flow_run: str, how: str) -> None:

@@ -143,7 +143,9 @@ class Tracker:
     def end_runs(self, cycle_id: str) -> None:
         """End the runs of a cycle that are still open, as KILLED: nobody works on them any more."""
         query = f"tags.`{CYCLE_TAG}` = '{cycle_id}' and attributes.status = 'RUNNING'"
-        for run in self._client.search_runs([self._experiment_id], query, max_results=10_000):
+        told = self._client.get_experiment_by_name(tracking_dialogues.EXPERIMENT)
+        experiments = [self._experiment_id, *([told.experiment_id] if told else [])]
+        for run in self._client.search_runs(experiments, query, max_results=10_000):
             self._client.set_terminated(run.info.run_id, "KILLED")
 
     def night(self, cycle_id: str, figures: Mapping[str, float | None], run_name: str = NIGHTS) -> None:

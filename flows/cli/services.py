@@ -24,6 +24,7 @@ from engage.files.writing import write_whole
 from engage.home import Home
 from engage.masking import mask_urls
 from flows.cli.workers import POOL, ensure_pool, online
+from tasks.processes import began_s, living
 
 if TYPE_CHECKING:
     import psutil
@@ -145,8 +146,6 @@ def _start_worker(home: Home) -> None:
 
 
 def _start(home: Home, name: str, command: list[str], address: str, own: Mapping[str, str]) -> Service:
-    import psutil
-
     log = folder(home) / f"{name}.log"
     if log.exists():
         log.replace(log.with_suffix(".log.before"))
@@ -161,7 +160,7 @@ def _start(home: Home, name: str, command: list[str], address: str, own: Mapping
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    service = Service(name, process.pid, psutil.Process(process.pid).create_time(), address)
+    service = Service(name, process.pid, began_s(process.pid), address)
     write_whole(folder(home) / f"{name}.json", json.dumps(asdict(service)))
     return service
 
@@ -206,14 +205,7 @@ def _port(name: str, wanted: int | None) -> int:
 
 def _process(service: Service) -> "psutil.Process | None":
     """The process if it is still the one that was started."""
-    import psutil
-
-    try:
-        process = psutil.Process(service.pid)
-        same = abs(process.create_time() - service.began_s) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, TypeError, ValueError):  # the last two: a damaged file
-        return None
-    return process if same else None
+    return living(service.pid, service.began_s)
 
 
 def _end(service: Service) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Running
 
+from engage.home import Home
 from engage.tracking import Tracker
 from engage.workspace import Workspace
 from tasks import at_work
@@ -20,6 +22,7 @@ from tasks.at_work import COMPLETED, FAILED, INTERRUPTED, Work
 
 BEGIN = """
 import sys
+from engage.home import Home
 from tasks import at_work
 from engage.workspace import Workspace
 at_work.begin(Workspace.from_env(), sys.argv[1], "nightly", sys.argv[2])
@@ -77,6 +80,15 @@ def test_work_of_another_host_and_a_process_id_that_was_given_again_mislead_nobo
     assert at_work.mark_dead(Workspace(home)) == []
 
 
+def test_a_copy_of_a_home_calls_nobody_dead_who_works_in_the_first(home, working, tmp_path):
+    process = working("c1")
+    copy = Home(tmp_path / "copy")
+    shutil.copytree(home.path, copy.path)
+    assert at_work.state(copy, at_work.read(copy, "c1")) == "running"
+    kill(process)
+    assert at_work.state(copy, at_work.read(copy, "c1")) == INTERRUPTED
+
+
 def test_two_processes_on_one_cycle_are_dead_when_both_are(home, working):
     first, second = working("c1"), working("c1")
     kill(second)  # the last that wrote the record
@@ -106,7 +118,7 @@ def test_the_night_to_finish_is_the_latest_if_it_was_tried_once(home):
     def recorded(cycle_id, minute, ended, command="nightly", tries=1):
         home.cycle(cycle_id).mkdir(parents=True, exist_ok=True)
         began = f"2026-11-20T02:{minute:02}:00+00:00"
-        rewrite(home, Work(cycle_id, command, "collect", "here", 1, began, ("r",), ended, tries))
+        rewrite(home, Work(cycle_id, command, "collect", "here", 1, 0.0, began, ("r",), ended, tries))
 
     def found():
         work = at_work.to_finish(Workspace(home), "tonight")

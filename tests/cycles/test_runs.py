@@ -368,7 +368,16 @@ def test_engage_nights_says_how_far_each_came_and_how_to_go_on(engage):
         folder.mkdir(parents=True)
         began = f"2026-11-20T02:0{minute}:00+00:00"
         work = Work(
-            cycle, command, stage, gethostname(), 1, began, ("r",), ended, again=f"engage {command} --cycle {cycle}"
+            cycle,
+            command,
+            stage,
+            gethostname(),
+            1,
+            0.0,
+            began,
+            ("r",),
+            ended,
+            again=f"engage {command} --cycle {cycle}",
         )
         (folder / "work.json").write_text(json.dumps(vars(work)))
         (folder / "work.lock").touch()

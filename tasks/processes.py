@@ -1,0 +1,25 @@
+"""Whether a process is still the one that was noted: by its id and its time of start, because ids are given again."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
+
+
+def began_s(pid: int) -> float:
+    """When a process of this machine began, in seconds since 1970."""
+    import psutil
+
+    return float(psutil.Process(pid).create_time())
+
+
+def living(pid: int, began_s: float) -> "psutil.Process | None":
+    """The process if it runs and began at that time; None for another one of its id, and for an id or a time that is none."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - began_s) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, TypeError, ValueError):  # the last two: a damaged file
+        return None
+    return process if same else None
