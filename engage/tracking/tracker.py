@@ -143,7 +143,7 @@ class Tracker:
     def end_runs(self, cycle_id: str) -> None:
         """End the runs of a cycle that are still open, as KILLED: nobody works on them any more."""
         query = f"tags.`{CYCLE_TAG}` = '{cycle_id}' and attributes.status = 'RUNNING'"
-        told = self._client.get_experiment_by_name(tracking_dialogues.EXPERIMENT)
+        told = self._client.get_experiment_by_name(dialogues.EXPERIMENT)
         experiments = [self._experiment_id, *([told.experiment_id] if told else [])]
         for run in self._client.search_runs(experiments, query, max_results=10_000):
             self._client.set_terminated(run.info.run_id, "KILLED")
