@@ -1,10 +1,12 @@
 """The trajectory store: DuckDB, its outbox, and pair extraction. The only room that reads sql/ or opens DuckDB."""
 
 from engage.store.challenges import Challenge, Challenges, Gain, Promotion, State
+from engage.store.compaction import compact, free_share
 from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
 from engage.store.health import health
 from engage.store.inspections import QUESTIONS, Inspection, inspections, named_query
+from engage.store.keeping import count_rows, delete_rows, export_cycle
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig, deceptive_patterns
 from engage.store.parquet import write_parquet
@@ -31,8 +33,13 @@ __all__ = [
     "State",
     "TrajectoryStore",
     "absent",
+    "compact",
+    "count_rows",
     "deceptive_patterns",
+    "delete_rows",
     "describe",
+    "export_cycle",
+    "free_share",
     "health",
     "identity",
     "inspections",

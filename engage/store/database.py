@@ -219,7 +219,15 @@ def _turn(path: Path, wait_s: float) -> Iterator[None]:
         lock.release()
 
 
-def _open(path: Path, wait_s: float, *, read_only: bool, on_wait: Callable[[str], None] | None = None) -> Any:
+def _open(
+    path: Path,
+    wait_s: float,
+    *,
+    read_only: bool,
+    on_wait: Callable[[str], None] | None = None,
+    connect: Callable[..., Any] | None = None,
+) -> Any:
+    """A connection to the file, after waiting for other processes; `connect` opens it (default: DuckDB's, closed to other files)."""
     import duckdb
     from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
@@ -231,7 +239,7 @@ def _open(path: Path, wait_s: float, *, read_only: bool, on_wait: Callable[[str]
         reraise=True,
     )
     try:
-        return attempts(duckdb.connect, str(path), read_only=read_only, config=_CLOSED)
+        return attempts(connect or duckdb.connect, str(path), read_only=read_only, config=_CLOSED)
     except duckdb.Error as error:
         kind = StoreLocked if is_locked(error) else StoreError
         raise kind(explain(path, error)) from error
