@@ -103,14 +103,14 @@ class Client:
     def __init__(self, home: Home, client: Any = None, wait_s: float = 0.0) -> None:
         import mlflow
 
-        self._home, self._client, self._wait_s = home, client or mlflow.MlflowClient(), wait_s
+        self.home, self._client, self._wait_s = home, client or mlflow.MlflowClient(), wait_s
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
         def asked(*args: Any, **kwargs: Any) -> Any:
             def once() -> Any:
-                with told(self._home, self.NOT_FOUND):
+                with told(self.home, self.NOT_FOUND):
                     return method(*args, **kwargs)
 
             return patiently(self._wait_s, once)

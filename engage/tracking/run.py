@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.stats import Estimate, is_finite
+from engage.tracking.files import share
 from engage.tracking.text import first_sections
 
 DESCRIPTION_TAG, DESCRIPTION_LENGTH = "mlflow.note.content", 4_900
@@ -147,6 +148,8 @@ class StageRun:
         if model.status != LoggedModelStatus.READY:
             self._client.log_model_artifacts(model.model_id, str(adapter))
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        if adapter.is_relative_to(self._client.home.path):  # what lies elsewhere may be changed by its owner
+            share(model.artifact_location, adapter)
         self.produced(model.model_id)
         return str(model.model_id)
 
