@@ -2,12 +2,16 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from engage.errors import ConfigError
 
 ARTIFACTS = "mlflow-artifacts"
+HOME_MODE = "ENGAGE_HOME_MODE"
+PRIVATE, SHARED = 0o700, 0o2770
+"""Permissions of a new home: for its owner alone, or for the folder's group too, which its files then inherit."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,12 @@ class Home:
 
     @staticmethod
     def from_env() -> "Home":
-        """The home of this process; a task on another machine has its own."""
+        """The home of this process; a task on another machine has its own.
+
+        If ENGAGE_HOME_MODE is set, what this process makes from now on is open to those whom it names (umask). ConfigError for a wrong one.
+        """
+        if os.environ.get(HOME_MODE):
+            os.umask(~home_mode() & 0o077)
         try:
             path = Path(os.environ.get("ENGAGE_HOME") or "var").expanduser().resolve()
             (path / "engage.duckdb").exists()  # fails for a path that is too long or in an unreadable folder
@@ -36,7 +45,7 @@ class Home:
     def make(self) -> None:
         """Create the folder; ConfigError if it, or what is in it already, cannot be used."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.make_folder()
             (self.path / "mlflow.lock").open("a").close()
             for folder in (self.outbox, self.cycle("any").parent, *([self.artifacts] if self.own_tracking else [])):
                 check_place(folder, folder=True)
@@ -46,6 +55,13 @@ class Home:
             raise ConfigError(
                 f"{error.filename or self.path}: cannot be written ({error.strerror}); set ENGAGE_HOME to a folder of yours"
             ) from error
+
+    def make_folder(self) -> None:
+        """Create the folder itself with the permissions of ENGAGE_HOME_MODE; one that exists stays as it is. Raises OSError."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self.path.mkdir(mode=PRIVATE)
+            self.path.chmod(home_mode())
 
     @property
     def database(self) -> Path:
@@ -97,6 +113,18 @@ class Home:
             if here.is_dir():
                 return here
         return self.path / kept
+
+
+def home_mode() -> int:
+    """Permissions for a new home by ENGAGE_HOME_MODE: PRIVATE if it is unset, SHARED for `shared`, else the octal number that it is."""
+    text = os.environ.get(HOME_MODE) or f"{PRIVATE:o}"
+    if text == "shared":
+        return SHARED
+    if re.fullmatch(r"0?o?[0-7]?7[0-7]{2}", text):
+        return int(text.lower().removeprefix("0o"), 8)
+    raise ConfigError(
+        f"{HOME_MODE} is {ascii(text)[:40]}; write shared, or an octal number that begins with 7, such as 750"
+    )
 
 
 def check_place(path: Path, *, folder: bool) -> None:

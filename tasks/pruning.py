@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from engage.errors import EngageError, in_one_line
+from engage.files.sizes import disk_bytes
 from engage.store import Challenges, State, compact, count_rows, delete_rows, free_share
-from engage.tracking.files import disk_bytes, share
+from engage.tracking.files import share
 from engage.tracking.removal import TrackedCycle, logged_adapters, vacuum
 from engage.training import latest_candidate
 from engage.workspace import Workspace

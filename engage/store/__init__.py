@@ -12,7 +12,7 @@ from engage.store.pair_config import PairConfig, deceptive_patterns
 from engage.store.parquet import write_parquet
 from engage.store.plan import Plan
 from engage.store.reader import WAIT_S
-from engage.store.schema import Described, describe
+from engage.store.schema import Described, describe, newest_version
 from engage.store.snapshot import write_snapshot
 from engage.store.trajectory_store import TrajectoryStore
 
@@ -44,6 +44,7 @@ __all__ = [
     "identity",
     "inspections",
     "named_query",
+    "newest_version",
     "reading",
     "write_parquet",
     "write_snapshot",

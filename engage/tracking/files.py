@@ -1,9 +1,8 @@
-"""The files of MLflow on this machine: where they lie, how much they take, and an adapter's, which lie on the disk once."""
+"""The files of MLflow on this machine: where they lie, and an adapter's, which lie on the disk once."""
 
 import filecmp
 import os
 import uuid
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,15 +34,3 @@ def local_folder(location: str) -> Path | None:
     """The folder of a `file:` address, None for another address."""
     parts = urlsplit(location)
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
-
-
-def disk_bytes(places: Iterable[Path]) -> int:
-    """Bytes of all files below these places; a file with several names counts once."""
-    found: dict[tuple[int, int], int] = {}
-    for place in places:
-        for path in (place, *place.rglob("*")) if place.exists() else ():
-            with suppress(OSError):
-                status = path.lstat()
-                if not path.is_dir():
-                    found[(status.st_dev, status.st_ino)] = status.st_size
-    return sum(found.values())

@@ -18,7 +18,14 @@ from engage.models import BARE, EMBEDDED, cache_folder
 from engage.scenario import SHIPPED
 from engage.simulation import POLICY_MODEL
 
-CARRIED = ("ENGAGE_STORE_WAIT_S", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+CARRIED = (
+    "ENGAGE_HOME_MODE",
+    "ENGAGE_STORE_WAIT_S",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+)
 """In addition to ENGAGE_HOME, ENGAGE_CACHE, MLFLOW_TRACKING_URI and PYTHONPATH."""
 SECRET = (
     "HF_TOKEN",

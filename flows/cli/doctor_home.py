@@ -4,6 +4,7 @@ Looks only: nothing is made, migrated or repaired.
 """
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ from typing import Any
 from engage.config import CycleConfig
 from engage.engines.base import Message, Prompt, Sampling, Side
 from engage.errors import EngageError, StoreError, in_one_line
-from engage.home import Home
+from engage.files.sizes import disk_bytes, shown_size
+from engage.home import HOME_MODE, Home, home_mode
 from engage.masking import mask_urls
 from flows.cli.findings import Finding
 
@@ -35,8 +37,10 @@ def examine_home(home: Home) -> Iterator[Finding]:
         yield Finding(
             False, f"{path}: this user may not write it", f"make it writable for this user: chown or chmod {path}"
         )
+    yield from _permissions(home)
     yield from _store(home)
     yield from _outbox(home)
+    yield _sizes(home)
     newest = max(
         (path.stat().st_mtime for path in (home.path, home.database, home.mlflow_file) if path.exists()), default=0.0
     )
@@ -46,6 +50,35 @@ def examine_home(home: Home) -> Iterator[Finding]:
             f"the home was changed {ahead / 60:.0f} minutes in the future by this machine's clock",
             "set the clock: ids of cycles and schedules come from it",
         )
+
+
+def _permissions(home: Home) -> Iterator[Finding]:
+    """Who else on this machine may enter the home; nothing if that is nobody, or as ENGAGE_HOME_MODE wants it."""
+    mode, wanted = stat.S_IMODE(home.path.stat().st_mode), home_mode()
+    if mode & 0o077 & ~wanted:
+        yield Finding(
+            False,
+            f"home {home.path}: other accounts of this machine may read its conversations (mode {mode:o}); `chmod {wanted:o} {home.path}` "
+            f"closes it, and {HOME_MODE} allows it",
+        )
+
+
+def _sizes(home: Home) -> Finding:
+    """The bytes of the home by kind."""
+    kinds = {
+        "database": [home.database],
+        "copy for readers": [home.snapshot],
+        "outbox": [home.outbox],
+        "cycles and adapters": [home.cycle("any").parent],
+        "MLflow": [home.mlflow_file, home.artifacts],
+        "services": [home.path / "services"],
+    }
+    total, sizes = disk_bytes([home.path]), {name: disk_bytes(places) for name, places in kinds.items()}
+    listed = ", ".join(f"{name} {shown_size(count)}" for name, count in sizes.items() if count)
+    return Finding(
+        True,
+        f"the home takes {shown_size(total)}" + (f": {listed} (`engage prune` makes it smaller)" if listed else ""),
+    )
 
 
 def _store(home: Home) -> Iterator[Finding]:

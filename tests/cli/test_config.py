@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,39 @@ def test_a_home_that_cannot_be(monkeypatch, tmp_path):
     monkeypatch.setenv("ENGAGE_HOME", "~nobody-of-this-name/x")
     with pytest.raises(ConfigError, match="ENGAGE_HOME cannot be used"):
         Home.from_env()
+
+
+@pytest.mark.parametrize(
+    ("given", "folder", "file"),
+    [(None, 0o700, 0o644), ("shared", 0o2770, 0o660), ("2750", 0o2750, 0o640), ("0o755", 0o755, 0o644)],
+)
+def test_a_new_home_is_open_to_those_whom_its_mode_names(monkeypatch, tmp_path, given, folder, file):
+    # a file of a private home may have any mode: nobody gets as far as it
+    before = os.umask(0o022)
+    try:
+        monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "a" / "home"))
+        monkeypatch.setenv("ENGAGE_HOME_MODE", given or "")
+        home = Home.from_env()
+        home.make()
+        (home.path / "file").touch()
+        modes = [path.stat().st_mode & 0o7777 for path in (home.path, home.path / "file")]
+        assert modes == [folder, file]
+        monkeypatch.setenv("ENGAGE_HOME_MODE", "shared" if given is None else "")
+        Home.from_env().make()
+        assert home.path.stat().st_mode & 0o7777 == folder  # a home that exists stays as it is
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("text", ["600", "rwx", "077", "7777777", "everybody"])
+def test_a_home_mode_that_cannot_be_is_one_sentence(monkeypatch, tmp_path, text):
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ENGAGE_HOME_MODE", text)
+    with pytest.raises(ConfigError) as refused:
+        Home.from_env()
+    assert str(refused.value) == (
+        f"ENGAGE_HOME_MODE is '{text}'; write shared, or an octal number that begins with 7, such as 750"
+    )
 
 
 def test_a_folder_in_the_place_of_the_homes_lock_is_one_sentence(tmp_path):

@@ -110,6 +110,32 @@ def test_what_waits_and_what_is_damaged_in_the_outbox_is_counted(made):
     assert mark.startswith(f"missing: look at {made.outbox}/*.damaged; delete them")
 
 
+def test_a_home_that_others_may_read_is_told_and_left_as_it_is(made, monkeypatch):
+    assert made.path.stat().st_mode & 0o777 == 0o700
+    assert [what for what in said(examine_home(made)) if "other accounts" in what] == []
+    made.path.chmod(0o755)
+    what, mark = only(examine_home(made), f"home {made.path}: other accounts")
+    assert "(mode 755); `chmod 700 " in what and mark == "note"
+    made.make()
+    assert made.path.stat().st_mode & 0o777 == 0o755
+    monkeypatch.setenv("ENGAGE_HOME_MODE", "755")
+    assert [what for what in said(examine_home(made)) if "other accounts" in what] == []
+
+
+def test_the_size_of_the_home_is_told_by_kind(made):
+    (made.cycle("c1")).mkdir(parents=True)
+    (made.cycle("c1") / "weights").write_bytes(b"x" * 2_000_000)
+    made.artifacts.mkdir()
+    os.link(made.cycle("c1") / "weights", made.artifacts / "weights")  # one file with two names
+    database = made.database.stat().st_size
+    total = (database + 2_000_000) / 1e6
+    what, _ = only(examine_home(made), "the home takes ")
+    assert what == (
+        f"the home takes {total:.1f} MB: database {database / 1e6:.1f} MB, cycles and adapters 2.0 MB, MLflow 2.0 MB "
+        "(`engage prune` makes it smaller)"
+    )
+
+
 def test_a_clock_that_was_set_back_is_noticed(made):
     later = time.time() + 3 * 3600
     os.utime(made.database, (later, later))
