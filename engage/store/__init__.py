@@ -6,7 +6,7 @@ from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
 from engage.store.health import health
 from engage.store.inspections import QUESTIONS, Inspection, inspections, named_query
-from engage.store.keeping import count_rows, delete_rows, export_cycle
+from engage.store.keeping import count_rows, cycles_with, delete_rows, export_cycle, scenarios_from
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig, deceptive_patterns
 from engage.store.parquet import write_parquet
@@ -35,6 +35,7 @@ __all__ = [
     "absent",
     "compact",
     "count_rows",
+    "cycles_with",
     "deceptive_patterns",
     "delete_rows",
     "describe",
@@ -46,6 +47,7 @@ __all__ = [
     "named_query",
     "newest_version",
     "reading",
+    "scenarios_from",
     "write_parquet",
     "write_snapshot",
     "writing",

@@ -89,3 +89,25 @@ def _export(connection: Any, table: str, where: str, cycle_id: str, out: Path) -
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     return rows
+
+
+def scenarios_from(path: Path, source: str | None, scenario: str | None, wait_s: float) -> tuple[list[str], list[str]]:
+    """Ids of the stored scenarios of this source, or with this id; and all sources."""
+    with reading(path, wait_s) as connection:
+        found = connection.execute(
+            "select scenario_id from scenario where source = $source or scenario_id = $scenario order by 1",
+            {"source": source, "scenario": scenario},
+        ).fetchall()
+        sources = connection.execute("select distinct source from scenario order by 1").fetchall()
+    return [name for (name,) in found], [name for (name,) in sources]
+
+
+def cycles_with(path: Path, scenario_ids: Sequence[str], wait_s: float) -> list[str]:
+    """The cycles that searched one of these scenarios or talked in one."""
+    with reading(path, wait_s) as connection:
+        found = connection.execute(
+            "select cycle_id from cycle where exists (select 1 from trajectory where trajectory.cycle_id = cycle.cycle_id "
+            "and list_contains($ids, scenario_id)) order by rowid",
+            {"ids": list(scenario_ids)},
+        ).fetchall()
+    return [name for (name,) in found]

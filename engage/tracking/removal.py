@@ -87,6 +87,16 @@ def delete_traces(client: Any, experiments: Sequence[str], where: str) -> int:
     return len(ids)
 
 
+def forget_traces(workspace: Workspace, scenario_ids: Sequence[str]) -> int:
+    """Delete all conversations about these scenarios; returns the number of traces."""
+    client, own = Client(workspace.home), experiments(workspace)
+    return sum(delete_traces(client, own, f"tag.scenario = '{_quoted(name)}'") for name in scenario_ids)
+
+
+def _quoted(name: str) -> str:
+    return name.replace("'", "''")
+
+
 def vacuum(home: Home) -> None:
     """Write the home's MLflow file anew without what was deleted; nothing for another database. StoreError if it cannot be written."""
     if home.own_tracking and home.mlflow_file.exists():

@@ -8,7 +8,7 @@ import typer
 from engage.errors import ConfigError
 from flows.cli.bench import bench_app
 from flows.cli.experiment import experiment_app
-from flows.cli.keeping import backup, prune, restore
+from flows.cli.keeping import backup, export, forget, prune, restore
 from flows.cli.looking import champions, nights, report, runs, show, sql, tree
 from flows.cli.options import (
     AnyLanguage,
@@ -38,7 +38,7 @@ app.add_typer(simulator_app, name="simulator")
 app.add_typer(pairs_app, name="pairs")
 app.add_typer(bench_app, name="bench")
 app.add_typer(experiment_app, name="experiment")
-for act in (promote, rollback, merge, serve, prune, backup, restore):
+for act in (promote, rollback, merge, serve, prune, backup, restore, export, forget):
     app.command()(act)
 
 CycleId = Annotated[

@@ -14,6 +14,7 @@ from flows.cli.options import console
 
 if TYPE_CHECKING:
     from engage.workspace import Workspace
+    from tasks.forgetting import Forgetting
     from tasks.pruning import Pruning
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be deleted, and delete nothing")]
@@ -58,6 +59,69 @@ def restore(file: Annotated[Path, typer.Argument(help="a file that `engage backu
         f"restored into {home.path}: the backup of {found['made_at'][:16]} (UTC) by engage {found['engage']}",
         "Schedules are Prefect's and are not in it: schedule nights again with `engage schedule`.",
     )
+
+
+def export(
+    cycle: Annotated[str, typer.Option("--cycle", help="id of the cycle")],
+    out: Annotated[Path, typer.Option("--out", help="folder to write; earlier files of these names are replaced")],
+) -> None:
+    """Write a cycle's rows as Parquet files, one per table, with the scenarios that it used."""
+    from flows.cli.running import find_cycle_id
+
+    with _workspace() as workspace:
+        from tasks.exporting import export_to
+
+        rows = export_to(workspace, find_cycle_id(cycle), out)
+        listed = ", ".join(f"{name} {count}" for name, count in rows.items() if count)
+        _say(f"written to {out}: {listed} rows; `engage forget` renews this folder as long as it stays there")
+
+
+def forget(
+    scenario: Annotated[str | None, typer.Option("--scenario", help="id of a scenario")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--scenario-source", help="forget all scenarios of this source (column scenario.source)"),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Delete one person's scenarios with all that was simulated from them; say what cannot be undone."""
+    with _alone() as workspace:
+        from tasks.forgetting import forget as carry_out
+        from tasks.forgetting import plan_forgetting
+
+        workspace.drain()
+        plan = plan_forgetting(workspace, source, scenario)
+        rows = ", ".join(f"{name} {count}" for name, count in plan.rows.items() if count)
+        _say(
+            f"{len(plan.scenario_ids)} scenarios in {len(plan.cycles)} cycles: {', '.join(plan.scenario_ids[:20])}",
+            f"rows: {rows or 'none'}",
+            *(f"file: {file}" for file in plan.files),
+            *(f"written anew: {out} (cycle {cycle})" for out, cycle in plan.exports.items()),
+        )
+        if not dry_run:
+            _say(f"{carry_out(workspace, plan)} traces in MLflow; all of this is deleted.")
+        _say(*_left(workspace, plan))
+
+
+def _left(workspace: "Workspace", plan: "Forgetting") -> list[str]:
+    """What forgetting does not reach."""
+    damaged = len(list(workspace.home.outbox.glob("*.damaged")))
+    return [
+        "What this cannot undo:",
+        *(
+            f"- trained on it, or begun with what was: {folder}; train again without it, or delete it"
+            for folder in plan.adapters
+        ),
+        "- means and intervals over many dialogues (evaluation figures, MLflow's metrics, the text of reports) stay as they are;",
+        "- the scenario file or corpus, if it still has these scenarios, brings them back: take them out there too;",
+        "- backups, copies of the home and exports that were moved or sent elsewhere; delete those yourself;",
+        "- the ids, not the texts, may stand in Prefect's records of runs.",
+        *([f"- {damaged} damaged files in {workspace.home.outbox} cannot be read: delete them"] if damaged else []),
+        *(
+            f"The pages of cycle {cycle} are deleted: `engage report --cycle {cycle}` writes one anew."
+            for cycle in plan.cycles
+        ),
+    ]
 
 
 @contextmanager

@@ -1,0 +1,147 @@
+"""Takes scenarios, which stand for persons, out of a home: rows, pairs, pages, MLflow's files and conversations, exports.
+
+A note in the home says what is being forgotten until all of it is done: if the process is killed, the same command finishes it. What
+cannot be undone is named: adapters that were trained on them, figures that were averaged over them, copies elsewhere.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engage.errors import ConfigError, StoreError
+from engage.files.writing import write_whole
+from engage.models import CARD_NAME, AdapterCard, adapter_fingerprint
+from engage.store import compact, count_rows, cycles_with, delete_rows, scenarios_from
+from engage.tracking.removal import TrackedCycle, forget_traces, vacuum
+from engage.training import load_pairs, save_pairs
+from engage.workspace import Workspace
+from tasks.exporting import export_to, exports
+
+NOTE = "forgetting.json"
+_TEXT = (".md", ".html", ".json", ".jsonl", ".txt", ".csv")
+_PAGE = ".html"
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What goes: `rows` by table, `files` (pair sets lose rows, the others are deleted), `exports` by folder are written anew.
+
+    `adapters` were trained on what goes, or begin with one that was; they stay.
+    """
+
+    scenario_ids: tuple[str, ...]
+    cycles: tuple[str, ...]
+    rows: dict[str, int]
+    files: tuple[Path, ...]
+    exports: dict[str, str]
+    adapters: tuple[Path, ...]
+
+
+def plan_forgetting(workspace: Workspace, source: str | None, scenario: str | None) -> Forgetting:
+    """What goes with one scenario, or with all of a source, and what an earlier, killed command left. ConfigError if the store knows none."""
+    if (source is None) == (scenario is None):
+        raise ConfigError("name what to forget: --scenario ID or --scenario-source TEXT")
+    database, wait_s = workspace.home.database, workspace.wait_s
+    ids, sources = scenarios_from(database, source, scenario, wait_s)
+    begun_ids, begun_cycles = _begun(workspace)
+    if not (ids or begun_ids):
+        known = f"; the sources are {', '.join(sources)}" if source else ""
+        raise ConfigError(f"{source or scenario!r}: no such scenario{' source' if source else ''} in this home{known}")
+    ids = sorted({*ids, *begun_ids})
+    cycles = list(dict.fromkeys([*cycles_with(database, ids, wait_s), *begun_cycles]))
+    files = [file for cycle in cycles for file in _files(workspace, cycle) if _tells_of(file, ids)]
+    trained = {file.parent for file in files if _is_pair_set(file)}
+    return Forgetting(
+        tuple(ids),
+        tuple(cycles),
+        count_rows(database, "scenario_id", ids, wait_s),
+        tuple(files),
+        {out: cycle for out, cycle in exports(workspace.home).items() if cycle in cycles},
+        tuple(_trained_in(workspace, trained)),
+    )
+
+
+def forget(workspace: Workspace, plan: Forgetting) -> int:
+    """Delete what the plan names, in files first and in the store last, and the space that it took; returns the number of MLflow's traces.
+
+    StoreError if something is in the way; the same command then goes on.
+    """
+    home, ids = workspace.home, list(plan.scenario_ids)
+    write_whole(home.path / NOTE, json.dumps({"scenarios": ids, "cycles": plan.cycles}))
+    home.snapshot.unlink(missing_ok=True)
+    for file in plan.files:
+        if _is_pair_set(file):
+            save_pairs([pair for pair in load_pairs(file) if pair.scenario_id not in ids], file)
+        else:
+            file.unlink(missing_ok=True)
+    for out in plan.exports:
+        for file in Path(out).glob("*.parquet"):
+            if file.name != "cycle.parquet":  # by which the export is known
+                file.unlink()
+    traces = forget_traces(workspace, ids)
+    delete_rows(home.database, "scenario_id", ids, workspace.wait_s)
+    for out, cycle in plan.exports.items():
+        export_to(workspace, cycle, Path(out))
+    compact(home.database, workspace.wait_s)
+    vacuum(home)
+    (home.path / NOTE).unlink()
+    workspace.snapshot()
+    return traces
+
+
+def _begun(workspace: Workspace) -> tuple[list[str], list[str]]:
+    """Scenarios and cycles of a command that was killed."""
+    try:
+        note = json.loads((workspace.home.path / NOTE).read_text(encoding="utf-8"))
+        return list(note["scenarios"]), list(note["cycles"])
+    except FileNotFoundError:
+        return [], []
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"{workspace.home.path / NOTE}: cannot be read; remove it, and forget those scenarios again"
+        ) from error
+
+
+def _files(workspace: Workspace, cycle_id: str) -> Iterator[Path]:
+    """The files of a cycle, in its folder and in MLflow's."""
+    for folder in (workspace.home.cycle(cycle_id), *TrackedCycle(workspace, cycle_id).folders()):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not (path.parent / CARD_NAME).exists():  # an adapter tells of nobody by name
+                yield path
+
+
+def _tells_of(file: Path, ids: Sequence[str]) -> bool:
+    """Whether a file names one of the scenarios; a page of dialogues (HTML) always counts."""
+    if file.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(file)
+        if "scenario_id" in table.column_names:
+            return bool(set(table["scenario_id"].to_pylist()) & set(ids))
+        return any(f"'{one}" in str(table.to_pylist()) for one in ids)
+    if file.suffix not in _TEXT:
+        return False
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return file.suffix == _PAGE or any(re.search(rf"(?<![\w-]){re.escape(one)}(?![\w-])", text) for one in ids)
+
+
+def _is_pair_set(file: Path) -> bool:
+    return file.name == "pairs.parquet"
+
+
+def _trained_in(workspace: Workspace, folders: set[Path]) -> list[Path]:
+    """The adapters below these folders, and all adapters of the home that begin with one of them."""
+    cards = sorted(workspace.home.cycle("any").parent.rglob(CARD_NAME))
+    found = [card.parent for card in cards if any(card.is_relative_to(folder) for folder in folders)]
+    marks = {adapter_fingerprint(folder) for folder in found}
+    grown = True
+    while grown:
+        more = [
+            card.parent for card in cards if card.parent not in found and AdapterCard.read(card.parent).parent in marks
+        ]
+        marks |= {adapter_fingerprint(folder) for folder in more}
+        found += more
+        grown = bool(more)
+    return found

@@ -1,0 +1,118 @@
+"""`engage forget`: one person's text is nowhere in the home afterwards, and what cannot be undone is said."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from all_texts import texts
+from kept_homes import add_cycle
+from small_stores import count, support_scenario
+
+import tasks.forgetting
+from engage.errors import ConfigError
+from engage.home import Home
+from engage.models import AdapterCard, adapter_fingerprint
+from engage.store import TrajectoryStore
+from engage.tracking import Tracker
+from engage.training import PreferencePair, load_pairs, save_pairs
+from engage.workspace import Workspace
+from tasks.exporting import export_to
+from tasks.forgetting import NOTE, forget, plan_forgetting
+
+pytestmark = pytest.mark.slow
+ANNA = "anna-1"
+SECRET = "My cat Muschi died at Ulm."
+"""What only the scenario `anna-1` says, in its opening, and so in each of its dialogues."""
+
+
+def pair(scenario_id: str, text: str) -> PreferencePair:
+    prompt = ({"role": "user", "content": text},)
+    return PreferencePair(prompt, "Tell me.", "No.", "emotional_support", scenario_id, "search", 0.1, 0.9)
+
+
+@pytest.fixture
+def told(home, monkeypatch) -> Home:
+    """c1 searched s1 and anna-1 and trained on both, c2 searched s1 alone and begins with c1's adapter; c1 is exported and has pages."""
+    person = support_scenario(ANNA, opening=SECRET)
+    monkeypatch.setattr("kept_homes.support_scenario", lambda name: person if name == ANNA else support_scenario(name))
+    first = add_cycle(home, "c1", (ANNA, "s1"))
+    second = add_cycle(home, "c2", ("s1",))
+    card = AdapterCard.read(second).model_copy(update={"parent": adapter_fingerprint(first)})
+    card.write(second)
+    folder, tracker = home.cycle("c1"), Tracker(home)
+    save_pairs([pair(ANNA, SECRET), pair("s1", "I am sad.")], folder / "pairs.parquet")
+    (folder / "report.html").write_text(f"<p>{SECRET}</p>", encoding="utf-8")
+    (folder / "left.json").write_text(json.dumps({"failed": ANNA, "said": SECRET}), encoding="utf-8")
+    for name, kept in (("pairs.parquet", "pairs"), ("report.html", "page")):
+        tracker.cycle_run("c1").files(folder / name, kept)
+    workspace = Workspace(home)
+    export_to(workspace, "c1", home.path.parent / "export")
+    workspace.snapshot()
+    return home
+
+
+def tells(folder: Path) -> set[str]:
+    """Files below the folder in which the person's words or id stand, in whatever form."""
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file()
+        for text in texts(path)
+        if SECRET.encode() in text or ANNA.encode() in text
+    }
+
+
+def test_a_forgotten_person_is_in_no_file_and_the_others_stay(told):
+    workspace, around = Workspace(told), told.path.parent
+    before, others = tells(around), count(TrajectoryStore(told.database), "tree where scenario_id = 's1'")
+    assert {"my home/engage.duckdb", "my home/read.duckdb", "my home/mlflow.db", "export/turn.parquet"} < before
+    plan = plan_forgetting(workspace, None, ANNA)
+    assert (plan.scenario_ids, plan.cycles, plan.rows["tree"]) == ((ANNA,), ("c1",), 1)
+    assert {file.name for file in plan.files} == {"pairs.parquet", "report.html", "left.json"} and len(plan.files) == 5
+    assert plan.adapters == tuple(told.cycle(cycle) / "align" / "run" / "adapter" for cycle in ("c1", "c2"))
+    assert tells(around) == before  # planning deletes nothing
+    assert forget(workspace, plan) == 1
+    assert tells(around) == set()
+    assert count(workspace.store, "tree where scenario_id = 's1'") == others == 2
+    assert [one.scenario_id for one in load_pairs(told.cycle("c1") / "pairs.parquet")] == ["s1"]
+    assert (around / "export" / "turn.parquet").exists() and told.snapshot.exists()
+    assert all(folder.is_dir() for folder in plan.adapters) and not (told.path / NOTE).exists()
+
+
+def test_what_is_left_of_a_killed_command_the_same_command_takes_away(told):
+    for moment in ("save_pairs", "forget_traces", "delete_rows", "export_to", "compact"):
+        child = os.fork()
+        if not child:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(tasks.forgetting, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+                forget(Workspace(told), plan_forgetting(Workspace(told), None, ANNA))
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL, moment
+        assert len(TrajectoryStore(told.database).cycle_ids()) == 2
+    workspace = Workspace(told)
+    forget(workspace, plan_forgetting(workspace, None, ANNA))
+    assert tells(told.path.parent) == set()
+
+
+def test_the_command_names_what_it_deletes_and_what_it_cannot_undo(told, engage, monkeypatch):
+    monkeypatch.setenv("ENGAGE_HOME", str(told.path))
+    before = tells(told.path)
+    code, out, _ = engage("forget", "--scenario", ANNA, "--dry-run")
+    assert code == 0 and tells(told.path) == before
+    assert f"1 scenarios in 1 cycles: {ANNA}" in out and f"file: {told.cycle('c1') / 'report.html'}" in out
+    assert f"- trained on it, or begun with what was: {told.cycle('c2')}/align/run/adapter; train again" in out
+    for arguments, said in (
+        ((), "name what to forget: --scenario ID or --scenario-source TEXT"),
+        (("--scenario", "nobody"), "'nobody': no such scenario in this home"),
+        (("--scenario-source", "x"), "'x': no such scenario source in this home; the sources are "),
+    ):
+        code, _, err = engage("forget", *arguments)
+        assert code == 2 and err.startswith(said)
+    source = TrajectoryStore(told.database).select("select distinct source from scenario")[1][0][0]
+    code, out, _ = engage("forget", "--scenario-source", source)
+    assert code == 0 and "2 scenarios in 2 cycles" in out and "all of this is deleted" in out
+    assert count(TrajectoryStore(told.database), "scenario") == 0 and count(TrajectoryStore(told.database), "turn") == 0
+    with pytest.raises(ConfigError):
+        plan_forgetting(Workspace(told), source, None)
