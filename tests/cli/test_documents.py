@@ -18,6 +18,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "deployments/README.md",
     "deployments/benchmarks.md",
+    "deployments/trust.md",
     "deployments/comparison/README.md",
     "engage/evaluation/README.md",
     "sql/README.md",

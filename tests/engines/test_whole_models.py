@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -158,6 +159,25 @@ def test_code_of_a_models_folder_is_neither_run_nor_offered(file, folder, monkey
     (folder / "own.py").write_text("raise SystemExit('run')")
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     assert "contains custom code" in said(folder)
+
+
+class Hostile:
+    """What a pickle of it does when it is read without care: make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self._folder),)
+
+
+def test_a_pickle_in_the_place_of_weights_is_not_obeyed(folder, tmp_path):
+    import torch
+
+    (folder / "model.safetensors").unlink()
+    torch.save({"model.embed_tokens.weight": Hostile(tmp_path / "run")}, folder / "pytorch_model.bin")
+    assert "its weights cannot be loaded" in said(folder)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_end_of_turn_that_is_no_number_is_named(folder):
