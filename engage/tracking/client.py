@@ -50,7 +50,7 @@ def told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ModuleNotFoundError) as error:
         if getattr(error, "error_code", None) in through:
             raise
         kind = StoreLocked if passes(error) else StoreError

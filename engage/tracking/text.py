@@ -37,6 +37,8 @@ def trouble(error: Exception, uri: str, home: Path) -> str:
     """Why MLflow cannot be used, and what to do: the disk is full or not writable, or there is no such server."""
     reason = mask_urls((str(error).splitlines() or [type(error).__name__])[0][:200])
     uri = mask_urls(uri)
+    if isinstance(error, ModuleNotFoundError):
+        return f"MLflow at {uri} needs the package {error.name}: .venv/bin/pip install {error.name}"
     if any(sign in str(error) for sign in ("disk is full", "No space left", "disk I/O error")):
         again = "free some space and run the same command again: nothing stored is lost"
         return f"MLflow at {uri}: the disk is full ({reason}); {again}"
