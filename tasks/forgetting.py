@@ -13,7 +13,7 @@ from pathlib import Path
 from engage.errors import ConfigError, StoreError
 from engage.files.writing import write_whole
 from engage.models import CARD_NAME, AdapterCard, adapter_fingerprint
-from engage.store import compact, count_rows, cycles_with, delete_rows, scenarios_from
+from engage.store import compact, count_rows, cycles_with, delete_rows, older_copies, scenarios_from
 from engage.tracking.removal import TrackedCycle, forget_traces, vacuum
 from engage.training import load_pairs, save_pairs
 from engage.workspace import Workspace
@@ -70,7 +70,8 @@ def forget(workspace: Workspace, plan: Forgetting) -> int:
     """
     home, ids = workspace.home, list(plan.scenario_ids)
     write_whole(home.path / NOTE, json.dumps({"scenarios": ids, "cycles": plan.cycles}))
-    home.snapshot.unlink(missing_ok=True)
+    for copy in (home.snapshot, *older_copies(home.database)):
+        copy.unlink(missing_ok=True)
     for file in plan.files:
         if _is_pair_set(file):
             save_pairs([pair for pair in load_pairs(file) if pair.scenario_id not in ids], file)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from engage.errors import EngageError, in_one_line
 from engage.files.sizes import disk_bytes
-from engage.store import Challenges, State, compact, count_rows, delete_rows, free_share
+from engage.store import Challenges, State, compact, count_rows, delete_rows, free_share, older_copies
 from engage.tracking.files import share
 from engage.tracking.removal import TrackedCycle, logged_adapters, vacuum
 from engage.training import latest_candidate
@@ -66,6 +66,8 @@ def prune(workspace: Workspace, plan: Pruning, tell: Callable[[str], None]) -> i
     path, wait_s = workspace.home.database, workspace.wait_s
     if plan.going:
         delete_rows(path, "cycle_id", [one.cycle_id for one in plan.going], wait_s)
+    for copy in older_copies(path)[:-1]:
+        copy.unlink()
     for location, adapter in logged_adapters(workspace):
         share(location, adapter)
     shrink(workspace, tell)

@@ -2,6 +2,7 @@
 
 from engage.store.challenges import Challenge, Challenges, Gain, Promotion, State
 from engage.store.compaction import compact, free_share
+from engage.store.copying import older_copies
 from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
 from engage.store.health import health
@@ -46,6 +47,7 @@ __all__ = [
     "inspections",
     "named_query",
     "newest_version",
+    "older_copies",
     "reading",
     "scenarios_from",
     "write_parquet",

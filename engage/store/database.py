@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engage.errors import ConfigError, StoreError, StoreLocked
-from engage.store.schema import bring_up_to_date, is_current
+from engage.store.copying import attached, copy_of_version, copy_whole
+from engage.store.schema import bring_up_to_date, is_current, newest_version, stored_version
 from engage.store.trouble import explain, explain_failure, holder, is_damaged, is_locked
 
 _CLOSED = {
@@ -87,7 +88,9 @@ def writing(path: Path, wait_s: float) -> Iterator[Any]:
         remove_old_partials(path)
         connection = _open(path, wait_s, read_only=False)
         try:
-            _migrate(connection, path)
+            if not is_current(connection, path):
+                connection = _reopened(connection, path, wait_s)
+                _migrate(connection, path)
             connection.begin()
             yield connection
             connection.commit()
@@ -129,6 +132,7 @@ def _bring_up_to_date(path: Path, wait_s: float) -> None:
     try:
         connection = _open(path, wait_s, read_only=False)
         try:
+            connection = _reopened(connection, path, wait_s)
             _migrate(connection, path)
         except duckdb.Error as error:
             raise StoreError(explain_failure(path, error)) from error
@@ -140,6 +144,20 @@ def _bring_up_to_date(path: Path, wait_s: float) -> None:
         raise StoreError(
             f"{error} (it was written by an older version of engage and has to be brought up to date once, which writes to it)"
         ) from error
+
+
+def _reopened(connection: Any, path: Path, wait_s: float) -> Any:
+    """The connection, or another one after a store of an older version was copied (`copy_of_version`); a copy that is there stays."""
+    version = stored_version(connection, path)
+    if version is None or version >= newest_version() or (kept := copy_of_version(path, version)).exists():
+        return connection
+    connection.close()
+    reader = _open(path, wait_s, read_only=True, connect=attached)
+    try:
+        copy_whole(reader, path, kept)
+    finally:
+        reader.close()
+    return _open(path, wait_s, read_only=False)
 
 
 def _migrate(connection: Any, path: Path) -> None:

@@ -68,6 +68,7 @@ def _sizes(home: Home) -> Finding:
     kinds = {
         "database": [home.database],
         "copy for readers": [home.snapshot],
+        "copies from before upgrades": list(home.path.glob(f"{home.database.name}.schema-*")),
         "outbox": [home.outbox],
         "cycles and adapters": [home.cycle("any").parent],
         "MLflow": [home.mlflow_file, home.artifacts],

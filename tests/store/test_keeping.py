@@ -92,8 +92,8 @@ def test_a_writer_waits_for_a_compaction_and_loses_nothing(store, monkeypatch):
         time.sleep(2.0)  # in which the other process finds the file locked
         return connection
 
-    attached = engage.store.compaction._attached
-    monkeypatch.setattr(engage.store.compaction, "_attached", slow)
+    attached = engage.store.compaction.attached
+    monkeypatch.setattr(engage.store.compaction, "attached", slow)
     compact(store.path, 10.0)
     assert started[0].wait(60) == 0
     assert (store.cycle_ids(), counts(store)) == (["c3", "c2", "c1"], rows(4, 2))
@@ -135,8 +135,8 @@ def test_a_full_disk_leaves_the_store_as_it_was(store, monkeypatch):
         def close(self):
             self.connection.close()
 
-    attached = engage.store.compaction._attached
-    monkeypatch.setattr(engage.store.compaction, "_attached", lambda path, **given: Full(attached(path, **given)))
+    attached = engage.store.compaction.attached
+    monkeypatch.setattr(engage.store.compaction, "attached", lambda path, **given: Full(attached(path, **given)))
     content = store.path.read_bytes()
     with pytest.raises(StoreError, match="the disk is full"):
         compact(store.path, 10.0)

@@ -24,7 +24,7 @@ import engage.store.outbox
 from engage.domains import load_domain
 from engage.errors import StoreError
 from engage.search import DialogueRecord, TreeRecord
-from engage.store import Outbox, PairConfig, TrajectoryStore, inspections
+from engage.store import Outbox, PairConfig, TrajectoryStore, inspections, older_copies
 from engage.store.measures import measured
 from engage.store.outbox import OUTBOX_VERSION, Kind
 from engage.store.queries import migrations, parameters_of, statement, statements
@@ -54,6 +54,40 @@ def test_an_old_store_answers_every_named_query_though_nobody_wrote_to_it_since(
     assert [(row["trees"], row["reward_mean"]) for row in found["reward_by_domain"]] == [(2, 0.507), (2, 0.5628)]
     assert [row["fate"] for row in found["pairs"]].count("accepted") == 7
     assert counts(store) == OLD_ROWS
+
+
+def test_a_store_is_copied_before_it_is_migrated_and_the_copy_is_as_it_was(tmp_path):
+    store, outbox = old_store(tmp_path)
+    rows = "select (select count(*) from node), (select version from schema_version), (select max(cycle_id) from cycle)"
+    with duckdb.connect(str(store.path), read_only=True) as connection:
+        before = connection.execute(rows).fetchall()
+    store.drain(outbox)
+    kept = store.path.with_name("engage.duckdb.schema-1")
+    assert older_copies(store.path) == [kept]
+    with duckdb.connect(str(kept), read_only=True) as connection:
+        assert connection.execute(rows).fetchall() == before == [(OLD_ROWS["node"], 1, "unfinished")]
+    again = TrajectoryStore(tmp_path / "back" / "engage.duckdb")
+    again.path.parent.mkdir()
+    kept.rename(again.path)  # how one goes back
+    assert counts(again) == OLD_ROWS
+    # a new view is no migration
+    with duckdb.connect(str(store.path)) as connection:
+        connection.execute("update schema_version set definitions = 'of another text'")
+    store.cycle_ids()
+    assert older_copies(store.path) == []
+
+
+def test_a_disk_without_room_for_the_copy_leaves_the_old_store_as_it_was(tmp_path, monkeypatch):
+    store, _ = old_store(tmp_path)
+
+    def full(*_):
+        raise duckdb.IOException("IO Error: Could not write file: No space left on device")
+
+    monkeypatch.setattr("engage.store.database.copy_whole", full)
+    content = store.path.read_bytes()
+    with pytest.raises(StoreError, match="the disk is full; free some space"):
+        store.cycle_ids()
+    assert store.path.read_bytes() == content
 
 
 @pytest.mark.slow

@@ -1,0 +1,61 @@
+"""Copies a store's file by DuckDB, because opening the file otherwise would drop the process's lock on it."""
+
+import os
+import shutil
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+PARTIAL = "copying"
+"""Ending of a copy that is not whole yet."""
+
+
+def attached(path: str, read_only: bool, config: Any) -> Any:
+    """A connection to which the file is attached as `store`; unlike one to the file itself, it may attach others."""
+    import duckdb
+
+    connection = duckdb.connect(config={"autoload_known_extensions": False, "autoinstall_known_extensions": False})
+    try:
+        connection.execute(f"attach '{_quoted(path)}' as store (read_only)")
+    except duckdb.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def copy_whole(connection: Any, path: Path, target: Path) -> None:
+    """Copy the store that is `attached`, which lies at `path`, to `target`, whole or not at all. Raises DuckDB's errors and OSError."""
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.{PARTIAL}")
+    try:
+        connection.execute(f"attach '{_quoted(partial)}' as copied")
+        connection.execute("copy from database store to copied")
+        connection.execute("detach copied")  # flushes it to disk
+        shutil.copymode(path, partial)
+        partial.replace(target)
+    finally:
+        for left in (partial, partial.with_name(f"{partial.name}.wal")):
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
+
+
+def remove_partial_copies(path: Path) -> None:
+    """Remove what killed copies left beside the store; nobody else may be copying."""
+    for left in path.parent.glob(f".{path.name}*.{PARTIAL}*"):
+        with suppress(OSError):
+            os.unlink(left)
+
+
+def older_copies(path: Path) -> list[Path]:
+    """The copies that were kept before migrations, the oldest version first."""
+    found = path.parent.glob(f"{path.name}.schema-*")
+    return sorted(found, key=lambda copy: int(copy.name.rpartition("-")[2]))
+
+
+def copy_of_version(path: Path, version: int) -> Path:
+    """Where the copy of a store of that version is kept."""
+    return path.with_name(f"{path.name}.schema-{version}")
+
+
+def _quoted(path: Path | str) -> str:
+    return str(path).replace("'", "''")
