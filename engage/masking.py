@@ -16,6 +16,10 @@ _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d*)?")
 _QUERY_VALUE = re.compile(r"(?P<name>[?&;][^=&;#\s]+=)(?P<value>[^&;#]*)")
 _PUBLIC_QUERY = ("api-version", "version")
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|authori[sz]ation|signature", re.IGNORECASE)
+_TYPED_SECRET = re.compile(
+    r"(?P<name>\b[\w-]*(?:key|token|secret|password|passwd|credentials?|authorization)['\"]?\s*[=:]\s*)(?P<quote>['\"])(?:(?!(?P=quote)).)*(?P=quote)",
+    re.IGNORECASE,
+)
 _BEARER = re.compile(r"\b(bearer|basic)\s+[^\s'\",;]+", re.IGNORECASE)
 _STARRED = re.compile(r"[^\s'\",;:()]*(?:\*{2,}|\.{3}|…)[^\s'\",;:()]*")
 
@@ -51,6 +55,11 @@ def mask_table(value: Any, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [mask_table(inner, name) for inner in value]
     return value
+
+
+def mask_setting(text: str) -> str:
+    """A setting as it is typed, `name=value`, without passwords in addresses and without quoted values whose name says that they are secret."""
+    return _TYPED_SECRET.sub(rf"\g<name>\g<quote>{MASK}\g<quote>", mask_urls(text))
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from engage.config import CycleConfig
 from engage.errors import ConfigError
 from engage.home import Home
+from engage.masking import mask_table
 from engage.models import BARE, EMBEDDED, cache_folder
 from engage.scenario import SHIPPED
 from engage.simulation import POLICY_MODEL
@@ -34,7 +35,6 @@ SECRET = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
 )
-_SECRET_WORDS = ("token", "password", "secret", "api_key")
 
 
 def absolute_config(config: CycleConfig) -> CycleConfig:
@@ -61,11 +61,15 @@ def absolute_config(config: CycleConfig) -> CycleConfig:
     second = values["evaluation"]["second_simulator"]
     values["evaluation"]["second_simulator"] = _adapter("evaluation.second_simulator", second)
     for table in ("engine_args", "simulator_engine_args"):
-        engine["vllm"][table] = _vllm_arguments(table, engine["vllm"][table])
+        engine["vllm"][table] = _vllm_arguments(engine["vllm"][table])
     for server in filter(None, (config.engine.openai.policy, config.engine.openai.simulator)):
         if any(urlsplit(url).password for url in server.base_urls):
             raise ConfigError(
                 "engine.openai: a base_url contains a password, which Prefect's server would store; use api_key_env or a proxy instead"
+            )
+        if mask_table(server.extra_body) != server.extra_body:
+            raise ConfigError(
+                "engine.openai: extra_body contains a key or a password, which Prefect's server would store; use api_key_env instead"
             )
     return CycleConfig.model_validate(values)
 
@@ -128,13 +132,8 @@ def _adapter(setting: str, name: str | None) -> str | None:
     return path
 
 
-def _vllm_arguments(table: str, given: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The arguments with absolute paths of files and folders; ConfigError for a secret among them."""
-    for name, value in (given or {}).items():
-        if isinstance(value, str) and any(word in name.lower() for word in _SECRET_WORDS):
-            raise ConfigError(
-                f"engine.vllm.{table}.{name} is a secret, which Prefect's server would store; put it into the environment"
-            )
+def _vllm_arguments(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The arguments with absolute paths of files and folders."""
     return given and {name: _file(value) for name, value in given.items()}
 
 

@@ -17,7 +17,7 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import close_engines
 from engage.errors import ConfigError, EngageError, Interrupted, StoreError, engage_error
 from engage.home import Home, check_cycle_id, check_place
-from engage.masking import mask_urls
+from engage.masking import mask_setting
 from flows.cli import interrupts
 from flows.cli.inspecting import tell_unread
 from flows.cli.prefect_server import start_server
@@ -90,10 +90,10 @@ def profile_tags(config: CycleConfig) -> list[str]:
 
 
 def command_again(stage: str, asked: Asked, cycle_id: str, more: Sequence[str] = ()) -> str:
-    """The command line that resumes the stage, ready to paste; passwords in addresses are masked."""
+    """The command line that resumes the stage, ready to paste; passwords and keys in it are masked."""
     home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
     name = {"evaluation": "evaluate", "comparison": "experiment comparison"}.get(stage, stage)
-    arguments = [*name.split(), *more, *map(mask_urls, asked.options), "--cycle", cycle_id]
+    arguments = [*name.split(), *more, *map(mask_setting, asked.options), "--cycle", cycle_id]
     return f"{home}.venv/bin/engage {shlex.join(arguments)}"
 
 

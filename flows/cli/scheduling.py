@@ -14,7 +14,7 @@ from rich.console import Console
 from engage import __version__
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.errors import ConfigError
-from engage.masking import MASK
+from engage.masking import MASK, mask_setting
 from engage.training import read_human
 from engage.webhook import check_address
 from flows.cli.carrying import absolute_config, environment
@@ -174,7 +174,7 @@ def _deploy(plan: Plan, skip: bool, own: dict[str, str], text: str) -> None:
 
 def description(plan: Plan, profile: str, overrides: Sequence[str]) -> str:
     """Markdown for the deployment's page: what runs, with which settings, from which code."""
-    overridden = ", ".join(f"`{override}`" for override in overrides) or "none"
+    overridden = ", ".join(f"`{mask_setting(override)}`" for override in overrides) or "none"
     return (
         "One cycle of engage: searches simulated conversations, trains a candidate on the pairs, compares it with the champion and "
         f"promotes it if it is better.\n\n- profile: `{profile}`; overrides: {overridden}\n- home: `{plan.environment['ENGAGE_HOME']}`\n"

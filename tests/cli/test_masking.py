@@ -11,7 +11,7 @@ from engage.engines.base import Message, Prompt, Sampling, Side
 from engage.engines.openai.config import OpenAIConfig, ServerConfig
 from engage.engines.openai.engine import OpenAIEngine
 from engage.errors import ConfigError, EngineError
-from engage.masking import mask, mask_table, mask_urls
+from engage.masking import mask, mask_setting, mask_table, mask_urls
 from engage.models import ModelsConfig
 from flows.cli.profiles import load_config
 
@@ -56,6 +56,21 @@ def test_an_echoed_key_is_masked_whole_and_in_parts(echo):
     assert "***" in masked
     for part in (KEY, KEY[:7], KEY[-4:], "Ab3dEf"):
         assert part not in masked
+
+
+@pytest.mark.parametrize(
+    ("typed", "masked"),
+    [
+        ('a.extra_body={api_key="k1", top_k=5}', 'a.extra_body={api_key="***", top_k=5}'),
+        ("a.extra_body={'Authorization' = 'Bearer x y'}", "a.extra_body={'Authorization' = '***'}"),
+        ('a.headers={"x-api-key": "k1"}', 'a.headers={"x-api-key": "***"}'),
+        ('a.base_urls=["http://u:p@h/v1"]', 'a.base_urls=["http://***@h/v1"]'),
+        ('a.api_key_env="MY_KEY"', 'a.api_key_env="MY_KEY"'),
+        ('a.engine_args={tokenizer="x", max_tokens=5}', 'a.engine_args={tokenizer="x", max_tokens=5}'),
+    ],
+)
+def test_a_setting_that_is_shown_again_lost_its_secrets(typed, masked):
+    assert mask_setting(typed) == masked
 
 
 def test_words_beside_a_secret_stay():

@@ -147,6 +147,7 @@ def test_keys_and_passwords_are_named_and_not_stored(folder):
         (("engine.policy_model=./gone",), ConfigError, "engine.policy_model: .*gone is not a folder"),
         (("engine.kind=openai", "engine.policy_model=model"), ConfigError, "set its absolute path"),
         (("engine.openai.policy.base_urls=['http://me:pw@h/v1']",), ConfigError, "a base_url contains a password"),
+        (("engine.openai.policy.extra_body={api_key='k'}",), ConfigError, "extra_body contains a key or a password"),
         (("engine.vllm.engine_args.hf_token=hf_1",), ConfigError, "engine_args.hf_token is a secret"),
         (("scenarios.domain_modules=['no_such_module']",), ConfigError, "there is no module 'no_such_module' here"),
     ],

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -205,6 +206,16 @@ def test_a_full_disk_and_one_that_cannot_be_written_are_told_apart(home, problem
     with pytest.raises(StoreError, match=sentence) as refused, told(home):
         raise problem
     assert "start its server" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_database_without_its_driver_is_one_sentence_without_the_password(home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@127.0.0.1:9/mlflow")
+    with pytest.raises(StoreError) as refused:
+        Tracker(home)
+    assert str(refused.value) == (
+        "MLflow at postgresql://***@127.0.0.1:9/mlflow needs the package psycopg2: .venv/bin/pip install psycopg2"
+    )
 
 
 def test_a_mistake_of_the_users_is_not_tried_again_wherever_it_lies():

@@ -1,10 +1,11 @@
 """Settings of the vLLM engine and the arguments made from them, in a module of their own that does not import vLLM."""
 
 import difflib
+import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engage.errors import ConfigError
 
@@ -20,17 +21,34 @@ _CPU_CACHE_BYTES = 2 * 1024**3
 _MEMORY_ARGUMENTS = {"gpu_memory_utilization", "kv_cache_memory_bytes"}
 
 
+_SECRET = re.compile(r"(^|_)(tokens?|keys?|secrets?|passwords?|credentials?)$", re.IGNORECASE)
+
+
+def _no_secret(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The arguments; ConfigError, which does not show it, for a secret among them: settings are kept in the store, Prefect and MLflow."""
+    for name, value in (given or {}).items():
+        if isinstance(value, str) and _SECRET.search(name):
+            raise ConfigError(
+                f"engine.vllm.engine_args.{name} is a secret, which the store, Prefect and MLflow would keep; put it into the "
+                "environment, such as HF_TOKEN"
+            )
+    return given
+
+
+Arguments = Annotated[dict[str, Any], AfterValidator(_no_secret)]
+
+
 class VllmConfig(BaseModel):
     """Arguments for vLLM's own engine. To see its messages, set `VLLM_LOGGING_LEVEL=INFO` in the environment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    engine_args: dict[str, Any] = Field(
+    engine_args: Arguments = Field(
         {},
         description="arguments for vLLM's AsyncEngineArgs, such as max_model_len, gpu_memory_utilization, "
         "max_num_seqs, max_loras, max_lora_rank, dtype, enforce_eager",
     )
-    simulator_engine_args: dict[str, Any] | None = Field(
+    simulator_engine_args: Arguments | None = Field(
         None, description="the same for the simulator, if its model differs from the policy's; if unset, engine_args"
     )
 
