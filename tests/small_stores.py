@@ -5,6 +5,7 @@ import functools
 import itertools
 import pickle
 import tempfile
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
@@ -12,7 +13,7 @@ from engage.engines.recording import CallRecord
 from engage.scenario import parse_scenario
 from engage.search import DialogueRecord, TreeRecord
 from engage.search.tree import NodeRecord, SimulationRecord
-from engage.store import Outbox, TrajectoryStore
+from engage.store import JudgementRecord, Outbox, TrajectoryStore
 
 
 def support_scenario(name, split="train", opening="My dog died.", **condition):
@@ -89,6 +90,34 @@ def hand_dialogue(scenario, reward, cycle_id="c1", policy="champion", simulator=
     trajectory = Trajectory(scenario.scenario_id, said, reaction_of(reward), reward, 1, "max_exchanges")
     call = CallRecord(f"{scenario.scenario_id}/fresh", "simulator", "score", 5, 60, 50, 0, 0.25)
     return DialogueRecord(cycle_id, "evaluation", policy, simulator, seed, trajectory, (call,))
+
+
+def hand_judgement(verdict, reviewer="ann", scenario="baker", left="1", right="4", minute=0, cycle_id="c1", **changed):
+    """A judgement of a pair of the scenario's tree: `left` and `right` are nodes; or of two dialogues, where they are trajectories."""
+    of_pair = left.isdigit()
+    tree = f"{cycle_id}/{scenario}" if of_pair else None
+    sides = sorted((left, right), key=int if of_pair else str)
+    return JudgementRecord(
+        cycle_id=cycle_id,
+        kind="pair" if of_pair else "dialogue",
+        item_id=":".join([*([tree] if tree else []), *sides]),
+        scenario_id=scenario,
+        tree_id=tree,
+        left_id=left,
+        right_id=right,
+        verdict=verdict,
+        reviewer=reviewer,
+        judged_at=datetime(2026, 1, 1) + timedelta(minutes=minute),
+        **{"seconds": 9.5, "sample": "random", "sample_size": 30, "sample_seed": 7, "population": 40, **changed},
+    )
+
+
+def judge(store, *records):
+    """Put judgements into an outbox beside the store, and drain it."""
+    outbox = Outbox(store.path.parent / "outbox")
+    for record in records:
+        outbox.put_judgement(record)
+    return store.drain(outbox)
 
 
 @functools.cache

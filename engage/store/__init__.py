@@ -7,6 +7,7 @@ from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
 from engage.store.health import health
 from engage.store.inspections import QUESTIONS, Inspection, inspections, named_query
+from engage.store.judgements import DECIDED, FAULTS, JudgementRecord
 from engage.store.keeping import count_rows, cycles_with, delete_rows, export_cycle, scenarios_from
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig, deceptive_patterns
@@ -18,6 +19,8 @@ from engage.store.snapshot import write_snapshot
 from engage.store.trajectory_store import TrajectoryStore
 
 __all__ = [
+    "DECIDED",
+    "FAULTS",
     "QUESTIONS",
     "SETTINGS",
     "WAIT_S",
@@ -27,6 +30,7 @@ __all__ = [
     "Described",
     "Gain",
     "Inspection",
+    "JudgementRecord",
     "Outbox",
     "PairConfig",
     "Plan",

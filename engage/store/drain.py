@@ -67,6 +67,7 @@ def _store(outbox: Outbox, tables: dict[Path, Any], database: Path, wait_s: floa
         with writing(database, wait_s) as connection:
             new = _insert_trees(connection, [t for path, t in tables.items() if kind_of(path) is Kind.TREE])
             new += _insert_dialogues(connection, [t for path, t in tables.items() if kind_of(path) is Kind.DIALOGUES])
+            _insert_judgements(connection, [t for path, t in tables.items() if kind_of(path) is Kind.JUDGEMENT])
     except (duckdb.IntegrityError, StoreError) as error:
         if not _is_of_data(error):
             raise
@@ -113,6 +114,12 @@ def _insert_dialogues(connection: Any, tables: Sequence[Any]) -> int:
     connection.execute(f"create temp table incoming_trajectory as {statement('unpack', 'dialogue_trajectory')}")
     connection.execute(f"create temp view incoming_call as {statement('unpack', 'dialogue_call')}")
     return _insert_trajectories(connection)
+
+
+def _insert_judgements(connection: Any, tables: Sequence[Any]) -> None:
+    if tables:
+        _register(connection, "incoming_judgement", tables)
+        _insert(connection, "judgement")
 
 
 def _insert_trajectories(connection: Any) -> int:

@@ -18,6 +18,7 @@ QUESTIONS = (
     "What changed since?",
     "What did it cost?",
     "What does an evaluation rest on?",
+    "What did people judge?",
 )
 """What the named queries answer, in the order in which they are listed."""
 _CYCLE = "one cycle; the latest by default"

@@ -1,6 +1,6 @@
 """The outbox: finished trees and dialogues as Parquet files that wait for the database.
 
-There is one file per tree or batch of dialogues, written atomically (temporary file, fsync, rename), so that a locked database, a
+There is one file per tree, batch of dialogues or judgement, written atomically (temporary file, fsync, rename), so that a locked database, a
 killed process or a worker on another machine loses nothing. Putting the same record again replaces the file by an equal one.
 
 A file records the version of its columns; a file without a version has version 1. Missing columns of an older file are read as null
@@ -24,6 +24,7 @@ from typing import Any
 from engage.errors import StoreError
 from engage.files.writing import write_whole
 from engage.search import DialogueRecord, TreeRecord
+from engage.store.judgements import JudgementRecord
 
 OUTBOX_VERSION = 3
 """Version of the written columns; raised with every added column."""
@@ -41,6 +42,7 @@ class Kind(StrEnum):
 
     TREE = "tree"
     DIALOGUES = "dialogues"
+    JUDGEMENT = "judgement"
 
 
 class Outbox:
@@ -60,6 +62,22 @@ class Outbox:
             rows = [{"trajectory_id": trajectory_id(record), **asdict(record)} for record in records]
             ids = sorted(str(row["trajectory_id"]) for row in rows)
             self._put(self.folder / _file_name(ids[0], "\n".join(ids), Kind.DIALOGUES), Kind.DIALOGUES, rows)
+
+    def put_judgement(self, record: JudgementRecord) -> None:
+        """Keep a person's judgement until it is stored; StoreError if the folder cannot be written."""
+        label = f"{record.cycle_id}-{record.reviewer}"
+        path = self.folder / _file_name(label, record.judgement_id, Kind.JUDGEMENT)
+        self._put(path, Kind.JUDGEMENT, [{"judgement_id": record.judgement_id, **asdict(record)}])
+
+    def judgements(self) -> list[dict[str, Any]]:
+        """The rows of judgements that wait here; without those that cannot be read, which the next drain reports."""
+        rows: list[dict[str, Any]] = []
+        for path in self.pending():
+            if kind_of(path) is Kind.JUDGEMENT:
+                with suppress(NewerFile, ValueError):
+                    table = self.read(path)
+                    rows += table.to_pylist() if table is not None else []
+        return rows
 
     def has_tree(self, tree_id: str) -> bool:
         """Whether the tree waits here; a stored tree is no longer here."""
@@ -174,7 +192,7 @@ def _version_of(table: Any) -> int:
 
 @cache
 def _schema(kind: Kind, version: int) -> Any:
-    """Columns of a file of that version: the fields of TreeRecord or DialogueRecord, nested as they are, and the record's id.
+    """Columns of a file of that version: the fields of TreeRecord, DialogueRecord or JudgementRecord, nested as they are, and the record's id.
 
     A column added later is written `since(2, text)`: the first version that has it, and its type.
     """
@@ -246,6 +264,24 @@ def _schema(kind: Kind, version: int) -> Any:
             seed=long,
             trajectory=trajectory,
             calls=pa.list_(call),
+        ),
+        Kind.JUDGEMENT: struct(
+            judgement_id=text,
+            cycle_id=text,
+            kind=text,
+            item_id=text,
+            scenario_id=text,
+            tree_id=text,
+            left_id=text,
+            right_id=text,
+            verdict=text,
+            reviewer=text,
+            judged_at=pa.timestamp("us"),
+            seconds=real,
+            sample=text,
+            sample_size=integer,
+            sample_seed=long,
+            population=integer,
         ),
     }
     return pa.schema(list(columns[kind]), metadata={_VERSION_KEY: str(version)})

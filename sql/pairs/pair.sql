@@ -1,5 +1,6 @@
 -- One row per pair of candidate_pair, with the first reason against it: those of candidate_pair, then in this order empty,
--- same_text, flawed, thought, role_leak, deceptive, crisis, per_prefix, duplicate.
+-- same_text, flawed, thought, role_leak, deceptive, crisis, per_prefix, duplicate, harmful, nonsense. The last two are what people
+-- judged (more than half of the pair's reviewers); being last, they leave the pairs among which reviews are sampled as they were.
 -- Every pair has both its replies; left joins keep the planner from joining the replies of a tree with each other first.
 with spoken as (
     select
@@ -66,6 +67,21 @@ kept as (
     join scenario on scenario.scenario_id = ranked.scenario_id
     join spine_prefix on spine_prefix.tree_id = ranked.tree_id and spine_prefix.node_id = ranked.decision_id
     where spine_prefix.cycle_id = $cycle
+),
+-- one row per pair that most of its reviewers called nonsense or harmful, its replies as they are ordered in the item
+faulty as (
+    select
+        tree_id,
+        least(left_id::integer, right_id::integer) as first_id,
+        greatest(left_id::integer, right_id::integer) as second_id,
+        case
+            when count_if(verdict = 'harmful') >= count_if(verdict = 'nonsense') then 'harmful'
+            when count_if(verdict = 'nonsense') > 0 then 'nonsense'
+        end as drop_reason
+    from latest_judgement
+    where cycle_id = $cycle and kind = 'pair'
+    group by tree_id, first_id, second_id
+    having 2 * count_if(verdict in ('harmful', 'nonsense')) > count(*)
 )
 select
     cycle_id,
@@ -101,11 +117,12 @@ select
     spoken.q_gap,
     spoken.q_gap_raw,
     spoken.p_greater,
-    spoken.drop_reason is null and coalesce(kept.copy = 1, false) as accepted,
+    spoken.drop_reason is null and coalesce(kept.copy = 1, false) and faulty.drop_reason is null as accepted,
     case
         when spoken.drop_reason is not null then spoken.drop_reason
         when kept.copy is null then 'per_prefix'
         when kept.copy > 1 then 'duplicate'
+        else faulty.drop_reason
     end as drop_reason,
     utc_now() as scored_at
 from spoken
@@ -113,3 +130,7 @@ left join kept
     on kept.tree_id = spoken.tree_id
     and kept.chosen_id = spoken.chosen_id
     and kept.rejected_id = spoken.rejected_id
+left join faulty
+    on faulty.tree_id = spoken.tree_id
+    and faulty.first_id = least(spoken.chosen_id, spoken.rejected_id)
+    and faulty.second_id = greatest(spoken.chosen_id, spoken.rejected_id)

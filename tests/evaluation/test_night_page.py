@@ -122,7 +122,7 @@ def test_every_reason_against_a_pair_is_in_words():
 
     sql = "".join((resources.files("sql") / "pairs" / f"{name}.sql").read_text() for name in ("candidate_pair", "pair"))
     reasons = set(re.findall(r"then '(\w+)'", sql))
-    assert len(reasons) == 13 and reasons | {"accepted"} == set(FATES)
+    assert len(reasons) == 15 and reasons | {"accepted"} == set(FATES)
 
 
 def test_trees_come_in_the_order_of_their_query(store):

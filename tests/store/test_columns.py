@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from datetime import datetime
 from enum import Enum
 
 import duckdb
@@ -10,12 +11,16 @@ import pyarrow as pa
 import pytest
 
 from engage.search import DialogueRecord, TreeRecord
-from engage.store import TrajectoryStore
+from engage.store import JudgementRecord, TrajectoryStore
 from engage.store.measures import measured
 from engage.store.outbox import OUTBOX_VERSION, Kind, _schema
 from engage.store.queries import statement
 
-RECORDS = {Kind.TREE: (TreeRecord, "tree_id"), Kind.DIALOGUES: (DialogueRecord, "trajectory_id")}
+RECORDS = {
+    Kind.TREE: (TreeRecord, "tree_id"),
+    Kind.DIALOGUES: (DialogueRecord, "trajectory_id"),
+    Kind.JUDGEMENT: (JudgementRecord, "judgement_id"),
+}
 COUNTED = {"visit": "depth", "turn": "turn_index"}
 UNPACKED = ("tree", "node", "visit", "trajectory", "turn", "reaction", "engine_call")
 
@@ -41,7 +46,7 @@ def of_arrow(kind):
         return {field.name: of_arrow(field.type) for field in kind}
     if pa.types.is_list(kind):
         return [of_arrow(kind.value_type)]
-    return {"string": str, "int32": int, "int64": int, "double": float}[str(kind)]
+    return {"string": str, "int32": int, "int64": int, "double": float, "timestamp[us]": datetime}[str(kind)]
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -57,6 +62,7 @@ def test_unpacked_columns_are_those_of_the_tables(tmp_path):
     with duckdb.connect(str(path)) as connection:
         connection.register("incoming_tree", _schema(Kind.TREE, OUTBOX_VERSION).empty_table())
         connection.register("incoming_dialogue", _schema(Kind.DIALOGUES, OUTBOX_VERSION).empty_table())
+        connection.register("incoming_judgement", _schema(Kind.JUDGEMENT, OUTBOX_VERSION).empty_table())
         connection.register("incoming_measure", measured([]))
 
         def columns(what):
@@ -73,3 +79,4 @@ def test_unpacked_columns_are_those_of_the_tables(tmp_path):
                     assert unpacked.pop(COUNTED[table]) == "BIGINT"
                     unpacked[COUNTED[table]] = "INTEGER"
                 assert (table, unpacked) == (table, columns(table))
+        assert columns(statement("unpack", "judgement")) == columns("judgement")

@@ -11,7 +11,7 @@ from importlib import resources
 import duckdb
 import pytest
 from scripted_scenarios import searched
-from small_stores import filled, hand_dialogue, hand_tree, support_scenario
+from small_stores import filled, hand_dialogue, hand_judgement, hand_tree, judge, support_scenario
 
 from engage.engines.scripted import ScriptedEngine
 from engage.search import SearchConfig
@@ -47,6 +47,13 @@ def store(tmp_path_factory):
     store.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5, max_pairs_per_prefix=10))
     figures = {"all": {"n": 2, "difference": 0.25, "low": 0.1, "high": 0.4}}
     store.add_evaluation("c1", "validation", "candidate", "held_out", figures)
+    base, candidate = (f"c1/evaluation/{policy}/held_out/baker/1" for policy in ("champion", "candidate"))
+    judge(
+        store,
+        hand_judgement("left"),
+        hand_judgement("right", "bob"),
+        hand_judgement("right", left=base, right=candidate),
+    )
     return store
 
 
@@ -118,6 +125,8 @@ GRAIN = {
     "flaw_drift": ("domain", "role", "flaw", "cycle"),
     "flaws": ("role", "flaw"),
     "flaws_by_domain": ("purpose", "policy", "simulator", "domain", "role", "flaw"),
+    "judged_dialogues": ("reviewer", "item_id"),
+    "judged_pairs": ("reviewer", "item_id"),
     "matching_dialogues": ("id",),
     "no_pair": ("scenario",),
     "pair_cost": ("domain",),
@@ -135,6 +144,7 @@ GRAIN = {
     "reward_by_domain": ("domain",),
     "reward_by_style": ("purpose", "policy", "simulator", "domain", "style", "level"),
     "reward_by_turn": ("domain", "exchange"),
+    "review_pairs": ("tree_id", "chosen_id", "rejected_id"),
     "searched_scenarios": ("scenario", "cycle"),
     "sibling_values": ("scenario", "exchange", "reply"),
     "side_by_side": None,  # turns in order, two of which may be equal

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import typing
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -24,7 +25,7 @@ import engage.store.outbox
 from engage.domains import load_domain
 from engage.errors import StoreError
 from engage.search import DialogueRecord, TreeRecord
-from engage.store import Outbox, PairConfig, TrajectoryStore, inspections, older_copies
+from engage.store import JudgementRecord, Outbox, PairConfig, TrajectoryStore, inspections, older_copies
 from engage.store.measures import measured
 from engage.store.outbox import OUTBOX_VERSION, Kind
 from engage.store.queries import migrations, parameters_of, statement, statements
@@ -48,7 +49,7 @@ def test_an_old_store_answers_every_named_query_though_nobody_wrote_to_it_since(
     asked = {name: parameters_of(statement("inspect", name)) & set(known) for name in inspections()}
     found = {name: store.rows(name, {key: known[key] for key in keys}) for name, keys in asked.items()}
     assert {name for name, rows in found.items() if not rows} == {
-        "unreadable_reactions", "no_pair", "side_by_side", "flaw_drift",
+        "unreadable_reactions", "no_pair", "side_by_side", "flaw_drift", "judged_pairs", "judged_dialogues",
     }  # fmt: skip
     # as the version that wrote it answers
     assert [(row["trees"], row["reward_mean"]) for row in found["reward_by_domain"]] == [(2, 0.507), (2, 0.5628)]
@@ -389,8 +390,8 @@ def arrow_of(kind: typing.Any) -> typing.Any:
     if typing.get_origin(kind) is tuple:
         return pa.list_(arrow_of(typing.get_args(kind)[0]))
     parts = [part for part in typing.get_args(kind) or (kind,) if part is not type(None)]
-    (part,) = parts
-    return {int: pa.int64(), float: pa.float64()}.get(part, pa.string())
+    (part,) = {type(part) if isinstance(part, str) else part for part in parts}  # a Literal is one of its texts
+    return {int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us")}.get(part, pa.string())
 
 
 def widened(kind: pa.DataType) -> pa.DataType:
@@ -403,7 +404,12 @@ def widened(kind: pa.DataType) -> pa.DataType:
 
 
 @pytest.mark.parametrize(
-    ("kind", "record", "key"), [(Kind.TREE, TreeRecord, "tree_id"), (Kind.DIALOGUES, DialogueRecord, "trajectory_id")]
+    ("kind", "record", "key"),
+    [
+        (Kind.TREE, TreeRecord, "tree_id"),
+        (Kind.DIALOGUES, DialogueRecord, "trajectory_id"),
+        (Kind.JUDGEMENT, JudgementRecord, "judgement_id"),
+    ],
 )
 def test_a_file_of_the_outbox_has_the_fields_of_its_record_and_its_key(kind, record, key):
     schema = engage.store.outbox._schema(kind, OUTBOX_VERSION)

@@ -23,6 +23,8 @@ FATES = {
     "crisis": "dropped: the better reply led to a user who spoke of self-harm",
     "per_prefix": "dropped: this prefix has enough better pairs",
     "duplicate": "dropped: another tree gave the same pair",
+    "harmful": "dropped: most reviewers called it harmful",
+    "nonsense": "dropped: most reviewers called it nonsense",
 }
 """What became of a pair, in words, by `pair.drop_reason` (see sql/README.md) and `accepted`."""
 
