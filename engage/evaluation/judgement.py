@@ -9,6 +9,7 @@ from engage.evaluation.hacking import Replies, hacking_failures, hacking_rates, 
 from engage.evaluation.held_out import HeldOutStore, paired, policy_label
 from engage.evaluation.promotion import NO_HELD_OUT, Verdict, compare_domains
 from engage.evaluation.report import DomainReport, report
+from engage.evaluation.reviewed import reviewed
 from engage.stats import Comparison
 from engage.store import Cycle, TrajectoryStore
 
@@ -51,13 +52,14 @@ class Judgement:
     notes: tuple[str, ...] = ()
 
     def page(self, store: TrajectoryStore, cycle: Cycle) -> str:
-        """The report of the evaluation, with the counts of the cycle's stored pairs."""
+        """The report of the evaluation, with the counts of the cycle's stored pairs, and what people said of them."""
         pairs: Counter[str] = Counter()
         for row in store.rows("pair_counts", {"cycle": cycle.cycle_id}):
             pairs[row["fate"]] += row["pairs"]
         verdict = self.verdict if self.label else None
         title = f"Evaluation of cycle {cycle.cycle_id}"
-        return report(title, verdict, self.reports, pairs, self.incumbent.name, self.to_base, self.notes)
+        people = [text for found in reviewed(store, cycle.cycle_id) for text in found.sentences()]
+        return report(title, verdict, self.reports, pairs, self.incumbent.name, self.to_base, self.notes, people)
 
 
 def judge_candidate(held: HeldOutStore, candidate: str | None, simulators: Iterable[str], alpha: float) -> Judgement:

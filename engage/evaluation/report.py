@@ -36,12 +36,13 @@ def report(
     base_name: str = "champion",
     to_base: Mapping[str, Mapping[str, Comparison]] | None = None,
     notes: Sequence[str] = (),
+    people: Sequence[str] = (),
 ) -> str:
     """The whole page; `pairs` counts pairs by what became of them (`accepted`, then one entry per reason for dropping).
 
     `base_name` is what the candidate is compared with. If that is a champion, `to_base` compares the candidate with the base, by
-    simulator and domain: the gain of all nights so far. `notes` are sentences that follow the verdict. Numbers that do not exist are shown
-    as a dash.
+    simulator and domain: the gain of all nights so far. `notes` are sentences that follow the verdict, `people` those about what
+    reviewers said. Numbers that do not exist are shown as a dash.
     """
     parts = [f"# {title}", f"**{sentence(verdict.reason)}**" if verdict else "No candidate was judged."]
     parts += [sentence(note) for note in notes]
@@ -51,6 +52,8 @@ def report(
     if to_base:
         parts += ["## Against the base", *_against_base(to_base)]
     parts += ["## Pairs", _pairs(pairs)]
+    if people:
+        parts += ["## What people say", " ".join(people)]
     return page(parts)
 
 

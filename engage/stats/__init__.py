@@ -17,6 +17,7 @@ from engage.stats.estimates import (
 from engage.stats.evidence import BETS, batch_evidence, log_evidence, stream_level
 from engage.stats.finite import is_finite, odd_number, shown
 from engage.stats.paired import Comparison, Rewards, paired_comparison
+from engage.stats.reviewers import accuracies, dawid_skene, krippendorff_alpha
 from engage.stats.simultaneous import LEAST_SCENARIOS, Simultaneous, simultaneous_comparison
 
 __all__ = [
@@ -29,14 +30,17 @@ __all__ = [
     "Rewards",
     "Simultaneous",
     "Statistic",
+    "accuracies",
     "auc",
     "batch_evidence",
+    "dawid_skene",
     "divided",
     "estimate",
     "estimates",
     "interval",
     "is_finite",
     "jackknife",
+    "krippendorff_alpha",
     "log_evidence",
     "mean",
     "odd_number",

@@ -6,6 +6,7 @@ select
     simulator,
     domain,
     scenario_id,
+    user_condition,
     seed,
     exchanges,
     end_reason,

@@ -64,7 +64,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class _Match:
+class Match:
     """One scenario and seed with the rows of every policy that talked."""
 
     rows: Mapping[str, Row]
@@ -85,7 +85,7 @@ class _Match:
 
 def shown_dialogues(store: TrajectoryStore, cycle_id: str, dialogues: Sequence[Row], policies: Policies) -> list[Shown]:
     """Three of each kind, or fewer where one is of several kinds; only dialogues with a reward on every side."""
-    chosen = _chosen(_matches(dialogues, policies))
+    chosen = _chosen(matches(dialogues, policies))
     scenarios = sorted({match.last["scenario_id"] for _, match in chosen})
     turns = {
         row["trajectory_id"]: row
@@ -98,17 +98,18 @@ def shown_dialogues(store: TrajectoryStore, cycle_id: str, dialogues: Sequence[R
     return [_shown(kinds, match, turns) for kinds, match in chosen]
 
 
-def _matches(dialogues: Iterable[Row], policies: Policies) -> list[_Match]:
+def matches(dialogues: Iterable[Row], policies: Policies) -> list[Match]:
+    """The scenarios and seeds at which every policy talked with the deciding simulator and could be rewarded."""
     roles = {label: name for name, label in policies.named.items()}
     found: dict[tuple[str, int], dict[str, Row]] = {}
     for row in dialogues:
         if row["simulator"] == policies.simulator and row["policy"] in roles and row["reward"] is not None:
             found.setdefault((row["scenario_id"], row["seed"]), {})[roles[row["policy"]]] = row
     whole = [rows for rows in found.values() if len(rows) == len(roles)]
-    return [_Match({name: rows[name] for name in policies.named}) for rows in whole]
+    return [Match({name: rows[name] for name in policies.named}) for rows in whole]
 
 
-def _chosen(matches: Sequence[_Match]) -> list[tuple[tuple[str, ...], _Match]]:
+def _chosen(matches: Sequence[Match]) -> list[tuple[tuple[str, ...], Match]]:
     """With the kinds that each is of, in the order best, worst, most changed."""
     orders = {
         "best": sorted(matches, key=lambda match: (-match.last["reward"], -match.change, match.key)),
@@ -123,11 +124,11 @@ def _chosen(matches: Sequence[_Match]) -> list[tuple[tuple[str, ...], _Match]]:
     return [(found, by_key[key]) for key, found in kinds.items()]
 
 
-def _both(matches: Sequence[_Match]) -> bool:
+def _both(matches: Sequence[Match]) -> bool:
     return bool(matches) and len(matches[0].rows) > 1
 
 
-def _shown(kinds: tuple[str, ...], match: _Match, turns: Mapping[str, Row]) -> Shown:
+def _shown(kinds: tuple[str, ...], match: Match, turns: Mapping[str, Row]) -> Shown:
     speakers = speakers_of(match.last["domain"])
     opening = turns[match.last["trajectory_id"]]
     sides = []

@@ -22,6 +22,7 @@ from engage.evaluation.night_page.held_out_dialogues import Shown, policies_of, 
 from engage.evaluation.night_page.sampling import Sample, sample_trees, worth_reading
 from engage.evaluation.night_page.searched import happened, pair_table, simulator_health
 from engage.evaluation.night_page.trees import read_trees, tree_sizes
+from engage.evaluation.reviewed import reviewed
 from engage.pages import html_page
 from engage.store import TrajectoryStore
 
@@ -66,6 +67,7 @@ def night_page(store: TrajectoryStore, cycle_id: str, folder: Path, adapter: Pat
         curves=training_curves(adapter),
         checks=checks,
         health=simulator_health(store, cycle_id),
+        people=reviewed(store, cycle_id),
         hints=list(_hints(decided, checks, shown, sample)),
         sample_note=sample.note,
         evidence=evidence_data(sample.trees),

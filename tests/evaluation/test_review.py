@@ -1,0 +1,230 @@
+"""A reviewer's way through a sample: what is drawn, who sees what on which side, what is kept, and what is hidden until when."""
+
+import shutil
+
+import pytest
+from small_stores import count, filled, hand_dialogue, hand_judgement, hand_tree, judge, support_scenario
+
+from engage.errors import ConfigError, QueryError, StoreError
+from engage.evaluation.review import Review, dialogue_items, draw, earlier_judgements, named, pair_items
+from engage.store import Outbox, PairConfig, TrajectoryStore
+from engage.store.database import writing
+
+NAMES = [f"s{number}" for number in range(8)]
+SCENARIOS = [support_scenario(name, opening=f"My dog died ({name}).") for name in NAMES]  # alike would be duplicates
+REPLIES = {"Tell me more.": [[1.0], [0.75]], "Cheer up.": [[0.0], [0.25]]}  # nodes 1 and 4
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    found = filled(tmp_path_factory.mktemp("prepared"), SCENARIOS, [hand_tree(one, REPLIES) for one in SCENARIOS])
+    found.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5))
+    return found.path
+
+
+@pytest.fixture
+def store(prepared, tmp_path):
+    return TrajectoryStore(shutil.copy(prepared, tmp_path))
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    return Outbox(tmp_path / "outbox")
+
+
+@pytest.fixture
+def begin(store, outbox):
+    """A new session on a sample of this size."""
+
+    def begin_(reviewer="ann", size=8):
+        sample = draw(pair_items(store, "c1"), size)
+        return Review(sample, reviewer, outbox, earlier_judgements(store, outbox, "c1"))
+
+    return begin_
+
+
+def go(review, keys):
+    for key in keys:
+        assert review.judge(review.item.item_id, key)
+
+
+def test_a_sample_is_the_beginning_of_a_larger_one_and_the_same_for_everybody(store):
+    items = pair_items(store, "c1")
+    small, large = draw(items, 3), draw(list(reversed(items)), 6)
+    assert [item.item_id for item in small.items] == [item.item_id for item in large.items[:3]]
+    assert (small.population, small.chosen_by, small.seed) == (8, "random", large.seed)
+    assert [item.scenario_id for item in draw(items, 8).items] != NAMES  # by chance, and not in the store's order
+
+
+def test_a_sample_holds_what_training_takes_and_what_reviewers_left_out(store):
+    judge(store, hand_judgement("harmful", scenario="s0"))
+    # the pairs of s1 and s2 are too uncertain now
+    store.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5))
+    with writing(store.path, 1.0) as connection:
+        connection.execute("update pair set accepted = false, drop_reason = 'gap' where scenario_id in ('s1', 's2')")
+    assert {item.scenario_id for item in draw(pair_items(store, "c1"), 99).items} == {"s0", *NAMES[3:]}
+
+
+def test_nothing_to_review_is_one_sentence(tmp_path):
+    store = filled(tmp_path / "empty", [], [])
+    with pytest.raises(QueryError, match="nothing to review"):
+        draw(pair_items(store, "c1"), 5)
+    assert dialogue_items(store, "c1", "candidate-1") == dialogue_items(store, "c1", None) == []
+
+
+@pytest.mark.parametrize("name", ["s3", "s3:1:4", "s3:4:1", "c1/s3:1:4"])
+def test_a_pair_can_be_named(store, name):
+    sample = named(pair_items(store, "c1"), [name])
+    assert [item.scenario_id for item in sample.items] == ["s3"]
+    assert (sample.chosen_by, sample.seed, sample.population) == ("list", None, None)
+
+
+def test_an_unknown_name_is_one_sentence(store):
+    with pytest.raises(
+        QueryError, match="'s3:1:9' is no pair and no held-out dialogue of this cycle; write a scenario"
+    ):
+        named(pair_items(store, "c1"), ["s3", "s3:1:9"])
+
+
+def test_sides_are_shuffled_by_reviewer_and_pair_and_stay_as_they_are(begin):
+    ann, again, bob = begin("ann"), begin("ann"), begin("bob")
+    items = ann.sample.items
+    of = {who: [review.sides(item)[0].name for item in items] for who, review in (("ann", ann), ("bob", bob))}
+    assert {"chosen", "rejected"} == set(of["ann"]) == set(of["bob"]) and of["ann"] != of["bob"]
+    assert of["ann"] == [again.sides(item)[0].name for item in items]
+
+
+def test_a_judgement_is_kept_before_the_next_item_is_shown_and_says_who_what_and_how(begin, store, outbox):
+    review = begin(size=3)
+    item = review.item
+    left, right = review.sides(item)
+    go(review, "a")
+    (row,) = outbox.judgements()
+    assert (row["left_id"], row["right_id"], row["verdict"]) == (left.side_id, right.side_id, "left")
+    assert (row["reviewer"], row["item_id"], row["sample"], row["sample_size"], row["population"]) == (
+        "ann", item.item_id, "random", 3, 8,
+    )  # fmt: skip
+    store.drain(outbox)
+    (found,) = store.rows("judged_pairs")
+    assert found["verdict"] == left.name
+    assert review.item is not item and (review.done, review.total) == (1, 3)
+
+
+def test_an_open_review_keeps_nobody_from_the_store(begin, store):
+    review = begin()
+    with writing(store.path, 0.0):
+        go(review, "ab")
+    assert review.done == 2
+
+
+def test_what_is_not_the_present_item_or_no_judgement_keeps_nothing(begin, outbox):
+    review = begin()
+    first = review.item.item_id
+    go(review, "a")
+    assert not review.judge(first, "b")  # a second press of the key, or another window
+    with pytest.raises(ConfigError, match="'x' is no judgement; use one of a, b, e, n, h"):
+        review.judge(review.item.item_id, "x")
+    assert len(outbox.judgements()) == 1 == review.done
+
+
+def test_a_judgement_that_cannot_be_written_is_asked_again(begin, outbox):
+    review = begin()
+    outbox.folder.write_text("in the way")
+    item = review.item
+    with pytest.raises(StoreError):
+        review.judge(item.item_id, "a")
+    assert review.item is item and not review.can_undo
+    outbox.folder.unlink()
+    go(review, "a")
+    assert len(outbox.judgements()) == 1
+
+
+def test_the_last_judgement_can_be_taken_back_and_given_again(begin, store, outbox):
+    review = begin()
+    item = review.item
+    go(review, "a")
+    assert review.undo() and review.item is item and review.done == 0
+    assert not review.undo()
+    go(review, "h")
+    store.drain(outbox)
+    assert [row["verdict"] for row in store.rows("judged_pairs")] == ["harmful"]
+    assert count(store, "judgement") == 3
+
+
+def test_values_are_told_when_asked_for_and_what_they_tell_of_cannot_be_taken_back(begin):
+    review = begin()
+    assert review.values() == []
+    item = review.item
+    left = review.sides(item)[0]
+    go(review, "a")
+    (row,) = review.values()
+    choice = (
+        "A: the search’s choice; B: rejected"
+        if left.name == "chosen"
+        else "A: rejected by the search; B: the search’s choice"
+    )
+    assert row["said"] == "A is better" and row["facts"].startswith(choice) and "P 1.00, gap 0.7" in row["facts"]
+    assert not review.undo()
+    go(review, "e")
+    assert review.undo() and not review.undo()
+
+
+def test_after_the_end_there_is_no_item_and_a_summary(begin):
+    review = begin(size=2)
+    go(review, ["a" if review.sides(review.item)[0].name == "chosen" else "b", "e"])
+    assert review.item is None
+    assert review.summary() == (
+        "2 judged in this session, 2 of 2 of the sample; you preferred the chosen side in 1 of 1 decided"
+    )
+
+
+def test_a_later_session_goes_on_whether_or_not_the_store_was_filled_meanwhile(begin, store, outbox):
+    order = [item.item_id for item in begin().sample.items]
+    go(begin(), "ab")
+    store.drain(outbox)
+    second = begin()
+    assert (second.item.item_id, second.done) == (order[2], 2)
+    go(second, "n")
+    assert begin().item.item_id == order[3]  # from the outbox
+
+
+def test_a_second_reviewer_continues_where_the_first_stopped_and_then_repeats(begin):
+    order = [item.item_id for item in begin().sample.items]
+    go(begin("ann"), "abe")
+    bob = begin("bob")
+    seen = []
+    while bob.item is not None:
+        seen.append(bob.item.item_id)
+        bob.judge(bob.item.item_id, "a")
+    assert seen == order[3:] + order[:3]
+    assert begin("ann").done == 3 and begin("bob").done == 8
+
+
+def test_what_was_taken_back_is_asked_again(begin):
+    review = begin()
+    first = review.item.item_id
+    go(review, "a")
+    review.undo()
+    assert begin("bob").item.item_id == begin("ann").item.item_id == first
+
+
+def test_dialogues_of_incumbent_and_candidate_are_compared(tmp_path):
+    held = [
+        hand_dialogue(one, reward, policy=policy, simulator="held-out bare")
+        for one in SCENARIOS[:2]
+        for policy, reward in (("base", 0.25), ("candidate-1", 0.75))
+    ]
+    store = filled(tmp_path, SCENARIOS, [], held)
+    items = dialogue_items(store, "c1", "candidate-1")
+    assert [item.scenario_id for item in items] == NAMES[:2]
+    one = items[0]
+    assert one.before == (("user", "My dog died (s0)."),)
+    assert one.sides[0].turns == (("assistant", "Tell me."), ("user", "He was old."))
+    assert [side.figure for side in one.sides] == ["incumbent, reward 0.25", "candidate, reward 0.75"]
+    assert one.condition["emotion"] == "sadness"
+    assert named(items, [one.sides[1].side_id]).items == (one,)
+    review = Review(draw(items, 5), "ann", Outbox(tmp_path / "outbox"))
+    go(review, "ab")
+    store.drain(review.outbox)
+    assert {row["verdict"] for row in store.rows("judged_dialogues")} <= {"incumbent", "candidate"}
+    assert count(store, "latest_judgement") == 2

@@ -1,0 +1,91 @@
+"""What people said of pairs, in figures computed by hand: the share, what the search stated, agreement, and the sentences."""
+
+import pytest
+from small_stores import filled, hand_dialogue, hand_judgement, hand_tree, judge, support_scenario
+
+from engage.evaluation import Judgement, Verdict
+from engage.evaluation.judgement import Incumbent
+from engage.evaluation.night_page import night_page
+from engage.evaluation.reviewed import reviewed
+from engage.store import Cycle, PairConfig
+
+NAMES = ("baker", "nurse", "clerk")
+SCENARIOS = [support_scenario(name) for name in NAMES]
+# Nodes 1 "Tell me more." and 4 "Cheer up." in each tree.
+TREES = [hand_tree(one, {"Tell me more.": [[1.0], [0.75]], "Cheer up.": [[0.0], [0.25]]}) for one in SCENARIOS]
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = filled(tmp_path, SCENARIOS, TREES)
+    found.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5))
+    return found
+
+
+def test_without_a_judgement_nothing_is_said(store):
+    assert reviewed(store, "c1") == []
+
+
+def test_the_share_of_decided_pairs_against_what_the_search_stated(store):
+    judge(
+        store,
+        hand_judgement("left", "ann", "baker"),  # the chosen reply
+        hand_judgement("left", "bob", "baker", left="4", right="1"),  # the rejected one: half of the baker's reviewers
+        hand_judgement("right", "ann", "nurse", left="4", right="1"),  # the chosen one
+        hand_judgement("equal", "bob", "nurse"),
+        hand_judgement("nonsense", "ann", "clerk"),
+        hand_judgement("left", "bob", "clerk", sample="list", sample_size=1, sample_seed=None, population=None),
+    )
+    (found,) = reviewed(store, "c1")
+    assert (found.items, found.decided, found.scenarios, found.listed) == (3, 2, 2, 1)
+    assert found.share.value == pytest.approx((0.5 + 1) / 2)
+    p = store.rows("pairs")[0]["p_greater"]  # the trees are alike
+    assert found.stated == pytest.approx(p, abs=1e-4) and found.excess.value == pytest.approx(0.75 - p, abs=1e-4)
+    assert found.verdicts == {"chosen": 2, "rejected": 1, "equal": 1, "nonsense": 1}
+    # α over baker (1, 0), nurse (1, equal) and clerk (nonsense, 1): nobody agrees; 6 values, of which 1 occurs 3 times: (0 − 6)/(30 − 6)
+    assert found.agreement.value == pytest.approx(-6 / 24) and found.agreement.n == 3
+    assert [(one.name, one.judgements, one.seconds) for one in found.reviewers] == [("ann", 3, 9.5), ("bob", 3, 9.5)]
+    said = found.sentences()
+    assert said[0].startswith(
+        "People judged 3 pairs of a random sample of 30 from 40: 2 chosen, 1 rejected, 1 equal, 1 nonsense."
+    )
+    assert (
+        said[1].startswith("They preferred the chosen side in 75% [") and "of 2 decided pairs (2 scenarios)" in said[1]
+    )
+    assert f"the search stated P = {p:.2f} on average, so people agree by {p - 0.75:.2f} less than stated (-" in said[1]
+    assert said[2].startswith("Agreement of the reviewers: Krippendorff’s α -0.25")
+    assert said[3] == "1 further judgements come from chosen lists, and do not count in the share."
+
+
+def test_scenarios_and_not_pairs_are_the_unit_of_the_interval(tmp_path):
+    # Two scenarios: in one people prefer the chosen side of all three pairs, in the other of none. The interval reaches from 0 to 1.
+    replies = {"Tell me more.": [[1.0], [0.9]], "Go on.": [[0.6], [0.5]], "Cheer up.": [[0.1], [0.0]]}  # nodes 1, 4, 7
+    store = filled(tmp_path, SCENARIOS[:2], [hand_tree(one, replies) for one in SCENARIOS[:2]])
+    store.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5, max_pairs_per_prefix=10))
+    for verdict, name in (("left", "baker"), ("right", "nurse")):
+        judge(store, *(hand_judgement(verdict, "ann", name, *sides) for sides in (("1", "4"), ("1", "7"), ("4", "7"))))
+    (found,) = reviewed(store, "c1")
+    assert (found.decided, found.share.value, found.share.low, found.share.high) == (6, 0.5, 0.0, 1.0)
+    assert "There is one reviewer" in found.sentences()[-1] and found.reviewers[0].accuracy is None
+
+
+def test_dialogues_tell_whether_people_prefer_the_candidate(tmp_path):
+    held = [hand_dialogue(one, 0.5, policy=policy) for one in SCENARIOS for policy in ("base", "candidate-1")]
+    store = filled(tmp_path, SCENARIOS, [], held)
+    for name, verdict in zip(NAMES, ("left", "left", "right"), strict=True):
+        base, candidate = (f"c1/evaluation/{policy}/held_out/{name}/1" for policy in ("base", "candidate-1"))
+        judge(store, hand_judgement(verdict, "ann", name, left=candidate, right=base))
+    (found,) = reviewed(store, "c1")
+    assert found.share.value == pytest.approx(2 / 3) and found.stated is None
+    assert found.sentences()[1].startswith("They preferred the candidate side in 67% [0%, 100%] of 3 decided dialogues")
+
+
+def test_the_night_and_its_report_say_what_people_said(store, tmp_path):
+    assert "What people say" not in night_page(store, "c1", tmp_path, None)
+    judge(store, hand_judgement("left", "<b>ann", "baker"), hand_judgement("left", "bob", "baker"))
+    sentence = "They preferred the chosen side in 100% [3%, 100%] of 1 decided pairs (1 scenarios)"
+    page = night_page(store, "c1", tmp_path, None)
+    assert sentence in page and "&lt;b&gt;ann" in page and "<b>ann" not in page
+    cycle = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)
+    text = Judgement(Incumbent("base", "base"), None, Verdict(False, "none")).page(store, cycle)
+    assert "## What people say" in text and sentence in text
