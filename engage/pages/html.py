@@ -16,8 +16,11 @@ from engage.pages.writing import DASH, bounded, number, signed, spaced
 from engage.visible import visible
 
 _STYLES = ("page.css",)
-_SCRIPTS = ("list.js", "data.js", "dialogue.js", "tree.js", "pairs.js", "start.js")
-"""In the order in which they are joined."""
+_EVIDENCE = ("list.js", "data.js", "dialogue.js", "tree.js", "pairs.js", "start.js")
+_SCRIPTS = {"review.html.j2": ("list.js", "dialogue.js", "review.js")}
+"""By template, in the order in which they are joined; _EVIDENCE for the others."""
+_ASKS_ITS_SERVER = {"review.html.j2"}
+"""Templates of pages that a server of ours shows, and that ask it and nobody else."""
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
@@ -26,11 +29,12 @@ def html_page(template: str, **values: Any) -> str:
 
     An undefined name in a template is an error.
     """
-    style, script = _joined(_STYLES), _joined(_SCRIPTS)
+    style, script = _joined(_STYLES), _joined(_SCRIPTS.get(template, _EVIDENCE))
+    policy = _policy(style, script) + ("; connect-src 'self'" if template in _ASKS_ITS_SERVER else "")
     return (
         _environment()
         .get_template(template)
-        .render(style=_trusted(style), script=_trusted(script), policy=_policy(style, script), **values)
+        .render(style=_trusted(style), script=_trusted(script), policy=policy, **values)
     )
 
 

@@ -7,7 +7,7 @@ from engage.store.cycle import SETTINGS, Cycle, absent, identity
 from engage.store.database import reading, writing
 from engage.store.health import health
 from engage.store.inspections import QUESTIONS, Inspection, inspections, named_query
-from engage.store.judgements import DECIDED, FAULTS, JudgementRecord
+from engage.store.judgements import DECIDED, FAULTS, JudgementRecord, Verdict
 from engage.store.keeping import count_rows, cycles_with, delete_rows, export_cycle, scenarios_from
 from engage.store.outbox import Outbox
 from engage.store.pair_config import PairConfig, deceptive_patterns
@@ -37,6 +37,7 @@ __all__ = [
     "Promotion",
     "State",
     "TrajectoryStore",
+    "Verdict",
     "absent",
     "compact",
     "count_rows",

@@ -22,6 +22,7 @@ from flows.cli.options import (
 from flows.cli.pairs import pairs_app
 from flows.cli.profiles import Asked
 from flows.cli.promoting import promote, rollback
+from flows.cli.review import review
 from flows.cli.serving import merge, serve
 from flows.cli.simulator import simulator_app
 
@@ -38,7 +39,7 @@ app.add_typer(simulator_app, name="simulator")
 app.add_typer(pairs_app, name="pairs")
 app.add_typer(bench_app, name="bench")
 app.add_typer(experiment_app, name="experiment")
-for act in (promote, rollback, merge, serve, prune, backup, restore, export, forget):
+for act in (promote, rollback, merge, serve, prune, backup, restore, export, forget, review):
     app.command()(act)
 
 CycleId = Annotated[

@@ -158,12 +158,9 @@ def test_values_are_told_when_asked_for_and_what_they_tell_of_cannot_be_taken_ba
     left = review.sides(item)[0]
     go(review, "a")
     (row,) = review.values()
-    choice = (
-        "A: the search’s choice; B: rejected"
-        if left.name == "chosen"
-        else "A: rejected by the search; B: the search’s choice"
-    )
-    assert row["said"] == "A is better" and row["facts"].startswith(choice) and "P 1.00, gap 0.7" in row["facts"]
+    letter = "A" if left.name == "chosen" else "B"
+    assert (row["scenario"], row["said"]) == (item.scenario_id, "A is better")
+    assert row["facts"].startswith(f"the search prefers {letter}: P 1.00, gap 0.7")
     assert not review.undo()
     go(review, "e")
     assert review.undo() and not review.undo()
@@ -220,7 +217,8 @@ def test_dialogues_of_incumbent_and_candidate_are_compared(tmp_path):
     one = items[0]
     assert one.before == (("user", "My dog died (s0)."),)
     assert one.sides[0].turns == (("assistant", "Tell me."), ("user", "He was old."))
-    assert [side.figure for side in one.sides] == ["incumbent, reward 0.25", "candidate, reward 0.75"]
+    assert [side.name for side in one.sides] == ["incumbent", "candidate"]
+    assert one.fact.format("A", "B") == "B is the candidate (reward 0.75), A the incumbent (0.25)"
     assert one.condition["emotion"] == "sadness"
     assert named(items, [one.sides[1].side_id]).items == (one,)
     review = Review(draw(items, 5), "ann", Outbox(tmp_path / "outbox"))

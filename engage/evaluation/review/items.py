@@ -21,19 +21,19 @@ USUAL_SIZE = 30
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two things to compare: its id (node or trajectory), what it is (`chosen`, `candidate`, …), its turns, its figure in words."""
+    """One of the two things to compare: its id (node or trajectory), what it is (`chosen`, `candidate`, …), and its turns."""
 
     side_id: str
     name: str
     turns: Turns
-    figure: str
 
 
 @dataclass(frozen=True)
 class Item:
-    """Two sides after the same turns. `fact` is what is hidden until the item is judged; `sampled` says whether a random sample may hold it.
+    """Two sides after the same turns. `sampled` says whether a random sample may hold it.
 
-    The sides stand in the order chosen, rejected or incumbent, candidate; a review shuffles them.
+    The sides stand in the order chosen, rejected or incumbent, candidate; a review shuffles them. `fact` is hidden until the item is judged;
+    `{}` in it is the letter under which the first side was shown, then that of the second.
     """
 
     kind: Kind
@@ -86,10 +86,10 @@ def _pair(row: Row, cycle_id: str) -> Item:
         condition=json.loads(row["user_condition"] or "{}"),
         before=tuple((turn["role"], turn["text"]) for turn in before),
         sides=(
-            Side(str(row["chosen_id"]), "chosen", (("assistant", row["chosen"]),), "the search’s choice"),
-            Side(str(row["rejected_id"]), "rejected", (("assistant", row["rejected"]),), "rejected by the search"),
+            Side(str(row["chosen_id"]), "chosen", (("assistant", row["chosen"]),)),
+            Side(str(row["rejected_id"]), "rejected", (("assistant", row["rejected"]),)),
         ),
-        fact=f"P {number(row['p_greater'], '{:.2f}')}, gap {number(row['q_gap'])}",
+        fact=f"the search prefers {{0}}: P {number(row['p_greater'], '{:.2f}')}, gap {number(row['q_gap'])}",
         sampled=row["fate"] in ("accepted", *FAULTS),
     )
 
@@ -119,6 +119,7 @@ def _dialogue(
         _dialogue_side(name, rows[name], said[rows[name]["trajectory_id"]]) for name in ("incumbent", "candidate")
     )
     row = rows["incumbent"]
+    rewards = {name: number(one["reward"], "{:.2f}") for name, one in rows.items()}
     first = said[row["trajectory_id"]]
     opening = first["turns"][: first["opening_turns"]]
     return Item(
@@ -131,13 +132,13 @@ def _dialogue(
         condition=json.loads(conditions[row["trajectory_id"]] or "{}"),
         before=tuple((turn["role"], turn["text"]) for turn in opening),
         sides=(incumbent, candidate),
-        fact=f"with the {row['simulator']} simulator",
+        fact=f"{{1}} is the candidate (reward {rewards['candidate']}), {{0}} the incumbent ({rewards['incumbent']})",
     )
 
 
 def _dialogue_side(name: str, row: Row, said: Row) -> Side:
     turns = tuple((turn["role"], turn["text"]) for turn in said["turns"][said["opening_turns"] :])
-    return Side(row["trajectory_id"], name, turns, f"{name}, reward {number(row['reward'], '{:.2f}')}")
+    return Side(row["trajectory_id"], name, turns)
 
 
 def draw(items: Sequence[Item], size: int) -> Sample:

@@ -8,14 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from engage.errors import ConfigError
 from engage.evaluation.review.items import Item, Sample, Side
 from engage.seeds import derive_seed
-from engage.store import DECIDED, JudgementRecord, Outbox, TrajectoryStore
+from engage.store import DECIDED, JudgementRecord, Outbox, TrajectoryStore, Verdict
 
-Verdict = Literal["left", "right", "equal", "nonsense", "harmful", "withdrawn"]
 CHOICES: Mapping[str, tuple[Verdict, str]] = {
     "a": ("left", "A is better"),
     "b": ("right", "B is better"),
@@ -82,6 +81,11 @@ class Review:
         return self._waiting[0] if self._waiting else None
 
     @property
+    def judged(self) -> int:
+        """Items judged in this session."""
+        return len(self._done)
+
+    @property
     def can_undo(self) -> bool:
         """Whether a judgement of this session can be taken back; not once its values were shown."""
         return bool(self._done) and not self._done[-1].seen
@@ -121,9 +125,10 @@ class Review:
         for judged in self._done:
             judged.seen = True
             words = next(said for verdict, said in CHOICES.values() if verdict == judged.record.verdict)
-            left, right = self.sides(judged.item)
-            facts = f"A: {left.figure}; B: {right.figure}; {judged.item.fact}"
-            shown.append({"scenario": judged.item.scenario_id, "said": words, "facts": facts})
+            letters = "AB" if self.sides(judged.item) == judged.item.sides else "BA"
+            shown.append(
+                {"scenario": judged.item.scenario_id, "said": words, "facts": judged.item.fact.format(*letters)}
+            )
         return shown
 
     def summary(self) -> str:
