@@ -39,7 +39,9 @@ PAIRS = "preference-pairs"
 @task(name="score-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
     """Score the cycle's spine and decide on every candidate pair, with the domains' present rewards; returns counts by fate."""
-    store = Workspace.from_env().store
+    workspace = Workspace.from_env()
+    workspace.drain()  # judgements of a review may still wait in the outbox
+    store = workspace.store
     for domain in sorted({scenario.domain for scenario in load_cycle_scenarios(config.scenarios)}):
         store.rescore(domain, load_domain(domain).reward)
     return store.score_pairs(cycle.cycle_id, config.pairs)
@@ -49,7 +51,8 @@ def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
 def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], human: HumanPairs) -> PairSet:
     """Save the accepted pairs and their human pairs."""
     workspace = Workspace.from_env()
-    accepted = mix(read_pairs(workspace.store, cycle.cycle_id), human.pairs, config.pairs.human_ratio, cycle.seed)
+    found = read_pairs(workspace.store, cycle.cycle_id, config.pairs.review_weights)
+    accepted = mix(found, human.pairs, config.pairs.human_ratio, cycle.seed)
     path = workspace.home.cycle(cycle.cycle_id) / "pairs.parquet"
     pairs = save_pair_set(accepted, path, load_cycle_scenarios(config.scenarios), human, counts)
     with workspace.tracker.stage(cycle.cycle_id, "pairs") as run:

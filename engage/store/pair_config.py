@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.domains import load_domain
+from engage.files.digest import LATER
 
 DECEPTIVE_CHECKS = ("false_identity", "invented_fact", "promise")
 
@@ -27,6 +28,12 @@ class PairConfig(BaseModel):
         ge=0.0,
         le=10.0,
         description="pairs from human dialogues per pair from search; counts as 0 if human.corpora is empty",
+    )
+    review_weights: bool = Field(
+        False,
+        description="weight each pair in training by the probability that its label is right, estimated from the judgements of "
+        "`engage review`; without a judgement all pairs count alike",
+        json_schema_extra=LATER,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Any
 
 from engage.errors import ConfigError
@@ -30,7 +31,7 @@ from engage.training.trainer import (
     trainer_arguments,
 )
 
-_TOKENS = ("prompt_ids", "chosen_ids", "rejected_ids")
+_TRAINED = ("prompt_ids", "chosen_ids", "rejected_ids", "weight")
 METRICS = (
     "loss",
     "rewards/chosen",
@@ -126,13 +127,17 @@ def _sources(pairs: Sequence[PreferencePair], licences: Mapping[str, str]) -> li
 def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSettings) -> list[dict[str, Any]]:
     """The pairs as trl's conversational preference rows, in training order; those over `max_length` tokens are left out.
 
-    Each row also has `prompt_ids`, `chosen_ids` and `rejected_ids`, the tokens that are trained on.
+    Each row also has `prompt_ids`, `chosen_ids` and `rejected_ids`, the tokens that are trained on; and, if a pair has a weight, `weight`,
+    whose mean over the rows is 1.
     """
     rows = tokenised(pairs, tokenizer, settings)
     if not rows:
         raise ConfigError(
             f"no accepted pair to train on: all {len(pairs)} have more than {settings.max_length} tokens; raise dpo.max_length"
         )
+    if any("weight" in row for row in rows):
+        mean = fmean(row.setdefault("weight", 1.0) for row in rows)
+        rows = [{**row, "weight": row["weight"] / mean} for row in rows]
     lengths = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
     return [rows[index] for index in batch_order(lengths, settings.batch_size, settings.seed)]
 
@@ -149,14 +154,18 @@ def tokenised(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSett
             said = {"chosen": pair.chosen, "rejected": pair.rejected}
             replies = {side: [{"role": "assistant", "content": text}] for side, text in said.items()}
             tokens = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
-            rows.append({"prompt": messages, **replies, **tokens})
+            weight = {} if pair.weight is None else {"weight": pair.weight}
+            rows.append({"prompt": messages, **replies, **tokens, **weight})
     return rows
 
 
 def build_trainer(
     model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], folder: RunFolder, settings: DpoSettings
 ) -> Any:
-    """trl's DPOTrainer, ready to train on `fitting_rows`. The reference's log-probabilities are computed once, from the model's present weights."""
+    """trl's DPOTrainer, ready to train on `fitting_rows`. The reference's log-probabilities are computed once, from the model's present weights.
+
+    With weights the loss of a batch is the mean of weight times loss: over an epoch, the weighted mean. trl's own metrics stay unweighted.
+    """
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -167,17 +176,29 @@ def build_trainer(
             """The rows are already tokens: trl would render a reply with its prompt, and some templates then change the prompt."""
             return dataset
 
+        def _set_signature_columns_if_needed(self) -> None:
+            super()._set_signature_columns_if_needed()
+            self._signature_columns = list(dict.fromkeys([*vars(self)["_signature_columns"], "weight"]))
+
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            return super().compute_loss(partial(reply_logprobs, model) if shares else model, inputs, *args, **kwargs)
+            speak, weights, said = partial(reply_logprobs, model) if shares else model, inputs.pop("weight", None), []
+
+            def heard(**given: Any) -> Any:
+                said.append(speak(**given))
+                return said[-1]
+
+            loss = super().compute_loss(speak if weights is None else heard, inputs, *args, **kwargs)
+            return loss if weights is None else weighted_loss(said[-1].log_probs, inputs, weights, settings.beta)
 
         def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
+            inputs.pop("weight", None)
             return super().compute_ref_log_probs(partial(reply_logprobs, model) if shares else model, inputs)
 
     arguments = DPOConfig(**trainer_arguments(folder, settings), beta=settings.beta, precompute_ref_log_probs=True)
     trainer = PairTrainer(
         model=model,
         args=on_one_device(arguments),
-        train_dataset=Dataset.from_list([{name: row[name] for name in _TOKENS} for row in rows]),
+        train_dataset=Dataset.from_list([{name: row[name] for name in _TRAINED if name in row} for row in rows]),
         processing_class=tokenizer,
         data_collator=pair_collator(tokenizer, settings.max_length),
     )
@@ -186,11 +207,28 @@ def build_trainer(
     return trainer
 
 
+def weighted_loss(log_probs: Any, inputs: Mapping[str, Any], weights: Any, beta: float) -> Any:
+    """Mean over a batch's pairs of weight times DPO's sigmoid loss; `log_probs` [2n, length − 1] of the replies' tokens, the chosen ones first."""
+    from torch.nn.functional import logsigmoid
+
+    chosen, rejected = log_probs.sum(1).chunk(2)
+    margin = (chosen - inputs["ref_chosen_logps"]) - (rejected - inputs["ref_rejected_logps"])
+    return (weights * -logsigmoid(beta * margin)).mean()
+
+
 def pair_collator(tokenizer: Any, max_length: int) -> Any:
-    """trl's collator for pairs; the rows are already tokens."""
+    """trl's collator for pairs, and their weights if they have some; the rows are already tokens."""
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
     padding = tokenizer.pad_token_id
-    return DataCollatorForPreference(
+    collate = DataCollatorForPreference(
         pad_token_id=tokenizer.eos_token_id if padding is None else padding, max_length=max_length
     )
+
+    def collate_weighted(rows: Any) -> Any:
+        import torch
+
+        weight = {"weight": torch.tensor([row["weight"] for row in rows])} if "weight" in rows[0] else {}
+        return {**collate(rows), **weight}
+
+    return collate_weighted

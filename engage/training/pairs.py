@@ -16,6 +16,7 @@ from engage.errors import ScenarioError, StoreError
 from engage.files.digest import digest
 from engage.scenario import Split
 from engage.simulation import policy_messages
+from engage.stats import dawid_skene
 from engage.store import TrajectoryStore, write_parquet
 
 _HASH_KEY = b"engage.pair_set_hash"
@@ -25,7 +26,8 @@ _HASH_KEY = b"engage.pair_set_hash"
 class PreferencePair:
     """Two replies to one prompt; `prompt` is the chat as the policy sees it, `{"role", "content"}` a message, system first.
 
-    `q_gap` (in reward) and `p_greater` are the evidence from the search; None for pairs from human dialogues.
+    `q_gap` (in reward) and `p_greater` are the evidence from the search; None for pairs from human dialogues. `weight` in the loss, above 0;
+    None: 1, unless all pairs of a training have none, and then nothing is weighted.
     """
 
     prompt: tuple[dict[str, str], ...]
@@ -36,6 +38,7 @@ class PreferencePair:
     source: Literal["search", "human"]
     q_gap: float | None = None
     p_greater: float | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,34 @@ class HumanReply:
     sampled: str
 
 
-def read_pairs(store: TrajectoryStore, cycle_id: str) -> list[PreferencePair]:
-    """The cycle's accepted pairs, in a stable order."""
-    return [_search_pair(row) for row in store.accepted_pairs(cycle_id)]
+def read_pairs(store: TrajectoryStore, cycle_id: str, review_weights: bool = False) -> list[PreferencePair]:
+    """The cycle's accepted pairs, in a stable order; with `review_weights` weighted by what reviewers judged, if anybody did."""
+    rows = store.accepted_pairs(cycle_id)
+    weights = _review_weights(store.rows("judged_pairs", {"cycle": cycle_id}), rows) if review_weights else {}
+    return [_search_pair(row, weights.get(_key(row))) for row in rows]
 
 
-def _search_pair(row: dict[str, Any]) -> PreferencePair:
+def _review_weights(judged: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], float]:
+    """P(label right) of every pair among `rows`, by `_key`, from the decided judgements of any pair; empty without one.
+
+    A pair that nobody judged has the estimated share of right labels.
+    """
+    votes: dict[tuple[Any, ...], dict[str, int]] = {}
+    for one in judged:
+        if one["verdict"] in ("chosen", "rejected"):
+            votes.setdefault(_key(one), {})[one["reviewer"]] = int(one["verdict"] == "chosen")
+    if not votes:
+        return {}
+    names = sorted({name for said in votes.values() for name in said})
+    keys = list({**votes, **{_key(row): None for row in rows}})
+    return dict(zip(keys, dawid_skene([[votes.get(key, {}).get(name) for name in names] for key in keys]), strict=True))
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["tree_id"], row["chosen_id"], row["rejected_id"]
+
+
+def _search_pair(row: dict[str, Any], weight: float | None) -> PreferencePair:
     dialogue = Dialogue.of([*json.loads(row["opening"]), *row["turns"]])
     return PreferencePair(
         prompt=_prompt(row["domain"], dialogue),
@@ -69,6 +94,7 @@ def _search_pair(row: dict[str, Any]) -> PreferencePair:
         source="search",
         q_gap=row["q_gap"],
         p_greater=row["p_greater"],
+        weight=weight,
     )
 
 
@@ -109,8 +135,12 @@ def human_count(search_pairs: int, ratio: float) -> int:
 
 
 def pair_set_hash(pairs: Sequence[PreferencePair]) -> str:
-    """SHA-256 of the training data: prompts, chosen and rejected replies; the order does not matter."""
-    return digest(sorted(digest([pair.prompt, pair.chosen, pair.rejected]) for pair in pairs))
+    """SHA-256 of the training data: prompts, chosen and rejected replies, and weights if there are any; the order does not matter."""
+    return digest(sorted(digest([pair.prompt, pair.chosen, pair.rejected, *_weight(pair)]) for pair in pairs))
+
+
+def _weight(pair: PreferencePair) -> list[float]:
+    return [] if pair.weight is None else [pair.weight]
 
 
 def save_pairs(pairs: Sequence[PreferencePair], path: Path) -> str:
@@ -155,5 +185,6 @@ def _schema() -> Any:
             ("source", text),
             ("q_gap", pa.float64()),
             ("p_greater", pa.float64()),
+            ("weight", pa.float64()),
         ]
     )

@@ -1,5 +1,8 @@
--- One row per accepted pair of cycle $cycle: what its prompt is made of, and both replies.
+-- One row per accepted pair of cycle $cycle: where it comes from, what its prompt is made of, and both replies.
 select
+    pair.tree_id,
+    pair.chosen_id,
+    pair.rejected_id,
     pair.domain,
     pair.scenario_id,
     scenario.opening,
