@@ -67,20 +67,26 @@ class Reviewed:
         if not self.items:
             return []
         counted = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items())
-        sample = f"People judged {self.items} {self.what} of a random sample of {self.size} from {self.population}: {counted}."
+        sample = (
+            f"People judged {self.items} {self.what} of a random sample of {self.size} from {self.population}; "
+            f"their judgements: {counted}."
+        )
         if self.share.value is None:
             return [sample]
         share = bounded(self.share.value, self.share.low, self.share.high, "{:.0%}")
-        found = f"They preferred the {self.side} side in {share} of {self.decided} decided {self.what} ({self.scenarios} scenarios)"
+        found = f"They preferred the {self.side} side in {share} of {self.decided} decided {self.what} (scenarios: {self.scenarios})"
+        return [sample, f"{found}{self._calibration()}."]
+
+    def _calibration(self) -> str:
+        """How the stated P compares with the share; empty without P."""
         if self.stated is None or self.excess is None or self.excess.value is None:
-            return [sample, f"{found}."]
-        more = "less" if self.excess.value < 0 else "more"
-        return [
-            sample,
-            f"{found}; the search stated P = {number(self.stated, '{:.2f}')} on average, so people agree by "
-            f"{abs(self.excess.value):.2f} {more} than stated "
-            f"({bounded(self.excess.value, self.excess.low, self.excess.high, '{:+.2f}')}).",
-        ]
+            return ""
+        low, high = self.excess.low, self.excess.high
+        stated = f"; the search stated P = {number(self.stated, '{:.2f}')} on average"
+        by = bounded(self.excess.value, low, high, "{:+.2f}")
+        if low is not None and high is not None and (low > 0 or high < 0):
+            return f"{stated}, which is too {'low' if low > 0 else 'high'}: the difference is {by}"
+        return f"{stated}: the difference of {by} may be chance"
 
 
 def reviewed(store: TrajectoryStore, cycle_id: str) -> list[Reviewed]:

@@ -163,7 +163,7 @@ def _print_item(console: Console, review: Review, item: Item) -> None:
     speakers = speakers_of(item.domain)
     left, right = review.sides(item)
     console.rule(f"{review.done + 1} of {review.total}: {speakers.title}")
-    console.print(Text(_condition(item), style="dim"))
+    console.print(Text(_condition(item), style="dim", overflow="ellipsis", no_wrap=True))
     for title, turns in (("", item.before), ("A", left.turns), ("B", right.turns)):
         if title:
             console.print(Text(f"\n{title}", style="bold"))
@@ -173,7 +173,7 @@ def _print_item(console: Console, review: Review, item: Item) -> None:
 
 
 def _condition(item: Item) -> str:
-    """The user's condition in one line."""
+    """The user's condition on one line, which is cut at the terminal's width: what counts is the dialogue."""
     return visible(" · ".join(f"{name}: {value}" for name, value in item.condition.items())).replace("_", " ")
 
 

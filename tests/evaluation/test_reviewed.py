@@ -1,5 +1,7 @@
 """What people said of pairs, in figures computed by hand: the share, what the search stated, agreement, and the sentences."""
 
+from dataclasses import replace
+
 import pytest
 from small_stores import filled, hand_dialogue, hand_judgement, hand_tree, judge, support_scenario
 
@@ -7,6 +9,7 @@ from engage.evaluation import Judgement, Verdict
 from engage.evaluation.judgement import Incumbent
 from engage.evaluation.night_page import night_page
 from engage.evaluation.reviewed import reviewed
+from engage.stats import Estimate
 from engage.store import Cycle, PairConfig
 
 NAMES = ("baker", "nurse", "clerk")
@@ -47,14 +50,30 @@ def test_the_share_of_decided_pairs_against_what_the_search_stated(store):
     assert [(one.name, one.judgements, one.seconds) for one in found.reviewers] == [("ann", 3, 9.5), ("bob", 3, 9.5)]
     said = found.sentences()
     assert said[0].startswith(
-        "People judged 3 pairs of a random sample of 30 from 40: 2 chosen, 1 rejected, 1 equal, 1 nonsense."
+        "People judged 3 pairs of a random sample of 30 from 40; their judgements: 2 chosen, 1 rejected, 1 equal, 1 nonsense."
     )
     assert (
-        said[1].startswith("They preferred the chosen side in 75% [") and "of 2 decided pairs (2 scenarios)" in said[1]
+        said[1].startswith("They preferred the chosen side in 75% [") and "of 2 decided pairs (scenarios: 2)" in said[1]
     )
-    assert f"the search stated P = {p:.2f} on average, so people agree by {p - 0.75:.2f} less than stated (-" in said[1]
+    assert f"the search stated P = {p:.2f} on average: the difference of {0.75 - p:+.2f} [" in said[1]
+    assert said[1].endswith("may be chance.")  # the two scenarios differ by as much
     assert said[2].startswith("Agreement of the reviewers: Krippendorff’s α -0.25")
     assert said[3] == "1 further judgements come from chosen lists, and do not count in the share."
+
+
+@pytest.mark.parametrize(
+    ("excess", "words"),
+    [
+        (Estimate(-0.2, -0.4, -0.1), "on average, which is too high: the difference is -0.20 [-0.40, -0.10]."),
+        (Estimate(0.1, 0.02, 0.3), "on average, which is too low: the difference is +0.10 [+0.02, +0.30]."),
+        (Estimate(0.1, -0.1, 0.3), "on average: the difference of +0.10 [-0.10, +0.30] may be chance."),
+        (Estimate(0.1), "on average: the difference of +0.10 may be chance."),
+    ],
+)
+def test_a_difference_is_called_one_if_its_interval_says_so(store, excess, words):
+    judge(store, hand_judgement("left"))
+    (found,) = reviewed(store, "c1")
+    assert replace(found, excess=excess).sentences()[1].endswith(words)
 
 
 def test_scenarios_and_not_pairs_are_the_unit_of_the_interval(tmp_path):
@@ -83,7 +102,7 @@ def test_dialogues_tell_whether_people_prefer_the_candidate(tmp_path):
 def test_the_night_and_its_report_say_what_people_said(store, tmp_path):
     assert "What people say" not in night_page(store, "c1", tmp_path, None)
     judge(store, hand_judgement("left", "<b>ann", "baker"), hand_judgement("left", "bob", "baker"))
-    sentence = "They preferred the chosen side in 100% [3%, 100%] of 1 decided pairs (1 scenarios)"
+    sentence = "They preferred the chosen side in 100% [3%, 100%] of 1 decided pairs (scenarios: 1)"
     page = night_page(store, "c1", tmp_path, None)
     assert sentence in page and "&lt;b&gt;ann" in page and "<b>ann" not in page
     cycle = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)

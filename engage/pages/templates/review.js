@@ -12,6 +12,7 @@ class ReviewPage {
     this.token = new URLSearchParams(location.search).get("token");
     this.busy = false;
     this.state = null;
+    this.open = false;
     for (const button of this.buttons) button.addEventListener("click", () => this.press(button.dataset.key));
     document.addEventListener("keydown", (event) => {
       if (event.altKey || event.ctrlKey || event.metaKey || event.repeat) return;
@@ -83,13 +84,20 @@ class ReviewPage {
     const before = element("div", { class: "chat before", tabindex: "0", role: "region", "aria-label": "What was said before" }, ...said(item.before));
     fill(
       this.item,
-      element("p", { class: "note" }, `${item.title}. ${described(item.condition)}`),
+      this.about(item),
       before,
       element("div", { class: "sides" }, side("A", item.a), side("B", item.b)),
     );
     before.scrollTop = before.scrollHeight;
     scrollTo(0, 0);
     this.item.focus({ preventScroll: true });
+  }
+
+  /** Who the user is, to be opened if the dialogue leaves it unclear; it stays open for the next items. */
+  about(item) {
+    const details = element("details", { class: "note", open: this.open }, element("summary", {}, `${item.title}: who the ${item.who.user} is`), element("p", { dir: "auto" }, described(item.condition)));
+    details.addEventListener("toggle", () => (this.open = details.open));
+    return details;
   }
 
   async end() {
