@@ -1,5 +1,6 @@
 """Writes pages about a cycle that is stored: the page of the night, and the page of one scenario."""
 
+import contextlib
 import re
 import webbrowser
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from engage.domains import allow_modules
-from engage.errors import ConfigError, QueryError
+from engage.errors import ConfigError, QueryError, StoreError
 from engage.files.digest import digest
 from engage.files.writing import write_whole
 from engage.home import Home
@@ -24,7 +25,7 @@ def write_report(
 ) -> None:
     """Write the page of a night or of a scenario, print its path, and open it in a browser if asked to."""
     from engage.evaluation.night_page import night_page, scenario_page
-    from engage.store import TrajectoryStore
+    from engage.store import Outbox, TrajectoryStore
     from engage.training import latest_candidate
 
     if out is not None and out.is_dir():
@@ -32,6 +33,10 @@ def write_report(
     allow_modules(domain_modules)
     home = Home.from_env()
     store = TrajectoryStore(home.database)
+    with contextlib.suppress(
+        StoreError
+    ):  # judgements of a review that was killed, say; without them the page is right as well
+        store.drain(Outbox(home.outbox))
     cycle_id = cycle or store.latest_cycle()
     if cycle_id is None:
         raise QueryError(f"{home.database}: no cycle has been run yet; run `make run` or `engage nightly`")

@@ -1,5 +1,6 @@
 """`engage review` as a user meets it: in the terminal, killed and gone on with, refused; and its server, asked by others than its page."""
 
+import functools
 import html
 import http.client
 import json
@@ -8,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from small_nights import three_nights
 from small_stores import count, filled, hand_judgement, hand_tree, judge, support_scenario
 
 from engage.evaluation.review import Review, draw, pair_items
-from engage.store import Outbox, PairConfig
+from engage.store import Outbox, PairConfig, TrajectoryStore
 from flows.cli.review_server import ReviewServer
 
 NAMES = [f"s{number}" for number in range(4)]
@@ -24,10 +26,19 @@ SCENARIOS = [support_scenario(name, opening=f"My dog died ({name}).") for name i
 REPLIES = {"Tell me [bold]more[/bold]. \x1b[31m": [[1.0], [0.75]], "Cheer up.": [[0.0], [0.25]]}  # nodes 1 and 4
 
 
+@functools.cache
+def prepared():
+    with tempfile.TemporaryDirectory() as folder:
+        store = filled(Path(folder), SCENARIOS, [hand_tree(one, REPLIES) for one in SCENARIOS])
+        store.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5))
+        return store.path.read_bytes()
+
+
 def fill(home):
-    store = filled(home, SCENARIOS, [hand_tree(one, REPLIES) for one in SCENARIOS])
-    store.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5))
-    return store
+    home.mkdir(exist_ok=True)
+    path = home / "engage.duckdb"
+    path.write_bytes(prepared())
+    return TrajectoryStore(path)
 
 
 @pytest.fixture
@@ -139,6 +150,13 @@ def test_a_cycle_without_accepted_pairs_says_what_to_do(engage, own_home):
     assert code == 2 and "cycle 'c1' has no accepted pair to review; `engage align` extracts pairs" in " ".join(
         err.split()
     )
+
+
+def test_the_report_counts_judgements_that_wait_in_the_outbox(engage, store, own_home):
+    Outbox(own_home / "outbox").put_judgement(hand_judgement("left", "ann", "s0"))
+    assert engage("report")[0] == 0
+    page = (own_home / "cycles" / "c1" / "report.html").read_text(encoding="utf-8")
+    assert "People judged 1 pairs of a random sample of 30 from 40" in page
 
 
 def started(home):

@@ -78,6 +78,28 @@ def test_the_weighted_loss_by_hand() -> None:
     assert float(weighted_loss(log_probs, inputs, torch.tensor([1.5, 0.5]), 0.5)) == pytest.approx(expected)
 
 
+@pytest.mark.slow
+def test_align_counts_judgements_that_wait_in_the_outbox_and_weights_if_asked_to(home: Any) -> None:
+    from engage.store import Cycle, Outbox
+    from engage.training import HumanPairs
+    from flows.cli.profiles import load_config
+    from tasks.training import extract_pairs, score_pairs
+
+    filled(home.path, SCENARIOS, [hand_tree(one, REPLIES) for one in SCENARIOS])
+    for record in (*said("s0", ann="harmful"), *said("s1", ann="+"), *said("s2", ann="-")):
+        Outbox(home.outbox).put_judgement(record)
+    cycle = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)
+    plain = load_config("laptop", ["pairs.min_q_gap=0", "pairs.confidence=0.5"])
+    counts = score_pairs.fn(plain, cycle)
+    assert counts == {"candidates": 6, "accepted": 5, "harmful": 1}
+    path = extract_pairs.fn(plain, cycle, counts, HumanPairs()).path
+    assert {pair.weight for pair in load_pairs(path)} == {None}
+    weighted = plain.model_copy(update={"pairs": plain.pairs.model_copy(update={"review_weights": True})})
+    path = extract_pairs.fn(weighted, cycle, counts, HumanPairs()).path
+    weights = {pair.scenario_id: pair.weight or 0.0 for pair in load_pairs(path)}
+    assert weights["s1"] > weights["s3"] > weights["s2"]
+
+
 DPO = DpoSettings(learning_rate=1e-2, batch_size=1, gradient_accumulation=1, save_steps=100)
 
 
