@@ -34,6 +34,12 @@ with change as (
         'figure of an evaluation stored',
         stored_at
     from evaluation
+    union all
+    select
+        cycle_id,
+        'judgement of a person stored',
+        stored_at
+    from judgement
 )
 select
     change.cycle_id as cycle,

@@ -20,7 +20,7 @@ counted as (
         list_position(
             [
                 'not_train', 'min_groups', 'gap', 'confidence', 'empty', 'same_text', 'flawed', 'thought', 'role_leak',
-                'deceptive', 'crisis', 'per_prefix', 'duplicate'
+                'deceptive', 'crisis', 'per_prefix', 'duplicate', 'harmful', 'nonsense'
             ],
             drop_reason
         ) as place,
@@ -97,6 +97,8 @@ select
         when 'confidence' then printf('P is at most %.3f where the gap suffices, below pairs.confidence', highest_p)
         when 'per_prefix' then 'better pairs at the same place were taken first'
         when 'duplicate' then 'another tree gave the same pair'
+        when 'harmful' then 'most people who reviewed it called it harmful'
+        when 'nonsense' then 'most people who reviewed it called it nonsense'
         else 'a reply was refused: ' || reason
     end as why,
     pairs,

@@ -33,7 +33,7 @@ from tasks.training import run_dpo, start_adapter
 
 def pair_sets(config: CycleConfig, cycle: Cycle, human: HumanPairs) -> dict[PolicyName, list[PreferencePair]]:
     """The accepted pairs of a cycle, those from people, and both: `pairs.human_ratio` of people's (1 where it is 0) for one of search's."""
-    search = read_pairs(Workspace.from_env().store, cycle.cycle_id)
+    search = read_pairs(Workspace.from_env().store, cycle.cycle_id, config.pairs.review_weights)
     both = mix(search, human.pairs, config.pairs.human_ratio or 1.0, cycle.seed)
     return {"dpo_search": search, "dpo_human": human.pairs, "dpo_mixed": both}
 

@@ -105,7 +105,15 @@ def test_a_pair_is_left_out_if_most_of_its_reviewers_call_it_nonsense_or_harmful
     judge(store, *(hand_judgement(verdict, f"reviewer {place}") for place, verdict in enumerate(verdicts)))
     store.score_pairs("c1", ALL)
     assert [row["fate"] for row in store.rows("pair_counts")] == [fate]
+    without = [(row["reason"], f"called it {fate}" in row["why"]) for row in store.rows("no_pair")]
+    assert without == ([] if fate == "accepted" else [(fate, True)])
     assert store.select("select count(*) from pair where accepted")[1] == [(int(fate == "accepted"),)]
+
+
+def test_judgements_are_among_what_changed(store):
+    judge(store, hand_judgement("left"), hand_judgement("equal", "bob"))
+    rows = {row["what"]: row["rows"] for row in store.rows("changed_since")}
+    assert rows["judgement of a person stored"] == 2
 
 
 def test_another_reason_against_a_pair_comes_first(store):
