@@ -15,13 +15,16 @@ from engage.errors import EngineError
 from engage.models import neutral
 from engage.search import Search, SearchConfig
 from engage.seeds import derive_seed
-from engage.simulation import Episode, Policy, Recast, SampledTurn, UserSimulator, play_on, policy_messages
-
-
-def exchanges_held(episode: Episode, dialogue: Dialogue) -> int:
-    """Number of replies after the scenario's opening."""
-    said = dialogue.turns[len(episode.scenario.opening.turns) :]
-    return sum(turn.role is Role.ASSISTANT for turn in said)
+from engage.simulation import (
+    Episode,
+    Policy,
+    Recast,
+    SampledTurn,
+    UserSimulator,
+    exchanges_held,
+    play_on,
+    policy_messages,
+)
 
 
 class StrategyPolicy(Policy):

@@ -2,7 +2,17 @@
 
 from engage.simulation.flaws import find_flaw
 from engage.simulation.leaks import leaks_role
-from engage.simulation.rollout import DialogueConfig, Episode, Recast, begin_episode, hold_dialogue, play_on, play_out
+from engage.simulation.rollout import (
+    DialogueConfig,
+    Episode,
+    Recast,
+    begin_episode,
+    conclude,
+    exchanges_held,
+    hold_dialogue,
+    play_on,
+    play_out,
+)
 from engage.simulation.simulator import (
     POLICY_MODEL,
     Policy,
@@ -25,6 +35,8 @@ __all__ = [
     "SpeechConfig",
     "UserSimulator",
     "begin_episode",
+    "conclude",
+    "exchanges_held",
     "find_flaw",
     "hold_dialogue",
     "leaks_role",

@@ -94,6 +94,13 @@ async def play_out(episode: Episode, dialogue: Dialogue, exchanges: int, path: s
         dialogue = dialogue.add(answer.turn)
         exchanges += 1
         reason = episode.end_reason(dialogue, exchanges)
+    return await conclude(episode, dialogue, exchanges, reason, path, simulation)
+
+
+async def conclude(
+    episode: Episode, dialogue: Dialogue, exchanges: int, reason: str, path: str, simulation: int
+) -> Trajectory:
+    """End a dialogue for this reason and ask the survey; what the arguments mean, and when there is no survey: see `play_out`."""
     if reason == CRISIS:
         dialogue = dialogue.add(Turn(Role.ASSISTANT, episode.domain.referral))
     if reason == CRISIS or reason in UNSPOKEN:
@@ -111,6 +118,12 @@ async def play_on(episode: Episode, dialogue: Dialogue, exchanges: int, path: st
     seed = episode.seed_of(path, "answer", simulation)
     answer = await episode.user.next_turn(dialogue, episode.key_of(path, "answer", simulation), seed)
     return await play_out(episode, dialogue.add(answer.turn), exchanges, path, simulation)
+
+
+def exchanges_held(episode: Episode, dialogue: Dialogue) -> int:
+    """Number of replies after the scenario's opening."""
+    said = dialogue.turns[len(episode.scenario.opening.turns) :]
+    return sum(turn.role is Role.ASSISTANT for turn in said)
 
 
 Recast = Callable[[Episode], Episode]

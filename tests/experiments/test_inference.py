@@ -10,9 +10,9 @@ from engage.dialogue import Dialogue, Role, Turn
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.experiments import adversary
-from engage.experiments.inference import Adversary, Thinking, exchanges_held, rehearse
+from engage.experiments.inference import Adversary, Thinking, rehearse
 from engage.search import SearchConfig
-from engage.simulation import POLICY_MODEL, DialogueConfig, begin_episode, hold_dialogue
+from engage.simulation import POLICY_MODEL, DialogueConfig, begin_episode, exchanges_held, hold_dialogue
 
 GOOD = ("I see. Tell me more?", "What would a friend of yours say?")
 LINES = (*GOOD, "That is nothing.", "Everybody has that.")
