@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engage.errors import ConfigError
+from engage.search import CHATS
 
 ARTIFACTS = "mlflow-artifacts"
 HOME_MODE = "ENGAGE_HOME_MODE"
@@ -141,6 +142,8 @@ def check_place(path: Path, *, folder: bool) -> None:
 
 def check_cycle_id(cycle_id: str) -> str:
     """The id itself, if it can be used in folders, tags and commands; otherwise ConfigError."""
+    if cycle_id == CHATS:
+        raise ConfigError(f"cycle id {CHATS!r} cannot be used: `engage chat --save` keeps conversations under it")
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", cycle_id):
         return cycle_id
     raise ConfigError(

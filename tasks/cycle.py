@@ -48,7 +48,7 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
     else:
         cycle = Cycle.stored(cycle_id, seed, known, workspace.home.find)
     scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
-    _check(config, cycle)
+    _check(workspace, config, cycle)
     domains = {scenario.domain for scenario in scenarios}
     workspace.store.begin_cycle(
         cycle_id,
@@ -74,12 +74,12 @@ def stored_cycle(workspace: Workspace, cycle_id: str) -> Cycle:
     return Cycle.stored(cycle_id, known["seed"], known, workspace.home.find)
 
 
-def _check(config: CycleConfig, cycle: Cycle) -> None:
+def _check(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> None:
     """Check adapters, chat templates and corpora before the night's work begins."""
     check_adapters(config.engine, config.evaluation.second_simulator, cycle.champion_adapter)
     check_models(config.engine)
     if config.human.corpora:
-        read_human(config.human)
+        read_human(config.human, workspace.store)
 
 
 def _settings(config: CycleConfig) -> Mapping[str, Any]:

@@ -19,10 +19,11 @@ def draw_human_pairs(config: CycleConfig, cycle: Cycle, search_pairs: int) -> Hu
     wanted = human_count(search_pairs, config.pairs.human_ratio)
     if not config.human.corpora or not wanted:
         return HumanPairs()
+    workspace = Workspace.from_env()
     drawn = stopping.run(
         sampled_pairs(
             shared_engine(config.engine),
-            read_human(config.human),
+            read_human(config.human, workspace.store),
             wanted,
             config=config.human,
             speech=config.dialogue.speech,
@@ -31,7 +32,6 @@ def draw_human_pairs(config: CycleConfig, cycle: Cycle, search_pairs: int) -> Hu
             adapter=cycle.champion_adapter,
         )
     )
-    workspace = Workspace.from_env()
     workspace.store.add_scenarios(drawn.scenarios())
     workspace.outbox.put_dialogues(drawn.records(cycle.cycle_id))
     workspace.drain()

@@ -21,9 +21,10 @@ from engage.search.collect import (
     search_scenarios,
 )
 from engage.search.imcts import Search, SearchConfig
-from engage.search.tree import DialogueRecord, TreeRecord
+from engage.search.tree import CHATS, DialogueRecord, TreeRecord
 
 __all__ = [
+    "CHATS",
     "METHOD_VERSION",
     "NO_COUNTS",
     "Adapters",

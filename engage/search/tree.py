@@ -179,6 +179,10 @@ class TreeRecord:
         return f"{self.cycle_id}/{self.scenario_id}"
 
 
+CHATS = "chat"
+"""The `cycle_id` of the conversations that `engage chat --save` keeps; no cycle may have this id."""
+
+
 @dataclass(frozen=True)
 class DialogueRecord:
     """A finished plain dialogue. `purpose` is `evaluation` or `human`; `policy` and `simulator` are labels; `seed` is its own."""

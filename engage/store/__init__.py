@@ -9,13 +9,14 @@ from engage.store.health import health
 from engage.store.inspections import QUESTIONS, Inspection, inspections, named_query
 from engage.store.judgements import DECIDED, FAULTS, JudgementRecord, Verdict
 from engage.store.keeping import count_rows, cycles_with, delete_rows, export_cycle, scenarios_from
-from engage.store.outbox import Outbox
+from engage.store.outbox import Outbox, trajectory_id
 from engage.store.pair_config import PairConfig, deceptive_patterns
 from engage.store.parquet import write_parquet
 from engage.store.plan import Plan
 from engage.store.reader import WAIT_S
 from engage.store.schema import Described, describe, newest_version
 from engage.store.snapshot import write_snapshot
+from engage.store.stored_dialogue import StoredDialogue, read_dialogue
 from engage.store.trajectory_store import TrajectoryStore
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Plan",
     "Promotion",
     "State",
+    "StoredDialogue",
     "TrajectoryStore",
     "Verdict",
     "absent",
@@ -53,8 +55,10 @@ __all__ = [
     "named_query",
     "newest_version",
     "older_copies",
+    "read_dialogue",
     "reading",
     "scenarios_from",
+    "trajectory_id",
     "write_parquet",
     "write_snapshot",
     "writing",

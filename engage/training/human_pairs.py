@@ -6,7 +6,7 @@ Only dialogues of the train split are used. The policy is asked once per wanted 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from pydantic import Field
@@ -19,11 +19,12 @@ from engage.domains.rules.patterns import matches_any
 from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
 from engage.errors import EngineError
+from engage.files.digest import digest
 from engage.scenario import Scenario
-from engage.search import DialogueRecord
+from engage.search import CHATS, DialogueRecord
 from engage.seeds import derive_seed
 from engage.simulation import Policy, SampledTurn, SpeechConfig, find_flaw, policy_messages
-from engage.store import deceptive_patterns
+from engage.store import StoredDialogue, TrajectoryStore, deceptive_patterns, read_dialogue
 from engage.training.pairs import HumanReply, PreferencePair, human_pairs
 
 TOKENS_PER_WORD = 4 / 3
@@ -35,7 +36,8 @@ class HumanConfig(CorpusOptions):
 
     corpora: tuple[str, ...] = Field(
         (),
-        description="human corpora as `esconv:PATH` or `p4g:PATH`; if empty, no human pairs are made and pairs.human_ratio counts as 0",
+        description="human corpora as `esconv:PATH` or `p4g:PATH`, and `chat` for the conversations that `engage chat --as assistant --save` "
+        "kept in this home; if empty, no human pairs are made and pairs.human_ratio counts as 0",
     )
     min_reward: float = Field(
         0.5,
@@ -94,9 +96,24 @@ def _trajectory(human: HumanDialogue) -> Trajectory:
     return Trajectory(human.scenario_id, human.dialogue, reaction, human.reward, human.exchanges, reason)
 
 
-def read_human(config: HumanConfig) -> list[HumanDialogue]:
-    """All dialogues of the corpora; ConfigError or CorpusError if one of them is invalid."""
-    return [human for corpus in read_corpora(config.corpora, config) for human in corpus.dialogues]
+def read_human(config: HumanConfig, store: TrajectoryStore) -> list[HumanDialogue]:
+    """All dialogues of the corpora; ConfigError or CorpusError if one of them is invalid. `store` holds those of CHATS."""
+    corpora = read_corpora([name for name in config.corpora if name != CHATS], config)
+    kept = _played_chats(store) if CHATS in config.corpora else []
+    return [human for corpus in corpora for human in corpus.dialogues] + kept
+
+
+def _played_chats(store: TrajectoryStore) -> list[HumanDialogue]:
+    """Saved conversations in which a person played the assistant: the others hold no reply of a person's."""
+    if not store.path.exists():
+        return []
+    return [_as_human(read_dialogue(store, row["id"])) for row in store.rows("played_chats")]
+
+
+def _as_human(kept: StoredDialogue) -> HumanDialogue:
+    """With a scenario id of its own, as in corpora; the content, and so the split, is that of the scenario it was held on."""
+    scenario = replace(kept.scenario, scenario_id=f"{CHATS}-{digest([kept.id])[:12]}")
+    return HumanDialogue(scenario, kept.trajectory.dialogue, kept.trajectory.reaction.value, kept.id)
 
 
 def went_well(human: HumanDialogue, min_reward: float) -> bool:

@@ -125,9 +125,13 @@ def _print_user(console: Console, row: Row) -> None:
         held = f"{row['purpose']} of {row['policy']} with the simulator {row['simulator']}, scenario {row['scenario']}"
     console.print(Text(visible(row["id"]), style="bold"), soft_wrap=True)
     console.print(f"{held}, cycle {row['cycle']}, split {row['split'] or 'unknown'}")
-    condition = json.loads(row["user_condition"] or "{}")
     console.print()
-    console.print(Text.assemble(("The user is ", "bold"), visible(str(condition.pop("person", "unknown")))))
+    print_condition(console, "The user is", json.loads(row["user_condition"] or "{}"))
+
+
+def print_condition(console: Console, beginning: str, condition: dict[str, Any]) -> None:
+    """Print a user condition: `beginning` and who it is, what happened, and what else is known."""
+    console.print(Text.assemble((f"{beginning} ", "bold"), visible(str(condition.pop("person", "unknown")))))
     if situation := condition.pop("situation", None):
         console.print(Padding(Text(visible(str(situation))), (0, 0, 0, 2)))
     if condition:
@@ -156,7 +160,7 @@ def _note(line: Row) -> str:
 def _print_end(console: Console, row: Row, domain: Domain | None) -> None:
     exchanges = f"{row['exchanges']} exchange" + ("" if row["exchanges"] == 1 else "s")
     console.print(f"Ended after {exchanges}: {row['end_reason']}.")
-    console.print(Text.assemble(("Exit survey: ", "bold"), visible(_answered(row, domain))))
+    console.print(Text.assemble(("Exit survey: ", "bold"), visible(answered(row, domain))))
     if row["purpose"] == "evaluation":
         console.print(f"Other policies here: `engage sql --name side_by_side --param scenario={row['scenario']}`.")
     if row["purpose"] == "search":
@@ -172,7 +176,7 @@ def _print_end(console: Console, row: Row, domain: Domain | None) -> None:
         )
 
 
-def _answered(row: Row, domain: Domain | None) -> str:
+def answered(row: Row, domain: Domain | None) -> str:
     """The answer to the exit survey in words, with the reward."""
     if row["reader"] == "unasked":
         return "not asked, and there is no reward."

@@ -14,7 +14,9 @@ from rich.console import Console
 from engage import __version__
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.errors import ConfigError
+from engage.home import Home
 from engage.masking import MASK, mask_setting
+from engage.store import TrajectoryStore
 from engage.training import read_human
 from engage.webhook import check_address
 from flows.cli.carrying import absolute_config, environment
@@ -74,7 +76,7 @@ def plan_nightly(when: When, profile: str, overrides: Sequence[str], modules: Se
         )
     load_cycle_scenarios(config.scenarios)
     if config.human.corpora:
-        read_human(config.human)
+        read_human(config.human, TrajectoryStore(Home.from_env().database))
     carried, secret = environment(config, os.environ)
     zone = _zone("--timezone", when.zone) if when.zone else time_zone()
     return Plan(name, cron, zone, config, carried, secret)

@@ -69,7 +69,7 @@ def train_on_replies(config: CycleConfig, cycle: Cycle) -> TrainedPolicy | None:
     None if no reply is usable: all are longer than the policy's limit, or no dialogue was successful.
     """
     workspace, settings, least = Workspace.from_env(), config.align.sft, config.human.min_reward
-    people, speech = read_human(config.human), config.dialogue.speech
+    people, speech = read_human(config.human, workspace.store), config.dialogue.speech
     chats = training_chats(people, ["policy"], speech, settings.max_length, None, cycle.seed, least)
     if not chats:
         return None

@@ -140,6 +140,7 @@ GRAIN = {
     "page_trees": ("tree_id",),
     "pair_counts": ("domain", "fate"),
     "pairs": ("scenario", "exchange", "chosen", "rejected"),
+    "played_chats": ("id",),
     "reply_openings": ("domain", "opening"),
     "reward_by_domain": ("domain",),
     "reward_by_style": ("purpose", "policy", "simulator", "domain", "style", "level"),
@@ -148,6 +149,7 @@ GRAIN = {
     "searched_scenarios": ("scenario", "cycle"),
     "sibling_values": ("scenario", "exchange", "reply"),
     "side_by_side": None,  # turns in order, two of which may be equal
+    "stored_dialogue": ("id",),
     "spine_values": ("domain", "scenario", "exchange"),
     "transcript": None,  # turns in order, two of which may be equal
     "tree_cost": ("scenario",),
@@ -164,10 +166,13 @@ GIVEN = {
     "dialogue_lines": {"id": "c1/baker/2"},
     "matching_dialogues": {"prefix": "c1/baker/"},
     "searched_scenarios": {"prefix": ""},
+    "stored_dialogue": {"id": "c1/baker/2"},
     "tree_nodes": {"tree": "c1/baker"},
 }
 """What those are asked that answer for one dialogue, tree or beginning of an id."""
-ASKED = sorted(set(statements("inspect")) - {"no_pair"})  # every scenario of this cycle gave a pair
+ASKED = sorted(
+    set(statements("inspect")) - {"no_pair", "played_chats"}
+)  # every scenario gave a pair, and nobody chatted
 OF_ONE_CYCLE = [name for name in ASKED if inspections()[name].parameters.get("cycle", "").endswith("latest by default")]
 
 
