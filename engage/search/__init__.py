@@ -21,7 +21,7 @@ from engage.search.collect import (
     search_scenarios,
 )
 from engage.search.imcts import Search, SearchConfig
-from engage.search.tree import CHATS, DialogueRecord, TreeRecord
+from engage.search.tree import CHATS, DialogueRecord, ForkRecord, TreeRecord
 
 __all__ = [
     "CHATS",
@@ -31,6 +31,7 @@ __all__ = [
     "BatchResult",
     "BudgetConfig",
     "DialogueRecord",
+    "ForkRecord",
     "Search",
     "SearchConfig",
     "Spent",

@@ -185,7 +185,7 @@ CHATS = "chat"
 
 @dataclass(frozen=True)
 class DialogueRecord:
-    """A finished plain dialogue. `purpose` is `evaluation` or `human`; `policy` and `simulator` are labels; `seed` is its own."""
+    """A finished plain dialogue. `purpose` is `evaluation`, `human` or `fork`; `policy` and `simulator` are labels; `seed` is its own."""
 
     cycle_id: str
     purpose: str
@@ -194,6 +194,13 @@ class DialogueRecord:
     seed: int
     trajectory: Trajectory
     calls: tuple[CallRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class ForkRecord(DialogueRecord):
+    """A continuation of a forked dialogue. `forked` begins its id: the dialogue, the turn, and a digest of what is said there and by whom."""
+
+    forked: str = ""
 
 
 def node_records(tree: Tree) -> tuple[NodeRecord, ...]:

@@ -2,6 +2,7 @@
 
 from engage.simulation.flaws import find_flaw
 from engage.simulation.leaks import leaks_role
+from engage.simulation.replay import Recorded, play_from, replay
 from engage.simulation.rollout import (
     DialogueConfig,
     Episode,
@@ -31,6 +32,7 @@ __all__ = [
     "Episode",
     "Policy",
     "Recast",
+    "Recorded",
     "SampledTurn",
     "SpeechConfig",
     "UserSimulator",
@@ -40,10 +42,12 @@ __all__ = [
     "find_flaw",
     "hold_dialogue",
     "leaks_role",
+    "play_from",
     "play_on",
     "play_out",
     "policy_messages",
     "read_answer",
+    "replay",
     "simulator_messages",
     "survey_messages",
 ]

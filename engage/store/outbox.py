@@ -23,7 +23,7 @@ from typing import Any
 
 from engage.errors import StoreError
 from engage.files.writing import write_whole
-from engage.search import DialogueRecord, TreeRecord
+from engage.search import DialogueRecord, ForkRecord, TreeRecord
 from engage.store.judgements import JudgementRecord
 
 OUTBOX_VERSION = 3
@@ -167,7 +167,9 @@ class Outbox:
 
 
 def trajectory_id(record: DialogueRecord) -> str:
-    """A plain dialogue's key in the store, from its scenario, labels and seed."""
+    """A plain dialogue's key in the store, from its scenario, labels and seed; a fork's begins with the forked dialogue's."""
+    if isinstance(record, ForkRecord):
+        return f"{record.forked}/{record.seed}"
     scenario_id = record.trajectory.scenario_id
     return f"{record.cycle_id}/{record.purpose}/{record.policy}/{record.simulator}/{scenario_id}/{record.seed}"
 

@@ -25,7 +25,7 @@ from flows.cli.promoting import promote, rollback
 from flows.cli.review import review
 from flows.cli.serving import merge, serve
 from flows.cli.simulator import simulator_app
-from flows.cli.talking import chat
+from flows.cli.talking import chat, fork
 
 app = typer.Typer(
     help="Find the replies that leave users better off, and train a language model to give them.",
@@ -40,7 +40,7 @@ app.add_typer(simulator_app, name="simulator")
 app.add_typer(pairs_app, name="pairs")
 app.add_typer(bench_app, name="bench")
 app.add_typer(experiment_app, name="experiment")
-for act in (promote, rollback, merge, serve, prune, backup, restore, export, forget, review, chat):
+for act in (promote, rollback, merge, serve, prune, backup, restore, export, forget, review, chat, fork):
     app.command()(act)
 
 CycleId = Annotated[

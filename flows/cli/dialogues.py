@@ -25,19 +25,21 @@ def show_dialogue(console: Console, wanted: str, domain_modules: Sequence[str], 
     """Print one dialogue by its id, or by a beginning that no other id has; QueryError for any other."""
     allow_modules(domain_modules)
     store = store_to_read(Home.from_env(), live, tell)
-    (row,) = store.rows("dialogue", {"id": _dialogue_id(store, wanted)})
+    (row,) = store.rows("dialogue", {"id": find_dialogue_id(store, wanted)})
     domain = _domain(row["domain"])
     _print_user(console, row)
     lines = store.rows("dialogue_lines", {"id": row["id"]})
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, justify="right")
     table.add_column(no_wrap=True)
     table.add_column()
     for line in lines:
         said = Text(visible(line["text"]))
         note = _note(line)
-        table.add_row(Text(_speaker(domain, line["role"]), style="bold"), said)
+        number = Text(str(line["turn_index"]), style="dim")
+        table.add_row(number, Text(_speaker(domain, line["role"]), style="bold"), said)
         if note:
-            table.add_row("", Text(visible(note), style="dim"))
+            table.add_row("", "", Text(visible(note), style="dim"))
     console.print(Padding(table, (1, 0, 1, 0)))
     _print_end(console, row, domain)
 
@@ -70,7 +72,8 @@ def show_tree(console: Console, wanted: str, cycle: str | None, domain_modules: 
     console.print(Padding(table, (1, 0, 0, 0)))
 
 
-def _dialogue_id(store: TrajectoryStore, wanted: str) -> str:
+def find_dialogue_id(store: TrajectoryStore, wanted: str) -> str:
+    """The id that is `wanted` or the only one that begins so; QueryError for any other."""
     found = [str(row["id"]) for row in store.rows("matching_dialogues", {"prefix": wanted})]
     if not found:
         raise QueryError(
@@ -119,6 +122,8 @@ def _speaker(domain: Domain | None, role: str) -> str:
 def _print_user(console: Console, row: Row) -> None:
     if row["purpose"] == "search":
         held = f"simulation {row['simulation']} of {row['simulations']} in the search of {row['scenario']}"
+    elif row["purpose"] == "fork":
+        held = f"{row['id'].rpartition('/fork/')[0]}, forked and continued by {row['policy']}"
     elif row["purpose"] == "human":
         held = f"a dialogue between people, {row['scenario']}"
     else:

@@ -13,7 +13,7 @@ with ended as (
         avg(reward) as reward
     from outcome
     where
-        purpose <> 'human'
+        purpose in ('search', 'evaluation')
         and cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
     group by purpose, policy, simulator, domain, exchanges, end_reason
 ),

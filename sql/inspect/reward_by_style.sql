@@ -21,7 +21,7 @@ with reply as (
         and turn.role = 'assistant'
         and turn.turn_index >= outcome.opening_turns
     where
-        outcome.purpose <> 'human'
+        outcome.purpose in ('search', 'evaluation')
         and outcome.reward is not null
         and outcome.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
 ),

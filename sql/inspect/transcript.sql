@@ -5,7 +5,7 @@ with best as (
     select trajectory_id
     from outcome
     where
-        purpose <> 'human'
+        purpose in ('search', 'evaluation')
         and cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
     order by reward desc nulls last, trajectory_id
     limit 1

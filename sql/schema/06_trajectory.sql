@@ -1,8 +1,8 @@
--- One row per finished dialogue: a simulation of a search, a fresh dialogue of an evaluation, or a human one.
+-- One row per finished dialogue: a simulation of a search, a fresh dialogue of an evaluation, a human one, or a fork of one of them.
 create table if not exists trajectory (
-    trajectory_id varchar not null, -- the dialogue: tree_id/simulation, or cycle/purpose/policy/simulator/scenario/seed
+    trajectory_id varchar not null, -- the dialogue: tree_id/simulation, cycle/purpose/policy/simulator/scenario/seed, or a forked dialogue's, /fork/, turn/digest/seed
     cycle_id varchar not null,
-    purpose varchar not null, -- what the dialogue or request is for: search, evaluation or human
+    purpose varchar not null, -- what the dialogue or request is for: search, evaluation, human or fork
     policy varchar, -- label of the assistant; null in a search, where it is the cycle's champion
     simulator varchar, -- label of the simulated user; null in a search
     tree_id varchar, -- the search it belongs to; null outside a search

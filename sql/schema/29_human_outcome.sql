@@ -1,4 +1,5 @@
--- One row per dialogue between people that a cycle took pairs from, with the outcome that its corpus notes (scenario.source names it).
+-- One row per dialogue between people that a cycle took pairs from, with the outcome that its corpus notes (scenario.source names it),
+-- and per conversation of a person that was saved (cycle_id 'chat').
 create or replace view human_outcome as
 select
     cycle_id,

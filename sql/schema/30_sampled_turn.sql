@@ -46,4 +46,4 @@ left join path on path.tree_id = outcome.tree_id and path.simulation = outcome.s
 join turn
     on turn.trajectory_id = outcome.trajectory_id
     and turn.turn_index >= outcome.opening_turns + coalesce(path.depth, 0)
-where outcome.purpose <> 'human'
+where outcome.purpose in ('search', 'evaluation')

@@ -63,10 +63,10 @@ def squeezed(text):
 def test_a_simulation_with_its_place_in_the_tree(engage, store):
     code, out, err = engage("show", "c1/baker/0")
     assert (code, err) == (0, "") and fits(out)
-    assert [line.rstrip() for line in out.splitlines() if line.startswith(("seeker", "supporter"))] == [
-        "seeker     My dog died.",
-        "supporter  Tell me more.",
-        "seeker     I miss him (2).",
+    assert [line.rstrip() for line in out.splitlines() if line[:1].isdigit()] == [
+        "0  seeker     My dog died.",
+        "1  supporter  Tell me more.",
+        "2  seeker     I miss him (2).",
     ]
     said = squeezed(out)
     assert "simulation 0 of 4 in the search of baker, cycle c1, split train" in said

@@ -122,6 +122,8 @@ GRAIN = {
     "evaluation_rewards": ("policy", "simulator", "domain", "scenario_id", "seed"),
     "evaluation_turns": ("trajectory_id",),
     "first_draws": ("tree_id",),
+    "fork_dialogues": ("trajectory_id",),
+    "forks": ("dialogue", "turn", "policy", "simulator", "text"),
     "flaw_drift": ("domain", "role", "flaw", "cycle"),
     "flaws": ("role", "flaw"),
     "flaws_by_domain": ("purpose", "policy", "simulator", "domain", "role", "flaw"),
@@ -170,9 +172,9 @@ GIVEN = {
     "tree_nodes": {"tree": "c1/baker"},
 }
 """What those are asked that answer for one dialogue, tree or beginning of an id."""
-ASKED = sorted(
-    set(statements("inspect")) - {"no_pair", "played_chats"}
-)  # every scenario gave a pair, and nobody chatted
+WITHOUT_ROWS = {"no_pair", "played_chats", "forks", "fork_dialogues"}
+"""Every scenario of this cycle gave a pair, and nobody chatted or forked."""
+ASKED = sorted(set(statements("inspect")) - WITHOUT_ROWS)
 OF_ONE_CYCLE = [name for name in ASKED if inspections()[name].parameters.get("cycle", "").endswith("latest by default")]
 
 

@@ -1,0 +1,252 @@
+"""`engage fork`: what would have happened if another word had been said at one turn of a stored dialogue; or, without one, its replay."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from engage.config import CycleConfig
+from engage.dialogue import Dialogue, Turn
+from engage.domains import allow_modules, load_domain
+from engage.domains.rules.crisis import speaks_of_harm
+from engage.engines import close_engines, shared_engine
+from engage.engines.recording import RecordingEngine
+from engage.errors import ConfigError, EngineError
+from engage.evaluation import SEARCH_SIMULATOR, policy_label
+from engage.files.digest import digest
+from engage.files.reading import unprintable
+from engage.home import Home
+from engage.search import ForkRecord, gather
+from engage.seeds import derive_seed
+from engage.simulation import Recorded, begin_episode, play_from, replay
+from engage.stats import paired_comparison
+from engage.store import Challenges, Cycle, Outbox, StoredDialogue, TrajectoryStore, read_dialogue
+from engage.training import latest_candidate
+from flows.cli.asking import tell
+from flows.cli.dialogues import find_dialogue_id
+from flows.cli.policies import named_policy
+from flows.cli.profiles import Asked
+from flows.cli.running import quieten
+from flows.cli.showing import visible
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is said at a turn instead, by which assistant the dialogue goes on (None: its own), and how often."""
+
+    turn: int
+    text: str
+    policy: str | None
+    times: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Who continues a forked dialogue: labels and adapters of both sides, and the prefix with the turn that was said and the other."""
+
+    kept: StoredDialogue
+    turn: int
+    policy: str
+    simulator: str
+    adapters: tuple[str | None, str | None]
+    branches: tuple[Dialogue, Dialogue]
+
+    def seed(self, number: int) -> int:
+        """The seed of a pair of continuations: the same for every text at this turn."""
+        return derive_seed(self.kept.id, "fork", self.turn, number)
+
+    def name(self, branch: Dialogue) -> str:
+        """The beginning of the ids under which a branch's continuations are stored, see `fork_outcome`."""
+        text = branch.turns[-1].text
+        return f"{self.kept.id}/fork/{self.turn}/{digest([text, self.policy, self.simulator])[:8]}"
+
+    @property
+    def query(self) -> dict[str, object]:
+        """The parameters of the query `fork_dialogues`."""
+        return {"id": self.kept.id, "turn": self.turn, "policy": self.policy, "simulator": self.simulator}
+
+
+def fork_dialogue(console: Console, wanted: str, edit: Edit | None, asked: Asked) -> bool:
+    """Fork a stored dialogue, or replay it without an edit; returns False if the replay differs from what is stored."""
+    quieten(False)
+    home = Home.from_env()
+    store = TrajectoryStore(home.database, on_wait=tell)
+    name = find_dialogue_id(store, wanted)
+    (row,) = store.rows("dialogue", {"id": name})
+    config = asked.config(row["cycle"])
+    allow_modules(config.scenarios.domain_modules)
+    kept = read_dialogue(store, name)
+    if edit is None:
+        return _replay(console, kept, config)
+    stage = _stage(store, home, config, kept, edit)
+    try:
+        failed = asyncio.run(_continue(config, stage, edit.times, Outbox(home.outbox), store))
+    finally:
+        close_engines()
+        store.drain(Outbox(home.outbox))
+    _print_change(console, store, stage, edit.times, failed)
+    return True
+
+
+def _replay(console: Console, kept: StoredDialogue, config: CycleConfig) -> bool:
+    count, differences = asyncio.run(replay(_recorded(kept), config.dialogue))
+    if differences:
+        console.print(f"{kept.id}: the replay without a model differs from what is stored:", soft_wrap=True)
+        for sentence in differences:
+            console.print(f"  {sentence}", soft_wrap=True)
+        return False
+    tree = f"; its first {kept.tree_depth} turns after the opening are taken from its tree" if kept.tree_depth else ""
+    console.print(
+        f"{kept.id}: replayed without a model from {count} stored requests; turns, end, survey answer and reward all agree{tree}.",
+        soft_wrap=True,
+    )
+    return True
+
+
+def _recorded(kept: StoredDialogue) -> Recorded:
+    """How the dialogue was played. ConfigError for a dialogue with a person, whose words no request gave."""
+    opening = len(kept.scenario.opening.turns)
+    path, simulation, held = "fresh", kept.simulation or 0, opening
+    if kept.purpose == "human":
+        raise ConfigError(
+            f"{kept.id}: a person spoke in it, so no model can be replayed; fork it with --turn and --text"
+        )
+    if kept.purpose == "fork":
+        path, held = "fork", int(kept.id.split("/")[-3]) + 1
+    if kept.purpose == "search":
+        held += kept.tree_depth
+        name = re.compile(rf"{re.escape(kept.scenario.scenario_id)}/(.+)/(?:rollout|survey)/{simulation}(?:/|$)")
+        path = next((found[1] for call in kept.calls if (found := name.match(call.key))), "")
+    return Recorded(kept.scenario, kept.trajectory, Dialogue(kept.turns[:held]), path, simulation, kept.calls)
+
+
+def _stage(store: TrajectoryStore, home: Home, config: CycleConfig, kept: StoredDialogue, edit: Edit) -> Stage:
+    """Check the edit; ConfigError for a turn that cannot be replaced, for text that says nothing, and for speakers that are not known."""
+    first, final, text = len(kept.scenario.opening.turns) - 1, len(kept.turns) - 1, " ".join(edit.text.split())
+    if not first <= edit.turn <= final:
+        raise ConfigError(
+            f"--turn {edit.turn}: turns {first} to {final} of this dialogue can be replaced; see engage show"
+        )
+    if not text or unprintable(text):
+        raise ConfigError(f"--text: {unprintable(text) or 'says nothing'}")
+    before, said = Dialogue(kept.turns[: edit.turn]), kept.turns[edit.turn]
+    if text == said.text:
+        raise ConfigError(f"--text: is what is said at turn {edit.turn} already")
+    policy, adapter = named_policy(config, edit.policy) if edit.policy else _own_policy(store, home, kept)
+    simulator = SEARCH_SIMULATOR if kept.simulator in (None, "human") else kept.simulator
+    users = config.simulators()
+    if simulator not in users:
+        raise ConfigError(
+            f"its simulator {simulator!r} is not one of these settings ({', '.join(users)}); see evaluation.second_simulator"
+        )
+    if (last := before.last) and (last.unspoken or speaks_of_harm(last.text, load_domain(kept.scenario.domain).crisis)):
+        raise ConfigError(f"--turn {edit.turn}: the dialogue was over before it ({kept.trajectory.end_reason})")
+    branches = (before.add(said), before.add(Turn(said.role, text)))
+    return Stage(kept, edit.turn, policy, simulator, (adapter, users[simulator]), branches)
+
+
+def _own_policy(store: TrajectoryStore, home: Home, kept: StoredDialogue) -> tuple[str, str | None]:
+    """Label and adapter of the assistant that spoke; the base model for a person. ConfigError if its weights are not to be found."""
+    identity = store.cycle_config(kept.cycle_id)
+    cycle = Cycle.stored(kept.cycle_id, 0, identity, home.find) if identity else None
+    champion = cycle.champion_adapter if cycle else None
+    if kept.purpose == "search":
+        return (policy_label("champion", champion), champion) if champion else ("base", None)
+    label = kept.policy if kept.purpose != "human" else "base"
+    if label == "base":
+        return "base", None
+    candidate = latest_candidate(home.cycle(kept.cycle_id), home.find)
+    known = [champion, candidate and candidate.adapter, *(one.adapter for one in Challenges(store).all())]
+    for adapter in dict.fromkeys(str(home.find(one)) for one in known if one):
+        if Path(adapter).is_dir() and policy_label("", adapter)[1:] == str(label).rpartition("-")[2]:
+            return str(label), adapter
+    raise ConfigError(
+        f"the weights of its assistant {label!r} are not to be found in this home; name some with --policy"
+    )
+
+
+async def _continue(
+    config: CycleConfig, stage: Stage, times: int, outbox: Outbox, store: TrajectoryStore
+) -> dict[str, str]:
+    """Hold the continuations that are not stored yet, each into the outbox when it ends; returns the failed ones with their reason."""
+    stored = {row["trajectory_id"] for row in store.rows("fork_dialogues", stage.query)}
+    work = [
+        (branch, stage.seed(number))
+        for number in range(times)
+        for branch in stage.branches
+        if f"{stage.name(branch)}/{stage.seed(number)}" not in stored
+    ]
+    engine = shared_engine(config.engine)
+    # a dialogue between people may be longer than the settings allow
+    most = max(config.dialogue.max_exchanges, stage.kept.trajectory.exchanges)
+    dialogue = config.dialogue.model_copy(update={"max_exchanges": most})
+
+    async def one(piece: tuple[Dialogue, int]) -> ForkRecord:
+        branch, seed = piece
+        recorder = RecordingEngine(engine)
+        episode = begin_episode(recorder, stage.kept.scenario, dialogue, seed, *stage.adapters)
+        trajectory = await play_from(episode, branch, "fork", 0)
+        calls, labels = tuple(recorder.calls), (stage.policy, stage.simulator)
+        return ForkRecord(stage.kept.cycle_id, "fork", *labels, seed, trajectory, calls, stage.name(branch))
+
+    result = await gather(
+        engine,
+        work,
+        one,
+        lambda record: outbox.put_dialogues([record]),
+        lambda piece: f"{stage.name(piece[0])}/{piece[1]}",
+    )
+    if work and len(result.failed) == len(work):
+        name, reason = next(iter(result.failed.items()))
+        raise EngineError(reason, name)
+    return result.failed
+
+
+def _print_change(console: Console, store: TrajectoryStore, stage: Stage, times: int, failed: dict[str, str]) -> None:
+    """Print both texts with their mean rewards, and the change with its interval, from what is stored."""
+    rows, seeds = store.rows("fork_dialogues", stage.query), {stage.seed(number) for number in range(times)}
+    texts = [branch.turns[-1].text for branch in stage.branches]
+    said, instead = (
+        {str(row["seed"]): row["reward"] for row in rows if row["text"] == text and row["seed"] in seeds}
+        for text in texts
+    )
+    found = paired_comparison(said, instead)
+    speaker = stage.kept.turns[stage.turn].role
+    console.print(
+        f"Turn {stage.turn} of {stage.kept.id}, said by the {speaker}; {stage.policy} goes on with the {stage.simulator} simulator.",
+        soft_wrap=True,
+    )
+    table = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        table.add_column()
+    for name, text, mean in zip(("as it was", "instead"), texts, (found.mean_base, found.mean_candidate), strict=True):
+        table.add_row(Text(name, style="bold"), "" if mean is None else f"{mean:.3f}", Text(visible(text)))
+    console.print(Padding(table, (1, 0, 1, 0)))
+    console.print(_in_words(found.difference, found.low, found.high, found.n, found.n_unreadable))
+    for name, reason in list(failed.items())[:1]:
+        console.print(
+            f"{len(failed)} continuations failed; the same command tries them again: {name}: {reason}", soft_wrap=True
+        )
+    console.print(f"The continuations: engage sql --name forks --param dialogue='{stage.kept.id}'", soft_wrap=True)
+
+
+def _in_words(change: float | None, low: float | None, high: float | None, n: int, left: int) -> str:
+    """The change of the reward, with what it rests on."""
+    gone = f"; {left} pairs left out, because an answer is missing or could not be read" if left else ""
+    if change is None:
+        return f"No change can be given: no pair has two rewards{gone}."
+    between = (
+        f" (95 % interval {low:+.3f} to {high:+.3f})"
+        if low is not None and high is not None
+        else " (one pair: no interval)"
+    )
+    few = " Below about 20 pairs such an interval is too narrow." if 1 < n < 20 else ""
+    return (
+        f"Change of the reward: {change:+.3f}{between}, from {n} pair{'s' * (n != 1)} with the same seeds{gone}.{few} It is about this one "
+        "dialogue with this simulated user, not about other users."
+    )
