@@ -180,8 +180,9 @@ def _keeper(
     store.add_scenarios([scenario])
 
     def keep(trajectory: Trajectory) -> None:
-        if trajectory.dialogue == scenario.opening:
-            console.print("nothing was said, so nothing is saved")
+        person = Role.USER if labels[1] == "human" else Role.ASSISTANT
+        if all(turn.role is not person for turn in trajectory.dialogue.turns[len(scenario.opening.turns) :]):
+            console.print("you said nothing, so nothing is saved")
             return
         number = secrets.randbits(63)  # tells it from others on this scenario, whatever seed the models had
         record = DialogueRecord(CHATS, "human", *labels, number, trajectory, tuple(engine.calls))

@@ -2,8 +2,11 @@
 
 import asyncio
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 from rich.padding import Padding
@@ -24,7 +27,7 @@ from engage.home import Home
 from engage.search import ForkRecord, gather
 from engage.seeds import derive_seed
 from engage.simulation import Recorded, begin_episode, play_from, replay
-from engage.stats import paired_comparison
+from engage.stats import jackknife
 from engage.store import Challenges, Cycle, Outbox, StoredDialogue, TrajectoryStore, read_dialogue
 from engage.training import latest_candidate
 from flows.cli.asking import tell
@@ -102,7 +105,7 @@ def _replay(console: Console, kept: StoredDialogue, config: CycleConfig) -> bool
         return False
     tree = f"; its first {kept.tree_depth} turns after the opening are taken from its tree" if kept.tree_depth else ""
     console.print(
-        f"{kept.id}: replayed without a model from {count} stored requests; turns, end, survey answer and reward all agree{tree}.",
+        f"{kept.id}: replayed without a model from {count} stored request{'s' * (count != 1)}; turns, end, survey answer and reward all agree{tree}.",
         soft_wrap=True,
     )
     return True
@@ -209,44 +212,39 @@ async def _continue(
 
 def _print_change(console: Console, store: TrajectoryStore, stage: Stage, times: int, failed: dict[str, str]) -> None:
     """Print both texts with their mean rewards, and the change with its interval, from what is stored."""
-    rows, seeds = store.rows("fork_dialogues", stage.query), {stage.seed(number) for number in range(times)}
+    rows, seeds = store.rows("fork_dialogues", stage.query), [stage.seed(number) for number in range(times)]
     texts = [branch.turns[-1].text for branch in stage.branches]
-    said, instead = (
-        {str(row["seed"]): row["reward"] for row in rows if row["text"] == text and row["seed"] in seeds}
-        for text in texts
-    )
-    found = paired_comparison(said, instead)
-    speaker = stage.kept.turns[stage.turn].role
-    console.print(
-        f"Turn {stage.turn} of {stage.kept.id}, said by the {speaker}; {stage.policy} goes on with the {stage.simulator} simulator.",
-        soft_wrap=True,
-    )
+    by_text = [{row["seed"]: row["reward"] for row in rows if row["text"] == text} for text in texts]
+    pairs = [(by_text[0].get(seed), by_text[1].get(seed)) for seed in seeds]
+    known = [(said, instead) for said, instead in pairs if said is not None and instead is not None]
+    speaker, sides = stage.kept.turns[stage.turn].role, f"{stage.policy} goes on with the {stage.simulator} simulator"
+    console.print(f"Turn {stage.turn} of {stage.kept.id}, said by the {speaker}; {sides}.", soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     for _ in range(3):
         table.add_column()
-    for name, text, mean in zip(("as it was", "instead"), texts, (found.mean_base, found.mean_candidate), strict=True):
-        table.add_row(Text(name, style="bold"), "" if mean is None else f"{mean:.3f}", Text(visible(text)))
+    for name, text, rewards in zip(
+        ("as it was", "instead"), texts, zip(*known, strict=True) if known else ((), ()), strict=True
+    ):
+        table.add_row(Text(name, style="bold"), f"{fmean(rewards):.3f}" if rewards else "", Text(visible(text)))
     console.print(Padding(table, (1, 0, 1, 0)))
-    console.print(_in_words(found.difference, found.low, found.high, found.n, found.n_unreadable))
+    console.print(change_in_words([instead - said for said, instead in known], times - len(known)), soft_wrap=True)
     for name, reason in list(failed.items())[:1]:
-        console.print(
-            f"{len(failed)} continuations failed; the same command tries them again: {name}: {reason}", soft_wrap=True
-        )
-    console.print(f"The continuations: engage sql --name forks --param dialogue='{stage.kept.id}'", soft_wrap=True)
+        again = f"{len(failed)} continuations failed; the same command tries them again"
+        console.print(f"{again}: {name}: {reason}", soft_wrap=True)
+    console.print(f"See: engage sql --name forks --param dialogue={shlex.quote(stage.kept.id)}", soft_wrap=True)
 
 
-def _in_words(change: float | None, low: float | None, high: float | None, n: int, left: int) -> str:
-    """The change of the reward, with what it rests on."""
-    gone = f"; {left} pairs left out, because an answer is missing or could not be read" if left else ""
-    if change is None:
+def change_in_words(changes: Sequence[float], left: int) -> str:
+    """The mean change of the reward with its 95 % interval (Student's t over the pairs), and what it rests on; `left` pairs have no change."""
+    found = jackknife(len(changes), lambda places: fmean(changes[place] for place in places))
+    gone = f"; {left} left out, because an answer is missing or could not be read" if left else ""
+    if found.value is None:
         return f"No change can be given: no pair has two rewards{gone}."
-    between = (
-        f" (95 % interval {low:+.3f} to {high:+.3f})"
-        if low is not None and high is not None
-        else " (one pair: no interval)"
-    )
-    few = " Below about 20 pairs such an interval is too narrow." if 1 < n < 20 else ""
+    pairs = f"{found.n} pair{'s' * (found.n != 1)} with the same seeds{gone}"
+    if found.low is None or found.high is None or max(changes) - min(changes) < 1e-12:
+        reason = "fewer than three give no interval" if found.n < 3 else "all changed alike, which gives no interval"
+        return f"Change of the reward: {found.value:+.3f}, from {pairs} ({reason})."
     return (
-        f"Change of the reward: {change:+.3f}{between}, from {n} pair{'s' * (n != 1)} with the same seeds{gone}.{few} It is about this one "
-        "dialogue with this simulated user, not about other users."
+        f"Change of the reward: {found.value:+.3f} (95 % interval {found.low:+.3f} to {found.high:+.3f}), from {pairs}. It is about this "
+        "one dialogue with this simulated user, not about other users."
     )

@@ -37,6 +37,7 @@ class Screen:
         self._names = {Role.USER: domain.user_name, Role.ASSISTANT: domain.assistant_name}
         if person:
             self._names[person] += " (you)"
+        self._fresh = True
         self._width = max(map(len, self._names.values()))
         with suppress(AttributeError):  # a stream of a test's
             sys.stdin.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -66,7 +67,8 @@ class Screen:
 
     def thinking(self, role: Role) -> AbstractContextManager[object]:
         """A sign on a terminal that a model is writing; nothing in a pipe."""
-        words = f"the {self._names[role]} is writing (the first turn takes longer: the model is loaded)"
+        words = f"the {self._names[role]} is writing" + (", and the model is loaded first" if self._fresh else "")
+        self._fresh = False
         return self.console.status(words) if self.console.is_terminal else nullcontext()
 
     def speak(self, role: Role, dialogue: Dialogue) -> SampledTurn:

@@ -94,6 +94,11 @@ def test_an_ended_input_ends_the_conversation_and_what_was_said_is_kept(talk):
     assert kept() == [("human", "base", "human", "left", 2, "unasked", None, None)]
 
 
+def test_without_a_word_of_the_person_nothing_is_kept(talk):
+    out = talk(*SUPPORT_TALK, "--save")[1]
+    assert "you said nothing, so nothing is saved" in out and kept() == []
+
+
 def test_ctrl_c_ends_it_in_one_word_and_what_was_said_is_kept(talk):
     answers = iter(["What happened?"])
 

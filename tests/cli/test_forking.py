@@ -15,6 +15,7 @@ from engage.errors import EngineError
 from engage.home import Home
 from engage.search import DialogueRecord
 from engage.simulation import DialogueConfig, hold_dialogue
+from flows.cli.forking import change_in_words
 
 CONFIG = DialogueConfig(max_exchanges=2)
 BASE = "c1/evaluation/base/search/s1/5"
@@ -113,7 +114,7 @@ def test_another_word_changes_the_value(engage, store):
     assert (code, err) == (0, "")
     shown = " ".join(out.split())
     assert "as it was 0.000" in shown and f"instead 1.000 {GOOD}" in shown
-    assert "Change of the reward: +1.000 (95 % interval +1.000 to +1.000), from 3 pairs with the same seeds" in shown
+    assert "Change of the reward: +1.000, from 3 pairs with the same seeds (all changed alike" in shown
     (row,) = store.rows("forks", {"dialogue": name})
     assert (row["pairs"], row["reward_unedited"], row["reward_edited"], row["change"]) == (3, 0.0, 1.0, 1.0)
     forks = ask(Home.from_env(), "select trajectory_id, edited, seed from fork_outcome where forked_id = $id", id=name)
@@ -121,6 +122,18 @@ def test_another_word_changes_the_value(engage, store):
     for fork_id, edited, _ in forks:
         first = said(name)[1][2]
         assert [text for _, _, text in said(fork_id)][:2] == ["My dog died.", GOOD if edited else first]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([0.25], "+0.250, from 1 pair with the same seeds (fewer than three give no interval)"),
+        # mean 0.2, sd 0.1, t(0.975, 2) = 4.3027: 0.2 ± 4.3027·0.1/√3 = 0.2 ± 0.2484
+        ([0.1, 0.2, 0.3], "+0.200 (95 % interval -0.048 to +0.448), from 3 pairs with the same seeds."),
+    ],
+)
+def test_the_change_is_told_with_what_it_rests_on(changes, words):
+    assert words in change_in_words(changes, 0)
 
 
 def test_forks_are_kept_apart_and_are_not_held_twice(engage, store):
@@ -144,7 +157,7 @@ def test_forks_are_kept_apart_and_are_not_held_twice(engage, store):
 def test_a_user_turn_that_is_a_crisis_has_no_reward_and_so_no_change(engage, store):
     with played_by(rewarding(GOOD)):
         out = engage("fork", BASE, "--turn", "2", "--text", "I want to kill myself.", "-n", "2")[1]
-    assert "No change can be given: no pair has two rewards; 2 pairs left out" in " ".join(out.split())
+    assert "No change can be given: no pair has two rewards; 2 left out" in " ".join(out.split())
 
 
 def test_continuations_that_fail_are_named_and_the_others_stay(engage, store):
