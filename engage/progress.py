@@ -1,6 +1,6 @@
 """Progress with rate and time left: bars on a terminal, an occasional line if the output goes to a file.
 
-The work of one process shares the display. A worker has none. With and without one, whoever runs the work gets the lines and the bars too
+Below the bars stands what the work came to so far. The work of one process shares the display. A worker has none. With and without one, whoever runs the work gets the lines and the bars too
 (`also_to`).
 """
 
@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -50,6 +51,28 @@ def _log(text: str) -> None:
         log(text)
 
 
+class Figures(Protocol):
+    """What a piece of work came to so far: in words (empty: nothing yet), and as rich shows it below the bars."""
+
+    def text(self) -> str:
+        """In words, for a line."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """For a terminal."""
+
+
+class _Panel:
+    """Below the bars: the figures of the work that was advanced last."""
+
+    current: Figures | None = None
+
+    def __rich__(self) -> "Figures | Text":
+        return self.current or Text()
+
+
+_panel = _Panel()
+
+
 class _Rate(ProgressColumn):
     """Units per second since the bar began."""
 
@@ -63,6 +86,7 @@ class _Rate(ProgressColumn):
 def show(console: Console) -> Iterator[None]:
     """Show the progress of all work that begins in the body."""
     global _shown
+    _panel.current = None
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
@@ -73,7 +97,8 @@ def show(console: Console) -> Iterator[None]:
     )
     try:
         if console.is_terminal:
-            with Progress(*columns, console=console, speed_estimate_period=120.0, expand=True) as progress:
+            progress = Progress(*columns, console=console, speed_estimate_period=120.0, expand=True)
+            with Live(Group(progress, _panel), console=console, refresh_per_second=4):
                 _shown = progress
                 yield
         else:
@@ -94,16 +119,18 @@ def tell(text: str) -> None:
 class Bar:
     """Progress of one piece of work towards `total`, in the unit of `advance`; says nothing without a display and a log."""
 
-    def __init__(self, description: str, total: int) -> None:
+    def __init__(self, description: str, total: int, figures: Figures | None = None) -> None:
         self._display = _shown
         self._description, self._total, self._done = description, total, 0
         self._began = self._told = time.monotonic()
         self._elsewhere = [mirror() for mirror in _mirrors]
+        self._figures = figures
         self._task = self._display.add_task(description, total=total) if isinstance(self._display, Progress) else None
 
     def advance(self, by: int = 1) -> None:
         """Add `by` finished units."""
         self._done += by
+        _panel.current = self._figures or _panel.current
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.advance(self._task, by)
         if self._done < self._total and time.monotonic() - self._told >= LINE_EVERY_S:
@@ -124,6 +151,7 @@ class Bar:
         foretold = FORETOLD_FROM * self._total <= self._done < self._total and rate
         left = f", {(self._total - self._done) / rate:.0f} s left" if foretold else ""
         text = f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}"
+        text += f"; {figures}" if self._figures and (figures := self._figures.text()) else ""
         if isinstance(self._display, Progress):  # the bar shows it
             _log(text)
         else:

@@ -12,6 +12,7 @@ from engage.errors import ConfigError
 from engage.evaluation import Collected, end_reasons, read_collected, reward_by_turn, values_by_exchange
 from engage.progress import Bar
 from engage.search import NO_COUNTS, Adapters, TalkWatch, TreeRecord, search_scenarios
+from engage.simulation.figures import Figures
 from engage.store import Cycle
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
@@ -39,10 +40,12 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
     scenarios = [known[name] for name in scenario_ids if not outbox.has_tree(cycle.tree_id(name))]
     per_tree = config.search.num_simulations * config.dialogue.max_exchanges
     first = f" from {scenarios[0].scenario_id}" if scenarios else ""  # tells shards apart that run beside each other
-    bar = Bar(f"searching {len(scenarios)} scenarios{first} (simulations)", len(scenarios) * per_tree)
+    figures = Figures()
+    bar = Bar(f"searching {len(scenarios)} scenarios{first} (simulations)", len(scenarios) * per_tree, figures)
 
     def keep(tree: TreeRecord) -> None:
         outbox.put_tree(tree)
+        figures.add((simulation.trajectory for simulation in tree.simulations), tree.calls)
         unspent = per_tree - len(tree.simulations) - tree.withdrawn  # a dialogue that ended early spends less
         bar.advance(max(0, unspent))
 

@@ -16,6 +16,7 @@ from engage.progress import Bar
 from engage.scenario import Scenario, sample_scenarios
 from engage.search import METHOD_VERSION, Adapters, DialogueRecord, TalkWatch, hold_dialogues
 from engage.simulation import Recast
+from engage.simulation.figures import Figures
 from engage.store import Cycle
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
@@ -58,11 +59,13 @@ def hold_missing(
         missing += [(scenario, seed) for scenario in scenarios if scenario.scenario_id not in done]
     if not missing:
         return {}
-    bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(missing))
+    figures = Figures()
+    bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(missing), figures)
 
     def keep(seed: int, trajectory: Trajectory, calls: tuple[CallRecord, ...]) -> None:
         record = DialogueRecord(cycle.cycle_id, "evaluation", *labels, seed, trajectory, calls)
         workspace.outbox.put_dialogues([record])
+        figures.add([trajectory], calls)
         bar.advance()
 
     engine, watch = shared_engine(config.engine), TalkWatch(config.collect.max_flawed_share)

@@ -5,6 +5,9 @@ import io
 from rich.console import Console
 
 from engage import progress
+from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
+from engage.engines.recording import CallRecord
+from engage.simulation.figures import Figures
 
 
 def shown(monkeypatch, every_s: float) -> str:
@@ -47,3 +50,34 @@ def test_a_terminal_gets_a_bar():
         bar.advance(2)
         bar.finish()
     assert "2/2" in out.getvalue() and "━" in out.getvalue()
+
+
+def talk(reward, said):
+    dialogue = Dialogue((Turn(Role.USER, "Hello."), Turn(Role.ASSISTANT, said), Turn(Role.USER, "x" * 200)))
+    return Trajectory("s1", dialogue, Reaction("expected", "1", None), reward, 1, "max_exchanges")
+
+
+def test_a_file_is_told_what_the_dialogues_came_to():
+    out = io.StringIO()
+    with progress.show(Console(file=out)):
+        figures = Figures()
+        bar = progress.Bar("searching", 1, figures)
+        figures.add(
+            [talk(0.25, "Hm."), talk(None, "Hm."), talk(0.75, "Hm.")],
+            [CallRecord("k", "policy", "complete", 1, 9, 0, 60, 1.0)],
+        )
+        bar.advance()
+        bar.finish()
+    assert "; mean reward 0.500 over 3 dialogues, " in out.getvalue() and " tokens/s" in out.getvalue()
+
+
+def test_a_terminal_shows_the_last_exchange_below_the_bars_as_text():
+    out = io.StringIO()
+    with progress.show(Console(file=out, force_terminal=True, width=80)):
+        figures = Figures()
+        figures.add([talk(0.5, "Steers \x1b]0;x\x07 [bold]nothing[/bold].")], [])
+        progress.Bar("searching", 2, figures).advance()
+    last = out.getvalue().splitlines()
+    assert "mean reward 0.500 over 1 dialogues" in out.getvalue()
+    assert any(r"assistant: Steers \x1b]0;x\x07 [bold]nothing[/bold]." in line for line in last)
+    assert "user: " + "x" * 73 + "…" in out.getvalue() and "Hello." not in out.getvalue()
