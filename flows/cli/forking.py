@@ -3,8 +3,11 @@
 import asyncio
 import re
 import shlex
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from statistics import fmean
 
@@ -24,6 +27,7 @@ from engage.evaluation import SEARCH_SIMULATOR, policy_label
 from engage.files.digest import digest
 from engage.files.reading import unprintable
 from engage.home import Home
+from engage.masking import mask_urls
 from engage.search import ForkRecord, gather
 from engage.seeds import derive_seed
 from engage.simulation import Recorded, begin_episode, play_from, replay
@@ -32,6 +36,7 @@ from engage.store import Challenges, Cycle, Outbox, StoredDialogue, TrajectorySt
 from engage.training import latest_candidate
 from flows.cli.asking import tell
 from flows.cli.dialogues import find_dialogue_id
+from flows.cli.interrupts import go_on_with
 from flows.cli.policies import named_policy
 from flows.cli.profiles import Asked
 from flows.cli.running import quieten
@@ -86,12 +91,14 @@ def fork_dialogue(console: Console, wanted: str, edit: Edit | None, asked: Asked
     kept = read_dialogue(store, name)
     if edit is None:
         return _replay(console, kept, config)
-    stage = _stage(store, home, config, kept, edit)
+    stage, outbox = _stage(store, home, config, kept, edit), Outbox(home.outbox)
+    store.drain(outbox)  # continuations that an interrupted command left
+    go_on_with(shlex.join([".venv/bin/engage", *map(mask_urls, sys.argv[1:])]))
     try:
-        failed = asyncio.run(_continue(config, stage, edit.times, Outbox(home.outbox), store))
+        failed = asyncio.run(_continue(console, config, stage, edit.times, outbox, store))
     finally:
         close_engines()
-        store.drain(Outbox(home.outbox))
+        store.drain(outbox)
     _print_change(console, store, stage, edit.times, failed)
     return True
 
@@ -174,7 +181,7 @@ def _own_policy(store: TrajectoryStore, home: Home, kept: StoredDialogue) -> tup
 
 
 async def _continue(
-    config: CycleConfig, stage: Stage, times: int, outbox: Outbox, store: TrajectoryStore
+    console: Console, config: CycleConfig, stage: Stage, times: int, outbox: Outbox, store: TrajectoryStore
 ) -> dict[str, str]:
     """Hold the continuations that are not stored yet, each into the outbox when it ends; returns the failed ones with their reason."""
     stored = {row["trajectory_id"] for row in store.rows("fork_dialogues", stage.query)}
@@ -197,13 +204,15 @@ async def _continue(
         calls, labels = tuple(recorder.calls), (stage.policy, stage.simulator)
         return ForkRecord(stage.kept.cycle_id, "fork", *labels, seed, trajectory, calls, stage.name(branch))
 
-    result = await gather(
-        engine,
-        work,
-        one,
-        lambda record: outbox.put_dialogues([record]),
-        lambda piece: f"{stage.name(piece[0])}/{piece[1]}",
-    )
+    with console.status(f"{len(work)} continuations begin") if console.is_terminal else nullcontext() as status:
+        done = count(1)
+
+        def keep(record: ForkRecord) -> None:
+            outbox.put_dialogues([record])
+            if status:
+                status.update(f"{next(done)} of {len(work)} continuations are played")
+
+        result = await gather(engine, work, one, keep, lambda piece: f"{stage.name(piece[0])}/{piece[1]}")
     if work and len(result.failed) == len(work):
         name, reason = next(iter(result.failed.items()))
         raise EngineError(reason, name)

@@ -178,6 +178,38 @@ def test_continuations_that_fail_are_named_and_the_others_stay(engage, store):
     assert ask(Home.from_env(), "select count(*) from fork_outcome") == [(8,)]
 
 
+def test_ctrl_c_loses_no_continuation_and_the_same_command_goes_on(engage, store):
+    words, left = ["fork", BASE, "--turn", "1", "--text", "Say more.", "-n", "4"], iter([True] * 4)
+
+    def reply(prompt, seed):
+        if prompt.side is Side.POLICY and not next(left, False):
+            raise KeyboardInterrupt
+        return f"Well, {seed % 97} and more."
+
+    with played_by(ScriptedEngine(reply)):
+        code, _, err = engage(*words)
+    assert code == 130 and "go on with: .venv/bin/engage fork c1/evaluation" in err
+    kept = ask(Home.from_env(), "select trajectory_id, stored_at from trajectory where purpose = 'fork'")
+    with played_by(rewarding(GOOD)):
+        assert engage(*words)[0] == 0
+    after = ask(Home.from_env(), "select trajectory_id, stored_at from trajectory where purpose = 'fork'")
+    assert len(after) == 8 and set(kept) <= set(after)
+
+
+def test_a_fork_goes_on_with_the_simulator_of_its_dialogue(engage, own_home):
+    filled(own_home, [SUPPORT], [], [dataclasses.replace(held(rewarding(GOOD)), simulator="held-out bare")])
+    adapters = set()
+
+    def reply(prompt, seed):
+        adapters.add((prompt.side, prompt.adapter))
+        return f"Well, {seed % 97} and more."
+
+    with played_by(ScriptedEngine(reply)):
+        code, out, _ = engage("fork", "c1/evaluation", "--turn", "1", "--text", "Say more.", "-n", "1")
+    assert code == 0 and "base goes on with the held-out bare simulator" in " ".join(out.split())
+    assert adapters == {(Side.POLICY, None), (Side.SIMULATOR, "")}
+
+
 PEOPLE = dataclasses.replace(hand_dialogue(SUPPORT, 0.5), purpose="human", policy="human", simulator="human")
 OVER = dataclasses.replace(
     hand_dialogue(support_scenario("over"), None, policy="base", simulator="search"),
