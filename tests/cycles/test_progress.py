@@ -81,3 +81,11 @@ def test_a_terminal_shows_the_last_exchange_below_the_bars_as_text():
     assert "mean reward 0.500 over 1 dialogues" in out.getvalue()
     assert any(r"assistant: Steers \x1b]0;x\x07 [bold]nothing[/bold]." in line for line in last)
     assert "user: " + "x" * 73 + "…" in out.getvalue() and "Hello." not in out.getvalue()
+
+
+def test_at_80_columns_a_long_name_is_cut_and_the_figures_are_whole():
+    out = io.StringIO()
+    with progress.show(Console(file=out, force_terminal=True, width=80)):
+        progress.Bar("searching 1024 scenarios from support-0208 and others (simulations)", 24576).advance(24576)
+    last = [line for line in out.getvalue().splitlines() if "searching" in line][-1]
+    assert "…" in last and "24576/24576" in last and "0:00:00" in last
