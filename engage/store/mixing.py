@@ -12,6 +12,7 @@ _KINDS = {
     "search_outcome": ("cycle_id",),
     "evaluation_outcome": ("cycle_id", "policy", "simulator"),
     "human_outcome": ("cycle_id",),
+    "fork_outcome": ("forked_id", "turn_index", "edited"),
     "evaluation": ("cycle_id", "policy", "simulator", "metric"),
     "sampled_turn": ("purpose", "cycle_id"),
 }

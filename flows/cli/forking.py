@@ -30,7 +30,7 @@ from engage.home import Home
 from engage.masking import mask_urls
 from engage.search import ForkRecord, gather
 from engage.seeds import derive_seed
-from engage.simulation import Recorded, begin_episode, play_from, replay
+from engage.simulation import DialogueConfig, Recorded, begin_episode, play_from, replay
 from engage.stats import jackknife
 from engage.store import Challenges, Cycle, Outbox, StoredDialogue, TrajectoryStore, read_dialogue
 from engage.training import latest_candidate
@@ -104,7 +104,9 @@ def fork_dialogue(console: Console, wanted: str, edit: Edit | None, asked: Asked
 
 
 def _replay(console: Console, kept: StoredDialogue, config: CycleConfig) -> bool:
-    count, differences = asyncio.run(replay(_recorded(kept), config.dialogue))
+    count, differences = asyncio.run(
+        replay(_recorded(kept), _as_long(config.dialogue, kept) if kept.purpose == "fork" else config.dialogue)
+    )
     if differences:
         console.print(f"{kept.id}: the replay without a model differs from what is stored:", soft_wrap=True)
         for sentence in differences:
@@ -116,6 +118,11 @@ def _replay(console: Console, kept: StoredDialogue, config: CycleConfig) -> bool
         soft_wrap=True,
     )
     return True
+
+
+def _as_long(config: DialogueConfig, kept: StoredDialogue) -> DialogueConfig:
+    """With room for as many exchanges as the dialogue has: one between people may be longer than the settings allow."""
+    return config.model_copy(update={"max_exchanges": max(config.max_exchanges, kept.trajectory.exchanges)})
 
 
 def _recorded(kept: StoredDialogue) -> Recorded:
@@ -167,8 +174,8 @@ def _own_policy(store: TrajectoryStore, home: Home, kept: StoredDialogue) -> tup
     champion = cycle.champion_adapter if cycle else None
     if kept.purpose == "search":
         return (policy_label("champion", champion), champion) if champion else ("base", None)
-    label = kept.policy if kept.purpose != "human" else "base"
-    if label == "base":
+    label = kept.policy
+    if label in ("base", "human"):
         return "base", None
     candidate = latest_candidate(home.cycle(kept.cycle_id), home.find)
     known = [champion, candidate and candidate.adapter, *(one.adapter for one in Challenges(store).all())]
@@ -192,9 +199,7 @@ async def _continue(
         if f"{stage.name(branch)}/{stage.seed(number)}" not in stored
     ]
     engine = shared_engine(config.engine)
-    # a dialogue between people may be longer than the settings allow
-    most = max(config.dialogue.max_exchanges, stage.kept.trajectory.exchanges)
-    dialogue = config.dialogue.model_copy(update={"max_exchanges": most})
+    dialogue = _as_long(config.dialogue, stage.kept)
 
     async def one(piece: tuple[Dialogue, int]) -> ForkRecord:
         branch, seed = piece

@@ -263,3 +263,27 @@ def test_a_dialogue_between_people_is_forked_and_continued_by_the_base_model(eng
     with played_by(rewarding(GOOD)):
         code, out, _ = engage("fork", "c1/human/", "--turn", "1", "--text", GOOD, "-n", "2")
     assert code == 0 and "base goes on with the search simulator" in " ".join(out.split())
+
+
+def test_a_long_dialogue_between_people_may_stay_long_and_its_fork_is_replayed(engage, own_home):
+    said = [*SUPPORT.opening.turns]
+    for number in range(4):  # two exchanges are what the settings allow
+        said += [Turn(Role.ASSISTANT, f"Reply {number}."), Turn(Role.USER, f"Answer {number}.")]
+    trajectory = dataclasses.replace(PEOPLE.trajectory, dialogue=Dialogue(tuple(said)), exchanges=4)
+    filled(own_home, [SUPPORT], [], [dataclasses.replace(PEOPLE, trajectory=trajectory)])
+    with played_by(ScriptedEngine(lambda prompt, seed: f"Well, {seed % 97} and {len(prompt.messages)} more.")):
+        engage("fork", "c1/human/", "--turn", "6", "--text", "Other.", "-n", "1")
+    forks = ask(Home.from_env(), "select trajectory_id, exchanges, end_reason from fork_outcome")
+    assert [row[1:] for row in forks] == [(4, "max_exchanges")] * 2  # turn 6 ends the third exchange
+    assert [engage("fork", name)[0] for name, _, _ in forks] == [0, 0]
+
+
+def test_a_mean_over_edited_and_unedited_continuations_is_noticed(engage, store):
+    with played_by(rewarding(GOOD)):
+        engage("fork", BASE, "--turn", "1", "--text", "Say more.", "-n", "1")
+    assert "fork_outcome holds more than one edited" in engage("sql", "select avg(reward) from fork_outcome")[2]
+
+
+def test_before_the_first_cycle_there_is_nothing_to_fork(engage, own_home):
+    code, _, err = engage("fork", "c1/s1/0")
+    assert code != 0 and len(err.splitlines()) == 1
