@@ -2,7 +2,11 @@
 
 import asyncio
 import io
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from scripted_engines import ask, played_by
@@ -182,3 +186,14 @@ def test_only_conversations_in_which_a_person_played_the_assistant_can_be_traine
 def test_no_cycle_may_have_the_name_of_the_chats():
     with pytest.raises(ConfigError, match="`engage chat --save` keeps conversations under it"):
         check_cycle_id("chat")
+
+
+def test_ctrl_c_while_the_person_is_to_speak_ends_a_real_process(own_home):
+    words = [sys.executable, "-m", "flows.cli", "chat", *SUPPORT_TALK, "--set", "engine.kind=scripted"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(words, cwd=Path(__file__).parents[2], env=environment, text=True, **pipes) as process:
+        while not process.stdout.readline().startswith("supporter"):  # from here on the person is waited for
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(60), process.stderr.read()) == (130, "interrupted\n")
