@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from old_homes import old_store
+from old_homes import HOMES, old_home, old_store
 from scripted_scenarios import SUPPORT
 from small_stores import TABLES, counts, filled, hand_dialogue, hand_tree, renamed
 
@@ -56,6 +56,21 @@ def test_an_old_store_answers_every_named_query_though_nobody_wrote_to_it_since(
     assert [(row["trees"], row["reward_mean"]) for row in found["reward_by_domain"]] == [(2, 0.507), (2, 0.5628)]
     assert [row["fate"] for row in found["pairs"]].count("accepted") == 7
     assert counts(store) == OLD_ROWS
+
+
+@pytest.mark.parametrize("commit", [path.name.partition(".")[0] for path in sorted(HOMES.glob("*.tar.xz"))])
+def test_every_kept_home_is_brought_up_to_date_with_all_rows(tmp_path, commit):
+    home = old_home(tmp_path, commit)
+    store, outbox = TrajectoryStore(home / "engage.duckdb", wait_s=10.0), Outbox(home / "outbox")
+    with duckdb.connect(str(store.path), read_only=True) as connection:
+        before = {table: connection.execute(f"select count(*) from {table}").fetchall()[0][0] for table in TABLES}
+        cycles = [name for (name,) in connection.execute("select cycle_id from cycle order by rowid desc").fetchall()]
+    assert counts(store) == before and store.cycle_ids() == cycles and before["tree"] > 0
+    assert store.select("select version from schema_version")[1] == [(max(migrations()),)]
+    assert store.drain(outbox) > 0 and outbox.pending() == []
+    assert counts(store)["tree"] == before["tree"] + 1
+    kept = [int(copy.name.rpartition("-")[2]) for copy in older_copies(store.path)]
+    assert all(version < max(migrations()) for version in kept)
 
 
 def test_a_store_is_copied_before_it_is_migrated_and_the_copy_is_as_it_was(tmp_path):
