@@ -147,6 +147,7 @@ GRAIN = {
     "reward_by_domain": ("domain",),
     "reward_by_style": ("purpose", "policy", "simulator", "domain", "style", "level"),
     "reward_by_turn": ("domain", "exchange"),
+    "review_judgements": ("judgement_id",),
     "review_pairs": ("tree_id", "chosen_id", "rejected_id"),
     "searched_scenarios": ("scenario", "cycle"),
     "sibling_values": ("scenario", "exchange", "reply"),
