@@ -116,13 +116,13 @@ def selected(workspace: "Workspace", selection: Selection) -> list[Row]:
 
 
 def all_cycles(workspace: "Workspace") -> list[Row]:
-    """Every cycle in MLflow, and those that were killed before they came there."""
+    """Every cycle in MLflow, and those that did not come that far."""
     from tasks import at_work
 
     work = {one.cycle_id: (one, at_work.state(workspace.home, one)) for one in at_work.all_work(workspace.home)}
     runs = workspace.tracker.cycles()
     known = {run.cycle_id for run in runs}
-    early = [one.cycle_id for one, _ in work.values() if one.cycle_id not in known]
+    early = [one.cycle_id for one, state in work.values() if one.cycle_id not in known and state != "completed"]
     rows = [row(run, *work.get(run.cycle_id, (None, ""))) for run in runs]
     return [*(_early(cycle_id, *work[cycle_id]) for cycle_id in early), *rows]
 

@@ -9,9 +9,11 @@ import engage.store.plan
 from engage.engines.scripted import ScriptedEngine, canned_choice
 from engage.errors import StoreError
 from engage.evaluation import Places, stage_text
-from engage.store import Cycle, Outbox
+from engage.store import Cycle, Outbox, TrajectoryStore
+from flows.align import align
 from flows.cli.profiles import load_config
 from flows.collect import collect
+from tasks import at_work
 from tasks.planning import foretell
 
 HERE = Places(None, "sqlite:///mlflow.db")
@@ -51,6 +53,17 @@ def test_a_limit_stops_whole_trees_and_a_larger_one_goes_on(home):
     with duckdb.connect(str(home.database), read_only=True) as connection:
         rows = [connection.execute(same, [cycle]).fetchall() for cycle in ("all", "limited")]
     assert rows[0] == rows[1]
+
+
+def test_a_stage_alone_renews_the_copy_for_readers_and_says_how_it_ended(home):
+    without_pairs = config("scenarios.per_domain=1", "pairs.min_q_gap=0.99")
+    collect(without_pairs, "alone")
+    assert len(TrajectoryStore(home.snapshot).stored_tree_ids("alone")) == 2
+    work = at_work.read(home, "alone")
+    assert (work.command, work.stage, work.ended) == ("collect", "collect", "completed")
+    align(without_pairs, "alone")
+    work = at_work.read(home, "alone")
+    assert (work.command, work.ended, work.tries) == ("align", "completed", 1)
 
 
 def test_a_pilot_foretells_what_the_cycle_takes(home, capsys):
