@@ -27,9 +27,9 @@ FIXTURES = {"prefect_server": ("prefect", "slow"), "tiny_model": ("model",)}
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run in two processes, a file at a time, unless files are named or options say otherwise: two more starts slow a single file down."""
     option, whole = config.option, config.args_source is config.ArgsSource.TESTPATHS
-    if whole and not option.usepdb and "PYTEST_XDIST_WORKER" not in os.environ:
-        if getattr(option, "numprocesses", 2) is None and option.dist == "no":
-            option.numprocesses, option.dist = 2, "loadfile"
+    unasked = getattr(option, "numprocesses", 0) is None and option.dist == "no" and not option.usepdb
+    if whole and unasked and "PYTEST_XDIST_WORKER" not in os.environ:
+        option.numprocesses, option.dist = 2, "loadfile"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -130,7 +130,8 @@ def _empty_store() -> bytes:
 
 
 _filled: dict[bytes, dict[Path, bytes]] = {}
-"""The files of the last stores that `filled` made in empty folders, by what is in them: most tests of a file ask for the same one."""
+"""The files of the last stores that `filled` made in empty folders, by what is in them: most tests of a file ask for the same one.
+A test that changes what is computed when dialogues are stored empties it."""
 
 
 def filled(folder, scenarios, trees=(), dialogues=(), cycle_ids=("c1",)):

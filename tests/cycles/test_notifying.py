@@ -91,6 +91,7 @@ def test_a_quiet_night_is_worth_no_message_and_others_say_why(night, free_gb, fo
     assert alerts(night, AlertConfig(), free_gb) == found
 
 
+@pytest.mark.slow
 def test_a_webhook_gets_one_message_about_all_of_it(receiver, monkeypatch, home):
     hook = receiver(200)
     monkeypatch.setenv("ENGAGE_NOTIFY_URL", hook.address)

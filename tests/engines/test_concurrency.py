@@ -34,6 +34,7 @@ def climb(knee: int, seconds: int, highest: int = 512) -> AdaptiveLimit:
     return limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knee", [20, 100, 300])
 def test_the_limit_climbs_to_the_servers_knee_and_not_far_beyond(knee):
     assert knee * 0.6 <= climb(knee, 60).limit <= knee * 2.5

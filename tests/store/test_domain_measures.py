@@ -6,6 +6,7 @@ from pathlib import Path
 
 import own_domain
 import pytest
+import small_stores
 from small_stores import filled, hand_dialogue, hand_tree, support_scenario
 
 from engage.dialogue import Dialogue, Reaction, Role, Turn
@@ -65,5 +66,6 @@ def test_a_domain_that_cannot_be_loaded_costs_its_measures_and_no_dialogue(tmp_p
 def test_a_measure_that_is_no_number_is_left_out(tmp_path, monkeypatch, odd):
     measures = lambda self, condition, value: {"odd": odd, "even": 2.0}  # noqa: E731
     monkeypatch.setattr(type(own_domain.STUDY_ADVICE), "measures", measures)
+    monkeypatch.setattr(small_stores, "_filled", {})  # no store with the measures of before
     store = filled(tmp_path, [STUDENT], [], [asked(4.0)])
     assert store.select("select measures from outcome")[1] == [({"even": 2.0},)]

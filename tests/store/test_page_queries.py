@@ -73,6 +73,7 @@ def test_a_simulation_names_its_last_node_and_what_was_played_out_below(tmp_path
     assert any(row["turns"] for row in rows)
 
 
+@pytest.mark.slow
 def test_a_pair_has_no_fate_before_it_is_judged(tmp_path):
     fresh = filled(tmp_path, [BAKER], [TREE])
     assert [(row["chosen_id"], row["rejected_id"], row["fate"]) for row in fresh.rows("page_pairs")] == [(1, 4, None)]

@@ -119,6 +119,7 @@ def test_a_copy_that_cannot_be_made_leaves_the_earlier_one(store, hold, tmp_path
     assert copy.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_night_says_when_the_copy_is_not_renewed_and_goes_on(home, monkeypatch):
     from engage import progress
     from engage.workspace import Workspace
