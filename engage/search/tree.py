@@ -112,23 +112,6 @@ class Tree:
         values = [node.q_value for node in self.nodes if node.q_value is not None]
         return (min(values), max(values)) if values else (0.5, 0.5)
 
-    def violations(self) -> list[str]:
-        """Violated invariants of a tree without running simulations, one sentence each; empty for a valid tree."""
-        problems = []
-        for node in self.nodes:
-            below = sum(child.visit_count for child in node.children) + node.own_rollouts
-            if node.virtual_visits:
-                problems.append(f"{node.path}: {node.virtual_visits} virtual visits are left")
-            if node.visit_count != below and node.kind is not NodeKind.TERMINAL:
-                problems.append(f"{node.path}: {node.visit_count} visits, {below} over children and own rollouts")
-            if node.kind is NodeKind.TERMINAL and (node.visit_count > 1 or node.children):
-                problems.append(
-                    f"{node.path}: a terminal with {node.visit_count} visits and {len(node.children)} children"
-                )
-            if node.q_value is not None and not -1e-9 <= node.q_value <= 1 + 1e-9:
-                problems.append(f"{node.path}: Q = {node.q_value} is outside [0, 1]")
-        return problems
-
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:

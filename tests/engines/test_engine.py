@@ -432,11 +432,16 @@ def test_closing_fails_waiting_and_running_requests(tiny):
 
 def test_a_decoder_gives_up_between_two_tokens_once_it_is_closed(tiny):
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation=ATTENTION).eval()
-    looks = iter([False] * 3)  # before the prefill, which gives the first token, and before each of two more
-    closing = Decoder(model, set(), 10**8, lambda: next(looks, True))
+    looked: list[bool] = []  # before the prefill, which gives the first token, and before each of two more it is open
+
+    def is_closed():
+        looked.append(len(looked) >= 3)
+        return looked[-1]
+
+    closing = Decoder(model, set(), 10**8, is_closed)
     with pytest.raises(Closed):
         closing.generate(rows()[-1:])
-    assert closing.decode_tokens == 3
+    assert looked == [False, False, False, True]
 
 
 def test_a_cancelled_caller_does_not_stop_the_others(tiny):
@@ -581,7 +586,7 @@ def test_a_request_is_answered_as_its_own_rows_end_and_not_with_its_batch(tiny):
     engine = open_engine(tiny)
     without_ends(engine)
     assert asyncio.run(first_answered(engine, (prompt("long"), 300), (prompt("short"), 2))) == [False, True]
-    assert engine.stats()["batches"] == 1
+    assert engine.batches == 1
     engine.close()
 
 
@@ -590,7 +595,7 @@ def test_a_request_joins_running_rows(tiny):
     engine._joins = True  # as on a GPU
     engine._loaded[engine._model_of(prompt(""))] = recording(tiny, set(), buffer_tokens=20_000)
     assert asyncio.run(first_answered(engine, (prompt("long"), 300), (prompt("short"), 2))) == [False, True]
-    assert engine.stats()["batches"] == 2
+    assert engine.batches == 2
     engine.close()
 
 

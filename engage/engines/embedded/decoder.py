@@ -48,7 +48,6 @@ class Decoder(Prefill):
         """`buffer_bytes`: most memory for buffers on a GPU (None on a CPU); no more is taken than `most_rows` × `most_columns` need."""
         super().__init__(model, cache_bytes, is_closed)
         self.end_tokens = np.array(sorted(end_tokens), np.int64)
-        self.decode_tokens = 0
         self._most_rows = most_rows
         self._workspace_tokens: int | None = None
         if buffer_bytes is not None:
@@ -225,7 +224,6 @@ class Decoder(Prefill):
         at = self._filled[places]
         self._tokens[places, at], self._logprobs[places, at] = drawn
         self._filled[places] += 1
-        self.decode_tokens += len(places)
         stopped = np.isin(drawn[0], self.end_tokens)
         completed = []
         for number in np.flatnonzero(stopped | (at + 1 >= self._limits[places])):

@@ -84,7 +84,7 @@ class TransformersEngine:
         self._waiting: list[Job] = []
         self._running: dict[tuple[str, str | None], list[Job]] = {}
         self._closed = False
-        self._counts = {"batches": 0, "rows": 0, "busy_s": 0.0}
+        self.batches = 0  # begun since the start
         self._thread = threading.Thread(target=self._work, name="engage-engine", daemon=True)
         self._thread.start()
 
@@ -114,13 +114,6 @@ class TransformersEngine:
 
             torch.cuda.empty_cache()
 
-    def stats(self) -> dict[str, float]:
-        """Totals since the start: prefill, cached and decode tokens, batches, rows, busy seconds."""
-        totals: dict[str, float] = dict(self._counts)
-        for name in ("prefill_tokens", "cached_tokens", "decode_tokens"):
-            totals[name] = sum(getattr(decoder, name) for decoder in list(self._loaded.values()))
-        return totals
-
     async def _ask(self, job: Job) -> Any:
         with self._condition:
             if self._closed:
@@ -138,12 +131,10 @@ class TransformersEngine:
             jobs = self._next_jobs()
             if jobs is None:
                 break
-            started = time.perf_counter()
             if jobs:
                 self._try(jobs[0].model, partial(self._begin, jobs), jobs)
             for model in list(self._running):
                 self._try(model, partial(self._step, model))
-            self._counts["busy_s"] += time.perf_counter() - started
         for job in itertools.chain(self._waiting, *self._running.values()):
             fail(job, "the engine was closed")
 
@@ -229,8 +220,7 @@ class TransformersEngine:
             return
         following = decoder.next_logits([*scored, *(row.tokens for row in rows)])
         score(following, scoring)
-        self._counts["batches"] += 1
-        self._counts["rows"] += len(rows) + len(scoring)
+        self.batches += 1
         if rows:
             self._running.setdefault(jobs[0].model, []).extend(job for job in jobs if job.drawn)
             self._answer(jobs[0].model, decoder.begin(rows, following))

@@ -39,7 +39,7 @@ class NextLogits:
 
 
 class Prefill:
-    """One model with its prefix cache and counters; used from one thread. Raises Closed once `is_closed` returns True."""
+    """One model with its prefix cache; used from one thread. Raises Closed once `is_closed` returns True."""
 
     def __init__(self, model: Any, cache_bytes: float, is_closed: Callable[[], bool]) -> None:
         self.model = model
@@ -49,7 +49,6 @@ class Prefill:
         self._like = torch.empty(0, dtype=model.dtype, device=model.device)
         self.cache = PrefixCache(cache_bytes, self.shape, self._like)
         self.max_length = model.config.max_position_embeddings
-        self.prefill_tokens = self.cached_tokens = 0
         self._prompt_tokens = 0  # rows × columns of the memory reserved for prompts; 0: calls are not recorded
         self._prompt_space: Any = None
         self._record_prompts: Record = Recorder()
@@ -132,8 +131,6 @@ class Prefill:
             ids[index, new - fresh :] = prompt[known:]
             positions[index, new - fresh :] = np.arange(known, len(prompt))
             keys[index, columns - fresh :] = np.arange(known, len(prompt))
-            self.prefill_tokens += fresh
-            self.cached_tokens += known
         call = partial(self._call, states, slice(start, columns), steady)
         logits = call(self._tensor(ids), self._tensor(positions), self._tensor(keys))
         for index, (prompt, known) in enumerate(prompts):
