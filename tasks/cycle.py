@@ -15,12 +15,12 @@ from engage.engines.base import Side
 from engage.errors import InputError, StoreLocked, TooManyFlawed, engage_error
 from engage.evaluation import check_adapters, reigns, start_line
 from engage.home import check_cycle_id
+from engage.keeping import at_work
 from engage.progress import tell
 from engage.seeds import derive_seed
 from engage.store import SETTINGS, Challenges, Cycle, absent, identity
 from engage.training import read_human
 from engage.workspace import Workspace
-from tasks import at_work
 from tasks.run_log import log
 
 

@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from prefect import runtime, task
 
 from engage.config import CycleConfig, continued_config
+from engage.keeping import at_work
 from engage.progress import tell
 from engage.workspace import Workspace
-from tasks import at_work, run_log
+from tasks import run_log
 from tasks.cycle import worth_retrying
 
 
@@ -26,7 +28,7 @@ class Unfinished:
 def earlier_night(config: CycleConfig, own: str) -> Unfinished | None:
     """Mark the runs of killed commands as ended; returns the night to finish first, None without one or without `nightly.finish_interrupted`."""
     workspace = Workspace.from_env()
-    for dead in at_work.mark_dead(workspace):
+    for dead in at_work.mark_dead(workspace, crash_flow_run):
         tell(
             f"cycle {dead.cycle_id}: its process {dead.pid} is gone, its runs are marked as ended (it reached {dead.stage})"
         )
@@ -47,3 +49,15 @@ def at_night(cycle_id: str) -> Iterator[None]:
     run = str(runtime.flow_run.id)
     with run_log.night(cycle_id), at_work.at_work(Workspace.from_env(), cycle_id, "nightly", run):
         yield
+
+
+def crash_flow_run(flow_run: str, reason: str) -> None:
+    """Mark a flow's run as Crashed unless it ended; nothing if Prefect's server is another one, or away."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed
+
+    with suppress(Exception):  # another server, or none
+        client: Any = get_client(sync_client=True)
+        run = client.read_flow_run(flow_run)
+        if run.state is None or not run.state.is_final():
+            client.set_flow_run_state(run.id, Crashed(message=reason), force=True)

@@ -10,16 +10,14 @@ from engage.home import Home
 from engage.tracking import dialogues
 from engage.tracking.client import Client, told
 from engage.tracking.files import local_folder
-from engage.tracking.tracker import CYCLE_TAG, EXPERIMENT, REGISTERED_NAME
-from engage.workspace import Workspace
+from engage.tracking.tracker import CYCLE_TAG, EXPERIMENT, REGISTERED_NAME, Tracker
 
 _MOST_TRACES = 100
 
 
-def experiments(workspace: Workspace) -> list[str]:
+def experiments(tracker: Tracker) -> list[str]:
     """Ids of the two experiments; that of the conversations may not be made yet."""
-    assert workspace.tracker  # names MLflow's database
-    client = Client(workspace.home)
+    client = Client(tracker.home)
     found = (client.get_experiment_by_name(name) for name in (EXPERIMENT, dialogues.EXPERIMENT))
     return [str(one.experiment_id) for one in found if one is not None]
 
@@ -27,11 +25,11 @@ def experiments(workspace: Workspace) -> list[str]:
 class TrackedCycle:
     """What MLflow keeps of one cycle. Figures, parameters and tags of its runs are not files, and stay."""
 
-    def __init__(self, workspace: Workspace, cycle_id: str) -> None:
+    def __init__(self, tracker: Tracker, cycle_id: str) -> None:
         from mlflow.entities import ViewType
 
-        self._home, self._client = workspace.home, Client(workspace.home)
-        self._experiments = experiments(workspace)
+        self._home, self._client = tracker.home, Client(tracker.home)
+        self._experiments = experiments(tracker)
         runs = self._client.search_runs(
             self._experiments, f"tags.`{CYCLE_TAG}` = '{cycle_id}'", run_view_type=ViewType.ALL, max_results=10_000
         )
@@ -87,9 +85,9 @@ def delete_traces(client: Any, experiments: Sequence[str], where: str) -> int:
     return len(ids)
 
 
-def forget_traces(workspace: Workspace, scenario_ids: Sequence[str]) -> int:
+def forget_traces(tracker: Tracker, scenario_ids: Sequence[str]) -> int:
     """Delete all conversations about these scenarios; returns the number of traces."""
-    client, own = Client(workspace.home), experiments(workspace)
+    client, own = Client(tracker.home), experiments(tracker)
     return sum(delete_traces(client, own, f"tag.scenario = '{_quoted(name)}'") for name in scenario_ids)
 
 
@@ -104,14 +102,14 @@ def vacuum(home: Home) -> None:
             connection.execute("vacuum")
 
 
-def logged_adapters(workspace: Workspace) -> list[tuple[str, Path]]:
+def logged_adapters(tracker: Tracker) -> list[tuple[str, Path]]:
     """The address of MLflow's copy and the folder of every registered adapter that lies in the home."""
     from mlflow.exceptions import MlflowException
 
-    tracker, client, found = workspace.tracker, Client(workspace.home), list[tuple[str, Path]]()
+    client, found = Client(tracker.home), list[tuple[str, Path]]()
     for version in client.search_model_versions(f"name = '{REGISTERED_NAME}'", max_results=10_000):
         adapter = tracker.adapter_of(str(version.version))
-        if adapter and adapter.is_dir() and adapter.is_relative_to(workspace.home.path):
+        if adapter and adapter.is_dir() and adapter.is_relative_to(tracker.home.path):
             with suppress(MlflowException):  # a version of an earlier engage is no logged model
                 model = client.get_logged_model(str(version.source).rpartition("/")[2])
                 found.append((str(model.artifact_location), adapter))

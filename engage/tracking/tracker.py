@@ -38,25 +38,25 @@ class Tracker:
         """A locked database and a server that is away are waited for, up to `wait_s` seconds at each request."""
         home.make()
         self._alone = FileLock(home.path / "mlflow.lock")  # look first, then create: one process at a time
-        self._home, self._wait_s = home, wait_s
+        self.home, self._wait_s = home, wait_s
         patiently(wait_s, self._open)
 
     def _open(self) -> None:
         import mlflow
 
-        with self._alone, told(self._home):
-            if self._home.own_tracking:
-                database.prepare(self._home.mlflow_file, EXPERIMENT, self._create_database, progress.tell)
-            mlflow.set_tracking_uri(self._home.tracking_uri)
-            self._client = Client(self._home)
+        with self._alone, told(self.home):
+            if self.home.own_tracking:
+                database.prepare(self.home.mlflow_file, EXPERIMENT, self._create_database, progress.tell)
+            mlflow.set_tracking_uri(self.home.tracking_uri)
+            self._client = Client(self.home)
             self._experiment_id = self._experiment(EXPERIMENT, view.TRAINING)
-        self._client = Client(self._home, wait_s=self._wait_s)
+        self._client = Client(self.home, wait_s=self._wait_s)
 
     def _create_database(self, ending: str, location: str) -> None:
         """MLflow's tables and the experiment in a file of the home's database's name with that ending."""
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # private to MLflow, read at 3.17.2
 
-        store = SqlAlchemyStore(self._home.tracking_uri + ending, location)
+        store = SqlAlchemyStore(self.home.tracking_uri + ending, location)
         try:
             store.create_experiment(EXPERIMENT, artifact_location=location)
         finally:
@@ -66,8 +66,8 @@ class Tracker:
         """The experiment's id; it is created if missing, and restored if it was deleted in MLflow's UI."""
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            local = self._home.tracking_uri.startswith("sqlite")
-            location = self._home.artifacts.as_uri() if local else None
+            local = self.home.tracking_uri.startswith("sqlite")
+            location = self.home.artifacts.as_uri() if local else None
             found = self._client.get_experiment(self._client.create_experiment(name, location))
         elif found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
@@ -169,7 +169,7 @@ class Tracker:
         experiment = self._experiment(dialogues.EXPERIMENT, view.CONVERSATIONS)
         tags = {CYCLE_TAG: cycle_id, STAGE_TAG: f"dialogues of {label}"}
         run = self._run(f"{cycle_id} {side}", {**tags, "mlflow.runType": "genai_evaluate"}, experiment)
-        written = dialogues.write_conversations(self._home, experiment, run, side, told)
+        written = dialogues.write_conversations(self.home, experiment, run, side, told)
         self._client.set_terminated(run, "FINISHED")
         return written
 
@@ -214,7 +214,7 @@ class Tracker:
 
     def shown(self, adapter: Path) -> str:
         """The folder of an adapter relative to the home, where it lies in it, so that the home may be moved."""
-        return str(adapter.relative_to(self._home.path)) if adapter.is_relative_to(self._home.path) else str(adapter)
+        return str(adapter.relative_to(self.home.path)) if adapter.is_relative_to(self.home.path) else str(adapter)
 
     def version_of(self, adapter: Path) -> str:
         """The registry version of a registered adapter."""
@@ -234,7 +234,7 @@ class Tracker:
     def _adapter(self, version: Any) -> Path | None:
         """The folder of a registered adapter, even if the home was moved."""
         kept = version.tags.get(ADAPTER_TAG)
-        return self._home.find(kept) if kept else None
+        return self.home.find(kept) if kept else None
 
     def promote(self, version: str, by: str = "", why: str = "") -> None:
         """Set the alias `champion` to this version; who decided and why become its tags `engage.promoted_…`."""

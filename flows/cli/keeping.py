@@ -13,9 +13,9 @@ from engage.home import Home
 from flows.cli.options import console
 
 if TYPE_CHECKING:
+    from engage.keeping.forgetting import Forgetting
+    from engage.keeping.pruning import Pruning
     from engage.workspace import Workspace
-    from tasks.forgetting import Forgetting
-    from tasks.pruning import Pruning
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be deleted, and delete nothing")]
 
@@ -26,8 +26,8 @@ def prune(
 ) -> None:
     """Delete whole old cycles: trees, pairs, adapters, reports. What the champion, a challenger or a kept cycle needs stays."""
     with _alone() as workspace:
-        from tasks.pruning import plan_pruning
-        from tasks.pruning import prune as carry_out
+        from engage.keeping.pruning import plan_pruning
+        from engage.keeping.pruning import prune as carry_out
 
         workspace.drain()
         plan = plan_pruning(workspace, keep)
@@ -42,7 +42,7 @@ def backup(
 ) -> None:
     """Write the home into one file: database, MLflow's database and files, adapters, what waits in the outbox. A night may run meanwhile."""
     with _workspace() as workspace:
-        from tasks.backing_up import back_up
+        from engage.keeping.backup import back_up
 
         _say(
             f"written to {file} ({shown_size(back_up(workspace, file))}); it holds every conversation: keep it as safe as the home"
@@ -51,7 +51,7 @@ def backup(
 
 def restore(file: Annotated[Path, typer.Argument(help="a file that `engage backup` wrote")]) -> None:
     """Unpack a backup into the home that ENGAGE_HOME names, which must be empty or missing."""
-    from tasks.backing_up import restore as unpack
+    from engage.keeping.backup import restore as unpack
 
     home = Home.from_env()
     found = unpack(home, file)
@@ -69,7 +69,7 @@ def export(
     from flows.cli.running import find_cycle_id
 
     with _workspace() as workspace:
-        from tasks.exporting import export_to
+        from engage.keeping.exports import export_to
 
         rows = export_to(workspace, find_cycle_id(cycle), out)
         listed = ", ".join(f"{name} {count}" for name, count in rows.items() if count)
@@ -86,8 +86,8 @@ def forget(
 ) -> None:
     """Delete one person's scenarios with all that was simulated from them; say what cannot be undone."""
     with _alone() as workspace:
-        from tasks.forgetting import forget as carry_out
-        from tasks.forgetting import plan_forgetting
+        from engage.keeping.forgetting import forget as carry_out
+        from engage.keeping.forgetting import plan_forgetting
 
         workspace.drain()
         plan = plan_forgetting(workspace, source, scenario)

@@ -64,7 +64,8 @@ def in_process(console: Console, verbose: bool, again: str) -> Iterator[None]:
     interrupts.go_on_with(again)
     try:
         from engage import progress
-        from tasks import at_work, run_log
+        from engage.keeping import at_work
+        from tasks import run_log
 
         at_work.goes_on_with(again)
         start_server()

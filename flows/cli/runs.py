@@ -19,9 +19,9 @@ from flows.cli.showing import VisibleOut, visible_json
 
 if TYPE_CHECKING:
     from engage.evaluation import Reign
+    from engage.keeping.at_work import Work
     from engage.tracking import CycleRun
     from engage.workspace import Workspace
-    from tasks.at_work import Work
 
 Selection = Literal["runs", "nights", "champions"]
 Row = dict[str, Any]
@@ -117,7 +117,7 @@ def selected(workspace: "Workspace", selection: Selection) -> list[Row]:
 
 def all_cycles(workspace: "Workspace") -> list[Row]:
     """Every cycle in MLflow, and those that did not come that far."""
-    from tasks import at_work
+    from engage.keeping import at_work
 
     work = {one.cycle_id: (one, at_work.state(workspace.home, one)) for one in at_work.all_work(workspace.home)}
     runs = workspace.tracker.cycles()

@@ -23,8 +23,8 @@ from engage.errors import ConfigError, EngageError
 from engage.files.writing import write_whole
 from engage.home import Home
 from engage.masking import mask_urls
+from engage.processes import began_s, living
 from flows.cli.workers import POOL, ensure_pool, online
-from tasks.processes import began_s, living
 
 if TYPE_CHECKING:
     import psutil

@@ -28,7 +28,8 @@ class Silent(ScriptedEngine):
     async def complete(self, prompt, sampling, seeds):
         raise AssertionError("the model was asked")
 
-    score = complete
+    async def score(self, prompt, choices):
+        raise AssertionError("the model was asked")
 
 
 def held(engine, seed=5, policy="base"):

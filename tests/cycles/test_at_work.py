@@ -15,15 +15,16 @@ from prefect.client.orchestration import get_client
 from prefect.states import Running
 
 from engage.home import Home
+from engage.keeping import at_work
+from engage.keeping.at_work import COMPLETED, FAILED, INTERRUPTED, Work
 from engage.tracking import Tracker
 from engage.workspace import Workspace
-from tasks import at_work
-from tasks.at_work import COMPLETED, FAILED, INTERRUPTED, Work
+from tasks.nights import crash_flow_run
 
 BEGIN = """
 import sys
 from engage.home import Home
-from tasks import at_work
+from engage.keeping import at_work
 from engage.workspace import Workspace
 at_work.begin(Workspace.from_env(), sys.argv[1], "nightly", sys.argv[2])
 at_work.begin(Workspace.from_env(), sys.argv[1], "align", "a stage")
@@ -64,7 +65,7 @@ def test_a_killed_process_is_dead_and_one_at_work_is_not(home, working):
     assert work.flow_runs == ("a night", "a stage")
     assert work.again == f"ENGAGE_HOME='{home.path}' .venv/bin/engage nightly --cycle c1"
     assert at_work.state(home, work) == "running"
-    assert at_work.mark_dead(Workspace(home)) == []
+    assert at_work.mark_dead(Workspace(home), crash_flow_run) == []
     kill(process)
     assert at_work.state(home, work) == INTERRUPTED
 
@@ -77,7 +78,7 @@ def test_work_of_another_host_and_a_process_id_that_was_given_again_mislead_nobo
     elsewhere = replace(work, host=f"not-{work.host}")
     rewrite(home, elsewhere)
     assert not at_work.is_dead(home, elsewhere)
-    assert at_work.mark_dead(Workspace(home)) == []
+    assert at_work.mark_dead(Workspace(home), crash_flow_run) == []
 
 
 def test_a_copy_of_a_home_calls_nobody_dead_who_works_in_the_first(home, working, tmp_path):
@@ -157,7 +158,7 @@ def test_the_runs_of_the_dead_are_ended_and_those_of_the_living_stay_open(home, 
         stages[-1].__enter__()
         processes[name] = working(name, run)
     kill(processes["dead"])
-    (marked,) = at_work.mark_dead(Workspace(home))
+    (marked,) = at_work.mark_dead(Workspace(home), crash_flow_run)
     assert (marked.cycle_id, marked.ended) == ("dead", INTERRUPTED)
     states = {name: client.read_flow_run(run).state for name, run in runs.items()}
     assert (states["dead"].name, states["alive"].name) == ("Crashed", "Running")
@@ -169,4 +170,4 @@ def test_the_runs_of_the_dead_are_ended_and_those_of_the_living_stay_open(home, 
         ("dead", "KILLED"),
         ("dead", "KILLED"),
     ]
-    assert at_work.mark_dead(Workspace(home)) == []
+    assert at_work.mark_dead(Workspace(home), crash_flow_run) == []

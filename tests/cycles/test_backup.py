@@ -14,13 +14,13 @@ from kept_homes import REPLIES, add_cycle
 from mlflow import MlflowClient
 from small_stores import counts, hand_tree, support_scenario
 
-import tasks.backing_up
+import engage.keeping.backup
 from engage.errors import ConfigError, StoreError
 from engage.home import Home
+from engage.keeping.backup import back_up, restore
 from engage.store import Outbox, TrajectoryStore
 from engage.tracking import Tracker
 from engage.workspace import Workspace
-from tasks.backing_up import back_up, restore
 
 pytestmark = pytest.mark.slow
 LATE = support_scenario("s3")
@@ -56,7 +56,7 @@ def test_a_restored_home_has_everything_and_goes_on(night, tmp_path, monkeypatch
     there = Home(tmp_path / "elsewhere" / "home")
     described = restore(there, tmp_path / "b.tar")
     assert described["format"] == 1 and stat.S_IMODE(there.path.stat().st_mode) == 0o700
-    assert sorted(path.name for path in there.path.iterdir()) == sorted(tasks.backing_up.CONTENT)
+    assert sorted(path.name for path in there.path.iterdir()) == sorted(engage.keeping.backup.CONTENT)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it for its own children
     workspace = Workspace(there)
     assert counts(workspace.store) == before
@@ -75,13 +75,13 @@ def test_a_restored_home_has_everything_and_goes_on(night, tmp_path, monkeypatch
 
 def test_what_moves_from_the_outbox_into_the_store_meanwhile_is_in_the_backup_once(night, tmp_path, monkeypatch):
     workspace, trees = Workspace(night), counts(TrajectoryStore(night.database))["tree"]
-    snapshot = tasks.backing_up.write_snapshot
+    snapshot = engage.keeping.backup.write_snapshot
 
     def after_a_drain(*given):
         workspace.drain()
         snapshot(*given)
 
-    monkeypatch.setattr(tasks.backing_up, "write_snapshot", after_a_drain)
+    monkeypatch.setattr(engage.keeping.backup, "write_snapshot", after_a_drain)
     back_up(workspace, tmp_path / "b.tar.gz")
     assert Outbox(night.outbox).pending() == []
     there = Workspace(Home(tmp_path / "there"))

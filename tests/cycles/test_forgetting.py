@@ -10,16 +10,16 @@ from all_texts import texts
 from kept_homes import add_cycle
 from small_stores import count, support_scenario
 
-import tasks.forgetting
+import engage.keeping.forgetting
 from engage.errors import ConfigError
 from engage.home import Home
+from engage.keeping.exports import export_to
+from engage.keeping.forgetting import NOTE, forget, plan_forgetting
 from engage.models import AdapterCard, adapter_fingerprint
 from engage.store import TrajectoryStore
 from engage.tracking import Tracker
 from engage.training import PreferencePair, load_pairs, save_pairs
 from engage.workspace import Workspace
-from tasks.exporting import export_to
-from tasks.forgetting import NOTE, forget, plan_forgetting
 
 pytestmark = pytest.mark.slow
 ANNA = "anna-1"
@@ -86,7 +86,7 @@ def test_what_is_left_of_a_killed_command_the_same_command_takes_away(told):
         child = os.fork()
         if not child:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(tasks.forgetting, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+                patch.setattr(engage.keeping.forgetting, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
                 forget(Workspace(told), plan_forgetting(Workspace(told), None, ANNA))
             os._exit(0)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL, moment

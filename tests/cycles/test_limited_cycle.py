@@ -9,11 +9,11 @@ import engage.store.plan
 from engage.engines.scripted import ScriptedEngine, canned_choice
 from engage.errors import StoreError
 from engage.evaluation import Places, stage_text
+from engage.keeping import at_work
 from engage.store import Cycle, Outbox, TrajectoryStore
 from flows.align import align
 from flows.cli.profiles import load_config
 from flows.collect import collect
-from tasks import at_work
 from tasks.planning import foretell
 
 HERE = Places(None, "sqlite:///mlflow.db")

@@ -10,20 +10,20 @@ from kept_homes import add_cycle
 from mlflow import MlflowClient
 from small_stores import counts
 
-import tasks.pruning
+import engage.keeping.pruning
 from engage.home import Home
+from engage.keeping.pruning import plan_pruning, prune
 from engage.store import Challenges, TrajectoryStore
 from engage.tracking import Tracker
 from engage.tracking.removal import experiments, find_traces
 from engage.workspace import Workspace
-from tasks.pruning import plan_pruning, prune
 
 pytestmark = pytest.mark.slow
 
 
 def tracked(workspace: Workspace) -> dict[str, set[str]]:
     """The cycles of which MLflow has files, models and conversations."""
-    client, ids = MlflowClient(workspace.home.tracking_uri), experiments(workspace)
+    client, ids = MlflowClient(workspace.home.tracking_uri), experiments(workspace.tracker)
     of = {run.info.run_id: run.data.tags["engage.cycle_id"] for run in client.search_runs(ids)}
     artifacts = {
         of[path.parent.name] for path in workspace.home.artifacts.glob("*/artifacts") if path.parent.name in of
@@ -75,14 +75,14 @@ def test_what_the_latest_the_champion_and_a_challenger_need_stays(six):
     assert 100_000 < going.file_bytes < 110_000
     assert plan_pruning(six, 6).going == () and disk(six.home) == before
 
-    figures = MlflowClient(six.home.tracking_uri).search_runs(experiments(six))
+    figures = MlflowClient(six.home.tracking_uri).search_runs(experiments(six.tracker))
     freed = prune(six, plan, print)
     kept = {"c1", "c3", "c4", "c5", "c6"}
     assert freed > 100_000
     assert (set(six.store.cycle_ids()), folders(six.home)) == (kept, kept)
     assert counts(six.store)["tree"] == 10
     assert tracked(six) == {"files": {"c1", "c3"}, "models": {"c1", "c3"}, "conversations": {"c1"}}
-    assert len(MlflowClient(six.home.tracking_uri).search_runs(experiments(six))) == len(figures)
+    assert len(MlflowClient(six.home.tracking_uri).search_runs(experiments(six.tracker))) == len(figures)
     assert Tracker(six.home).champion().adapter.is_dir()
     assert plan_pruning(six, 1).going == ()
 
@@ -97,7 +97,7 @@ def test_an_adapter_lies_on_the_disk_once_and_mlflow_loads_it_still(home, tmp_pa
     weights = "adapter_model.safetensors"
     assert (logged / weights).samefile(adapter / weights)
     client = MlflowClient(home.tracking_uri)
-    (model,) = client.search_logged_models(experiments(Workspace(home)))
+    (model,) = client.search_logged_models(experiments(Workspace(home).tracker))
     loaded = client.list_logged_model_artifacts(model.model_id)
     assert {file.path for file in loaded} == {weights, "adapter_config.json", "engage_card.json"}
     # a copied home has it twice, until it is pruned
@@ -141,12 +141,12 @@ def killed(workspace: Workspace, moment: str) -> int:
         elif moment == MOMENTS[1]:
             patch.setattr("engage.tracking.removal.TrackedCycle.remove", dies)
         elif moment == MOMENTS[2]:
-            patch.setattr(tasks.pruning, "delete_rows", dies)
+            patch.setattr(engage.keeping.pruning, "delete_rows", dies)
         elif moment == MOMENTS[3]:
-            patch.setattr(tasks.pruning, "shrink", dies)
+            patch.setattr(engage.keeping.pruning, "shrink", dies)
         else:
             patch.setattr(shutil, "copymode", dies)
-            patch.setattr(tasks.pruning, "_FREE_SHARE", -1.0)
+            patch.setattr(engage.keeping.pruning, "_FREE_SHARE", -1.0)
         prune(workspace, plan_pruning(workspace, 1), print)
     os._exit(0)
 
@@ -160,7 +160,7 @@ def test_a_prune_that_is_killed_leaves_a_usable_home_and_the_next_one_finishes(h
         assert workspace.store.cycle_ids()[0] == "c3" and counts(workspace.store)["tree"] in (2, 6)
         assert (home.cycle("c3") / "report.md").is_file() and "c3" in tracked(workspace)["models"]
         Challenges(workspace.store).all()
-    monkeypatch.setattr(tasks.pruning, "_FREE_SHARE", -1.0)
+    monkeypatch.setattr(engage.keeping.pruning, "_FREE_SHARE", -1.0)
     prune(workspace, plan_pruning(workspace, 1), print)
     assert (workspace.store.cycle_ids(), folders(home)) == (["c3"], {"c3"})
     assert tracked(workspace) == {"files": {"c3"}, "models": {"c3"}, "conversations": {"c3"}}

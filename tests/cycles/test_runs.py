@@ -26,13 +26,13 @@ from engage.evaluation import (
     headline,
 )
 from engage.home import Home
+from engage.keeping.at_work import Work
 from engage.stats import paired_comparison
 from engage.store import Challenges, Cycle, State, TrajectoryStore
 from engage.tracking import Tracker
 from engage.tracking.text import differences
 from engage.training import Candidate, PairSet
 from flows.cli.runs import grounds_remark
-from tasks.at_work import Work
 from tasks.reporting import report_align, report_evaluation
 
 pytestmark = pytest.mark.slow

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 from mlflow import MlflowClient
 
+from engage import progress
 from engage.errors import StoreError, StoreLocked
 from engage.tracking import Tracker
+from engage.tracking import client as tracking_client
 from engage.tracking.client import patiently
 from engage.workspace import Workspace
-from tasks import progress, tracking_client
 from tasks.cycle import worth_retrying
 
 

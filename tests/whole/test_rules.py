@@ -35,8 +35,8 @@ LOADED_LATE = {
 }
 """Modules that may import a heavy library at their top, because nobody imports them at the top."""
 ORDER = (
-    "errors", "masking", "visible", "seeds", "files", "stopping", "progress", "webhook", "stats", "dialogue", "survey", "domains", "scenario", "data", "corpora", "models",
-    "engines", "simulation", "pages", "search", "store", "training", "home", "tracking", "workspace", "evaluation", "experiments", "bench", "settings",
+    "errors", "masking", "visible", "seeds", "files", "stopping", "progress", "processes", "webhook", "stats", "dialogue", "survey", "domains", "scenario", "data", "corpora", "models",
+    "engines", "simulation", "pages", "search", "store", "training", "home", "tracking", "workspace", "keeping", "evaluation", "experiments", "bench", "settings",
     "profiles", "config", "grid",
 )  # fmt: skip
 """The rooms of the method: each imports only rooms that stand before it."""

@@ -62,13 +62,13 @@ def prune(workspace: Workspace, plan: Pruning, tell: Callable[[str], None]) -> i
         if place.is_dir():
             gone = place.rename(folder / f"{GONE}{one.cycle_id}")
             shutil.rmtree(gone)
-        TrackedCycle(workspace, one.cycle_id).remove()
+        TrackedCycle(workspace.tracker, one.cycle_id).remove()
     path, wait_s = workspace.home.database, workspace.wait_s
     if plan.going:
         delete_rows(path, "cycle_id", [one.cycle_id for one in plan.going], wait_s)
     for copy in older_copies(path)[:-1]:
         copy.unlink()
-    for location, adapter in logged_adapters(workspace):
+    for location, adapter in logged_adapters(workspace.tracker):
         share(location, adapter)
     shrink(workspace, tell)
     return before - disk_bytes([workspace.home.path])
@@ -89,7 +89,7 @@ def shrink(workspace: Workspace, tell: Callable[[str], None], at_any_rate: bool 
 
 def _leaving(workspace: Workspace, cycle_id: str) -> Leaving:
     rows = count_rows(workspace.home.database, "cycle_id", [cycle_id], workspace.wait_s)
-    folders = [workspace.home.cycle(cycle_id), *TrackedCycle(workspace, cycle_id).folders()]
+    folders = [workspace.home.cycle(cycle_id), *TrackedCycle(workspace.tracker, cycle_id).folders()]
     return Leaving(cycle_id, rows["tree"], rows["trajectory"], disk_bytes(folders))
 
 

@@ -10,17 +10,16 @@ import json
 import os
 import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from engage.files.writing import write_whole
 from engage.home import Home
+from engage.processes import began_s, living
 from engage.workspace import Workspace
-from tasks.processes import began_s, living
 
 RECORD, LOCK = "work.json", "work.lock"
 COMPLETED, FAILED, INTERRUPTED = "completed", "failed", "interrupted"
@@ -135,15 +134,15 @@ def at_work(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> It
             end(workspace, cycle_id, flow_run, how)
 
 
-def mark_dead(workspace: Workspace) -> list[Work]:
-    """End the runs of work whose process is gone: Crashed in Prefect, KILLED in MLflow; returns that work, the newest first.
+def mark_dead(workspace: Workspace, crash: Callable[[str, str], None]) -> list[Work]:
+    """End the runs of work whose process is gone, in MLflow as KILLED; returns that work, the newest first.
 
-    What is at work, or was begun on another host, is left alone. A Prefect server that does not know the runs is no error.
+    `crash` ends a flow's run in Prefect, by its id and with a reason. What is at work, or was begun on another host, is left alone.
     """
     found = [one for one in all_work(workspace.home) if is_dead(workspace.home, one)]
     for one in found:
         for flow_run in one.flow_runs:
-            _crash(flow_run, f"process {one.pid} on {one.host} is gone")
+            crash(flow_run, f"process {one.pid} on {one.host} is gone")
         workspace.tracker.end_runs(one.cycle_id)
         _write(workspace.home, replace(one, ended=INTERRUPTED))
     return [replace(one, ended=INTERRUPTED) for one in found]
@@ -154,17 +153,6 @@ def to_finish(workspace: Workspace, own: str) -> Work | None:
     nights = [one for one in all_work(workspace.home) if one.command == "nightly" and one.cycle_id != own]
     latest = nights[0] if nights else None
     return latest if latest and latest.ended in (INTERRUPTED, FAILED) and latest.tries == 1 else None
-
-
-def _crash(flow_run: str, reason: str) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.states import Crashed
-
-    with suppress(Exception):  # another server, or none
-        client: Any = get_client(sync_client=True)
-        run = client.read_flow_run(flow_run)
-        if run.state is None or not run.state.is_final():
-            client.set_flow_run_state(run.id, Crashed(message=reason), force=True)
 
 
 def _hold(home: Home, cycle_id: str) -> bool:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from engage.errors import ConfigError, StoreError
 from engage.files.writing import write_whole
+from engage.keeping.exports import export_to, exports
 from engage.models import CARD_NAME, AdapterCard, adapter_fingerprint
 from engage.store import compact, count_rows, cycles_with, delete_rows, older_copies, scenarios_from
 from engage.tracking.removal import TrackedCycle, forget_traces, vacuum
 from engage.training import load_pairs, save_pairs
 from engage.workspace import Workspace
-from tasks.exporting import export_to, exports
 
 NOTE = "forgetting.json"
 _TEXT = (".md", ".html", ".json", ".jsonl", ".txt", ".csv")
@@ -81,7 +81,7 @@ def forget(workspace: Workspace, plan: Forgetting) -> int:
         for file in Path(out).glob("*.parquet"):
             if file.name != "cycle.parquet":  # by which the export is known
                 file.unlink()
-    traces = forget_traces(workspace, ids)
+    traces = forget_traces(workspace.tracker, ids)
     delete_rows(home.database, "scenario_id", ids, workspace.wait_s)
     for out, cycle in plan.exports.items():
         export_to(workspace, cycle, Path(out))
@@ -107,7 +107,7 @@ def _begun(workspace: Workspace) -> tuple[list[str], list[str]]:
 
 def _files(workspace: Workspace, cycle_id: str) -> Iterator[Path]:
     """The files of a cycle, in its folder and in MLflow's."""
-    for folder in (workspace.home.cycle(cycle_id), *TrackedCycle(workspace, cycle_id).folders()):
+    for folder in (workspace.home.cycle(cycle_id), *TrackedCycle(workspace.tracker, cycle_id).folders()):
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not (path.parent / CARD_NAME).exists():  # an adapter tells of nobody by name
                 yield path
