@@ -59,7 +59,7 @@ def found(folder: Path) -> set[tuple[str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_planted_secret_is_found_nowhere(tmp_path):
     server, words = ChatServer(), itertools.count()
     server.behave = lambda _, body, __: answer(body, f"Tell me more about number {next(words)}, would you?")
@@ -87,7 +87,7 @@ def test_a_planted_secret_is_found_nowhere(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         said.append(done.stdout + done.stderr)
         assert "Traceback" not in said[-1], said[-1]
