@@ -99,7 +99,7 @@ def _sample(
     store: TrajectoryStore, folder: Path, cycle_id: str, wanted: Wanted, earlier: Sequence[Any], home: Home
 ) -> Sample:
     """Pairs by default. A sample of no stated size is as large as the cycle's largest so far."""
-    pairs = [] if wanted.dialogues else pair_items(store, cycle_id)
+    pairs = [] if wanted.dialogues else pair_items(store, cycle_id, wanted.ids or None)
     dialogues: list[Item] = []
     if wanted.dialogues or wanted.ids:
         candidate = latest_candidate(folder, home.find)
@@ -110,7 +110,7 @@ def _sample(
     kind, items = ("dialogue", dialogues) if wanted.dialogues else ("pair", pairs)
     before = [row["sample_size"] for row in earlier if row["kind"] == kind and row["sample"] == "random"]
     size = wanted.dialogues or wanted.pairs or max(before, default=USUAL_SIZE)
-    if not any(item.sampled for item in items):
+    if not items:
         raise QueryError(
             f"cycle {cycle_id!r} has no held-out dialogues of an incumbent and a candidate; `engage evaluate` holds them"
             if wanted.dialogues

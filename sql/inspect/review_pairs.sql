@@ -1,5 +1,7 @@
--- One row per pair of a cycle, as a review shows it: what was said before, both replies, and what the search knows about them.
+-- One row per pair of a cycle that can be reviewed, as a review shows it: what was said before, both replies, and what the search
+-- knows about them. These are the pairs that training takes, or would take but for what reviewers said; or else those named in $ids.
 -- Internal
+-- $ids: a list of scenarios (all of their pairs), of scenario:node:node in either order, and of tree:node:node, the lower node first
 select
     pair.tree_id,
     pair.chosen_id,
@@ -12,8 +14,7 @@ select
     chosen.text as chosen,
     rejected.text as rejected,
     pair.q_gap,
-    pair.p_greater,
-    coalesce(pair.drop_reason, 'accepted') as fate
+    pair.p_greater
 from pair
 join scenario on scenario.scenario_id = pair.scenario_id
 join spine_prefix
@@ -22,5 +23,21 @@ join spine_prefix
     and spine_prefix.node_id = pair.decision_id
 join node as chosen on chosen.tree_id = pair.tree_id and chosen.node_id = pair.chosen_id
 join node as rejected on rejected.tree_id = pair.tree_id and rejected.node_id = pair.rejected_id
-where pair.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+where
+    pair.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+    and case
+        when $ids::varchar[] is null then pair.accepted or pair.drop_reason in ('harmful', 'nonsense')
+        else
+            list_has_any(
+                $ids::varchar[],
+                [
+                    pair.scenario_id,
+                    concat_ws(':', pair.scenario_id, pair.chosen_id, pair.rejected_id),
+                    concat_ws(':', pair.scenario_id, pair.rejected_id, pair.chosen_id),
+                    concat_ws(
+                        ':', pair.tree_id, least(pair.chosen_id, pair.rejected_id), greatest(pair.chosen_id, pair.rejected_id)
+                    )
+                ]
+            )
+    end
 order by pair.tree_id, pair.decision_id, pair.chosen_id, pair.rejected_id

@@ -74,7 +74,7 @@ def test_nothing_to_review_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("name", ["s3", "s3:1:4", "s3:4:1", "c1/s3:1:4"])
 def test_a_pair_can_be_named(store, name):
-    sample = named(pair_items(store, "c1"), [name])
+    sample = named(pair_items(store, "c1", [name]), [name])
     assert [item.scenario_id for item in sample.items] == ["s3"]
     assert (sample.chosen_by, sample.seed, sample.population) == ("list", None, None)
 
@@ -83,7 +83,13 @@ def test_an_unknown_name_is_one_sentence(store):
     with pytest.raises(
         QueryError, match="'s3:1:9' is no pair and no held-out dialogue of this cycle; write a scenario"
     ):
-        named(pair_items(store, "c1"), ["s3", "s3:1:9"])
+        ids = ["s3", "s3:1:9"]
+        named(pair_items(store, "c1", ids), ids)
+
+
+def test_a_named_pair_may_be_one_that_training_does_not_take(store):
+    store.score_pairs("c1", PairConfig(min_groups=3))
+    assert pair_items(store, "c1") == [] and len(pair_items(store, "c1", ["s3", "s4"])) == 2
 
 
 def test_sides_are_shuffled_by_reviewer_and_pair_and_stay_as_they_are(begin):

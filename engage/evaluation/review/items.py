@@ -9,7 +9,7 @@ from engage.errors import QueryError
 from engage.evaluation.night_page.held_out_dialogues import matches, policies_of
 from engage.pages import number
 from engage.seeds import derive_seed
-from engage.store import FAULTS, TrajectoryStore
+from engage.store import TrajectoryStore
 
 Row = Mapping[str, Any]
 Kind = Literal["pair", "dialogue"]
@@ -30,7 +30,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Item:
-    """Two sides after the same turns. `sampled` says whether a random sample may hold it.
+    """Two sides after the same turns.
 
     The sides stand in the order chosen, rejected or incumbent, candidate; a review shuffles them. `fact` is hidden until the item is judged;
     `{}` in it is the letter under which the first side was shown, then that of the second.
@@ -46,7 +46,6 @@ class Item:
     before: Turns
     sides: tuple[Side, Side]
     fact: str
-    sampled: bool = True
 
     @property
     def names(self) -> frozenset[str]:
@@ -68,9 +67,11 @@ class Sample:
     population: int | None = None
 
 
-def pair_items(store: TrajectoryStore, cycle_id: str) -> list[Item]:
-    """All pairs of a cycle. A random sample is drawn from those that training takes, or would take but for what reviewers said."""
-    return [_pair(row, cycle_id) for row in store.rows("review_pairs", {"cycle": cycle_id})]
+def pair_items(store: TrajectoryStore, cycle_id: str, ids: Sequence[str] | None = None) -> list[Item]:
+    """A cycle's pairs that training takes, or would take but for what reviewers said; with `ids` (see `Item.names`) those named, whatever
+    became of them."""
+    given = {"cycle": cycle_id, "ids": None if ids is None else list(ids)}
+    return [_pair(row, cycle_id) for row in store.rows("review_pairs", given)]
 
 
 def _pair(row: Row, cycle_id: str) -> Item:
@@ -90,7 +91,6 @@ def _pair(row: Row, cycle_id: str) -> Item:
             Side(str(row["rejected_id"]), "rejected", (("assistant", row["rejected"]),)),
         ),
         fact=f"the search prefers {{0}}: P {number(row['p_greater'], '{:.2f}')}, gap {number(row['q_gap'])}",
-        sampled=row["fate"] in ("accepted", *FAULTS),
     )
 
 
@@ -146,12 +146,11 @@ def draw(items: Sequence[Item], size: int) -> Sample:
 
     QueryError if there is nothing to draw from.
     """
-    population = [item for item in items if item.sampled]
-    if not population:
+    if not items:
         raise QueryError("there is nothing to review")
-    seed = derive_seed("review", population[0].cycle_id, population[0].kind)
-    order = sorted(population, key=lambda item: (derive_seed(seed, item.item_id), item.item_id))
-    return Sample(tuple(order[:size]), "random", seed, len(population))
+    seed = derive_seed("review", items[0].cycle_id, items[0].kind)
+    order = sorted(items, key=lambda item: (derive_seed(seed, item.item_id), item.item_id))
+    return Sample(tuple(order[:size]), "random", seed, len(items))
 
 
 def named(items: Sequence[Item], ids: Sequence[str]) -> Sample:
