@@ -12,7 +12,7 @@ from engage.evaluation import Contender, Contest, Judged
 from engage.store import Cycle
 from flows.evaluation import evaluation
 from tasks.collecting import check_talk
-from tasks.comparing import choose, contender, hold_all, incumbent, trained, write_page
+from tasks.comparing import choose, hold_all, trained, write_page
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.judging import require_validation
 from tasks.training import choose_candidate, make_pairs
@@ -39,7 +39,7 @@ def compare_trainings(
     """Train every combination on the cycle's trees and compare all with the incumbent; the best becomes the cycle's candidate and is judged."""
     require_validation(config)
     cycle = begin_cycle(config, cycle_id)
-    contenders = [incumbent(cycle)]
+    contenders = [Contender.incumbent(cycle)]
     for name, combination in combinations.items():
         contenders += [one for one in [trained(combination, cycle, name, differs)] if one]
     if len(contenders) == 1:
@@ -61,7 +61,7 @@ def compare_adapters(config: CycleConfig, cycle_id: str, adapters: dict[str, str
     """Compare trained adapters, by name, with the first of them, on the ground of this cycle; nothing is promoted."""
     require_validation(config)
     cycle = begin_cycle(config, cycle_id)
-    contest = _contest(config, cycle, [contender(name, Path(adapter)) for name, adapter in adapters.items()])
+    contest = _contest(config, cycle, [Contender.trained(name, Path(adapter)) for name, adapter in adapters.items()])
     return Compared(contest, None, write_page(cycle, contest))
 
 

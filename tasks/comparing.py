@@ -1,7 +1,6 @@
 """Trains the contenders of a comparison, holds their dialogues on the selection half, and records who is best."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from prefect import task
 
@@ -10,14 +9,11 @@ from engage.evaluation import (
     Contender,
     Contest,
     Half,
-    Incumbent,
     Judged,
     failed_lines,
     hold_contest,
-    policy_label,
 )
 from engage.files.digest import digest
-from engage.models import AdapterCard
 from engage.search import Adapters
 from engage.settings import value_of
 from engage.store import Cycle
@@ -32,12 +28,6 @@ HALF: Half = "selection"
 """The half of the validation split on which candidates are chosen; promotion never looks at it."""
 
 
-def incumbent(cycle: Cycle) -> Contender:
-    """What every combination is compared with: the champion at the cycle's beginning, or the base model."""
-    held = Incumbent.of(cycle)
-    return Contender(held.name, held.label, cycle.champion_adapter)
-
-
 def trained(config: CycleConfig, cycle: Cycle, name: str, differs: Sequence[str]) -> Contender | None:
     """Train one combination on the cycle's trees, or find what was trained before; None if it accepts no pair."""
     pairs = make_pairs(config, cycle)
@@ -45,13 +35,7 @@ def trained(config: CycleConfig, cycle: Cycle, name: str, differs: Sequence[str]
         return None
     values = config.model_dump(mode="json")
     settings = {key: str(value_of(values, key)) for key in differs}
-    return contender(name, train_candidate(config, cycle, pairs), settings)
-
-
-def contender(name: str, adapter: Path, settings: Mapping[str, str] | None = None) -> Contender:
-    """A policy with an adapter that engage trained."""
-    card = AdapterCard.read(adapter)
-    return Contender(name, policy_label("candidate", str(adapter)), str(adapter), card.metrics, settings or {})
+    return Contender.trained(name, train_candidate(config, cycle, pairs), settings)
 
 
 def hold_all(config: CycleConfig, cycle: Cycle, contenders: Sequence[Contender]) -> dict[str, str]:

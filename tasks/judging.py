@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from prefect import task
 
@@ -16,14 +15,13 @@ from engage.evaluation import (
     finish_earlier,
     judge_candidate,
     kept_challenger,
+    look_of,
     policy_label,
     record_evaluation,
+    set_apart,
     store_evaluation,
 )
 from engage.evaluation.night_page import keep_verdict
-from engage.files.digest import digest, flat, key_settings
-from engage.models import AdapterCard
-from engage.search import METHOD_VERSION
 from engage.store import Challenge, Cycle
 from engage.training import Candidate
 from engage.workspace import Workspace
@@ -77,8 +75,9 @@ def judge(
         found = replace(found, verdict=SCRIPTED)
     found = replace(found, notes=(*found.notes, *ground.remarks))
     keep_verdict(workspace.home.cycle(cycle.cycle_id), label, found.verdict, found.failures)
-    look = _look(config, cycle, label) if label else None
-    with workspace.tracker.stage(cycle.cycle_id, "evaluation", look, _settings(config, candidate)) as run:
+    look = look_of(cycle, label, config.evaluation) if label else None
+    settings = set_apart(candidate.adapter if candidate else None, config.evaluation)
+    with workspace.tracker.stage(cycle.cycle_id, "evaluation", look, settings) as run:
         record_evaluation(run, found, number)
     store_evaluation(workspace, held, found, number, config.evaluation.split, config.tracking.dialogues)
     return Judged(
@@ -91,16 +90,3 @@ def judge(
         found.notes,
         number,
     )
-
-
-def _settings(config: CycleConfig, candidate: Candidate | None) -> dict[str, Any]:
-    """What may set an evaluation apart from others of its cycle: how the candidate was trained, and the evaluation's own settings."""
-    trained = AdapterCard.read(candidate.adapter).config if candidate else {}
-    align = {name: trained[name] for name in ("dpo", "lora") if name in trained}
-    return flat({"align": align, "evaluation": config.evaluation.model_dump(mode="json")})
-
-
-def _look(config: CycleConfig, cycle: Cycle, label: str) -> str:
-    """Identifies one evaluation of a candidate, which has a run of its own."""
-    settings = digest(key_settings(config.evaluation, exclude={"alpha", "promotion"}))[:8]
-    return f"{label} {settings}" + (f" method {METHOD_VERSION}" if cycle.is_older else "")

@@ -37,7 +37,9 @@ from engage.evaluation.logged import (
     evaluation_metrics,
     evaluation_table,
     headline,
+    look_of,
     record_evaluation,
+    set_apart,
     store_evaluation,
 )
 from engage.evaluation.outcome_line import outcome_line
@@ -132,6 +134,7 @@ __all__ = [
     "hold_contest",
     "judge_candidate",
     "kept_challenger",
+    "look_of",
     "mean_divergence",
     "mlflow_command",
     "next_candidate",
@@ -148,6 +151,7 @@ __all__ = [
     "report",
     "require_reward",
     "reward_by_turn",
+    "set_apart",
     "simulators",
     "stage_lines",
     "stage_text",

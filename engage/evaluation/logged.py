@@ -9,11 +9,16 @@ from typing import Any
 
 from engage.evaluation.conversations import conversations
 from engage.evaluation.held_out import HeldOutStore, paired
+from engage.evaluation.held_out_config import HeldOutConfig
 from engage.evaluation.judgement import Comparisons, Incumbent, Judgement
 from engage.evaluation.plots import gains
 from engage.evaluation.promotion import ALL
 from engage.evaluation.simulators import deciding
+from engage.files.digest import digest, flat, key_settings
+from engage.models import AdapterCard
+from engage.search import METHOD_VERSION
 from engage.stats import Comparison, paired_comparison
+from engage.store import Cycle
 from engage.tracking import GROUND_TAG, StageRun
 from engage.workspace import Workspace
 
@@ -36,6 +41,19 @@ def record_evaluation(run: StageRun, found: Judgement, ground: str) -> None:
     run.tags({GROUND_TAG: ground, "verdict": found.verdict.reason, "promoted": promoted})
     run.table(evaluation_table(found), "evaluation.json")
     run.figure(gains(found.comparisons, found.incumbent.name), "gain")
+
+
+def set_apart(adapter: str | None, evaluation: HeldOutConfig) -> dict[str, Any]:
+    """What may set an evaluation apart from others of its cycle: how the candidate was trained, and the evaluation's own settings."""
+    trained = AdapterCard.read(adapter).config if adapter else {}
+    align = {name: trained[name] for name in ("dpo", "lora") if name in trained}
+    return flat({"align": align, "evaluation": evaluation.model_dump(mode="json")})
+
+
+def look_of(cycle: Cycle, label: str, evaluation: HeldOutConfig) -> str:
+    """Identifies one evaluation of a candidate, which has a run of its own."""
+    settings = digest(key_settings(evaluation, exclude={"alpha", "promotion"}))[:8]
+    return f"{label} {settings}" + (f" method {METHOD_VERSION}" if cycle.is_older else "")
 
 
 def store_evaluation(

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from engage.evaluation.ground import compare_candidates
-from engage.evaluation.held_out import HeldOutStore
-from engage.evaluation.judgement import failed_checks
+from engage.evaluation.held_out import HeldOutStore, policy_label
+from engage.evaluation.judgement import Incumbent, failed_checks
 from engage.evaluation.simulators import SEARCH_SIMULATOR, deciding
+from engage.models import AdapterCard
 from engage.pages import bounded, number, page, sentence, table
 from engage.stats import Simultaneous
+from engage.store import Cycle
 
 REWARD = "{:.3f}"
 GAIN = "{:+.3f}"
@@ -27,6 +30,18 @@ class Contender:
     adapter: str | None
     training: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def incumbent(cycle: Cycle) -> "Contender":
+        """What every combination is compared with: the champion at the cycle's beginning, or the base model."""
+        held = Incumbent.of(cycle)
+        return Contender(held.name, held.label, cycle.champion_adapter)
+
+    @staticmethod
+    def trained(name: str, adapter: Path, settings: Mapping[str, str] | None = None) -> "Contender":
+        """A policy with an adapter that engage trained."""
+        card = AdapterCard.read(adapter)
+        return Contender(name, policy_label("candidate", str(adapter)), str(adapter), card.metrics, settings or {})
 
 
 @dataclass(frozen=True)
