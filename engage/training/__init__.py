@@ -4,6 +4,8 @@ from engage.training.candidate import Candidate, latest_candidate, name_candidat
 from engage.training.dpo import build_trainer, fitting_rows, train_dpo
 from engage.training.human_pairs import HumanConfig, HumanPairs, pair_licences, read_human, reply_places
 from engage.training.measures import BEFORE, LEAST_SCENARIOS, MEASURED_PAIRS, set_aside
+from engage.training.pair_card import pair_card
+from engage.training.pair_export import FORMATS, gather_pairs, write_export
 from engage.training.pair_set import PairSet, save_pair_set
 from engage.training.pairs import (
     HumanReply,
@@ -34,6 +36,7 @@ from engage.training.trainer import (
 
 __all__ = [
     "BEFORE",
+    "FORMATS",
     "IGNORED",
     "LEAST_SCENARIOS",
     "MEASURED_PAIRS",
@@ -53,6 +56,7 @@ __all__ = [
     "build_trainer",
     "chat_tokenizer",
     "fitting_rows",
+    "gather_pairs",
     "human_count",
     "human_pairs",
     "latest_candidate",
@@ -60,6 +64,7 @@ __all__ = [
     "mix",
     "name_candidate",
     "on_one_device",
+    "pair_card",
     "pair_licences",
     "pair_set_hash",
     "quiet",
@@ -77,4 +82,5 @@ __all__ = [
     "train_sft",
     "trainer_arguments",
     "training_chats",
+    "write_export",
 ]

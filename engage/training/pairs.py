@@ -86,7 +86,7 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
 def _search_pair(row: dict[str, Any], weight: float | None) -> PreferencePair:
     dialogue = Dialogue.of([*json.loads(row["opening"]), *row["turns"]])
     return PreferencePair(
-        prompt=_prompt(row["domain"], dialogue),
+        prompt=chat_prompt(row["domain"], dialogue),
         chosen=row["chosen"],
         rejected=row["rejected"],
         domain=row["domain"],
@@ -111,12 +111,13 @@ def human_pairs(replies: Sequence[HumanReply]) -> list[PreferencePair]:
             )
         human, sampled = reply.human.strip(), reply.sampled.strip()
         if human and sampled and human.lower() != sampled.lower():
-            prompt = _prompt(reply.domain, reply.prefix)
+            prompt = chat_prompt(reply.domain, reply.prefix)
             pairs.append(PreferencePair(prompt, human, sampled, reply.domain, reply.scenario_id, "human"))
     return pairs
 
 
-def _prompt(domain: str, dialogue: Dialogue) -> tuple[dict[str, str], ...]:
+def chat_prompt(domain: str, dialogue: Dialogue) -> tuple[dict[str, str], ...]:
+    """The `prompt` of a PreferencePair: the chat before the reply as the policy sees it."""
     messages = policy_messages(load_domain(domain), dialogue)
     return tuple({"role": message.role, "content": message.content} for message in messages)
 

@@ -121,6 +121,7 @@ GRAIN = {
     "evaluation_replies": ("trajectory_id", "turn_index"),
     "evaluation_rewards": ("policy", "simulator", "domain", "scenario_id", "seed"),
     "evaluation_turns": ("trajectory_id",),
+    "exported_pairs": ("tree", "chosen_node", "rejected_node"),
     "first_draws": ("tree_id",),
     "fork_dialogues": ("trajectory_id",),
     "forks": ("dialogue", "turn", "policy", "simulator", "text"),
