@@ -150,10 +150,10 @@ def engage(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs a command line in this process; returns its exit code, standard output and standard error."""
-    from flows.cli import commands, entry, keeping, looking, talking
+    from flows.cli import commands, entry, keeping, looking, scenarios, talking
     from flows.cli.showing import Terminal
 
-    for module in (commands, keeping, looking, talking):
+    for module in (commands, keeping, looking, scenarios, talking):
         monkeypatch.setattr(module, "console", Terminal(width=80))
     monkeypatch.setattr(entry, "errors", Terminal(width=80, stderr=True))
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -1,16 +1,18 @@
-"""Human dialogues with real outcomes: ESConv and PersuasionForGood from a user's path, and dialogues that we wrote ourselves.
+"""Human dialogues: ESConv and PersuasionForGood from a user's path, a team's own conversations, and dialogues that we wrote ourselves.
 
 engage contains no part of the two corpora. A third corpus needs one more reader that fills an `engage.corpora.base.Gathering`.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from statistics import fmean
 
 from engage.corpora.base import BY_DEFAULT, LICENCES, Corpus, CorpusOptions, HumanDialogue, licence_of
+from engage.corpora.chats import Chats, dialogue_lines, read_chats, turns_to_show
 from engage.corpora.esconv import read_esconv
-from engage.corpora.own import read_own
+from engage.corpora.own import OWN, read_own
 from engage.corpora.p4g import read_p4g
 from engage.errors import ConfigError, CorpusError
 from engage.files.writing import write_whole
@@ -19,10 +21,13 @@ from engage.scenario import SPLITS
 __all__ = [
     "LICENCES",
     "READERS",
+    "Chats",
     "Corpus",
     "CorpusOptions",
     "HumanDialogue",
+    "dialogue_lines",
     "licence_of",
+    "read_chats",
     "read_corpora",
     "read_corpus",
     "read_esconv",
@@ -30,20 +35,31 @@ __all__ = [
     "read_p4g",
     "read_shipped",
     "report",
+    "save_lines",
     "save_scenarios",
+    "turns_to_show",
 ]
 
-READERS: dict[str, Callable[[Path, CorpusOptions], Corpus]] = {"esconv": read_esconv, "p4g": read_p4g}
-_TITLES = {"esconv": "ESConv", "p4g": "PersuasionForGood", "engage": "Dialogues of our own writing"}
+READERS: dict[str, Callable[[Path, CorpusOptions], Corpus]] = {
+    "esconv": read_esconv,
+    "p4g": read_p4g,
+    OWN: partial(read_own, source=OWN),
+}
+_TITLES = {
+    "esconv": "ESConv",
+    "p4g": "PersuasionForGood",
+    "engage": "Dialogues of our own writing",
+    OWN: "Your own conversations",
+}
 _EXAMPLES = 3
 SHIPPED_NAME = "shipped"
 
 
 def read_corpus(name: str, options: CorpusOptions = BY_DEFAULT) -> Corpus:
-    """The corpus named `esconv:PATH` or `p4g:PATH`; ConfigError for another name, CorpusError if it cannot be read."""
+    """The corpus named `esconv:PATH`, `p4g:PATH` or `own:PATH`; ConfigError for another name, CorpusError if it cannot be read."""
     source, _, path = name.partition(":")
     if source not in READERS or not path:
-        raise ConfigError(f"corpus {name!r} is not known; write esconv:PATH or p4g:PATH")
+        raise ConfigError(f"corpus {name!r} is not known; write esconv:PATH, p4g:PATH or own:PATH")
     try:
         where = Path(path).expanduser()
     except RuntimeError as error:
@@ -74,9 +90,13 @@ def read_shipped() -> Corpus:
 
 def save_scenarios(corpus: Corpus, path: Path) -> None:
     """Write the corpus's scenarios to a scenario file, atomically."""
-    lines = "".join(f"{scenario.as_json()}\n" for scenario in corpus.scenarios())
+    save_lines((scenario.as_json() for scenario in corpus.scenarios()), path)
+
+
+def save_lines(lines: Iterable[str], path: Path) -> None:
+    """Write a file of lines, atomically; CorpusError if that fails."""
     try:
-        write_whole(path, lines)
+        write_whole(path, "".join(f"{line}\n" for line in lines))
     except OSError as error:
         raise CorpusError(f"{path}: cannot be written: {error.strerror}; name another file with --out") from error
 
@@ -102,6 +122,8 @@ def report(corpus: Corpus) -> str:
 
 
 def _licence_note(source: str) -> str:
+    if source == OWN:
+        return "Licence: yours to know; engage says `not stated`."
     note = f"Licence: {licence_of(source)}."
     if "non-commercial" in licence_of(source):
         note += " Scenarios and model weights made from it are for non-commercial use and must name their source."

@@ -186,7 +186,7 @@ class Gathering:
         opening = find_opening(turns)
         if len(turns) <= len(opening.turns) or not opening.turns:
             return self.drop(place, "no reply after the opening")
-        checked = _checked(self.domain.condition_type, condition)
+        checked = checked_condition(self.domain.condition_type, condition)
         if isinstance(checked, str):
             return self.drop(place, checked)
         scenario = Scenario("", self.name or self.domain.name, checked, opening, self.source)
@@ -235,7 +235,7 @@ class Gathering:
         return Corpus(self.source, tuple(self.taken.values()), dropped, dict(self.remarks))
 
 
-def _checked(kind: type[UserCondition], condition: Mapping[str, Any]) -> UserCondition | str:
+def checked_condition(kind: type[UserCondition], condition: Mapping[str, Any]) -> UserCondition | str:
     """The user condition, or why a domain refuses it."""
     try:
         checked = kind.model_validate(condition)

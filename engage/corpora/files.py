@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.errors import CorpusError
-from engage.files.reading import Unreadable, decode, strict_json
+from engage.files.reading import Unreadable, check_kind, decode, strict_json
 from engage.stats import odd_number
 
 Record = tuple[str, dict[str, Any]]
@@ -17,6 +17,8 @@ Record = tuple[str, dict[str, Any]]
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DELIMITERS = (",", ";", "\t")
+MAX_LINE = 10_000_000
+"""Bytes of a line that `text_lines` reads."""
 
 
 def read_text(path: Path) -> str:
@@ -38,6 +40,35 @@ def read_text(path: Path) -> str:
     if not text.strip():
         raise CorpusError(f"{path}: is empty; download the corpus again")
     return text
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str | None]]:
+    """The lines of a file of any size with their numbers, None for a line of more than MAX_LINE bytes; encodings as in `read_text`."""
+    number = 0
+    try:
+        if path.exists() and not path.is_file():
+            raise CorpusError(f"{path}: is not a file; give a file with conversations")
+        with path.open("rb") as file:
+            start = file.read(4096)
+            if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+                yield from enumerate(_LINE_END.split(read_text(path)), start=1)
+                return
+            check_kind(start)
+            if b"\x00" in start:
+                raise Unreadable("holds the character NUL: no text, or text in UTF-16; save it as UTF-8")
+            file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
+            while raw := file.readline(MAX_LINE):
+                number += 1
+                long = not raw.endswith(b"\n") and len(raw) == MAX_LINE
+                while long and (more := file.readline(MAX_LINE)) and not more.endswith(b"\n"):
+                    pass
+                yield number, None if long else raw.decode()
+    except Unreadable as error:
+        raise CorpusError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}:{number + 1}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}; give a file with conversations") from error
 
 
 def find_files(path: Path, names: Sequence[str]) -> list[Path]:
@@ -143,6 +174,19 @@ def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
             yield line, dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise CorpusError(f"{path}:{start - 1 + reader.line_num}: not CSV: {error}; download the file again") from error
+
+
+def column_named(path: Path, names: Sequence[str]) -> str:
+    """The first of these column names (case ignored) in a CSV file's header, as it is written there; CorpusError if there is none."""
+    lines = (line for _, line in text_lines(path) if line and line.strip() and not re.match(r"sep=.\r?\n", line))
+    header = [part.strip().strip('"') for part in re.split("[,;\t]", next(lines, "").strip())]
+    there = {part.lower(): part for part in reversed(header)}
+    found = next((there[name] for name in names if name in there), None)
+    if found is None:
+        raise CorpusError(
+            f"{path}:1: is neither JSON Lines nor CSV with a column {' or '.join(names)}; there are {', '.join(header):.200}"
+        )
+    return found
 
 
 def _delimiter(text: str, needed: Sequence[str]) -> str:

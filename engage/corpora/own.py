@@ -13,12 +13,16 @@ from engage.domains import Domain, Survey, load_domain
 from engage.errors import ConfigError, CorpusError
 from engage.files.refusal import printable
 
+OWN = "own"
 _FIELDS = {"domain": str, "user_condition": dict, "turns": list}
 _KNOWN = {*_FIELDS, "id", "value"}
 
 
-def read_own(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
-    """All dialogues of a file, which must be of one domain; raises CorpusError with the line and the reason."""
+def read_own(path: Path, options: CorpusOptions = BY_DEFAULT, source: str = "engage") -> Corpus:
+    """All dialogues of a file, which must be of one domain; raises CorpusError with the line and the reason.
+
+    `source` is who wrote them: `engage`, or OWN for a user's.
+    """
     gathering: Gathering | None = None
     for place, record in json_records(path, "turns"):
         where = str(path.parent / place)
@@ -28,7 +32,7 @@ def read_own(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
         if unknown := set(record) - _KNOWN:  # an outcome under another name would be lost
             raise CorpusError(f"{where}: {printable(min(unknown))} is no field; there are {', '.join(sorted(_KNOWN))}")
         if gathering is None:
-            gathering = Gathering("engage", _domain(where, record["domain"]), options, record["domain"], path.parent)
+            gathering = Gathering(source, _domain(where, record["domain"]), options, record["domain"], path.parent)
         if record["domain"] != gathering.name:
             raise CorpusError(f"{where}: domain {record['domain']!r} in a file of {gathering.name}")
         said = [_turn(where, turn) for turn in record["turns"]]

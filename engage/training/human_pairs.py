@@ -36,7 +36,7 @@ class HumanConfig(CorpusOptions):
 
     corpora: tuple[str, ...] = Field(
         (),
-        description="human corpora as `esconv:PATH` or `p4g:PATH`, and `chat` for the conversations that `engage chat --as assistant --save` "
+        description="human corpora as `esconv:PATH`, `p4g:PATH` or `own:PATH`, and `chat` for the conversations that `engage chat --as assistant --save` "
         "kept in this home; if empty, no human pairs are made and pairs.human_ratio counts as 0",
     )
     min_reward: float = Field(

@@ -1,6 +1,5 @@
 """The command `engage`. Imports a flow only when a command needs it, because prefect alone takes seconds to import."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,6 @@ from flows.cli.experiment import experiment_app
 from flows.cli.keeping import backup, export, forget, prune, restore
 from flows.cli.looking import champions, nights, report, runs, show, sql, tree
 from flows.cli.options import (
-    AnyLanguage,
     CycleProfile,
     DomainModules,
     Profile,
@@ -23,6 +21,7 @@ from flows.cli.pairs import pairs_app
 from flows.cli.profiles import Asked
 from flows.cli.promoting import promote, rollback
 from flows.cli.review import review
+from flows.cli.scenarios import scenarios_app
 from flows.cli.serving import merge, serve
 from flows.cli.simulator import simulator_app
 from flows.cli.talking import chat, fork
@@ -34,7 +33,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-scenarios_app = typer.Typer(no_args_is_help=True, help="Scenarios: list, validate, import from human corpora.")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(simulator_app, name="simulator")
 app.add_typer(pairs_app, name="pairs")
@@ -232,48 +230,6 @@ def down(force: Annotated[bool, typer.Option("--force", help="end them even whil
     from flows.cli.services import stop_services
 
     stop_services(console, force)
-
-
-@scenarios_app.command("list")
-def list_scenarios(
-    source: Annotated[
-        list[str] | None, typer.Argument(help="shipped domain names or files; all shipped by default")
-    ] = None,
-    domain_module: DomainModules = None,
-) -> None:
-    """Count scenarios by domain, split and difficulty."""
-    from flows.cli.inspecting import show_scenarios
-
-    show_scenarios(console, source or [], domain_module or [])
-
-
-@scenarios_app.command("validate")
-def validate_scenarios(
-    file: Annotated[Path, typer.Argument(help="a JSON Lines file")],
-    any_language: AnyLanguage = False,
-    domain_module: DomainModules = None,
-) -> None:
-    """Check a scenario file line by line; exit code 2 if a line is invalid."""
-    from flows.cli.inspecting import validate_file
-
-    if not validate_file(console, file, any_language, domain_module or []):
-        raise typer.Exit(2)
-
-
-@scenarios_app.command("import")
-def import_corpus(
-    corpus: Annotated[str, typer.Argument(help="esconv or p4g")],
-    path: Annotated[Path, typer.Argument(help="the corpus's file or folder")],
-    out: Annotated[Path | None, typer.Option("--out", help="scenario file to write; default: CORPUS.jsonl")] = None,
-    any_language: AnyLanguage = False,
-    donation_unit: Annotated[
-        str | None, typer.Option("--donation-unit", help="unit of the donations in p4g: dollars or cents")
-    ] = None,
-) -> None:
-    """Turn a human corpus into scenarios, and report what was used and what was left out."""
-    from flows.cli.inspecting import import_scenarios
-
-    import_scenarios(console, corpus, path, out or Path(f"{corpus}.jsonl"), any_language, donation_unit)
 
 
 def _run_flow(stage: str, asked: Asked, cycle: str | None, verbose: bool, must_exist: bool = False) -> None:

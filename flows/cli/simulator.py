@@ -12,7 +12,7 @@ simulator_app = typer.Typer(no_args_is_help=True, help="Simulated users: train o
 
 @simulator_app.command("train")
 def train_simulator(
-    corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH, p4g:PATH, or shipped")],
+    corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH, p4g:PATH, own:PATH, or shipped")],
     out: Annotated[
         Path, typer.Option("--out", help="folder of the training run; the adapter is written to OUT/adapter")
     ],
@@ -50,7 +50,7 @@ def train_simulator(
 
 @simulator_app.command("card")
 def card(
-    corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH or p4g:PATH")],
+    corpus: Annotated[list[str], typer.Option("--corpus", help="esconv:PATH, p4g:PATH or own:PATH")],
     adapter: Annotated[
         list[str] | None,
         typer.Option(

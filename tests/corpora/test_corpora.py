@@ -212,7 +212,7 @@ def test_missing_files_are_refused_with_what_to_give(tmp_path):
 def test_a_corpus_is_named_by_kind_and_path():
     assert read_corpus(f"p4g:{P4G}").dialogues == read_p4g(P4G).dialogues
     for wrong in ("p4g", "p4g:", "daily:x", str(P4G)):
-        with pytest.raises(ConfigError, match="write esconv:PATH or p4g:PATH"):
+        with pytest.raises(ConfigError, match="write esconv:PATH, p4g:PATH or own:PATH"):
             read_corpus(wrong)
 
 

@@ -22,7 +22,9 @@ class CardConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    corpora: tuple[str, ...] = Field(min_length=1, description="human corpora as `esconv:PATH` or `p4g:PATH`")
+    corpora: tuple[str, ...] = Field(
+        min_length=1, description="human corpora as `esconv:PATH`, `p4g:PATH` or `own:PATH`"
+    )
     adapters: tuple[str, ...] = Field(
         min_length=1, description="adapters of the simulators to compare: `embedded`, `bare` or folders"
     )
