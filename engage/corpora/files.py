@@ -66,7 +66,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str | None]]:
     except Unreadable as error:
         raise CorpusError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}:{number + 1}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
+        raise CorpusError(f"{path}:{number}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error.strerror}; give a file with conversations") from error
 

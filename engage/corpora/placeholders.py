@@ -16,7 +16,7 @@ PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})(?: \d+)?\]")
 
 _TLD = r"(?:com|org|net|io|edu|gov|info|co\.uk|de|fr|ca|ch|at|nl|eu)"
 _EMAIL = re.compile(
-    r"(?<![\w.+%-])[\w.+%-]+(?:[@＠]|\s?[\[(]\s?at\s?[\])]\s?|\sat\s(?=[\w-]+\sdot\s))[\w-]+(?:(?:\.|\s?[\[(]\s?dot\s?[\])]\s?|\sdot\s)[\w-]+)+",
+    r"(?<![\w.+%-])[\w.+%-]+(?:\s?[@＠]|\s?[\[(]\s?at\s?[\])]\s?|\sat\s(?=[\w-]+\sdot\s))[\w-]+(?:(?:\.|\s?[\[(]\s?dot\s?[\])]\s?|\sdot\s)[\w-]+)+",
     re.IGNORECASE,
 )
 _URL = re.compile(
@@ -62,7 +62,8 @@ LOWER_LETTERS = 5
 _NEVER = """
 a an and are as at but by for from god he her him his how i if in is it its me my no not of oh ok okay or our she so that the their them they this
 to us was we what when where who why yes you your there here then january february march april may june july august september october november
-december monday tuesday wednesday thursday friday saturday sunday christmas easter""".split()  # noqa: SIM905
+december monday tuesday wednesday thursday friday saturday sunday christmas easter american british english german
+french spanish italian chinese indian mexican canadian african asian european muslim jewish catholic buddhist hindu""".split()  # noqa: SIM905
 
 
 def replace_personal(texts: Sequence[str]) -> tuple[list[str], Counter[str]]:
@@ -137,7 +138,8 @@ def _spans(text: str, known: frozenset[str]) -> Iterator[list[re.Match[str]]]:
     for word in _WORD.finditer(text):
         if any(start <= word.start() < stop for start, stop in held):
             continue
-        follows = bool(run) and text[run[-1].end() : word.start()] in (" ", "-", ". ")
+        gap = text[run[-1].end() : word.start()] if run else ""
+        follows = gap in (" ", "-") or (gap == ". " and len(run[-1][0]) == 1)  # an initial
         if _is_name(text, word, known, shouted) or (follows and _is_surname(word[0], shouted)):
             if run and not follows:
                 yield run
