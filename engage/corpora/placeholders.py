@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 KINDS = ("name", "email", "phone", "url", "address", "number")
@@ -180,6 +180,7 @@ def _is_surname(word: str, shouted: bool) -> bool:
     return word[0].isupper() and not shouted and folded(word) not in _NEVER and len(word) > 1
 
 
+@lru_cache(maxsize=100_000)
 def folded(word: str) -> str:
     """A word as the list of names has it: lower case, without accents and a possessive `'s`."""
     return _fold(word).removesuffix("'s")

@@ -111,7 +111,7 @@ def split_pairs(pairs: Sequence[Row], test_share: float, seed: int) -> dict[str,
 
 def write_export(export: Export, form: str, card: str, out: Path) -> None:
     """Write the data set's folder, whole or not at all; ConfigError if `out` is a file or a folder with something in it."""
-    temporary = out.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = out.absolute().parent / f".{uuid.uuid4().hex}.tmp"
     try:
         if out.is_symlink() or (out.exists() and not out.is_dir()) or (out.is_dir() and any(out.iterdir())):
             raise ConfigError(f"--out {out}: there is something already; name a new folder")
@@ -120,9 +120,8 @@ def write_export(export: Export, form: str, card: str, out: Path) -> None:
                 write_whole(temporary / file_name(part, form), _text(form, pairs))
         write_whole(temporary / "README.md", card)
         os.replace(temporary, out)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"--out {out}: cannot be written: {reason}; name another folder") from error
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written: {error.strerror}; name another folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

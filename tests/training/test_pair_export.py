@@ -194,6 +194,8 @@ def test_the_card_states_what_is_known_of_the_models_licences_and_no_path_of_thi
         (("--out", "FULL"), "there is something already; name a new folder"),
         (("--out", "FILE"), "there is something already; name a new folder"),
         (("--out", "FILE/below"), "cannot be written"),
+        (("--out", "/"), "there is something already; name a new folder"),
+        (("--out", "n" * 300), "cannot be written: File name too long"),
     ],
 )
 def test_a_wrong_export_is_one_sentence_and_writes_nothing(change, told, home, engage, tmp_path):
