@@ -22,7 +22,7 @@ from engage.processes import began_s, living
 from engage.workspace import Workspace
 
 RECORD, LOCK = "work.json", "work.lock"
-COMPLETED, FAILED, INTERRUPTED = "completed", "failed", "interrupted"
+RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
 STAGES = {"evaluation": "evaluate"}
 """Flows that are named otherwise on the command line."""
 COMMANDS = {"evaluation": "evaluate", "comparison": "experiment comparison", "credit": "experiment credit"}
@@ -85,7 +85,7 @@ def is_dead(home: Home, work: Work) -> bool:
 
 def state(home: Home, work: Work) -> str:
     """`running`, `completed`, `failed` or `interrupted`."""
-    return work.ended or (INTERRUPTED if is_dead(home, work) else "running")
+    return work.ended or (INTERRUPTED if is_dead(home, work) else RUNNING)
 
 
 def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None:

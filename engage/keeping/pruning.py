@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from engage.errors import EngageError, in_one_line
 from engage.files.sizes import disk_bytes
+from engage.keeping.at_work import RUNNING, all_work, state
 from engage.store import Challenges, State, compact, count_rows, delete_rows, free_share, older_copies
 from engage.tracking.files import share
 from engage.tracking.removal import TrackedCycle, logged_adapters, vacuum
@@ -97,6 +98,8 @@ def _kept(workspace: Workspace, keep: int) -> dict[str, str]:
     """Cycle to reason: the latest ones, the champion's and the challengers', and those whose folders these name as their beginning."""
     known = workspace.store.cycle_ids()
     kept = dict.fromkeys(known[:keep], f"one of the latest {keep}")
+    at_work = {one.cycle_id for one in all_work(workspace.home) if state(workspace.home, one) == RUNNING}
+    kept = {cycle: "a process works on it" for cycle in known if cycle in at_work} | kept
     tracker, challenges = workspace.tracker, Challenges(workspace.store)
     if champion := tracker.champion():
         kept = {cycle: "the champion's" for cycle in _named(str(champion.adapter), known)} | kept

@@ -28,6 +28,7 @@ def rows_of(by: str) -> dict[str, str]:
         "node": f"tree_id in {trees}",
         "engine_call": f"(origin_id in {trees} or origin_id in {dialogues})",
         "pair": chosen,
+        "judgement": chosen,
         "trajectory": chosen,
         "tree": chosen,
     }

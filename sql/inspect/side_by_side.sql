@@ -18,7 +18,8 @@ with held as (
         outcome.trajectory_id,
         outcome.reaction_text,
         outcome.reward,
-        trajectory.rowid as arrival,
+        -- a candidate's dialogues may be stored together with the incumbent's: then it comes last
+        row(coalesce(trajectory.stored_at, '1970-01-01'::timestamp), starts_with(outcome.policy, 'candidate'), outcome.policy) as arrival,
         row_number() over (
             partition by outcome.cycle_id, outcome.policy, outcome.simulator, outcome.scenario_id
             order by outcome.seed

@@ -12,6 +12,7 @@ from small_stores import counts
 
 import engage.keeping.pruning
 from engage.home import Home
+from engage.keeping import at_work
 from engage.keeping.pruning import plan_pruning, prune
 from engage.store import Challenges, TrajectoryStore
 from engage.tracking import Tracker
@@ -37,6 +38,13 @@ def tracked(workspace: Workspace) -> dict[str, set[str]]:
         run: cycle for run, cycle in of.items() if find_traces(client, ids, f"metadata.`mlflow.sourceRun` = '{run}'")
     }
     return {"files": artifacts, "models": models, "conversations": set(runs.values())}
+
+
+def test_what_a_process_works_on_stays(six):
+    at_work.begin(six, "c2", "evaluation", "run")
+    assert plan_pruning(six, 1).kept["c2"] == "a process works on it"
+    at_work.end(six, "c2", "run", at_work.COMPLETED)
+    assert "c2" not in plan_pruning(six, 1).kept
 
 
 def folders(home: Home) -> set[str]:

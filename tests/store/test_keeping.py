@@ -12,6 +12,7 @@ from small_stores import TABLES, count, counts, filled, hand_dialogue, hand_tree
 import engage.store.compaction
 from engage.errors import StoreError
 from engage.store import Challenges, TrajectoryStore, compact, count_rows, delete_rows, export_cycle, free_share
+from engage.store.keeping import rows_of
 
 ONE, TWO = support_scenario("s1"), support_scenario("s2")
 REPLIES = {"Tell me more.": [[1.0], [0.5]], "Cheer up.": [[0.0], [0.25]]}
@@ -35,10 +36,29 @@ def store(tmp_path) -> TrajectoryStore:
 def test_a_deleted_cycle_leaves_the_others_and_the_scenarios(store):
     store.add_evaluation("c1", "validation", "candidate", "search", {"all": {"mean": 0.5}})
     assert counts(store) == rows(4, 2)
-    assert count_rows(store.path, "cycle_id", ["c1"], 10.0) == rows(2, 1) | {"pair": 0, "evaluation": 1, "cycle": 1}
+    assert count_rows(store.path, "cycle_id", ["c1"], 10.0) == rows(2, 1) | {
+        "pair": 0,
+        "judgement": 0,
+        "evaluation": 1,
+        "cycle": 1,
+    }
     delete_rows(store.path, "cycle_id", ["c1"], 10.0)
     assert (store.cycle_ids(), counts(store)) == (["c2"], rows(2, 1))
     assert (count(store, "evaluation"), count(store, "scenario")) == (0, 2)
+
+
+@pytest.mark.parametrize("by", ["cycle_id", "scenario_id"])
+def test_every_table_that_names_a_cycle_or_a_scenario_is_reached(store, by):
+    found = store.select(
+        "select table_name from duckdb_columns() join duckdb_tables() using (table_name) where column_name = $by",
+        {"by": by},
+    )[1]
+    outlive = {
+        "challenge",
+        "challenge_batch",
+        "promotion",
+    }  # how much evidence the next candidate needs follows from them
+    assert {name for (name,) in found} - outlive <= set(rows_of(by))
 
 
 def test_a_deleted_scenario_is_in_no_cycle_and_in_no_list_of_a_challenge(store):
@@ -52,7 +72,7 @@ def test_a_deleted_scenario_is_in_no_cycle_and_in_no_list_of_a_challenge(store):
 
 def test_an_exported_cycle_has_its_own_rows_only_and_its_scenarios(store, tmp_path):
     found = export_cycle(store.path, "c2", tmp_path / "out", 10.0)
-    others = {"pair": 0, "evaluation": 0, "cycle": 1, "scenario": 2}
+    others = {"pair": 0, "judgement": 0, "evaluation": 0, "cycle": 1, "scenario": 2}
     assert found == rows(2, 1) | others | dict.fromkeys(("challenge", "challenge_batch", "promotion"), 0)
     files = {path.stem: pq.read_table(path) for path in (tmp_path / "out").iterdir()}
     assert {name: table.num_rows for name, table in files.items()} == found

@@ -261,6 +261,13 @@ def test_two_candidates_side_by_side(store):
     assert {row["scenario"] for row in store.rows("side_by_side", {"cycle": "c1", "scenario": "nurse"})} == {"nurse"}
 
 
+def test_the_incumbent_stands_before_the_candidate_by_default(store):
+    found = {
+        (row["id_a"].split("/")[2], row["id_b"].split("/")[2]) for row in store.rows("side_by_side", {"cycle": "c1"})
+    }
+    assert found == {("base", "candidate")}
+
+
 def test_candidates_of_two_cycles_side_by_side(tmp_path):
     held = [
         talked(BAKER, 0.25, "No.", policy="candidate-a", seed=5),
