@@ -20,7 +20,7 @@ from engage.files.refusal import boolean_taken, first_refusal
 from engage.masking import mask_urls
 from engage.profiles import DEEPEST, read_profile
 from engage.scenario import SHIPPED, Scenario, load_scenarios
-from engage.search import BudgetConfig, SearchConfig
+from engage.search import BudgetConfig, SearchConfig, TalkLimits
 from engage.settings import closest
 from engage.settings import setting_names as names_of
 from engage.simulation import DialogueConfig
@@ -55,10 +55,8 @@ class ScenarioConfig(BaseModel):
     )
 
 
-class CollectConfig(BaseModel):
+class CollectConfig(TalkLimits):
     """How the searches are distributed and limited."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shard_size: int = Field(32, ge=1, le=10_000, description="scenarios per Prefect task (a shard)")
     workers: int = Field(2, ge=1, le=1_000, description="shards searched at the same time")
@@ -67,13 +65,6 @@ class CollectConfig(BaseModel):
         min_length=1,
         description="address of a Dask scheduler, such as tcp://host:8786, whose workers search the shards; ENGAGE_HOME and "
         "the models must have the same paths there. If unset, threads of this process search",
-    )
-    max_flawed_share: float = Field(
-        0.2,
-        ge=0.0,
-        le=1.0,
-        description="largest share of dialogues, in search and in evaluation, that may end because the model gave no usable turn "
-        "(refused, filtered, empty, or only a thought); the run stops above it. 1: the run never stops for this",
     )
     budget: BudgetConfig = BudgetConfig()
 

@@ -11,7 +11,7 @@ EngageError
 ├── StoreError            the database, the outbox or MLflow
 │   └── StoreLocked       the database was in use, or MLflow's server away, for longer than it was waited for
 ├── NothingSearched       a collect of which every scenario failed, an evaluation or experiment that measured nothing
-├── TooManyFlawed         too large a share of the dialogues had a turn that could not be drawn
+├── TooManyFlawed         too large a share of the dialogues went wrong, or they came too slowly
 └── Interrupted           Ctrl-C (exit code 130) or SIGTERM (143)
 """
 
@@ -72,7 +72,7 @@ class NothingSearched(EngageError):
 
 
 class TooManyFlawed(EngageError):
-    """Too many dialogues ended because the model gave no usable turn: refusals, empty replies, a content filter."""
+    """Too many dialogues went wrong (no usable turn, an unreadable exit survey, a crisis), or they came too slowly."""
 
 
 class Interrupted(EngageError):

@@ -34,7 +34,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 @contextlib.contextmanager
 def stopped_on_interrupt() -> Iterator[None]:
-    """Stop the work in other threads when the body ends by Ctrl-C, a termination signal or too many flawed dialogues. After any other
+    """Stop the work in other threads when the body ends by Ctrl-C, a termination signal or too many dialogues that went wrong. After any other
     failure that work finishes."""
     try:
         yield

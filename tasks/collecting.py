@@ -68,7 +68,7 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
             adapters=Adapters(policy_adapter=cycle.champion_adapter),
             on_tree=keep,
             on_simulations=bar.advance,
-            watch=TalkWatch(config.collect.max_flawed_share),
+            watch=TalkWatch(config.collect),
         )
     )
     bar.finish()
@@ -91,8 +91,10 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: Mapping[str, str]) ->
 
 
 def check_talk(config: CycleConfig, cycle: Cycle, purpose: str) -> None:
-    """Raise TooManyFlawed if too many of the cycle's stored dialogues ended because the model gave no usable turn."""
-    watch = TalkWatch(config.collect.max_flawed_share)
-    for reason, dialogues in end_reasons(Workspace.from_env().store, cycle, purpose).items():
+    """Raise TooManyFlawed if too many of the cycle's stored dialogues of that purpose went wrong (`engage.search.TalkLimits`)."""
+    store, watch = Workspace.from_env().store, TalkWatch(config.collect)
+    for reason, dialogues in end_reasons(store, cycle, purpose).items():
         watch.note([reason] * dialogues)
+    unreadable = store.rows("unreadable_reactions", {"cycle": cycle.cycle_id})
+    watch.note((), unreadable=sum(row["purpose"] == purpose for row in unreadable))
     watch.check(least=1)

@@ -25,7 +25,7 @@ from tasks.run_log import log
 
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """Whether a retry of a failed task may succeed; not if the user's input is wrong, the model gives no usable turns, or the store was waited for."""
+    """Whether a retry of a failed task may succeed; not if the user's input is wrong, too many dialogues went wrong, or the store was waited for."""
     hopeless = InputError | TooManyFlawed | StoreLocked
     return not isinstance(engage_error(state.result(raise_on_failure=False)), hopeless)
 

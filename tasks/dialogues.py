@@ -68,7 +68,7 @@ def hold_missing(
         figures.add([trajectory], calls)
         bar.advance()
 
-    engine, watch = shared_engine(config.engine), TalkWatch(config.collect.max_flawed_share)
+    engine, watch = shared_engine(config.engine), TalkWatch(config.collect)
     held = hold_dialogues(
         engine, missing, config.dialogue, adapters=adapters, on_dialogue=keep, recast=recast, watch=watch
     )

@@ -15,13 +15,13 @@ from engage.search.collect import (
     METHOD_VERSION,
     Adapters,
     BatchResult,
-    TalkWatch,
     gather,
     hold_dialogues,
     search_scenarios,
 )
 from engage.search.imcts import Search, SearchConfig
 from engage.search.tree import CHATS, DialogueRecord, ForkRecord, TreeRecord
+from engage.search.watch import TalkLimits, TalkWatch
 
 __all__ = [
     "CHATS",
@@ -35,6 +35,7 @@ __all__ = [
     "Search",
     "SearchConfig",
     "Spent",
+    "TalkLimits",
     "TalkWatch",
     "TreeRecord",
     "affordable_trees",

@@ -2,18 +2,18 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from engage.dialogue import UNSPOKEN, Trajectory
+from engage.dialogue import Trajectory
 from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
 from engage.errors import EngineError, TooManyFlawed, engage_error
 from engage.scenario import Scenario
 from engage.search.imcts import Search, SearchConfig
 from engage.search.tree import TreeRecord, node_records
+from engage.search.watch import TalkWatch
 from engage.simulation import DialogueConfig, Recast, begin_episode, hold_dialogue
 
 Item = TypeVar("Item")
@@ -44,41 +44,6 @@ class BatchResult:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-LEAST_DIALOGUES = 30
-"""Minimum number of finished dialogues before their share of flawed ones is checked."""
-
-
-class TalkWatch:
-    """Counts dialogues that ended because the model gave no usable turn, and stops the run if their share is too large.
-
-    `most` is the largest share allowed. Counts both simulations of a search and fresh dialogues.
-    """
-
-    def __init__(self, most: float, setting: str = "collect.max_flawed_share") -> None:
-        self._most, self._setting = most, setting
-        self.dialogues = 0
-        self.unspoken: Counter[str] = Counter()
-
-    def note(self, reasons: Iterable[str], withdrawn: Mapping[str, int] | None = None) -> None:
-        """Count dialogues by the reason they ended for; `withdrawn` counts failed simulations that had no reply at all."""
-        for reason in reasons:
-            self.dialogues += 1
-            self.unspoken[reason] += reason in UNSPOKEN
-        self.unspoken.update(withdrawn or {})
-        self.dialogues += sum((withdrawn or {}).values())
-
-    def check(self, least: int = LEAST_DIALOGUES) -> None:
-        """Raise TooManyFlawed if there are at least `least` dialogues and the flawed share is too large."""
-        flawed = sum(self.unspoken.values())
-        if self.dialogues >= max(1, least) and flawed > self._most * self.dialogues:
-            reasons = ", ".join(f"{name} {count}" for name, count in self.unspoken.most_common() if count)
-            raise TooManyFlawed(
-                f"in {flawed} of {self.dialogues} dialogues the model gave no usable turn ({reasons}), more than the share of "
-                f"{self._most:g} that {self._setting} allows; nothing collected is lost. Look at `engage sql --name flaws`, use a "
-                f"model or prompts that do not refuse, or raise {self._setting}"
-            )
-
-
 async def search_scenario(
     engine: Engine,
     scenario: Scenario,
@@ -98,10 +63,16 @@ async def search_scenario(
     started = time.perf_counter()
     recorder = RecordingEngine(engine)
     episode = begin_episode(recorder, scenario, dialogue, seed, adapters.policy_adapter, adapters.simulator_adapter)
-    tree_search = Search(episode, search, on_simulations)
+
+    def advance(simulations: int) -> None:
+        on_simulations(simulations)
+        if watch is not None:
+            watch.advance(simulations)
+
+    tree_search = Search(episode, search, advance)
     await tree_search.run()
     if watch is not None:
-        watch.note((one.trajectory.end_reason for one in tree_search.simulations), tree_search.unspoken)
+        watch.note_ended((one.trajectory for one in tree_search.simulations), tree_search.unspoken)
     if tree_search.withdrawn >= len(tree_search.simulations):
         raise tree_search.first_error or EngineError("every simulation of the tree failed", scenario.scenario_id)
     return TreeRecord(
@@ -174,7 +145,8 @@ async def hold_dialogues(
             engine, scenario, dialogue, seed, adapters.policy_adapter, adapters.simulator_adapter, recast
         )
         if watch is not None:
-            watch.note([trajectory.end_reason])
+            watch.note_ended([trajectory])
+            watch.advance(1)
         return seed, trajectory, calls
 
     return await gather(engine, work, one, lambda item: on_dialogue(*item), lambda piece: piece[0].scenario_id, watch)

@@ -13,8 +13,8 @@ from engage.domains import load_domain
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import EngineError, TooManyFlawed
-from engage.search import Adapters, SearchConfig, TalkWatch, hold_dialogues, search_scenarios
-from engage.simulation import DialogueConfig, find_flaw
+from engage.search import Adapters, SearchConfig, TalkLimits, TalkWatch, hold_dialogues, search_scenarios
+from engage.simulation import DialogueConfig, SpeechConfig, find_flaw
 from engage.simulation.simulator import UNSAID
 
 DOMAINS = {name: load_domain(name) for name in ("emotional_support", "persuasion")}
@@ -190,7 +190,7 @@ def test_too_many_flawed_dialogues_end_a_search_and_nothing_is_lost():
         asyncio.run(
             search_scenarios(
                 engine, scenarios, DialogueConfig(max_exchanges=2), SearchConfig(num_simulations=16, round_size=4),
-                cycle_id="c1", seed=7, adapters=Adapters(), on_tree=kept.append, watch=TalkWatch(0.2),
+                cycle_id="c1", seed=7, adapters=Adapters(), on_tree=kept.append, watch=TalkWatch(TalkLimits(max_flawed_share=0.2)),
             )
         )  # fmt: skip
     assert 1 <= len(kept) < 12
@@ -198,11 +198,11 @@ def test_too_many_flawed_dialogues_end_a_search_and_nothing_is_lost():
 
 def test_too_many_flawed_dialogues_end_an_evaluation():
     with pytest.raises(TooManyFlawed, match=r"in 3\d of 3\d dialogues"):
-        held(Wordless(of_side(Side.POLICY, "content_filter")), watch=TalkWatch(0.2))
+        held(Wordless(of_side(Side.POLICY, "content_filter")), watch=TalkWatch(TalkLimits(max_flawed_share=0.2)))
 
 
 def test_few_dialogues_are_checked_only_at_the_end():
-    watch = TalkWatch(0.2)
+    watch = TalkWatch(TalkLimits(max_flawed_share=0.2))
     watch.note(["refusal"] * 29)
     watch.check()
     with pytest.raises(TooManyFlawed, match="in 29 of 29 dialogues"):
@@ -210,7 +210,7 @@ def test_few_dialogues_are_checked_only_at_the_end():
 
 
 def test_a_share_that_is_allowed_goes_on():
-    watch = TalkWatch(0.2)
+    watch = TalkWatch(TalkLimits(max_flawed_share=0.2))
     watch.note(["farewell"] * 80, {"refusal": 20})  # 20 of 100
     watch.check()
     watch.note(["empty"])  # 21 of 101
@@ -218,4 +218,58 @@ def test_a_share_that_is_allowed_goes_on():
         TooManyFlawed, match=r"in 21 of 101 dialogues the model gave no usable turn \(refusal 20, empty 1\)"
     ):
         watch.check()
-    TalkWatch(1.0).check(least=1)
+    TalkWatch(TalkLimits(max_flawed_share=1.0)).check(least=1)
+
+
+@pytest.mark.parametrize(
+    ("ends", "unreadable", "said"),
+    [
+        ({"max_exchanges": 40}, 21, r"in 21 of 40 dialogues the answer to the exit survey could not be read, more than the "
+         r"share of 0.5 that collect.max_unreadable_share allows; nothing collected is lost. .* or raise collect.max_unreadable_share"),
+        ({"max_exchanges": 29, "crisis": 11}, 0, r"in 11 of 40 dialogues the user spoke of self-harm, more than the share of 0.25"),
+    ],
+)  # fmt: skip
+def test_unreadable_answers_and_crises_have_limits_too(ends, unreadable, said):
+    watch = TalkWatch(TalkLimits())
+    watch.note(Counter(ends).elements(), unreadable=unreadable)
+    with pytest.raises(TooManyFlawed, match=said):
+        watch.check()
+    allowed = TalkWatch(TalkLimits())
+    allowed.note(["max_exchanges"] * 30 + ["crisis"] * 10, unreadable=20)  # 10 of 40 and 20 of 40 are at the limits
+    allowed.check()
+
+
+def test_dialogues_that_come_too_slowly_end_a_run_after_ten_minutes():
+    now = [0.0]
+    watch = TalkWatch(TalkLimits(min_dialogues_per_hour=120), clock=lambda: now[0])
+    now[0] = 599.0
+    watch.advance(1)
+    now[0] = 600.0
+    watch.advance(19)  # 20 in 10 minutes are 120 an hour
+    now[0] = 631.0  # 21 in 631 s are 119.8 an hour
+    with pytest.raises(
+        TooManyFlawed, match=r"in 11 minutes there were 21 dialogues, 119.8 an hour, fewer than the 120 .* or lower"
+    ):
+        watch.advance(1)
+    slow = TalkWatch(TalkLimits(), clock=lambda: now[0])
+    now[0] = 1e6
+    slow.advance(1)
+
+
+def test_a_search_whose_answers_cannot_be_read_ends_and_keeps_its_trees():
+    scenarios = [dataclasses.replace(SUPPORT, scenario_id=f"s{index}") for index in range(12)]
+    speech = SpeechConfig(reader="pattern")
+    engine = ScriptedEngine(
+        lambda prompt, seed: "Who knows?" if "/survey/" in prompt.key else canned_reply(prompt, seed), slots=1
+    )
+    kept = []
+    with pytest.raises(
+        TooManyFlawed, match=r"in (\d+) of \1 dialogues the answer to the exit survey could not be read"
+    ):
+        asyncio.run(
+            search_scenarios(
+                engine, scenarios, DialogueConfig(max_exchanges=2, speech=speech), SearchConfig(num_simulations=16, round_size=4),
+                cycle_id="c1", seed=7, adapters=Adapters(), on_tree=kept.append, watch=TalkWatch(TalkLimits()),
+            )
+        )  # fmt: skip
+    assert 1 <= len(kept) < 12
