@@ -41,7 +41,7 @@ class Filling:
 def search_templates(trees: int, dialogue: DialogueConfig, search: SearchConfig) -> list[TreeRecord]:
     """Search shipped scenarios; the scripted replies differ in reward, so that siblings differ too."""
     records: list[TreeRecord] = []
-    scenarios = _renamed(trees)
+    scenarios = renamed(trees)
     engine = ScriptedEngine(_reply, _choose)
     work = search_scenarios(
         engine, scenarios, dialogue, search, cycle_id=CYCLE_ID, seed=1, adapters=Adapters(), on_tree=records.append
@@ -50,7 +50,7 @@ def search_templates(trees: int, dialogue: DialogueConfig, search: SearchConfig)
     return sorted(records, key=lambda record: record.scenario_id)
 
 
-def _renamed(count: int) -> list[Scenario]:
+def renamed(count: int) -> list[Scenario]:
     """`count` shipped scenarios named `b0`, `b1`, …, from the domains in turn."""
     shipped = in_turn(load_scenarios(SHIPPED), count)
     return [dataclasses.replace(scenario, scenario_id=f"b{number}") for number, scenario in enumerate(shipped)]
@@ -74,12 +74,12 @@ def insert_measured(store: TrajectoryStore, folder: Path, templates: Sequence[Tr
     """Put `repeats` sets of the templates into the outbox and drain it; all sets but the first get new names."""
     store.begin_cycle(CYCLE_ID, {"bench": "store"})
     names = len(templates)
-    scenarios = {s.scenario_id: s for s in _renamed(names)}
+    scenarios = {s.scenario_id: s for s in renamed(names)}
     records, known = list(templates), list(scenarios.values())
     for repeat in range(1, repeats):
         for record in templates:
             name = f"{record.scenario_id}r{repeat}"
-            records.append(_rescaled(dataclasses.replace(record, scenario_id=name), 1 - repeat / 1000))
+            records.append(rescaled(dataclasses.replace(record, scenario_id=name), 1 - repeat / 1000))
             known.append(dataclasses.replace(scenarios[record.scenario_id], scenario_id=name))
     store.add_scenarios(known)
     outbox = Outbox(folder / "outbox")
@@ -94,7 +94,7 @@ def insert_measured(store: TrajectoryStore, folder: Path, templates: Sequence[Tr
     return Filling(counts["tree"], counts["node"], sum(counts.values()), put - started, drained - put)
 
 
-def _rescaled(record: TreeRecord, factor: float) -> TreeRecord:
+def rescaled(record: TreeRecord, factor: float) -> TreeRecord:
     """The tree with rewards scaled by `factor`: with exactly tied pairs, rounding would decide which one is kept."""
     simulations = []
     for simulation in record.simulations:

@@ -22,6 +22,19 @@ def bench_store(
     show_store(console, errors, profile, set_ or [], nodes, json)
 
 
+@bench_app.command("night")
+def bench_night(
+    trees: Annotated[int, typer.Option("--trees", min=1, max=1_000_000, help="number of trees of the night")] = 1000,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    json: Json = False,
+) -> None:
+    """Take a night's trees through outbox, database, pairs and the copy for readers: seconds, memory, bytes and rows."""
+    from flows.cli.benching import show_night
+
+    show_night(console, errors, profile, set_ or [], trees, json)
+
+
 @bench_app.command("align")
 def bench_align(
     steps: Annotated[int, typer.Option("--steps", help="optimiser steps to time, after one warm-up step")] = 3,

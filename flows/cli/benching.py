@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,6 +41,28 @@ def show_store(
         ("extraction in SQL", _extraction(found.sql)),
     ]
     _show(console, "engage bench store", rows, found.as_json(), as_json)
+
+
+def show_night(
+    console: Console, progress: Console, profile: str, overrides: Sequence[str], trees: int, as_json: bool
+) -> None:
+    """Take trees through outbox, drain and pairs."""
+    config = load_config(profile, overrides)
+    from engage.bench.night import bench_night
+
+    with _told(progress) as tell:
+        found = bench_night(trees, config.dialogue, config.search, config.pairs, tell)
+    rows = [
+        (step.name, f"{step.seconds:,.1f} s, {step.s_per_1000:.2f} s per 1,000 trees, {step.peak_mb:,.0f} MB")
+        for step in found.steps
+    ]
+    rows += [
+        ("outbox, database", f"{found.outbox_bytes / 1e6:,.1f} MB, {found.database_bytes / 1e6:,.1f} MB"),
+        ("rows", ", ".join(f"{table} {count:,}" for table, count in found.rows.items())),
+        ("accepted pairs", f"{found.accepted:,}"),
+        ("words of prompts, of answers", f"{found.prompt_words:,}, {found.completion_words:,}"),
+    ]
+    _show(console, f"engage bench night ({trees:,} trees)", rows, asdict(found), as_json)
 
 
 def show_align(

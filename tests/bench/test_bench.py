@@ -12,6 +12,7 @@ from engage.bench import align as align_bench
 from engage.bench import engine as engine_bench
 from engage.bench.align import bench_align, bench_pairs
 from engage.bench.engine import saturation
+from engage.bench.night import bench_night
 from engage.bench.process import Measured, in_own_process
 from engage.bench.store import StoreFigures, bench_store
 from engage.bench.store_filling import copy_templates, insert_measured, search_templates
@@ -50,6 +51,16 @@ def test_copies_are_whole_trees(filled):
         assert total(filled, table) == 62 * total(filled, f"{table} where tree_id ~ '/b[0-9]+$'")
     assert total(filled, "trajectory") == total(filled, "reaction")
     assert total(filled, "tree left join scenario using (scenario_id) where scenario.scenario_id is null") == 0
+
+
+def test_the_night_bench_takes_every_tree_through_to_the_pairs():
+    found = bench_night(6, DialogueConfig(max_exchanges=2), SearchConfig(num_simulations=8), PAIRS, templates=4)
+    # 8 simulations at each of two search roots; two exchanges after openings of one turn (support) or two (persuasion)
+    assert found.rows["tree"] == found.rows["scenario"] == 6
+    assert found.rows["trajectory"] == found.rows["reaction"] == 6 * 2 * 8
+    assert found.rows["turn"] == 3 * 16 * (1 + 4) + 3 * 16 * (2 + 4)
+    assert found.outbox_bytes > 0 and found.database_bytes > found.outbox_bytes
+    assert [step.peak_mb > 1 for step in found.steps] == [True] * 4
 
 
 def test_the_store_bench_measures_what_it_stored():
