@@ -23,11 +23,11 @@ TABLES = ("scenario", "tree", "node", "trajectory", "turn", "reaction", "visit",
 
 @dataclass(frozen=True)
 class Step:
-    """Seconds in all and for a thousand trees, and the peak memory of the step's process (10⁶ bytes)."""
+    """Seconds, processor seconds for a thousand trees, and the peak memory of the step's process (10⁶ bytes)."""
 
     name: str
     seconds: float
-    s_per_1000: float
+    cpu_s_per_1000: float
     peak_mb: float
 
 
@@ -68,7 +68,7 @@ def bench_night(
         def measure(what: str, *work: Any) -> Measured[Any]:
             on_progress(what, 0.0)
             found = in_own_process(*work)
-            steps.append(Step(what, found.seconds, 1000 * found.seconds / trees, found.peak_mb))
+            steps.append(Step(what, found.seconds, 1000 * found.cpu_s / trees, found.peak_mb))
             return found
 
         measure("into the outbox", _put, outbox, records, trees)

@@ -53,7 +53,10 @@ def show_night(
     with _told(progress) as tell:
         found = bench_night(trees, config.dialogue, config.search, config.pairs, tell)
     rows = [
-        (step.name, f"{step.seconds:,.1f} s, {step.s_per_1000:.2f} s per 1,000 trees, {step.peak_mb:,.0f} MB")
+        (
+            step.name,
+            f"{step.seconds:,.1f} s, {step.cpu_s_per_1000:.2f} s of processor time per 1,000 trees, {step.peak_mb:,.0f} MB",
+        )
         for step in found.steps
     ]
     rows += [
