@@ -66,6 +66,13 @@ class CollectConfig(TalkLimits):
         description="address of a Dask scheduler, such as tcp://host:8786, whose workers search the shards; ENGAGE_HOME and "
         "the models must have the same paths there. If unset, threads of this process search",
     )
+    dask_resource: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="name of a resource, such as GPU: only Dask workers started with `--resources GPU=1` search, one shard at a time "
+        "for each unit. If unset, every worker of the scheduler searches",
+    )
     budget: BudgetConfig = BudgetConfig()
 
 

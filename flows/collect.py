@@ -1,6 +1,8 @@
 """Searches scenarios and stores the trees."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow, unmapped
@@ -10,6 +12,7 @@ from engage.config import CollectConfig, CycleConfig
 from engage.errors import ConfigError, NothingSearched, TooManyFlawed
 from engage.evaluation import Collected
 from engage.stopping import stopped_on_interrupt
+from tasks.cluster import workers_told
 from tasks.collecting import check_talk, search_shard, store_trees
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.planning import foretell, plan_shards
@@ -23,7 +26,7 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> C
     began_s, failed, tried = time.monotonic(), dict[str, str](), set[str]()
     stopped: TooManyFlawed | None = None
     try:
-        with shard_runner(config.collect) as runner, stopped_on_interrupt():
+        with searching(config.collect) as runner, stopped_on_interrupt():
             while shards := plan_shards(config, cycle, began_s, sorted(tried)):
                 given = {"config": unmapped(config), "cycle": unmapped(cycle), "scenario_ids": shards}
                 for reasons in runner.map(search_shard, given).result():
@@ -39,6 +42,19 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> C
         raise NothingSearched(f"no scenario could be searched; {min(failed)}: {failed[min(failed)]}")
     check_talk(config, cycle, "search")
     return finished(cycle_id, collected)
+
+
+@contextmanager
+def searching(collect: CollectConfig) -> Iterator[TaskRunner[Any]]:
+    """A started `shard_runner` whose lost workers are told, and whose shards run on workers with the wanted resource only."""
+    with shard_runner(collect) as runner, workers_told(runner, collect.dask_scheduler):
+        if collect.dask_scheduler is None or collect.dask_resource is None:
+            yield runner
+            return
+        from dask.base import annotate
+
+        with annotate(resources={collect.dask_resource: 1}):
+            yield runner
 
 
 def shard_runner(collect: CollectConfig) -> TaskRunner[Any]:
@@ -57,11 +73,17 @@ def shard_runner(collect: CollectConfig) -> TaskRunner[Any]:
         raise ConfigError("collect.dask_scheduler needs Dask: install engage with its extra `dask`") from error
     try:
         with Client(address, timeout="10s", set_as_default=False) as client:
-            workers = len(client.scheduler_info()["workers"])
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"no Dask scheduler answers at {address} (collect.dask_scheduler); start it with `dask scheduler`"
         ) from error
     if not workers:
         raise ConfigError(f"the Dask scheduler at {address} has no worker; start one with `dask worker {address}`")
+    wanted = collect.dask_resource
+    if wanted is not None and not any(worker["resources"].get(wanted) for worker in workers):
+        raise ConfigError(
+            f"no worker of the Dask scheduler at {address} has the resource {wanted!r} (collect.dask_resource); start one with "
+            f"`dask worker {address} --resources {wanted}=1`"
+        )
     return DaskTaskRunner(address=address)

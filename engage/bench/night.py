@@ -1,7 +1,7 @@
 """Measures how a night's data grow: trees through outbox, drain, pairs and the copy for readers, each in a process of its own.
 
-A few trees are searched on the scripted engine, with the profile's own dialogue and search, and repeated under other names and
-rewards: the search itself is measured by `engage.bench.scheduler`.
+A few trees are searched on the scripted engine, with the profile's own dialogue and search, and repeated with other names, rewards and
+texts: the search itself is measured by `engage.bench.scheduler`.
 """
 
 import itertools
@@ -13,6 +13,7 @@ from typing import Any
 
 from engage.bench.process import Measured, in_own_process
 from engage.bench.store_filling import CYCLE_ID, OnProgress, renamed, rescaled, search_templates
+from engage.dialogue import Dialogue
 from engage.scenario import Scenario
 from engage.search import SearchConfig, TreeRecord
 from engage.simulation import DialogueConfig
@@ -90,11 +91,28 @@ def _put(outbox: Outbox, records: Sequence[TreeRecord], trees: int) -> None:
 
 
 def _copies(records: Sequence[TreeRecord]) -> Iterator[TreeRecord]:
-    """The records, over and over, each time under other names and with slightly smaller rewards."""
+    """The records, over and over, each time with other names and texts and slightly smaller rewards."""
     for repeat in itertools.count():
         for record in records:
             name = f"{record.scenario_id}r{repeat}"
-            yield rescaled(replace(record, scenario_id=name), 1 - repeat / 1_000_000)
+            yield rescaled(_reworded(replace(record, scenario_id=name), repeat), 1 - repeat / 1_000_000)
+
+
+def _reworded(record: TreeRecord, repeat: int) -> TreeRecord:
+    """The tree with every text's words in another order and a number behind them: equal texts would take no place in the database."""
+
+    def other(text: str) -> str:
+        words = text.split()
+        first = repeat % max(1, len(words))
+        return " ".join([*words[first:], *words[:first], str(repeat)])
+
+    simulations = []
+    for simulation in record.simulations:
+        turns = (replace(turn, text=other(turn.text)) for turn in simulation.trajectory.dialogue.turns)
+        trajectory = replace(simulation.trajectory, dialogue=Dialogue(tuple(turns)))
+        simulations.append(replace(simulation, trajectory=trajectory))
+    nodes = tuple(node if node.text is None else replace(node, text=other(node.text)) for node in record.nodes)
+    return replace(record, nodes=nodes, simulations=tuple(simulations))
 
 
 def _scenarios(templates: int, trees: int) -> list[Scenario]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ SETTINGS = (
     "collect.shard_size=2",
     "collect.workers=2",
 )
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 class Cluster:
@@ -35,7 +36,7 @@ class Cluster:
         self.workers = [
             self._start(
                 *("worker", self.address, "--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard"),
-                *("--host", "127.0.0.1", "--preload", str(folder / "slow_engine.py")),
+                *("--host", "127.0.0.1", "--preload", str(folder / "slow_engine.py"), "--resources", f"{name}=1"),
             )
             for name in ("first", "second")
         ]
@@ -99,17 +100,32 @@ def test_workers_search_what_threads_would_and_the_death_of_one_loses_nothing(cl
     home = tmp_path / "home"
     process = collect(cluster, "spread", f'collect.dask_scheduler="{cluster.address}"')
     searching = [tmp_path / f"searched-by-{worker.pid}" for worker in cluster.workers]
-    wait_for(lambda: all(mark.exists() for mark in searching), 120, "a search in every worker")
+    wait_for(lambda: all(mark.exists() for mark in searching), 300, "a search in every worker")
     wait_for(lambda: list((home / "outbox").glob("*.tree.parquet")), 120, "the first tree")
     os.killpg(cluster.workers[0].pid, signal.SIGKILL)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, (out, err)
+    lost = r"Dask worker tcp://127\.0\.0\.1:\d+ is lost; its \d shard\(s\) are searched again; 1 left\."
+    assert len(re.findall(lost, out)) == 1, out
     # Dask may or may not say that it runs again what the dead worker had; nothing else is said.
     assert all("rescheduling" in line for line in err.splitlines()), err
     alone = collect(cluster, "alone")
     alone.communicate(timeout=300)
     assert len(trees(home, "spread")) == 12
     assert trees(home, "spread") == trees(home, "alone")
+
+
+def test_shards_run_only_on_workers_with_the_wanted_resource(cluster, tmp_path):
+    on_second = (
+        f'collect.dask_scheduler="{cluster.address}"',
+        "collect.dask_resource=second",
+        "scenarios.per_domain=2",
+    )
+    out, err = collect(cluster, "picky", *on_second).communicate(timeout=300)
+    assert len(trees(tmp_path / "home", "picky")) == 4, (out, err)
+    assert {mark.name for mark in tmp_path.glob("searched-by-*")} == {f"searched-by-{cluster.workers[1].pid}"}
+    _, err = collect(cluster, "picky", on_second[0], "collect.dask_resource=third").communicate(timeout=200)
+    assert "no worker of the Dask scheduler at" in err and "has the resource 'third'" in err
 
 
 def test_without_a_scheduler_or_a_worker_one_sentence_says_so(cluster, tmp_path):
