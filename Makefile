@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run check test coverage integration chaos fuzz vllm-cpu gpu-check
+.PHONY: run check test coverage integration chaos month fuzz vllm-cpu gpu-check
 
 run: .venv/.installed
 	$(BIN)/engage nightly --profile laptop --set seed=633886359
@@ -36,6 +36,10 @@ integration: .venv/.installed
 # Kills at random moments, compared with an undisturbed run: CHAOS='--kills 200 --seed 2' and the like.
 chaos: .venv/.installed
 	$(BIN)/python tests/chaos/chaos.py $(CHAOS)
+
+# Thirty nights with faults drawn by a seed, a Prefect server and a worker: MONTH='--nights 6 --seed 2' and the like.
+month: .venv/.installed
+	$(BIN)/python tests/month/month.py $(MONTH)
 
 # Mutated inputs; what is found is kept in fuzz-found/: FUZZ='--inputs 10000 --seed 2' and the like.
 fuzz: .venv/.installed

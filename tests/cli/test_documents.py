@@ -20,6 +20,7 @@ DOCUMENTS = (
     "deployments/benchmarks.md",
     "deployments/trust.md",
     "deployments/comparison/README.md",
+    "deployments/scale.md",
     "engage/evaluation/README.md",
     "sql/README.md",
 )
