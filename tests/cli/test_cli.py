@@ -477,3 +477,11 @@ def test_an_import_overwrites_neither_its_corpus_nor_a_device(engage, tmp_path, 
     code, _, err = engage("scenarios", "import", "esconv", str(corpus), "--out", str(tmp_path / "pipe"))
     assert code == 2 and "cannot be written: it is a device or a pipe, not a file" in err
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_server_of_mlflow_prints_no_links_among_the_lines():
+    asked = "from flows.cli.running import quieten; quieten(False); import mlflow.environment_variables as mlflow; "
+    asked += "print(mlflow.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get())"
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    done = subprocess.run([sys.executable, "-c", asked], env=own, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True\n", done.stderr
