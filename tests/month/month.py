@@ -98,7 +98,7 @@ class Month:
         self.settings = [
             f"engine.policy_model={tiny}", f"engine.simulator_model={tiny}", "engine.policy_adapter=bare",
             "engine.simulator_adapter=bare", f"evaluation.second_simulator={save_adapter(str(tiny), self.folder / 'other')}",
-            "scenarios.per_domain=3", "search.num_simulations=8", "search.round_size=8", "evaluation={per_domain=8}",
+            "scenarios.per_domain=3", "search.num_simulations=8", "search.round_size=8", "evaluation.per_domain=8",
             "collect.shard_size=2", "pairs.min_q_gap=0.0", "pairs.confidence=0.5", "align.dpo.max_length=4096",
             "align.dpo.max_pairs=4", "align.dpo.batch_size=2", "align.dpo.gradient_accumulation=1",
         ]  # fmt: skip
