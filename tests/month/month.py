@@ -110,10 +110,8 @@ class Month:
         self.say(f"server, worker and schedule are ready{'' if self.old else '; git has no older code: no upgrade'}")
 
     def _schedule(self) -> None:
-        from engage.config import setting_names
-
-        finishing = self.machine.clone == ROOT and "nightly.finish_interrupted" in setting_names()
-        settings = [*self.settings, *(["nightly.finish_interrupted=true"] if finishing else [])]
+        finishing = ["nightly.finish_interrupted=true"] if self.machine.clone == ROOT else []
+        settings = [*self.settings, *finishing]
         self.deployment = self.machine.deploy(settings, HERE / "speakers.py")
 
     def run(self) -> None:
@@ -145,8 +143,6 @@ class Month:
 
     def prune(self, day: Day) -> None:
         """Old cycles go; what is lost with them was meant to."""
-        if "prune" not in self.machine.engage("--help"):  # to be removed once the command is there
-            return
         before = self.cycles()
         self.machine.engage("prune", "--keep", str(self.keep))
         gone = before - self.cycles()
