@@ -121,11 +121,12 @@ class Machine:
         httpx.patch(f"{self.api}/deployments/{found}", json=changed, timeout=60).raise_for_status()
         return str(found)
 
-    def begin_night(self, deployment: str, clock_h: float) -> str:
-        """Have the deployment's night run now, its own clock wrong by some hours; returns the flow run's id."""
+    def begin_night(self, deployment: str, cycle: str, clock_h: float) -> str:
+        """Have the deployment's night run now as this cycle, its own clock wrong by some hours; returns the flow run's id."""
         clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{clock_h:+.2f}h"} if clock_h else {}
         body = {
             "state": {"type": "SCHEDULED"},
+            "parameters": {"cycle_id": cycle},
             "job_variables": {"env": self._carried(deployment) | clock} if clock else None,
         }
         return str(self.post(f"deployments/{deployment}/create_flow_run", body)["id"])

@@ -22,6 +22,7 @@ import tarfile
 import tempfile
 import time
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -36,6 +37,8 @@ FAULTS = ("kill", "kill", "kill", "power", "store", "mlflow", "disk", "server", 
 OLD_FAULTS = ("store", "clock", "none")
 """A night of the older code that was killed is not finished by the next one."""
 HELD_S = 12.0
+FIRST_NIGHT = date(2026, 11, 30)
+"""Night 1 is the cycle `2026-12-01`: its name decides how good its candidate is, so that a seed gives the same month again."""
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 OPEN = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
 CALM = 3
@@ -167,7 +170,7 @@ class Month:
         if day.fault == "disk" and not machine.own_disk:
             day.fault = "none (no disk of its own)"
         wrong_h = self.random.choice((-26, -1, 2, 30)) if day.fault == "clock" else 0
-        run = machine.begin_night(self.deployment, wrong_h)
+        run = machine.begin_night(self.deployment, str(FIRST_NIGHT + timedelta(days=day.number)), wrong_h)
         self.happen(day, run)
         wait_for(lambda: machine.state(run)[0] in ENDED or day.fault == "power", f"the end of night {day.number}")
         wait_for(lambda: not machine.night_processes(), f"the end of the processes of night {day.number}")

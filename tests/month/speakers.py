@@ -1,6 +1,6 @@
 """The flow `nightly` with scripted speakers instead of a model; what the simulated month schedules.
 
-Every adapter has a level from 1 to 7 by its place in the home, the base model has 3. The policy's replies name a level around it, and users
+Every adapter has a level from 1 to 12, the base model has 3. The policy's replies name a level around it, and users
 end the better off the higher the levels they heard: so some candidates are better than the champion.
 """
 
@@ -14,16 +14,16 @@ from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from flows.nightly import nightly
 
-BASE, HIGHEST = 3, 7
+BASE, HIGHEST = 3, 12
 WORDS = ["and", "then", "we", "can", "look", "at", "what", "would", "help", "you", "most", "of", "all", "this", "week"]
 
 
 def level(adapter: str | None) -> int:
-    """1 to 7; the same for an adapter whose home was moved."""
+    """1 to 12, by the cycle that trained the adapter: the same in a home that was moved, and in every month."""
     if adapter is None:
         return BASE
-    name = "/".join(Path(adapter).parts[-4:])  # CYCLE/align/TRAINING/adapter
-    return 1 + int(hashlib.sha256(name.encode()).hexdigest(), 16) % HIGHEST
+    cycle = Path(adapter).parts[-4]  # CYCLE/align/TRAINING/adapter
+    return 1 + int(hashlib.sha256(cycle.encode()).hexdigest(), 16) % HIGHEST
 
 
 def reply(prompt, seed: int) -> str:
@@ -37,7 +37,7 @@ def reply(prompt, seed: int) -> str:
 
 def choose(prompt, choices) -> list[float]:
     """Weights of the survey's answers around the mean level heard, in [0, 1]; support's scale runs the other way."""
-    heard = [int(found) for message in prompt.messages for found in re.findall(r"Level(\d)", message.content)]
+    heard = [int(found) for message in prompt.messages for found in re.findall(r"Level(\d+)", message.content)]
     share = sum(heard) / len(heard) / (HIGHEST + 1) if heard else 0.5
     peak = (1 - share if choices[0] == "1" else share) * (len(choices) - 1)
     return [math.exp(-2 * abs(index - peak)) for index in range(len(choices))]
