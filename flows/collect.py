@@ -12,7 +12,7 @@ from engage.config import CollectConfig, CycleConfig
 from engage.errors import ConfigError, NothingSearched, TooManyFlawed
 from engage.evaluation import Collected
 from engage.stopping import stopped_on_interrupt
-from tasks.cluster import workers_told
+from flows.cluster import workers_told
 from tasks.collecting import check_talk, search_shard, store_trees
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.planning import foretell, plan_shards

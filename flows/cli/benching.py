@@ -4,25 +4,20 @@ Progress goes to standard error, so that standard output contains only the figur
 """
 
 import asyncio
-import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from engage.config import load_cycle_scenarios
 from engage.errors import ConfigError
+from flows.cli.bench_display import show_figures, told
 from flows.cli.profiles import load_config
 from flows.cli.showing import print_table
-
-Rows = Sequence[Sequence[str]]
 
 
 def show_store(
@@ -32,7 +27,7 @@ def show_store(
     config = load_config(profile, overrides)
     from engage.bench.store import bench_store
 
-    with _told(progress) as tell:
+    with told(progress) as tell:
         found = bench_store(nodes, config.pairs, tell)
     rows = [
         ("stored", f"{found.trees:,} trees, {found.nodes:,} nodes, {found.visits:,} visits"),
@@ -40,7 +35,7 @@ def show_store(
         ("pairs judged, accepted", f"{found.pairs:,}, {found.accepted:,}"),
         ("extraction in SQL", _extraction(found.sql)),
     ]
-    _show(console, "engage bench store", rows, found.as_json(), as_json)
+    show_figures(console, "engage bench store", rows, found.as_json(), as_json)
 
 
 def show_night(
@@ -50,7 +45,7 @@ def show_night(
     config = load_config(profile, overrides)
     from engage.bench.night import bench_night
 
-    with _told(progress) as tell:
+    with told(progress) as tell:
         found = bench_night(trees, config.dialogue, config.search, config.pairs, tell)
     rows = [
         (
@@ -65,7 +60,7 @@ def show_night(
         ("accepted pairs", f"{found.accepted:,}"),
         ("words of prompts, of answers", f"{found.prompt_words:,}, {found.completion_words:,}"),
     ]
-    _show(console, f"engage bench night ({trees:,} trees)", rows, asdict(found), as_json)
+    show_figures(console, f"engage bench night ({trees:,} trees)", rows, asdict(found), as_json)
 
 
 def show_align(
@@ -81,7 +76,7 @@ def show_align(
     config = load_config(profile, overrides)
     from engage.bench.align import bench_align
 
-    with _told(progress) as tell:
+    with told(progress) as tell:
         found = bench_align(model or config.engine.policy_model, steps, config.align, lambda what: tell(what, 0.0))
     rows = [
         (
@@ -96,7 +91,7 @@ def show_align(
         ("loss of the first step", f"{found.first_loss:.5f}, plain {found.plain_first_loss:.5f}"),
         ("largest difference of a loss", f"{found.largest_loss_difference:.5f}"),
     ]
-    _show(console, "engage bench align", rows, found.as_json(), as_json)
+    show_figures(console, "engage bench align", rows, found.as_json(), as_json)
 
 
 def show_engine(
@@ -119,7 +114,7 @@ def show_engine(
 
     sampling = config.dialogue.speech.policy.model_copy(update={"max_tokens": tokens})
     try:
-        with _told(progress) as tell:
+        with told(progress) as tell:
             tell("loading the model", 0.0)
             sweep = saturation(
                 PlainGenerate(config.engine) if plain else shared_engine(config.engine),
@@ -139,7 +134,7 @@ def show_engine(
         ("alone: first token, each further", f"{found.first_token_ms:,.1f} ms, {found.token_ms:,.1f} ms"),
     ]
     kind = "plain generate" if plain else config.engine.kind
-    _show(console, f"engage bench engine ({kind})", rows, {"engine": kind, **found.as_json()}, as_json)
+    show_figures(console, f"engage bench engine ({kind})", rows, {"engine": kind, **found.as_json()}, as_json)
 
 
 def show_agreement(console: Console, progress: Console, profile: str, overrides: Sequence[str], as_json: bool) -> bool:
@@ -158,7 +153,7 @@ def show_agreement(console: Console, progress: Console, profile: str, overrides:
         close_engines()  # the one before is closed already, but still known
         return shared_engine(wanted)
 
-    with _told(progress) as tell, TemporaryDirectory(prefix="engage-bench-") as folder:
+    with told(progress) as tell, TemporaryDirectory(prefix="engage-bench-") as folder:
         adapters = {"own": own, "half": halved(own, Path(folder) / "half"), "none": ""} if own else {"none": ""}
         try:
             found = compare(
@@ -182,7 +177,7 @@ def show_agreement(console: Console, progress: Console, profile: str, overrides:
         ("GPU memory before, open, closed, closed again", ", ".join(f"{gb:.1f}" for gb in found.used_gb) or "no GPU"),
         ("verdict", "; ".join(found.faults) or "they agree within rounding"),
     ]
-    _show(
+    show_figures(
         console,
         f"engage bench agreement ({config.engine.kind})",
         rows,
@@ -210,7 +205,7 @@ def show_search(
     sizes = (64, 128, 256, 512) if has_accelerator() else (16, 32, 64, 128)
     pool = load_cycle_scenarios(config.scenarios)
     try:
-        with _told(progress) as tell:
+        with told(progress) as tell:
             tell("loading the model", 0.0)
             engine = shared_engine(config.engine)
             work = measure_search(engine, pool, config.dialogue, config.search, scenarios, seconds, tell, sizes)
@@ -235,14 +230,14 @@ def show_search(
         ("bookkeeping", f"{found['bookkeeping_ms_per_call']:.2f} ms a call, {found['calls']:,} calls"),
     ]
     figures = {"engine": config.engine.kind, **found}
-    _show(console, f"engage bench search ({config.engine.kind}, {scenarios} scenarios)", rows, figures, as_json)
+    show_figures(console, f"engage bench search ({config.engine.kind}, {scenarios} scenarios)", rows, figures, as_json)
 
 
 def show_scheduler(console: Console, progress: Console, trees: int, slots: int, latency: float, as_json: bool) -> None:
     """Measure the search with scripted answers of a fixed latency."""
     from engage.bench.scheduler import measure_scheduler
 
-    with _told(progress) as tell:
+    with told(progress) as tell:
         found = measure_scheduler(trees, slots, latency, lambda what: tell(what, 0.0))
     rows = [
         ("searched", f"{found['trees']:,.0f} trees, {found['calls']:,.0f} calls in {found['wall_s']:.1f} s"),
@@ -251,7 +246,7 @@ def show_scheduler(console: Console, progress: Console, trees: int, slots: int, 
         ("cost of a tree", f"{found['ms_per_tree']:.1f} ms, {found['cost_ratio']:.2f} × that of a tree among 100"),
         ("peak memory", f"{found['peak_mb']:,.0f} MB"),
     ]
-    _show(console, "engage bench scheduler", rows, found, as_json)
+    show_figures(console, "engage bench scheduler", rows, found, as_json)
 
 
 def _numbers(option: str, text: str) -> list[int]:
@@ -276,43 +271,3 @@ def _sweep_table(points: Sequence[Any]) -> Table:
         rates = (f"{point.prefill_tok_s:,.1f}", f"{point.decode_tok_s:,.1f}", f"{point.first_token_s:.2f}")
         table.add_row(str(point.requests), str(point.prompt_length), *rates, f"{point.full_length:.0%}")
     return table
-
-
-def _show(console: Console, title: str, rows: Rows, figures: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"bench": title, **figures}))
-        return
-    table = Table(title=title, show_header=False, title_justify="left")
-    for name, value in rows:
-        table.add_row(name, value)
-    print_table(console, table)
-
-
-@contextmanager
-def _told(console: Console) -> Iterator[Callable[[str, float], None]]:
-    """Show the current step and its running time in one line; without a terminal, print one line per step."""
-    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
-        os.environ.setdefault(name, "1")  # the libraries' own bars would break up this one
-    if not console.is_terminal:
-        said: set[str] = set()
-
-        def say(what: str, share: float) -> None:
-            if what not in said:
-                said.add(what)
-                console.print(f"{what} …", highlight=False, markup=False)
-
-        yield say
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as display:
-        task = display.add_task("starting", total=None)
-
-        def tell(what: str, share: float) -> None:
-            display.update(task, description=what, total=1.0 if share else None, completed=share)
-
-        yield tell

@@ -1,6 +1,6 @@
 """What is told of Dask workers that come and go; the workers themselves: tests/integration/test_dask.py."""
 
-from tasks.cluster import change_of
+from flows.cluster import change_of
 
 ONE, TWO, SCHEDULER = "tcp://10.0.0.2:1", "tcp://10.0.0.3:1", "tcp://10.0.0.1:8786"
 
