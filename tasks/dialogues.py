@@ -12,7 +12,7 @@ from engage.engines import shared_engine
 from engage.engines.recording import CallRecord
 from engage.errors import NothingSearched, TooManyFlawed
 from engage.evaluation import Ground, Half, HeldOutStore, evaluation_seeds, fixed_ground, ground_digest, users_identity
-from engage.progress import Bar
+from engage.progress import Bar, tell
 from engage.scenario import Scenario, sample_scenarios
 from engage.search import METHOD_VERSION, Adapters, DialogueRecord, TalkWatch, hold_dialogues
 from engage.simulation import Recast
@@ -58,6 +58,7 @@ def hold_missing(
         done = workspace.store.stored_dialogues(cycle.cycle_id, "evaluation", *labels, seed)
         missing += [(scenario, seed) for scenario in scenarios if scenario.scenario_id not in done]
     if not missing:
+        tell(f"{labels[0]}, {labels[1]} simulator: its dialogues are stored already")
         return {}
     figures = Figures()
     bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(missing), figures)

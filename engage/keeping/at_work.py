@@ -88,6 +88,15 @@ def state(home: Home, work: Work) -> str:
     return work.ended or (INTERRUPTED if is_dead(home, work) else RUNNING)
 
 
+def unfinished(home: Home, cycle_id: str) -> str:
+    """How the last command on a cycle was cut off, and how to go on, in one sentence; empty if it ended or is at work."""
+    work = read(home, cycle_id)
+    if work is None or (found := state(home, work)) not in (FAILED, INTERRUPTED):
+        return ""
+    how = "failed" if found == FAILED else "was interrupted"
+    return f"This cycle {how} in {work.stage}, before its end. Go on with `{work.again}`."
+
+
 def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None:
     """Record that this process works on the cycle, in this flow; a flow within the command that began it is a stage of that command's."""
     home, before = workspace.home, read(workspace.home, cycle_id)

@@ -19,6 +19,14 @@ _KINDS = {
 """Tables and views with rewards or turns, and the columns that separate their rows."""
 _SEPARATE = {"reaction": "trajectory"}
 """Where the columns are, if not in the table itself."""
+_UNEQUAL = """
+select cycle_id
+from (
+    select cycle_id, simulator, policy, list(distinct scenario_id order by scenario_id) as scenarios
+    from evaluation_outcome group by cycle_id, simulator, policy
+)
+group by cycle_id, simulator having count(distinct scenarios) > 1 order by cycle_id desc
+"""
 _AGGREGATE = re.compile(
     r"\b(avg|mean|median|mode|sum|min|max|stddev\w*|var\w*|quantile\w*|corr|regr_\w+|histogram)\s*\("
 )
@@ -47,10 +55,31 @@ def mixed(connection: Any, sql: str) -> str | None:
             if len(values) > 1:
                 shown = [str(value) for (value,) in values[:3]] + (["…"] if len(values) > 3 else [])
                 parts.append(f"{name} holds more than one {column} ({', '.join(shown)})")
-    if not parts:
-        return None
-    advice = "group by it, name one, or use search_outcome or evaluation_outcome"
-    return f"note: these figures mix rows: {'; '.join(parts)}; {advice}"
+    notes = []
+    if parts:
+        advice = "group by it, name one, or use search_outcome or evaluation_outcome"
+        notes.append(f"note: these figures mix rows: {'; '.join(parts)}; {advice}")
+    if "evaluation_outcome" in read and "policy" in words and "scenario_id" not in words:
+        notes += _unequal_scenarios(connection, text, "latest_cycle" in words)
+    return "\n".join(notes) or None
+
+
+def _unequal_scenarios(connection: Any, text: str, latest: bool) -> list[str]:
+    """A sentence if the policies of a cycle that the statement may read did not all talk in the same scenarios; empty otherwise."""
+    rows = connection.execute(_UNEQUAL).fetchall()
+    newest = connection.execute("select cycle_id from latest_cycle").fetchall()
+    cycles = [cycle for (cycle,) in rows]
+    named = [cycle for cycle in cycles if cycle.lower() in text or (latest and (cycle,) in newest)]
+    narrowed = latest or any(
+        f"'{cycle.lower()}'" in text for (cycle,) in connection.execute("select cycle_id from cycle").fetchall()
+    )
+    found = named if narrowed else cycles
+    if not found:
+        return []
+    return [
+        f"note: the policies of cycle {found[0]} did not all talk in the same scenarios (judging and `engage compare` use different ones), so "
+        "their means cannot be compared; `engage sql --name policy_gains` compares them on the scenarios that they share"
+    ]
 
 
 def _tables(parsed: Any) -> Iterator[str]:

@@ -81,6 +81,11 @@ class Tracker:
         """Where MLflow's UI shows the cycles with the prepared columns."""
         return view.address(server, self._experiment_id)
 
+    def conversations_address(self, server: str) -> str | None:
+        """Where MLflow's UI shows the held-out dialogues, one session each; None before the first."""
+        found = self._client.get_experiment_by_name(dialogues.EXPERIMENT)
+        return f"{server.rstrip('/')}/#/experiments/{found.experiment_id}/traces?groupBy=session" if found else None
+
     def cycles(self) -> list[CycleRun]:
         """The runs of all cycles, the newest first."""
         query, newest = f"tags.`{STAGE_TAG}` = 'cycle'", ["attributes.start_time DESC"]

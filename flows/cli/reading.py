@@ -18,7 +18,7 @@ def store_to_read(home: Home, live: bool, tell: Callable[[str], None]) -> Trajec
         return TrajectoryStore(home.database, on_wait=tell)
     found = health(copy, 0.0)
     if found.problem or found.version != found.newest:
-        why = found.problem or f"{copy}: of an older version of engage, the next night renews it"
+        why = found.problem or f"{copy}: of an older version of engage; the next stage of a cycle writes it anew"
         tell(f"{why}; reading the store instead")
         return TrajectoryStore(home.database, on_wait=tell)
     of, changed = copy.stat().st_mtime, _changed_s(home.database)

@@ -25,6 +25,7 @@ def write_report(
 ) -> None:
     """Write the page of a night or of a scenario, print its path, and open it in a browser if asked to."""
     from engage.evaluation.night_page import night_page, scenario_page
+    from engage.keeping.at_work import unfinished
     from engage.store import Outbox, TrajectoryStore
     from engage.training import latest_candidate
 
@@ -43,7 +44,9 @@ def write_report(
     folder = home.cycle(cycle_id)
     if scenario is None:
         candidate = latest_candidate(folder, home.find)
-        page = night_page(store, cycle_id, folder, Path(candidate.adapter) if candidate else None)
+        page = night_page(
+            store, cycle_id, folder, Path(candidate.adapter) if candidate else None, unfinished(home, cycle_id)
+        )
         path = out or folder / "report.html"
     else:
         page = scenario_page(store, cycle_id, scenario)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +21,7 @@ from flows.cli.showing import VisibleOut, visible_json
 if TYPE_CHECKING:
     from engage.evaluation import Reign
     from engage.keeping.at_work import Work
-    from engage.tracking import CycleRun
+    from engage.tracking import CycleRun, Tracker
     from engage.workspace import Workspace
 
 Selection = Literal["runs", "nights", "champions"]
@@ -61,6 +62,7 @@ SHOWN = {
     "nights": ("cycle", "reached", "verdict", "pairs", "M tokens", "minutes"),
     "champions": ("version", "cycle", "since (UTC)", "until", "by", "gain at promotion", "judged again"),
 }
+COMPARISON = "compare.md"
 STATES = {"RUNNING": "running", "FAILED": "failed", "KILLED": "interrupted"}
 """MLflow's words for a run that is not finished."""
 
@@ -135,8 +137,9 @@ def row(run: "CycleRun", work: "Work | None" = None, state: str = "") -> Row:
     found = {name: metrics.get(name, older.get(name)) for name in COLUMNS}
     state = state or STATES.get(run.status, "completed")
     words = {name: tags.get(name, "") for name in ("profile", "engine", "verdict", "promoted")}
-    stage = work.stage if work else "evaluate" if words["verdict"] else "align" if found["pairs"] else "collect"
-    reached = "report" if work and (work.command, state) == ("nightly", "completed") else stage
+    own = work if work and not work.command.startswith("compare") else None  # a comparison is no stage of a night
+    stage = own.stage if own else "evaluate" if words["verdict"] else "align" if found["pairs"] else "collect"
+    reached = "report" if own and (own.command, state) == ("nightly", "completed") else stage
     return {
         **found,
         **words,
@@ -181,16 +184,19 @@ def _print(console: Console, workspace: "Workspace", rows: list[Row], selection:
     if selection == "champions":
         return _print_champions(console, rows)
     grounds = ["ground"] if selection == "runs" and len(_grounds(rows)) > 1 else []
-    _table(console, [*SHOWN[selection], *grounds], [_cells(one, selection) for one in rows])
+    alike = {"profile"} if len({one["profile"] for one in rows}) < 2 else set()
+    columns = [name for name in (*SHOWN[selection], *grounds) if name not in alike]
+    _table(console, columns, [_cells(one, selection) for one in rows])
     if selection == "nights":
         for one in rows:
             if one["continue"]:
                 told = f"{one['cycle']}: {one['state']}: continue with {one['continue']}"
                 console.print(told, markup=False, highlight=False, soft_wrap=True)
         return None
-    if remark := grounds_remark(rows):
-        console.print(remark, soft_wrap=True)
-    return _where(console, workspace.home, workspace.tracker.address)
+    for remark in (grounds_remark(rows), _comparing(workspace.home, rows)):
+        if remark:
+            console.print(remark, markup=False, highlight=False, soft_wrap=True)
+    return _where(console, workspace.home, workspace.tracker)
 
 
 def _cells(one: Row, selection: Selection) -> Row:
@@ -228,7 +234,7 @@ def _print_champions(console: Console, rows: list[Row]) -> None:
 
 
 def _table(console: Console, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         numbers = name in {"pairs", "minutes", "M tokens"}
         folded = name in {"verdict", "reached", "gain at promotion", "judged again"}
@@ -252,16 +258,30 @@ def grounds_remark(rows: list[Row]) -> str:
     )
 
 
+def _comparing(home: Home, rows: list[Row]) -> str:
+    """How two candidates are compared, and where earlier comparisons lie; empty with fewer than two gains."""
+    if sum(one["gain"] is not None for one in rows) < 2:
+        return ""
+    pages = [home.cycle(one["cycle"]) / COMPARISON for one in rows]
+    found = "".join(f"\n    compared before: {page}" for page in pages if page.is_file())
+    told = "Each gain is over that night's own incumbent. To compare two candidates: `engage compare CYCLE_A CYCLE_B`."
+    return told + found
+
+
 def _grounds(rows: list[Row]) -> set[str]:
     """The grounds of the rows with a gain; that of a cycle of an older version is unknown, and another one."""
     return {one["ground"] for one in rows if one["gain"] is not None}
 
 
-def _where(console: Console, home: Home, address: Any) -> None:
+def _where(console: Console, home: Home, tracker: "Tracker") -> None:
     uri = home.tracking_uri
     if uri.startswith("http"):
-        console.print(f"in MLflow: {mask_urls(address(uri))}", soft_wrap=True)
+        console.print(f"in MLflow: {mask_urls(tracker.address(uri))}", soft_wrap=True)
         return
-    console.print("To see them in MLflow, start its server and open the address:", soft_wrap=True)
+    console.print(
+        "To see them in MLflow, start its server and open an address (cycles; conversations):", soft_wrap=True
+    )
     console.print(f"    {mlflow_command(uri)}", soft_wrap=True)
-    console.print(f"    {address(SERVER)}", soft_wrap=True)
+    console.print(f"    {tracker.address(SERVER)}", soft_wrap=True)
+    if conversations := tracker.conversations_address(SERVER):
+        console.print(f"    {conversations}", soft_wrap=True)

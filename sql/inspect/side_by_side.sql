@@ -3,7 +3,7 @@
 -- taken in the order of their seeds.
 -- Answers: What does an evaluation rest on?
 -- $a: label of a policy; the one that was evaluated first by default
--- $b: label of the other; the one that was evaluated last by default
+-- $b: label of the other; by default the one that was evaluated last on the same scenarios
 -- $other_cycle: the cycle of $b; the same by default
 -- $scenario: one scenario; all by default
 -- $dialogues: how many dialogues; 3 by default
@@ -28,12 +28,30 @@ with held as (
     join trajectory on trajectory.trajectory_id = outcome.trajectory_id
     where outcome.scenario_id = coalesce($scenario::varchar, outcome.scenario_id)
 ),
-named as (
+own as (
     select
-        coalesce($a::varchar, arg_min(policy, arrival)) as a,
-        coalesce($b::varchar, arg_max(policy, arrival)) as b
+        policy,
+        simulator,
+        scenario_id,
+        arrival
     from held
     where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+),
+first_one as (
+    select coalesce($a::varchar, arg_min(policy, arrival)) as a
+    from own
+),
+-- judging and `engage compare` use different scenarios: only a policy with scenarios of the first can stand beside it
+named as (
+    select
+        first_one.a,
+        coalesce($b::varchar, (
+            select arg_max(other.policy, other.arrival)
+            from own as other
+            join own on own.scenario_id = other.scenario_id and own.simulator = other.simulator
+            where own.policy = first_one.a and other.policy <> first_one.a
+        )) as b
+    from first_one
 ),
 matched as (
     select

@@ -1,5 +1,5 @@
--- One row per fresh dialogue of a policy on a held-out scenario. Compare policies only within one cycle and one simulator: there they
--- have the same scenarios and seeds.
+-- One row per fresh dialogue of a policy on a held-out scenario. Compare policies only within one cycle and one simulator, on scenarios and
+-- seeds that they share: judging and `engage compare` use different halves of the validation split. The query policy_gains does so.
 create or replace view evaluation_outcome as
 select
     cycle_id,

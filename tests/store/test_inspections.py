@@ -133,6 +133,7 @@ GRAIN = {
     "matching_dialogues": ("id",),
     "no_pair": ("scenario",),
     "pair_cost": ("domain",),
+    "policy_gains": ("simulator", "domain", "policy_a", "policy_b"),
     "page_dialogues": ("trajectory_id",),
     "page_figures": ("policy", "simulator", "split", "domain", "metric"),
     "page_nights": ("cycle_id", "policy", "simulator"),

@@ -43,8 +43,11 @@ class Decision:
     failures: tuple[str, ...] = ()
 
 
-def decision(folder: Path, candidate: str | None) -> Decision:
-    """What was decided about the cycle's present candidate (its label), from the cycle's folder; StoreError for a damaged file."""
+def decision(folder: Path, candidate: str | None, unfinished: str = "") -> Decision:
+    """What was decided about the cycle's present candidate (its label), from the cycle's folder; StoreError for a damaged file.
+
+    `unfinished` says how the cycle was cut off, and how to go on; it stands in front while nothing is decided.
+    """
     path = folder / VERDICT_FILE
     if path.is_file():
         try:
@@ -54,8 +57,8 @@ def decision(folder: Path, candidate: str | None) -> Decision:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{path}: damaged; delete it, and `engage evaluate` writes it again") from error
     if candidate:
-        return Decision("This candidate has not been judged yet: `engage evaluate` does it.", None)
-    return Decision("No candidate has been judged in this cycle.", None)
+        return Decision(unfinished or "This candidate has not been judged yet: `engage evaluate` does it.", None)
+    return Decision(unfinished or "No candidate has been judged in this cycle.", None)
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ class Hint:
     link: str
 
 
-def night_page(store: TrajectoryStore, cycle_id: str, folder: Path, adapter: Path | None) -> str:
+def night_page(store: TrajectoryStore, cycle_id: str, folder: Path, adapter: Path | None, unfinished: str = "") -> str:
     """The page of a cycle as it is stored now. `folder` is the cycle's, `adapter` that of its present candidate (None: none was trained).
+    `unfinished` is a sentence on how the cycle was cut off.
 
     QueryError for an unknown cycle.
     """
@@ -46,7 +47,7 @@ def night_page(store: TrajectoryStore, cycle_id: str, folder: Path, adapter: Pat
     policies = policies_of(dialogues, candidate)
     sizes = tree_sizes(store, cycle_id)
     sample = sample_trees(read_trees(store, cycle_id, worth_reading(sizes)), len(sizes))
-    decided = decision(folder, candidate)
+    decided = decision(folder, candidate, unfinished)
     checks = checks_of(store.rows("evaluation_replies", given), policies)
     shown = shown_dialogues(store, cycle_id, dialogues, policies)
     heads, users = by_kind_of_user(store, cycle_id, policies)
