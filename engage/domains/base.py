@@ -1,7 +1,7 @@
 """What a domain is: one object that says who the user is, who opens, how it ends, what is asked and what it is worth.
 
 To write one's own, subclass `Domain`, fill in the attributes and the abstract methods, and name the instance
-`package.module:OBJECT` wherever a domain is named (scenario files, profiles). `emotional_support.py` is the example to copy.
+`package.module:OBJECT` wherever a domain is named (scenario files, profiles). `tests/own_domain.py` is the example to copy.
 """
 
 import ast
