@@ -53,12 +53,13 @@ def serve(
             "`engage serve` prints"
         )
     sys.stdout.flush()
-    os.execv(found, [found, *command[1:]])
+    started = found if command[0] == "vllm" else str(Path(found).with_name(command[0]))
+    os.execv(started, [started, *command[1:]])
 
 
 def serve_command(which: str | None, port: int) -> list[str]:
     """The words of the command."""
-    from engage.engines.vllm.serving import lora_rank, on_this_device, with_lora
+    from engage.engines.vllm.serving import lora_rank, on_this_device, server, with_lora
     from engage.models import check_adapter, has_accelerator, resolve_model
     from engage.tracking.text import MODEL_NAME
 
@@ -67,7 +68,8 @@ def serve_command(which: str | None, port: int) -> list[str]:
     check_adapter(adapter, model)
     lora = with_lora(MODEL_NAME, str(adapter), lora_rank(adapter))
     place = ["--host", "127.0.0.1", "--port", str(port)]
-    return ["vllm", "serve", str(model.path), *lora, *place, *on_this_device(cpu=not has_accelerator())]
+    cpu = not has_accelerator()
+    return [*server(str(model.path), cpu), *lora, *place, *on_this_device(cpu)]
 
 
 def policy(which: str | None) -> tuple[Path, str, str]:

@@ -41,28 +41,41 @@ def command(engage, home, monkeypatch):
 
 def words(tiny: Path, adapter: Path, *more: str) -> list[str]:
     lora = ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"engage-policy={adapter}"]
-    return ["vllm", "serve", str(tiny), *lora, "--host", "127.0.0.1", "--port", *more]
+    return [str(tiny), *lora, "--host", "127.0.0.1", "--port", *more]
+
+
+CPU = ["python", "-m", "vllm.entrypoints.openai.api_server", "--model"]
+"""The CPU build's own `vllm serve` fails."""
 
 
 def test_serve_prints_the_command_for_the_champion_or_a_version(command, versions, tiny_model, monkeypatch):
     monkeypatch.setattr(engage.models, "has_accelerator", lambda: True)
     code, out, _ = command("serve")
-    assert (code, shlex.split(out)) == (0, words(tiny_model, versions[1], "8000"))
+    assert (code, shlex.split(out)) == (0, ["vllm", "serve", *words(tiny_model, versions[1], "8000")])
     monkeypatch.setattr(engage.models, "has_accelerator", lambda: False)
     _, out, _ = command("serve", "1", "--port", "8123")
-    cpu = ("--block-size", "32", "--no-enable-chunked-prefill", "--enforce-eager")
-    assert shlex.split(out) == words(tiny_model, versions[0], "8123", *cpu)
+    cpu = (
+        "--block-size",
+        "32",
+        "--no-enable-chunked-prefill",
+        "--enforce-eager",
+        "--kv-cache-memory-bytes",
+        "2147483648",
+    )
+    assert shlex.split(out) == [*CPU, *words(tiny_model, versions[0], "8123", *cpu)]
 
 
 def test_serve_runs_vllm_where_it_is_installed(versions, tmp_path):
-    program = tmp_path / "bin" / "vllm"
-    program.parent.mkdir()
-    program.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
-    program.chmod(0o755)
-    env = {**os.environ, "PATH": f"{program.parent}:/usr/bin:/bin"}
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("vllm", "python"):  # of one environment
+        program = folder / name
+        program.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+        program.chmod(0o755)
+    env = {**os.environ, "PATH": f"{folder}:/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""}
     run = [sys.executable, "-m", "flows.cli", "serve", "--run"]
     done = subprocess.run(run, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:3] == ["serve", str(Path(done.stdout.split("\n")[1])), "--enable-lora"]
+    assert done.stdout.split("\n")[:5] == [*CPU[1:], done.stdout.split("\n")[3], "--enable-lora"]
     assert f"engage-policy={versions[1]}" in done.stdout.split("\n")
 
 

@@ -17,7 +17,7 @@ MISSING = (
 _DEFAULTS = {"enable_prefix_caching": True, "enable_lora": True, "max_loras": 4, "disable_log_stats": True}
 # On a CPU, vLLM's engine ends when it prefills a seeded request in chunks ("CPU Generator does not use offset").
 CPU_DEFAULTS = {"block_size": 32, "enable_chunked_prefill": False, "enforce_eager": True}
-_CPU_CACHE_BYTES = 2 * 1024**3
+CPU_CACHE_BYTES = 2 * 1024**3
 _MEMORY_ARGUMENTS = {"gpu_memory_utilization", "kv_cache_memory_bytes"}
 
 
@@ -65,7 +65,7 @@ def arguments(given: Mapping[str, Any], known: Collection[str], *, cpu: bool, sh
             raise ConfigError(f"{where}: vLLM has no such engine argument; {hint}")
     defaults: dict[str, Any] = {**_DEFAULTS, **(CPU_DEFAULTS if cpu else {})}
     if cpu and not _MEMORY_ARGUMENTS & given.keys():
-        defaults["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
+        defaults["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
     elif shared_by > 1:
         defaults["gpu_memory_utilization"] = 0.9 / shared_by
     return defaults | dict(given)
