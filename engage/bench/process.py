@@ -1,6 +1,7 @@
 """Runs a function in a process of its own and measures its seconds and peak memory."""
 
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -44,6 +45,8 @@ def in_own_process(work: Callable[..., Result], *arguments: Any) -> Measured[Res
 
 
 def _measure(work: Callable[..., Result], arguments: tuple[Any, ...]) -> Measured[Result]:
+    with open(os.devnull, "w", encoding="ascii") as nowhere:
+        os.dup2(nowhere.fileno(), 1)  # DuckDB's progress bar would stand before the figures
     before = peak_mb()
     cpu, started = time.process_time(), time.perf_counter()
     result = work(*arguments)

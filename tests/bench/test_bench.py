@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,11 @@ def test_copies_are_whole_trees(filled):
         assert total(filled, table) == 62 * total(filled, f"{table} where tree_id ~ '/b[0-9]+$'")
     assert total(filled, "trajectory") == total(filled, "reaction")
     assert total(filled, "tree left join scenario using (scenario_id) where scenario.scenario_id is null") == 0
+
+
+def test_what_a_measured_process_prints_is_not_among_the_figures(capfd):
+    assert in_own_process(os.write, 1, b"100 %").result == 5
+    assert capfd.readouterr().out == ""
 
 
 def test_the_night_bench_takes_every_tree_through_to_the_pairs():
