@@ -124,7 +124,7 @@ def test_shards_run_only_on_workers_with_the_wanted_resource(cluster, tmp_path):
     out, err = collect(cluster, "picky", *on_second).communicate(timeout=300)
     assert len(trees(tmp_path / "home", "picky")) == 4, (out, err)
     assert {mark.name for mark in tmp_path.glob("searched-by-*")} == {f"searched-by-{cluster.workers[1].pid}"}
-    _, err = collect(cluster, "picky", on_second[0], "collect.dask_resource=third").communicate(timeout=200)
+    _, err = collect(cluster, "refused", on_second[0], "collect.dask_resource=third").communicate(timeout=200)
     assert "no worker of the Dask scheduler at" in err and "has the resource 'third'" in err
 
 
