@@ -34,6 +34,12 @@ NAMES = ("worker", "mlflow", "prefect")
 """In the order in which they are ended."""
 WORDS = {"prefect": "Prefect's server", "mlflow": "MLflow", "worker": "the worker"}
 PORTS = {"prefect": 4200, "mlflow": 5000}
+LEASES, LEASES_ON_DISK = (
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
+    "prefect.server.concurrency.lease_storage.filesystem",
+)
+"""Prefect's server keeps in memory, by default, when a run that ended without a word loses its place: a power cut that ends the server too
+would leave the place taken for ever, and no night would begin again."""
 START_S = 240.0
 STOP_S = 30.0
 CLONE = Path(__file__).resolve().parents[2]
@@ -113,7 +119,7 @@ def stop_services(console: Console, force: bool) -> None:
 
 def _start_prefect(home: Home, port: int | None) -> Service:
     port = _port("prefect", port)
-    own = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    own = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", LEASES: LEASES_ON_DISK}
     if not os.environ.get("PREFECT_HOME"):
         own["PREFECT_HOME"] = str(folder(home) / "prefect")
     command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from flows.cli.services import LEASES, LEASES_ON_DISK
+
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 900.0
 DISK_MB = 700
@@ -59,6 +61,7 @@ class Machine:
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": self.api,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            LEASES: LEASES_ON_DISK,
             "ENGAGE_HOME": str(self.home),
             "ENGAGE_CACHE": str(self.folder / "cache"),
             "PYTHONPATH": str(self.clone),

@@ -62,9 +62,9 @@ class Day:
 class Month:
     """The whole experiment."""
 
-    def __init__(self, folder: Path, nights: int, seed: int) -> None:
+    def __init__(self, folder: Path, nights: int, seed: int, faults: list[str]) -> None:
         self.folder, self.nights, self.random = folder, nights, random.Random(seed)
-        self.began = time.monotonic()
+        self.faults, self.began = faults, time.monotonic()
         self.old = self._older_code()
         self.machine = Machine(folder, self.old or ROOT)
         self.days: list[Day] = []
@@ -121,7 +121,7 @@ class Month:
         """All days, then calm ones until nothing is left over."""
         self.prepare()
         for number in range(1, self.nights + 1):
-            pool = FAULTS if self.machine.clone == ROOT or number >= self.upgrade_on else OLD_FAULTS
+            pool = self.faults if self.machine.clone == ROOT or number >= self.upgrade_on else OLD_FAULTS
             day = Day(number, self.random.choice(pool))
             if number == self.upgrade_on and self.old:
                 self.upgrade(day)
@@ -272,11 +272,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="a simulated month of nights")
     parser.add_argument("--nights", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--faults", default=",".join(FAULTS), help="what may happen in a night of today's code")
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     folder = Path(tempfile.mkdtemp(prefix="engage-month-"))
-    month = Month(folder, asked.nights, asked.seed)
+    month = Month(folder, asked.nights, asked.seed, asked.faults.split(","))
     code = 1
     try:
         month.run()
