@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -94,7 +96,7 @@ class Machine:
             return httpx.get(f"{self.api}/health", timeout=2).is_success
         return False
 
-    def post(self, path: str, body: dict[str, object]) -> object:
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """The answer of Prefect's server; it is tried again while its database is locked."""
         until = time.monotonic() + 120
         while True:
@@ -145,9 +147,10 @@ class Machine:
             return found.get("type", ""), found.get("message") or ""
         return "", ""
 
-    def stage_running(self, stage: str) -> bool:
-        """Whether a flow of that name runs."""
-        asked = {"flows": {"name": {"any_": [stage]}}, "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+    def stage_running(self, stage: str, since: datetime) -> bool:
+        """Whether a flow of that name runs that began since then; one of an earlier night that was killed may still seem to run."""
+        runs = {"state": {"type": {"any_": ["RUNNING"]}}, "start_time": {"after_": since.isoformat()}}
+        asked = {"flows": {"name": {"any_": [stage]}}, "flow_runs": runs}
         with contextlib.suppress(httpx.HTTPError):
             return bool(httpx.post(f"{self.api}/flow_runs/filter", json=asked, timeout=30).raise_for_status().json())
         return False

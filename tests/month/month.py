@@ -22,7 +22,7 @@ import tarfile
 import tempfile
 import time
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -188,8 +188,8 @@ class Month:
         machine, fault = self.machine, day.fault
         if fault.split()[0] in {"none", "clock"}:
             return
-        stage, moment = self.random.choice(STAGES), self.random.uniform(0.0, 2.0)
-        wait_for(lambda: machine.stage_running(stage) or machine.state(run)[0] in ENDED, f"stage {stage}")
+        stage, moment, since = self.random.choice(STAGES), self.random.uniform(0.0, 2.0), datetime.now(UTC)
+        wait_for(lambda: machine.stage_running(stage, since) or machine.state(run)[0] in ENDED, f"stage {stage}")
         time.sleep(moment)
         day.fault = f"{fault} in {stage}"
         if fault == "kill":

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 import engage.engines
-from engage.engines.base import Side
+from engage.engines import EngineConfig
+from engage.engines.base import Engine, Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from flows.nightly import nightly
 
@@ -43,5 +44,10 @@ def choose(prompt, choices) -> list[float]:
     return [math.exp(-2 * abs(index - peak)) for index in range(len(choices))]
 
 
-engage.engines._create = lambda _config: ScriptedEngine(reply, choose, latency_s=0.01, slots=8)
+def create(config: EngineConfig) -> Engine:
+    """The scripted engine, whatever the configuration."""
+    return ScriptedEngine(reply, choose, latency_s=0.01, slots=8)
+
+
+engage.engines._create = create
 assert nightly
