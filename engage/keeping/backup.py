@@ -1,7 +1,7 @@
 """A home as one tar file, made while a night may run, and back. What is in it: database, outbox, MLflow's file, artifacts, cycles.
 
 Order makes it consistent. The outbox is copied before the database, because a file leaves it only when its rows are in there, and what
-is in both is stored once. MLflow's file is copied before the artifacts and folders that it names.
+is in both is stored once. MLflow's file is copied before the artifacts and folders that it names. Links are followed, because a restore takes none.
 """
 
 import io
@@ -98,19 +98,27 @@ def _add(tar: tarfile.TarFile, folder: Path, name: str) -> None:
     """Add a folder without what is being written; a file that is gone meanwhile is left out."""
     for path in _files(folder):
         with suppress(FileNotFoundError):
-            member = tar.gettarinfo(path, f"{name}/{path.relative_to(folder)}")
+            content_of = path.resolve() if path.is_symlink() else path
+            member: tarfile.TarInfo | None = tar.gettarinfo(content_of, f"{name}/{path.relative_to(folder)}")
+            if member is None or not (member.isfile() or member.isdir() or member.islnk()):
+                continue  # a socket or a pipe, which nobody can restore
             if (
                 member.isreg() and member.size <= _SMALL
             ):  # it may be written anew meanwhile, and then have another length
-                content = path.read_bytes()
+                content = content_of.read_bytes()
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
             else:
-                tar.add(path, member.name, recursive=False)
+                tar.add(content_of, member.name, recursive=False)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(one for one in folders if one not in _HALF_MADE and not one.startswith("."))
         yield from (Path(place) / one for one in folders)
         yield from (Path(place) / one for one in sorted(files) if not one.startswith(".") and not one.endswith(".lock"))
@@ -161,14 +169,19 @@ def _described(source: Path) -> dict[str, Any]:
         raise ConfigError(f"{source}: is no backup of engage, or damaged ({error})") from error
     if not isinstance(found, dict) or "format" not in found:
         raise ConfigError(f"{source}: is no backup of engage; name a file that `engage backup` wrote")
-    if found["format"] > FORMAT or found.get("schema", 0) > newest_version():
+    numbers = (found["format"], found.get("schema", 0))
+    if not all(type(one) is int for one in numbers) or not isinstance(found.get("made_at", ""), str):
+        raise ConfigError(f"{source}: is no backup of engage, or damaged (its description is none)")
+    if numbers[0] > FORMAT or numbers[1] > newest_version():
         raise ConfigError(f"{source}: written by a newer version of engage ({found.get('engage')}); use that version")
     return found
 
 
 def _known(tar: tarfile.TarFile, source: Path) -> Iterator[tarfile.TarInfo]:
-    """The members that belong into a home; ConfigError for any other."""
+    """The members that belong into a home; ConfigError for any other, ReadError if the file ends before its end mark."""
+    names = set()
     for member in tar:
+        names.add(member.name)
         if member.name == MANIFEST:
             continue
         if member.name.partition("/")[0] not in CONTENT or not (member.isfile() or member.isdir() or member.islnk()):
@@ -176,3 +189,9 @@ def _known(tar: tarfile.TarFile, source: Path) -> Iterator[tarfile.TarInfo]:
                 f"{source}: {member.name[:80]!a} does not belong into a home; this is no backup of engage"
             )
         yield member
+    # tarfile takes a cut or damaged header for the end, and would leave out what follows it
+    file = tar.fileobj
+    if file is None or file.seek(tar.offset) != tar.offset or file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("the file is cut off or damaged; take another copy of it")
+    if DATABASE not in names:
+        raise tarfile.ReadError(f"it has no {DATABASE}")

@@ -56,7 +56,7 @@ def restore(file: Annotated[Path, typer.Argument(help="a file that `engage backu
     home = Home.from_env()
     found = unpack(home, file)
     _say(
-        f"restored into {home.path}: the backup of {found['made_at'][:16]} (UTC) by engage {found['engage']}",
+        f"restored into {home.path}: the backup of {found.get('made_at', '')[:16]} (UTC) by engage {found.get('engage')}",
         "Schedules are Prefect's and are not in it: schedule nights again with `engage schedule`.",
     )
 

@@ -124,6 +124,10 @@ def described(**more: object) -> bytes:
         ({"engage-backup.json": b"["}, "is no backup of engage, or damaged"),
         ({"engage-backup.json": described(format=2)}, "written by a newer version of engage .9.0.; use that version"),
         ({"engage-backup.json": described(schema=99)}, "written by a newer version of engage"),
+        ({"engage-backup.json": described(format="1")}, "is no backup of engage, or damaged"),
+        ({"engage-backup.json": described(schema=None)}, "is no backup of engage, or damaged"),
+        ({"engage-backup.json": described(made_at=5)}, "is no backup of engage, or damaged"),
+        ({"engage-backup.json": described(), "outbox/x": b"x"}, "it has no engage.duckdb"),
         ({"engage-backup.json": described(), "../evil": b"x"}, "'../evil' does not belong into a home"),
         ({"engage-backup.json": described(), "cycles/../../evil": b"x"}, "cannot be restored"),
         ({"engage-backup.json": described(), ".bashrc": b"x"}, "'.bashrc' does not belong into a home"),
@@ -137,6 +141,38 @@ def test_what_is_no_backup_is_refused_and_writes_nothing_outside(tmp_path, files
     for wrong, why in ((tmp_path / "missing.tar", "cannot be read: No such file"), (Path(__file__), "is no backup of")):
         with pytest.raises(ConfigError, match=why):
             restore(home, wrong)
+
+
+@pytest.mark.parametrize("damage", ["cut at a file", "cut in a header", "a damaged header"])
+def test_a_backup_that_lacks_its_end_is_not_restored_as_if_that_were_all(night, tmp_path, damage):
+    back_up(Workspace(night), tmp_path / "b.tar")
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        after = next(one.offset for one in tar.getmembers() if one.name == "cycles/c1")
+    whole = (tmp_path / "b.tar").read_bytes()
+    header = b"x" * 20 if damage == "a damaged header" else whole[after : after + 100 * (damage == "cut in a header")]
+    rest = whole[after + 20 :] if damage == "a damaged header" else b""
+    (tmp_path / "cut.tar").write_bytes(whole[:after] + header + rest)
+    there = Home(tmp_path / "there")
+    with pytest.raises(StoreError, match=r"cut\.tar: cannot be restored .* cut off or damaged"):
+        restore(there, tmp_path / "cut.tar")
+    assert not there.database.exists()
+    restore(there, tmp_path / "b.tar")
+    assert there.cycle("c1").is_dir()
+
+
+def test_links_in_a_home_are_followed_because_a_restore_takes_none(night, tmp_path):
+    elsewhere = tmp_path / "a big disk"
+    night.cycle("c1").rename(elsewhere)
+    night.cycle("c1").symlink_to(elsewhere)
+    (elsewhere / "up").symlink_to(elsewhere)
+    (elsewhere / "gone").symlink_to(tmp_path / "nothing")
+    (elsewhere / "notes.txt").symlink_to(elsewhere / "report.md")
+    os.mkfifo(elsewhere / "pipe")
+    back_up(Workspace(night), tmp_path / "b.tar")
+    there = Home(tmp_path / "there")
+    restore(there, tmp_path / "b.tar")
+    assert (there.cycle("c1") / "align" / "run" / "adapter" / "adapter_config.json").is_file()
+    assert (there.cycle("c1") / "notes.txt").read_text() == "# Cycle c1\n"
 
 
 def test_a_damaged_or_killed_restore_can_be_repeated(night, tmp_path):
