@@ -8,6 +8,7 @@ tells nothing of another host: what one began is never called dead here.
 import fcntl
 import json
 import os
+import re
 import shlex
 import socket
 from collections.abc import Callable, Iterator
@@ -26,6 +27,9 @@ RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "int
 STAGES = {"evaluation": "evaluate"}
 """Flows that are named otherwise on the command line."""
 COMMANDS = {"evaluation": "evaluate", "comparison": "experiment comparison", "credit": "experiment credit"}
+
+_ELSEWHERE = re.compile(r"""^ENGAGE_HOME=(?:'[^']*'|"[^"]*"|[^\s'"])* """)
+"""The home's place in a command line, as `shlex.quote` writes it."""
 
 _again: str = ""
 _locks: dict[Path, int] = {}
@@ -59,10 +63,14 @@ def goes_on_with(command: str) -> None:
 
 
 def read(home: Home, cycle_id: str) -> Work | None:
-    """What is recorded of the last work on a cycle; None if nothing is, or if it cannot be read."""
+    """What is recorded of the last work on a cycle; None if nothing is, or if it cannot be read.
+
+    `again` names this home, whichever place the home had when the work began.
+    """
     try:
         found = json.loads((home.cycle(cycle_id) / RECORD).read_text(encoding="utf-8"))
-        return Work(**{**found, "flow_runs": tuple(found["flow_runs"])})
+        work = Work(**{**found, "flow_runs": tuple(found["flow_runs"])})
+        return replace(work, again=work.again and _home() + _ELSEWHERE.sub("", work.again))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -155,6 +163,17 @@ def mark_dead(workspace: Workspace, crash: Callable[[str, str], None]) -> list[W
         workspace.tracker.end_runs(one.cycle_id)
         _write(workspace.home, replace(one, ended=INTERRUPTED))
     return [replace(one, ended=INTERRUPTED) for one in found]
+
+
+def adopt(home: Home) -> None:
+    """Let a home that was unpacked from a backup know that nobody works on it: what was at work then, on whichever host, is dead here.
+
+    The next night marks its runs in MLflow. Those in Prefect are the first home's, whose night may still run.
+    """
+    for one in all_work(home):
+        if not one.ended:
+            (home.cycle(one.cycle_id) / LOCK).touch()
+            _write(home, replace(one, host=socket.gethostname(), process_began_s=0.0, flow_runs=()))
 
 
 def to_finish(workspace: Workspace, own: str) -> Work | None:

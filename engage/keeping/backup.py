@@ -21,6 +21,7 @@ from typing import Any
 from engage import __version__
 from engage.errors import ConfigError, StoreError
 from engage.home import ARTIFACTS, Home
+from engage.keeping import at_work
 from engage.store import newest_version, write_snapshot
 from engage.workspace import Workspace
 
@@ -142,6 +143,7 @@ def restore(home: Home, source: Path) -> dict[str, Any]:
         unfinished.mkdir()
         with tarfile.open(source) as tar:
             tar.extractall(unfinished, members=_known(tar, source), filter="data")
+        at_work.adopt(Home(unfinished))
         for name in (*(one for one in CONTENT if one != DATABASE), DATABASE):
             place = home.path / name
             if (unfinished / name).exists():

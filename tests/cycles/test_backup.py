@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from small_stores import counts, hand_tree, support_scenario
 import engage.keeping.backup
 from engage.errors import ConfigError, StoreError
 from engage.home import Home
+from engage.keeping import at_work
 from engage.keeping.backup import back_up, restore
 from engage.store import Outbox, TrajectoryStore
 from engage.tracking import Tracker
@@ -173,6 +176,26 @@ def test_links_in_a_home_are_followed_because_a_restore_takes_none(night, tmp_pa
     restore(there, tmp_path / "b.tar")
     assert (there.cycle("c1") / "align" / "run" / "adapter" / "adapter_config.json").is_file()
     assert (there.cycle("c1") / "notes.txt").read_text() == "# Cycle c1\n"
+
+
+@pytest.mark.parametrize("host", [socket.gethostname(), "another host"])
+def test_what_was_at_work_counts_as_interrupted_in_a_restored_home(night, tmp_path, monkeypatch, host):
+    monkeypatch.setenv("ENGAGE_HOME", str(night.path))
+    at_work.begin(Workspace(night), "c1", "nightly", "run")
+    begun = at_work.read(night, "c1")
+    (night.cycle("c1") / at_work.RECORD).write_text(json.dumps(vars(replace(begun, host=host))))
+    back_up(Workspace(night), tmp_path / "b.tar")
+    there = Home(tmp_path / "there")
+    restore(there, tmp_path / "b.tar")
+    monkeypatch.setenv("ENGAGE_HOME", str(there.path))
+    work = at_work.read(there, "c1")
+    assert at_work.state(there, work) == at_work.INTERRUPTED
+    assert work.again == f"ENGAGE_HOME={there.path} .venv/bin/engage nightly --cycle c1"
+    crashed = []
+    at_work.mark_dead(Workspace(there), lambda *given: crashed.append(given))
+    assert crashed == [] and at_work.to_finish(Workspace(there), "c2") is not None
+    assert at_work.state(night, at_work.read(night, "c1")) == at_work.RUNNING
+    at_work.end(Workspace(night), "c1", "run", at_work.COMPLETED)
 
 
 def test_a_damaged_or_killed_restore_can_be_repeated(night, tmp_path):
