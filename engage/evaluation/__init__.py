@@ -3,7 +3,7 @@
 from engage.evaluation.alerts import AlertConfig, alerts
 from engage.evaluation.challenge import Fate, Standing, fates, next_candidate, standing
 from engage.evaluation.challengers import decided, kept_challenger
-from engage.evaluation.champions import BASE, Reign, reigns, start_line, version_before
+from engage.evaluation.champions import Reign, reigns, start_line, version_before
 from engage.evaluation.collected import (
     Collected,
     FlipShare,
@@ -68,6 +68,7 @@ from engage.evaluation.summary import (
     stage_lines,
     stage_text,
 )
+from engage.store import BASE
 
 __all__ = [
     "ALL",

@@ -11,10 +11,8 @@ from engage.errors import ModelError
 from engage.evaluation.held_out import policy_label
 from engage.evaluation.simulators import SEARCH_SIMULATOR
 from engage.pages import bounded
-from engage.store import Challenges, Gain, Promotion
+from engage.store import Challenges, Gain, Promotion, champion_line
 
-BASE = "base"
-"""In the place of a version: the base model, to which a rollback of the first champion leads."""
 _GAIN = re.compile(r"[+-]\d+\.\d+ \[[^\]]+\]")
 
 
@@ -82,9 +80,6 @@ def version_before(promotions: list[Promotion], champion: str) -> Promotion | No
 
     A return to an earlier champion undoes what came after it: of 1, 2, 1 the version before is the base model, not 2.
     """
-    line: list[Promotion] = []
-    for one in promotions:
-        known = next((place for place, other in enumerate(line) if other.version == one.version), None)
-        line = [] if one.version == BASE else [*line, one] if known is None else line[: known + 1]
+    line = champion_line(promotions)
     place = next((place for place, one in enumerate(line) if one.version == champion), len(line))
     return line[place - 1] if place else None

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from engage.errors import ConfigError
 from engage.evaluation.challenge import Fate
-from engage.evaluation.champions import BASE, version_before
+from engage.evaluation.champions import version_before
 from engage.evaluation.held_out import policy_label
 from engage.evaluation.promotion import Verdict
-from engage.store import Challenge, Challenges, Cycle, State
+from engage.store import BASE, Challenge, Challenges, Cycle, State
 from engage.tracking import Champion
 from engage.training import latest_candidate
 from engage.workspace import Workspace

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engage.errors import EngageError, in_one_line
 from engage.files.sizes import disk_bytes
 from engage.keeping.at_work import RUNNING, all_work, state
-from engage.store import Challenges, State, compact, count_rows, delete_rows, free_share, older_copies
+from engage.store import Challenges, State, champion_line, compact, count_rows, delete_rows, free_share, older_copies
 from engage.tracking.files import share
 from engage.tracking.removal import TrackedCycle, logged_adapters, vacuum
 from engage.training import latest_candidate
@@ -103,6 +103,10 @@ def _kept(workspace: Workspace, keep: int) -> dict[str, str]:
     tracker, challenges = workspace.tracker, Challenges(workspace.store)
     if champion := tracker.champion():
         kept = {cycle: "the champion's" for cycle in _named(str(champion.adapter), known)} | kept
+        for earlier in champion_line(challenges.promotions()):
+            if earlier.version != champion.version:
+                back = f"version {earlier.version}'s, to which `engage rollback` leads"
+                kept = {cycle: back for cycle in _named(earlier.adapter, known)} | kept
     for one in challenges.all():
         if one.state in (State.OPEN, State.PASSED):
             talked = {one.cycle_id, *challenges.batches(one.number).values(), *_named(f"{one.adapter}", known)}

@@ -1,6 +1,6 @@
 """The trajectory store: DuckDB, its outbox, and pair extraction. The only room that reads sql/ or opens DuckDB."""
 
-from engage.store.challenges import Challenge, Challenges, Gain, Promotion, State
+from engage.store.challenges import BASE, Challenge, Challenges, Gain, Promotion, State, champion_line
 from engage.store.compaction import compact, free_share
 from engage.store.copying import older_copies
 from engage.store.cycle import SETTINGS, Cycle, absent, identity
@@ -20,6 +20,7 @@ from engage.store.stored_dialogue import StoredDialogue, read_dialogue
 from engage.store.trajectory_store import TrajectoryStore
 
 __all__ = [
+    "BASE",
     "DECIDED",
     "FAULTS",
     "QUESTIONS",
@@ -41,6 +42,7 @@ __all__ = [
     "TrajectoryStore",
     "Verdict",
     "absent",
+    "champion_line",
     "compact",
     "count_rows",
     "cycles_with",

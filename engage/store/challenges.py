@@ -9,6 +9,9 @@ from typing import Any
 from engage.store.database import writing
 from engage.store.trajectory_store import TrajectoryStore
 
+BASE = "base"
+"""In the place of a version: the base model, to which a rollback of the first champion leads."""
+
 
 class State(StrEnum):
     """What became of a challenge. `passed`: it meets the rule and is not champion yet; `earlier`: from before the table."""
@@ -194,6 +197,15 @@ class Challenges:
                     "values (?, ?, ?, ?, ?, ?, ?, ?)",
                     [_now(), version, adapter, cycle_id, challenge, by, why, replaced],
                 )
+
+
+def champion_line(promotions: Iterable[Promotion]) -> list[Promotion]:
+    """The champion, last, and those before it to which rollbacks lead: a return to an earlier champion takes away what came after it."""
+    line: list[Promotion] = []
+    for one in promotions:
+        known = next((place for place, other in enumerate(line) if other.version == one.version), None)
+        line = [] if one.version == BASE else [*line, one] if known is None else line[: known + 1]
+    return line
 
 
 def _challenge(row: Sequence[Any]) -> Challenge:

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from small_stores import counts
 
 import engage.keeping.pruning
+from engage.evaluation.promoting import promote_by_person, roll_back
 from engage.home import Home
 from engage.keeping import at_work
 from engage.keeping.pruning import plan_pruning, prune
@@ -93,6 +94,21 @@ def test_what_the_latest_the_champion_and_a_challenger_need_stays(six):
     assert len(MlflowClient(six.home.tracking_uri).search_runs(experiments(six.tracker))) == len(figures)
     assert Tracker(six.home).champion().adapter.is_dir()
     assert plan_pruning(six, 1).going == ()
+
+
+def test_the_version_to_which_a_rollback_leads_stays(home):
+    """c2's candidate replaced c1's and does not descend from it."""
+    workspace = Workspace(home)
+    for cycle in ("c1", "c2", "c3"):
+        add_cycle(home, cycle, talk=False)
+    for version in ("1", "2"):
+        promote_by_person(workspace, version, "it is better", unjudged=True)
+    plan = plan_pruning(workspace, 1)
+    back = "version 1's, to which `engage rollback` leads"
+    assert plan.kept == {"c1": back, "c2": "the champion's", "c3": "one of the latest 1"}
+    prune(workspace, plan, print)
+    assert roll_back(workspace, "worse").startswith("version 1 is now the champion, instead of version 2")
+    assert {one.cycle_id for one in plan_pruning(workspace, 1).going} == {"c2"}
 
 
 def disk(home: Home) -> list[tuple[str, int]]:
