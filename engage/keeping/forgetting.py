@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engage.errors import ConfigError, StoreError
 from engage.files.writing import write_whole
+from engage.keeping.at_work import RECORD
 from engage.keeping.exports import export_to, exports
 from engage.models import CARD_NAME, AdapterCard, adapter_fingerprint
 from engage.store import compact, count_rows, cycles_with, delete_rows, older_copies, scenarios_from
@@ -22,6 +23,8 @@ from engage.workspace import Workspace
 NOTE = "forgetting.json"
 _TEXT = (".md", ".html", ".json", ".jsonl", ".txt", ".csv")
 _PAGE = ".html"
+_OF_NOBODY = (RECORD, "verdict.json")
+"""Files that the next command needs and that tell of no scenario, though a short id may stand in them by chance."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,8 @@ def forget(workspace: Workspace, plan: Forgetting) -> int:
         else:
             file.unlink(missing_ok=True)
     for out in plan.exports:
-        for file in Path(out).glob("*.parquet"):
-            if file.name != "cycle.parquet":  # by which the export is known
-                file.unlink()
+        for table in (*plan.rows, "challenge"):  # not all files: people keep their own beside them
+            (Path(out) / f"{table}.parquet").unlink(missing_ok=True)
     traces = forget_traces(workspace.tracker, ids)
     delete_rows(home.database, "scenario_id", ids, workspace.wait_s)
     for out, cycle in plan.exports.items():
@@ -109,7 +111,9 @@ def _files(workspace: Workspace, cycle_id: str) -> Iterator[Path]:
     """The files of a cycle, in its folder and in MLflow's."""
     for folder in (workspace.home.cycle(cycle_id), *TrackedCycle(workspace.tracker, cycle_id).folders()):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and not (path.parent / CARD_NAME).exists():  # an adapter tells of nobody by name
+            if (
+                path.is_file() and path.name not in _OF_NOBODY and not (path.parent / CARD_NAME).exists()
+            ):  # an adapter tells of nobody by name
                 yield path
 
 
@@ -124,8 +128,32 @@ def _tells_of(file: Path, ids: Sequence[str]) -> bool:
         return any(f"'{one}" in str(table.to_pylist()) for one in ids)
     if file.suffix not in _TEXT:
         return False
+    if file.suffix == _PAGE:
+        return True
     text = file.read_text(encoding="utf-8", errors="replace")
-    return file.suffix == _PAGE or any(re.search(rf"(?<![\w-]){re.escape(one)}(?![\w-])", text) for one in ids)
+    if file.suffix in (".json", ".jsonl"):
+        text = "\n".join(_strings(text))
+    return any(re.search(rf"(?<![\w-]){re.escape(one)}(?![\w-])", text) for one in ids)
+
+
+def _strings(text: str) -> Iterator[str]:
+    """The keys and texts in JSON, or in JSON Lines, without its numbers: a scenario may be called 7. What is no JSON, as it is."""
+    try:
+        waiting = [json.loads(text)]
+    except ValueError:
+        try:
+            waiting = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError:
+            yield text
+            return
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
 
 
 def _is_pair_set(file: Path) -> bool:

@@ -59,8 +59,10 @@ class TrackedCycle:
                 yield str(model.artifact_location)
 
 
-def find_traces(client: Any, experiments: Sequence[str], where: str) -> list[tuple[str, str]]:
-    """Experiment and id of the traces that a condition finds."""
+def find_traces(
+    client: Any, experiments: Sequence[str], where: str | None, scenario: str | None = None
+) -> list[tuple[str, str]]:
+    """Experiment and id of the traces that a condition finds, of one scenario if it is given."""
     ids, token = list[tuple[str, str]](), None
     while True:
         found = client.search_traces(
@@ -70,14 +72,18 @@ def find_traces(client: Any, experiments: Sequence[str], where: str) -> list[tup
             max_results=_MOST_TRACES,
             page_token=token,
         )
-        ids += [(str(one.info.experiment_id), str(one.info.trace_id)) for one in found]
+        ids += [
+            (str(one.info.experiment_id), str(one.info.trace_id))
+            for one in found
+            if scenario is None or one.info.tags.get("scenario") == scenario
+        ]
         if not (token := found.token):
             return ids
 
 
-def delete_traces(client: Any, experiments: Sequence[str], where: str) -> int:
-    """Delete the traces that a condition finds; returns their number."""
-    ids = find_traces(client, experiments, where)
+def delete_traces(client: Any, experiments: Sequence[str], where: str | None, scenario: str | None = None) -> int:
+    """Delete the traces that `find_traces` finds; returns their number."""
+    ids = find_traces(client, experiments, where, scenario)
     for experiment in experiments:
         own = [trace for of, trace in ids if of == experiment]
         for first in range(0, len(own), _MOST_TRACES):
@@ -88,11 +94,12 @@ def delete_traces(client: Any, experiments: Sequence[str], where: str) -> int:
 def forget_traces(tracker: Tracker, scenario_ids: Sequence[str]) -> int:
     """Delete all conversations about these scenarios; returns the number of traces."""
     client, own = Client(tracker.home), experiments(tracker)
-    return sum(delete_traces(client, own, f"tag.scenario = '{_quoted(name)}'") for name in scenario_ids)
+    return sum(delete_traces(client, own, _of_scenario(name), name) for name in scenario_ids)
 
 
-def _quoted(name: str) -> str:
-    return name.replace("'", "''")
+def _of_scenario(name: str) -> str | None:
+    """A condition that narrows the search; None for a name with an apostrophe, which no condition of MLflow can express."""
+    return None if "'" in name else f"tag.scenario = '{name}'"
 
 
 def vacuum(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -94,6 +95,36 @@ def test_what_is_left_of_a_killed_command_the_same_command_takes_away(told):
     workspace = Workspace(told)
     forget(workspace, plan_forgetting(workspace, None, ANNA))
     assert tells(told.path.parent) == set()
+
+
+def test_a_short_id_takes_no_figures_along_and_a_person_is_found_behind_escapes(home):
+    add_cycle(home, "c1", ("7", "Zo\u00eb"))
+    folder = home.cycle("c1")
+    kept = {"work.json": {"cycle_id": "c1"}, "verdict.json": {"reason": "on 7 held-out scenarios"}, "history.json": [7]}
+    told = {"seven.json": {"failed": ["7"]}, "seven.jsonl": {"7": 1}, "zoe.json": {"failed": "Zo\u00eb"}}
+    for name, content in {**kept, **told}.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    (folder / "cut.json").write_text('{"failed": "7', encoding="utf-8")
+    workspace = Workspace(home)
+    found = {one: {file.name for file in plan_forgetting(workspace, None, one).files} for one in ("7", "Zo\u00eb")}
+    assert found == {"7": {"seven.json", "seven.jsonl", "cut.json"}, "Zo\u00eb": {"zoe.json"}}
+
+
+def test_files_of_ones_own_beside_an_export_stay(told):
+    own = told.path.parent / "export" / "my labels.parquet"
+    shutil.copy(own.parent / "cycle.parquet", own)
+    mine = own.read_bytes()
+    workspace = Workspace(told)
+    forget(workspace, plan_forgetting(workspace, None, ANNA))
+    assert own.read_bytes() == mine and tells(told.path.parent) == set()
+
+
+@pytest.mark.parametrize("name", ["o'brien", """'"`""", 'say "hi"', "100%_\\", "s 1`"])
+def test_an_id_with_signs_of_query_languages_is_forgotten(home, name):
+    add_cycle(home, "c1", (name, "s1"))
+    workspace = Workspace(home)
+    assert forget(workspace, plan_forgetting(workspace, None, name)) == 1
+    assert count(workspace.store, "tree") == 1 == count(workspace.store, "tree where scenario_id = 's1'")
 
 
 def test_the_command_names_what_it_deletes_and_what_it_cannot_undo(told, engage, monkeypatch):
