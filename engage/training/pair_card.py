@@ -40,7 +40,7 @@ def pair_card(store: TrajectoryStore, export: Export, form: str, cycles: Sequenc
     files = "\n".join(f"  - split: {part}\n    path: {file_name(part, form)}" for part in written)
     simulated = (
         f"Made with engage {__version__}: a language model talked with simulated users, a tree search tried several replies at each "
-        "place, and the simulated user's answer to a survey at the end of each dialogue is the reward. No person wrote or judged a "
+        "place, and the simulated user's answer to a survey at the end of each dialogue is the reward. No person wrote a "
         "reply. Scenarios may contain people's words, see Sources."
     )
     parts = [
@@ -51,7 +51,8 @@ def pair_card(store: TrajectoryStore, export: Export, form: str, cycles: Sequenc
         _count_table(export),
         f"Of the accepted pairs {export.repeated} were left out as near-duplicates: same opening and exchange, and dialogue, chosen and "
         f"rejected reply share at least {ALIKE:.0%} of their words each (order, case and punctuation ignored). The one with the "
-        "highest P was kept.",
+        "highest P was kept. Since they were accepted, most of their reviewers called "
+        f"{export.refused} nonsense or harmful: these were left out, too.",
         _split_note(export, seed),
         "## Sources and licences",
         _sources(store, export, cycles),
@@ -130,6 +131,12 @@ def _checks(store: TrajectoryStore, cycles: Iterable[str]) -> str:
     return (
         "Every two replies with evidence were judged. A pair is dropped for the first reason that applies: too little evidence "
         "(`min_groups`, `gap`, `confidence`), an empty or equal text, a flawed chosen reply, thoughts, a reply that speaks for the other "
-        "side, a chosen reply that deceives or promises (rules in English), a chosen reply after which a user spoke of self-harm, or a "
-        f"better pair at the same place.\n\n{table(['fate', 'pairs'], rows)}\n\nNobody has read all of them: rules miss things."
+        "side, a chosen reply that deceives or promises (rules in English), a chosen reply after which a user spoke of self-harm, a "
+        "better pair at the same place, or what most of its reviewers called it (`harmful`, `nonsense`)."
+        f"\n\n{table(['fate', 'pairs'], rows)}\n\n{_judged(store, cycles)}: rules miss things."
     )
+
+
+def _judged(store: TrajectoryStore, cycles: Iterable[str]) -> str:
+    count = len({row["item_id"] for cycle in cycles for row in store.rows("judged_pairs", {"cycle": cycle})})
+    return f"People judged {count} of all these pairs; nobody has read the others" if count else "Nobody has read all of them"

@@ -38,11 +38,12 @@ EVIDENCE = (
 class Export:
     """The pairs of each part, as rows of `exported_pairs` with `prompt` (messages) and `group` (see `split_pairs`).
 
-    `repeated` counts the near-duplicates that were left out.
+    `repeated` counts the near-duplicates that were left out, `refused` the pairs that most of their reviewers call nonsense or harmful.
     """
 
     parts: Mapping[str, Sequence[Row]]
     repeated: int
+    refused: int
 
     @property
     def pairs(self) -> list[Row]:
@@ -52,14 +53,17 @@ class Export:
 
 def gather_pairs(store: TrajectoryStore, cycles: Sequence[str], test_share: float, seed: int) -> Export:
     """The accepted pairs of the cycles. QueryError for an unknown cycle; ConfigError if there is no pair."""
-    found = [_pair(row) for cycle in dict.fromkeys(cycles) for row in store.rows("exported_pairs", {"cycle": cycle})]
+    rows = [row for cycle in dict.fromkeys(cycles) for row in store.rows("exported_pairs", {"cycle": cycle})]
+    found = [_pair(row) for row in rows if row["fault"] is None]
+    if rows and not found:
+        raise ConfigError(f"reviewers call all {len(rows)} accepted pairs of {', '.join(cycles)} nonsense or harmful")
     if not found:
         raise ConfigError(
             f"no accepted pair in {', '.join(cycles)}; `engage sql --name pair_counts --param cycle={cycles[0]}` shows why "
             "candidate pairs were dropped"
         )
     kept = without_repeats(found)
-    return Export(split_pairs(kept, test_share, seed), len(found) - len(kept))
+    return Export(split_pairs(kept, test_share, seed), len(found) - len(kept), len(rows) - len(found))
 
 
 def _pair(row: Row) -> Row:

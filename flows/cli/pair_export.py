@@ -1,14 +1,15 @@
 """Writes a cycle's accepted pairs as a data set, and says what was written."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from engage.domains import allow_modules
-from engage.errors import ConfigError
+from engage.errors import ConfigError, StoreError
 from engage.home import Home
-from engage.store import TrajectoryStore
+from engage.store import Outbox, TrajectoryStore
 from engage.training import FORMATS, gather_pairs, pair_card, write_export
 from flows.cli.asking import tell
 
@@ -26,7 +27,11 @@ def write_pairs(
     if form not in FORMATS:
         raise ConfigError(f"--format {form!r} is not known; use {', '.join(FORMATS)}")
     allow_modules(domain_modules)
-    store = TrajectoryStore(Home.from_env().database, on_wait=tell)
+    home = Home.from_env()
+    store = TrajectoryStore(home.database, on_wait=tell)
+    if home.database.exists():
+        with contextlib.suppress(StoreError):  # another command writes: what people judged in the meantime waits
+            store.drain(Outbox(home.outbox))
     latest = store.latest_cycle()
     if latest is None:
         raise ConfigError("no cycle is stored yet; run `engage nightly` first")
@@ -35,7 +40,8 @@ def write_pairs(
     write_export(found, form, pair_card(store, found, form, wanted, seed), out)
     parts = ", ".join(f"{len(pairs)} {part}" for part, pairs in found.parts.items())
     console.print(
-        f"{parts} pairs of {', '.join(wanted)}; near-duplicates left out: {found.repeated}\n"
+        f"{parts} pairs of {', '.join(wanted)}; near-duplicates left out: {found.repeated}, "
+        f"called nonsense or harmful by most of their reviewers: {found.refused}\n"
         f"written to {out}; its README.md says what the columns mean and under which licences the pairs stand",
         markup=False,
         highlight=False,

@@ -1,4 +1,5 @@
 -- One row per accepted pair, as it is given away: what its prompt is made of, both replies, the evidence behind them, and where it comes from.
+-- `fault` is what most of its reviewers called it since the pairs were extracted, nonsense or harmful; such a pair is not given away.
 -- Internal
 select
     pair.cycle_id as cycle,
@@ -20,7 +21,8 @@ select
     chosen_value.visit_count as chosen_visits,
     rejected_value.visit_count as rejected_visits,
     pair.chosen_groups,
-    pair.rejected_groups
+    pair.rejected_groups,
+    faulty_pair.fault
 from pair
 join scenario on scenario.scenario_id = pair.scenario_id and scenario.split = 'train'
 join spine_prefix
@@ -37,5 +39,10 @@ join node_value as rejected_value
     on rejected_value.cycle_id = pair.cycle_id
     and rejected_value.tree_id = pair.tree_id
     and rejected_value.node_id = pair.rejected_id
+left join faulty_pair
+    on faulty_pair.cycle_id = pair.cycle_id
+    and faulty_pair.tree_id = pair.tree_id
+    and faulty_pair.first_id = least(pair.chosen_id, pair.rejected_id)
+    and faulty_pair.second_id = greatest(pair.chosen_id, pair.rejected_id)
 where pair.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle)) and pair.accepted
 order by pair.tree_id, pair.decision_id, pair.chosen_id, pair.rejected_id

@@ -68,20 +68,14 @@ kept as (
     join spine_prefix on spine_prefix.tree_id = ranked.tree_id and spine_prefix.node_id = ranked.decision_id
     where spine_prefix.cycle_id = $cycle
 ),
--- one row per pair that most of its reviewers called nonsense or harmful, its replies as they are ordered in the item
 faulty as (
     select
         tree_id,
-        least(left_id::integer, right_id::integer) as first_id,
-        greatest(left_id::integer, right_id::integer) as second_id,
-        case
-            when count_if(verdict = 'harmful') >= count_if(verdict = 'nonsense') then 'harmful'
-            when count_if(verdict = 'nonsense') > 0 then 'nonsense'
-        end as drop_reason
-    from latest_judgement
-    where cycle_id = $cycle and kind = 'pair'
-    group by tree_id, first_id, second_id
-    having 2 * count_if(verdict in ('harmful', 'nonsense')) > count(*)
+        first_id,
+        second_id,
+        fault as drop_reason
+    from faulty_pair
+    where cycle_id = $cycle
 )
 select
     cycle_id,

@@ -4,10 +4,10 @@ import csv
 import json
 
 import pytest
-from small_stores import filled, hand_tree, support_scenario
+from small_stores import filled, hand_judgement, hand_tree, judge, support_scenario
 
 from engage.errors import ConfigError
-from engage.store import PairConfig
+from engage.store import Outbox, PairConfig
 from engage.training import pair_card
 from engage.training.pair_export import FORMATS, gather_pairs, split_pairs, without_repeats, write_export
 
@@ -242,3 +242,28 @@ def test_a_script_of_trl_alone_trains_on_an_export(tiny_model, store, tmp_path):
     assert trainer.state.log_history[0]["loss"] == pytest.approx(
         0.693, abs=0.01
     )  # ln 2: policy and reference are equal at first
+
+
+def test_what_reviewers_called_harmful_after_the_pairs_were_accepted_is_not_given_away(engage, home, tmp_path):
+    outbox = Outbox(home / "outbox")  # as a review leaves it that was interrupted
+    outbox.put_judgement(hand_judgement("harmful", "ann", "baker"))
+    outbox.put_judgement(hand_judgement("left", "ann", "nurse"))
+    outbox.put_judgement(hand_judgement("nonsense", "bob", "nurse", minute=1))  # one of two: not most of them
+    code, out, _ = engage(
+        *("pairs", "export", "--format", "trl", "--out", str(tmp_path / "out"), "--cycle", "c1", "--test-share", "0")
+    )
+    said = " ".join(out.split())
+    assert code == 0 and "1 train, 0 test pairs of c1" in said
+    assert "called nonsense or harmful by most of their reviewers: 1" in said
+    (nurse,) = lines(tmp_path / "out" / "train.jsonl")
+    assert nurse["scenario"] == "nurse"
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "called 1 nonsense or harmful" in card and "People judged 2 of all these pairs" in card
+    assert "judged a reply" not in card
+
+
+def test_an_export_of_nothing_but_harmful_pairs_is_refused(engage, home, tmp_path):
+    store = judged(tmp_path / "other")
+    judge(store, *(hand_judgement("harmful", "ann", name) for name in ("baker", "nurse")))
+    with pytest.raises(ConfigError, match="reviewers call all 2 accepted pairs of c1 nonsense or harmful"):
+        gather_pairs(store, ["c1"], 0.0, 0)
