@@ -70,15 +70,14 @@ def _statement(statement: str | None, file: str | None) -> str:
     """The SELECT itself, that of a file, or that on standard input (`-`)."""
     if statement not in (None, "-"):
         return str(statement)
-    if file in (None, "-"):
-        return sys.stdin.read()
+    name = "standard input" if file in (None, "-") else str(file)
     try:
-        return decode(Path(str(file)).read_bytes())
+        return decode(sys.stdin.buffer.read() if file in (None, "-") else Path(name).read_bytes())
     except OSError as error:
-        raise QueryError(f"{file}: cannot be read: {error.strerror}") from error
+        raise QueryError(f"{name}: cannot be read: {error.strerror}") from error
     except (Unreadable, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, Unreadable) else "is not UTF-8 text"
-        raise QueryError(f"{file}: {reason}") from error
+        raise QueryError(f"{name}: {reason}") from error
 
 
 def _parameters(params: Sequence[str]) -> dict[str, str]:

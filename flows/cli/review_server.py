@@ -8,6 +8,7 @@ the page itself and its questions.
 import hmac
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -47,8 +48,7 @@ class ReviewServer:
         class Handler(_Handler):
             server_of = owner
 
-        self._http = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-        self._http.daemon_threads = True
+        self._http = _Server((LOOPBACK, 0), Handler)
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
         self._thread.start()
 
@@ -127,6 +127,15 @@ def _shown(review: Review, item: Item) -> dict[str, Any]:
     }
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that went away before it had its answer: the page was loaded again, or closed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server_of: ReviewServer
     server_version, sys_version = "engage", ""
@@ -147,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.NOT_FOUND, "there is only the page itself")
         elif not self._allowed(self.headers.get("X-Engage-Token", "")):
             return
-        elif not size.isdecimal() or int(size) > MOST_BYTES:
+        elif not size.isdecimal() or len(size) > len(str(MOST_BYTES)) or int(size) > MOST_BYTES:
             self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the question is too long")
         else:
             self._answer(self.rfile.read(int(size)))
@@ -155,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         try:
             asked = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             asked = None
         if not isinstance(asked, dict):
             self._say(HTTPStatus.BAD_REQUEST, "the question is no JSON object")

@@ -78,12 +78,14 @@ def protect_streams() -> None:
     """Escape log records, warnings and tracebacks of this process too.
 
     A stream that the caller closed becomes the null device: the next file to be opened would get its number and its text.
+    Bytes that are no text are read as escapes, such as `\\xff`: whoever types them is asked again.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # for the rest of the process
     with contextlib.suppress(AttributeError):  # a stream of a test's has no encoding to change
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        sys.stdin.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     make, form = logging.getLogRecordFactory(), warnings.formatwarning
 
     def record(*args: Any, **kwargs: Any) -> logging.LogRecord:

@@ -39,8 +39,6 @@ class Screen:
             self._names[person] += " (you)"
         self._fresh = True
         self._width = max(map(len, self._names.values()))
-        with suppress(AttributeError):  # a stream of a test's
-            sys.stdin.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
     def show(self, turn: Turn) -> None:
         """Print a turn; what is wrong with it stands below."""

@@ -162,7 +162,8 @@ def test_a_shown_query_can_be_run_from_a_file(engage, talks, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["-"], ["--file", "-"]])
 def test_a_statement_comes_from_standard_input(engage, store, monkeypatch, arguments):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("select $n::integer + 1 as next -- a comment;\n"))
+    typed = io.BytesIO(b"select $n::integer + 1 as next -- a comment;\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(typed))
     code, out, err = engage("sql", *arguments, "--param", "n=41", "--format", "csv")
     assert (code, out, err) == (0, "next\n42\n", "")
 
@@ -294,3 +295,8 @@ def test_a_read_that_waits_says_who_has_the_file_and_goes_on(store, monkeypatch)
     assert said == [
         f"{store.path}: the database is open in another program (process {holder.pid}); waiting for up to 30 s, Ctrl-C ends"
     ]
+
+
+def test_standard_input_that_is_no_text_is_refused(engage, store, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"select '\xff' as a"), encoding="utf-8"))
+    assert engage("sql", "-") == (2, "", "standard input: is not UTF-8 text\n")

@@ -3,13 +3,17 @@
 import functools
 import html
 import http.client
+import io
 import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -253,6 +257,8 @@ def test_the_page_of_a_night_may_ask_nobody(tmp_path):
         ({"body": b"x" * 10_001}, 413),
         ({"body": b"nonsense"}, 400),
         ({"body": b"[]"}, 400),
+        ({"body": b"[" * 9_000}, 400),
+        ({"Content_Length": "1" * 5_000}, 413),
         ({"body": b'{"do": "judge", "key": "x"}'}, 409),
     ],
 )
@@ -280,3 +286,23 @@ def test_what_the_page_is_told_before_a_judgement_has_no_value_in_it(server):
     assert again["done"] == 1
     values = json.loads(ask(server, body=b'{"do": "values"}')[1])
     assert values["values"][0]["facts"].startswith("the search prefers ") and not values["undo"]
+
+
+def test_bytes_that_are_no_text_are_none_of_the_answers(engage, store, monkeypatch):
+    typed = io.TextIOWrapper(io.BytesIO(b"a\n\xff\nq\n"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", typed)
+    code, out, _ = engage("review", "--terminal", "--reviewer", "ann")
+    assert code == 0 and r"'\\xff' is none of them" in out and "1 judged in this session" in out
+
+
+def test_a_browser_that_goes_away_leaves_nothing_on_the_terminal(server, capfd):
+    head = f"Host: 127.0.0.1\r\nX-Engage-Token: {server.token}\r\n"
+    for asked in (f"POST /review HTTP/1.1\r\n{head}Content-Length: 5000\r\n\r\n", f"GET / HTTP/1.1\r\n{head}"):
+        with socket.create_connection(("127.0.0.1", int(server.address.split(":")[2].partition("/")[0]))) as browser:
+            browser.sendall(asked.encode())
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+    assert ask(server)[0] == 200
+    until = time.monotonic() + 60
+    while threading.active_count() > 2 and time.monotonic() < until:  # the test's, and the server's own
+        time.sleep(0.02)
+    assert capfd.readouterr().err == ""
