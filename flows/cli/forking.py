@@ -245,7 +245,7 @@ def _print_change(console: Console, store: TrajectoryStore, stage: Stage, times:
     for name, reason in list(failed.items())[:1]:
         again = f"{len(failed)} continuations failed; the same command tries them again"
         console.print(f"{again}: {name}: {reason}", soft_wrap=True)
-    console.print(f"See: engage sql --name forks --param dialogue={shlex.quote(stage.kept.id)}", soft_wrap=True)
+    console.print(f"See: engage sql --live --name forks --param dialogue={shlex.quote(stage.kept.id)}", soft_wrap=True)
 
 
 def change_in_words(changes: Sequence[float], left: int) -> str:

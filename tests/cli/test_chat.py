@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -197,3 +198,12 @@ def test_ctrl_c_while_the_person_is_to_speak_ends_a_real_process(own_home):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert (process.wait(60), process.stderr.read()) == (130, "interrupted\n")
+
+
+def test_what_a_saved_chat_says_to_run_next_shows_it_before_the_copy_for_readers_is_renewed(talk, engage):
+    talk(*SUPPORT_TALK, "--save", lines=["My dog died.", "He was old.", "3"])
+    home = Home.from_env()
+    home.snapshot.write_bytes(home.database.read_bytes())
+    _, out, _ = talk(*SUPPORT_TALK, "--save", lines=["My cat died.", "She was old.", "3"])
+    code, shown, _ = engage(*shlex.split(out.partition("read it with: engage ")[2]))
+    assert code == 0 and "My cat died." in shown

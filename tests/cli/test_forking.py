@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import shlex
 
 import pytest
 from scripted_engines import ask, played_by
@@ -288,3 +289,12 @@ def test_a_mean_over_edited_and_unedited_continuations_is_noticed(engage, store)
 def test_before_the_first_cycle_there_is_nothing_to_fork(engage, own_home):
     code, _, err = engage("fork", "c1/s1/0")
     assert code != 0 and len(err.splitlines()) == 1
+
+
+def test_what_a_fork_says_to_run_next_shows_it_before_the_copy_for_readers_is_renewed(engage, store):
+    Home.from_env().snapshot.write_bytes(store.path.read_bytes())
+    with played_by(rewarding(GOOD)):
+        _, out, _ = engage("fork", BASE, "--turn", "2", "--text", "He was old.", "-n", "1")
+    words = shlex.split(out.partition("See: engage ")[2])
+    code, shown, _ = engage(*words, "--format", "csv")
+    assert code == 0 and f"{BASE},2,base,search,He was old.,1" in shown
