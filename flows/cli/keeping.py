@@ -114,6 +114,7 @@ def _left(workspace: "Workspace", plan: "Forgetting") -> list[str]:
         ),
         "- means and intervals over many dialogues (evaluation figures, MLflow's metrics, the text of reports) stay as they are;",
         "- the scenario file or corpus, if it still has these scenarios, brings them back: take them out there too;",
+        "- data sets that `engage pairs export` wrote: delete them, and export again;",
         "- backups, copies of the home and exports that were moved or sent elsewhere; delete those yourself;",
         "- the ids, not the texts, may stand in Prefect's records of runs.",
         *([f"- {damaged} damaged files in {workspace.home.outbox} cannot be read: delete them"] if damaged else []),

@@ -134,6 +134,7 @@ def test_the_command_names_what_it_deletes_and_what_it_cannot_undo(told, engage,
     assert code == 0 and tells(told.path) == before
     assert f"1 scenarios in 1 cycles: {ANNA}" in out and f"file: {told.cycle('c1') / 'report.html'}" in out
     assert f"- trained on it, or begun with what was: {told.cycle('c2')}/align/run/adapter; train again" in out
+    assert "- data sets that `engage pairs export` wrote: delete them, and export again;" in out
     for arguments, said in (
         ((), "name what to forget: --scenario ID or --scenario-source TEXT"),
         (("--scenario", "nobody"), "'nobody': no such scenario in this home"),
