@@ -39,7 +39,11 @@ _ADDRESSES = (
     re.compile(r"\b(?i:p\.? ?o\.? box) \d+\b|\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"),
 )
 _IBAN = re.compile(r"\b[a-z]{2}\d{2}(?:[ -]?[a-z0-9]{4}){2,7}(?:[ -]?[a-z0-9]{1,4})?\b", re.IGNORECASE)
-_IP = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
+_IP = re.compile(
+    r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])"
+    r"|(?<![\w:])(?:(?:[0-9a-f]{1,4}:){7}|(?:[0-9a-f]{1,4}:){1,6}(?::[0-9a-f]{1,4}){0,5}:)[0-9a-f]{1,4}(?![\w:])",
+    re.IGNORECASE,
+)
 _DIGITS = re.compile(r"(?<![\w.])(?:\+|\()?\d(?:[\s().\-/–]{0,2}\d){6,}(?!\w)")
 _SPOKEN = re.compile(
     r"\b(?:(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple)\b[\s,-]*){7,}", re.IGNORECASE
@@ -57,6 +61,8 @@ _WEAK = re.compile(
     r"(?:brother|sister|husband|wife|son|daughter|boyfriend|girlfriend|friend|boss|manager|colleague|ex|mom|dad|mum),?)),?\s$",
     re.IGNORECASE,
 )
+_GLUED = re.compile(r"(?=[\w.]*[\d_])[._\d]\w*(?:[._]\w+)*")
+"""What makes a name an account's: `.b.99` of `johnny.b.99`."""
 LOWER_LETTERS = 5
 """A rarer first name counts without a capital letter from this length on; shorter ones are too often something else."""
 _NEVER = """
@@ -114,8 +120,12 @@ class _Names:
         parts: list[str] = []
         end = 0
         for span in _spans(text, frozenset(self.numbers)):
-            counts["name"] += 1
             start, stop = span[0].start(), span[-1].end()
+            if start < end:  # in what is glued to the name before
+                continue
+            counts["name"] += 1
+            if glued := _GLUED.match(text, stop):
+                stop = glued.end()
             own = "'s" if folded(span[-1][0]) != _fold(span[-1][0]) else ""
             parts += [text[end:start], f"[name {self._number([folded(word[0]) for word in span])}]{own}"]
             end = stop

@@ -15,6 +15,10 @@ def said(*texts):
 @pytest.mark.parametrize(
     ("text", "stored"),
     [
+        ("From 2001:db8:85a3::8a2e:370:7334 at 12:30:45.", "From [number] at 12:30:45."),
+        ("I am johnny.b.99 there, or anna_22.", "I am [name 1] there, or [name 2]."),
+        ("skype live:john.smith_22, bye", "skype live:[name 1], bye"),
+        ("Thanks John.Then we went.", "Thanks [name 1].Then we went."),
         ("I'm Maria Lopez.", "I'm [name 1]."),
         ("im jessica and i cant sleep", "im [name 1] and i cant sleep"),
         ("I told Will that you will call.", "I told [name 1] that you will call."),
