@@ -135,6 +135,7 @@ class Month:
             self.leftover = self.unfinished()
             if not self.leftover:
                 break
+            self.say(f"left over: {'; '.join(self.leftover)}")
 
     def upgrade(self, day: Day) -> None:
         """The code becomes today's; the next command migrates the database."""
