@@ -139,4 +139,8 @@ def _checks(store: TrajectoryStore, cycles: Iterable[str]) -> str:
 
 def _judged(store: TrajectoryStore, cycles: Iterable[str]) -> str:
     count = len({row["item_id"] for cycle in cycles for row in store.rows("judged_pairs", {"cycle": cycle})})
-    return f"People judged {count} of all these pairs; nobody has read the others" if count else "Nobody has read all of them"
+    return (
+        f"People judged {count} of all these pairs; nobody has read the others"
+        if count
+        else "Nobody has read all of them"
+    )

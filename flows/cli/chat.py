@@ -189,7 +189,9 @@ def _keeper(
         outbox.put_dialogues([record])
         try:
             store.drain(outbox)
-            console.print(f"\nsaved; read it with: engage show --live {shlex.quote(trajectory_id(record))}", soft_wrap=True)
+            console.print(
+                f"\nsaved; read it with: engage show --live {shlex.quote(trajectory_id(record))}", soft_wrap=True
+            )
         except StoreError as error:
             console.print(f"saved in {home.outbox}; the next command that writes stores it ({error})", soft_wrap=True)
 
