@@ -39,7 +39,7 @@ from flows.cli.dialogues import find_dialogue_id
 from flows.cli.interrupts import go_on_with
 from flows.cli.policies import named_policy
 from flows.cli.profiles import Asked
-from flows.cli.running import quieten
+from flows.cli.running import quieten, ready_to_paste
 from flows.cli.showing import visible
 
 
@@ -93,7 +93,7 @@ def fork_dialogue(console: Console, wanted: str, edit: Edit | None, asked: Asked
         return _replay(console, kept, config)
     stage, outbox = _stage(store, home, config, kept, edit), Outbox(home.outbox)
     store.drain(outbox)  # continuations that an interrupted command left
-    go_on_with(shlex.join([".venv/bin/engage", *map(mask_urls, sys.argv[1:])]))
+    go_on_with(ready_to_paste([*map(mask_urls, sys.argv[1:])]))
     try:
         failed = asyncio.run(_continue(console, config, stage, edit.times, outbox, store))
     finally:

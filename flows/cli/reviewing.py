@@ -2,7 +2,6 @@
 
 import contextlib
 import getpass
-import shlex
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from engage.training import latest_candidate
 from flows.cli import interrupts
 from flows.cli.asking import tell
 from flows.cli.review_server import ReviewServer
+from flows.cli.running import ready_to_paste
 from flows.cli.showing import visible
 
 LONGEST_NAME = 80
@@ -52,11 +52,11 @@ class Wanted:
 
     def command(self, cycle_id: str, reviewer: str, terminal: bool) -> str:
         """The command line that goes on with this review."""
-        words = ["engage", "review", "--cycle", cycle_id, "--reviewer", reviewer]
+        words = ["review", "--cycle", cycle_id, "--reviewer", reviewer]
         words += ["--pairs", str(self.pairs)] if self.pairs else []
         words += ["--dialogues", str(self.dialogues)] if self.dialogues else []
         words += [word for name in self.ids for word in ("--ids", name)] + (["--terminal"] if terminal else [])
-        return shlex.join(words)
+        return ready_to_paste(words)
 
 
 def run_review(console: Console, wanted: Wanted, terminal: bool, show: bool, domain_modules: Sequence[str]) -> None:

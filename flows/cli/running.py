@@ -92,9 +92,14 @@ def profile_tags(config: CycleConfig) -> list[str]:
 
 def command_again(stage: str, asked: Asked, cycle_id: str, more: Sequence[str] = ()) -> str:
     """The command line that resumes the stage, ready to paste; passwords and keys in it are masked."""
-    home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
     name = {"evaluation": "evaluate", "comparison": "experiment comparison"}.get(stage, stage)
     arguments = [*name.split(), *more, *map(mask_setting, asked.options), "--cycle", cycle_id]
+    return ready_to_paste(arguments)
+
+
+def ready_to_paste(arguments: Sequence[str]) -> str:
+    """The command line of engage with these arguments, for the home of this one."""
+    home = f"ENGAGE_HOME={shlex.quote(os.environ['ENGAGE_HOME'])} " if "ENGAGE_HOME" in os.environ else ""
     return f"{home}.venv/bin/engage {shlex.join(arguments)}"
 
 

@@ -190,7 +190,8 @@ def test_ctrl_c_loses_no_continuation_and_the_same_command_goes_on(engage, store
 
     with played_by(ScriptedEngine(reply)):
         code, _, err = engage(*words)
-    assert code == 130 and "go on with: .venv/bin/engage fork c1/evaluation" in err
+    home = f"ENGAGE_HOME={shlex.quote(str(Home.from_env().path))}"
+    assert code == 130 and f"go on with: {home} .venv/bin/engage fork c1/evaluation" in err
     kept = ask(Home.from_env(), "select trajectory_id, stored_at from trajectory where purpose = 'fork'")
     with played_by(rewarding(GOOD)):
         assert engage(*words)[0] == 0

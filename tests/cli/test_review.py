@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import struct
@@ -193,7 +194,8 @@ def test_a_killed_review_has_lost_nothing_and_an_interrupted_one_says_how_to_go_
     out, _ = again.communicate(timeout=60)
     assert "3 of 4: emotional support" in out  # the first that it showed
     assert again.returncode == 130
-    assert "interrupted; nothing stored is lost, go on with: engage review --cycle c1 --reviewer ann --terminal" in out
+    again = f"ENGAGE_HOME={shlex.quote(str(tmp_path))} .venv/bin/engage review --cycle c1 --reviewer ann --terminal"
+    assert f"interrupted; nothing stored is lost, go on with: {again}" in out
     store.drain(Outbox(tmp_path / "outbox"))
     assert [row["verdict"] for row in store.rows("review_judgements")] == ["left", "nonsense", "equal"]
 
