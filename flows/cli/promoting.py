@@ -17,8 +17,9 @@ def promote(
     unjudged: Annotated[bool, typer.Option("--unjudged", help="also promote what no evaluation has judged")] = False,
 ) -> None:
     """Make a candidate, or an earlier version, the next night's policy; the registry and the store record who and why."""
-    from flows.cli.running import quieten
+    from flows.cli.running import quieten, require_begun
 
+    require_begun()
     quieten(verbose=False)
     from engage.evaluation.promoting import promote_by_person
     from engage.workspace import Workspace
@@ -29,8 +30,9 @@ def promote(
 
 def rollback(why: Why) -> None:
     """Make the version before the champion champion again, or the base model if there was none; the record says who and why."""
-    from flows.cli.running import quieten
+    from flows.cli.running import quieten, require_begun
 
+    require_begun()
     quieten(verbose=False)
     from engage.evaluation.promoting import roll_back
     from engage.workspace import Workspace

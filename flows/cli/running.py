@@ -137,6 +137,13 @@ def find_cycle_id(cycle: str | None) -> str:
     return cycle
 
 
+def require_begun() -> None:
+    """ConfigError for a home in which nothing has been run: opening MLflow would make one where ENGAGE_HOME names a wrong folder."""
+    home = Home.from_env()
+    if home.own_tracking and not home.mlflow_file.exists() and not home.database.exists():
+        raise ConfigError(f"{home.path}: no cycle has been run yet; run `engage nightly` first")
+
+
 def new_cycle_id(home: Home, now: datetime) -> str:
     """A new id from the clock, unique even if two commands begin in one second or the clock is set back.
 

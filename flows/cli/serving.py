@@ -74,8 +74,9 @@ def serve_command(which: str | None, port: int) -> list[str]:
 
 def policy(which: str | None) -> tuple[Path, str, str]:
     """Folder, registry version and base model's name of the champion, or of a cycle's candidate or a version; ConfigError if there is none."""
-    from flows.cli.running import quieten
+    from flows.cli.running import quieten, require_begun
 
+    require_begun()
     quieten(verbose=False)
     from engage.evaluation.promoting import adapter_and_version
     from engage.models import AdapterCard

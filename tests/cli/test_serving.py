@@ -122,3 +122,14 @@ def test_a_rollback_needs_a_reason(command, versions):
     assert command("rollback")[0] == 2
     code, _, said = command("rollback", "--why", " ")
     assert (code, said) == (2, "--why: write the reason, which is recorded with the promotion\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("serve",), ("merge", "--out", "m"), ("promote", "1", "--why", "x"), ("rollback", "--why", "x")],
+    ids=lambda one: one[0],
+)
+def test_a_home_that_is_not_there_is_not_made_by_asking_for_its_champion(engage, own_home, command):
+    code, _, err = engage(*command)
+    assert code == 2 and err == f"{own_home}: no cycle has been run yet; run `engage nightly` first\n"
+    assert not own_home.exists()
