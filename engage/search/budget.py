@@ -49,6 +49,11 @@ class BudgetConfig(BaseModel):
         """Whether any limit is set."""
         return any(limit is not None for limit in (self.max_calls, self.max_tokens, self.max_usd, self.max_hours))
 
+    @property
+    def counted(self) -> bool:
+        """Whether requests, tokens or dollars are limited."""
+        return any(limit is not None for limit in (self.max_calls, self.max_tokens, self.max_usd))
+
 
 @dataclass(frozen=True)
 class Spent:

@@ -50,7 +50,7 @@ class Plan:
         tried: Collection[str],
         simulations_saved_of: int | None,
     ) -> list[list[str]]:
-        """The next shards: (1) a pilot, if the cycle is large or has a budget; (2) everything else in one batch or, with a budget or
+        """The next shards: (1) a pilot, if the cycle is large or has a budget, which begins with one tree where cost is limited; (2) everything else in one batch or, with a budget or
         early stopping, one wave of shards at a time.
 
         `hours` have passed in this run, and `tried` are the scenarios it has searched, with or without success; the next run retries
@@ -62,9 +62,12 @@ class Plan:
         if simulations_saved_of is not None:
             wanted = self.scenario_ids(extra_scenarios(len(wanted), spent, simulations_saved_of))
         left = self.missing([scenario_id for scenario_id in wanted if scenario_id not in tried])
+        if budget.counted and not spent.trees:
+            return waves(left[:1], shard_size, None)  # what a tree costs is not known before
+        room = affordable_trees(budget, spent, hours) if spent.trees else None
         if spent.trees < pilot:
-            return waves(left[: pilot - spent.trees], shard_size, None)
-        room = affordable_trees(budget, spent, hours)
+            first = pilot - spent.trees
+            return waves(left[: first if room is None else min(first, room)], shard_size, None)
         one_wave = simulations_saved_of is not None or budget.limited
         return waves(left if room is None else left[:room], shard_size, workers if one_wave else None)
 

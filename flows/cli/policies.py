@@ -1,6 +1,7 @@
 """The assistants that a person names on the command line: base, champion, candidate, a cycle's, a version of the registry, a folder."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engage.config import CycleConfig
 from engage.engines import model_names
@@ -9,6 +10,9 @@ from engage.evaluation import policy_label
 from engage.home import Home
 from engage.models import AdapterCard, check_adapter, resolve_model
 from engage.training import latest_candidate
+
+if TYPE_CHECKING:
+    from engage.tracking import Tracker
 
 
 def named_policy(config: CycleConfig, name: str) -> tuple[str, str | None]:
@@ -54,10 +58,21 @@ def _latest(name: str) -> str:
     return cycle
 
 
-def _champion() -> Path:
+def _tracker() -> "Tracker | None":
+    """MLflow of this home; None before the first cycle: opening it would make a home where ENGAGE_HOME names a wrong folder."""
     from engage.workspace import Workspace
+    from flows.cli.running import quieten
 
-    champion = Workspace.from_env().tracker.champion()
+    home = Home.from_env()
+    if home.own_tracking and not home.mlflow_file.exists():
+        return None
+    quieten(verbose=False)
+    return Workspace(home).tracker
+
+
+def _champion() -> Path:
+    tracker = _tracker()
+    champion = tracker.champion() if tracker else None
     if champion is None:
         raise ConfigError("this home has no champion yet; name base, candidate, a version or an adapter's folder")
     return champion.adapter
@@ -65,8 +80,5 @@ def _champion() -> Path:
 
 def _registered(version: str) -> Path | None:
     """The adapter of a version in MLflow's registry; None if there is no such version."""
-    if not version.isdecimal():
-        return None
-    from engage.workspace import Workspace
-
-    return Workspace.from_env().tracker.adapter_of(version)
+    tracker = _tracker() if version.isdecimal() else None
+    return tracker.adapter_of(version) if tracker else None

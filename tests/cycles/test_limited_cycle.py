@@ -66,6 +66,11 @@ def test_a_stage_alone_renews_the_copy_for_readers_and_says_how_it_ended(home):
     assert (work.command, work.ended, work.tries) == ("align", "completed", 1)
 
 
+def test_a_limit_below_the_cost_of_a_tree_is_exceeded_by_one_tree_only(home):
+    summary = collect(config("collect.budget.max_calls=1"), "tiny")
+    assert (ask(home, "select count(*) from tree where cycle_id = 'tiny'"), summary.unsearched) == ([(1,)], 7)
+
+
 def test_a_pilot_foretells_what_the_cycle_takes(home, capsys):
     collect(config("collect.budget.max_calls=100000"), "piloted")
     from mlflow import MlflowClient

@@ -120,8 +120,9 @@ def test_only_trees_that_could_fit_are_read():
 def test_every_reason_against_a_pair_is_in_words():
     from importlib import resources
 
-    sql = "".join((resources.files("sql") / "pairs" / f"{name}.sql").read_text() for name in ("candidate_pair", "pair"))
-    reasons = set(re.findall(r"then '(\w+)'", sql))
+    files = ["pairs/candidate_pair", "pairs/pair", "schema/32_faulty_pair"]
+    sql = "".join((resources.files("sql") / f"{name}.sql").read_text() for name in files)
+    reasons = set(re.findall(r"(?:then|else) '(\w+)'", sql))
     assert len(reasons) == 15 and reasons | {"accepted"} == set(FATES)
 
 
