@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from engage.evaluation.challenge import fates, kept_challenge, weigh
+from engage.evaluation.cycle_record import retell_verdict
 from engage.evaluation.held_out import HeldOutStore, evaluation_seeds
 from engage.evaluation.held_out_config import HeldOutConfig
 from engage.evaluation.judgement import Incumbent, Judgement, failed_checks
@@ -67,5 +68,6 @@ def decided(
             found = replace(found, verdict=done.verdict)
         else:
             number = done.standing.challenge.number
+            retell_verdict(workspace, done.standing.challenge, done.verdict)
             notes.append(f"candidate {number}, of cycle {done.standing.challenge.cycle_id}: {done.verdict.reason}")
     return replace(found, notes=(*notes, *found.notes))

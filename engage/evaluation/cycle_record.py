@@ -12,9 +12,11 @@ from engage.evaluation.collected import Collected, tokens_of, usd_of
 from engage.evaluation.held_out import HeldOutStore
 from engage.evaluation.logged import champion_over_base, headline
 from engage.evaluation.night_page import night_page
+from engage.evaluation.promotion import Verdict
 from engage.evaluation.simulators import deciding
 from engage.evaluation.summary import Aligned, Judged
 from engage.pages import bounded
+from engage.store import Challenge
 from engage.tracking import GROUND_TAG, NIGHTS, version_facts
 from engage.training import Candidate, latest_candidate
 from engage.workspace import Workspace
@@ -105,6 +107,13 @@ def record_night(
         "crises": collected.crises,
     }
     workspace.tracker.night(cycle_id, figures, f"scripted {NIGHTS}" if scripted else NIGHTS)
+
+
+def retell_verdict(workspace: Workspace, challenge: Challenge, verdict: Verdict) -> None:
+    """Record what a later night decided about a cycle's candidate, unless the cycle's run tells of another candidate by now."""
+    run, find = workspace.tracker.cycle_run(challenge.cycle_id), workspace.home.find
+    if (told := run.tag(JUDGED_TAG)) and find(told) == find(str(challenge.adapter)):
+        run.tags({"verdict": verdict.reason, "promoted": "yes" if verdict.promoted else "no"})
 
 
 def write_night_page(workspace: Workspace, cycle_id: str) -> Path:

@@ -72,8 +72,11 @@ explained as (
         coalesce(reply.search_roots, 0) as search_roots,
         coalesce(reply.replies, 0) as replies,
         coalesce(reply.compared, 0) as compared,
-        tree.withdrawn
+        tree.withdrawn,
+        cycle.settings ->> '$.pairs.min_q_gap' as least_gap,
+        cycle.settings ->> '$.pairs.confidence' as least_p
     from tree
+    left join cycle on cycle.cycle_id = tree.cycle_id
     left join scenario on scenario.scenario_id = tree.scenario_id
     left join judged on judged.tree_id = tree.tree_id
     left join failed on failed.tree_id = tree.tree_id
@@ -93,8 +96,9 @@ select
         when 'min_groups' then 'too few sampled user turns behind a reply (pairs.min_groups)'
         when 'gap' then printf(
             'the widest gap of shrunk values is %.4f (of plain means: %.4f), below pairs.min_q_gap', widest_gap, widest_raw_gap
-        )
+        ) || coalesce(' (the cycle began with ' || least_gap || ')', '')
         when 'confidence' then printf('P is at most %.3f where the gap suffices, below pairs.confidence', highest_p)
+            || coalesce(' (the cycle began with ' || least_p || ')', '')
         when 'per_prefix' then 'better pairs at the same place were taken first'
         when 'duplicate' then 'another tree gave the same pair'
         when 'harmful' then 'most people who reviewed it called it harmful'

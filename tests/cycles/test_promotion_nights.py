@@ -189,6 +189,8 @@ def test_with_manual_promotion_a_passed_challenger_waits_for_a_person(first, sec
     assert Tracker(home).champion() is None
     assert state(home, 1) == ("passed", True)
     (note,) = [note for note in judged.notes if note.startswith("candidate 1")]
+    told = {run.cycle_id: run.tags["verdict"] for run in Tracker(home).cycles()}
+    assert note.endswith(told["one"])  # the run of the night that trained it tells what became of it
     version = Tracker(home).version_of(Path(first[0].adapter))
     assert note.endswith(
         f"it waits for a person: `engage promote {version} --why TEXT` (evaluation.promotion is manual)"
