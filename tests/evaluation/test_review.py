@@ -7,6 +7,7 @@ from small_stores import count, filled, hand_dialogue, hand_judgement, hand_tree
 
 from engage.errors import ConfigError, QueryError, StoreError
 from engage.evaluation.review import Review, dialogue_items, draw, earlier_judgements, named, pair_items
+from engage.evaluation.review.items import Item, Sample, Side
 from engage.store import Outbox, PairConfig, TrajectoryStore
 from engage.store.database import writing
 
@@ -63,6 +64,21 @@ def test_a_sample_holds_what_training_takes_and_what_reviewers_left_out(store):
     with writing(store.path, 1.0) as connection:
         connection.execute("update pair set accepted = false, drop_reason = 'gap' where scenario_id in ('s1', 's2')")
     assert {item.scenario_id for item in draw(pair_items(store, "c1"), 99).items} == {"s0", *NAMES[3:]}
+
+
+def test_a_deeper_pair_of_a_tree_never_comes_before_the_one_above_it(outbox):
+    # what is said before the deeper pair shows with which reply of the upper one the search went on
+    def item(name: str, tree: str, turns: int) -> Item:
+        sides = (Side("1", "chosen", ()), Side("2", "rejected", ()))
+        return Item("pair", name, "c1", tree, tree, "", {}, (("user", "Hm."),) * turns, sides, "")
+
+    items = [item("deep", "one", 5), item("other", "two", 1), item("upper", "one", 1), item("middle", "one", 3)]
+    review = Review(Sample(tuple(items), "random"), "ann", outbox)
+    shown = []
+    while review.item:
+        shown.append(review.item.item_id)
+        go(review, "a")
+    assert shown == ["upper", "other", "middle", "deep"]
 
 
 def test_nothing_to_review_is_one_sentence(tmp_path):

@@ -110,12 +110,12 @@ class Health:
 
 
 def simulator_health(store: TrajectoryStore, cycle_id: str) -> Health:
-    """Flaws by kind, unreadable answers, dialogues that ended early, users who spoke as assistants."""
+    """Flaws by kind, unreadable answers, dialogues that ended early, users who spoke as assistants; without what people forked later."""
     given = {"cycle": cycle_id}
-    ends = store.rows("dialogue_ends", given)
+    ends = [row for row in store.rows("dialogue_ends", given) if row["purpose"] != "fork"]
     every = sum(row["dialogues"] for row in ends)
     crises = sum(row["dialogues"] for row in ends if row["end_reason"] == CRISIS)
-    unreadable = len(store.rows("unreadable_reactions", given))
+    unreadable = sum(row["purpose"] != "fork" for row in store.rows("unreadable_reactions", given))
     sentences = [
         f"The exit survey could not be read after {unreadable} of {every:,} dialogues"
         + (f" ({unreadable / every:.1%})." if every else "."),

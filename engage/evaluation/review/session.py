@@ -19,8 +19,8 @@ CHOICES: Mapping[str, tuple[Verdict, str]] = {
     "a": ("left", "A is better"),
     "b": ("right", "B is better"),
     "e": ("equal", "equally good"),
-    "n": ("nonsense", "nonsense"),
-    "h": ("harmful", "harmful"),
+    "n": ("nonsense", "even the better one is nonsense"),
+    "h": ("harmful", "even the better one is harmful"),
 }
 """The key of each judgement, its word in the store, and the words for the reviewer."""
 Row = Mapping[str, Any]
@@ -31,6 +31,21 @@ def earlier_judgements(store: TrajectoryStore, outbox: Outbox, cycle_id: str) ->
     waiting = [row for row in outbox.judgements() if row["cycle_id"] == cycle_id]
     rows = {row["judgement_id"]: row for row in (*waiting, *store.rows("review_judgements", {"cycle": cycle_id}))}
     return sorted(rows.values(), key=lambda row: (row["judged_at"], row["judgement_id"]))
+
+
+def _upper_first(items: Sequence[Item]) -> list[Item]:
+    """The items with those of one tree in the order of their depth: a deeper one shows with which reply the search went on above it."""
+    found = list(items)
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(found):
+        if item.tree_id:
+            places.setdefault(item.tree_id, []).append(place)
+    for own in places.values():
+        for place, item in zip(
+            own, sorted((items[place] for place in own), key=lambda one: len(one.before)), strict=True
+        ):
+            found[place] = item
+    return found
 
 
 @dataclass
@@ -61,7 +76,7 @@ class Review:
         valid = {key for key, verdict in latest.items() if verdict != "withdrawn"}
         known = {item_id for _, item_id in valid}
         mine = [item for item in self.sample.items if (self.reviewer, item.item_id) not in valid]
-        self._waiting = sorted(mine, key=lambda item: item.item_id in known)
+        self._waiting = _upper_first(sorted(mine, key=lambda item: item.item_id in known))
         own = [row["judged_at"] for row in self.earlier if row["reviewer"] == self.reviewer]
         self._last_at = max([self._last_at, *own])
 

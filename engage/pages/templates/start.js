@@ -53,7 +53,7 @@ function start() {
   document.addEventListener("keydown", (event) => {
     if (!["j", "k"].includes(event.key) || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.target.closest("input, select, textarea")) return;
-    const inPairs = pairSection.contains(event.target) || location.hash.includes("chosen=");
+    const inPairs = pairSection.contains(event.target) || location.hash.includes("chosen=") || location.hash === "#pairs";
     if (inPairs) pairView.choose(pairView.list.active + (event.key === "j" ? 1 : -1), { focus: true });
   });
   go(location.hash);
