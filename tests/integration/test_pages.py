@@ -186,7 +186,7 @@ def test_of_5000_nodes_only_what_is_in_view_is_in_the_document(opened):
     assert chosen(page).evaluate("row => row.offsetTop / row.offsetHeight") == 4999  # the last of 5,000 rows
     page.keyboard.press("PageUp")
     page.locator("[role=tree]").evaluate("box => { box.scrollTop = 0 }")
-    page.wait_for_function("document.querySelector('[data-node=\"0\"]')")
+    expect(page.locator('[data-node="0"]')).to_be_attached()
     assert rows_in(page) <= 400
     page.get_by_role("button", name="close all").click()
     assert page.locator("[role=treeitem]").count() == 6  # the opening and five replies

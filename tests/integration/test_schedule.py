@@ -112,7 +112,7 @@ def test_a_scheduled_run_is_completed_by_a_worker(prefect, tmp_path):
             )
         finally:
             worker.terminate()
-            worker.wait(60)
+            worker.wait(180)
     assert finished[0]["state_type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
     assert finished[0]["auto_scheduled"]
     assert "profile:laptop" in finished[0]["tags"] and f"cycle:{finished[0]['name']}" in finished[0]["tags"]
@@ -155,7 +155,8 @@ def test_prefects_own_file_deploys_what_engage_schedule_does(prefect):
 def test_a_schedule_keeps_its_zone_rests_on_demand_and_is_removed(prefect):
     assert engage(prefect, "schedule", "--at", "02:00", "--timezone", "Asia/Tokyo").returncode == 0
     again = engage(prefect, "schedule", "--cron", "30 3 * * 1-5", "--skip-if-running", "--set", "seed=3")
-    assert again.stdout.splitlines()[-4].startswith("nightly/laptop is scheduled at 30 3 * * 1-5 (Asia/Tokyo).")
+    told = "nightly/laptop is scheduled at 30 3 * * 1-5 (Asia/Tokyo)."
+    assert any(line.startswith(told) for line in again.stdout.splitlines())
     found = httpx.get(f"{prefect['PREFECT_API_URL']}/deployments/name/nightly/laptop", timeout=30).json()
     assert (found["schedules"][0]["schedule"]["timezone"], found["concurrency_options"]["collision_strategy"]) == (
         "Asia/Tokyo",
