@@ -1,13 +1,12 @@
 """The pages in a real browser (Debian's Chromium, through Playwright): every interaction, hostile dialogues, axe-core. Part of `make integration`."""
 
 import math
-import shutil
 from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from large_trees import HOSTILE, large_tree
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from small_nights import three_nights
 from small_stores import filled, hand_tree, support_scenario
 
@@ -41,16 +40,6 @@ def pages(store, tmp_path_factory):
     for name in ("baker", "wide", "hurt"):
         (folder / f"{name}.html").write_text(scenario_page(store, "c1", name), encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "these tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture

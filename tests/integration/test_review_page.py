@@ -1,11 +1,9 @@
 """The page of a review in a real browser: keys and buttons, hostile dialogues, values hidden until asked for, axe-core. Part of `make integration`."""
 
-import shutil
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from large_trees import HOSTILE
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from small_nights import three_nights
 from small_stores import filled, hand_tree, support_scenario
 
@@ -15,16 +13,6 @@ from flows.cli.review_server import ReviewServer
 
 NAMES = [f"s{number}" for number in range(5)]
 SCENARIOS = [support_scenario(name, opening=f"My dog died ({name}).") for name in NAMES]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "these tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
