@@ -13,6 +13,7 @@ from engage.evaluation import (
     failed_lines,
     hold_contest,
 )
+from engage.evaluation.selection import PAGE
 from engage.files.digest import digest
 from engage.search import Adapters
 from engage.settings import value_of
@@ -23,7 +24,6 @@ from tasks.cycle import worth_retrying
 from tasks.dialogues import digest_of, ground_of, held_out_store, hold_held_out_dialogues
 from tasks.training import make_pairs, train_candidate
 
-PAGE = "compare.md"
 HALF: Half = "selection"
 """The half of the validation split on which candidates are chosen; promotion never looks at it."""
 

@@ -14,6 +14,8 @@ from engage.pages import bounded, number, page, sentence, table
 from engage.stats import Simultaneous
 from engage.store import Cycle
 
+PAGE = "compare.md"
+"""The comparison's page in the cycle's folder."""
 REWARD = "{:.3f}"
 GAIN = "{:+.3f}"
 

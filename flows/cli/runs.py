@@ -62,7 +62,6 @@ SHOWN = {
     "nights": ("cycle", "reached", "verdict", "pairs", "M tokens", "minutes"),
     "champions": ("version", "cycle", "since (UTC)", "until", "by", "gain at promotion", "judged again"),
 }
-COMPARISON = "compare.md"
 STATES = {"RUNNING": "running", "FAILED": "failed", "KILLED": "interrupted"}
 """MLflow's words for a run that is not finished."""
 
@@ -262,7 +261,9 @@ def _comparing(home: Home, rows: list[Row]) -> str:
     """How two candidates are compared, and where earlier comparisons lie; empty with fewer than two gains."""
     if sum(one["gain"] is not None for one in rows) < 2:
         return ""
-    pages = [home.cycle(one["cycle"]) / COMPARISON for one in rows]
+    from engage.evaluation.selection import PAGE
+
+    pages = [home.cycle(one["cycle"]) / PAGE for one in rows]
     found = "".join(f"\n    compared before: {page}" for page in pages if page.is_file())
     told = "Each gain is over that night's own incumbent. To compare two candidates: `engage compare CYCLE_A CYCLE_B`."
     return told + found
