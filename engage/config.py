@@ -100,8 +100,8 @@ class NightlyConfig(BaseModel):
 
     finish_interrupted: bool = Field(
         False,
-        description="first finish the night before, if it was interrupted or failed and was not tried again since; it keeps its own "
-        "settings, and tonight's cycle follows in any case",
+        description="first finish earlier nights that were interrupted or failed (of the last seven, each at most five times); they "
+        "keep their own settings, and tonight's cycle follows in any case",
     )
 
 

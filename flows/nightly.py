@@ -12,10 +12,10 @@ from flows.align import align
 from flows.collect import collect
 from flows.evaluation import evaluation
 from tasks.judging import require_validation
-from tasks.nights import at_night, earlier_night
+from tasks.nights import at_night, earlier_nights
 from tasks.notifying import announce, announce_failure
 from tasks.reporting import report_cycle
-from tasks.run_log import add_tag, finished, log
+from tasks.run_log import add_tag, finished, log, night
 
 
 def _run_name() -> str:
@@ -26,30 +26,29 @@ def _run_name() -> str:
 def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
     """Returns the results of the stages; `text` is the summary in plain words.
 
-    Before its own cycle it marks the runs of killed commands as ended, and finishes the night before if `nightly.finish_interrupted` says so.
+    Before its own cycle it marks the runs of killed commands as ended, and finishes earlier nights if `nightly.finish_interrupted` says so.
     """
     require_validation(config)
     cycle_id = cycle_id or new_cycle_id()
-    finish_earlier_night(config, cycle_id)
     with at_night(cycle_id):
-        collected = collect(config, cycle_id)
-        aligned = align(config, cycle_id, alone=False)
-        judged = evaluation(config, cycle_id, alone=False)
-        done = report_cycle(config, cycle_id, collected, aligned, judged)
+        finish_earlier_nights(config, cycle_id)
+        with night(cycle_id):
+            collected = collect(config, cycle_id)
+            aligned = align(config, cycle_id, alone=False)
+            judged = evaluation(config, cycle_id, alone=False)
+            done = report_cycle(config, cycle_id, collected, aligned, judged)
     add_tag(f"verdict:{'promoted' if judged.verdict.promoted else 'not promoted'}")
     announce(config, done)
     return finished(cycle_id, done)
 
 
-def finish_earlier_night(config: CycleConfig, cycle_id: str) -> None:
-    """Finish the night before if it has to be; whatever becomes of it, tonight's cycle follows."""
-    earlier = earlier_night(config, cycle_id)
-    if earlier is None:
-        return
-    log(f"first the night before is finished, cycle {earlier.cycle_id}")
-    state = nightly(earlier.config, earlier.cycle_id, return_state=True)
-    if not state.is_completed():
-        log(f"cycle {earlier.cycle_id} could not be finished: {state.message}", logging.WARNING)
+def finish_earlier_nights(config: CycleConfig, cycle_id: str) -> None:
+    """Finish the nights that were interrupted; whatever becomes of them, tonight's cycle follows."""
+    for earlier in earlier_nights(config, cycle_id):
+        log(f"first an earlier night is finished, cycle {earlier.cycle_id}")
+        state = nightly(earlier.config, earlier.cycle_id, return_state=True)
+        if not state.is_completed():
+            log(f"cycle {earlier.cycle_id} could not be finished: {state.message}", logging.WARNING)
 
 
 def new_cycle_id() -> str:

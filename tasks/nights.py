@@ -1,6 +1,5 @@
 """What surrounds a night: runs that killed commands left open, the night before, and whose process works on tonight's cycle."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from engage.config import CycleConfig, continued_config
 from engage.keeping import at_work
 from engage.progress import tell
 from engage.workspace import Workspace
-from tasks import run_log
 from tasks.cycle import worth_retrying
 
 
@@ -25,29 +23,27 @@ class Unfinished:
 
 
 @task(name="mark-dead-runs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
-def earlier_night(config: CycleConfig, own: str) -> Unfinished | None:
-    """Mark the runs of killed commands as ended; returns the night to finish first, None without one or without `nightly.finish_interrupted`."""
+def earlier_nights(config: CycleConfig, own: str) -> list[Unfinished]:
+    """Mark the runs of killed commands as ended; returns the nights to finish first, none without `nightly.finish_interrupted`.
+
+    A night that was killed before its settings were stored had collected nothing: there is nothing to finish.
+    """
     workspace = Workspace.from_env()
     for dead in at_work.mark_dead(workspace, crash_flow_run):
         tell(
             f"cycle {dead.cycle_id}: its process {dead.pid} is gone, its runs are marked as ended (it reached {dead.stage})"
         )
-    found = at_work.to_finish(workspace, own) if config.nightly.finish_interrupted else None
-    if found is None:
-        return None
-    settings = workspace.store.cycle_settings(found.cycle_id)
-    if settings is None:
-        run_log.log(f"cycle {found.cycle_id} ended before its settings were stored; it is left", logging.WARNING)
-        return None
-    earlier = continued_config(found.cycle_id, {**settings, "nightly": {}})
-    return Unfinished(found.cycle_id, earlier)
+    left = at_work.to_finish(workspace, own) if config.nightly.finish_interrupted else []
+    began = [(one.cycle_id, workspace.store.cycle_settings(one.cycle_id)) for one in left]
+    return [
+        Unfinished(cycle, continued_config(cycle, {**settings, "nightly": {}})) for cycle, settings in began if settings
+    ]
 
 
 @contextmanager
 def at_night(cycle_id: str) -> Iterator[None]:
-    """Within the body, this flow run is the cycle's night."""
-    run = str(runtime.flow_run.id)
-    with run_log.night(cycle_id), at_work.at_work(Workspace.from_env(), cycle_id, "nightly", run):
+    """Within the body, this flow run works on the cycle's night."""
+    with at_work.at_work(Workspace.from_env(), cycle_id, "nightly", str(runtime.flow_run.id)):
         yield
 
 

@@ -26,6 +26,8 @@ RECORD, LOCK = "work.json", "work.lock"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
 STAGES = {"evaluation": "evaluate"}
 """Flows that are named otherwise on the command line."""
+LATEST, TRIES = 7, 5
+"""Of how many nights the unfinished ones are finished, and after how many tries one is left to a person."""
 COMMANDS = {"evaluation": "evaluate", "comparison": "experiment comparison", "credit": "experiment credit"}
 
 _ELSEWHERE = re.compile(r"""^ENGAGE_HOME=(?:'[^']*'|"[^"]*"|[^\s'"])* """)
@@ -176,11 +178,14 @@ def adopt(home: Home) -> None:
             _write(home, replace(one, host=socket.gethostname(), process_began_s=0.0, flow_runs=()))
 
 
-def to_finish(workspace: Workspace, own: str) -> Work | None:
-    """The latest night, if it was interrupted or failed and was tried once; None otherwise. `own` is tonight's cycle."""
+def to_finish(workspace: Workspace, own: str) -> list[Work]:
+    """The nights to finish before tonight's, which is the cycle `own`: interrupted or failed, the oldest first.
+
+    Only among the last `LATEST` nights, and none that was tried `TRIES` times: it may be what stops the process.
+    """
     nights = [one for one in all_work(workspace.home) if one.command == "nightly" and one.cycle_id != own]
-    latest = nights[0] if nights else None
-    return latest if latest and latest.ended in (INTERRUPTED, FAILED) and latest.tries == 1 else None
+    left = [one for one in nights[:LATEST] if one.ended in (INTERRUPTED, FAILED) and one.tries < TRIES]
+    return left[::-1]
 
 
 def _hold(home: Home, cycle_id: str) -> bool:

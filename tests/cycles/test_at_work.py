@@ -115,28 +115,30 @@ def test_how_a_night_ended_is_recorded_and_tries_are_counted(home, error, how):
         assert (work.ended, work.tries) == (how, tries if error else 1)
 
 
-def test_the_night_to_finish_is_the_latest_if_it_was_tried_once(home):
+def test_the_nights_to_finish_are_the_unfinished_ones_of_the_last_seven_oldest_first(home):
     def recorded(cycle_id, minute, ended, command="nightly", tries=1):
         home.cycle(cycle_id).mkdir(parents=True, exist_ok=True)
         began = f"2026-11-20T02:{minute:02}:00+00:00"
         rewrite(home, Work(cycle_id, command, "collect", "here", 1, 0.0, began, ("r",), ended, tries))
 
     def found():
-        work = at_work.to_finish(Workspace(home), "tonight")
-        return work.cycle_id if work else None
+        return [work.cycle_id for work in at_work.to_finish(Workspace(home), "tonight")]
 
-    assert found() is None
+    assert found() == []
     recorded("c1", 1, INTERRUPTED)
-    assert found() == "c1"
     recorded("tonight", 2, FAILED)  # a flow run that Prefect tries again
     recorded("c2", 3, INTERRUPTED, command="collect")
-    assert found() == "c1"
-    recorded("c1", 1, INTERRUPTED, tries=2)
-    assert found() is None
-    recorded("c3", 4, FAILED)
-    assert found() == "c3"
+    assert found() == ["c1"]
+    recorded("c3", 4, FAILED)  # two power cuts, one after the other
+    assert found() == ["c1", "c3"]
+    recorded("c1", 1, INTERRUPTED, tries=4)
+    assert found() == ["c1", "c3"]
+    recorded("c1", 1, INTERRUPTED, tries=5)
     recorded("c4", 5, COMPLETED)
-    assert found() is None
+    assert found() == ["c3"]
+    for minute in range(10, 16):
+        recorded(f"d{minute}", minute, COMPLETED)
+    assert found() == []  # the eighth night, counted from the latest
 
 
 @flow

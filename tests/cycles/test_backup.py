@@ -193,7 +193,7 @@ def test_what_was_at_work_counts_as_interrupted_in_a_restored_home(night, tmp_pa
     assert work.again == f"ENGAGE_HOME={there.path} .venv/bin/engage nightly --cycle c1"
     crashed = []
     at_work.mark_dead(Workspace(there), lambda *given: crashed.append(given))
-    assert crashed == [] and at_work.to_finish(Workspace(there), "c2") is not None
+    assert crashed == [] and [one.cycle_id for one in at_work.to_finish(Workspace(there), "c2")] == ["c1"]
     assert at_work.state(night, at_work.read(night, "c1")) == at_work.RUNNING
     at_work.end(Workspace(night), "c1", "run", at_work.COMPLETED)
 

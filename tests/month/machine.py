@@ -97,11 +97,15 @@ class Machine:
         return False
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The answer of Prefect's server; it is tried again while its database is locked."""
+        """What Prefect's server answers to a POST request."""
+        return self.ask("post", path, body).json()
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        """A request to Prefect's server; it is tried again while its database is locked (503)."""
         until = time.monotonic() + 120
         while True:
             try:
-                return httpx.post(f"{self.api}/{path}", json=body, timeout=30).raise_for_status().json()
+                return httpx.request(method, f"{self.api}/{path}", json=body, timeout=60).raise_for_status()
             except httpx.HTTPError as error:
                 if time.monotonic() > until:
                     raise SystemExit(f"{path}: {error}") from error
@@ -121,10 +125,9 @@ class Machine:
         """Schedule the night with `engage schedule`, put the scripted speakers in, and return the deployment's id."""
         given = [part for setting in settings for part in ("--set", setting)]
         self.engage("schedule", "--at", "02:00", "--profile", "laptop", *given)
-        found = httpx.get(f"{self.api}/deployments/name/nightly/laptop", timeout=60).raise_for_status().json()["id"]
-        changed = {"entrypoint": f"{entrypoint}:nightly", "paused": False}
-        httpx.patch(f"{self.api}/deployments/{found}", json=changed, timeout=60).raise_for_status()
-        return str(found)
+        found = str(self.ask("get", "deployments/name/nightly/laptop").json()["id"])
+        self.ask("patch", f"deployments/{found}", {"entrypoint": f"{entrypoint}:nightly", "paused": False})
+        return found
 
     def begin_night(self, deployment: str, cycle: str, clock_h: float) -> str:
         """Have the deployment's night run now as this cycle, its own clock wrong by some hours; returns the flow run's id."""
@@ -137,8 +140,7 @@ class Machine:
         return str(self.post(f"deployments/{deployment}/create_flow_run", body)["id"])
 
     def _carried(self, deployment: str) -> dict[str, str]:
-        found = httpx.get(f"{self.api}/deployments/{deployment}", timeout=60).raise_for_status().json()
-        return dict(found["job_variables"].get("env", {}))
+        return dict(self.ask("get", f"deployments/{deployment}").json()["job_variables"].get("env", {}))
 
     def state(self, run: str) -> tuple[str, str]:
         """Type and message of a flow run's state; empty while the server is away."""
