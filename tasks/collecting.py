@@ -82,7 +82,7 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: Mapping[str, str]) ->
     workspace.drain()
     planned = plan(workspace, config, cycle)
     unsearched = sum(scenario_id not in failed for scenario_id in planned.missing(planned.scenario_ids()))
-    collected = read_collected(workspace.store, cycle, failed, unsearched, config.engine.prices)
+    collected = read_collected(workspace.store, cycle, failed, unsearched, config.engine)
     with workspace.tracker.stage(cycle.cycle_id, "collect") as run:
         run.metrics(collected.metrics())
         run.table(collected.table(), "collect.json")

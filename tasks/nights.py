@@ -48,8 +48,9 @@ def at_night(cycle_id: str) -> Iterator[None]:
 
 
 def crash_flow_run(flow_run: str, reason: str) -> None:
-    """Mark a flow's run as Crashed unless it ended; nothing if Prefect's server is another one, or away."""
+    """Mark a flow's run, and what runs within it, as Crashed unless it ended; nothing if Prefect's server is another one, or away."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
     from prefect.states import Crashed
 
     with suppress(Exception):  # another server, or none
@@ -57,3 +58,6 @@ def crash_flow_run(flow_run: str, reason: str) -> None:
         run = client.read_flow_run(flow_run)
         if run.state is None or not run.state.is_final():
             client.set_flow_run_state(run.id, Crashed(message=reason), force=True)
+        within = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
+        for stage in client.read_flow_runs(flow_run_filter=within):
+            crash_flow_run(str(stage.id), reason)

@@ -55,7 +55,14 @@ from engage.evaluation.promotion import (
 )
 from engage.evaluation.report import DomainReport, report
 from engage.evaluation.selection import Contender, Contest, hold_contest
-from engage.evaluation.simulators import SEARCH_SIMULATOR, check_adapters, deciding, simulators, users_identity
+from engage.evaluation.simulators import (
+    SEARCH_SIMULATOR,
+    check_adapters,
+    deciding,
+    prompted_users,
+    simulators,
+    users_identity,
+)
 from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
 from engage.evaluation.summary import (
     Aligned,
@@ -144,6 +151,7 @@ __all__ = [
     "paired",
     "policy_label",
     "promote_by_person",
+    "prompted_users",
     "q_gap_histogram",
     "read_collected",
     "record_evaluation",

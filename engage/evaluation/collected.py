@@ -7,7 +7,9 @@ from typing import Any
 
 from engage.dialogue import UNSPOKEN
 from engage.domains.rules.crisis import CRISIS
+from engage.engines import EngineConfig
 from engage.engines.prices import Prices
+from engage.evaluation.simulators import prompted_users
 from engage.pages import bounded
 from engage.stats import rate
 from engage.store import Cycle, TrajectoryStore
@@ -47,7 +49,7 @@ class Collected:
 
     `unsearched` scenarios were not reached within the budget. `unspoken` counts, by reason, conversations that ended because the
     model gave no usable turn. `costs` are sums over the search's requests, by MLflow metric name; `usd` is what
-    they cost in US dollars, None without prices.
+    they cost in US dollars, None without prices. `prompted` is a sentence if no adapter plays the users.
     """
 
     rewards: tuple[DomainRewards, ...] = ()
@@ -58,6 +60,7 @@ class Collected:
     unsearched: int = 0
     costs: Mapping[str, float | None] = field(default_factory=dict)
     usd: float | None = None
+    prompted: str = ""
 
     def metrics(self) -> dict[str, float | None]:
         """The few figures of a run's page, by MLflow's names; counts of what went wrong only where something did."""
@@ -87,7 +90,7 @@ class Collected:
 
 
 def read_collected(
-    store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, str], unsearched: int, prices: Prices
+    store: TrajectoryStore, cycle: Cycle, failed: Mapping[str, str], unsearched: int, engine: EngineConfig
 ) -> Collected:
     """See `Collected`."""
     given = {"cycle": cycle.cycle_id}
@@ -107,7 +110,8 @@ def read_collected(
         users_as_assistants=users_as_assistants(store, cycle.cycle_id),
         unsearched=unsearched,
         costs=costs,
-        usd=usd_of(store, cycle.cycle_id, prices, "search"),
+        usd=usd_of(store, cycle.cycle_id, engine.prices, "search"),
+        prompted=prompted_users(engine),
     )
 
 

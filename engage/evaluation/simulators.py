@@ -22,6 +22,17 @@ def simulators(engine: EngineConfig, second: str | None) -> dict[str, str | None
     return {**found, held_out_label(second): adapter_folder(second)}
 
 
+def prompted_users(engine: EngineConfig) -> str:
+    """A sentence for a night whose users no adapter plays; empty with one, and for the scripted engine."""
+    if engine.kind == "scripted" or adapter_folder(engine.simulator_adapter):
+        return ""
+    return (
+        f"The users are played by the model {model_of(engine, Side.SIMULATOR)} without an adapter: they are prompted, unless the model was "
+        "trained to play users. A prompted instruct model tends to speak like an assistant. Train a simulator with `engage simulator "
+        "train` and set engine.simulator_adapter."
+    )
+
+
 def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
     """The model that plays the user, and its adapter's fingerprint if it has one."""
     if name == POLICY_MODEL:

@@ -110,6 +110,8 @@ def _collect_lines(cycle_id: str, collected: Collected) -> list[str]:
         lines.append(f"{row.domain}: {row.trees} trees, {row.simulations} simulated conversations, {reward}.")
     if not collected.rewards:
         lines.append("No search was completed.")
+    if collected.prompted:
+        lines.append(collected.prompted)
     if collected.crises:
         lines.append(
             f"In {collected.crises} conversations the user spoke of self-harm. They ended with a referral to crisis help and are "

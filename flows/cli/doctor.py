@@ -202,28 +202,32 @@ def _models(config: CycleConfig) -> Iterator[Finding]:
 
 
 def _simulator(config: CycleConfig) -> Iterator[Finding]:
-    """Whether the simulator was trained to play users; nothing for the scripted engine."""
+    """Whether the simulators were trained to play users and are there; nothing for the scripted engine."""
     from engage.engines import model_of
-    from engage.models import adapter_folder
+    from engage.errors import ModelError
+    from engage.evaluation import prompted_users
+    from engage.models import adapter_fingerprint, adapter_folder
+    from engage.simulation import POLICY_MODEL
 
     if config.engine.kind == "scripted":
         return
-    name = model_of(config.engine, Side.SIMULATOR)
-    advice = (
-        "a prompted instruct model tends to speak like an assistant; train a simulator with `engage simulator train`"
-    )
-    if config.engine.kind == "openai":
-        yield Finding(
-            False,
-            f"users are played by the server's model {name}; unless it was trained to play users: {advice}",
-        )
-    elif not (config.engine.simulator_adapter and adapter_folder(config.engine.simulator_adapter)):
-        yield Finding(
-            False,
-            f"users are played by the model {name} without an adapter; unless it was trained to play users: {advice}",
-        )
-    else:
-        yield Finding(True, f"users are played by {name} with the adapter {config.engine.simulator_adapter}")
+    asked = {"users are": config.engine.simulator_adapter, "held-out users are": config.evaluation.second_simulator}
+    for who, adapter in asked.items():
+        if not (folder := adapter_folder(adapter)) or adapter == POLICY_MODEL:
+            continue
+        try:
+            adapter_fingerprint(folder)
+        except ModelError as error:
+            what, _, then = str(error).partition("; ")
+            yield Finding(
+                False,
+                f"{who} played with an adapter that is not there: {what}",
+                f"{then}; `engage simulator train` makes one",
+            )
+        else:
+            yield Finding(True, f"{who} played by {model_of(config.engine, Side.SIMULATOR)} with the adapter {adapter}")
+    if prompted := prompted_users(config.engine):
+        yield Finding(False, prompted)
 
 
 def _embedded() -> Finding:

@@ -391,12 +391,15 @@ def test_an_mlflow_database_that_another_program_keeps_is_not_called_damaged(hom
 
 
 def test_the_doctor_says_when_nobody_was_trained_to_play_the_user(engage, roomy):
-    said = "note users are played by the model embedded without an adapter; unless it was trained to play users: a prompted instruct model tends to speak like an assistant"
+    said = "note The users are played by the model embedded without an adapter: they are prompted"
     for adapter in ("", "bare"):
         out = engage("doctor", "--set", f"engine.simulator_adapter={adapter}")[1]
-        assert said in out and "train a simulator with `engage simulator train`" in out
+        assert said in out and "Train a simulator with `engage simulator train`" in out
     out = engage("doctor", "--set", "engine.simulator_adapter=embedded")[1]
     assert "ok users are played by embedded with the adapter embedded" in out
+    for setting, who in (("engine.simulator_adapter", "users"), ("evaluation.second_simulator", "held-out users")):
+        code, out, _ = engage("doctor", "--set", f"{setting}=not/there")
+        assert code == 1 and f"missing {who} are played with an adapter that is not there: " in out
     out = engage("doctor", *GOOD_SETTINGS)[1]
     assert "users are played" not in out
 

@@ -142,10 +142,18 @@ def test_the_nights_to_finish_are_the_unfinished_ones_of_the_last_seven_oldest_f
 
 
 @flow
-def open_run(name: str) -> str:
+def open_stage() -> str:
     from prefect.runtime import flow_run
 
     return str(flow_run.id)
+
+
+@flow
+def open_run(name: str) -> tuple[str, str]:
+    """A flow that was killed just after it began a stage, which no file records yet."""
+    from prefect.runtime import flow_run
+
+    return str(flow_run.id), open_stage()
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -153,8 +161,9 @@ def test_the_runs_of_the_dead_are_ended_and_those_of_the_living_stay_open(home, 
     client, tracker = get_client(sync_client=True), Tracker(home)
     runs = {name: open_run(name) for name in ("dead", "alive")}
     processes, stages = {}, []
-    for name, run in runs.items():
-        client.set_flow_run_state(run, Running(), force=True)
+    for name, (run, stage) in runs.items():
+        for one in (run, stage):
+            client.set_flow_run_state(one, Running(), force=True)
         tracker.open_cycle(name, {"cycle_id": name})
         stages.append(tracker.stage(name, "collect"))
         stages[-1].__enter__()
@@ -162,9 +171,10 @@ def test_the_runs_of_the_dead_are_ended_and_those_of_the_living_stay_open(home, 
     kill(processes["dead"])
     (marked,) = at_work.mark_dead(Workspace(home), crash_flow_run)
     assert (marked.cycle_id, marked.ended) == ("dead", INTERRUPTED)
-    states = {name: client.read_flow_run(run).state for name, run in runs.items()}
-    assert (states["dead"].name, states["alive"].name) == ("Crashed", "Running")
-    assert states["dead"].message == f"process {processes['dead'].pid} on {marked.host} is gone"
+    states = {name: [client.read_flow_run(one).state for one in both] for name, both in runs.items()}
+    assert [state.name for state in states["dead"]] == ["Crashed", "Crashed"]
+    assert [state.name for state in states["alive"]] == ["Running", "Running"]
+    assert states["dead"][0].message == f"process {processes['dead'].pid} on {marked.host} is gone"
     found = MlflowClient(home.tracking_uri).search_runs(["1"])
     assert sorted((run.data.tags["engage.cycle_id"], run.info.status) for run in found) == [
         ("alive", "RUNNING"),

