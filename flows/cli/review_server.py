@@ -92,11 +92,11 @@ class ReviewServer:
     def answer(self, asked: Mapping[str, Any]) -> str:
         """Do what the page asks, and say what it shows next, as JSON. StoreError if a judgement cannot be kept; nothing goes on then."""
         with self._lock:
-            act, review = asked.get("do"), self._review
+            act, review, undone = asked.get("do"), self._review, None
             if act == "judge":
                 review.judge(str(asked.get("item")), str(asked.get("key")))
             elif act == "undo":
-                review.undo()
+                undone = review.undo()
             elif act == "values":
                 self._values = review.values()
             item = review.item
@@ -105,6 +105,7 @@ class ReviewServer:
                     "done": review.done,
                     "total": review.total,
                     "undo": review.can_undo,
+                    "undone": undone,
                     "judged": review.judged > 0,
                     "values": self._values,
                     "item": None if item is None else _shown(review, item),
@@ -121,7 +122,9 @@ def _shown(review: Review, item: Item) -> dict[str, Any]:
         "title": speakers.title,
         "who": {"assistant": speakers.assistant, "user": speakers.user},
         "condition": item.condition,
-        "before": item.before,
+        "gist": item.gist,
+        "earlier": item.earlier,
+        "latest": item.latest,
         "a": left.turns,
         "b": right.turns,
     }

@@ -21,6 +21,7 @@ from engage.evaluation.review import (
     Item,
     Review,
     Sample,
+    Turns,
     dialogue_items,
     draw,
     earlier_judgements,
@@ -32,6 +33,7 @@ from engage.store import Outbox, TrajectoryStore
 from engage.training import latest_candidate
 from flows.cli import interrupts
 from flows.cli.asking import tell
+from flows.cli.dialogues import print_condition
 from flows.cli.review_server import ReviewServer
 from flows.cli.running import ready_to_paste
 from flows.cli.showing import visible
@@ -139,7 +141,7 @@ def _ask(console: Console, review: Review) -> None:
         if item is not shown:
             _print_item(console, review, item)
             shown = item
-        console.print("A, B, (E)qual, (N)onsense, (H)armful, (U)ndo, (V)alues, (Q)uit: ", end="")
+        console.print("A, B, (E)qual, (N)onsense, (H)armful, (C)ontext, (U)ndo, (V)alues, (Q)uit: ", end="")
         try:
             key = input().strip().lower()
         except EOFError:
@@ -148,8 +150,9 @@ def _ask(console: Console, review: Review) -> None:
         if key == "q":
             return
         if key == "u":
-            if not review.undo():
-                console.print("there is nothing to take back")
+            console.print(review.undo() or "there is nothing to take back", soft_wrap=True)
+        elif key == "c":
+            _print_context(console, item)
         elif key == "v":
             _print_values(console, review)
         elif key in CHOICES:
@@ -160,21 +163,31 @@ def _ask(console: Console, review: Review) -> None:
 
 
 def _print_item(console: Console, review: Review, item: Item) -> None:
+    """What the judgement needs: who the user is, their last turn, both sides. The key C shows the rest."""
     speakers = speakers_of(item.domain)
     left, right = review.sides(item)
     console.rule(f"{review.done + 1} of {review.total}: {speakers.title}")
-    console.print(Text(_condition(item), style="dim", overflow="ellipsis", no_wrap=True))
-    for title, turns in (("", item.before), ("A", left.turns), ("B", right.turns)):
+    if item.earlier:
+        folded = f"{item.gist} ({len(item.earlier)} earlier turn{'s' if len(item.earlier) > 1 else ''})"
+        console.print(Text(visible(folded), style="dim"))
+    for title, turns in (("", item.latest), ("A", left.turns), ("B", right.turns)):
         if title:
             console.print(Text(f"\n{title}", style="bold"))
-        for role, text in turns:
-            console.print(Text(f"{_who(speakers, role)}: ", style="bold").append(visible(text), style="not bold"))
+        _print_turns(console, speakers, turns)
     console.print()
 
 
-def _condition(item: Item) -> str:
-    """The user's condition on one line, which is cut at the terminal's width: what counts is the dialogue."""
-    return visible(" · ".join(f"{name}: {value}" for name, value in item.condition.items())).replace("_", " ")
+def _print_context(console: Console, item: Item) -> None:
+    """The user's whole condition, and the turns that `_print_item` leaves out."""
+    speakers = speakers_of(item.domain)
+    print_condition(console, f"\nThe {speakers.user} is", dict(item.condition))
+    _print_turns(console, speakers, item.earlier)
+    console.print()
+
+
+def _print_turns(console: Console, speakers: Speakers, turns: Turns) -> None:
+    for role, text in turns:
+        console.print(Text(f"{_who(speakers, role)}: ", style="bold").append(visible(text), style="not bold"))
 
 
 def _who(speakers: Speakers, role: str) -> str:

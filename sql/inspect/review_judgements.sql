@@ -5,8 +5,11 @@ select
     reviewer,
     kind,
     item_id,
+    left_id,
+    right_id,
     verdict,
     judged_at,
+    seconds,
     sample,
     sample_size
 from judgement

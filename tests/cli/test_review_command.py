@@ -23,8 +23,11 @@ from small_nights import three_nights
 from small_stores import count, filled, hand_judgement, hand_tree, judge, support_scenario
 
 from engage.evaluation.review import Review, draw, pair_items
+from engage.evaluation.review.items import Item, Sample, Side
 from engage.store import Outbox, PairConfig, TrajectoryStore
 from flows.cli.review_server import ReviewServer
+from flows.cli.reviewing import _print_context, _print_item
+from flows.cli.showing import Terminal
 
 NAMES = [f"s{number}" for number in range(4)]
 SCENARIOS = [support_scenario(name, opening=f"My dog died ({name}).") for name in NAMES]
@@ -75,6 +78,7 @@ def test_pairs_are_judged_in_the_terminal_and_stored_at_the_end(engage, store, t
     assert code == 0 and "'?' is none of them" in out
     assert [f"{number} of 4" in out for number in range(1, 6)] == [True, True, True, True, False]
     assert "4 judged in this session, 4 of 4 of the sample; you preferred the chosen side in" in out
+    assert re.search(r"Taken back: “A is better” for the pair of scenario s\d, which is asked again\.", out)
     verdicts = {row["verdict"] for row in store.rows("judged_pairs")}
     assert len(verdicts) == 4 and verdicts - {"chosen", "rejected"} == {"equal", "nonsense", "harmful"}
     assert count(store, "judgement") == 6  # one of them taken back, and the taking back
@@ -86,6 +90,21 @@ def test_values_are_not_told_before_they_are_asked_for(engage, store, typed):
     asked, told = out.split("you said A is better; ")
     assert not re.search(r"prefers|\bP \d|gap|reward", asked)
     assert re.match(r"the search prefers [AB]: P \d\.\d\d, gap 0", told) and "there is nothing to take back" in told
+
+
+def test_the_terminal_shows_what_a_judgement_needs_and_the_rest_on_request(capsys):
+    turns = (("user", "Hello."), ("assistant", "Go on."), ("user", "He was old."))
+    sides = (Side("1", "chosen", (("assistant", "Oh."),)), Side("2", "rejected", (("assistant", "Ah."),)))
+    known = {"person": "a baker", "situation": "My dog died. It rained.", "initial_intensity": 4}
+    item = Item("pair", "one", "c1", "s1", "t1", "emotional_support", known, turns, sides, "")
+    review, console = Review(Sample((item,), "random"), "ann", Outbox(Path("unused"))), Terminal(width=100)
+    _print_item(console, review, item)
+    shown = capsys.readouterr().out
+    assert "My dog died. (2 earlier turns)" in shown and "He was old." in shown and "Oh." in shown and "Ah." in shown
+    assert not any(text in shown for text in ("a baker", "It rained", "Hello.", "Go on.", "initial intensity"))
+    _print_context(console, item)
+    rest = capsys.readouterr().out
+    assert all(text in rest for text in ("a baker", "It rained", "Hello.", "Go on.", "initial intensity: 4"))
 
 
 def test_what_was_said_does_nothing_to_the_terminal(engage, store, typed):
@@ -278,16 +297,28 @@ def test_this_machine_may_be_called_by_its_name(server):
 def test_what_the_page_is_told_before_a_judgement_has_no_value_in_it(server):
     state = json.loads(ask(server)[1])
     assert (state["done"], state["total"], state["undo"], state["values"]) == (0, 4, False, None)
-    assert set(state["item"]) == {"id", "title", "who", "condition", "before", "a", "b"}
+    assert set(state["item"]) == {"id", "title", "who", "condition", "gist", "earlier", "latest", "a", "b"}
     said = {state["item"][side][0][1] for side in "ab"}
     assert said == {r"Tell me [bold]more[/bold]. \x1b[31m", "Cheer up."}  # what steers is made visible
     body = json.dumps({"do": "judge", "item": state["item"]["id"], "key": "a"}).encode()
     after = json.loads(ask(server, body=body)[1])
     assert (after["done"], after["undo"], after["values"]) == (1, True, None)
+    assert after["undone"] is None
     again = json.loads(ask(server, body=body)[1])  # pressed twice
     assert again["done"] == 1
     values = json.loads(ask(server, body=b'{"do": "values"}')[1])
     assert values["values"][0]["facts"].startswith("the search prefers ") and not values["undo"]
+
+
+def test_the_page_is_told_what_was_taken_back(server):
+    item = json.loads(ask(server)[1])["item"]["id"]
+    ask(server, body=json.dumps({"do": "judge", "item": item, "key": "n"}).encode())
+    state = json.loads(ask(server, body=b'{"do": "undo"}')[1])
+    scenario = server._review.item.scenario_id
+    assert state["undone"] == (
+        f"Taken back: “even the better one is nonsense” for the pair of scenario {scenario}, which is asked again."
+    )
+    assert json.loads(ask(server, body=b'{"do": "look"}')[1])["undone"] is None
 
 
 def test_bytes_that_are_no_text_are_none_of_the_answers(engage, store, monkeypatch):

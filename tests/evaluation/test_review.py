@@ -165,8 +165,9 @@ def test_the_last_judgement_can_be_taken_back_and_given_again(begin, store, outb
     review = begin()
     item = review.item
     go(review, "a")
-    assert review.undo() and review.item is item and review.done == 0
-    assert not review.undo()
+    taken = review.undo()
+    assert taken == f"Taken back: “A is better” for the pair of scenario {item.scenario_id}, which is asked again."
+    assert review.item is item and review.done == 0 and review.undo() is None
     go(review, "h")
     store.drain(outbox)
     assert [row["verdict"] for row in store.rows("judged_pairs")] == ["harmful"]
@@ -205,6 +206,64 @@ def test_a_later_session_goes_on_whether_or_not_the_store_was_filled_meanwhile(b
     assert (second.item.item_id, second.done) == (order[2], 2)
     go(second, "n")
     assert begin().item.item_id == order[3]  # from the outbox
+
+
+def listed(store, outbox, reviewer, ids, keys):
+    """A session on a chosen list."""
+    review = Review(named(pair_items(store, "c1", ids), ids), reviewer, outbox, earlier_judgements(store, outbox, "c1"))
+    go(review, keys)
+    return review
+
+
+def test_a_pair_judged_in_a_list_counts_for_a_random_sample_when_its_turn_comes(begin, store, outbox):
+    order = [item.scenario_id for item in begin(size=3).sample.items]
+    listed(store, outbox, "ann", [order[1]], "h")
+    random = begin(size=3)
+    assert (random.item.scenario_id, random.done, random.carried) == (order[0], 0, 0)  # not counted out of its turn
+    go(random, "a")
+    assert (random.item.scenario_id, random.done, random.carried) == (order[2], 2, 1)  # and not asked again
+    go(random, "b")
+    assert random.item is None and "3 of 3 of the sample (1 of them counted from what you judged in a chosen list)" in (
+        random.summary()
+    )
+    store.drain(outbox)
+    rows = {row["scenario_id"]: row for row in store.rows("judged_pairs")}
+    assert {(name, row["sample"], row["population"]) for name, row in rows.items()} == {
+        (name, "random", 8) for name in order
+    }
+    assert rows[order[1]]["verdict"] == "harmful"
+    assert begin(size=3).item is None
+
+
+def test_a_list_of_another_reviewer_counts_for_nobody_else_and_does_not_put_a_pair_last(begin, store, outbox):
+    order = [item.scenario_id for item in begin(size=3).sample.items]
+    listed(store, outbox, "bob", [order[0]], "a")
+    assert begin("ann", size=3).item.scenario_id == order[0]
+
+
+def test_a_pair_of_the_sample_is_not_asked_again_in_a_list(begin, store, outbox):
+    first = begin().item.scenario_id
+    go(begin(), "a")
+    assert listed(store, outbox, "ann", [first], "").item is None
+    store.drain(outbox)
+    assert [row["sample"] for row in store.rows("judged_pairs")] == ["random"]
+
+
+def item_of(before, **condition):
+    sides = (Side("1", "chosen", ()), Side("2", "rejected", ()))
+    return Item("pair", "one", "c1", "s1", "t1", "", condition, before, sides, "")
+
+
+def test_an_item_shows_who_the_user_is_in_a_line_and_their_last_turn():
+    user, reply = ("user", "Hm."), ("assistant", "Go on.")
+    words = " ".join(str(number) for number in range(20))
+    item = item_of((user, reply, user), situation="My dog died. It was old.", person="a baker")
+    assert (item.earlier, item.latest, item.gist) == ((user, reply), (user,), "My dog died.")
+    assert item_of((user, reply, user), person=words).gist == f"{' '.join(words.split()[:15])}…"
+    assert item_of((user, reply, user)).gist == ""
+    begins = item_of((user,), situation="My dog died.")
+    assert (begins.earlier, begins.latest, begins.gist) == ((), (user,), "")  # how the user begins says it
+    assert (item_of((reply, reply)).latest, item_of(()).latest) == ((reply,), ())
 
 
 def test_a_second_reviewer_continues_where_the_first_stopped_and_then_repeats(begin):

@@ -1,6 +1,6 @@
 """Review by people: what is shown of a cycle, and one reviewer's way through it, blind. What they said: `engage.evaluation.reviewed`."""
 
-from engage.evaluation.review.items import USUAL_SIZE, Item, Sample, dialogue_items, draw, named, pair_items
+from engage.evaluation.review.items import USUAL_SIZE, Item, Sample, Turns, dialogue_items, draw, named, pair_items
 from engage.evaluation.review.session import CHOICES, Review, earlier_judgements
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Item",
     "Review",
     "Sample",
+    "Turns",
     "dialogue_items",
     "draw",
     "earlier_judgements",

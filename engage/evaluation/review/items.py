@@ -1,6 +1,7 @@
 """What a review shows: the pairs of a cycle, or its held-out dialogues of incumbent and candidate; a random sample of them, or a list."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,8 @@ Turns = tuple[tuple[str, str], ...]
 """(role, text) of each turn."""
 USUAL_SIZE = 30
 """Items of a sample of no stated size: about five minutes."""
+_MOST_WORDS, _MOST_CHARACTERS = 15, 120
+"""Of the line that says who the user is."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,28 @@ class Item:
     before: Turns
     sides: tuple[Side, Side]
     fact: str
+
+    @property
+    def gist(self) -> str:
+        """Who the user is in at most 15 words, from their situation; empty without earlier turns: `latest` is then how they begin themselves."""
+        if not self.earlier:
+            return ""
+        first, *_ = re.split(
+            r"(?<=[.!?])\s", str(self.condition.get("situation") or self.condition.get("person") or "")
+        )
+        short = " ".join(first.split()[:_MOST_WORDS])[:_MOST_CHARACTERS]
+        return short if short == " ".join(first.split()) else f"{short}…"
+
+    @property
+    def latest(self) -> Turns:
+        """What the two sides answer: the user's last turn and what follows it; the last turn if the user has said nothing."""
+        users = [place for place, (role, _) in enumerate(self.before) if role == "user"]
+        return self.before[users[-1] if users else -1 :]
+
+    @property
+    def earlier(self) -> Turns:
+        """The turns before `latest`."""
+        return self.before[: len(self.before) - len(self.latest)]
 
     @property
     def names(self) -> frozenset[str]:

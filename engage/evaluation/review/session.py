@@ -56,29 +56,43 @@ class _Judged:
     record: JudgementRecord
     seen: bool = False
 
+    @property
+    def words(self) -> str:
+        return next(said for verdict, said in CHOICES.values() if verdict == self.record.verdict)
+
 
 @dataclass
 class Review:
     """A session. `earlier` are the cycle's judgements (`earlier_judgements`): what this reviewer judged is not asked again, and what nobody
-    judged comes first, so that a second reviewer continues where the first stopped."""
+    judged comes first, so that a second reviewer continues where the first stopped.
+
+    What this reviewer judged in a chosen list counts for a random sample that holds it, when its turn comes: which items are in a random
+    sample depends on the draw alone, and a second answer would not be blind to the first or to the values shown after it.
+    """
 
     sample: Sample
     reviewer: str
     outbox: Outbox
     earlier: Sequence[Row] = ()
+    carried: int = field(init=False, default=0)
     _waiting: list[Item] = field(init=False)
+    _listed: dict[str, Row] = field(init=False)
     _done: list[_Judged] = field(init=False, default_factory=list)
     _last_at: datetime = field(init=False, default=datetime.min)
     _shown_s: float = field(init=False, default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        latest = {(row["reviewer"], row["item_id"]): row["verdict"] for row in self.earlier}
-        valid = {key for key, verdict in latest.items() if verdict != "withdrawn"}
-        known = {item_id for _, item_id in valid}
-        mine = [item for item in self.sample.items if (self.reviewer, item.item_id) not in valid]
+        latest = {(row["reviewer"], row["item_id"]): row for row in self.earlier}
+        valid = [row for row in latest.values() if row["verdict"] != "withdrawn"]
+        counted = [row for row in valid if row["sample"] == "random" or self.sample.chosen_by == "list"]
+        known = {row["item_id"] for row in counted}
+        done = {row["item_id"] for row in counted if row["reviewer"] == self.reviewer}
+        mine = [item for item in self.sample.items if item.item_id not in done]
         self._waiting = _upper_first(sorted(mine, key=lambda item: item.item_id in known))
         own = [row["judged_at"] for row in self.earlier if row["reviewer"] == self.reviewer]
         self._last_at = max([self._last_at, *own])
+        self._listed = {row["item_id"]: row for row in valid if row["reviewer"] == self.reviewer}
+        self._carry()
 
     @property
     def total(self) -> int:
@@ -122,27 +136,28 @@ class Review:
             return False
         self._done.append(_Judged(item, self._put(item, CHOICES[key][0])))
         self._waiting.pop(0)
+        self._carry()
         self._shown_s = time.monotonic()
         return True
 
-    def undo(self) -> bool:
-        """Take the last judgement back and show its item again; False if there is none, or its values were shown."""
+    def undo(self) -> str | None:
+        """Take the last judgement back, show its item again, and say what was taken back; None if there is none, or its values were shown."""
         if not self.can_undo:
-            return False
+            return None
         self._put(self._done[-1].item, "withdrawn")
-        self._waiting.insert(0, self._done.pop().item)
+        last = self._done.pop()
+        self._waiting.insert(0, last.item)
         self._shown_s = time.monotonic()
-        return True
+        return f"Taken back: “{last.words}” for the {last.item.kind} of scenario {last.item.scenario_id}, which is asked again."
 
     def values(self) -> list[dict[str, str]]:
         """What the search or the evaluation says of each item judged in this session; from now on they cannot be taken back."""
         shown = []
         for judged in self._done:
             judged.seen = True
-            words = next(said for verdict, said in CHOICES.values() if verdict == judged.record.verdict)
             letters = "AB" if self.sides(judged.item) == judged.item.sides else "BA"
             shown.append(
-                {"scenario": judged.item.scenario_id, "said": words, "facts": judged.item.fact.format(*letters)}
+                {"scenario": judged.item.scenario_id, "said": judged.words, "facts": judged.item.fact.format(*letters)}
             )
         return shown
 
@@ -150,14 +165,27 @@ class Review:
         """One sentence about this session, for its end; it tells nothing of a single item."""
         decided = [one for one in self._done if one.record.verdict in DECIDED]
         said = f"{len(self._done)} judged in this session, {self.done} of {self.total} of the sample"
+        if self.carried:
+            said += f" ({self.carried} of them counted from what you judged in a chosen list)"
         if not decided:
             return said
         first = sum(self.sides(one.item)[one.record.verdict == "right"] is one.item.sides[0] for one in decided)
         side = decided[0].item.sides[0].name
         return f"{said}; you preferred the {side} side in {first} of {len(decided)} decided"
 
-    def _put(self, item: Item, verdict: Verdict) -> JudgementRecord:
-        left, right = self.sides(item)
+    def _carry(self) -> None:
+        """Count what comes next for this sample as long as this reviewer has judged it in a list."""
+        while (item := self.item) and (row := self._listed.get(item.item_id)):
+            self._put(item, row["verdict"], row)
+            self._waiting.pop(0)
+            self.carried += 1
+
+    def _put(self, item: Item, verdict: Verdict, listed: Row | None = None) -> JudgementRecord:
+        """Keep a judgement; `listed` is an earlier one whose sides and seconds it has."""
+        left, right = (side.side_id for side in self.sides(item))
+        seconds = round(time.monotonic() - self._shown_s, 3)
+        if listed:
+            left, right, seconds = listed["left_id"], listed["right_id"], listed["seconds"]
         self._last_at = max(datetime.now(UTC).replace(tzinfo=None), self._last_at + timedelta(microseconds=1))
         record = JudgementRecord(
             cycle_id=item.cycle_id,
@@ -165,12 +193,12 @@ class Review:
             item_id=item.item_id,
             scenario_id=item.scenario_id,
             tree_id=item.tree_id,
-            left_id=left.side_id,
-            right_id=right.side_id,
+            left_id=left,
+            right_id=right,
             verdict=verdict,
             reviewer=self.reviewer,
             judged_at=self._last_at,
-            seconds=round(time.monotonic() - self._shown_s, 3),
+            seconds=seconds,
             sample=self.sample.chosen_by,
             sample_size=self.total,
             sample_seed=self.sample.seed,

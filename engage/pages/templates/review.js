@@ -5,6 +5,7 @@ class ReviewPage {
   constructor(root) {
     this.item = root.querySelector(".item");
     this.alert = root.querySelector("[role=alert]");
+    this.note = root.querySelector("[role=status]");
     this.progress = root.querySelector("progress");
     this.count = root.querySelector(".count");
     this.buttons = [...root.querySelectorAll(".verdicts button")];
@@ -12,7 +13,6 @@ class ReviewPage {
     this.token = new URLSearchParams(location.search).get("token");
     this.busy = false;
     this.state = null;
-    this.open = false;
     for (const button of this.buttons) button.addEventListener("click", () => this.press(button.dataset.key));
     document.addEventListener("keydown", (event) => {
       if (event.altKey || event.ctrlKey || event.metaKey || event.repeat) return;
@@ -27,7 +27,8 @@ class ReviewPage {
   press(key) {
     const button = this.buttons.find((one) => one.dataset.key === key);
     if (this.busy || this.state === null || button.disabled) return;
-    if (key === "u") this.ask({ do: "undo" });
+    if (key === "c") this.context().open = !this.context().open;
+    else if (key === "u") this.ask({ do: "undo" });
     else if (key === "v") this.ask({ do: "values" });
     else this.ask({ do: "judge", key, item: this.state.item.id });
   }
@@ -58,6 +59,7 @@ class ReviewPage {
     this.state = state;
     this.progress.value = state.total ? state.done / state.total : 1;
     this.count.textContent = `${state.done} of ${state.total}`;
+    this.note.textContent = state.undone ?? "";
     for (const button of this.buttons) {
       const key = button.dataset.key;
       button.disabled = key === "u" ? !state.undo : key === "v" ? !state.judged : state.item === null;
@@ -81,23 +83,30 @@ class ReviewPage {
     }
     const said = (turns) => turns.map(([role, text]) => bubble(role, item.who[role], text));
     const side = (letter, turns) => element("div", { class: "side plain" }, element("h2", {}, letter), element("div", { class: "chat" }, ...said(turns)));
-    const before = element("div", { class: "chat before", tabindex: "0", role: "region", "aria-label": "What was said before" }, ...said(item.before));
     fill(
       this.item,
-      this.about(item),
-      before,
+      this.about(item, said(item.earlier)),
+      element("div", { class: "chat" }, ...said(item.latest)),
       element("div", { class: "sides" }, side("A", item.a), side("B", item.b)),
     );
-    before.scrollTop = before.scrollHeight;
     scrollTo(0, 0);
     this.item.focus({ preventScroll: true });
   }
 
-  /** Who the user is, to be opened if the dialogue leaves it unclear; it stays open for the next items. */
-  about(item) {
-    const details = element("details", { class: "note", open: this.open }, element("summary", {}, `${item.title}: who the ${item.who.user} is`), element("p", { dir: "auto" }, described(item.condition)));
-    details.addEventListener("toggle", () => (this.open = details.open));
-    return details;
+  /** Who the user is and what was said earlier: one line, which opens to the whole. */
+  about(item, earlier) {
+    const folded = earlier.length ? ` · ${counted(earlier.length, "earlier turn")}` : `who the ${item.who.user} is`;
+    return element(
+      "details",
+      { class: "note context" },
+      element("summary", {}, `${item.title}: `, element("span", { class: "said", dir: "auto" }, item.gist), folded),
+      element("p", { dir: "auto" }, described(item.condition)),
+      element("div", { class: "chat" }, ...earlier),
+    );
+  }
+
+  context() {
+    return this.item.querySelector("details.context");
   }
 
   async end() {
