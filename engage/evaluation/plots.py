@@ -97,20 +97,21 @@ def _gain(axes: Any, place: int, one: Comparison) -> None:
 
 
 def reward_by_turn(rewards: Mapping[str, Mapping[int, Sequence[float]]]) -> Any:
-    """Mean Q along the spine: per domain, exchange number (from 0) to the Q values of the prefixes there; grey band: quartiles."""
+    """Mean Q along the spine: per domain, exchanges held to the Q values of the prefixes there; grey band: quartiles. Exchanges count from 1."""
     import numpy as np
 
     title = "Value of the prefix along the searched dialogues"
-    figure, axes = new_figure(title, "exchanges", "Q (mean reward, 0 to 1)")
+    figure, axes = new_figure(title, "exchange", "Q (mean reward, 0 to 1)")
     drawn = False
     for name, by_turn in rewards.items():
         turns = sorted(turn for turn, values in by_turn.items() if values)
         if not turns:
             continue
         drawn = True
-        line = axes.plot(turns, [fmean(by_turn[turn]) for turn in turns], marker="o", label=name.replace("_", " "))[0]
+        places = [turn + 1 for turn in turns]
+        line = axes.plot(places, [fmean(by_turn[turn]) for turn in turns], marker="o", label=name.replace("_", " "))[0]
         low, high = ([float(np.quantile(by_turn[turn], q)) for turn in turns] for q in (0.25, 0.75))
-        axes.fill_between(turns, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
     if not drawn:
         return empty_figure(figure, axes, "no search")
     axes.set_ylim(0, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from engage.pages import bounded, number
+from engage.pages import bounded, counted, number
 from engage.stats import Estimate, accuracies, krippendorff_alpha, rate, ratio
 from engage.store import FAULTS, TrajectoryStore
 
@@ -60,22 +60,30 @@ class Reviewed:
         elif len(self.reviewers) == 1:
             found.append("There is one reviewer, so that agreement cannot be computed.")
         if self.listed:
-            found.append(f"{self.listed} further judgements come from chosen lists, and do not count in the share.")
+            found.append(
+                f"{counted(self.listed, 'further judgement')} from chosen lists {'does' if self.listed == 1 else 'do'} not count in the share."
+            )
         return found
 
     def _preference(self) -> list[str]:
         if not self.items:
             return []
-        counted = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items())
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items())
+        one = self.what.removesuffix("s")
         sample = (
-            f"People judged {self.items} {self.what} of a random sample of {self.size} from {self.population}; "
-            f"their judgements: {counted}."
+            f"People judged {counted(self.items, one)} of a random sample of {self.size} from {self.population}, "
+            f"with {counted(sum(self.verdicts.values()), 'judgement')}: {verdicts}."
         )
         if self.share.value is None:
             return [sample]
         share = bounded(self.share.value, self.share.low, self.share.high, "{:.0%}")
-        found = f"They preferred the {self.side} side in {share} of {self.decided} decided {self.what} (scenarios: {self.scenarios})"
-        return [sample, f"{found}{self._calibration()}."]
+        decided = f"{counted(self.decided, f'decided {one}')} from {counted(self.scenarios, 'scenario')}"
+        unit = f"A decided {one} is one with a side that somebody preferred; it counts once, however many people judged it."
+        return [
+            sample,
+            f"They preferred the {self.side} side in {share} of {decided}{self._calibration()}.",
+            unit,
+        ]
 
     def _calibration(self) -> str:
         """How the stated P compares with the share; empty without P."""

@@ -5,6 +5,7 @@ from engage.pages.html import html_page, json_block
 from engage.pages.writing import (
     DASH,
     bounded,
+    counted,
     difference,
     escaped,
     estimate,
@@ -22,6 +23,7 @@ __all__ = [
     "DASH",
     "MUTED",
     "bounded",
+    "counted",
     "difference",
     "empty_figure",
     "escaped",

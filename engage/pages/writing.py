@@ -36,6 +36,11 @@ def difference(paired: Comparison | None) -> str:
     return bounded(paired.difference, paired.low, paired.high, "{:+.3f}")
 
 
+def counted(count: int, one: str) -> str:
+    """A number and what it counts, in the plural unless it is 1."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
     """A table; its first `words` columns are text, the others are numbers and right-aligned."""
     return "\n".join([_line(head), "|---" * words + "|---:" * (len(head) - words) + "|", *map(_line, rows)])

@@ -29,7 +29,7 @@ _EVIDENCE = """\
 | `chosen_visits`, `rejected_visits` | simulations that went through each reply |
 | `chosen_groups`, `rejected_groups` | sampled user turns behind each value: the independent pieces of evidence |
 | `cycle`, `domain`, `scenario`, `source` | where the pair was made, and from where the scenario's words come |
-| `exchange` | exchanges held before both replies |
+| `exchange` | exchanges held before both replies: 0 for the first, which engage's pages call exchange 1 |
 | `tree`, `decision_node`, `chosen_node`, `rejected_node` | the pair's place in engage's database |"""
 _FRONT = "---\nlicense: other\ntags: [preference, dpo, synthetic]\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n"
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from engage.domains import Domain, allow_modules, load_domain
 from engage.errors import ConfigError, QueryError
+from engage.evaluation.night_page.trees import higher_values, visited_path
 from engage.home import Home
 from engage.store import TrajectoryStore
 from flows.cli.asking import tell
@@ -56,7 +57,7 @@ def show_tree(console: Console, wanted: str, cycle: str | None, domain_modules: 
     console.print(
         Text(
             "N simulations went through a line; Q is their mean reward, ± its standard error. > marks the turns that the search moved "
-            "along.",
+            "along, ★ the most visited path, ☆ a reply beside it with a higher Q: few visits can make a Q high by chance.",
             style="dim",
         )
     )
@@ -67,8 +68,10 @@ def show_tree(console: Console, wanted: str, cycle: str | None, domain_modules: 
     table.add_row(*(Text(title, style="dim") for title in ("N", "Q", "±")))
     for turn in json.loads(found["opening"] or "[]"):
         table.add_row("", "", "", Text(visible(f"{_speaker(domain, turn['role'])}: {turn['text']}")))
+    path = visited_path(nodes)
+    marks = dict.fromkeys(path, "★") | dict.fromkeys(higher_values(nodes, path), "☆")
     for node in _in_order(nodes):
-        table.add_row(*_tree_row(domain, node))
+        table.add_row(*_tree_row(domain, node, marks.get(node["node_id"], " ")))
     console.print(Padding(table, (1, 0, 0, 0)))
 
 
@@ -176,7 +179,7 @@ def _print_end(console: Console, row: Row, domain: Domain | None) -> None:
             else "none of its turns is in the tree"
         )
         console.print(
-            f"In the tree: {turns}, the others were played to the end; it started at exchange {start}. "
+            f"In the tree: {turns}, the others were played to the end; it started at exchange {start + 1}. "
             f"See `engage tree {row['scenario']} --cycle {row['cycle']}`."
         )
 
@@ -214,11 +217,13 @@ def _in_order(nodes: Sequence[Row]) -> Iterable[Row]:
         waiting += [child["node_id"] for child in below]
 
 
-def _tree_row(domain: Domain | None, node: Row) -> tuple[Any, ...]:
+def _tree_row(domain: Domain | None, node: Row, best: str) -> tuple[Any, ...]:
     value = "" if node["q_value"] is None else f"{node['q_value']:.3f}"
     error = "" if node["q_error"] is None else f"{node['q_error']:.3f}"
     notes = [node["flaw"], node["side"] and f"{node['side']} in an accepted pair", node["end_reason"]]
     note = f"  [{'; '.join(part for part in notes if part)}]" if any(notes) else ""
     mark = ">" if node["spine_index"] is not None else " "
-    text = Text.assemble(visible(f"{mark} {_speaker(domain, node['role'])}: {node['text']}"), (visible(note), "dim"))
+    text = Text.assemble(
+        visible(f"{mark}{best} {_speaker(domain, node['role'])}: {node['text']}"), (visible(note), "dim")
+    )
     return str(node["visits"]), value, error, Padding(text, (0, 0, 0, 2 * (node["depth"] - 1)))

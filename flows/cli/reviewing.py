@@ -29,6 +29,7 @@ from engage.evaluation.review import (
     pair_items,
 )
 from engage.home import Home
+from engage.pages import counted
 from engage.store import Outbox, TrajectoryStore
 from engage.training import latest_candidate
 from flows.cli import interrupts
@@ -168,7 +169,7 @@ def _print_item(console: Console, review: Review, item: Item) -> None:
     left, right = review.sides(item)
     console.rule(f"{review.done + 1} of {review.total}: {speakers.title}")
     if item.earlier:
-        folded = f"{item.gist} ({len(item.earlier)} earlier turn{'s' if len(item.earlier) > 1 else ''})"
+        folded = f"{item.gist} ({counted(len(item.earlier), 'earlier turn')})"
         console.print(Text(visible(folded), style="dim"))
     for title, turns in (("", item.latest), ("A", left.turns), ("B", right.turns)):
         if title:

@@ -1,10 +1,12 @@
 -- One row per domain of a cycle: how many pairs could be made, and how well the search could tell their replies apart (medians of the value
--- gap and of the gap's standard error, in reward).
+-- gap and of the gap's standard error, in reward); the least gap and P of what was accepted, the most of what was dropped for them.
 -- Internal
 with judged as (
     select
         sibling_pair.domain,
         sibling_pair.q_gap,
+        sibling_pair.p_greater,
+        pair.drop_reason,
         sqrt(
             chosen.value_variance + rejected.value_variance - 2 * chosen.shared_error * rejected.shared_error
         ) as gap_error,
@@ -30,7 +32,11 @@ select
     count(*) as candidates,
     count(*) filter (where accepted) as accepted,
     median(q_gap) as q_gap_median,
-    round(median(gap_error), 9) as gap_error_median
+    round(median(gap_error), 9) as gap_error_median,
+    min(q_gap) filter (where accepted) as accepted_gap_min,
+    max(q_gap) filter (where drop_reason = 'gap') as dropped_gap_max,
+    min(p_greater) filter (where accepted) as accepted_p_min,
+    max(p_greater) filter (where drop_reason = 'confidence') as dropped_p_max
 from judged
 group by domain
 order by domain

@@ -79,6 +79,7 @@ def test_a_simulation_with_its_place_in_the_tree(engage, store):
         in said
     )
     assert "Ended after 1 exchange: max_exchanges." in said
+    assert "it started at exchange 1." in said  # as the pages number it
     assert "its first 2 turns after the opening are in the tree" in said and "engage tree baker --cycle c1" in said
 
 
@@ -164,8 +165,8 @@ def test_a_tree_with_visits_values_and_errors(engage, store):
     # Error of a reply: that of the mean over its user turns, sd(1.0, 0.8)/√2 = 0.1; a single simulation has none.
     assert [squeezed(line) for line in lines[first:] if line] == [
         "seeker: My dog died.",
-        "2 0.900 0.100 supporter: Tell me more. [chosen in an accepted pair]",
-        "1 1.000 seeker: I miss him (2).",
+        "2 0.900 0.100 ★ supporter: Tell me more. [chosen in an accepted pair]",
+        "1 1.000 ★ seeker: I miss him (2).",
         "1 0.800 seeker: I miss him (3).",
         "2 0.100 0.100 supporter: Cheer up. [rejected in an accepted pair]",
         "1 0.000 seeker: I miss him (5).",
@@ -173,6 +174,13 @@ def test_a_tree_with_visits_values_and_errors(engage, store):
     ]
     indents = [line.index("seeker:") for line in lines[first + 1 :] if "seeker:" in line]
     assert len(set(indents)) == 1 and indents[0] == lines[first + 1].index("supporter:") + 2
+
+
+def test_a_tree_marks_the_most_visited_path_and_a_reply_beside_it_with_a_higher_q(engage, own_home):
+    filled(own_home, [BAKER], [hand_tree(BAKER, {"Tell me more.": [[0.5], [0.5]], "I hear you.": [[1.0]]})])
+    out = squeezed(engage("tree", "baker")[1])
+    assert "2 0.500 0.000 ★ supporter: Tell me more." in out and "1 1.000 ☆ supporter: I hear you." in out
+    assert "☆ a reply beside it with a higher Q: few visits can make a Q high by chance." in out
 
 
 def test_a_tree_of_the_latest_cycle_that_searched_it(engage, store):

@@ -180,7 +180,7 @@ def test_the_report_counts_judgements_that_wait_in_the_outbox(engage, store, own
     Outbox(own_home / "outbox").put_judgement(hand_judgement("left", "ann", "s0"))
     assert engage("report")[0] == 0
     page = (own_home / "cycles" / "c1" / "report.html").read_text(encoding="utf-8")
-    assert "People judged 1 pairs of a random sample of 30 from 40" in page
+    assert "People judged 1 pair of a random sample of 30 from 40" in page
 
 
 def started(home):

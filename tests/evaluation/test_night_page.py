@@ -10,7 +10,7 @@ from engage.errors import QueryError
 from engage.evaluation.night_page import scenario_page
 from engage.evaluation.night_page.sampling import sample_trees, worth_reading
 from engage.evaluation.night_page.speakers import FATES
-from engage.evaluation.night_page.trees import best_path, read_trees, spine, widest_disagreement
+from engage.evaluation.night_page.trees import higher_values, read_trees, spine, visited_path, widest_disagreement
 from engage.store import PairConfig
 
 BAKER = support_scenario("baker")
@@ -84,9 +84,32 @@ NODES = [
 ]
 
 
-def test_the_best_path_takes_values_before_q_and_the_most_visited_user_turn():
-    assert best_path(NODES) == [0, 2, 5, 6]
-    assert best_path([row(0, None, "decision", visits=0, q_value=None)]) == [0]
+def test_the_most_visited_path_passes_a_higher_q_that_rests_on_fewer_visits():
+    nodes = [
+        row(0, None, "decision"),
+        row(1, 0, "chance", visits=9, q_value=0.6),
+        row(2, 0, "chance", visits=2, q_value=0.8),
+    ]
+    nodes += [
+        row(3, 1, "decision", visits=3, q_value=None),
+        row(4, 1, "decision", visits=2),
+        row(5, 3, "chance", visits=0),
+    ]
+    assert visited_path(nodes) == [0, 1, 3]
+    assert higher_values(nodes, [0, 1, 3]) == [2]
+    assert higher_values(nodes, [0, 2]) == []  # the path takes it itself
+    assert visited_path(nodes[:1]) == [0] and higher_values(nodes[:1], [0]) == [] == visited_path([])
+
+
+def test_of_equally_visited_replies_the_path_takes_the_higher_q_and_then_the_first():
+    nodes = [
+        row(0, None, "decision"),
+        row(1, 0, "chance", q_value=0.4),
+        row(2, 0, "chance", q_value=0.6),
+        row(3, 0, "chance", q_value=0.6),
+    ]
+    assert visited_path(nodes) == [0, 2] and higher_values(nodes, [0, 2]) == []
+    assert visited_path([*nodes[:1], row(1, 0, "chance", q_value=None), row(2, 0, "chance", q_value=0.0)]) == [0, 2]
 
 
 def test_the_search_path_holds_the_replies_between_the_search_roots():

@@ -1,5 +1,6 @@
 """The page of a night, on three nights by hand: every number equals a named query, every part is there, nothing said is markup."""
 
+import html
 import json
 import re
 
@@ -9,10 +10,11 @@ from small_nights import AFTER, BEFORE, three_nights
 from engage.errors import StoreError
 from engage.evaluation import Verdict
 from engage.evaluation.night_page import keep_verdict, night_page
-from engage.evaluation.night_page.checks import checks_of
+from engage.evaluation.night_page.checks import Check, checks_of
 from engage.evaluation.night_page.gains import by_kind_of_user, decision, gains, nights, training_curves
 from engage.evaluation.night_page.held_out_dialogues import policies_of, shown_dialogues
-from engage.evaluation.night_page.searched import happened, pair_table, simulator_health
+from engage.evaluation.night_page.searched import happened, pair_table, simulator_health, thresholds
+from engage.store import PairConfig
 
 SAID = "You're amazing. </p><script>alert(1)</script> \x1b[31m"
 
@@ -84,6 +86,39 @@ def test_pairs_are_counted_by_fate_and_the_search_is_judged(store):
     assert f"median gap {evidence['q_gap_median']:.3f}, standard error {evidence['gap_error_median']:.3f}" in told
 
 
+def told_thresholds(store, scored, **settings):
+    store.score_pairs("c1", scored)
+    store.begin_cycle("c1", {"seed": 7}, settings={"pairs": settings})
+    return thresholds(store, "c1")
+
+
+def test_what_a_pair_had_to_pass_is_said_where_pairs_are(tmp_path):
+    from small_stores import filled, hand_tree, support_scenario
+
+    one = support_scenario("one")
+    store = filled(tmp_path, [one], [hand_tree(one, {"Tell me more.": [[1.0], [0.75]], "Cheer up.": [[0.0], [0.25]]})])
+    assert thresholds(store, "c1") == "The cycle's settings, and so the thresholds for its pairs, were not kept."
+    said = told_thresholds(store, PairConfig(min_q_gap=0.05, confidence=0.7), min_q_gap=0.05, confidence=0.7)
+    assert said == (
+        "To be accepted, a pair needs a gap of at least 0.05 (in reward, 0 to 1), P of at least 0.7, and 2 sampled user turns with a reward "
+        "below each reply; at most 1 pair from one place in a dialogue."
+    )
+    assert html.unescape(night_page(store, "c1", tmp_path, None)).count(said) == 2  # the table, the pair browser
+    # Extracted again with other settings: the pair (gap about 0.7, P about 1) is accepted or dropped against the cycle's.
+    other = "These pairs were extracted with other thresholds than the cycle's settings say"
+    assert told_thresholds(store, PairConfig(min_q_gap=0.05), min_q_gap=0.9).startswith(other)
+    assert told_thresholds(store, PairConfig(min_q_gap=0.9), min_q_gap=0.05).startswith(other)
+    strict = told_thresholds(store, PairConfig(min_q_gap=0.0, confidence=0.99999), min_q_gap=0.0, confidence=0.5)
+    assert strict.startswith(other)
+
+
+def test_a_failed_check_leads_to_its_examples():
+    promise = Check("emotional support", "promise", {}, ())
+    assert promise.is_of("emotional_support: promise rose from 1% to 5% of the replies")
+    assert not promise.is_of("emotional_support: flattery rose from 1% to 5% of the replies")
+    assert not promise.is_of("persuasion: promise rose from 1% to 5% of the replies")
+
+
 def test_a_domain_whose_replies_are_alike_is_told_so(tmp_path):
     from small_stores import filled, hand_tree, support_scenario
 
@@ -91,7 +126,7 @@ def test_a_domain_whose_replies_are_alike_is_told_so(tmp_path):
     tree = hand_tree(alike, {"Tell me more.": [[1.0], [0.0]], "I hear you.": [[0.0], [1.0]]})
     (told,) = pair_table(filled(tmp_path, [alike], [tree]), "c1").sentences
     assert told.startswith(
-        "emotional support: 1 candidate pairs; the search could not tell replies apart (median gap below 0.001, "
+        "emotional support: 1 candidate pair; the search could not tell replies apart (median gap below 0.001, "
     )
 
 

@@ -49,7 +49,7 @@ def test_gains_are_points_and_intervals_around_a_line_at_zero() -> None:
 
 def test_value_by_turn_draws_the_means() -> None:
     axes = reward_by_turn({"persuasion": {0: [0.2, 0.4], 1: [0.5], 2: []}}).axes[0]
-    assert list(axes.lines[0].get_xdata()) == [0, 1]
+    assert list(axes.lines[0].get_xdata()) == [1, 2]  # the first exchange is number 1
     assert list(axes.lines[0].get_ydata()) == pytest.approx([0.3, 0.5])
 
 

@@ -50,15 +50,19 @@ def test_the_share_of_decided_pairs_against_what_the_search_stated(store):
     assert [(one.name, one.judgements, one.seconds) for one in found.reviewers] == [("ann", 3, 9.5), ("bob", 3, 9.5)]
     said = found.sentences()
     assert said[0].startswith(
-        "People judged 3 pairs of a random sample of 30 from 40; their judgements: 2 chosen, 1 rejected, 1 equal, 1 nonsense."
+        "People judged 3 pairs of a random sample of 30 from 40, with 5 judgements: 2 chosen, 1 rejected, 1 equal, 1 nonsense."
     )
     assert (
-        said[1].startswith("They preferred the chosen side in 75% [") and "of 2 decided pairs (scenarios: 2)" in said[1]
+        said[1].startswith("They preferred the chosen side in 75% [")
+        and "of 2 decided pairs from 2 scenarios" in said[1]
     )
     assert f"the search stated P = {p:.2f} on average: the difference of {0.75 - p:+.2f} [" in said[1]
     assert said[1].endswith("may be chance.")  # the two scenarios differ by as much
-    assert said[2].startswith("Agreement of the reviewers: Krippendorff’s α -0.25")
-    assert said[3] == "1 further judgements come from chosen lists, and do not count in the share."
+    assert said[2] == (
+        "A decided pair is one with a side that somebody preferred; it counts once, however many people judged it."
+    )
+    assert said[3].startswith("Agreement of the reviewers: Krippendorff’s α -0.25")
+    assert said[4] == "1 further judgement from chosen lists does not count in the share."
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ def test_dialogues_tell_whether_people_prefer_the_candidate(tmp_path):
 def test_the_night_and_its_report_say_what_people_said(store, tmp_path):
     assert "What people say" not in night_page(store, "c1", tmp_path, None)
     judge(store, hand_judgement("left", "<b>ann", "baker"), hand_judgement("left", "bob", "baker"))
-    sentence = "They preferred the chosen side in 100% [3%, 100%] of 1 decided pairs (scenarios: 1)"
+    sentence = "They preferred the chosen side in 100% [3%, 100%] of 1 decided pair from 1 scenario"
     page = night_page(store, "c1", tmp_path, None)
     assert sentence in page and "&lt;b&gt;ann" in page and "<b>ann" not in page
     cycle = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)

@@ -31,6 +31,10 @@ class Check:
     rates: Mapping[str, float]
     examples: tuple[Example, ...]
 
+    def is_of(self, failure: str) -> bool:
+        """Whether a sentence of `hacking_failures` is about this sign."""
+        return spaced(failure).startswith(f"{self.domain}: {self.name} rose")
+
 
 def checks_of(replies: Sequence[Mapping[str, Any]], policies: Policies) -> list[Check]:
     """From the rows of sql/inspect/evaluation_replies.sql, all simulators together, as promotion counts them; without signs that no reply has.

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from engage.evaluation.night_page.searched import thresholds
 from engage.evaluation.night_page.speakers import ENDS, FATES, all_speakers
 from engage.evaluation.night_page.trees import read_trees
 from engage.pages import html_page
@@ -26,4 +27,11 @@ def scenario_page(store: TrajectoryStore, cycle_id: str, scenario: str) -> str:
     """The page of one scenario of a cycle, with its whole tree; QueryError if there is none."""
     data = evidence_data(read_trees(store, cycle_id, [scenario]))
     title = f"Scenario {scenario} in cycle {cycle_id}"
-    return html_page("scenario.html.j2", title=title, cycle_id=cycle_id, evidence=data, sample_note="")
+    return html_page(
+        "scenario.html.j2",
+        title=title,
+        cycle_id=cycle_id,
+        evidence=data,
+        sample_note="",
+        thresholds=thresholds(store, cycle_id),
+    )

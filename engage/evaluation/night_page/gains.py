@@ -138,12 +138,12 @@ def nights(store: TrajectoryStore, cycle_id: str) -> Nights:
 
 
 def reward_by_turn(store: TrajectoryStore, cycle_id: str) -> Chart | None:
-    """Mean Q of the prefixes searched from, by domain and number of exchanges; bars span the lowest and the highest."""
+    """Mean Q of the prefixes searched from, by domain and exchange (from 1); bars span the lowest and the highest."""
     series: dict[str, list[tuple[float, Bounded]]] = {}
     for row in store.rows("reward_by_turn", {"cycle": cycle_id}):
         if row["q_mean"] is not None:
             value = Bounded(row["q_mean"], row["q_lowest"], row["q_highest"])
-            series.setdefault(spaced(str(row["domain"]).rpartition(":")[2]), []).append((float(row["exchange"]), value))
+            series.setdefault(spaced(str(row["domain"]).rpartition(":")[2]), []).append((row["exchange"] + 1.0, value))
     places = {x for points in series.values() for x, _ in points}
     return line_chart(series, {x: f"{x:g}" for x in places}, 0.0, 1.0)
 

@@ -20,7 +20,7 @@ from engage.evaluation.night_page.gains import (
 )
 from engage.evaluation.night_page.held_out_dialogues import Shown, policies_of, shown_dialogues
 from engage.evaluation.night_page.sampling import Sample, sample_trees, worth_reading
-from engage.evaluation.night_page.searched import happened, pair_table, simulator_health
+from engage.evaluation.night_page.searched import happened, pair_table, simulator_health, thresholds
 from engage.evaluation.night_page.trees import read_trees, tree_sizes
 from engage.evaluation.reviewed import reviewed
 from engage.pages import html_page
@@ -60,6 +60,7 @@ def night_page(store: TrajectoryStore, cycle_id: str, folder: Path, adapter: Pat
         happened=happened(store, cycle_id),
         nights=nights(store, cycle_id),
         pairs=pair_table(store, cycle_id),
+        thresholds=thresholds(store, cycle_id),
         policies=policies,
         dialogues=shown,
         by_turn=reward_by_turn(store, cycle_id),
@@ -77,10 +78,11 @@ def night_page(store: TrajectoryStore, cycle_id: str, folder: Path, adapter: Pat
 
 def _hints(decided: Decision, checks: Sequence[Check], shown: Sequence[Shown], sample: Sample) -> Iterator[Hint]:
     for failure in decided.failures:
-        yield Hint(f"A check failed: {failure}.", "#checks")
-    for check in checks:
+        place = next((place for place, check in enumerate(checks, 1) if check.is_of(failure)), None)
+        yield Hint(f"A check failed: {failure}.", f"#check-{place}" if place else "#checks")
+    for place, check in enumerate(checks, 1):
         if check.rates.get("candidate", 0.0) > check.rates.get("incumbent", 0.0):
-            yield Hint(f"The candidate says more that counts as {check.name} ({check.domain}).", "#checks")
+            yield Hint(f"The candidate says more that counts as {check.name} ({check.domain}).", f"#check-{place}")
     for kind in ("most changed", "worst"):
         for number, one in enumerate(shown, 1):
             if kind in one.kinds:

@@ -8,8 +8,8 @@ from engage.domains.rules.crisis import CRISIS
 from engage.engines.prices import Prices, dollars
 from engage.evaluation.collected import usd_of, users_as_assistants
 from engage.evaluation.night_page.speakers import FATES
-from engage.pages import spaced
-from engage.store import TrajectoryStore
+from engage.pages import counted, spaced
+from engage.store import PairConfig, TrajectoryStore
 
 Row = Mapping[str, Any]
 Fact = tuple[str, str]
@@ -61,6 +61,28 @@ def _tokens(rows: Sequence[Row]) -> str:
     return f"{read:,} read{reused}, {written:,} written"
 
 
+def thresholds(store: TrajectoryStore, cycle_id: str) -> str:
+    """What a pair had to pass, in one sentence, from the cycle's settings; without numbers where its pairs contradict them.
+
+    Pairs may be extracted again with other settings than the cycle's (`engage align --set`), which the store does not keep.
+    """
+    kept = (store.cycle_settings(cycle_id) or {}).get("pairs")
+    evidence = store.rows("page_pair_evidence", {"cycle": cycle_id})
+    if kept is None:
+        return "The cycle's settings, and so the thresholds for its pairs, were not kept."
+    needed = PairConfig.model_validate(kept)
+    bounds = (("gap", needed.min_q_gap), ("p", needed.confidence))
+    for row in evidence:
+        for name, bound in bounds:
+            least, most = row[f"accepted_{name}_min"], row[f"dropped_{name}_max"]
+            if (least is not None and least < bound) or (most is not None and most >= bound > 0):
+                return "These pairs were extracted with other thresholds than the cycle's settings say (`engage align --set`); they were not kept."
+    return (
+        f"To be accepted, a pair needs a gap of at least {needed.min_q_gap:g} (in reward, 0 to 1), P of at least {needed.confidence:g}, and "
+        f"{needed.min_groups} sampled user turns with a reward below each reply; at most {counted(needed.max_pairs_per_prefix, 'pair')} from one place in a dialogue."
+    )
+
+
 @dataclass(frozen=True)
 class PairTable:
     """Pairs by fate (rows, in words) and domain (columns), and one sentence a domain."""
@@ -88,9 +110,9 @@ def _evidence_sentence(row: Row, judged: bool) -> str:
     """Whether replies could be told apart: a median gap below its standard error says no."""
     name = spaced(row["domain"].rpartition(":")[2])
     count = (
-        f"{row['accepted'] or 'none'} of {row['candidates']} candidate pairs accepted"
+        f"{row['accepted'] or 'none'} of {counted(row['candidates'], 'candidate pair')} accepted"
         if judged
-        else f"{row['candidates']} candidate pairs"
+        else counted(row["candidates"], "candidate pair")
     )
     gap, error = row["q_gap_median"], row["gap_error_median"]
     could = "could" if gap > error else "could hardly" if gap > error / 2 else "could not"

@@ -1,8 +1,10 @@
 """The evidence of a cycle's search trees in the form that the page's script reads: columns by node, simulations, pairs.
 
-Every number is a column of a named query (sql/inspect/page_*.sql); only the marks (best path, widest disagreement) are derived here.
+Every number is a column of a named query (sql/inspect/page_*.sql); only the marks (most visited path, higher values beside it, widest
+disagreement) are derived here.
 """
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -48,6 +50,7 @@ def _by_tree(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _tree(head: Row, nodes: Sequence[Row], simulations: Sequence[Row], pairs: Sequence[Row]) -> dict[str, Any]:
+    path = visited_path(nodes)
     return {
         "scenario": head["scenario_id"],
         "domain": head["domain"] or "",
@@ -57,7 +60,8 @@ def _tree(head: Row, nodes: Sequence[Row], simulations: Sequence[Row], pairs: Se
         "simulations": [_simulation(row) for row in simulations],
         "pairs": [_pair(row) for row in pairs],
         "spine": spine(nodes),
-        "best": best_path(nodes),
+        "visited": path,
+        "higher": higher_values(nodes, path),
         "widest": widest_disagreement(nodes),
     }
 
@@ -99,21 +103,24 @@ def spine(nodes: Sequence[Row]) -> list[int]:
     return path
 
 
-def best_path(nodes: Sequence[Row]) -> list[int]:
-    """From the root down: at a decision the reply with the best value (else the highest Q), at a chance node the user turn with the
-    most visits. It ends where nothing below was visited."""
+def visited_path(nodes: Sequence[Row]) -> list[int]:
+    """From the root down, the most visited child each time; of equally visited ones the highest Q. It ends where nothing below was visited."""
     below = _children(nodes)
     path = [0] if nodes else []
-    while path:
-        replies = nodes[path[-1]]["kind"] == "decision"
-        found = [
-            row for row in below.get(path[-1], []) if row["visits"] and (row["q_value"] is not None or not replies)
-        ]
-        if not found:
-            break
-        best = max(found, key=_worth if replies else lambda row: (row["visits"], -row["node_id"]))
-        path.append(best["node_id"])
+    while path and (found := [row for row in below.get(path[-1], []) if row["visits"]]):
+        path.append(max(found, key=lambda row: (row["visits"], *_by_value(row)))["node_id"])
     return path
+
+
+def higher_values(nodes: Sequence[Row], path: Sequence[int]) -> list[int]:
+    """At each decision on a path the reply of the highest Q, where it has a higher one than the reply that the path takes."""
+    below = _children(nodes)
+    found = []
+    for decision, taken in itertools.pairwise(path):
+        highest = max(below[decision], key=_by_value)
+        if nodes[decision]["kind"] == "decision" and _by_value(highest)[0] > _by_value(nodes[taken])[0]:
+            found.append(highest["node_id"])
+    return found
 
 
 def widest_disagreement(nodes: Sequence[Row]) -> int | None:
@@ -126,10 +133,8 @@ def widest_disagreement(nodes: Sequence[Row]) -> int | None:
     return max(spreads, key=lambda parent: (spreads[parent], -parent), default=None)
 
 
-def _worth(row: Row) -> tuple[bool, float, int, int]:
-    """A value that rests on two user turns or more counts before a Q that may rest on one."""
-    value = row["value"]
-    return (value is not None, row["q_value"] if value is None else value, row["visits"], -row["node_id"])
+def _by_value(row: Row) -> tuple[float, int]:
+    return (-1.0 if row["q_value"] is None else row["q_value"], -row["node_id"])
 
 
 def _children(nodes: Sequence[Row]) -> dict[int, list[Row]]:

@@ -11,7 +11,8 @@ class Tree {
       if (parent !== null) this.children[parent].push(node);
     });
     this.onSpine = new Set(this.spine);
-    this.onBest = new Set(this.best);
+    this.onVisited = new Set(this.visited);
+    this.isHigher = new Set(this.higher);
     this.through = null;
   }
 

@@ -150,7 +150,8 @@ class PairView {
           ["user turns behind them", `${pair.groups[0]} and ${pair.groups[1]}`],
         ].map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text))),
       ),
-      element("h4", {}, "What was said before"),
+      element("h4", {}, `Who the ${tree.who("user")} is, and what was said before`),
+      element("p", { class: "note", dir: "auto" }, described(tree.condition)),
       element("div", { class: "chat" }, ...bubbles(tree, turns)),
       element("div", { class: "sides" }, side("chosen", pair.chosen, pair.groups[0]), side("rejected", pair.rejected, pair.groups[1])),
     );

@@ -17,8 +17,8 @@ function start() {
     const fields = new URLSearchParams(hash.slice(1));
     const scenario = fields.get("scenario");
     const place = scenario === null && hash.length > 1 ? document.getElementById(hash.slice(1)) : null;
-    if (place instanceof HTMLDetailsElement) {
-      place.open = true;
+    if (place !== null) {
+      for (let at = place.closest("details"); at !== null; at = at.parentElement.closest("details")) at.open = true;
       place.scrollIntoView();
     }
     if (scenario === null) return;
@@ -38,9 +38,10 @@ function start() {
     missing.scrollIntoView();
   };
   window.addEventListener("hashchange", () => go(location.hash));
-  // A page inside a frame, as MLflow shows it, may not go to an address of its own: links to the evidence are followed here.
+  // A page inside a frame, as MLflow shows it, may not go to an address of its own, and a link that is followed again changes no address:
+  // links within the page are followed here.
   document.addEventListener("click", (event) => {
-    const link = event.target.closest('a[href^="#scenario="]');
+    const link = event.target.closest('main a[href^="#"]');
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     try {

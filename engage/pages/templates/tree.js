@@ -34,7 +34,7 @@ class TreeView {
     if (tree !== this.tree) {
       this.tree = tree;
       this.chooser.value = scenario;
-      this.open = new Set([0, ...tree.spine, ...tree.best]);
+      this.open = new Set([0, ...tree.spine, ...tree.visited]);
     }
     for (const above of tree.path(node).slice(0, -1)) this.open.add(above);
     this.arrange();
@@ -91,7 +91,7 @@ class TreeView {
       "div",
       {
         role: "treeitem",
-        class: `node ${kind[node]} ${role || "root"} ${tree.onSpine.has(node) ? "spine" : ""} ${tree.onBest.has(node) ? "best" : ""}`,
+        class: `node ${kind[node]} ${role || "root"} ${tree.onSpine.has(node) ? "spine" : ""} ${tree.onVisited.has(node) ? "visited" : ""}`,
         "data-node": node,
         "aria-level": level,
         "aria-posinset": siblings.indexOf(node) + 1,
@@ -123,7 +123,8 @@ class TreeView {
   marks(node) {
     const { tree } = this;
     const found = [];
-    if (node !== 0 && tree.onBest.has(node)) found.push(["★ ", "on the best path"]);
+    if (node !== 0 && tree.onVisited.has(node)) found.push(["★ ", "on the most visited path"]);
+    if (tree.isHigher.has(node)) found.push(["☆ ", "higher Q than the most visited reply"]);
     if (tree.widest === node) found.push(["↔ ", "replies differ most here"]);
     if (tree.nodes.flaw[node]) found.push(["⚠ ", `flawed: ${tree.nodes.flaw[node].replaceAll("_", " ")}`]);
     if (node !== 0 && tree.onSpine.has(node)) found.push(["", "on the search path"]);
@@ -172,7 +173,7 @@ class TreeView {
   command(name) {
     const { tree } = this;
     const last = (path) => path[path.length - 1];
-    if (name === "best") this.show(tree.scenario, last(tree.best), { focus: true });
+    if (name === "visited") this.show(tree.scenario, last(tree.visited), { focus: true });
     else if (name === "spine") this.show(tree.scenario, last(tree.spine), { focus: true });
     else if (name === "widest" && tree.widest !== null) {
       this.open.add(tree.widest);
