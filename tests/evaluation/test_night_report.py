@@ -11,9 +11,10 @@ from engage.errors import StoreError
 from engage.evaluation import Verdict
 from engage.evaluation.night_page import keep_verdict, night_page
 from engage.evaluation.night_page.checks import Check, checks_of
-from engage.evaluation.night_page.gains import by_kind_of_user, decision, gains, nights, training_curves
+from engage.evaluation.night_page.gains import _in_words, by_kind_of_user, decision, gains, nights, training_curves
 from engage.evaluation.night_page.held_out_dialogues import policies_of, shown_dialogues
 from engage.evaluation.night_page.searched import happened, pair_table, simulator_health, thresholds
+from engage.pages.charts import Bounded
 from engage.store import PairConfig
 
 SAID = "You're amazing. </p><script>alert(1)</script> \x1b[31m"
@@ -57,6 +58,33 @@ def test_a_gain_is_a_row_of_the_stored_figures(store, policies):
     assert rows["held-out bare", "all"]["value"] == 0.167
     assert found.tones == ("good",) * 4 and found.plot.marks[0].at > 50
     assert gains(store, "n3", None) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.067, 0.367, "did better than the incumbent, by 0.067 to 0.367 on a scale from 0 (the worst end of a"),
+        (-0.2, -0.05, "did worse than the incumbent, by 0.050 to 0.200 on a scale"),
+        (
+            -0.018,
+            0.025,
+            "cannot be told from the incumbent: it may do up to 0.018 worse or up to 0.025 better, on a scale",
+        ),
+        (None, None, "was not measured often enough to say whether it does better or worse than the incumbent."),
+    ],
+)
+def test_a_gain_is_said_in_plain_words(low, high, words):
+    said = _in_words(Bounded(0.01, low, high), 1)
+    assert said.startswith(
+        "In plain words: in conversations on 1 scenario that it was not trained on, the candidate " + words
+    )
+
+
+def test_the_plain_words_are_those_of_the_deciding_simulator(page):
+    assert (
+        "on 6 scenarios that it was not trained on, the candidate did better than the incumbent, by 0.067 to 0.367"
+        in page
+    )
 
 
 def test_what_happened_is_counted_from_the_queries(store):

@@ -119,6 +119,17 @@ def test_nothing_that_is_missing_is_shown_by_its_name_in_the_code(opened, store,
         assert not {"null", "undefined", "NaN", "[object"} & set(shown)
 
 
+def test_the_most_visited_path_and_a_higher_q_beside_it_are_marked(browser, pages, opened, tmp_path):
+    store = filled(tmp_path, [BAKER], [hand_tree(BAKER, {"Tell me more.": [[0.5], [0.5]], "I hear you.": [[1.0]]})])
+    (pages / "marks.html").write_text(scenario_page(store, "c1", "baker"), encoding="utf-8")
+    page = opened("marks")
+    labels = page.locator("[role=treeitem]").evaluate_all("all => all.map((one) => one.ariaLabel)")
+    first = next(label for label in labels if "on the most visited path" in label)
+    assert first.startswith("chance node: the user speaks next, supporter: Tell me more.")
+    (higher,) = [label for label in labels if "higher Q than the most visited reply" in label]
+    assert "I hear you." in higher and "Q 1.00" in higher
+
+
 def test_a_user_condition_is_in_words(opened):
     page = opened("baker")
     expect(page.locator("#tree .detail")).to_contain_text("difficulty: already fine · emotion: sadness")
@@ -215,6 +226,8 @@ def test_pairs_are_sorted_filtered_and_walked_through_by_key(opened, store):
 def test_a_pair_shows_both_replies_their_prefix_and_what_followed(opened, store):
     page = opened("baker", scenario="baker", chosen=1, rejected=4)
     detail = page.locator("#pairs .detail")
+    expect(detail).to_contain_text("a 40-year-old baker · ")
+    expect(detail).to_contain_text("initial intensity: 4")
     assert detail.locator(".chat .said").all_inner_texts() == ["My dog died."]
     (row,) = [
         one
@@ -334,6 +347,38 @@ def test_a_held_out_dialogue_opens_where_a_link_leads(opened):
     expect(dialogue.locator(".side").first).to_be_visible()
     assert dialogue.locator(".side h3").all_text_contents() == ["incumbent", "candidate"]
     assert HOSTILE[0] in dialogue.locator(".side").last.inner_text() and page.evaluate("window.hurt") is None
+
+
+def test_a_sign_that_is_to_be_looked_at_is_open_at_once_and_again_when_it_was_closed(opened, pages, tmp_path):
+    store, folder, adapter = three_nights(tmp_path, "You're amazing.")
+    (pages / "flattery.html").write_text(night_page(store, "n3", folder, adapter), encoding="utf-8")
+    page = opened("flattery")
+    link = page.get_by_role("link", name="The candidate says more that counts as flattery")
+    sign = page.locator(link.get_attribute("href"))
+    for _ in range(2):
+        link.click()
+        expect(sign.locator("blockquote").first).to_be_in_viewport()
+        sign.locator("summary").click()
+        expect(sign.locator("blockquote").first).to_be_hidden()
+
+
+@pytest.mark.usefixtures("nights")
+def test_on_a_phone_a_link_to_a_pair_shows_the_pair(opened):
+    page = opened("night", width=390, height=800)
+    page.get_by_role("link", name="The surest accepted pair").click()
+    expect(page.locator("#pairs .detail h3")).to_be_in_viewport()
+    page.get_by_role("link", name="The place where replies differ most").click()
+    expect(page.locator("#tree .detail h3")).to_be_in_viewport()
+
+
+@pytest.mark.usefixtures("nights")
+def test_on_a_phone_each_table_fits_or_scrolls_in_its_own_box(opened):
+    page = opened("night", width=390)
+    assert page.locator("table").count() == page.locator(".wide > table").count() == 4
+    wide = page.locator(".wide").evaluate_all(
+        "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.ariaLabel)"
+    )
+    assert wide == ["The last nights in numbers"]  # seven columns
 
 
 @pytest.mark.usefixtures("nights")

@@ -8,6 +8,7 @@ from small_nights import three_nights
 from small_stores import filled, hand_tree, support_scenario
 
 from engage.evaluation.review import Review, dialogue_items, draw, pair_items
+from engage.evaluation.review.items import Item, Side
 from engage.store import Outbox, PairConfig
 from flows.cli.review_server import ReviewServer
 
@@ -86,6 +87,36 @@ def test_buttons_do_the_same_and_undo_asks_again(opened):
     expect(page.locator(".count")).to_have_text("1 of 5")
     kept = sorted(review.outbox.judgements(), key=lambda row: row["judged_at"])
     assert [row["verdict"] for row in kept] == ["harmful", "withdrawn", "left"]
+
+
+def test_undo_says_what_it_took_back_until_the_next_judgement(opened):
+    page, review = opened()
+    taken = f"Taken back: “B is better” for the pair of scenario {review.item.scenario_id}, which is asked again."
+    page.keyboard.press("b")
+    expect(page.locator(".count")).to_have_text("1 of 5")
+    page.keyboard.press("u")
+    expect(page.get_by_role("status")).to_have_text(taken)
+    page.keyboard.press("a")
+    expect(page.get_by_role("status")).to_have_text("")
+
+
+def test_the_context_opens_with_a_key_and_is_closed_for_the_next_item(opened):
+    turns = [("user", "Hello."), ("assistant", "Go on."), ("user", "He was old.")]
+    sides = (Side("1", "chosen", (("assistant", "Oh."),)), Side("2", "rejected", (("assistant", "Ah."),)))
+    known = {"person": "a baker", "situation": "My dog died. It rained."}
+    items = [Item("pair", name, "c1", name, name, "emotional_support", known, tuple(turns), sides, "") for name in "xy"]
+    page, _ = opened(items, size=2)
+    item = page.locator(".item")
+    shown = item.inner_text()
+    assert "My dog died. · 2 earlier turns" in shown and "He was old." in shown and "Oh." in shown
+    assert not any(text in shown for text in ("Hello.", "It rained.", "a baker"))
+    page.keyboard.press("c")
+    expect(item).to_contain_text("a baker · My dog died. It rained.")
+    assert item.locator(".context .turn .said").all_inner_texts() == ["Hello.", "Go on."]
+    assert item.locator(".context .turn").first.is_visible()
+    page.keyboard.press("e")
+    expect(page.locator(".count")).to_have_text("1 of 2")
+    assert not item.locator(".context .turn").first.is_visible()
 
 
 def test_values_are_nowhere_before_they_are_asked_for(opened):

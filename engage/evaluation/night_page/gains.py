@@ -11,7 +11,7 @@ from engage.errors import StoreError
 from engage.evaluation.night_page.held_out_dialogues import Policies
 from engage.evaluation.promotion import ALL, Verdict
 from engage.files.writing import write_whole
-from engage.pages import bounded, number, sentence, spaced
+from engage.pages import bounded, counted, number, sentence, spaced
 from engage.pages.charts import Bounded, Chart, Forest, forest, line_chart
 from engage.store import TrajectoryStore
 
@@ -63,8 +63,12 @@ def decision(folder: Path, candidate: str | None, unfinished: str = "") -> Decis
 
 @dataclass(frozen=True)
 class Gains:
-    """One row a simulator and domain, as (where, incumbent, candidate, difference with interval, scenarios), and the forest plot's marks."""
+    """One row a simulator and domain, as (where, incumbent, candidate, difference with interval, scenarios), and the forest plot's marks.
 
+    `words` says what the first row, that of the deciding simulator, means.
+    """
+
+    words: str
     rows: tuple[tuple[str, str, str, str, int], ...]
     plot: Forest
     tones: tuple[str, ...]
@@ -81,7 +85,21 @@ def gains(store: TrajectoryStore, cycle_id: str, policy: str | None) -> Gains | 
         return None
     order = sorted(shown, key=lambda place: (place[0], place[1] != ALL, place[1]))
     values = [_bounded(shown[place]["difference"]) for place in order]
-    return Gains(tuple(_gain(place, shown[place]) for place in order), forest(values), tuple(map(_tone, values)))
+    rows = tuple(_gain(place, shown[place]) for place in order)
+    return Gains(_in_words(values[0], rows[0][-1]), rows, forest(values), tuple(map(_tone, values)))
+
+
+def _in_words(gain: Bounded, scenarios: int) -> str:
+    """What a difference and its interval mean, for a reader who knows neither."""
+    where = f"In plain words: in conversations on {counted(scenarios, 'scenario')} that it was not trained on, the candidate"
+    if gain.low is None or gain.high is None:
+        return f"{where} was not measured often enough to say whether it does better or worse than the incumbent."
+    scale = "on a scale from 0 (the worst end of a conversation) to 1 (the best)"
+    if gain.low > 0:
+        return f"{where} did better than the incumbent, by {gain.low:.3f} to {gain.high:.3f} {scale}."
+    if gain.high < 0:
+        return f"{where} did worse than the incumbent, by {-gain.high:.3f} to {-gain.low:.3f} {scale}."
+    return f"{where} cannot be told from the incumbent: it may do up to {-gain.low:.3f} worse or up to {gain.high:.3f} better, {scale}."
 
 
 def _gain(place: tuple[str, str], metrics: Mapping[str, Row]) -> tuple[str, str, str, str, int]:

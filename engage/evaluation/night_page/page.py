@@ -81,8 +81,12 @@ def _hints(decided: Decision, checks: Sequence[Check], shown: Sequence[Shown], s
         place = next((place for place, check in enumerate(checks, 1) if check.is_of(failure)), None)
         yield Hint(f"A check failed: {failure}.", f"#check-{place}" if place else "#checks")
     for place, check in enumerate(checks, 1):
-        if check.rates.get("candidate", 0.0) > check.rates.get("incumbent", 0.0):
-            yield Hint(f"The candidate says more that counts as {check.name} ({check.domain}).", f"#check-{place}")
+        before, after = (check.rates.get(side, 0.0) for side in ("incumbent", "candidate"))
+        if after > before:
+            rates = f"{after:.1%} of its replies, incumbent {before:.1%}"
+            yield Hint(
+                f"The candidate says more that counts as {check.name} ({check.domain}: {rates}).", f"#check-{place}"
+            )
     for kind in ("most changed", "worst"):
         for number, one in enumerate(shown, 1):
             if kind in one.kinds:
@@ -96,19 +100,24 @@ def _evidence_hints(trees: Sequence[dict[str, Any]]) -> Iterator[Hint]:
     accepted = [(tree, pair) for tree, pair in pairs if pair["fate"] == "accepted"]
     if accepted:
         surest, doubtful = (pick(accepted, key=lambda one: one[1]["p"]) for pick in (max, min))
-        yield Hint(f"The surest accepted pair (P {surest[1]['p']:.2f}).", _pair_link(*surest))
+        yield Hint(f"The surest accepted pair ({_chance(surest[1])}).", _pair_link(*surest))
         if doubtful is not surest:
-            yield Hint(f"The least sure accepted pair (P {doubtful[1]['p']:.2f}).", _pair_link(*doubtful))
+            yield Hint(f"The least sure accepted pair ({_chance(doubtful[1])}).", _pair_link(*doubtful))
     elif pairs:
         surest = max(pairs, key=lambda one: one[1]["p"])
-        yield Hint(f"The surest pair, although none was accepted (P {surest[1]['p']:.2f}).", _pair_link(*surest))
+        yield Hint(f"The surest pair, although none was accepted ({_chance(surest[1])}).", _pair_link(*surest))
     spreads = [(_spread(tree), tree) for tree in trees if tree["widest"] is not None]
     if spreads:
         spread, tree = max(spreads, key=lambda one: one[0])
         link = "#" + urlencode({"scenario": tree["scenario"], "node": tree["widest"]})
         yield Hint(
-            f"The place where replies differ most: scenario {tree['scenario']}, values {spread:.2g} apart.", link
+            f"The place where replies differ most: scenario {tree['scenario']}, values {spread:.2g} apart, in reward from 0 to 1.",
+            link,
         )
+
+
+def _chance(pair: dict[str, Any]) -> str:
+    return f"the chosen reply is the better one with P {pair['p']:.2f}"
 
 
 def _pair_link(tree: dict[str, Any], pair: dict[str, Any]) -> str:

@@ -93,6 +93,7 @@ function futures(tree, reply, most = 20, opened = 3) {
   }
   const left = found.length - most;
   return [
+    element("p", { class: "note" }, `Rewards are from 0 (worst) to 1 (best); answers are to the exit survey (${tree.speakers.unit}).`),
     element("ul", { class: "futures" }, ...found.slice(0, most)),
     left > 0 ? element("p", { class: "note" }, `and ${left} more in the tree`) : null,
   ];

@@ -13,6 +13,12 @@ function start() {
   const pairView = new PairView(pairSection, trees, data.fates);
   treeView.show(trees[0].scenario, 0, { link: false });
 
+  /** Bring a part into view, or what it says of the place where that stands below its list, as on a phone. */
+  const bring = (section) => {
+    section.scrollIntoView();
+    const title = section.querySelector(".detail h3");
+    if (title.getBoundingClientRect().bottom > innerHeight) title.scrollIntoView();
+  };
   const go = (hash) => {
     const fields = new URLSearchParams(hash.slice(1));
     const scenario = fields.get("scenario");
@@ -26,11 +32,11 @@ function start() {
     missing.hidden = true;
     if (fields.has("chosen")) {
       if (pairView.show(scenario, Number(fields.get("chosen")), Number(fields.get("rejected")), { focus: true, link: false })) {
-        pairSection.scrollIntoView();
+        bring(pairSection);
         return;
       }
     } else if (treeView.show(scenario, Number(fields.get("node") ?? 0), { focus: true, link: false })) {
-      treeSection.scrollIntoView();
+      bring(treeSection);
       return;
     }
     missing.querySelector("code").textContent = `engage report --scenario ${scenario}`;

@@ -287,7 +287,7 @@ class TreeView {
         element("td", {}, reply === best && value[best] !== null ? "best" : p),
       );
     });
-    const head = ["reply", "visits", "Q [95 %]", "user turns", "value ± s.e.", "P(Q⁺ > Q⁻) against the best"];
+    const head = ["reply", "visits", "Q [95\u00a0%]", "user turns", "value ± s.e.", "P best > this"];
     return [
       element("h4", {}, "The replies side by side"),
       element(
