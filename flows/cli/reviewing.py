@@ -171,10 +171,13 @@ def _print_item(console: Console, review: Review, item: Item) -> None:
     if item.earlier:
         folded = f"{item.gist} ({counted(len(item.earlier), 'earlier turn')})"
         console.print(Text(visible(folded), style="dim"))
-    for title, turns in (("", item.latest), ("A", left.turns), ("B", right.turns)):
-        if title:
+    _print_turns(console, speakers, item.latest)
+    for title, turns in (("A", left.turns), ("B", right.turns)):
+        if len(turns) == 1:
+            console.print(Text(f"\n{title}: ", style="bold").append(visible(turns[0][1]), style="not bold"))
+        else:
             console.print(Text(f"\n{title}", style="bold"))
-        _print_turns(console, speakers, turns)
+            _print_turns(console, speakers, turns)
     console.print()
 
 

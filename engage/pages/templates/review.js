@@ -82,7 +82,8 @@ class ReviewPage {
       return;
     }
     const said = (turns) => turns.map(([role, text]) => bubble(role, item.who[role], text));
-    const side = (letter, turns) => element("div", { class: "side plain" }, element("h2", {}, letter), element("div", { class: "chat" }, ...said(turns)));
+    const alone = (turns) => (turns.length === 1 ? turns.map(([role, text]) => bubble(role, "", text)) : said(turns)); // A or B names it
+    const side = (letter, turns) => element("div", { class: "side plain" }, element("h2", {}, letter), element("div", { class: "chat" }, ...alone(turns)));
     fill(
       this.item,
       this.about(item, said(item.earlier)),
@@ -95,7 +96,7 @@ class ReviewPage {
 
   /** Who the user is and what was said earlier: one line, which opens to the whole. */
   about(item, earlier) {
-    const folded = earlier.length ? ` · ${counted(earlier.length, "earlier turn")}` : `who the ${item.who.user} is`;
+    const folded = earlier.length ? ` · ${counted(earlier.length, "earlier turn")}` : `the ${item.who.user}`;
     return element(
       "details",
       { class: "note context" },
