@@ -129,7 +129,7 @@ class CycleConfig(BaseModel):
 
     def simulators(self) -> dict[str, str | None]:
         """Simulators used in evaluation: label → adapter, see `engage.evaluation.simulators.simulators`."""
-        return simulators(self.engine, self.evaluation.second_simulator)
+        return simulators(self.engine, self.evaluation.held_out_simulators)
 
     def recorded(self, experiment: bool = False) -> dict[str, Any]:
         """The settings that a run records, by dotted name: without sections that it does not use.

@@ -10,6 +10,7 @@ from engage.config import CycleConfig
 from engage.errors import NothingSearched
 from engage.evaluation import Contender, Contest, Judged
 from engage.store import Cycle
+from engage.workspace import Workspace
 from flows.evaluation import evaluation
 from tasks.collecting import check_talk
 from tasks.comparing import choose, hold_all, trained, write_page
@@ -61,7 +62,10 @@ def compare_adapters(config: CycleConfig, cycle_id: str, adapters: dict[str, str
     """Compare trained adapters, by name, with the first of them, on the ground of this cycle; nothing is promoted."""
     require_validation(config)
     cycle = begin_cycle(config, cycle_id)
-    contest = _contest(config, cycle, [Contender.trained(name, Path(adapter)) for name, adapter in adapters.items()])
+    store = Workspace.from_env().store
+    contest = _contest(
+        config, cycle, [Contender.finished(name, Path(adapter), store) for name, adapter in adapters.items()]
+    )
     return Compared(contest, None, write_page(cycle, contest))
 
 

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from engage.config import CycleConfig
-from engage.evaluation import Judged, policy_label
+from engage.evaluation import Judged, members, policy_label
 from engage.search import Adapters
 from tasks.collecting import check_talk
 from tasks.cycle import CLOSING, begin_cycle
@@ -33,8 +33,9 @@ def evaluation(config: CycleConfig, cycle_id: str, alone: bool = True) -> Judged
     require_dialogues(config, cycle, policies, failed)
     kept = keep_challenger(config, cycle, candidate)
     if kept:
-        adapters = Adapters(kept.adapter, config.simulators()[kept.simulator])
-        failed |= hold_held_out_dialogues(config, cycle, kept.policy, adapters, kept.simulator)
+        for simulator in members(kept.simulator):
+            adapters = Adapters(kept.adapter, config.simulators()[simulator])
+            failed |= hold_held_out_dialogues(config, cycle, kept.policy, adapters, simulator)
     check_talk(config, cycle, "evaluation")
     judged = judge(config, cycle, candidate, failed, kept)
     if alone:

@@ -12,6 +12,7 @@ from engage.evaluation import (
     Judged,
     failed_lines,
     hold_contest,
+    with_panel,
 )
 from engage.evaluation.selection import PAGE
 from engage.files.digest import digest
@@ -55,7 +56,7 @@ def choose(config: CycleConfig, cycle: Cycle, contenders: Sequence[Contender], f
     held, simulators = held_out_store(workspace, cycle, ground.scenarios), config.simulators()
     held.require([one.label for one in contenders], simulators, failed)
     remarks = [*ground.remarks, *failed_lines(cycle.cycle_id, failed, "of the comparison")]
-    contest = hold_contest(held, contenders, list(simulators), digest_of(config, ground), remarks)
+    contest = hold_contest(held, contenders, with_panel(simulators), digest_of(config, ground), remarks)
     for one in contenders:
         recipe = digest([one.label, contest.digest])[:12]
         with workspace.tracker.stage(cycle.cycle_id, "compare", recipe, one.settings) as run:

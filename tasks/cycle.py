@@ -78,7 +78,7 @@ def stored_cycle(workspace: Workspace, cycle_id: str) -> Cycle:
 
 def _check(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> None:
     """Check adapters, chat templates and corpora before the night's work begins."""
-    check_adapters(config.engine, config.evaluation.second_simulator, cycle.champion_adapter)
+    check_adapters(config.engine, config.evaluation.held_out_simulators, cycle.champion_adapter)
     check_models(config.engine)
     if config.human.corpora:
         read_human(config.human, workspace.store)

@@ -104,7 +104,9 @@ def digest_of(config: CycleConfig, ground: Ground) -> str:
         "method": METHOD_VERSION,
         "prompts": {name: load_domain(name).fingerprint() for name in domains},
     }
-    return ground_digest(ground.scenarios, users_identity(config.engine, config.evaluation.second_simulator), settings)
+    return ground_digest(
+        ground.scenarios, users_identity(config.engine, config.evaluation.held_out_simulators), settings
+    )
 
 
 def held_out(config: CycleConfig, cycle: Cycle) -> list[Scenario]:

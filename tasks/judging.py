@@ -12,6 +12,7 @@ from engage.evaluation import (
     SEARCH_SIMULATOR,
     Judged,
     decided,
+    deciding,
     finish_earlier,
     judge_candidate,
     kept_challenger,
@@ -20,6 +21,7 @@ from engage.evaluation import (
     record_evaluation,
     set_apart,
     store_evaluation,
+    with_panel,
 )
 from engage.evaluation.night_page import keep_verdict
 from engage.store import Challenge, Cycle
@@ -38,9 +40,9 @@ def require_validation(config: CycleConfig) -> None:
 
 
 def held_out_simulator(config: CycleConfig) -> str | None:
-    """The label of the simulator that decides promotion; None without one, and for the scripted engine, whose answers decide nothing."""
-    labels = [label for label in config.simulators() if label != SEARCH_SIMULATOR]
-    return labels[0] if labels and config.engine.kind != "scripted" else None
+    """The label of the simulator or panel that decides promotion; None without one, and for the scripted engine, whose answers decide nothing."""
+    label = deciding(with_panel(config.simulators()))
+    return label if label != SEARCH_SIMULATOR and config.engine.kind != "scripted" else None
 
 
 @task(name="keep-challenger", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
@@ -67,7 +69,7 @@ def judge(
     number = digest_of(config, ground)
     label = policy_label("candidate", candidate.adapter) if candidate else None
     held = held_out_store(workspace, cycle, ground.scenarios)
-    found = judge_candidate(held, label, config.simulators(), config.evaluation.alpha)
+    found = judge_candidate(held, label, with_panel(config.simulators()), config.evaluation.alpha)
     if simulator:
         adapter = candidate.adapter if candidate else None
         found = decided(workspace, held, found, adapter, kept, simulator, number, config.evaluation)

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from engage.config import CycleConfig
-from engage.evaluation import Aligned, Collected, Judged, Night, Places, night_text, stage_text
+from engage.evaluation import Aligned, Collected, Judged, Night, Places, night_text, stage_text, with_panel
 from engage.evaluation.cycle_record import (
     add_page,
     record_night,
@@ -31,7 +31,9 @@ def report_cycle(config: CycleConfig, cycle_id: str, collected: Collected, align
     record_pairs(workspace, cycle_id, aligned)
     record_verdict(workspace, config.engine.prices, cycle_id, judged, aligned.candidate)
     held = held_out_store(workspace, stored_cycle(workspace, cycle_id), ground_of(config).scenarios)
-    record_night(workspace, held, collected, aligned, judged, config.simulators(), config.engine.kind == "scripted")
+    record_night(
+        workspace, held, collected, aligned, judged, with_panel(config.simulators()), config.engine.kind == "scripted"
+    )
     written = write_night_page(workspace, cycle_id)
     shown = f"{page}\nDialogues, trees and pairs: `{written}`, which `engage report --cycle {cycle_id} --open` opens.\n"
     where = f"cycle {cycle_id}, MLflow run {run_id}, page {written}"

@@ -57,7 +57,7 @@ def save_tiny_model(folder: Path) -> Path:
     return folder
 
 
-def save_adapter(base: Path | str, folder: Path, fingerprint: str | None = None) -> Path:
+def save_adapter(base: Path | str, folder: Path, fingerprint: str | None = None, seed: int = 3) -> Path:
     """Save an adapter that changes every reply (its second factor is random, not zero). `base` is a model's name."""
     import torch
 
@@ -67,7 +67,7 @@ def save_adapter(base: Path | str, folder: Path, fingerprint: str | None = None)
 
     ref = resolve_model(str(base))
     model = start_model(ref, None, LoraSettings(r=4, alpha=8), 0)
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     for name, weights in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weights)

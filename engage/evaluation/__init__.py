@@ -59,9 +59,12 @@ from engage.evaluation.simulators import (
     SEARCH_SIMULATOR,
     check_adapters,
     deciding,
+    members,
+    player,
     prompted_users,
     simulators,
     users_identity,
+    with_panel,
 )
 from engage.evaluation.strata import MIN_STRATUM, StratumRow, compare_strata
 from engage.evaluation.summary import (
@@ -144,11 +147,13 @@ __all__ = [
     "kept_challenger",
     "look_of",
     "mean_divergence",
+    "members",
     "mlflow_command",
     "next_candidate",
     "night_text",
     "outcome_line",
     "paired",
+    "player",
     "policy_label",
     "promote_by_person",
     "prompted_users",
@@ -175,4 +180,5 @@ __all__ = [
     "validation_half",
     "values_by_exchange",
     "version_before",
+    "with_panel",
 ]

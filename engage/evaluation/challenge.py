@@ -5,13 +5,14 @@ A near challenger is kept: in later nights it talks on the same scenarios with f
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engage.evaluation.held_out import HeldOutStore
+from engage.evaluation.held_out import HeldOutStore, dialogues_with, mean_or_none
 from engage.evaluation.judgement import Incumbent
-from engage.evaluation.promotion import Evidence, Verdict, compare_domains, decide
+from engage.evaluation.promotion import ALL, Evidence, Verdict, compare_domains, decide
+from engage.evaluation.simulators import members
 from engage.stats import BETS, Comparison, Rewards, batch_evidence, is_finite, log_evidence
 from engage.store import Challenge, Challenges
 from engage.store.challenges import BatchReward, State
@@ -22,32 +23,52 @@ TYPICAL_SD = 0.1
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a challenge stands: all its dialogues compared, by domain, and their evidence."""
+    """Where a challenge stands: all its dialogues compared, by domain, and their evidence; with a panel, the means over it, and each member's."""
 
     challenge: Challenge
     comparisons: Mapping[str, Comparison]
     evidence: Evidence
     batches: int
+    panel: Mapping[str, Comparison] = field(default_factory=dict)
 
     def verdict(self, failures: Sequence[str] = ()) -> Verdict:
         """The promotion rule on all dialogues of the challenge; `failures` are failed hacking checks."""
         nights = max(1, self.evidence.nights)
-        return decide(
-            self.comparisons, failures, self.evidence, len(self.challenge.scenarios) * max(1, self.batches // nights)
-        )
+        per_night = len(self.challenge.scenarios) * max(1, self.batches // nights)
+        return decide(self.comparisons, failures, self.evidence, per_night, self.panel)
 
 
 def standing(challenges: Challenges, challenge: Challenge, alpha: float) -> Standing:
     """Where the challenge stands now; without its own pass, so that it can be asked again."""
-    rewards = challenges.rewards(challenge.number)
+    names = members(challenge.simulator)
+    apart = challenges.rewards(challenge.number, names)
+    rewards = averaged(apart, len(names))
     passed = sum(other.passed for other in challenges.all() if other.number != challenge.number)
     batches = differences(rewards)
     summed = sum((batch_evidence(batch) for batch in batches), start=np.zeros(len(BETS)))
     nights = len({*challenges.batches(challenge.number).values()})
     evidence = Evidence(challenge.number, passed, float(log_evidence(summed)), nights, alpha)
+    panel = {name: _compared([one for one in apart if one.simulator == name], alpha)[ALL] for name in names}
+    found = _compared(rewards, alpha)
+    return Standing(challenge, found, evidence, len(batches), panel if len(names) > 1 else {})
+
+
+def _compared(rewards: Sequence[BatchReward], alpha: float) -> Mapping[str, Comparison]:
     base, candidate = (_by_scenario(rewards, is_candidate) for is_candidate in (False, True))
-    domains = {one.scenario_id: one.domain for one in rewards}
-    return Standing(challenge, compare_domains(base, candidate, domains, 1 - alpha), evidence, len(batches))
+    return compare_domains(base, candidate, {one.scenario_id: one.domain for one in rewards}, 1 - alpha)
+
+
+def averaged(rewards: Sequence[BatchReward], simulators: int) -> list[BatchReward]:
+    """The mean over the members of a panel for each seed, side and scenario; without a reward unless all members have one."""
+    if simulators == 1:
+        return list(rewards)
+    found: dict[tuple[int, bool, str], list[BatchReward]] = {}
+    for one in rewards:
+        found.setdefault((one.seed, one.is_candidate, one.scenario_id), []).append(one)
+    return [
+        replace(same[0], reward=mean_or_none([one.reward for one in same]) if len(same) == simulators else None)
+        for _, same in sorted(found.items())
+    ]
 
 
 def differences(rewards: Sequence[BatchReward]) -> list[list[float]]:
@@ -89,7 +110,8 @@ def weigh(
 def paired_seeds(held: HeldOutStore, simulator: str, *labels: str) -> list[int]:
     """The seeds with which each of the policies has dialogues in this cycle."""
     found = [
-        {one.seed for part in held.dialogues(label).get(simulator, {}).values() for one in part} for label in labels
+        {one.seed for part in dialogues_with(held.dialogues(label), simulator).values() for one in part}
+        for label in labels
     ]
     return sorted(set.intersection(*found))
 

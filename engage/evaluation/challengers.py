@@ -8,6 +8,7 @@ from engage.evaluation.held_out import HeldOutStore, evaluation_seeds
 from engage.evaluation.held_out_config import HeldOutConfig
 from engage.evaluation.judgement import Incumbent, Judgement, failed_checks
 from engage.evaluation.promoting import settle
+from engage.evaluation.simulators import members
 from engage.progress import tell
 from engage.store import Challenge, Challenges, Cycle, State
 from engage.workspace import Workspace
@@ -59,7 +60,7 @@ def decided(
         contenders.append((mine, mine.verdict(found.failures)))
     if kept is not None:
         theirs = weigh(challenges, held, kept.policy, str(kept.adapter), simulator, ground, config.alpha)
-        sides = (held.replies(label, [simulator]) for label in (found.incumbent.label, kept.policy))
+        sides = (held.replies(label, members(simulator)) for label in (found.incumbent.label, kept.policy))
         contenders.append((theirs, theirs.verdict(failed_checks(*sides))))
     notes = []
     for fate in fates(contenders, config.promotion == "manual"):

@@ -3,7 +3,7 @@
 The newest stage counts. Earlier pages of a cycle stay below the newest one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def record_night(
     collected: Collected,
     aligned: Aligned,
     judged: Judged,
-    simulators: Mapping[str, str | None],
+    simulators: Sequence[str],
     scripted: bool,
 ) -> None:
     """Add the night to the run of all nights; `scripted` ones, which try the program, have a run of their own."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from engage.dialogue import Role, Turn
@@ -9,6 +10,7 @@ from engage.errors import NothingSearched
 from engage.evaluation.hacking import Replies
 from engage.evaluation.held_out_config import MOST_DIALOGUES
 from engage.evaluation.promotion import ALL
+from engage.evaluation.simulators import members
 from engage.models import adapter_fingerprint
 from engage.scenario import Scenario
 from engage.search import METHOD_VERSION
@@ -43,11 +45,37 @@ def by_scenario(dialogues: Sequence[HeldOutDialogue]) -> Rewards:
 def paired(policies: Sequence[BySimulator], simulator: str, domain: str = ALL) -> list[Rewards]:
     """Rewards of several policies on the dialogues (scenario and seed) that all of them have; look-ahead policies have fewer."""
     held = [
-        [one for name, part in policy.get(simulator, {}).items() if domain in (ALL, name) for one in part]
+        [one for name, part in dialogues_with(policy, simulator).items() if domain in (ALL, name) for one in part]
         for policy in policies
     ]
     shared = set.intersection(*({(one.scenario_id, one.seed) for one in part} for part in held))
     return [by_scenario([one for one in part if (one.scenario_id, one.seed) in shared]) for part in held]
+
+
+def dialogues_with(policy: BySimulator, simulator: str) -> ByDomain:
+    """A policy's dialogues with a simulator. With a panel: for each scenario and seed that all members have, the mean over them.
+
+    The mean is None where one member's answer could not be read.
+    """
+    names = members(simulator)
+    if len(names) == 1:
+        return policy.get(simulator, {})
+    found: dict[str, list[HeldOutDialogue]] = {}
+    for domain in policy.get(names[0], {}):
+        parts = [{(one.scenario_id, one.seed): one for one in policy.get(name, {}).get(domain, ())} for name in names]
+        for key in sorted(set.intersection(*map(set, parts))):
+            same = [part[key] for part in parts]
+            value, reward = mean_or_none([one.value for one in same]), mean_or_none([one.reward for one in same])
+            found.setdefault(domain, []).append(
+                HeldOutDialogue(*key, max(one.exchanges for one in same), value, reward)
+            )
+    return found
+
+
+def mean_or_none(values: Sequence[float | None]) -> float | None:
+    """The mean; None if one of them is, or if there is none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
 
 
 def policy_label(name: str, adapter: str | None) -> str:

@@ -1,8 +1,8 @@
 """Settings of an evaluation."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engage.files.digest import LATER
 
@@ -32,6 +32,12 @@ class HeldOutConfig(BaseModel):
         "without an adapter) or `policy` (the policy's base model, if it differs from the simulator's). Nothing is promoted if this "
         "is unset or names the simulator used in search",
     )
+    simulators: tuple[str, ...] = Field(
+        (),
+        description="a panel of held-out simulators in place of `second_simulator`, each named as there. Promotion needs a gain on the "
+        "mean over them, and with each of them surely more than -0.02",
+        json_schema_extra=LATER,
+    )
     alpha: float = Field(
         0.05,
         gt=0.0,
@@ -43,3 +49,16 @@ class HeldOutConfig(BaseModel):
         description="`auto`: a candidate that meets the rule becomes champion; `manual`: it waits until a person runs `engage promote`",
         json_schema_extra=LATER,
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_name_them(self) -> Self:
+        if self.simulators and self.second_simulator is not None:
+            raise ValueError(
+                "second_simulator and simulators are both set; use one (an empty `evaluation.second_simulator=` resets it)"
+            )
+        return self
+
+    @property
+    def held_out_simulators(self) -> tuple[str, ...]:
+        """The held-out simulators by name; empty without one."""
+        return self.simulators or ((self.second_simulator,) if self.second_simulator is not None else ())

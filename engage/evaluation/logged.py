@@ -3,7 +3,7 @@
 The incumbent is called that, whether it is the base or a champion.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from engage.evaluation.held_out_config import HeldOutConfig
 from engage.evaluation.judgement import Comparisons, Incumbent, Judgement
 from engage.evaluation.plots import gains
 from engage.evaluation.promotion import ALL
-from engage.evaluation.simulators import deciding
+from engage.evaluation.simulators import deciding, in_metrics
 from engage.files.digest import digest, flat, key_settings
 from engage.models import AdapterCard
 from engage.search import METHOD_VERSION
@@ -73,7 +73,7 @@ def store_evaluation(
 def evaluation_metrics(found: Judgement) -> dict[str, float | None]:
     """The headline, and the gain by simulator and domain."""
     gain = {
-        f"gain/{_name(simulator)}/{domain}": one.difference
+        f"gain/{in_metrics(simulator)}/{domain}": one.difference
         for simulator, by_domain in found.comparisons.items()
         for domain, one in by_domain.items()
     }
@@ -118,11 +118,7 @@ def _checks(rates: Mapping[str, float]) -> dict[str, float]:
     return {f"replies with {check}": rate for check, rate in rates.items()}
 
 
-def _name(simulator: str) -> str:
-    return simulator.replace(" ", "_")
-
-
-def champion_over_base(held: HeldOutStore, simulators: Mapping[str, str | None]) -> float | None:
+def champion_over_base(held: HeldOutStore, simulators: Sequence[str]) -> float | None:
     """Mean reward of the champion at the cycle's start, minus the base's on the same dialogues, with the deciding simulator.
 
     None if there was no champion, or nothing to compare.

@@ -12,9 +12,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from engage.pages import bounded
 from engage.stats import Comparison, Rewards, paired_comparison, stream_level
 
 ALL = "all"
+WORST = -0.02
+"""Each member of a panel must show a gain that is surely more than this."""
 MOST_NIGHTS = 60
 """A challenge that is still undecided after as many nights is dropped."""
 
@@ -78,17 +81,23 @@ class Verdict:
 
 
 NO_HELD_OUT = Verdict(
-    False, "not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator)"
+    False,
+    "not promoted: no held-out simulator (evaluation.second_simulator and evaluation.simulators are unset, or name the search's simulator)",
 )
 
 
 def decide(
-    heldout: Mapping[str, Comparison], failures: Sequence[str], evidence: Evidence, scenarios_per_night: int
+    heldout: Mapping[str, Comparison],
+    failures: Sequence[str],
+    evidence: Evidence,
+    scenarios_per_night: int,
+    panel: Mapping[str, Comparison] | None = None,
 ) -> Verdict:
     """The promotion rule. `heldout` is `compare_domains` with the held-out simulator on all dialogues of the challenge, at 1 − α.
 
     Promoted only if no hacking check fails, no single domain is surely worse, the evidence suffices, the interval over all scenarios lies
-    above 0, and the sign-flip test over scenarios agrees (a bootstrap of few scenarios is too narrow).
+    above 0, and the sign-flip test over scenarios agrees (a bootstrap of few scenarios is too narrow). With a panel, `heldout` is of the mean
+    over it, and the interval with each of its members (`panel`) must lie above `WORST`.
     """
     overall = heldout[ALL]
     if overall.difference is None or overall.low is None or overall.high is None or overall.p_value is None:
@@ -115,7 +124,19 @@ def decide(
             f"not promoted: the scenarios differ too much for a gain on others like them, and more dialogues do not help; raise "
             f"evaluation.per_domain or add scenarios (p = {overall.p_value:.2g}, {shown})",
         )
+    for name, one in (panel or {}).items():
+        if one.low is None or one.low <= WORST:
+            return _held_back(name, one, shown, evidence)
     return Verdict(True, f"promoted: {shown}", passed=True)
+
+
+def _held_back(name: str, one: Comparison, shown: str, evidence: Evidence) -> Verdict:
+    """The verdict where a member of the panel may see a loss; more dialogues help unless it sees one on average."""
+    seen = bounded(one.difference, one.low, one.high, "{:+.3f}")
+    said = f"with the {name} simulator alone it is {seen}, and must be surely more than {WORST}: {shown}"
+    if one.difference is None or one.difference <= WORST or evidence.nights >= MOST_NIGHTS:
+        return Verdict(False, f"not promoted: {said}")
+    return Verdict(False, f"not promoted yet: {said}", goes_on=True)
 
 
 def _surely_worse(one: Comparison) -> bool:

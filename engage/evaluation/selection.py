@@ -8,11 +8,11 @@ from typing import Any
 from engage.evaluation.ground import compare_candidates
 from engage.evaluation.held_out import HeldOutStore, policy_label
 from engage.evaluation.judgement import Incumbent, failed_checks
-from engage.evaluation.simulators import SEARCH_SIMULATOR, deciding
+from engage.evaluation.simulators import SEARCH_SIMULATOR, deciding, in_metrics, player
 from engage.models import AdapterCard
 from engage.pages import bounded, number, page, sentence, table
 from engage.stats import Simultaneous
-from engage.store import Cycle
+from engage.store import Cycle, TrajectoryStore
 
 PAGE = "compare.md"
 """The comparison's page in the cycle's folder."""
@@ -24,7 +24,8 @@ GAIN = "{:+.3f}"
 class Contender:
     """A policy that is compared: what tells it apart, the label of its dialogues, its adapter (None: the base model).
 
-    `training` has figures of its training by name, such as `pairs` and `train/loss`; `settings` what it was trained with, by dotted name.
+    `training` has figures of its training by name, such as `pairs` and `train/loss`; `settings` what it was trained with, by dotted name;
+    `searched_with` names the simulator of the search that its pairs come from (empty: not known, or of no interest).
     """
 
     name: str
@@ -32,6 +33,7 @@ class Contender:
     adapter: str | None
     training: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    searched_with: str = ""
 
     @staticmethod
     def incumbent(cycle: Cycle) -> "Contender":
@@ -40,10 +42,18 @@ class Contender:
         return Contender(held.name, held.label, cycle.champion_adapter)
 
     @staticmethod
-    def trained(name: str, adapter: Path, settings: Mapping[str, str] | None = None) -> "Contender":
+    def trained(
+        name: str, adapter: Path, settings: Mapping[str, str] | None = None, searched_with: str = ""
+    ) -> "Contender":
         """A policy with an adapter that engage trained."""
-        card = AdapterCard.read(adapter)
-        return Contender(name, policy_label("candidate", str(adapter)), str(adapter), card.metrics, settings or {})
+        metrics, label = AdapterCard.read(adapter).metrics, policy_label("candidate", str(adapter))
+        return Contender(name, label, str(adapter), metrics, settings or {}, searched_with)
+
+    @staticmethod
+    def finished(name: str, adapter: Path, store: TrajectoryStore) -> "Contender":
+        """A policy that a cycle of this store trained, with the simulator of the cycle's search."""
+        settings = store.cycle_settings(adapter.parents[2].name)  # CYCLE/align/TRAINING/adapter
+        return Contender.trained(name, adapter, searched_with=player(settings["engine"]) if settings else "")
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Contest:
         """One contender's figures by metric name, for the compare view: its training, reward and gain."""
         found: dict[str, float | None] = dict(self._contender(name).training)
         for simulator, gains in self.gains.items():
-            end = "" if simulator == self.deciding else "_search"
+            end = self._end(simulator)
             if name in gains:
                 one = gains[name]
                 found |= {f"reward{end}": one.alone.mean_candidate, f"gain{end}": one.alone.difference}
@@ -92,9 +102,13 @@ class Contest:
             "failed_checks": float(len(self.failures.get(name, ()))),
         }
 
+    def _end(self, simulator: str) -> str:
+        """What the names of a simulator's metrics end with; those of the deciding one have plain names."""
+        return "" if simulator == self.deciding else f"_{in_metrics(simulator)}"
+
     def page(self, title: str) -> str:
         """The page: the answer in one sentence, a table per simulator, and how it was made."""
-        return page([f"# {title}", f"**{self.answer()}**", *self._tables(), *self._notes()])
+        return page([f"# {title}", f"**{self.answer()}**", *self._tables(), *self._matrix(), *self._notes()])
 
     def answer(self) -> str:
         """Which contender is the best, and how sure that is, in one or two sentences."""
@@ -132,7 +146,7 @@ class Contest:
     def _row(self, one: Contender, simulator: str) -> list[str]:
         gain, behind = self.gains[simulator].get(one.name), self.behind.get(simulator, {}).get(one.name)
         alone = gain.alone if gain else None
-        reward = self.metrics(one.name)["reward" if simulator == self.deciding else "reward_search"]
+        reward = self.metrics(one.name)[f"reward{self._end(simulator)}"]
         return [
             f"**{one.name}**" if one.name == self.best else one.name,
             number(reward, REWARD),
@@ -144,6 +158,22 @@ class Contest:
             number(self.tokens.get(one.name), "{:.0f}"),
             str(len(self.failures.get(one.name, ()))),
         ]
+
+    def _matrix(self) -> list[str]:
+        """The transfer matrix: does a gain that was searched with one simulator show with others?"""
+        if not any(one.searched_with for one in self.contenders) or len(self.gains) == 1:
+            return []
+        first = self.contenders[0]
+        rows = [
+            [
+                one.name,
+                one.searched_with or "not known",
+                *(_gain(self.gains[name].get(one.name)) for name in self.gains),
+            ]
+            for one in self.contenders[1:]
+        ]
+        head = ["", "searched with", *(f"judged with {name}" for name in self.gains)]
+        return ["## Transfer between simulators", f"Gains over {first.name}.", table(head, rows)]
 
     def _notes(self) -> list[str]:
         unreadable = max((one.alone.n_unreadable for one in self.gains[self.deciding].values()), default=0)

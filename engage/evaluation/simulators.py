@@ -1,25 +1,50 @@
-"""The simulated users of an evaluation: the search's own, and the held-out one that the search never talked to."""
+"""The simulated users of an evaluation: the search's own, and the held-out ones that the search never talked to.
 
-from collections.abc import Iterable
+Several held-out ones are a *panel*: its label joins theirs, and a dialogue's reward with the panel is the mean over its members.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from engage.engines import EngineConfig, engine_identity, model_names, model_of
 from engage.engines.base import Side
-from engage.errors import ModelError
-from engage.models import adapter_fingerprint, adapter_folder, check_adapter, resolve_model
+from engage.errors import ConfigError, ModelError
+from engage.models import BARE, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
 from engage.simulation import POLICY_MODEL
 
 SEARCH_SIMULATOR, HELD_OUT_SIMULATOR = "search", "held-out"
+_JOINS = " + "
 
 
-def simulators(engine: EngineConfig, second: str | None) -> dict[str, str | None]:
+def simulators(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, str | None]:
     """Simulators used in evaluation: label → adapter (None: the search's simulator).
 
-    The held-out simulator is omitted if it has the same model name and adapter as the search's.
+    A single held-out simulator is omitted if it has the same model name and adapter as the search's; in a panel that is a ConfigError.
     """
+    players = {SEARCH_SIMULATOR: _weights(engine, engine.simulator_adapter)}
     found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
-    if second is None or _weights(engine, second) == _weights(engine, engine.simulator_adapter):
-        return found
-    return {**found, held_out_label(second): adapter_folder(second)}
+    for name in held_out:
+        weights = _weights(engine, name)
+        twin = next((label for label, known in players.items() if known == weights), None)
+        if twin is None:
+            label = held_out_label(name)
+            players[label], found[label] = weights, adapter_folder(name)
+        elif len(held_out) > 1:
+            raise ConfigError(f"evaluation.simulators: {name} has the weights of the {twin} simulator; name each once")
+    return found
+
+
+def with_panel(labels: Iterable[str]) -> list[str]:
+    """The labels, and that of the panel if there are several held-out simulators."""
+    known = list(labels)
+    held_out = [label for label in known if label != SEARCH_SIMULATOR]
+    return [*known, _JOINS.join(held_out)] if len(held_out) > 1 else known
+
+
+def members(label: str) -> list[str]:
+    """The simulators that a label stands for: those of a panel, or itself."""
+    return label.split(_JOINS)
 
 
 def prompted_users(engine: EngineConfig) -> str:
@@ -41,16 +66,23 @@ def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
     return model_of(engine, Side.SIMULATOR), adapter_fingerprint(folder) if folder else None
 
 
+def in_metrics(label: str) -> str:
+    """The simulator in the name of an MLflow metric, which takes few characters."""
+    return "panel" if len(members(label)) > 1 else label.replace(" ", "_")
+
+
 def deciding(simulators: Iterable[str]) -> str | None:
-    """The simulator whose comparison is shown first: the held-out one if it took part, else the search's; None without a simulator."""
+    """The simulator whose comparison is shown first: the panel, the held-out one, or the search's, whichever took part; None without one."""
     names = list(simulators)
-    return next((name for name in names if name != SEARCH_SIMULATOR), names[0] if names else None)
+    held_out = [name for name in names if name != SEARCH_SIMULATOR]
+    return max(held_out, key=lambda name: len(members(name)), default=names[0] if names else None)
 
 
-def users_identity(engine: EngineConfig, second: str | None) -> dict[str, list[str | None]]:
+def users_identity(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, list[str | None]]:
     """Who the simulated users are, by label: model, its fingerprint (what a server is asked, where it shows no weights), adapter's fingerprint."""
     known, names = engine_identity(engine), {SEARCH_SIMULATOR: engine.simulator_adapter}
-    names |= {label: second for label in simulators(engine, second) if label != SEARCH_SIMULATOR}
+    taking_part = simulators(engine, held_out)
+    names |= {label: name for name in held_out if (label := held_out_label(name)) in taking_part}
     found = {label: _weights(engine, name) for label, name in names.items()}
     return {
         label: [model, known.get(model) or known.get("asked simulator"), own] for label, (model, own) in found.items()
@@ -58,15 +90,27 @@ def users_identity(engine: EngineConfig, second: str | None) -> dict[str, list[s
 
 
 def held_out_label(name: str) -> str:
-    """The label under which the held-out simulator's dialogues are stored, such as `held-out bare`; a folder appears as its fingerprint."""
+    """The label under which a held-out simulator's dialogues are stored, such as `held-out bare`; a folder appears as its fingerprint."""
+    return f"{HELD_OUT_SIMULATOR} {_shown(name)}"
+
+
+def player(engine: Mapping[str, Any]) -> str:
+    """Who plays the users in a search with these settings of `engine`, as in `held_out_label`; the folder's name if it is gone."""
+    name = engine.get("simulator_adapter") or BARE
+    try:
+        return _shown(name)
+    except ModelError:
+        return Path(name).name
+
+
+def _shown(name: str) -> str:
     folder = adapter_folder(name)
-    shown = adapter_fingerprint(folder)[:8] if folder == name and name != POLICY_MODEL else name
-    return f"{HELD_OUT_SIMULATOR} {shown}"
+    return adapter_fingerprint(folder)[:8] if folder == name and name != POLICY_MODEL else name
 
 
-def check_adapters(engine: EngineConfig, second: str | None, champion: str | None) -> None:
-    """Raise ModelError if the held-out simulator is missing, or if it or the champion does not fit the models. A server's weights cannot be checked."""
-    simulators(engine, second)
+def check_adapters(engine: EngineConfig, held_out: Sequence[str], champion: str | None) -> None:
+    """Raise ModelError if a held-out simulator is missing, or if one or the champion does not fit the models. A server's weights cannot be checked."""
+    simulators(engine, held_out)
     if not model_names(engine):
         return
     if champion is not None:
@@ -74,5 +118,6 @@ def check_adapters(engine: EngineConfig, second: str | None, champion: str | Non
             check_adapter(champion, resolve_model(engine.policy_model))
         except ModelError as error:
             raise ModelError(f"the champion of this home: {error}; another model needs another ENGAGE_HOME") from error
-    if second != POLICY_MODEL and (folder := adapter_folder(second)):
-        check_adapter(folder, resolve_model(engine.simulator_model))
+    for name in held_out:
+        if name != POLICY_MODEL and (folder := adapter_folder(name)):
+            check_adapter(folder, resolve_model(engine.simulator_model))

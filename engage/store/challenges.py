@@ -56,6 +56,7 @@ class BatchReward:
     scenario_id: str
     domain: str
     reward: float | None
+    simulator: str
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,16 @@ class Challenges:
         where = f"where number = {int(number)} order by rowid"
         return dict(self._store.select(f"select seed, cycle_id from challenge_batch {where}")[1])
 
-    def rewards(self, number: int) -> list[BatchReward]:
-        """The dialogues of both sides that count in the challenge, by seed and scenario."""
+    def rewards(self, number: int, simulators: Sequence[str]) -> list[BatchReward]:
+        """The dialogues of both sides with these simulators that count in the challenge, by seed and scenario."""
         rows = self._store.select(
-            "select batch.seed, outcome.policy = challenge.policy, outcome.scenario_id, outcome.domain, outcome.reward "
+            "select batch.seed, outcome.policy = challenge.policy, outcome.scenario_id, outcome.domain, outcome.reward, outcome.simulator "
             "from challenge join challenge_batch as batch using (number) join outcome "
             "on outcome.purpose = 'evaluation' and outcome.cycle_id = batch.cycle_id and outcome.seed = batch.seed "
-            "and outcome.simulator = challenge.simulator and outcome.policy in (challenge.policy, challenge.incumbent) "
+            "and list_contains($simulators, outcome.simulator) and outcome.policy in (challenge.policy, challenge.incumbent) "
             "and list_contains(challenge.scenarios, outcome.scenario_id) "
-            f"where number = {int(number)} order by batch.seed, outcome.scenario_id, outcome.policy"
+            f"where number = {int(number)} order by batch.seed, outcome.scenario_id, outcome.policy, outcome.simulator",
+            {"simulators": list(simulators)},
         )[1]
         return [BatchReward(*row) for row in rows]
 

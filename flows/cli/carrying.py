@@ -58,8 +58,9 @@ def absolute_config(config: CycleConfig) -> CycleConfig:
                     f"engine.{side}_model {name!r} is a folder here; set its absolute path before scheduling"
                 )
             engine[f"{side}_model"] = _absolute(name)
-    second = values["evaluation"]["second_simulator"]
-    values["evaluation"]["second_simulator"] = _adapter("evaluation.second_simulator", second)
+    judging = values["evaluation"]
+    judging["second_simulator"] = _adapter("evaluation.second_simulator", judging["second_simulator"])
+    judging["simulators"] = [_adapter("evaluation.simulators", name) for name in judging["simulators"]]
     for table in ("engine_args", "simulator_engine_args"):
         engine["vllm"][table] = _vllm_arguments(engine["vllm"][table])
     for server in filter(None, (config.engine.openai.policy, config.engine.openai.simulator)):

@@ -211,8 +211,8 @@ def _simulator(config: CycleConfig) -> Iterator[Finding]:
 
     if config.engine.kind == "scripted":
         return
-    asked = {"users are": config.engine.simulator_adapter, "held-out users are": config.evaluation.second_simulator}
-    for who, adapter in asked.items():
+    asked = [("held-out users are", name) for name in config.evaluation.held_out_simulators]
+    for who, adapter in [("users are", config.engine.simulator_adapter), *asked]:
         if not (folder := adapter_folder(adapter)) or adapter == POLICY_MODEL:
             continue
         try:

@@ -142,7 +142,7 @@ def examine_tracking(home: Home, config: CycleConfig) -> Iterator[Finding]:
 
     what = f"champion: version {champion.version}, {champion.adapter}"
     try:
-        check_adapters(config.engine, None, str(champion.adapter))
+        check_adapters(config.engine, (), str(champion.adapter))
     except EngageError as error:
         yield Finding(False, what, str(error))
     else:

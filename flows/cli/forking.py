@@ -159,7 +159,7 @@ def _stage(store: TrajectoryStore, home: Home, config: CycleConfig, kept: Stored
     users = config.simulators()
     if simulator not in users:
         raise ConfigError(
-            f"its simulator {simulator!r} is not one of these settings ({', '.join(users)}); see evaluation.second_simulator"
+            f"its simulator {simulator!r} is not one of these settings ({', '.join(users)}); see evaluation.second_simulator and evaluation.simulators"
         )
     if (last := before.last) and (last.unspoken or speaks_of_harm(last.text, load_domain(kept.scenario.domain).crisis)):
         raise ConfigError(f"--turn {edit.turn}: the dialogue was over before it ({kept.trajectory.end_reason})")

@@ -1,0 +1,97 @@
+"""A panel of held-out simulators: its label, its mean rewards, and what the promotion rule asks of each member."""
+
+from dataclasses import replace
+
+import pytest
+from tiny_models import save_adapter
+
+from engage.bench.panels import gate
+from engage.engines import EngineConfig
+from engage.errors import ConfigError
+from engage.evaluation import HeldOutDialogue, check_adapters, deciding, members, paired, simulators, with_panel
+from engage.evaluation.challenge import averaged
+from engage.evaluation.held_out_config import HeldOutConfig
+from engage.evaluation.promotion import ALL, WORST, Evidence, decide
+from engage.stats import paired_comparison
+from engage.store.challenges import BatchReward
+
+A, B = "held-out bare", "held-out 12345678"
+PANEL = f"{A} + {B}"
+
+
+def test_a_panel_has_a_label_of_its_own_and_decides():
+    assert with_panel(["search", A]) == ["search", A]
+    assert with_panel(["search", A, B]) == ["search", A, B, PANEL]
+    assert members(PANEL) == [A, B] and members(A) == [A]
+    assert deciding(["search", A, B, PANEL]) == PANEL
+    assert deciding(["search", B]) == B and deciding(["search"]) == "search" and deciding([]) is None
+
+
+def test_the_panel_is_an_alternative_to_the_second_simulator():
+    assert HeldOutConfig().held_out_simulators == ()
+    assert HeldOutConfig(second_simulator="bare").held_out_simulators == ("bare",)
+    assert HeldOutConfig(simulators=("bare", "x")).held_out_simulators == ("bare", "x")
+    with pytest.raises(ValueError, match="second_simulator and simulators are both set; use one"):
+        HeldOutConfig(second_simulator="bare", simulators=("embedded",))
+
+
+def test_nobody_sits_in_the_panel_twice_or_played_in_the_search(tiny_model, tmp_path):
+    other = str(save_adapter(str(tiny_model), tmp_path / "other"))
+    engine = EngineConfig(kind="transformers", policy_model=str(tiny_model), simulator_model=str(tiny_model))
+    assert list(simulators(engine, [other])) == ["search", f"held-out {list(simulators(engine, [other]))[1][9:]}"]
+    assert list(simulators(engine, ["bare"])) == ["search"]  # alone it is left out, and nothing is promoted
+    with pytest.raises(ConfigError, match="simulators: bare has the weights of the search simulator; name each once"):
+        check_adapters(engine, [other, "bare"], None)
+    with pytest.raises(ConfigError, match=r"has the weights of the held-out [0-9a-f]{8} simulator; name each once"):
+        simulators(engine, [other, other])
+
+
+def held(scenario: str, reward: float | None, seed: int = 1) -> HeldOutDialogue:
+    return HeldOutDialogue(scenario, seed, 2, reward, reward)
+
+
+def test_a_reward_with_the_panel_is_the_mean_over_members_that_all_have_it():
+    talks = {
+        A: {"support": [held("s1", 0.2), held("s2", 0.4), held("s3", 1.0)]},
+        B: {"support": [held("s2", None), held("s1", 0.8)]},
+    }
+    (rewards,) = paired([talks], PANEL)
+    assert rewards == {"s1": [pytest.approx(0.5)], "s2": [None]}  # B never talked on s3
+    assert paired([talks], A) == [{"s1": [0.2], "s2": [0.4], "s3": [1.0]}]
+
+
+def test_a_batch_of_a_challenge_is_averaged_over_the_panel():
+    def one(simulator, reward, candidate=True, scenario="s1"):
+        return BatchReward(7, candidate, scenario, "support", reward, simulator)
+
+    batch = [one(A, 0.2), one(B, 0.6), one(A, 0.5, False), one(B, None, False), one(A, 0.9, scenario="s2")]
+    found = {(row.is_candidate, row.scenario_id): row.reward for row in averaged(batch, 2)}
+    assert found == {(True, "s1"): pytest.approx(0.4), (False, "s1"): None, (True, "s2"): None}
+    assert averaged(batch, 1) == batch
+
+
+def compared(gain: float):
+    """Twelve scenarios that all gain the same: the interval is as narrow as can be."""
+    base = {f"s{number}": [0.5] for number in range(12)}
+    return paired_comparison(base, {name: [0.5 + gain] for name in base}, 0.95, 0)
+
+
+def test_each_member_must_surely_show_more_than_the_margin():
+    overall, plenty = {ALL: compared(0.2)}, Evidence(1, 0, 20.0, 1)
+    assert decide(overall, (), plenty, 12).promoted
+    assert decide(overall, (), plenty, 12, {A: compared(0.4), B: compared(0.0)}).promoted
+    loses = decide(overall, (), plenty, 12, {A: compared(0.45), B: compared(WORST - 0.03)})
+    assert not loses.promoted and not loses.goes_on
+    assert loses.reason.startswith(
+        f"not promoted: with the {B} simulator alone it is -0.050 [-0.050, -0.050], and must be surely more than -0.02: +0.200"
+    )
+    unsure = replace(compared(0.03), low=-0.021)
+    waits = decide(overall, (), plenty, 12, {A: compared(0.3), B: unsure})
+    assert not waits.promoted and waits.goes_on and waits.reason.startswith("not promoted yet: with the ")
+    assert decide(overall, (), plenty, 12, {A: compared(0.3), B: replace(unsure, low=-0.019)}).promoted
+
+
+def test_the_gate_lets_a_harmless_candidate_pass_and_holds_a_harmful_one():
+    harmless, harmful = gate(3, 0.05, 0.05, candidates=60), gate(3, 0.08, -0.05, candidates=60)
+    assert harmless.held_back < 0.1 and harmless.promoted > 0.9
+    assert harmful.held_back > 0.9 and harmful.promoted < 0.1
