@@ -1,5 +1,6 @@
 """Summarises a night: what each stage did, what it means, and which commands show more. The text is Markdown that reads well on a terminal."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from engage.evaluation.judgement import Comparisons
 from engage.evaluation.promotion import Verdict
 from engage.masking import mask_urls
 from engage.stats import Comparison
-from engage.training import BEFORE, LEAST_SCENARIOS, MEASURED_PAIRS, Candidate, PairSet
+from engage.training import LEAST_SCENARIOS, MEASURED_PAIRS, Candidate, PairSet
 
 FEW_PAIRS = 16
 MANY_FLIPS = 0.1
@@ -194,7 +195,7 @@ def _measured_lines(figures: Mapping[str, float]) -> list[str]:
 def _moved(figures: Mapping[str, float], kind: str) -> str:
     loss, accuracy, margin, kl = (figures[f"{kind}/{name}"] for name in ("loss", "accuracy", "margin", "kl"))
     return (
-        f"loss {loss:.3f} ({BEFORE['loss']:.3f} before), {accuracy:.0%} of them ranked as chosen, margin {margin:+.3f}, "
+        f"loss {loss:.3f} ({figures.get('loss_before', math.log(2)):.3f} before), {accuracy:.0%} of them ranked as chosen, margin {margin:+.3f}, "
         f"KL to the start {kl:.2g} nats per token"
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from engage.engines import close_engines
 from engage.progress import Bar
 from engage.tracking.run import StageRun
-from engage.training import BEFORE, DpoSettings, OnStep, SftSettings, TrainResult
+from engage.training import DpoSettings, OnStep, SftSettings, TrainResult, before
 
 CURVES = {
     "loss": "loss",
@@ -31,14 +31,14 @@ def run_training(
     measured on the finished policy (`engage.training.measures`), the others on the batch of the next step.
     """
     close_engines()  # a training and an engine together would hold the weights twice
-    method = "dpo" if isinstance(settings, DpoSettings) else "sft"
+    method, start = ("dpo", before(settings)) if isinstance(settings, DpoSettings) else ("sft", {})
     steps = -(-examples // (settings.batch_size * settings.gradient_accumulation)) * settings.epochs
     bar = Bar(f"{method.upper()} on {what} (steps)", steps)
     params = {f"{method}.{name}": value for name, value in settings.model_dump().items()}
     run.params(params)
 
     def on_step(step: int, metrics: dict[str, float]) -> None:
-        run.metrics(curve_point(method, step, metrics), step - 1)
+        run.metrics(curve_point(start, step, metrics), step - 1)
         bar.advance()
 
     result = train(on_step)
@@ -46,19 +46,17 @@ def run_training(
     logged = run.steps("train/loss")
     for record in result.history:  # those that an earlier, killed run trained and did not log
         if (step := int(record["step"])) - 1 not in logged:
-            run.metrics(curve_point(method, step, record), step - 1)
+            run.metrics(curve_point(start, step, record), step - 1)
     measured = {name: value for name, value in result.metrics.items() if name.startswith(("train/", "held_out/"))}
     model, last = run.model(result.adapter, params), int(result.history[-1]["step"])
     if measured and last not in logged:
         if "held_out/loss" in measured:
-            run.metrics({f"held_out/{name}": value for name, value in BEFORE.items()})
+            run.metrics({f"held_out/{name}": value for name, value in start.items()})
         run.metrics(measured, last, model)
     return result
 
 
-def curve_point(method: str, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
-    """A step's metrics (trl's names, `step` from 1) by MLflow's names. At DPO's first step policy and reference are the same."""
+def curve_point(start: Mapping[str, float], step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+    """A step's metrics (trl's names, `step` from 1) by MLflow's names; at the first step `start` replaces what it names."""
     point = {name: metrics[theirs] for name, theirs in CURVES.items() if theirs in metrics}
-    return {
-        f"train/{name}": value for name, value in {**point, **(BEFORE if (method, step) == ("dpo", 1) else {})}.items()
-    }
+    return {f"train/{name}": value for name, value in {**point, **(start if step == 1 else {})}.items()}

@@ -3,7 +3,7 @@
 from engage.training.candidate import Candidate, latest_candidate, name_candidate
 from engage.training.dpo import build_trainer, fitting_rows, train_dpo
 from engage.training.human_pairs import HumanConfig, HumanPairs, pair_licences, read_human, reply_places
-from engage.training.measures import BEFORE, LEAST_SCENARIOS, MEASURED_PAIRS, set_aside
+from engage.training.measures import LEAST_SCENARIOS, MEASURED_PAIRS, before, set_aside
 from engage.training.pair_card import pair_card
 from engage.training.pair_export import FORMATS, gather_pairs, write_export
 from engage.training.pair_set import PairSet, save_pair_set
@@ -35,7 +35,6 @@ from engage.training.trainer import (
 )
 
 __all__ = [
-    "BEFORE",
     "FORMATS",
     "IGNORED",
     "LEAST_SCENARIOS",
@@ -53,6 +52,7 @@ __all__ = [
     "RunFolder",
     "SftSettings",
     "TrainResult",
+    "before",
     "build_trainer",
     "chat_tokenizer",
     "fitting_rows",

@@ -14,7 +14,8 @@ from typing import Any
 from engage.errors import ConfigError
 from engage.files.digest import digest
 from engage.models import ChatTemplate, DataSource, ModelRef
-from engage.training.measures import pair_measures, trained_weights
+from engage.training.losses import label_noise, pair_losses
+from engage.training.measures import before, pair_measures, trained_weights
 from engage.training.pairs import PreferencePair, pair_set_hash
 from engage.training.run_folder import RunFolder, TrainResult, make_card, run_folder
 from engage.training.shared_prompt import can_share_prompts, reply_logprobs
@@ -31,7 +32,9 @@ from engage.training.trainer import (
     trainer_arguments,
 )
 
-_TRAINED = ("prompt_ids", "chosen_ids", "rejected_ids", "weight")
+_OWN = ("weight", "noise")
+"""Columns of a row that trl does not know."""
+_TRAINED = ("prompt_ids", "chosen_ids", "rejected_ids", *_OWN)
 METRICS = (
     "loss",
     "rewards/chosen",
@@ -70,7 +73,7 @@ def train_dpo(
             "no accepted pair to train on: collect more trees, or accept pairs of smaller gap or confidence"
         )
     recipe = {"lora": config.lora, "dpo": settings}
-    folder = run_folder(out, "dpo", base, parent, recipe, pair_set_hash(drawn))
+    folder = run_folder(out, "dpo", base, parent, recipe, _data_hash(drawn, settings))
     with folder.alone():
         done = folder.finished()
         if done is not None:
@@ -88,6 +91,8 @@ def train_dpo(
             "pairs": float(len(rows)),
             "pairs_too_long": float(len(drawn) - len(rows)),
             "pairs_held_out": float(len(aside)),
+            "loss_before": before(settings)["loss"],
+            **({} if settings.labels == "hard" else {"label_noise": fmean(row["noise"] for row in rows)}),
         }
         data = _sources(drawn, licences or {})
         card = make_card(folder, "dpo", base, parent, recipe, data, {**counts, **history[-1], **measured})
@@ -101,7 +106,7 @@ def _measures(
     return {
         f"{name}/{figure}": value
         for name, rows in sets.items()
-        for figure, value in pair_measures(trainer, start, rows, settings.beta, shares).items()
+        for figure, value in pair_measures(trainer, start, rows, settings, shares).items()
     }
 
 
@@ -111,6 +116,12 @@ def _draw(pairs: Sequence[PreferencePair], settings: DpoSettings) -> list[Prefer
     if settings.max_pairs is None or len(ordered) <= settings.max_pairs:
         return ordered
     return Random(settings.seed).sample(ordered, settings.max_pairs)
+
+
+def _data_hash(pairs: Sequence[PreferencePair], settings: DpoSettings) -> str:
+    """Hash of all that a training takes from its pairs: with soft labels their P too."""
+    known = pair_set_hash(pairs)
+    return known if settings.labels == "hard" else digest([known, [label_noise(pair) for pair in pairs]])
 
 
 def _sources(pairs: Sequence[PreferencePair], licences: Mapping[str, str]) -> list[DataSource]:
@@ -128,7 +139,7 @@ def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoS
     """The pairs as trl's conversational preference rows, in training order; those over `max_length` tokens are left out.
 
     Each row also has `prompt_ids`, `chosen_ids` and `rejected_ids`, the tokens that are trained on; and, if a pair has a weight, `weight`,
-    whose mean over the rows is 1.
+    whose mean over the rows is 1; and with soft labels `noise`, each label's probability of being wrong.
     """
     rows = tokenised(pairs, tokenizer, settings)
     if not rows:
@@ -155,7 +166,8 @@ def tokenised(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSett
             replies = {side: [{"role": "assistant", "content": text}] for side, text in said.items()}
             tokens = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
             weight = {} if pair.weight is None else {"weight": pair.weight}
-            rows.append({"prompt": messages, **replies, **tokens, **weight})
+            noise = {} if settings.labels == "hard" else {"noise": label_noise(pair)}
+            rows.append({"prompt": messages, **replies, **tokens, **weight, **noise})
     return rows
 
 
@@ -164,7 +176,8 @@ def build_trainer(
 ) -> Any:
     """trl's DPOTrainer, ready to train on `fitting_rows`. The reference's log-probabilities are computed once, from the model's present weights.
 
-    With weights the loss of a batch is the mean of weight times loss: over an epoch, the weighted mean. trl's own metrics stay unweighted.
+    With weights the loss of a batch is the mean of weight times loss: over an epoch, the weighted mean; with soft labels it is that of
+    `engage.training.losses`. trl's own metrics know neither weights nor soft labels.
     """
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
@@ -178,23 +191,30 @@ def build_trainer(
 
         def _set_signature_columns_if_needed(self) -> None:
             super()._set_signature_columns_if_needed()
-            self._signature_columns = list(dict.fromkeys([*vars(self)["_signature_columns"], "weight"]))
+            self._signature_columns = list(dict.fromkeys([*vars(self)["_signature_columns"], *_OWN]))
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            speak, weights, said = partial(reply_logprobs, model) if shares else model, inputs.pop("weight", None), []
+            speak, said = partial(reply_logprobs, model) if shares else model, []
+            own = {name: inputs.pop(name) for name in _OWN if name in inputs}
 
             def heard(**given: Any) -> Any:
                 said.append(speak(**given))
                 return said[-1]
 
-            loss = super().compute_loss(speak if weights is None else heard, inputs, *args, **kwargs)
-            return loss if weights is None else weighted_loss(said[-1].log_probs, inputs, weights, settings.beta)
+            loss = super().compute_loss(heard if own else speak, inputs, *args, **kwargs)
+            return batch_loss(said[-1].log_probs, inputs, settings, **own) if own else loss
 
         def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-            inputs.pop("weight", None)
+            for name in _OWN:
+                inputs.pop(name, None)
             return super().compute_ref_log_probs(partial(reply_logprobs, model) if shares else model, inputs)
 
-    arguments = DPOConfig(**trainer_arguments(folder, settings), beta=settings.beta, precompute_ref_log_probs=True)
+    arguments = DPOConfig(
+        **trainer_arguments(folder, settings),
+        beta=settings.beta,
+        loss_type=[settings.loss],
+        precompute_ref_log_probs=True,
+    )
     trainer = PairTrainer(
         model=model,
         args=on_one_device(arguments),
@@ -207,17 +227,18 @@ def build_trainer(
     return trainer
 
 
-def weighted_loss(log_probs: Any, inputs: Mapping[str, Any], weights: Any, beta: float) -> Any:
-    """Mean over a batch's pairs of weight times DPO's sigmoid loss; `log_probs` [2n, length − 1] of the replies' tokens, the chosen ones first."""
-    from torch.nn.functional import logsigmoid
-
+def batch_loss(
+    log_probs: Any, inputs: Mapping[str, Any], settings: DpoSettings, weight: Any = 1.0, noise: Any = None
+) -> Any:
+    """Mean over a batch's pairs of weight times loss; `log_probs` [2n, length − 1] of the replies' tokens, the chosen ones first."""
     chosen, rejected = log_probs.sum(1).chunk(2)
-    margin = (chosen - inputs["ref_chosen_logps"]) - (rejected - inputs["ref_rejected_logps"])
-    return (weights * -logsigmoid(beta * margin)).mean()
+    lengths = inputs["completion_mask"].sum(1).chunk(2)
+    gains = chosen - inputs["ref_chosen_logps"], rejected - inputs["ref_rejected_logps"]
+    return (weight * pair_losses(gains, lengths, settings, noise)).mean()
 
 
 def pair_collator(tokenizer: Any, max_length: int) -> Any:
-    """trl's collator for pairs, and their weights if they have some; the rows are already tokens."""
+    """trl's collator for pairs, and their weights and label noise if they have some; the rows are already tokens."""
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
     padding = tokenizer.pad_token_id
@@ -225,10 +246,10 @@ def pair_collator(tokenizer: Any, max_length: int) -> Any:
         pad_token_id=tokenizer.eos_token_id if padding is None else padding, max_length=max_length
     )
 
-    def collate_weighted(rows: Any) -> Any:
+    def collate_own(rows: Any) -> Any:
         import torch
 
-        weight = {"weight": torch.tensor([row["weight"] for row in rows])} if "weight" in rows[0] else {}
-        return {**collate(rows), **weight}
+        own = {name: torch.tensor([row[name] for row in rows]) for name in _OWN if name in rows[0]}
+        return {**collate(rows), **own}
 
-    return collate_weighted
+    return collate_own

@@ -11,15 +11,21 @@ from types import SimpleNamespace
 from typing import Any
 
 from engage.files.digest import digest
+from engage.training.losses import pair_losses
 from engage.training.pairs import PreferencePair
 from engage.training.shared_prompt import reply_logits
+from engage.training.trainer import DpoSettings
 
 LEAST_SCENARIOS = 20
 """Pairs of fewer scenarios are all trained on: the figures of one scenario's few pairs would say nothing."""
 MEASURED_PAIRS = 32
 """Pairs of either kind that are measured; more would take a noticeable share of the training's time."""
-BEFORE = {"loss": math.log(2), "accuracy": 0.5, "margin": 0.0, "kl": 0.0}
-"""The figures before training, where policy and reference are the same: known without a measurement."""
+
+
+def before(settings: DpoSettings) -> dict[str, float]:
+    """The figures before training, where policy and reference are the same: known without a measurement, whatever the labels."""
+    loss = math.log(2) if settings.loss == "sigmoid" else 1 / (2 * settings.beta) ** 2
+    return {"loss": loss, "accuracy": 0.5, "margin": 0.0, "kl": 0.0}
 
 
 def set_aside(pairs: Sequence[PreferencePair], share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
@@ -41,18 +47,17 @@ def trained_weights(model: Any) -> dict[str, Any]:
 
 
 def pair_measures(
-    trainer: Any, start: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], beta: float, shares: bool
+    trainer: Any, start: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], settings: DpoSettings, shares: bool
 ) -> dict[str, float]:
     """Measure the trainer's policy on at most `MEASURED_PAIRS` of the tokenised `rows`; empty without rows.
 
-    `start` has the weights before training (`trained_weights`), `shares` is `can_share_prompts`. `loss` is DPO's mean loss; `accuracy`
+    `start` has the weights before training (`trained_weights`), `shares` is `can_share_prompts`. `loss` is the mean of `pair_losses`; `accuracy`
     the share of pairs whose chosen reply has gained more than the rejected one, ties as half; `margin` the mean difference of the
-    implicit rewards, in units of `beta`; `kl` the mean of KL(policy ‖ start) over the replies' tokens, in nats per token.
+    implicit rewards, in units of beta; `kl` the mean of KL(policy ‖ start) over the replies' tokens, in nats per token.
     """
     import torch
-    from torch.nn.functional import logsigmoid
 
-    model, margins, divergence, tokens = trainer.model, [], 0.0, 0
+    model, losses, margins, divergence, tokens = trainer.model, [], [], 0.0, 0
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -62,7 +67,9 @@ def pair_measures(
             with _weights(model, start):
                 before = reply_distributions(model, batch, labels, shares)
             gains = [now.logps - then.logps for now, then in zip(after, before, strict=True)]
-            margins.append(beta * (gains[0] - gains[1]))
+            lengths = [side.mask.sum(-1) for side in after]
+            losses.append(pair_losses(gains, lengths, settings, batch.get("noise")))
+            margins.append(settings.beta * (gains[0] - gains[1]))
             for now, then in zip(after, before, strict=True):
                 divergence += float((now.logprobs.exp() * (now.logprobs - then.logprobs)).sum(-1)[now.mask].sum())
                 tokens += int(now.mask.sum())
@@ -71,7 +78,7 @@ def pair_measures(
         return {}
     margin = torch.cat(margins)
     return {
-        "loss": float(-logsigmoid(margin).mean()),
+        "loss": float(torch.cat(losses).mean()),
         "accuracy": float(((margin > 0).float() + 0.5 * (margin == 0).float()).mean()),
         "margin": float(margin.mean()),
         "kl": max(0.0, divergence / tokens),

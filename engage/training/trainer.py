@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,7 +50,7 @@ class LoraSettings(_Settings):
 
 
 class DpoSettings(_Settings):
-    """Direct preference optimisation (Rafailov et al. 2023), sigmoid loss."""
+    """Direct preference optimisation (Rafailov et al. 2023)."""
 
     epochs: int = Field(1, ge=1, le=100, description="passes over the pairs")
     learning_rate: float = Field(
@@ -58,6 +58,18 @@ class DpoSettings(_Settings):
     )
     beta: float = Field(
         0.1, gt=0.0, le=10.0, description="DPO's beta: a higher value keeps the policy closer to the reference model"
+    )
+    loss: Literal["sigmoid", "ipo"] = Field(
+        "sigmoid",
+        description="loss of a pair: `sigmoid` is DPO's; `ipo` aims at a difference of 1/(2 beta) nats per token between the replies",
+        json_schema_extra=LATER,
+    )
+    labels: Literal["hard", "conservative", "robust"] = Field(
+        "hard",
+        description="whether the stated probability P that the chosen reply is better counts: `hard`: no; `conservative`: the expected "
+        "loss over both labels, so unsure pairs count less; `robust`: corrects for labels flipped at random, so unsure pairs count "
+        "more; 1 - P is at most 0.4; human pairs state no P and stay hard",
+        json_schema_extra=LATER,
     )
     batch_size: int = Field(2, ge=1, le=1024, description="pairs per batch")
     gradient_accumulation: int = Field(2, ge=1, le=1024, description="batches per optimiser step")

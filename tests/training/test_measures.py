@@ -10,10 +10,10 @@ from tiny_models import byte_tokenizer, make_pairs
 
 from engage.models import AdapterCard, ModelRef
 from engage.training import (
-    BEFORE,
     AlignConfig,
     DpoSettings,
     RunFolder,
+    before,
     build_trainer,
     quiet,
     set_aside,
@@ -103,16 +103,16 @@ def test_the_figures_are_those_of_single_replies(moved: Any, shares: bool) -> No
     trainer, start, rows = moved
     expected = by_hand(trainer, start, rows)
     assert expected["kl"] > 0.01
-    assert pair_measures(trainer, start, rows, DPO.beta, shares) == pytest.approx(expected, abs=1e-3)
+    assert pair_measures(trainer, start, rows, DPO, shares) == pytest.approx(expected, abs=1e-3)
     kept = trained_weights(trainer.model)
-    pair_measures(trainer, start, rows, DPO.beta, shares)
+    pair_measures(trainer, start, rows, DPO, shares)
     assert all(bool((kept[name] == weight).all()) for name, weight in trained_weights(trainer.model).items())
 
 
 def test_the_figures_before_a_training_are_known(moved: Any) -> None:
     trainer, _, rows = moved
-    assert pair_measures(trainer, trained_weights(trainer.model), rows, DPO.beta, True) == pytest.approx(BEFORE)
-    assert pair_measures(trainer, {}, [], DPO.beta, True) == {}
+    assert pair_measures(trainer, trained_weights(trainer.model), rows, DPO, True) == pytest.approx(before(DPO))
+    assert pair_measures(trainer, {}, [], DPO, True) == {}
 
 
 def test_learning_rates_are_told_apart_on_both_kinds_of_pairs(base: ModelRef, tmp_path: Path) -> None:
@@ -125,5 +125,5 @@ def test_learning_rates_are_told_apart_on_both_kinds_of_pairs(base: ModelRef, tm
     assert (slow["pairs"], slow["pairs_held_out"]) == (6, 3)
     for kind in ("train", "held_out"):
         assert 0 <= slow[f"{kind}/kl"] < fast[f"{kind}/kl"]
-        assert fast[f"{kind}/loss"] < slow[f"{kind}/loss"] < BEFORE["loss"] + 1e-3
+        assert fast[f"{kind}/loss"] < slow[f"{kind}/loss"] < before(DPO)["loss"] + 1e-3
     assert "held_out/loss" not in train_dpo(make_pairs(4), base, tmp_path / "none", AlignConfig(lora=LORA)).metrics

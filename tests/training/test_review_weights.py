@@ -12,7 +12,6 @@ from tiny_models import make_pairs
 from engage.models import ModelRef
 from engage.store import PairConfig, TrajectoryStore
 from engage.training import AlignConfig, DpoSettings, load_pairs, pair_set_hash, read_pairs, save_pairs, train_dpo
-from engage.training.dpo import weighted_loss
 from engage.training.trainer import LoraSettings
 
 NAMES = [f"s{number}" for number in range(6)]
@@ -66,16 +65,6 @@ def test_a_pair_set_keeps_its_weights_and_its_hash_knows_them(tmp_path: Path) ->
 
     before = digest(sorted(digest([pair.prompt, pair.chosen, pair.rejected]) for pair in plain))
     assert pair_set_hash(plain) == before
-
-
-def test_the_weighted_loss_by_hand() -> None:
-    import torch
-
-    # two pairs: the chosen replies have gained 1 and 0, the rejected ones 0 and 2; β = 0.5 makes the margins 0.5 and -1
-    log_probs = torch.tensor([[-1.0, -1.0], [-3.0, 0.0], [-2.0, 0.0], [-1.0, 0.0]])
-    inputs = {"ref_chosen_logps": torch.tensor([-3.0, -3.0]), "ref_rejected_logps": torch.tensor([-2.0, -3.0])}
-    expected = (1.5 * math.log(1 + math.exp(-0.5)) + 0.5 * math.log(1 + math.exp(1.0))) / 2
-    assert float(weighted_loss(log_probs, inputs, torch.tensor([1.5, 0.5]), 0.5)) == pytest.approx(expected)
 
 
 @pytest.mark.slow
