@@ -195,7 +195,7 @@ def build_trainer(
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             speak, said = partial(reply_logprobs, model) if shares else model, []
-            own = {name: inputs.pop(name) for name in _OWN if name in inputs}
+            own = _take_own(inputs)
 
             def heard(**given: Any) -> Any:
                 said.append(speak(**given))
@@ -205,16 +205,11 @@ def build_trainer(
             return batch_loss(said[-1].log_probs, inputs, settings, **own) if own else loss
 
         def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-            for name in _OWN:
-                inputs.pop(name, None)
+            _take_own(inputs)
             return super().compute_ref_log_probs(partial(reply_logprobs, model) if shares else model, inputs)
 
-    arguments = DPOConfig(
-        **trainer_arguments(folder, settings),
-        beta=settings.beta,
-        loss_type=[settings.loss],
-        precompute_ref_log_probs=True,
-    )
+    ours = {"beta": settings.beta, "loss_type": [settings.loss]}
+    arguments = DPOConfig(**trainer_arguments(folder, settings), **ours, precompute_ref_log_probs=True)
     trainer = PairTrainer(
         model=model,
         args=on_one_device(arguments),
@@ -225,6 +220,11 @@ def build_trainer(
     # trl's frozen copy of the starting adapter has answered; a checkpoint would carry it along.
     trainer.model.delete_adapter("ref")
     return trainer
+
+
+def _take_own(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Remove from a batch what trl does not know, and return it."""
+    return {name: inputs.pop(name) for name in _OWN if name in inputs}
 
 
 def batch_loss(
