@@ -63,7 +63,8 @@ def train_dpo(
     A finished folder of the same pairs and settings is returned unchanged; an interrupted run resumes from its last checkpoint.
     `on_step(step, metrics)` is called after every optimiser step with trl's metric names. `licences` are for the card, by source:
     `search`, or `human:` and the domain. The finished policy is measured on its pairs and on the `held_out` ones
-    (`engage.training.measures`): the result's metrics `train/…` and `held_out/…`. Raises ConfigError without a usable pair, ModelError
+    (`engage.training.measures`): the result's metrics `train/…` and `held_out/…`, and `loss_before`; with soft labels `label_noise` is the
+    mean probability of a wrong label (`engage.training.losses`). Raises ConfigError without a usable pair, ModelError
     if the parent belongs to other base weights.
     """
     settings = config.dpo

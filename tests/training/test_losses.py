@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tiny_models import make_pairs
 
 from engage.models import AdapterCard, ModelRef
-from engage.training import AlignConfig, DpoSettings, train_dpo
+from engage.training import AlignConfig, DpoSettings, before, train_dpo
 from engage.training.dpo import batch_loss
 from engage.training.losses import label_noise, pair_losses
 from engage.training.trainer import LoraSettings
@@ -211,3 +211,32 @@ def test_a_soft_folder_of_the_same_replies_with_another_p_is_another_run(base: M
         train_dpo([sure(0.9)], base, tmp_path / "soft", config)
     first = train_dpo([sure(0.7)], base, tmp_path / "hard", with_dpo())
     assert train_dpo([sure(0.9)], base, tmp_path / "hard", with_dpo()) == first  # hard labels do not look at P
+
+
+def test_a_curve_begins_at_the_loss_of_its_own_kind() -> None:
+    from engage.tracking.training import curve_point
+
+    # a policy that is its reference has the ipo loss (0 - 1/(2β))²: 25 with β = 0.1
+    start = before(DpoSettings(loss="ipo"))
+    assert curve_point(start, 1, {"loss": 24.0, "rewards/accuracies": 0.0})["train/loss"] == pytest.approx(25.0)
+    assert curve_point(start, 2, {"loss": 24.0}) == {"train/loss": 24.0}
+
+
+@pytest.mark.parametrize(("known", "said"), [({"loss_before": 25.0}, "25.000 before"), ({}, "0.693 before")])
+def test_the_summary_compares_with_the_loss_before(known: dict[str, float], said: str, tmp_path: Path) -> None:
+    from engage.evaluation.summary import Aligned, stage_lines
+    from engage.training import PairSet
+
+    measured = {"train/loss": 20.0, "train/accuracy": 1.0, "train/margin": 0.1, "train/kl": 0.01}
+
+    class Trained:
+        metrics: ClassVar = {
+            "pairs": 3.0,
+            "pairs_held_out": 0.0,
+            **measured,
+            **known,
+        }  # older cards have no loss before
+
+    pairs = PairSet(tmp_path, "h", 3, {}, {"candidates": 3, "accepted": 3})
+    text = " ".join(stage_lines("c1", Aligned(pairs, Trained())))  # type: ignore[arg-type]
+    assert f"loss 20.000 ({said})" in text
