@@ -12,6 +12,7 @@ from engage.domains import load_domain
 from engage.domains.rules.patterns import matches_any
 from engage.evaluation.held_out import HeldOutStore
 from engage.files.digest import digest
+from engage.simulation import without_value
 from engage.tracking import Conversation, Exchange
 
 
@@ -34,8 +35,10 @@ def _conversation(row: Mapping[str, Any]) -> Conversation:
     domain, condition = load_domain(row["domain"]), json.loads(row["user_condition"])
     turns: Sequence[Mapping[str, Any]] = row["turns"]
     said = [turn["text"] for turn in turns[row["opening_turns"] :] if turn["role"] == Role.ASSISTANT]
-    survey = "not asked" if row["value"] is None and not row["reaction_text"] else f"{row['reaction_text']!r}"
-    value = "not readable" if row["value"] is None else f"{row['value']:.2f} ({domain.survey_unit})"
+    if row["value"] is None:
+        survey = without_value(row["reader"], row["reaction_text"])
+    else:
+        survey = f"{row['reaction_text']!r}, read as {row['value']:.2f} ({domain.survey_unit})"
     manner = f", {condition['difficulty']}" if condition.get("difficulty") else ""
     return Conversation(
         dialogue_id=row["trajectory_id"],
@@ -45,7 +48,7 @@ def _conversation(row: Mapping[str, Any]) -> Conversation:
         goal=condition["situation"],
         persona=f"{condition['person']}{manner}",
         exchanges=tuple(_exchanges(turns)),
-        ending=f"ended: {row['end_reason'].replace('_', ' ')}; exit survey: {survey}, read as {value}",
+        ending=f"ended: {row['end_reason'].replace('_', ' ')}; exit survey: {survey}",
         reward=row["reward"],
         checks=tuple(
             check for check, patterns in domain.signs.items() if any(matches_any(patterns, text) for text in said)

@@ -2,6 +2,7 @@
 
 from engage.simulation.flaws import find_flaw
 from engage.simulation.leaks import leaks_role
+from engage.simulation.reaction import without_value
 from engage.simulation.replay import Recorded, play_from, replay
 from engage.simulation.rollout import (
     DialogueConfig,
@@ -50,4 +51,5 @@ __all__ = [
     "replay",
     "simulator_messages",
     "survey_messages",
+    "without_value",
 ]

@@ -10,6 +10,15 @@ from engage.dialogue import Reaction
 from engage.survey import Survey, stated_value
 
 
+def without_value(reader: str, text: str) -> str:
+    """Why a reaction has no value: completes "the exit survey was …"."""
+    if reader == "unasked":
+        return "not asked"
+    if reader == "expected":
+        return "asked, but the model gave no usable probabilities of the answers"
+    return f"asked, but the answer could not be read: {text!r}" if text.strip() else "asked, but not answered"
+
+
 def read_pattern(survey: Survey, text: str) -> Reaction:
     """The first pattern that matches (as in the paper); value None if none matches or the number is outside the survey's scale."""
     return Reaction("pattern", text, stated_value(survey, text, survey.patterns))

@@ -75,7 +75,7 @@ def hold_chat(console: Console, config: CycleConfig, wish: Wish) -> None:
     try:
         trajectory = asyncio.run(_hold(cast, screen))
     except EOFError:
-        console.print("\nthe input has ended, and with it the conversation; the exit survey was not asked")
+        console.print("\nthe input has ended, and with it the conversation")
         trajectory = _broken_off(cast, screen)
     except BaseException:  # a broken model, Ctrl-C: what was said until then is kept all the same
         keep(_broken_off(cast, screen))
@@ -146,9 +146,12 @@ async def _hold(episode: Episode, screen: Screen) -> Trajectory:
 
 
 def _broken_off(episode: Episode, screen: Screen) -> Trajectory:
-    """What was said so far, without an answer to the survey."""
-    said, unasked = screen.dialogue, Reaction("unasked", "", None)
-    return Trajectory(episode.scenario.scenario_id, said, unasked, None, exchanges_held(episode, said), LEFT)
+    """What was said so far; if the person was asked the survey already, with the answer that could not be read."""
+    said, asked = screen.dialogue, screen.answer is not None
+    exchanges = exchanges_held(episode, said)
+    reaction = Reaction("human" if asked else "unasked", screen.answer or "", None)
+    reason = (asked and episode.end_reason(said, exchanges)) or LEFT
+    return Trajectory(episode.scenario.scenario_id, said, reaction, None, exchanges, reason)
 
 
 def _print_end(screen: Screen, episode: Episode, trajectory: Trajectory) -> None:

@@ -14,6 +14,7 @@ from engage.domains import Domain, allow_modules, load_domain
 from engage.errors import ConfigError, QueryError
 from engage.evaluation.night_page.trees import higher_values, visited_path
 from engage.home import Home
+from engage.simulation import without_value
 from engage.store import TrajectoryStore
 from flows.cli.asking import tell
 from flows.cli.reading import store_to_read
@@ -186,10 +187,8 @@ def _print_end(console: Console, row: Row, domain: Domain | None) -> None:
 
 def answered(row: Row, domain: Domain | None) -> str:
     """The answer to the exit survey in words, with the reward."""
-    if row["reader"] == "unasked":
-        return "not asked, and there is no reward."
     if row["value"] is None:
-        return f"the answer could not be read, and there is no reward: {row['reaction_text']!r}"
+        return f"{without_value(row['reader'], row['reaction_text'])}; no reward."
     words = f"answers {row['value']:.2f}"
     if domain is not None and row["user_condition"]:
         try:

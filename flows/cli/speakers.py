@@ -28,12 +28,16 @@ class Leaves(Exception):
 
 
 class Screen:
-    """Shows what is said and reads what a person says; `dialogue` is what was said so far, opening included."""
+    """Shows what is said and reads what a person says; `dialogue` is what was said so far, opening included.
+
+    `answer` is what the person last answered to the exit survey, None before it is asked.
+    """
 
     def __init__(self, console: Console, domain: Domain, person: Role | None, opening: Dialogue) -> None:
         self.console = console
         self.domain = domain
         self.dialogue = opening
+        self.answer: str | None = None
         self._names = {Role.USER: domain.user_name, Role.ASSISTANT: domain.assistant_name}
         if person:
             self._names[person] += " (you)"
@@ -178,7 +182,7 @@ class PersonAsUser(UserSimulator):
 
     async def react(self, dialogue: Dialogue, key: str, seed: int) -> Reaction:
         """The person's answer, asked again until it can be read; value None for an empty line."""
-        self._screen.dialogue, survey = dialogue, self.domain.survey
+        self._screen.dialogue, self._screen.answer, survey = dialogue, "", self.domain.survey
         self._screen.console.print(f"\n{survey.question} (Enter: no answer)")
         while True:
             try:
@@ -188,4 +192,5 @@ class PersonAsUser(UserSimulator):
             value = survey.choices.get(text, read_answer(self.domain, text).value)
             if value is not None or not text:
                 return Reaction("human", text, value)
+            self._screen.answer = text
             self._screen.console.print(f"that cannot be read; type one of {', '.join(survey.choices)}")

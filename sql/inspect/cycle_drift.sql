@@ -8,7 +8,7 @@ with per_tree as (
         domain,
         tree_id,
         count(*) as dialogues,
-        count(*) - count(reward) as unreadable,
+        count(*) filter (where reward is null and reader != 'unasked') as unreadable,
         avg(reward) as reward,
         avg(exchanges) as exchanges
     from search_outcome

@@ -9,6 +9,7 @@ with condition as (
         coalesce(domain, '') as domain,
         unnest(json_keys(user_condition)) as condition,
         user_condition,
+        reader,
         reward,
         measures
     from outcome
@@ -22,6 +23,7 @@ levelled as (
         domain,
         condition,
         json_extract_string(user_condition, '$."' || condition || '"') as level,
+        reader,
         reward,
         measures
     from condition
@@ -72,7 +74,7 @@ ended as (
         condition,
         level,
         count(*) as dialogues,
-        count(*) - count(reward) as unreadable,
+        count(*) filter (where reward is null and reader != 'unasked') as unreadable,
         round(avg(reward), 3) as reward
     from levelled
     group by purpose, policy, simulator, domain, condition, level

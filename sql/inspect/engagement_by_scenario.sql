@@ -9,6 +9,7 @@ with ended as (
         coalesce(domain, '') as domain,
         scenario_id,
         exchanges,
+        reader,
         reward,
         measures
     from outcome
@@ -51,7 +52,7 @@ select
     ended.domain,
     ended.scenario_id as scenario,
     count(*) as dialogues,
-    count(*) - count(ended.reward) as unreadable,
+    count(*) filter (where ended.reward is null and ended.reader != 'unasked') as unreadable,
     round(avg(ended.reward), 3) as reward,
     round(min(ended.reward), 3) as reward_lowest,
     round(max(ended.reward), 3) as reward_highest,

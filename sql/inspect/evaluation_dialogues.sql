@@ -12,6 +12,7 @@ select
     outcome.user_condition,
     outcome.opening_turns,
     outcome.end_reason,
+    outcome.reader,
     outcome.reaction_text,
     outcome.value,
     outcome.reward,
@@ -33,6 +34,7 @@ group by
     outcome.user_condition,
     outcome.opening_turns,
     outcome.end_reason,
+    outcome.reader,
     outcome.reaction_text,
     outcome.value,
     outcome.reward

@@ -4,7 +4,7 @@ select
     outcome.domain,
     count(distinct outcome.tree_id) as trees,
     count(*) as simulations,
-    count(*) - count(outcome.reward) as unreadable,
+    count(*) filter (where outcome.reward is null and outcome.reader != 'unasked') as unreadable,
     round(avg(outcome.reward), 4) as reward_mean,
     round(stddev_samp(outcome.reward), 4) as reward_sd,
     round(avg(outcome.value), 4) as survey_value_mean,

@@ -84,19 +84,33 @@ def test_two_models_talk_and_nothing_is_kept(talk):
 def test_a_crisis_ends_the_conversation_with_the_words_of_a_search(talk):
     code, out, _ = talk(*SUPPORT_TALK, "--save", lines=["I want to kill myself."])
     assert code == 0 and load_domain("emotional_support").referral in " ".join(out.replace("\n", " ").split())
-    assert "Ended after 1 exchange: crisis." in out and "not asked, and there is no reward" in out
+    assert "Ended after 1 exchange: crisis." in out and "Exit survey: not asked; no reward." in out
     assert kept() == [("human", "base", "human", "crisis", 1, "unasked", None, None)]
 
 
 def test_the_person_may_end_it_and_is_asked_the_survey(talk):
     out = talk(*SUPPORT_TALK, lines=["Hm.", "/end", ""])[1]
-    assert "Ended after 2 exchanges: left." in out and "the answer could not be read" in out
+    assert "Ended after 2 exchanges: left." in out and "asked, but not answered; no reward." in out
 
 
 def test_an_ended_input_ends_the_conversation_and_what_was_said_is_kept(talk):
     code, out, err = talk(*SUPPORT_TALK, "--save", lines=["My dog died."])
     assert (code, err) == (0, "") and "the input has ended, and with it the conversation" in out
     assert kept() == [("human", "base", "human", "left", 2, "unasked", None, None)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["Old.", "Ill.", "much better"], "asked, but the answer could not be read: 'much better'; no reward."),
+        (["Old.", "Ill."], "asked, but not answered; no reward."),
+    ],
+)
+def test_an_input_that_ends_after_the_survey_was_asked_says_that_it_was_asked(talk, engage, lines, said):
+    out = talk(*SUPPORT_TALK, "--save", lines=lines)[1]
+    assert f"Exit survey: {said}" in out and "not asked" not in out
+    assert kept() == [("human", "base", "human", "max_exchanges", 2, "human", None, None)]
+    assert said in " ".join(engage("show", "chat/human")[1].split())
 
 
 def test_without_a_word_of_the_person_nothing_is_kept(talk):

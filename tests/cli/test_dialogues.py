@@ -110,9 +110,14 @@ def test_text_of_strangers_cannot_steer_the_terminal(engage, store):
     [
         (
             given(Reaction("pattern", "who knows", None), None),
-            "the answer could not be read, and there is no reward: 'who knows'",
+            "Exit survey: asked, but the answer could not be read: 'who knows'; no reward.",
         ),
-        (given(Reaction("unasked", "", None), None, "crisis"), "not asked, and there is no reward."),
+        (given(Reaction("human", "", None), None), "Exit survey: asked, but not answered; no reward."),
+        (
+            given(Reaction("expected", "", None), None),
+            "asked, but the model gave no usable probabilities of the answers;",
+        ),
+        (given(Reaction("unasked", "", None), None, "crisis"), "Exit survey: not asked; no reward."),
         (given(Reaction("expected", "1", 0.25), 0.125, flaw="greeting"), "still flawed: greeting"),
     ],
 )

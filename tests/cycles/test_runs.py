@@ -264,7 +264,9 @@ def test_a_conversation_says_who_the_user_is_what_was_said_and_how_it_ended(tmp_
     assert one.exchanges[1].before[-1] == {"role": "user", "content": "He was old."}
     assert (one.reward, one.checks, one.flaws) == (1.0, (), ())
     assert one.ending.startswith("ended: max exchanges; exit survey: 'a number', read as 1.00")
-    assert told["s2"].reward is None and told["s2"].ending.endswith("read as not readable")
+    assert told["s2"].reward is None and told["s2"].ending.endswith(
+        "exit survey: asked, but the answer could not be read: 'no idea'"
+    )
 
 
 def test_a_sample_of_conversations_has_the_same_scenarios_on_both_sides(tmp_path):

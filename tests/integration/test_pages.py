@@ -109,6 +109,12 @@ def test_the_dialogue_of_a_node_goes_down_to_the_survey_in_words(opened):
     expect(chat).to_contain_text("reward 0.50")
 
 
+def test_an_answer_that_could_not_be_read_says_that_the_survey_was_asked(opened):
+    page = opened("baker", scenario="baker", node=7)
+    said = "The exit survey was asked, but the answer could not be read: 'no idea'."
+    assert said in page.locator("#tree .chat").inner_text()
+
+
 @pytest.mark.parametrize("name", ["baker", "hurt"])
 def test_nothing_that_is_missing_is_shown_by_its_name_in_the_code(opened, store, name):
     page = opened(name)

@@ -4,6 +4,7 @@ The cycle: two training scenarios, each searched (one tree by hand, one by the s
 held in one evaluation dialogue by two policies.
 """
 
+import dataclasses
 import json
 import re
 from importlib import resources
@@ -13,6 +14,7 @@ import pytest
 from scripted_scenarios import searched
 from small_stores import filled, hand_dialogue, hand_judgement, hand_tree, judge, support_scenario
 
+from engage.dialogue import Reaction
 from engage.engines.scripted import ScriptedEngine
 from engage.search import SearchConfig
 from engage.simulation import DialogueConfig, SpeechConfig
@@ -334,6 +336,17 @@ def test_unreadable_free_answers_of_a_search_are_found(tmp_path):
     record = searched(search=SearchConfig(num_simulations=4), dialogue=dialogue, scenario=BAKER)
     rows = filled(tmp_path, [BAKER], [record]).rows("unreadable_reactions")
     assert [row["answer"] for row in rows] == [s.trajectory.reaction.text for s in record.simulations]
+
+
+def test_a_survey_that_was_not_asked_does_not_count_as_unreadable(tmp_path):
+    tree = hand_tree(BAKER, {"Tell me more.": [[1.0], [None], [None]]})
+    read, unread, crisis = tree.simulations
+    ended = dataclasses.replace(crisis.trajectory, reaction=Reaction("unasked", "", None), end_reason="crisis")
+    simulations = (read, unread, dataclasses.replace(crisis, trajectory=ended))
+    store = filled(tmp_path, [BAKER], [dataclasses.replace(tree, simulations=simulations)])
+    for name in ("reward_by_domain", "cycle_drift", "engagement_by_scenario", "engagement_by_condition"):
+        assert {row["unreadable"] for row in store.rows(name)} == {1}, name
+    assert len(store.rows("unreadable_reactions")) == 1
 
 
 def test_the_cost_of_a_cycle_in_calls_tokens_and_seconds(store):

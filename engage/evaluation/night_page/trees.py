@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engage.errors import QueryError
+from engage.simulation import without_value
 from engage.store import TrajectoryStore
 
 Row = Mapping[str, Any]
@@ -73,6 +74,7 @@ def _simulation(row: Row) -> dict[str, Any]:
         "turns": [[turn["role"], turn["text"], turn["flaw"]] for turn in row["turns"]],
         "answer": row["reaction_text"],
         "reader": row["reader"],
+        "unread": without_value(row["reader"], row["reaction_text"]) if row["value"] is None else None,
         "value": row["value"],
         "reward": row["reward"],
         "end": row["end_reason"],

@@ -26,11 +26,11 @@ function bubbles(tree, turns, className = "") {
 /** The exit survey of a simulation in words. */
 function survey(tree, simulation) {
   const said = simulation.answer;
-  const value = simulation.value === null ? "could not be read" : `${number(simulation.value)} (${tree.speakers.unit})`;
+  const value = `${number(simulation.value)} (${tree.speakers.unit})`;
   const reward = simulation.reward === null ? "no reward" : `reward ${number(simulation.reward)}`;
   const sentence =
-    simulation.reader === "unasked"
-      ? "The exit survey was not asked, because the dialogue ended early."
+    simulation.unread !== null
+      ? `The exit survey was ${shortened(simulation.unread, 400)}.`
       : simulation.reader === "expected"
         ? `Expected answer ${value}; the likeliest choice is “${said}”.`
         : `Answer “${shortened(said, 400)}”: ${value}.`;
@@ -47,7 +47,8 @@ function survey(tree, simulation) {
 /** A simulation below a node as a line that opens: its answer and reward, then its turns and the survey. */
 function future(tree, simulation, node) {
   const rest = tree.rest(simulation, node);
-  const answer = simulation.value === null ? "no readable answer" : `answer ${number(simulation.value)}`;
+  const unread = simulation.reader === "unasked" ? "survey not asked" : "no readable answer";
+  const answer = simulation.value === null ? unread : `answer ${number(simulation.value)}`;
   const reward = simulation.reward === null ? "no reward" : `reward ${number(simulation.reward)}`;
   const details = element(
     "details",
