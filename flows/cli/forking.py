@@ -2,19 +2,13 @@
 
 import asyncio
 import re
-import shlex
 import sys
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from statistics import fmean
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from engage.config import CycleConfig
 from engage.dialogue import Dialogue, Turn
@@ -24,23 +18,20 @@ from engage.engines import close_engines, shared_engine
 from engage.engines.recording import RecordingEngine
 from engage.errors import ConfigError, EngineError
 from engage.evaluation import SEARCH_SIMULATOR, policy_label
-from engage.files.digest import digest
 from engage.files.reading import unprintable
 from engage.home import Home
 from engage.masking import mask_urls
 from engage.search import ForkRecord, gather
-from engage.seeds import derive_seed
 from engage.simulation import DialogueConfig, Recorded, begin_episode, play_from, replay
-from engage.stats import jackknife
 from engage.store import Challenges, Cycle, Outbox, StoredDialogue, TrajectoryStore, read_dialogue
 from engage.training import latest_candidate
 from flows.cli.asking import tell
 from flows.cli.dialogues import find_dialogue_id
+from flows.cli.forked import Stage, print_change
 from flows.cli.interrupts import go_on_with
 from flows.cli.policies import named_policy
 from flows.cli.profiles import Asked
 from flows.cli.running import quieten, ready_to_paste
-from flows.cli.showing import visible
 
 
 @dataclass(frozen=True)
@@ -51,32 +42,6 @@ class Edit:
     text: str
     policy: str | None
     times: int
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Who continues a forked dialogue: labels and adapters of both sides, and the prefix with the turn that was said and the other."""
-
-    kept: StoredDialogue
-    turn: int
-    policy: str
-    simulator: str
-    adapters: tuple[str | None, str | None]
-    branches: tuple[Dialogue, Dialogue]
-
-    def seed(self, number: int) -> int:
-        """The seed of a pair of continuations: the same for every text at this turn."""
-        return derive_seed(self.kept.id, "fork", self.turn, number)
-
-    def name(self, branch: Dialogue) -> str:
-        """The beginning of the ids under which a branch's continuations are stored, see `fork_outcome`."""
-        text = branch.turns[-1].text
-        return f"{self.kept.id}/fork/{self.turn}/{digest([text, self.policy, self.simulator])[:8]}"
-
-    @property
-    def query(self) -> dict[str, object]:
-        """The parameters of the query `fork_dialogues`."""
-        return {"id": self.kept.id, "turn": self.turn, "policy": self.policy, "simulator": self.simulator}
 
 
 def fork_dialogue(console: Console, wanted: str, edit: Edit | None, asked: Asked) -> bool:
@@ -99,7 +64,7 @@ def fork_dialogue(console: Console, wanted: str, edit: Edit | None, asked: Asked
     finally:
         close_engines()
         store.drain(outbox)
-    _print_change(console, store, stage, edit.times, failed)
+    print_change(console, store, stage, edit.times, failed)
     return True
 
 
@@ -222,43 +187,3 @@ async def _continue(
         name, reason = next(iter(result.failed.items()))
         raise EngineError(reason, name)
     return result.failed
-
-
-def _print_change(console: Console, store: TrajectoryStore, stage: Stage, times: int, failed: dict[str, str]) -> None:
-    """Print both texts with their mean rewards, and the change with its interval, from what is stored."""
-    rows, seeds = store.rows("fork_dialogues", stage.query), [stage.seed(number) for number in range(times)]
-    texts = [branch.turns[-1].text for branch in stage.branches]
-    by_text = [{row["seed"]: row["reward"] for row in rows if row["text"] == text} for text in texts]
-    pairs = [(by_text[0].get(seed), by_text[1].get(seed)) for seed in seeds]
-    known = [(said, instead) for said, instead in pairs if said is not None and instead is not None]
-    speaker, sides = stage.kept.turns[stage.turn].role, f"{stage.policy} goes on with the {stage.simulator} simulator"
-    console.print(f"Turn {stage.turn} of {stage.kept.id}, said by the {speaker}; {sides}.", soft_wrap=True)
-    table = Table.grid(padding=(0, 2))
-    for _ in range(3):
-        table.add_column()
-    for name, text, rewards in zip(
-        ("as it was", "instead"), texts, zip(*known, strict=True) if known else ((), ()), strict=True
-    ):
-        table.add_row(Text(name, style="bold"), f"{fmean(rewards):.3f}" if rewards else "", Text(visible(text)))
-    console.print(Padding(table, (1, 0, 1, 0)))
-    console.print(change_in_words([instead - said for said, instead in known], times - len(known)), soft_wrap=True)
-    for name, reason in list(failed.items())[:1]:
-        again = f"{len(failed)} continuations failed; the same command tries them again"
-        console.print(f"{again}: {name}: {reason}", soft_wrap=True)
-    console.print(f"See: engage sql --live --name forks --param dialogue={shlex.quote(stage.kept.id)}", soft_wrap=True)
-
-
-def change_in_words(changes: Sequence[float], left: int) -> str:
-    """The mean change of the reward with its 95 % interval (Student's t over the pairs), and what it rests on; `left` pairs have no change."""
-    found = jackknife(len(changes), lambda places: fmean(changes[place] for place in places))
-    gone = f"; {left} left out, because an answer is missing or could not be read" if left else ""
-    if found.value is None:
-        return f"No change can be given: no pair has two rewards{gone}."
-    pairs = f"{found.n} pair{'s' * (found.n != 1)} with the same seeds{gone}"
-    if found.low is None or found.high is None or max(changes) - min(changes) < 1e-12:
-        reason = "fewer than three give no interval" if found.n < 3 else "all changed alike, which gives no interval"
-        return f"Change of the reward: {found.value:+.3f}, from {pairs} ({reason})."
-    return (
-        f"Change of the reward: {found.value:+.3f} (95 % interval {found.low:+.3f} to {found.high:+.3f}), from {pairs}. It is about this "
-        "one dialogue with this simulated user, not about other users."
-    )

@@ -16,7 +16,7 @@ from engage.errors import EngineError
 from engage.home import Home
 from engage.search import DialogueRecord
 from engage.simulation import DialogueConfig, hold_dialogue
-from flows.cli.forking import change_in_words
+from flows.cli.forked import change_in_words
 
 CONFIG = DialogueConfig(max_exchanges=2)
 BASE = "c1/evaluation/base/search/s1/5"
@@ -116,6 +116,7 @@ def test_another_word_changes_the_value(engage, store):
     assert (code, err) == (0, "")
     shown = " ".join(out.split())
     assert "as it was 0.000" in shown and f"instead 1.000 {GOOD}" in shown
+    assert "Mean reward of the 3 new continuations without your text, and of the 3 with it (the stored" in shown
     assert "Change of the reward: +1.000, from 3 pairs with the same seeds (all changed alike" in shown
     (row,) = store.rows("forks", {"dialogue": name})
     assert (row["pairs"], row["reward_unedited"], row["reward_edited"], row["change"]) == (3, 0.0, 1.0, 1.0)
@@ -129,13 +130,41 @@ def test_another_word_changes_the_value(engage, store):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ([0.25], "+0.250, from 1 pair with the same seeds (fewer than three give no interval)"),
+        ([0.25], "+0.250, from 1 pair with the same seeds. Fewer than three give no interval, so this does not tell"),
         # mean 0.2, sd 0.1, t(0.975, 2) = 4.3027: 0.2 ± 4.3027·0.1/√3 = 0.2 ± 0.2484
-        ([0.1, 0.2, 0.3], "+0.200 (95 % interval -0.048 to +0.448), from 3 pairs with the same seeds."),
+        (
+            [0.1, 0.2, 0.3],
+            "+0.200 (95 % interval -0.048 to +0.448), from 3 pairs with the same seeds. The interval includes 0, so this does not",
+        ),
+        # 0.6 ± 0.2484
+        (
+            [0.5, 0.6, 0.7],
+            "(95 % interval +0.352 to +0.848), from 3 pairs with the same seeds. It is about this one dialogue",
+        ),
     ],
 )
 def test_the_change_is_told_with_what_it_rests_on(changes, words):
     assert words in change_in_words(changes, 0)
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_what_was_said_in_the_continuations_is_shown_and_can_be_read(engage, store, times):
+    with played_by(rewarding(GOOD)):
+        out = engage("fork", BASE, "--turn", "2", "--text", "He was old.", "-n", str(times))[1]
+    commands = [line.partition("engage ")[2] for line in out.splitlines() if "engage show --live" in line]
+    assert len(commands) == 2 * min(times, 4)
+    for place, name in enumerate(("as it was", "instead")):
+        shown = out.partition(f"How it went on the first time, {name}:")[2].partition("\n\n")[0]
+        fork_id = shlex.split(commands[place])[-1]
+        turns = [" ".join(line.split()) for line in shown.strip().splitlines()]
+        roles = {"assistant": "supporter", "user": "seeker"}
+        assert turns[:-1] == [f"{roles[role]} {text}" for number, role, text in said(fork_id) if number > 2]
+        assert len(turns) == 3 and turns[-1].startswith("exit survey") and "reward" in turns[-1]
+    code, read, _ = engage(*shlex.split(commands[1]))
+    assert code == 0 and "He was old." in read
+    if times > 4:
+        code, rows, _ = engage(*shlex.split(out.partition("All 5: engage ")[2].splitlines()[0]), "--format", "csv")
+        assert code == 0 and len(rows.splitlines()) == 1 + 10
 
 
 def test_forks_are_kept_apart_and_are_not_held_twice(engage, store):
@@ -296,6 +325,6 @@ def test_what_a_fork_says_to_run_next_shows_it_before_the_copy_for_readers_is_re
     Home.from_env().snapshot.write_bytes(store.path.read_bytes())
     with played_by(rewarding(GOOD)):
         _, out, _ = engage("fork", BASE, "--turn", "2", "--text", "He was old.", "-n", "1")
-    words = shlex.split(out.partition("See: engage ")[2])
+    words = shlex.split(out.partition("All forks of it: engage ")[2])
     code, shown, _ = engage(*words, "--format", "csv")
     assert code == 0 and f"{BASE},2,base,search,He was old.,1" in shown
