@@ -15,15 +15,25 @@ from engage.store import TrajectoryStore
 from engage.training.pair_export import ALIKE, PARTS, Export, file_name
 
 _COLUMNS = {
-    "trl": "`prompt`, `chosen`, `rejected` (lists of messages: TRL's conversational preference format)",
-    "kto": "`prompt`, `completion` (lists of messages), `label`: two rows a pair, TRL's unpaired preference format",
-    "sharegpt": "`system`, `conversations`, `chosen`, `rejected` (`from`, `value`): ShareGPT with a preference",
-    "csv": "`system`, `dialogue`, `chosen`, `rejected` as text. Control characters are written as escapes such as `\\x00`; an apostrophe "
-    "stands before a text that a spreadsheet would take for a formula",
+    "trl": """\
+| `prompt` | messages (`role`, `content`): the assistant's instructions, then the dialogue up to the user's last turn |
+| `chosen`, `rejected` | the two replies, each a list of one message: TRL's conversational preference format |""",
+    "kto": """\
+| `prompt` | messages (`role`, `content`): the assistant's instructions, then the dialogue up to the user's last turn |
+| `completion` | one of the pair's two replies, a list of one message: TRL's unpaired preference format, two rows a pair |
+| `label` | whether it is the chosen reply |""",
+    "sharegpt": """\
+| `system` | the assistant's instructions |
+| `conversations` | the dialogue up to the user's last turn (`from`, `value`) |
+| `chosen`, `rejected` | the two replies (`from`, `value`): ShareGPT with a preference |""",
+    "csv": """\
+| `system` | the assistant's instructions |
+| `dialogue` | the dialogue up to the user's last turn, one line a turn, each after its role |
+| `chosen`, `rejected` | the two replies; in every text a control character is an escape such as `\\x00`, and an apostrophe stands \
+before what a spreadsheet would take for a formula |""",
 }
+_TRAINERS = {"trl": "DPO", "kto": "KTO"}
 _EVIDENCE = """\
-| column | meaning |
-|---|---|
 | `p_greater` | probability that the chosen reply's value is the higher one, 0.5 to 1, by the search's own evidence |
 | `q_gap`, `q_gap_raw` | difference of the two values, in reward (0 to 1): shrunk, and of the plain means |
 | `chosen_visits`, `rejected_visits` | simulations that went through each reply |
@@ -31,6 +41,7 @@ _EVIDENCE = """\
 | `cycle`, `domain`, `scenario`, `source` | where the pair was made, and from where the scenario's words come |
 | `exchange` | exchanges held before both replies: 0 for the first, which engage's pages call exchange 1 |
 | `tree`, `decision_node`, `chosen_node`, `rejected_node` | the pair's place in engage's database |"""
+_LIMITS = ("confidence", "min_q_gap", "min_groups", "max_pairs_per_prefix")
 _FRONT = "---\nlicense: other\ntags: [preference, dpo, synthetic]\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n"
 
 
@@ -46,7 +57,10 @@ def pair_card(store: TrajectoryStore, export: Export, form: str, cycles: Sequenc
     parts = [
         f"{_FRONT.format(files=files)}\n# Preference pairs with their evidence",
         simulated,
-        f"Columns: {_COLUMNS[form]}; and of each pair:\n\n{_EVIDENCE}",
+        "## Load it",
+        _how_to_load(written, form),
+        "## Columns",
+        f"| column | meaning |\n|---|---|\n{_COLUMNS[form]}\n{_EVIDENCE}",
         "## Counts",
         _count_table(export),
         f"Of the accepted pairs {export.repeated} were left out as near-duplicates: same opening and exchange, and dialogue, chosen and "
@@ -57,9 +71,29 @@ def pair_card(store: TrajectoryStore, export: Export, form: str, cycles: Sequenc
         "## Sources and licences",
         _sources(store, export, cycles),
         "## Checks",
+        _thresholds(store, export, cycles),
         _checks(store, cycles),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _how_to_load(parts: Sequence[str], form: str) -> str:
+    """Python that reads the files, and that trains on them where TRL reads the format; it runs as it stands, in the export's folder."""
+    kind = "csv" if form == "csv" else "json"
+    files = ", ".join(f'"{part}": "{file_name(part, form)}"' for part in parts)
+    load = f'from datasets import load_dataset\n\npairs = load_dataset("{kind}", data_files={{{files}}})\nprint(pairs)'
+    text = f"In this folder, with the packages `datasets` and `trl` installed:\n\n```python\n{load}\n```"
+    if form not in _TRAINERS:
+        return f"{text}\n\nTRL trains on the formats `trl` and `kto` of `engage pairs export`."
+    name = _TRAINERS[form]
+    train = (
+        f"from trl import {name}Config, {name}Trainer\n\n"
+        'model = "HuggingFaceTB/SmolLM2-135M-Instruct"  # the model to train: a name on the hub, or a folder\n'
+        f'settings = {name}Config(output_dir="trained", num_train_epochs=1, bf16=False)  # bf16=True on a GPU that has it\n'
+        f'trainer = {name}Trainer(model, args=settings, train_dataset=pairs["train"])\n'
+        "trainer.train()"
+    )
+    return f"{text}\n\nAnd a training on them, to be continued below the same lines:\n\n```python\n{train}\n```"
 
 
 def _count_table(export: Export) -> str:
@@ -134,6 +168,21 @@ def _checks(store: TrajectoryStore, cycles: Iterable[str]) -> str:
         "side, a chosen reply that deceives or promises (rules in English), a chosen reply after which a user spoke of self-harm, a "
         "better pair at the same place, or what most of its reviewers called it (`harmful`, `nonsense`)."
         f"\n\n{table(['fate', 'pairs'], rows)}\n\n{_judged(store, cycles)}: rules miss things."
+    )
+
+
+def _thresholds(store: TrajectoryStore, export: Export, cycles: Iterable[str]) -> str:
+    """What a pair had to reach by each cycle's settings, and the smallest of what is exported."""
+    rows = []
+    for cycle in cycles:
+        asked = (store.cycle_settings(cycle) or {}).get("pairs") or {}
+        own = [pair for pair in export.pairs if pair["cycle"] == cycle]
+        limits = [str(asked.get(name, "not stored")) for name in _LIMITS]
+        smallest = (number(min((pair[name] for pair in own), default=None)) for name in ("p_greater", "q_gap"))
+        rows.append([escaped(cycle), *limits, *smallest])
+    return (
+        "What a pair had to reach, by the settings that its cycle was last collected with, and the smallest values of this export:\n\n"
+        + table(["cycle", *(f"`pairs.{name}`" for name in _LIMITS), "smallest `p_greater`", "smallest `q_gap`"], rows)
     )
 
 

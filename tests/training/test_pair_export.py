@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+from pathlib import Path
 
 import pytest
 from small_stores import filled, hand_judgement, hand_tree, judge, support_scenario
@@ -9,7 +11,7 @@ from small_stores import filled, hand_judgement, hand_tree, judge, support_scena
 from engage.errors import ConfigError
 from engage.store import Outbox, PairConfig
 from engage.training import pair_card
-from engage.training.pair_export import FORMATS, gather_pairs, split_pairs, without_repeats, write_export
+from engage.training.pair_export import EVIDENCE, FORMATS, gather_pairs, split_pairs, without_repeats, write_export
 
 HOSTILE = "=cmd() <script>alert(1)</script> \x1b[2J\u202e | \x00 Tell me."
 GOOD, BAD = [[1.0], [1.0, 0.5]], [[0.0], [0.25], [None]]
@@ -242,6 +244,45 @@ def test_a_script_of_trl_alone_trains_on_an_export(tiny_model, store, tmp_path):
     assert trainer.state.log_history[0]["loss"] == pytest.approx(
         0.693, abs=0.01
     )  # ln 2: policy and reference are equal at first
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_the_card_prints_to_load_and_train_runs_as_it_stands(
+    form, tiny_model, home, engage, tmp_path, monkeypatch
+):
+    import datasets
+
+    out = tmp_path / "pairs"
+    engage("pairs", "export", "--format", form, "--out", str(out), "--cycle", "c1", "--test-share", "0.5")
+    monkeypatch.chdir(out)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    snippets = [
+        part.partition("```")[0] for part in Path("README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    ]
+    script = "".join(snippets).replace('"HuggingFaceTB/SmolLM2-135M-Instruct"', repr(str(tiny_model)))
+    names: dict = {}
+    exec(script, names)
+    assert {part: len(rows) for part, rows in names["pairs"].items()} == {
+        part: (2 if form == "kto" else 1) for part in ("train", "test")
+    }
+    if form in ("trl", "kto"):
+        assert names["trainer"].state.global_step == 1 and math.isfinite(
+            names["trainer"].state.log_history[-1]["train_loss"]
+        )
+
+
+def test_the_card_states_the_thresholds_of_its_pairs(store, tmp_path):
+    asked = {"pairs": {"confidence": 0.5, "min_q_gap": 0.0, "min_groups": 2, "max_pairs_per_prefix": 1}}
+    other = filled(tmp_path / "other", [], cycle_ids=())
+    other.begin_cycle("c1", {}, settings=asked)
+    other.begin_cycle("c9", {})
+    export = gather_pairs(store, ["c1"], 0.0, 0)
+    card = pair_card(other, export, "trl", ["c1", "c9"], 0)
+    smallest = [f"{min(pair[name] for pair in export.pairs):.3f}" for name in ("p_greater", "q_gap")]
+    assert f"| c1 | 0.5 | 0.0 | 2 | 1 | {smallest[0]} | {smallest[1]} |" in card
+    assert "| c9 | not stored | not stored | not stored | not stored | – | – |" in card
+    columns = card.partition("## Columns")[2].partition("## Counts")[0]
+    assert all(f"`{name}`" in columns for name in ("prompt", "chosen", "rejected", *EVIDENCE))
 
 
 def test_what_reviewers_called_harmful_after_the_pairs_were_accepted_is_not_given_away(engage, home, tmp_path):
