@@ -229,7 +229,9 @@ class Gathering:
     def corpus(self, path: Path) -> Corpus:
         """All accepted dialogues; CorpusError if there are none."""
         if not self.taken:
-            reasons = "; ".join(f"{reason} ({len(places)})" for reason, places in self.dropped.items())
+            reasons = "; ".join(
+                f"{reason} ({len(places)}, first at {places[0]})" for reason, places in self.dropped.items()
+            )
             raise CorpusError(f"{path}: no dialogue that can be used: {reasons or 'it holds none'}")
         dropped = {reason: tuple(places) for reason, places in self.dropped.items()}
         return Corpus(self.source, tuple(self.taken.values()), dropped, dict(self.remarks))

@@ -38,6 +38,7 @@ COLUMNS = (
     ("text", "content", "message", "value", "body"),
 )
 """Names of the CSV columns: conversation, role, text; the first that is there counts."""
+NO_OBJECT = "not one JSON object on one line; write one conversation a line, or all as one JSON list"
 MAX_TURN = 4_000
 """Characters of a turn; a conversation with a longer one is left out."""
 MAX_SITUATION = 600
@@ -133,13 +134,15 @@ def _said(messages: Any, remarks: list[str]) -> list[tuple[Role, str]] | str:
     for message in messages:
         if not isinstance(message, Mapping):
             return "a message is not an object"
+        if "messages" in message or "conversations" in message:
+            return "conversations where messages are expected; write one conversation a line, or all as one JSON list"
         role = str(message.get("role", message.get("from"))).strip().lower()
         if role in ASIDE:
             left.add("messages of system and tools left out")
             continue
         if role not in ROLES:
-            return "the role of a message is not known; use user and assistant"
-        text, whole = _text(message.get("content", message.get("value")))
+            return "the role of a message is not known; use user and assistant, or names such as human and gpt"
+        text, whole = _text(message.get("content", message.get("value", message.get("text"))))
         if not whole:
             left.add("pictures, calls and other parts that are no text left out")
         if len(text) > MAX_TURN:
@@ -173,6 +176,8 @@ def _chats(path: Path) -> Iterator[Chat]:
         yield from _json_lines(path, chain(blank, lines))
     elif start:
         yield from _csv_chats(path)
+    else:
+        raise CorpusError(f"{path}: is empty; give a file with conversations")
 
 
 def _json_lines(path: Path, lines: Iterator[tuple[int, str | None]]) -> Iterator[Chat]:
@@ -184,13 +189,16 @@ def _json_lines(path: Path, lines: Iterator[tuple[int, str | None]]) -> Iterator
             try:
                 yield place, _messages(strict_json(line))
             except (json.JSONDecodeError, Unreadable):
-                yield place, "not one JSON object on one line"
+                yield place, NO_OBJECT
 
 
 def _messages(record: Any) -> Any:
     if not isinstance(record, Mapping):
-        return "not one JSON object on one line"
-    return record.get("messages", record.get("conversations"))
+        return NO_OBJECT
+    messages = record.get("messages") or record.get("conversations")
+    if messages is None and not {"messages", "conversations"} & set(record):
+        return "neither `messages` nor `conversations` in it"
+    return messages
 
 
 def _csv_chats(path: Path) -> Iterator[Chat]:

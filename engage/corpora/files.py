@@ -18,7 +18,7 @@ Record = tuple[str, dict[str, Any]]
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DELIMITERS = (",", ";", "\t")
 MAX_LINE = 10_000_000
-"""Bytes of a line that `text_lines` reads."""
+"""Bytes of a line that `text_lines` reads, and characters of a CSV field."""
 
 
 def read_text(path: Path) -> str:
@@ -133,7 +133,9 @@ def _decode(path: Path, text: str, line: int) -> Any:
         return strict_json(text)
     except json.JSONDecodeError as error:
         place = f"{path}:{line + error.lineno - 1}"
-        raise CorpusError(f"{place}: not JSON at column {error.colno}: {error.msg}; download the file again") from error
+        raise CorpusError(
+            f"{place}: not JSON at column {error.colno}: {error.msg}; correct the file, or download it again"
+        ) from error
     except Unreadable as error:
         raise CorpusError(f"{path}:{line}: {error}") from error
 
@@ -155,6 +157,7 @@ def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
     start = 1
     if re.match(r"sep=.\r?\n", text):  # written by a spreadsheet
         text, start = text.partition("\n")[2], 2
+    csv.field_size_limit(MAX_LINE)  # of this process; the caller says what is too long
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, needed), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -173,7 +176,9 @@ def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
                 )
             yield line, dict(zip(header, row, strict=True))
     except csv.Error as error:
-        raise CorpusError(f"{path}:{start - 1 + reader.line_num}: not CSV: {error}; download the file again") from error
+        raise CorpusError(
+            f"{path}:{start - 1 + reader.line_num}: not CSV: {error}; correct the file, or download it again"
+        ) from error
 
 
 def column_named(path: Path, names: Sequence[str]) -> str:

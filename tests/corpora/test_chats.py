@@ -67,8 +67,10 @@ CSV = table()
         (b"\xef\xbb\xbf" + openai().encode(), "chats.jsonl"),
         (("\n\n" + openai()).encode("utf-16"), "chats.jsonl"),
         (openai().replace("\n", "\r\n"), "chats.jsonl"),
+        (openai().replace('"content"', '"text"'), "chats.jsonl"),
+        (sharegpt().replace('{"conv', '{"messages": [], "conv'), "chats.jsonl"),
     ],
-    ids=["openai", "sharegpt", "json list", "csv", "semicolons", "bom", "utf-16", "crlf"],
+    ids=["openai", "sharegpt", "json list", "csv", "semicolons", "bom", "utf-16", "crlf", "text", "empty messages"],
 )
 def test_every_layout_gives_the_same_conversation(text, name, tmp_path):
     human = read(tmp_path, text, name).corpus.dialogues[0]
@@ -108,7 +110,7 @@ def test_dialogues_are_read_again_as_a_corpus_of_the_same_scenarios(tmp_path):
         ("not json", "not one JSON object on one line"),
         ("[" * 100_000, "not one JSON object on one line"),
         ('{"messages": [], "messages": []}', "not one JSON object on one line"),
-        ('{"text": "hello"}', "no messages"),
+        ('{"text": "hello"}', "neither `messages` nor `conversations` in it"),
         (openai([]), "no messages"),
         ('{"messages": ["hello"]}', "a message is not an object"),
         (openai([("agent 5", "Hi"), *SAID]), "the role of a message is not known; use user and assistant"),
@@ -128,6 +130,13 @@ def test_what_cannot_be_used_is_left_out_with_its_place_and_the_reason(line, rea
     assert len(chats.corpus.dialogues) == 2
     ((told, places),) = chats.corpus.dropped.items()
     assert told.startswith(reason) and places == ("chats.jsonl:2",)
+
+
+def test_a_long_field_of_a_csv_leaves_out_its_conversation_alone(tmp_path):
+    long = "c,2026,user," + "x " * 100_000 + "\nc,2026,assistant,Why?\n"
+    chats = read(tmp_path, CSV + long, "chats.csv")
+    assert len(chats.corpus.dialogues) == 2
+    assert [*chats.corpus.dropped] == ["a turn has more than 4000 characters"]
 
 
 def test_what_is_left_out_of_a_conversation_is_counted(tmp_path):
@@ -162,15 +171,19 @@ def test_nothing_personal_hides_behind_markup(text, tmp_path):
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", "no dialogue that can be used: it holds none"),
-        (b"\n \n", "no dialogue that can be used: it holds none"),
+        (b"", "chats.jsonl: is empty; give a file with conversations"),
+        (b"\xef\xbb\xbf\n \n", "chats.jsonl: is empty; give a file with conversations"),
+        (b"conversation_id,role,text\n", "no dialogue that can be used: it holds none"),
+        (b'conversation_id,role,text\n1,user,"Hi\n', "not CSV: unexpected end of data; correct the file, or"),
+        (json.dumps({"messages": []}, indent=1).encode(), "one conversation a line, or all as one JSON list"),
+        (json.dumps({"conversations": [json.loads(openai())]}).encode(), "conversations where messages are expected"),
         (openai().encode() + b'{"messages": "\xe9t\xe9"}\n', r"chats.jsonl:2: not UTF-8 \(byte 14\); save the file as UTF-8"),
         (b"{\x00\x00}", "holds the character NUL"),
         (openai().encode("utf-16-le"), "holds the character NUL"),
         (b"\x1f\x8b\x08 packed", r"is compressed \(gzip\); unpack it first"),
         (b"when,who,what\n1,2,3\n", "chats.jsonl:1: is neither JSON Lines nor CSV with a column conversation_id or"),
         (CSV.encode() + b"b,2026,user\n", "3 fields, but 4 columns"),
-        (b'{"messages": []}\n{"a": 1}\n', r"no dialogue that can be used: no messages \(2\)"),
+        (b'{"messages": []}\n{"messages": 5}\n{"a": 1}\n', r"no dialogue that can be used: no messages \(2, first at chats.jsonl:1\); neither `m"),
     ],
 )  # fmt: skip
 def test_a_file_of_nothing_usable_is_refused_in_one_sentence(raw, reason, tmp_path):

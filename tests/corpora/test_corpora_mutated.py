@@ -62,7 +62,7 @@ def test_a_final_intensity_between_or_beyond_the_five_is_no_outcome_and_counted(
     corpus = read_esconv(esconv(tmp_path, record(**{FINAL: value})))
     assert corpus.dialogues[0].outcome is None
     assert corpus.remarks["a final intensity that is not 1, 2, 3, 4 or 5"] == 1
-    with pytest.raises(CorpusError, match=r"no initial intensity of 1 to 5 \(1\)"):
+    with pytest.raises(CorpusError, match=r"no initial intensity of 1 to 5 \(1, first at"):
         read_esconv(esconv(tmp_path, record(**{INITIAL: value})))
 
 

@@ -98,7 +98,7 @@ def test_self_harm_in_another_language_is_no_success(tmp_path):
         tmp_path, "你好，我最近失眠，很焦虑。", "什么时候开始的？", "我不想活了，想自杀。", "谢谢你告诉我。"
     )
     with pytest.raises(
-        CorpusError, match=r"not in English, which the rules .* read; to take it anyway: --any-language .*\(1\)"
+        CorpusError, match=r"not in English, which the rules .* read; to take it anyway: --any-language .*\(1, first at"
     ):
         read_esconv(path)
     (taken,) = read_esconv(path, CorpusOptions(any_language=True)).dialogues
