@@ -5,6 +5,7 @@ Below the bars stands what the work came to so far. The work of one process shar
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -25,6 +26,8 @@ from rich.table import Column
 from rich.text import Text
 
 LINE_EVERY_S = 30.0
+RATE_OVER_S = 60.0
+"""A line's rate and time left are those of the last so many seconds: at first the model is loaded."""
 FORETOLD_FROM = 0.02
 """Share of the work after which the remaining time is estimated: a search's first replies come late, and all together."""
 
@@ -125,6 +128,7 @@ class Bar:
         self._display = _shown
         self._description, self._total, self._done = description, total, 0
         self._began = self._told = time.monotonic()
+        self._marks = deque([(self._began, 0)])
         self._elsewhere = [mirror() for mirror in _mirrors]
         self._figures = figures
         self._task = self._display.add_task(description, total=total) if isinstance(self._display, Progress) else None
@@ -132,6 +136,7 @@ class Bar:
     def advance(self, by: int = 1) -> None:
         """Add `by` finished units."""
         self._done += by
+        self._mark()
         _panel.current = self._figures or _panel.current
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.advance(self._task, by)
@@ -146,10 +151,19 @@ class Bar:
         if self._done:
             self._tell(last=True)
 
+    def _mark(self) -> tuple[float, int]:
+        """Note what is done by now; returns when the time began that the rate is of, and what was done then."""
+        now = time.monotonic()
+        while len(self._marks) > 1 and self._marks[1][0] <= now - RATE_OVER_S:
+            self._marks.popleft()
+        self._marks.append((now, self._done))
+        return self._marks[0]
+
     def _tell(self, last: bool = False) -> None:
         self._told = time.monotonic()
         took = self._told - self._began
-        rate = self._done / took if took else 0.0
+        since, before = (self._began, 0) if last else self._mark()
+        rate = (self._done - before) / (self._told - since) if self._told > since else 0.0
         foretold = FORETOLD_FROM * self._total <= self._done < self._total and rate
         left = f", {(self._total - self._done) / rate:.0f} s left" if foretold else ""
         text = f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}"

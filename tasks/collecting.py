@@ -8,6 +8,7 @@ from prefect import task
 from engage import stopping
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import shared_engine
+from engage.engines.metered import MeteredEngine
 from engage.errors import ConfigError
 from engage.evaluation import Collected, end_reasons, read_collected, reward_by_turn, values_by_exchange
 from engage.progress import Bar
@@ -40,19 +41,19 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
     scenarios = [known[name] for name in scenario_ids if not outbox.has_tree(cycle.tree_id(name))]
     per_tree = config.search.num_simulations * config.dialogue.max_exchanges
     first = f" from {scenarios[0].scenario_id}" if scenarios else ""  # tells shards apart that run beside each other
-    figures = Figures()
+    engine = MeteredEngine(shared_engine(config.engine))
+    figures = Figures(engine.meter, "pairs are counted after scoring")
     bar = Bar(f"searching {len(scenarios)} scenarios{first} (simulations)", len(scenarios) * per_tree, figures)
 
     def keep(tree: TreeRecord) -> None:
         outbox.put_tree(tree)
-        figures.add((simulation.trajectory for simulation in tree.simulations), tree.calls)
+        figures.add(simulation.trajectory for simulation in tree.simulations)
         unspent = per_tree - len(tree.simulations) - tree.withdrawn  # a dialogue that ended early spends less
         bar.advance(max(0, unspent))
 
-    engine = shared_engine(config.engine)
     budget = config.collect.budget
     if (budget.max_tokens is not None or budget.max_usd is not None) and (
-        uncounted := getattr(engine, "uncounted", "")
+        uncounted := getattr(shared_engine(config.engine), "uncounted", "")
     ):
         raise ConfigError(
             f"{NO_COUNTS}: {uncounted} does not say how many tokens a request took, and its tokenizer is not on this machine"

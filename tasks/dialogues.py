@@ -9,6 +9,7 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.dialogue import Trajectory
 from engage.domains import load_domain
 from engage.engines import shared_engine
+from engage.engines.metered import MeteredEngine
 from engage.engines.recording import CallRecord
 from engage.errors import NothingSearched, TooManyFlawed
 from engage.evaluation import Ground, Half, HeldOutStore, evaluation_seeds, fixed_ground, ground_digest, users_identity
@@ -60,16 +61,17 @@ def hold_missing(
     if not missing:
         tell(f"{labels[0]}, {labels[1]} simulator: its dialogues are stored already")
         return {}
-    figures = Figures()
+    engine = MeteredEngine(shared_engine(config.engine))
+    figures = Figures(engine.meter)
     bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(missing), figures)
 
     def keep(seed: int, trajectory: Trajectory, calls: tuple[CallRecord, ...]) -> None:
         record = DialogueRecord(cycle.cycle_id, "evaluation", *labels, seed, trajectory, calls)
         workspace.outbox.put_dialogues([record])
-        figures.add([trajectory], calls)
+        figures.add([trajectory])
         bar.advance()
 
-    engine, watch = shared_engine(config.engine), TalkWatch(config.collect)
+    watch = TalkWatch(config.collect)
     held = hold_dialogues(
         engine, missing, config.dialogue, adapters=adapters, on_dialogue=keep, recast=recast, watch=watch
     )

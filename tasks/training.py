@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prefect import task
 
+from engage import progress
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.domains import load_domain
 from engage.evaluation import q_gap_histogram
@@ -44,7 +45,9 @@ def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
     store = workspace.store
     for domain in sorted({scenario.domain for scenario in load_cycle_scenarios(config.scenarios)}):
         store.rescore(domain, load_domain(domain).reward)
-    return store.score_pairs(cycle.cycle_id, config.pairs)
+    scored = store.score_pairs(cycle.cycle_id, config.pairs)
+    progress.tell(f"pairs so far: {scored['accepted']} accepted of {scored['candidates']} candidates")
+    return scored
 
 
 @task(name="extract-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)

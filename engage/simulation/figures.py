@@ -1,43 +1,47 @@
 """What the dialogues held so far came to, in words and for the display."""
 
-import time
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from engage.dialogue import Dialogue, Trajectory
-from engage.engines.recording import CallRecord
+from engage.engines.metered import Meter, gpu_busy
 from engage.visible import visible
 
 
 class Figures:
-    """What finished dialogues came to: mean reward, decoded tokens (unknown counts as none), and the last exchange."""
+    """What finished dialogues came to: mean reward and the last exchange; what the engine did in the last minute; and a note.
 
-    def __init__(self) -> None:
-        self._began = self._ended = time.monotonic()
-        self._dialogues = self._rewards = self._tokens = 0
+    `meter` is that of the engine that holds the dialogues; `note` is said as long as there is anything to say.
+    """
+
+    def __init__(self, meter: Meter | None = None, note: str = "") -> None:
+        self._meter, self._note = meter, note
+        self._dialogues = self._rewards = 0
         self._reward_sum = 0.0
         self._last = Dialogue()
 
-    def add(self, trajectories: Iterable[Trajectory], calls: Iterable[CallRecord]) -> None:
-        """Add finished dialogues, and the requests that they took."""
+    def add(self, trajectories: Iterable[Trajectory]) -> None:
+        """Add finished dialogues."""
         for trajectory in trajectories:
             self._dialogues += 1
             self._last = trajectory.dialogue
             if trajectory.reward is not None:
                 self._rewards += 1
                 self._reward_sum += trajectory.reward
-        self._ended = time.monotonic()
-        self._tokens += sum(call.completion_tokens or 0 for call in calls)
 
     def text(self) -> str:
-        """In words; empty before the first dialogue."""
-        if not self._dialogues:
-            return ""
-        mean = f"mean reward {self._reward_sum / self._rewards:.3f}" if self._rewards else "no reward"
-        rate = self._tokens / max(1e-9, self._ended - self._began)
-        return f"{mean} over {self._dialogues} dialogues" + (f", {rate:.0f} tokens/s" if self._tokens else "")
+        """In words; empty before the first dialogue and the first seconds of the engine."""
+        parts = []
+        if self._dialogues:
+            mean = f"mean reward {self._reward_sum / self._rewards:.3f}" if self._rewards else "no reward"
+            parts.append(f"{mean} over {self._dialogues} dialogues")
+        if self._meter and (last := self._meter.last_minute()):
+            gpu = gpu_busy()
+            computing = "" if gpu is None else f", GPU {gpu:.0%} busy"
+            parts.append(f"last minute {last.tokens_per_s:.0f} tokens/s, engine busy {last.busy:.0%}{computing}")
+        return "; ".join([*parts, self._note] if parts and self._note else parts)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The words, and one line for each turn of the last exchange."""

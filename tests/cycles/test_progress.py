@@ -2,11 +2,14 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from engage import progress
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
-from engage.engines.recording import CallRecord
+from engage.engines import metered
+from engage.engines.metered import LastMinute, Meter, MeteredEngine, gpu_busy
+from engage.engines.scripted import ScriptedEngine
 from engage.simulation.figures import Figures
 
 
@@ -60,22 +63,93 @@ def talk(reward, said):
 def test_a_file_is_told_what_the_dialogues_came_to():
     out = io.StringIO()
     with progress.show(Console(file=out)):
-        figures = Figures()
+        figures = Figures(note="pairs later")
         bar = progress.Bar("searching", 1, figures)
-        figures.add(
-            [talk(0.25, "Hm."), talk(None, "Hm."), talk(0.75, "Hm.")],
-            [CallRecord("k", "policy", "complete", 1, 9, 0, 60, 1.0)],
-        )
+        figures.add([talk(0.25, "Hm."), talk(None, "Hm."), talk(0.75, "Hm.")])
         bar.advance()
         bar.finish()
-    assert "; mean reward 0.500 over 3 dialogues, " in out.getvalue() and " tokens/s" in out.getvalue()
+    assert "; mean reward 0.500 over 3 dialogues; pairs later" in out.getvalue()
+
+
+def test_the_loading_of_the_model_does_not_count_in_the_rate_and_neither_does_what_is_over_a_minute_ago():
+    now = [0.0]
+    meter = Meter(clock=lambda: now[0])
+
+    def request(begin, end, tokens):
+        now[0] = begin
+        with meter.request() as wrote:
+            wrote(tokens)
+            now[0] = end
+
+    request(0, 100, 5)  # loads the model
+    assert meter.last_minute() is None
+    now[0] = 104
+    assert meter.last_minute() is None and Figures(meter).text() == ""
+    request(104, 108, 40)
+    now[0] = 110  # ten seconds since the first answer: 40 tokens, and 4 seconds of work
+    assert meter.last_minute() == LastMinute(4.0, 0.4)
+    assert Figures(meter, "later").text() == "last minute 4 tokens/s, engine busy 40%; later"
+    request(160, 200, 300)  # 140 to 200: nothing of the earlier ones, 40 seconds of work
+    assert meter.last_minute() == LastMinute(5.0, 40 / 60)
+    now[0] = 240  # 180 to 240: half of its tokens, 20 seconds of work
+    assert meter.last_minute() == LastMinute(2.5, 20 / 60)
+
+
+def test_two_requests_at_once_are_one_stretch_of_work_that_is_still_going_on():
+    now = [0.0]
+    meter = Meter(clock=lambda: now[0])
+    with meter.request():
+        pass
+    now[0] = 10
+    with meter.request() as first, meter.request() as second:
+        now[0] = 20
+        first(60)
+        second(40)
+        assert meter.last_minute() == LastMinute(0.0, 0.5)  # busy from 10 to 20, and nothing is answered yet
+    assert meter.last_minute() == LastMinute(5.0, 0.5)
+
+
+def test_all_who_ask_one_engine_share_its_meter():
+    engine = ScriptedEngine()
+    one, other = MeteredEngine(engine), MeteredEngine(engine)
+    assert one.meter is other.meter and MeteredEngine(ScriptedEngine()).meter is not one.meter
+
+
+def test_the_busy_share_of_the_gpus_is_shown_where_there_are_some(monkeypatch, tmp_path):
+    asked = tmp_path / "nvidia-smi"
+    asked.write_text("#!/bin/sh\necho 20\necho 60\n")
+    asked.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(metered, "GPU_EVERY_S", 1e-6)  # asks anew each time
+    assert gpu_busy() == pytest.approx(0.4)  # (0.2 + 0.6)/2
+    asked.write_text("#!/bin/sh\necho '[N/A]'\n")
+    assert gpu_busy() is None
+    asked.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu_busy() is None
+
+
+def test_a_line_has_the_rate_of_the_last_minute_and_the_last_one_that_of_all(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with progress.show(Console(file=out)):
+        bar = progress.Bar("searching", 100)
+        for second in (200, 210, 220, 230, 240, 250, 260):  # the first unit takes 200 seconds, the others ten each
+            now[0] = float(second)
+            bar.advance()
+        bar.finish()
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "searching: 1/100 in 200 s, 0.01/s"
+    assert lines[2] == "searching: 7/100 in 260 s, 0.10/s, 930 s left"  # six units in the 60 seconds from 200 on
+    assert lines[-1] == "searching: 7/7 in 260 s, 0.03/s"
 
 
 def test_a_terminal_shows_the_last_exchange_below_the_bars_as_text():
     out = io.StringIO()
     with progress.show(Console(file=out, force_terminal=True, width=80)):
         figures = Figures()
-        figures.add([talk(0.5, "Steers \x1b]0;x\x07 [bold]nothing[/bold].")], [])
+        figures.add([talk(0.5, "Steers \x1b]0;x\x07 [bold]nothing[/bold].")])
         progress.Bar("searching", 2, figures).advance()
     last = out.getvalue().splitlines()
     assert "mean reward 0.500 over 1 dialogues" in out.getvalue()
