@@ -131,6 +131,7 @@ class Bar:
         self._marks = deque([(self._began, 0)])
         self._elsewhere = [mirror() for mirror in _mirrors]
         self._figures = figures
+        _panel.current = figures or _panel.current
         self._task = self._display.add_task(description, total=total) if isinstance(self._display, Progress) else None
 
     def advance(self, by: int = 1) -> None:

@@ -65,6 +65,11 @@ class Meter:
             while kept and kept[0][1] <= before:
                 kept.popleft()
 
+    @property
+    def waits(self) -> bool:
+        """Whether the engine was asked and has not answered yet: it may be loading its model."""
+        return self._first is None and self._running > 0
+
     def last_minute(self) -> LastMinute | None:
         """None for the first LEAST_S seconds. A request's tokens count as written evenly while it was answered."""
         with self._lock:

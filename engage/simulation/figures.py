@@ -45,7 +45,9 @@ class Figures:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The words, and one line for each turn of the last exchange."""
-        if words := self.text():
+        if self._meter and self._meter.waits:
+            yield Text("waiting for the engine's first answer; it may be loading its model")
+        elif words := self.text():
             yield Text(words)
             for turn in self._last.turns[-2:]:
                 yield Text(visible(f"{turn.role}: {turn.text}"), style="dim", no_wrap=True, overflow="ellipsis")

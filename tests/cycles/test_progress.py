@@ -95,6 +95,13 @@ def test_the_loading_of_the_model_does_not_count_in_the_rate_and_neither_does_wh
     assert meter.last_minute() == LastMinute(2.5, 20 / 60)
 
 
+def test_a_terminal_says_that_the_first_answer_is_waited_for():
+    out, meter = io.StringIO(), Meter()
+    with meter.request(), progress.show(Console(file=out, force_terminal=True, width=80)):
+        progress.Bar("searching", 2, Figures(meter))
+    assert "waiting for the engine's first answer" in out.getvalue()
+
+
 def test_two_requests_at_once_are_one_stretch_of_work_that_is_still_going_on():
     now = [0.0]
     meter = Meter(clock=lambda: now[0])
