@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -20,14 +21,15 @@ from rich.progress import (
     Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Column
 from rich.text import Text
 
 LINE_EVERY_S = 30.0
 RATE_OVER_S = 60.0
-"""A line's rate and time left are those of the last so many seconds: at first the model is loaded."""
+"""Rate and time left are those of the last so many seconds, from the first finished unit on: before it the model is loaded."""
+RATE_FROM_S = 5.0
+"""Seconds after the first finished unit before a rate is shown: the first units come all together."""
 FORETOLD_FROM = 0.02
 """Share of the work after which the remaining time is estimated: a search's first replies come late, and all together."""
 
@@ -58,8 +60,8 @@ def _log(text: str) -> None:
 class Figures(Protocol):
     """What a piece of work came to so far: in words (empty: nothing yet), and as rich shows it below the bars."""
 
-    def text(self) -> str:
-        """In words, for a line."""
+    def text(self, last: bool = False) -> str:
+        """In words, for a line; `last`: for the work's last line."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """For a terminal."""
@@ -78,12 +80,22 @@ _panel = _Panel()
 
 
 class _Rate(ProgressColumn):
-    """Units per second since the bar began."""
+    """Units per second, as `Bar.rate` gives it."""
 
     def render(self, task: Task) -> Text:
         """See ProgressColumn."""
-        speed = task.finished_speed or task.speed
+        speed = task.fields["bar"].rate()
         return Text(f"{speed:.2f}/s" if speed else "", style="progress.data.speed")
+
+
+class _Left(ProgressColumn):
+    """Time left by that rate."""
+
+    def render(self, task: Task) -> Text:
+        """See ProgressColumn."""
+        rate = task.fields["bar"].rate()
+        left = str(timedelta(seconds=round((task.remaining or 0) / rate))) if rate else "-:--:--"
+        return Text(left, style="progress.remaining")
 
 
 @contextmanager
@@ -98,11 +110,11 @@ def show(console: Console) -> Iterator[None]:
         MofNCompleteColumn(table_column=whole),
         _Rate(table_column=whole),
         TimeElapsedColumn(table_column=whole),
-        TimeRemainingColumn(table_column=whole),
+        _Left(table_column=whole),
     )
     try:
         if console.is_terminal:
-            progress = Progress(*columns, console=console, speed_estimate_period=120.0, expand=True)
+            progress = Progress(*columns, console=console, expand=True)
             with Live(Group(progress, _panel), console=console, refresh_per_second=4):
                 _shown = progress
                 yield
@@ -128,16 +140,18 @@ class Bar:
         self._display = _shown
         self._description, self._total, self._done = description, total, 0
         self._began = self._told = time.monotonic()
-        self._marks = deque([(self._began, 0)])
+        self._marks: deque[tuple[float, int]] = deque()
         self._elsewhere = [mirror() for mirror in _mirrors]
         self._figures = figures
         _panel.current = figures or _panel.current
-        self._task = self._display.add_task(description, total=total) if isinstance(self._display, Progress) else None
+        self._task = (
+            self._display.add_task(description, total=total, bar=self) if isinstance(self._display, Progress) else None
+        )
 
     def advance(self, by: int = 1) -> None:
         """Add `by` finished units."""
         self._done += by
-        self._mark()
+        self._marks.append((time.monotonic(), self._done))
         _panel.current = self._figures or _panel.current
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.advance(self._task, by)
@@ -149,27 +163,30 @@ class Bar:
         self._total = self._done
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.update(self._task, total=self._done, completed=self._done)
+        if _panel.current is self._figures:
+            _panel.current = None
         if self._done:
             self._tell(last=True)
 
-    def _mark(self) -> tuple[float, int]:
-        """Note what is done by now; returns when the time began that the rate is of, and what was done then."""
+    def rate(self) -> float | None:
+        """Finished units a second, see RATE_OVER_S; None at first, and after a minute in which nothing was finished."""
         now = time.monotonic()
         while len(self._marks) > 1 and self._marks[1][0] <= now - RATE_OVER_S:
             self._marks.popleft()
-        self._marks.append((now, self._done))
-        return self._marks[0]
+        if not self._marks or now - self._marks[0][0] < RATE_FROM_S:
+            return None
+        since, before = self._marks[0]
+        return (self._done - before) / (now - since) or None
 
     def _tell(self, last: bool = False) -> None:
         self._told = time.monotonic()
         took = self._told - self._began
-        since, before = (self._began, 0) if last else self._mark()
-        rate = (self._done - before) / (self._told - since) if self._told > since else 0.0
+        rate = (None if last else self.rate()) or (self._done / took if took else 0.0)
         foretold = FORETOLD_FROM * self._total <= self._done < self._total and rate
         left = f", {(self._total - self._done) / rate:.0f} s left" if foretold else ""
         text = f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}"
-        text += f"; {figures}" if self._figures and (figures := self._figures.text()) else ""
-        if isinstance(self._display, Progress):  # the bar shows it
+        text += f"; {figures}" if self._figures and (figures := self._figures.text(last)) else ""
+        if isinstance(self._display, Progress) and not (last and self._figures):  # the bar shows it
             _log(text)
         else:
             tell(text)

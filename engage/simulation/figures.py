@@ -31,17 +31,17 @@ class Figures:
                 self._rewards += 1
                 self._reward_sum += trajectory.reward
 
-    def text(self) -> str:
-        """In words; empty before the first dialogue and the first seconds of the engine."""
+    def text(self, last: bool = False) -> str:
+        """In words; empty before the first dialogue and the first seconds of the engine. The `last` line goes without the note."""
         parts = []
         if self._dialogues:
             mean = f"mean reward {self._reward_sum / self._rewards:.3f}" if self._rewards else "no reward"
             parts.append(f"{mean} over {self._dialogues} dialogues")
-        if self._meter and (last := self._meter.last_minute()):
+        if self._meter and (minute := self._meter.last_minute()):
             gpu = gpu_busy()
             computing = "" if gpu is None else f", GPU {gpu:.0%} busy"
-            parts.append(f"last minute {last.tokens_per_s:.0f} tokens/s, engine busy {last.busy:.0%}{computing}")
-        return "; ".join([*parts, self._note] if parts and self._note else parts)
+            parts.append(f"last minute {minute.tokens_per_s:.0f} tokens/s, engine busy {minute.busy:.0%}{computing}")
+        return "; ".join([*parts, self._note] if parts and self._note and not last else parts)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The words, and one line for each turn of the last exchange."""

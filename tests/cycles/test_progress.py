@@ -68,7 +68,8 @@ def test_a_file_is_told_what_the_dialogues_came_to():
         figures.add([talk(0.25, "Hm."), talk(None, "Hm."), talk(0.75, "Hm.")])
         bar.advance()
         bar.finish()
-    assert "; mean reward 0.500 over 3 dialogues; pairs later" in out.getvalue()
+    assert out.getvalue().endswith("; mean reward 0.500 over 3 dialogues\n")
+    assert figures.text() == "mean reward 0.500 over 3 dialogues; pairs later"
 
 
 def test_the_loading_of_the_model_does_not_count_in_the_rate_and_neither_does_what_is_over_a_minute_ago():
@@ -100,6 +101,35 @@ def test_a_terminal_says_that_the_first_answer_is_waited_for():
     with meter.request(), progress.show(Console(file=out, force_terminal=True, width=80)):
         progress.Bar("searching", 2, Figures(meter))
     assert "waiting for the engine's first answer" in out.getvalue()
+
+
+def test_the_panel_of_finished_work_becomes_a_line():
+    out = io.StringIO()
+    with progress.show(Console(file=out, force_terminal=True, width=80)):
+        figures = Figures(note="pairs later")
+        bar = progress.Bar("searching", 1, figures)
+        figures.add([talk(0.5, "Hm.")])
+        bar.advance()
+        bar.finish()
+        progress.Bar("training", 1).advance()
+    shown = out.getvalue()
+    assert shown.count("mean reward 0.500") == 1 and "searching: 1/1 in 0 s" in shown and "pairs later" not in shown
+
+
+def test_units_that_come_all_together_make_no_rate_and_no_time_left(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar = progress.Bar("searching", 100)
+    assert bar.rate() is None
+    now[0] = 90.0  # the model is loaded; then twelve at once
+    for _ in range(12):
+        bar.advance()
+    assert bar.rate() is None
+    now[0] = 100.0
+    bar.advance(9)
+    assert bar.rate() == 2.0  # 20 units after the first one in the ten seconds since
+    now[0] = 200.0
+    assert bar.rate() is None
 
 
 def test_two_requests_at_once_are_one_stretch_of_work_that_is_still_going_on():
