@@ -94,7 +94,9 @@ class _Left(ProgressColumn):
     def render(self, task: Task) -> Text:
         """See ProgressColumn."""
         rate = task.fields["bar"].rate()
-        left = str(timedelta(seconds=round((task.remaining or 0) / rate))) if rate else "-:--:--"
+        left = (
+            str(timedelta(seconds=round((task.remaining or 0) / (rate or 1)))) if rate or task.finished else "-:--:--"
+        )
         return Text(left, style="progress.remaining")
 
 
@@ -141,6 +143,7 @@ class Bar:
         self._description, self._total, self._done = description, total, 0
         self._began = self._told = time.monotonic()
         self._marks: deque[tuple[float, int]] = deque()
+        self._ended: float | None = None
         self._elsewhere = [mirror() for mirror in _mirrors]
         self._figures = figures
         _panel.current = figures or _panel.current
@@ -160,7 +163,7 @@ class Bar:
 
     def finish(self) -> None:
         """Mark the work as done, whatever the total was."""
-        self._total = self._done
+        self._total, self._ended = self._done, time.monotonic()
         if isinstance(self._display, Progress) and self._task is not None:
             self._display.update(self._task, total=self._done, completed=self._done)
         if _panel.current is self._figures:
@@ -169,7 +172,9 @@ class Bar:
             self._tell(last=True)
 
     def rate(self) -> float | None:
-        """Finished units a second, see RATE_OVER_S; None at first, and after a minute in which nothing was finished."""
+        """Finished units a second, see RATE_OVER_S, and of all when it ended; None at first, and after a minute without a finished unit."""
+        if self._ended is not None:
+            return self._done / (self._ended - self._began) if self._ended > self._began else None
         now = time.monotonic()
         while len(self._marks) > 1 and self._marks[1][0] <= now - RATE_OVER_S:
             self._marks.popleft()
@@ -181,7 +186,7 @@ class Bar:
     def _tell(self, last: bool = False) -> None:
         self._told = time.monotonic()
         took = self._told - self._began
-        rate = (None if last else self.rate()) or (self._done / took if took else 0.0)
+        rate = self.rate() or (self._done / took if took else 0.0)
         foretold = FORETOLD_FROM * self._total <= self._done < self._total and rate
         left = f", {(self._total - self._done) / rate:.0f} s left" if foretold else ""
         text = f"{self._description}: {self._done}/{self._total} in {took:.0f} s, {rate:.2f}/s{left}"

@@ -130,6 +130,10 @@ def test_units_that_come_all_together_make_no_rate_and_no_time_left(monkeypatch)
     assert bar.rate() == 2.0  # 20 units after the first one in the ten seconds since
     now[0] = 200.0
     assert bar.rate() is None
+    now[0] = 210.0
+    bar.finish()
+    now[0] = 999.0
+    assert bar.rate() == 0.1  # 21 in 210 seconds
 
 
 def test_two_requests_at_once_are_one_stretch_of_work_that_is_still_going_on():
