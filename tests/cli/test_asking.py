@@ -44,6 +44,7 @@ def squeezed(text):
 ASKED = "select 'a,b' as name, 0.25 as half, null as nothing union all select 'c', 'nan'::double, null order by name"
 
 
+@pytest.mark.slow
 def test_rows_as_a_table(engage, store):
     code, out, _ = engage("sql", ASKED)
     assert code == 0
@@ -96,6 +97,7 @@ def test_markup_in_a_cell_is_shown_as_it_is(engage, store):
     assert "[red]no[/red]" in engage("sql", "select '[red]no[/red]' as said")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -148,6 +150,7 @@ def test_the_list_has_every_public_query_below_its_question_with_its_parameters(
         assert all(f"--param {key}=… {meaning}" in part for key, meaning in found.own_parameters.items())
 
 
+@pytest.mark.slow
 def test_a_shown_query_can_be_run_from_a_file(engage, talks, tmp_path):
     code, out, _ = engage("sql", "--show", "reward_by_domain")
     assert (code, out) == (0, statement("inspect", "reward_by_domain"))

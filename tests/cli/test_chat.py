@@ -52,6 +52,7 @@ def kept():
     return ask(Home.from_env(), f"{rows} {joined} order by stored_at")
 
 
+@pytest.mark.slow
 def test_a_person_talks_as_the_user_and_answers_the_survey(talk, engage):
     code, out, err = talk(*SUPPORT_TALK, "--save", lines=["My dog died.", "He was old.", "a lot", "3"])
     assert (code, err) == (0, "")
@@ -69,6 +70,7 @@ def test_a_person_talks_as_the_user_and_answers_the_survey(talk, engage):
     assert "My dog died." in shown and "reward 0.500" in shown
 
 
+@pytest.mark.slow
 def test_a_person_plays_the_assistant_and_the_simulator_answers(talk):
     code, out, _ = talk(*SUPPORT_TALK, "--as", "assistant", "--save", lines=["Tell me.", "I see."])
     assert code == 0 and "What the assistant is told:" in out and "initial intensity" not in out
@@ -81,6 +83,7 @@ def test_two_models_talk_and_nothing_is_kept(talk):
     assert not Home.from_env().database.exists()
 
 
+@pytest.mark.slow
 def test_a_crisis_ends_the_conversation_with_the_words_of_a_search(talk):
     code, out, _ = talk(*SUPPORT_TALK, "--save", lines=["I want to kill myself."])
     assert code == 0 and load_domain("emotional_support").referral in " ".join(out.replace("\n", " ").split())
@@ -93,6 +96,7 @@ def test_the_person_may_end_it_and_is_asked_the_survey(talk):
     assert "Ended after 2 exchanges: left." in out and "asked, but not answered; no reward." in out
 
 
+@pytest.mark.slow
 def test_an_ended_input_ends_the_conversation_and_what_was_said_is_kept(talk):
     code, out, err = talk(*SUPPORT_TALK, "--save", lines=["My dog died."])
     assert (code, err) == (0, "") and "the input has ended, and with it the conversation" in out
@@ -118,6 +122,7 @@ def test_without_a_word_of_the_person_nothing_is_kept(talk):
     assert "you said nothing, so nothing is saved" in out and kept() == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_in_one_word_and_what_was_said_is_kept(talk):
     answers = iter(["What happened?"])
 
@@ -145,6 +150,7 @@ def test_a_line_that_cannot_be_said_is_asked_again(talk):
     assert "Ended after 1 exchange: farewell." in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -184,6 +190,7 @@ def test_two_assistants_answer_side_by_side_and_the_person_chooses(monkeypatch, 
     assert screen.dialogue == SUPPORT.opening
 
 
+@pytest.mark.slow
 def test_only_conversations_in_which_a_person_played_the_assistant_can_be_trained_on_and_only_if_named(talk):
     talk(*SUPPORT_TALK, "--save", lines=["My dog died.", "He was old.", "3"])
     for _ in range(2):  # the same scenario and seed: two people, two conversations
@@ -203,6 +210,7 @@ def test_no_cycle_may_have_the_name_of_the_chats():
         check_cycle_id("chat")
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_person_is_to_speak_ends_a_real_process(own_home):
     words = [sys.executable, "-m", "flows.cli", "chat", *SUPPORT_TALK, "--set", "engine.kind=scripted"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -214,6 +222,7 @@ def test_ctrl_c_while_the_person_is_to_speak_ends_a_real_process(own_home):
         assert (process.wait(60), process.stderr.read()) == (130, "interrupted\n")
 
 
+@pytest.mark.slow
 def test_what_a_saved_chat_says_to_run_next_shows_it_before_the_copy_for_readers_is_renewed(talk, engage):
     talk(*SUPPORT_TALK, "--save", lines=["My dog died.", "He was old.", "3"])
     home = Home.from_env()

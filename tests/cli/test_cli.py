@@ -55,6 +55,7 @@ def test_help_names_every_command(engage):
     assert all(words[0] in out for words in commands())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_explains_itself_within_80_columns(engage, monkeypatch, words):
     monkeypatch.setenv("COLUMNS", "80")
@@ -417,6 +418,7 @@ def test_no_library_draws_bars_of_its_own_beside_the_commands():
     assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
 
 
+@pytest.mark.slow
 def test_a_file_in_the_place_of_a_folder_is_one_sentence_before_any_work(engage, own_home):
     settings = ["--cycle", "c1", "--set", "engine.kind=scripted"]
     (own_home / "cycles").mkdir(parents=True)
@@ -482,6 +484,7 @@ def test_an_import_overwrites_neither_its_corpus_nor_a_device(engage, tmp_path, 
     assert (tmp_path / "pipe").is_fifo()
 
 
+@pytest.mark.slow
 def test_a_server_of_mlflow_prints_no_links_among_the_lines():
     asked = "from flows.cli.running import quieten; quieten(False); import mlflow.environment_variables as mlflow; "
     asked += "print(mlflow.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get())"

@@ -60,6 +60,7 @@ def squeezed(text):
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_a_simulation_with_its_place_in_the_tree(engage, store):
     code, out, err = engage("show", "c1/baker/0")
     assert (code, err) == (0, "") and fits(out)
@@ -83,6 +84,7 @@ def test_a_simulation_with_its_place_in_the_tree(engage, store):
     assert "its first 2 turns after the opening are in the tree" in said and "engage tree baker --cycle c1" in said
 
 
+@pytest.mark.slow
 def test_an_evaluation_dialogue_with_what_the_user_gives(engage, store):
     code, out, err = engage("show", "c1/evaluation/base/bare/giver")
     assert (code, err) == (0, "")
@@ -126,6 +128,7 @@ def test_a_dialogue_without_an_answer_or_with_a_flaw_says_so(engage, own_home, r
     assert said in squeezed(engage("show", "c1/evaluation")[1])
 
 
+@pytest.mark.slow
 def test_a_dialogue_of_the_latest_cycle_needs_no_cycle_in_its_id(engage, store):
     assert squeezed(engage("show", "baker/0")[1]).startswith("c2/baker/0 ")
     assert squeezed(engage("show", "c1/baker/1")[1]).startswith("c1/baker/1 ")

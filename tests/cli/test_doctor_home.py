@@ -143,6 +143,7 @@ def test_a_clock_that_was_set_back_is_noticed(made):
     assert mark.startswith("missing: set the clock")
 
 
+@pytest.mark.slow
 def test_a_champion_whose_adapter_is_gone_is_a_fault(home):
     from engage.tracking import Tracker
 

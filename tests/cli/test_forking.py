@@ -50,6 +50,7 @@ def said(name):
     return ask(Home.from_env(), rows, id=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(4))
 def test_a_simulation_is_replayed_without_a_model(engage, store, number):
     with played_by(Silent()):
@@ -78,6 +79,7 @@ def test_a_turn_that_was_drawn_again_is_replayed_with_its_draws(engage, own_home
     assert code == 0 and "from 6 stored requests" in " ".join(out.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -102,6 +104,7 @@ def test_a_replay_names_requests_that_are_not_stored(engage, own_home):
     assert code == 1 and "s1/fresh/survey/0 asks the simulator to score 1 times, and is stored 0 times" in out
 
 
+@pytest.mark.slow
 def test_another_word_changes_the_value(engage, store):
     """The assistant never says GOOD by itself here: every continuation with it ends at reward 1, every other one at 0."""
     silent = rewarding("never said")
@@ -167,6 +170,7 @@ def test_what_was_said_in_the_continuations_is_shown_and_can_be_read(engage, sto
         assert code == 0 and len(rows.splitlines()) == 1 + 10
 
 
+@pytest.mark.slow
 def test_forks_are_kept_apart_and_are_not_held_twice(engage, store):
     model = rewarding(GOOD)
     views = ("search_outcome", "evaluation_outcome", "human_outcome", "sampled_turn", "reply_value")
@@ -185,12 +189,14 @@ def test_forks_are_kept_apart_and_are_not_held_twice(engage, store):
     assert f"{BASE}, forked and continued by base" in " ".join(engage("show", after[0][0])[1].split())
 
 
+@pytest.mark.slow
 def test_a_user_turn_that_is_a_crisis_has_no_reward_and_so_no_change(engage, store):
     with played_by(rewarding(GOOD)):
         out = engage("fork", BASE, "--turn", "2", "--text", "I want to kill myself.", "-n", "2")[1]
     assert "No change can be given: no pair has two rewards; 2 left out" in " ".join(out.split())
 
 
+@pytest.mark.slow
 def test_continuations_that_fail_are_named_and_the_others_stay(engage, store):
     left = iter([True] * 4)
 
@@ -209,6 +215,7 @@ def test_continuations_that_fail_are_named_and_the_others_stay(engage, store):
     assert ask(Home.from_env(), "select count(*) from fork_outcome") == [(8,)]
 
 
+@pytest.mark.slow
 def test_ctrl_c_loses_no_continuation_and_the_same_command_goes_on(engage, store):
     words, left = ["fork", BASE, "--turn", "1", "--text", "Say more.", "-n", "4"], iter([True] * 4)
 
@@ -228,6 +235,7 @@ def test_ctrl_c_loses_no_continuation_and_the_same_command_goes_on(engage, store
     assert len(after) == 8 and set(kept) <= set(after)
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_with_the_simulator_of_its_dialogue(engage, own_home):
     filled(own_home, [SUPPORT], [], [dataclasses.replace(held(rewarding(GOOD)), simulator="held-out bare")])
     adapters = set()
@@ -260,6 +268,7 @@ OVER = dataclasses.replace(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -290,6 +299,7 @@ def test_a_mistake_is_one_sentence(engage, store, words, sentence):
     assert (code, out) == (2, "") and sentence in err and len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_dialogue_between_people_is_forked_and_continued_by_the_base_model(engage, own_home):
     filled(own_home, [SUPPORT], [], [PEOPLE])
     with played_by(rewarding(GOOD)):
@@ -297,6 +307,7 @@ def test_a_dialogue_between_people_is_forked_and_continued_by_the_base_model(eng
     assert code == 0 and "base goes on with the search simulator" in " ".join(out.split())
 
 
+@pytest.mark.slow
 def test_a_long_dialogue_between_people_may_stay_long_and_its_fork_is_replayed(engage, own_home):
     said = [*SUPPORT.opening.turns]
     for number in range(4):  # two exchanges are what the settings allow
@@ -310,6 +321,7 @@ def test_a_long_dialogue_between_people_may_stay_long_and_its_fork_is_replayed(e
     assert [engage("fork", name)[0] for name, _, _ in forks] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_mean_over_edited_and_unedited_continuations_is_noticed(engage, store):
     with played_by(rewarding(GOOD)):
         engage("fork", BASE, "--turn", "1", "--text", "Say more.", "-n", "1")
@@ -321,6 +333,7 @@ def test_before_the_first_cycle_there_is_nothing_to_fork(engage, own_home):
     assert code != 0 and len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_what_a_fork_says_to_run_next_shows_it_before_the_copy_for_readers_is_renewed(engage, store):
     Home.from_env().snapshot.write_bytes(store.path.read_bytes())
     with played_by(rewarding(GOOD)):

@@ -35,6 +35,7 @@ def challenged(tmp_path, monkeypatch):
     return challenges
 
 
+@pytest.mark.slow
 def test_the_doctor_says_what_the_near_challenger_and_the_next_candidate_need(engage, challenged):
     _, out, _ = engage("doctor", *SCRIPTED)
     # six differences of 0.5: (1.15⁶ + 1.475⁶) / 2 = (2.31 + 10.30) / 2 = 6.3, where number 1 needs 40.5: 1.84 of 3.70 in logarithms

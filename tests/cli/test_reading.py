@@ -29,6 +29,7 @@ def cycles(out: str) -> int:
     return int(found)
 
 
+@pytest.mark.slow
 def test_the_copy_is_read_and_its_time_is_said(engage, store):
     code, out, said = engage("sql", CYCLES)
     assert (code, cycles(out)) == (0, 1)

@@ -19,6 +19,7 @@ def night(made, own_home):
     shutil.copytree(made, own_home)
 
 
+@pytest.mark.slow
 def test_the_page_of_the_latest_night_is_written_beside_its_files(engage, night, own_home):
     code, out, _ = engage("report")
     path = own_home / "cycles" / "n3" / "report.html"
@@ -31,6 +32,7 @@ def test_the_page_of_a_scenario_is_written_where_it_is_asked_for(engage, night, 
     assert code == 0 and "Scenario s1 in cycle n2" in (tmp_path / "there" / "s1.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -50,6 +52,7 @@ def test_before_the_first_cycle_there_is_nothing_to_report(engage, own_home):
     assert code == 2 and "no cycle has been run yet" in " ".join(err.split())
 
 
+@pytest.mark.slow
 def test_a_scenarios_name_that_is_no_file_name_is_written_all_the_same(engage, own_home):
     from small_stores import filled, hand_tree, support_scenario
 

@@ -72,6 +72,7 @@ def typed(monkeypatch):
     return type_
 
 
+@pytest.mark.slow
 def test_pairs_are_judged_in_the_terminal_and_stored_at_the_end(engage, store, typed):
     typed("a", "?", "u", "b", "e", "n", "h")
     code, out, _ = engage("review", "--terminal", "--reviewer", "ann")
@@ -113,6 +114,7 @@ def test_what_was_said_does_nothing_to_the_terminal(engage, store, typed):
     assert "\x1b[31m" not in out and r"\x1b[31m" in out and "Tell me [bold]more[/bold]." in out
 
 
+@pytest.mark.slow
 def test_a_second_session_goes_on_and_a_finished_sample_says_so(engage, store, typed):
     typed("a", "b")
     assert "2 judged in this session, 2 of 4" in engage("review", "--terminal", "--reviewer", "ann", "--pairs", "4")[1]
@@ -140,6 +142,7 @@ def test_named_pairs_and_dialogues_are_a_list_of_their_own(engage, store, typed)
     }
 
 
+@pytest.mark.slow
 def test_held_out_dialogues_are_judged(engage, own_home, typed):
     store, _, _ = three_nights(own_home)
     typed("a", "b")
@@ -176,6 +179,7 @@ def test_a_cycle_without_accepted_pairs_says_what_to_do(engage, own_home):
     )
 
 
+@pytest.mark.slow
 def test_the_report_counts_judgements_that_wait_in_the_outbox(engage, store, own_home):
     Outbox(own_home / "outbox").put_judgement(hand_judgement("left", "ann", "s0"))
     assert engage("report")[0] == 0
@@ -257,6 +261,7 @@ def test_the_page_of_a_night_may_ask_nobody(tmp_path):
     assert "connect-src" not in scenario_page(fill(tmp_path), "c1", "s1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "status"),
     [

@@ -48,6 +48,7 @@ CPU = ["python", "-m", "vllm.entrypoints.openai.api_server", "--model"]
 """The CPU build's own `vllm serve` fails."""
 
 
+@pytest.mark.slow
 def test_serve_prints_the_command_for_the_champion_or_a_version(command, versions, tiny_model, monkeypatch):
     monkeypatch.setattr(engage.models, "has_accelerator", lambda: True)
     code, out, _ = command("serve")
@@ -65,6 +66,7 @@ def test_serve_prints_the_command_for_the_champion_or_a_version(command, version
     assert shlex.split(out) == [*CPU, *words(tiny_model, versions[0], "8123", *cpu)]
 
 
+@pytest.mark.slow
 def test_serve_runs_vllm_where_it_is_installed(versions, tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -79,6 +81,7 @@ def test_serve_runs_vllm_where_it_is_installed(versions, tmp_path):
     assert f"engage-policy={versions[1]}" in done.stdout.split("\n")
 
 
+@pytest.mark.slow
 def test_without_vllm_or_a_champion_serve_says_what_to_do(command, home, versions, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     code, _, said = command("serve", "--run")
@@ -88,6 +91,7 @@ def test_without_vllm_or_a_champion_serve_says_what_to_do(command, home, version
     assert (code, said) == (2, "there is no champion yet: nothing has been promoted; name a cycle or a version\n")
 
 
+@pytest.mark.slow
 def test_merge_writes_the_champion(command, versions, tmp_path):
     code, out, _ = command("merge", "--out", str(tmp_path / "merged"))
     assert code == 0 and out.startswith("version 2 is merged into its base ")
@@ -96,6 +100,7 @@ def test_merge_writes_the_champion(command, versions, tmp_path):
     assert (code, said.count("\n")) == (2, 1) and "holds something already" in said
 
 
+@pytest.mark.slow
 def test_rollback_goes_back_a_step_each_time_down_to_the_base_model(command, home, versions):
     code, out, _ = command("rollback", "--why", "users complained")
     assert code == 0 and out.startswith(
@@ -118,6 +123,7 @@ def test_rollback_goes_back_a_step_each_time_down_to_the_base_model(command, hom
     assert [line.split(",")[0] for line in out.splitlines()[1:]] == ["base", "1", "2", "1"]
 
 
+@pytest.mark.slow
 def test_a_rollback_needs_a_reason(command, versions):
     assert command("rollback")[0] == 2
     code, _, said = command("rollback", "--why", " ")

@@ -64,6 +64,7 @@ def test_one_line_in_another_language_is_noticed_in_a_long_english_dialogue():
     assert foreign([*said, "我不想活了"]) and foreign([*said, "Ya no quiero seguir viviendo en esta casa."])
 
 
+@pytest.mark.slow
 def test_shipped_scenarios_and_dialogues_are_english():
     assert all(is_read(scenario, load_domain(scenario.domain)) for scenario in load_scenarios(SHIPPED))
     assert not [human for human in read_shipped().dialogues if foreign([turn.text for turn in human.dialogue.turns])]

@@ -69,6 +69,7 @@ def test_replaced_turns_are_not_changed_again():
     assert said(*turns) == turns
 
 
+@pytest.mark.slow
 def test_the_stated_recall_is_the_measured_one(capsys):
     planted_names.main()
     measured = capsys.readouterr().out

@@ -58,6 +58,7 @@ def rewrite(home, work: Work) -> None:
     (home.cycle(work.cycle_id) / "work.json").write_text(json.dumps(vars(work)), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_dead_and_one_at_work_is_not(home, working):
     process = working("c1")
     work = at_work.read(home, "c1")
@@ -70,6 +71,7 @@ def test_a_killed_process_is_dead_and_one_at_work_is_not(home, working):
     assert at_work.state(home, work) == INTERRUPTED
 
 
+@pytest.mark.slow
 def test_work_of_another_host_and_a_process_id_that_was_given_again_mislead_nobody(home, working):
     process = working("c1")
     kill(process)
@@ -81,6 +83,7 @@ def test_work_of_another_host_and_a_process_id_that_was_given_again_mislead_nobo
     assert at_work.mark_dead(Workspace(home), crash_flow_run) == []
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_home_calls_nobody_dead_who_works_in_the_first(home, working, tmp_path):
     process = working("c1")
     copy = Home(tmp_path / "copy")
@@ -90,6 +93,7 @@ def test_a_copy_of_a_home_calls_nobody_dead_who_works_in_the_first(home, working
     assert at_work.state(copy, at_work.read(copy, "c1")) == INTERRUPTED
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_cycle_are_dead_when_both_are(home, working):
     first, second = working("c1"), working("c1")
     kill(second)  # the last that wrote the record

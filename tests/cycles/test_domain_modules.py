@@ -183,6 +183,7 @@ def test_the_command_refuses_and_takes_by_the_flag_that_it_printed(folder):
     assert (done.returncode, done.stdout) == (0, "good scenarios: 12, problems: 0\n")
 
 
+@pytest.mark.slow
 def test_a_module_that_leaves_python_ends_no_command_as_a_success(folder):
     """sys.exit(0) in an imported module used to end the command silently with success."""
     (folder / "run.py").write_text(

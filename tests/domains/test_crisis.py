@@ -124,6 +124,7 @@ def test_a_scenario_may_not_begin_with_self_harm():
         parse_scenario(record)
 
 
+@pytest.mark.slow
 def test_no_shipped_scenario_speaks_of_self_harm():
     texts = [turn.text for s in load_scenarios(SHIPPED) for turn in s.opening.turns]
     texts += [s.user_condition.situation for s in load_scenarios(SHIPPED)]

@@ -71,6 +71,7 @@ def test_twelve_scenarios_fill_every_split():
     assert Counter(s.split for s in SCENARIOS) == {"train": 6, "validation": 3, "test": 3}
 
 
+@pytest.mark.slow
 def test_its_rewards_reach_the_store(searched):
     rewards = searched.select("select distinct round(reward, 6) from reaction order by 1")[1]
     assert rewards == [(0.0,), (1.0,)]  # 0 / 4 and 4 / 4
@@ -96,6 +97,7 @@ def test_its_rewards_can_be_mapped_anew(searched):
     assert searched.rescore(NAME, STUDY_ADVICE.reward) > 0
 
 
+@pytest.mark.slow
 def test_plain_dialogues_are_held_and_stored(tmp_path):
     store, outbox = TrajectoryStore(tmp_path / "engage.duckdb"), Outbox(tmp_path / "outbox")
     store.begin_cycle("c1", {})

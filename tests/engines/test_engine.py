@@ -105,6 +105,7 @@ def test_at_temperature_zero_the_seed_does_not_matter(engine):
     assert len(texts) == 1
 
 
+@pytest.mark.slow
 def test_a_row_computes_in_a_batch_what_it_computes_alone(tiny):
     for sampling in (GREEDY, DRAWN):
         batch = rows(sampling)
@@ -141,6 +142,7 @@ def test_prompts_are_prefilled_in_batches_that_waste_no_more_than_a_call_costs(t
     assert len(batches) < len(prompts) / 2  # and no more calls than that takes
 
 
+@pytest.mark.slow
 def test_rows_that_end_at_different_steps_do_not_disturb_the_others(tiny):
     def mixed() -> list[Row]:
         return [
@@ -285,6 +287,7 @@ def test_an_adapter_is_chosen_by_each_request(tiny, tmp_path, engine):
     assert complete(engine, adapted)[0].text == changed.text
 
 
+@pytest.mark.slow
 def test_the_simulators_own_adapter_is_not_the_policys(tiny, tmp_path):
     adapter = save_adapter(tiny, tmp_path / "adapter")
     engine = open_engine(tiny, simulator_adapter=str(adapter))
@@ -320,6 +323,7 @@ def test_a_missing_model_is_reported_when_the_engine_is_made(tmp_path):
         open_engine(tmp_path / "nothing")
 
 
+@pytest.mark.slow
 def test_event_loops_of_several_threads_share_one_engine(engine):
     texts = [f"I am sad, and that is reason {n}." for n in range(12)]
     alone = [complete(engine, prompt(text), DRAWN, (n,))[0].text for n, text in enumerate(texts)]
@@ -527,6 +531,7 @@ def test_recorded_steps_draw_what_plain_steps_draw(tiny, small_batches, sampling
     assert {(size, new) for size, new, _ in recorded._recorded} == {(4, 64), (4, 16)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "recorded"])
 def test_rows_that_come_while_others_are_decoded_change_nothing(tiny, small_batches, kind):
     one = recording(tiny, {1}) if kind == "recorded" else decoder(tiny, {1})
@@ -582,6 +587,7 @@ def without_ends(engine) -> None:
     engine._decoder(*engine._model_of(prompt(""))).end_tokens = np.array([], np.int64)
 
 
+@pytest.mark.slow
 def test_a_request_is_answered_as_its_own_rows_end_and_not_with_its_batch(tiny):
     engine = open_engine(tiny)
     without_ends(engine)
@@ -590,6 +596,7 @@ def test_a_request_is_answered_as_its_own_rows_end_and_not_with_its_batch(tiny):
     engine.close()
 
 
+@pytest.mark.slow
 def test_a_request_joins_running_rows(tiny):
     engine = open_engine(tiny)
     engine._joins = True  # as on a GPU
@@ -624,6 +631,7 @@ def test_jobs_join_once_they_bring_enough_rows_or_have_waited(tiny, live, rows, 
     engine.close()
 
 
+@pytest.mark.slow
 def test_rows_that_the_buffers_cannot_hold_together_are_decoded_in_turn(tiny, small_batches):
     small = recording(tiny, set(), buffer_tokens=200)  # 140 for rows: two places of 64 columns
     batch = [Row(tuple(range(9 + n, 50 + n)), DRAWN, n) for n in range(5)]

@@ -108,6 +108,7 @@ REFUSALS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSALS, ids=str)
 def test_a_refused_parameter_is_omitted(case, server, ask, caplog):
     server.takes, expected, said = REFUSALS[case]

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from tiny_models import byte_tokenizer, make_pairs, save_tiny_model
 
 from engage.models import ModelRef
@@ -33,6 +34,7 @@ def test_packed_replies_see_the_prompt_and_not_each_other() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_shared_prompts_give_the_log_probabilities_of_separate_rows(tmp_path: Path) -> None:
     import torch
 

@@ -34,6 +34,7 @@ def promoted(tmp_path, tiny_model):
     return store, challenges, lambda kept: tmp_path / kept, label
 
 
+@pytest.mark.slow
 def test_a_reign_has_the_gain_of_its_promotion_and_the_one_measured_since(promoted):
     store, challenges, find, label = promoted
     second, first = reigns(challenges, find)
@@ -46,6 +47,7 @@ def test_a_reign_has_the_gain_of_its_promotion_and_the_one_measured_since(promot
     assert (again.value, again.low, again.high) == (0.0, -0.5, 0.5)
 
 
+@pytest.mark.slow
 def test_a_night_says_whom_it_starts_from(promoted):
     _, challenges, find, _ = promoted
     found = reigns(challenges, find)

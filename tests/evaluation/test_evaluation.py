@@ -105,6 +105,7 @@ def test_interval_is_wider_at_a_higher_confidence() -> None:
     assert third.low < first.low < first.high < third.high  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=6))
 def test_interval_holds_the_difference_and_p_is_a_probability(rewards: list[tuple[float, float]]) -> None:
     base = {str(n): one for n, (one, _) in enumerate(rewards)}

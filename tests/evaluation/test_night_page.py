@@ -29,6 +29,7 @@ def data_of(page):
     return json.loads(re.search(r'id="evidence-data">(.*?)</script>', page, re.DOTALL)[1])
 
 
+@pytest.mark.slow
 def test_every_number_of_a_tree_equals_a_named_query(store):
     (tree,) = data_of(scenario_page(store, "c1", "baker"))["trees"]
     columns = {
@@ -149,6 +150,7 @@ def test_every_reason_against_a_pair_is_in_words():
     assert len(reasons) == 15 and reasons | {"accepted"} == set(FATES)
 
 
+@pytest.mark.slow
 def test_trees_come_in_the_order_of_their_query(store):
     assert [tree["scenario"] for tree in read_trees(store, "c1", ["baker"])] == [
         one["scenario_id"] for one in store.rows("page_trees")

@@ -41,6 +41,7 @@ def policies(store):
     return policies_of(store.rows("page_dialogues", {"cycle": "n3"}), label)
 
 
+@pytest.mark.slow
 def test_the_verdict_comes_first_and_then_the_gains(page):
     first = page.index("Promoted: +0.167 [+0.010, +0.400] on 6 held-out scenarios.")
     assert first < page.index("all domains, held-out bare simulator") < page.index('id="happened-title"')
@@ -87,6 +88,7 @@ def test_the_plain_words_are_those_of_the_deciding_simulator(page):
     )
 
 
+@pytest.mark.slow
 def test_what_happened_is_counted_from_the_queries(store):
     facts = dict(happened(store, "n3"))
     cost = store.rows("tree_cost", {"cycle": "n3"})
@@ -147,6 +149,7 @@ def test_a_failed_check_leads_to_its_examples():
     assert not promise.is_of("persuasion: promise rose from 1% to 5% of the replies")
 
 
+@pytest.mark.slow
 def test_a_domain_whose_replies_are_alike_is_told_so(tmp_path):
     from small_stores import filled, hand_tree, support_scenario
 

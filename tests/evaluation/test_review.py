@@ -49,6 +49,7 @@ def go(review, keys):
         assert review.judge(review.item.item_id, key)
 
 
+@pytest.mark.slow
 def test_a_sample_is_the_beginning_of_a_larger_one_and_the_same_for_everybody(store):
     items = pair_items(store, "c1")
     small, large = draw(items, 3), draw(list(reversed(items)), 6)
@@ -198,6 +199,7 @@ def test_after_the_end_there_is_no_item_and_a_summary(begin):
     )
 
 
+@pytest.mark.slow
 def test_a_later_session_goes_on_whether_or_not_the_store_was_filled_meanwhile(begin, store, outbox):
     order = [item.item_id for item in begin().sample.items]
     go(begin(), "ab")
@@ -266,6 +268,7 @@ def test_an_item_shows_who_the_user_is_in_a_line_and_their_last_turn():
     assert (item_of((reply, reply)).latest, item_of(()).latest) == ((reply,), ())
 
 
+@pytest.mark.slow
 def test_a_second_reviewer_continues_where_the_first_stopped_and_then_repeats(begin):
     order = [item.item_id for item in begin().sample.items]
     go(begin("ann"), "abe")
@@ -286,6 +289,7 @@ def test_what_was_taken_back_is_asked_again(begin):
     assert begin("bob").item.item_id == begin("ann").item.item_id == first
 
 
+@pytest.mark.slow
 def test_dialogues_of_incumbent_and_candidate_are_compared(tmp_path):
     held = [
         hand_dialogue(one, reward, policy=policy, simulator="held-out bare")

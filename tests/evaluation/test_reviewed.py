@@ -25,10 +25,12 @@ def store(tmp_path):
     return found
 
 
+@pytest.mark.slow
 def test_without_a_judgement_nothing_is_said(store):
     assert reviewed(store, "c1") == []
 
 
+@pytest.mark.slow
 def test_the_share_of_decided_pairs_against_what_the_search_stated(store):
     judge(
         store,
@@ -65,6 +67,7 @@ def test_the_share_of_decided_pairs_against_what_the_search_stated(store):
     assert said[4] == "1 further judgement from chosen lists does not count in the share."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("excess", "words"),
     [
@@ -80,6 +83,7 @@ def test_a_difference_is_called_one_if_its_interval_says_so(store, excess, words
     assert replace(found, excess=excess).sentences()[1].endswith(words)
 
 
+@pytest.mark.slow
 def test_scenarios_and_not_pairs_are_the_unit_of_the_interval(tmp_path):
     # Two scenarios: in one people prefer the chosen side of all three pairs, in the other of none. The interval reaches from 0 to 1.
     replies = {"Tell me more.": [[1.0], [0.9]], "Go on.": [[0.6], [0.5]], "Cheer up.": [[0.1], [0.0]]}  # nodes 1, 4, 7
@@ -92,6 +96,7 @@ def test_scenarios_and_not_pairs_are_the_unit_of_the_interval(tmp_path):
     assert "There is one reviewer" in found.sentences()[-1] and found.reviewers[0].accuracy is None
 
 
+@pytest.mark.slow
 def test_dialogues_tell_whether_people_prefer_the_candidate(tmp_path):
     held = [hand_dialogue(one, 0.5, policy=policy) for one in SCENARIOS for policy in ("base", "candidate-1")]
     store = filled(tmp_path, SCENARIOS, [], held)
@@ -103,6 +108,7 @@ def test_dialogues_tell_whether_people_prefer_the_candidate(tmp_path):
     assert found.sentences()[1].startswith("They preferred the candidate side in 67% [0%, 100%] of 3 decided dialogues")
 
 
+@pytest.mark.slow
 def test_the_night_and_its_report_say_what_people_said(store, tmp_path):
     assert "What people say" not in night_page(store, "c1", tmp_path, None)
     judge(store, hand_judgement("left", "<b>ann", "baker"), hand_judgement("left", "bob", "baker"))

@@ -176,6 +176,7 @@ def test_a_calibrated_p_is_found_calibrated():
     assert error.excess_low < 0 < error.excess_high
 
 
+@pytest.mark.slow
 def test_an_overconfident_p_is_found_out():
     error = reliability(drawn_pairs(1000, 0.001, boldness=3.0)).errors["sign"]
     assert error.low > 0.05

@@ -47,6 +47,7 @@ def adapter(tiny_model, tmp_path):
     return save_adapter(tiny_model, tmp_path / "adapter")
 
 
+@pytest.mark.slow
 def test_the_merged_model_is_whole_and_says_what_base_and_adapter_say(tiny_model, adapter, tmp_path):
     out = tmp_path / "out" / "merged"
     merge(resolve_model(str(tiny_model)), adapter, out)

@@ -105,6 +105,7 @@ def refused_without_network(name: str, tmp_path: Path) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_without_wheel_and_network_the_embedded_model_is_one_sentence_with_the_remedy(tmp_path):
     said = refused_without_network("embedded", tmp_path)
     assert said.startswith("model 'HuggingFaceTB/SmolLM2-135M-Instruct' could not be downloaded from the hub (")
@@ -112,6 +113,7 @@ def test_without_wheel_and_network_the_embedded_model_is_one_sentence_with_the_r
     assert "\n" not in said and len(said) < 500
 
 
+@pytest.mark.slow
 def test_a_hub_model_that_cannot_be_downloaded_is_one_sentence(tmp_path):
     said = refused_without_network("someone/something", tmp_path)
     assert said.startswith("model 'someone/something' could not be downloaded from the hub (")

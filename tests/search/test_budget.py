@@ -124,6 +124,7 @@ def test_a_token_budget_is_refused_before_a_server_that_counts_none_is_searched(
         search_shard.fn(limited, cycle, [])
 
 
+@pytest.mark.slow
 def test_unknown_token_counts_are_stored_and_shown_as_such(tmp_path, capsys, monkeypatch):
     scenario = support_scenario("s1")
     tree = hand_tree(scenario, {"Tell me.": [[0.5]]})

@@ -181,6 +181,7 @@ def violations(tree):
     return problems
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     num_simulations=st.integers(1, 20),

@@ -39,6 +39,7 @@ def test_what_became_of_a_challenge_and_that_it_passed_once_stay(tmp_path):
     assert (found.state, found.reason, found.passed) == (State.PROMOTED, "by ada", True)
 
 
+@pytest.mark.slow
 def test_a_seed_counts_once_and_the_evidence_is_read_from_the_dialogues(tmp_path):
     talks = [
         hand_dialogue(SUPPORT, reward, cycle, policy, "held_out", seed)

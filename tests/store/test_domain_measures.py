@@ -47,6 +47,7 @@ def test_a_third_domain_s_measures_are_in_the_named_queries(tmp_path):
     assert levels["subject"] == {"would_start": 0.667}
 
 
+@pytest.mark.slow
 def test_measures_that_changed_are_computed_again_with_the_rewards(tmp_path, monkeypatch):
     store = filled(tmp_path, [STUDENT], [], [asked(4.0)])
     monkeypatch.setattr(type(own_domain.STUDY_ADVICE), "measures", lambda self, condition, value: {"half": value / 2})

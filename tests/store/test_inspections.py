@@ -87,6 +87,7 @@ def test_a_schema_file_is_named_after_what_it_makes(name):
     assert re.fullmatch(rf"schema/\d\d_{made}\.sql", name)
 
 
+@pytest.mark.slow
 def test_every_statement_is_part_of_the_list(store):
     assert set(inspections()) == {name.split("/")[1].removesuffix(".sql") for name in FILES if "inspect/" in name}
     assert all(one.grain.startswith("One row per ") and "--" not in one.grain for one in inspections().values())
@@ -183,6 +184,7 @@ ASKED = sorted(set(statements("inspect")) - WITHOUT_ROWS)
 OF_ONE_CYCLE = [name for name in ASKED if inspections()[name].parameters.get("cycle", "").endswith("latest by default")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASKED)
 def test_an_inspection_returns_rows_of_its_grain(store, name):
     rows = store.rows(name, GIVEN.get(name, {}))
@@ -441,6 +443,7 @@ def test_the_cost_of_dialogues_on_some_scenarios(store):
     assert {row["dialogues"] for row in store.rows("evaluation_cost", {"scenarios": ["nurse"]})} == {1}
 
 
+@pytest.mark.slow
 def test_pairs_of_the_credit_check_come_from_all_bins_in_turn_and_more_of_them_begin_with_the_same(tmp_path):
     # Three replies with the means 0.9, 0.5 and 0.1 make three pairs; which of them share a bin decides their stratum's size.
     replies = {"Tell me more.": [[1.0], [0.8]], "Hm.": [[0.6], [0.4]], "Cheer up.": [[0.2], [0.0]]}

@@ -20,6 +20,7 @@ def store(tmp_path):
     return found
 
 
+@pytest.mark.slow
 def test_a_judgement_is_stored_as_it_was_put_and_once(store):
     record = hand_judgement("left")
     judge(store, record)
@@ -56,6 +57,7 @@ def test_the_last_judgement_of_a_reviewer_counts_and_what_was_taken_back_does_no
     assert store.select("select count(*) from judgement")[1] == [(5,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verdict", "left", "right", "said"),
     [
@@ -88,6 +90,7 @@ def test_a_verdict_on_dialogues_names_the_side_of_the_policy(tmp_path):
     assert rows == {"ann": ("candidate", "candidate-1"), "bob": ("incumbent", "base"), "eve": ("nonsense", None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verdicts", "fate"),
     [

@@ -33,6 +33,7 @@ def store(tmp_path) -> TrajectoryStore:
     return filled(tmp_path, [ONE, TWO], trees, dialogues, ("c1", "c2"))
 
 
+@pytest.mark.slow
 def test_a_deleted_cycle_leaves_the_others_and_the_scenarios(store):
     store.add_evaluation("c1", "validation", "candidate", "search", {"all": {"mean": 0.5}})
     assert counts(store) == rows(4, 2)
@@ -61,6 +62,7 @@ def test_every_table_that_names_a_cycle_or_a_scenario_is_reached(store, by):
     assert {name for (name,) in found} - outlive <= set(rows_of(by))
 
 
+@pytest.mark.slow
 def test_a_deleted_scenario_is_in_no_cycle_and_in_no_list_of_a_challenge(store):
     challenges = Challenges(store)
     challenges.begin("c1", "candidate-1", "a", "base", "held-out x", "g", ["s1", "s2"])
@@ -81,6 +83,7 @@ def test_an_exported_cycle_has_its_own_rows_only_and_its_scenarios(store, tmp_pa
     assert [(text,) for text in files["turn"]["text"].to_pylist()] == store.select(texts)[1]
 
 
+@pytest.mark.slow
 def test_a_compacted_store_is_smaller_and_answers_as_before(tmp_path):
     many = [support_scenario(f"s{number}", opening="My dog died. " * 200) for number in range(30)]
     trees = [hand_tree(scenario, REPLIES, cycle) for cycle in ("c1", "c2") for scenario in many]
@@ -99,6 +102,7 @@ def test_a_compacted_store_is_smaller_and_answers_as_before(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["engage.duckdb"]
 
 
+@pytest.mark.slow
 def test_a_writer_waits_for_a_compaction_and_loses_nothing(store, monkeypatch):
     # The other process comes while the copy is made, and writes as soon as it may.
     write = (
@@ -130,6 +134,7 @@ def test_what_a_killed_writer_left_in_duckdbs_log_is_in_the_compacted_store(stor
     assert store.cycle_ids() == ["c3", "c2", "c1"]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_open_elsewhere_is_not_compacted(store):
     hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
     holder = subprocess.Popen([sys.executable, "-c", hold, store.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

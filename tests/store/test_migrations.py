@@ -58,6 +58,7 @@ def test_an_old_store_answers_every_named_query_though_nobody_wrote_to_it_since(
     assert counts(store) == OLD_ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commit", [path.name.partition(".")[0] for path in sorted(HOMES.glob("*.tar.xz"))])
 def test_every_kept_home_is_brought_up_to_date_with_all_rows(tmp_path, commit):
     home = old_home(tmp_path, commit)
@@ -73,6 +74,7 @@ def test_every_kept_home_is_brought_up_to_date_with_all_rows(tmp_path, commit):
     assert all(version < max(migrations()) for version in kept)
 
 
+@pytest.mark.slow
 def test_a_store_is_copied_before_it_is_migrated_and_the_copy_is_as_it_was(tmp_path):
     store, outbox = old_store(tmp_path)
     rows = "select (select count(*) from node), (select version from schema_version), (select max(cycle_id) from cycle)"
@@ -127,6 +129,7 @@ def test_pairs_of_an_old_cycle_are_judged_anew(tmp_path):
     assert len(read_pairs(store, "done")) == 7
 
 
+@pytest.mark.slow
 def test_a_migrated_store_has_the_columns_of_a_new_one(tmp_path):
     old, _ = old_store(tmp_path)
     new = filled(tmp_path / "new", [])
@@ -178,6 +181,7 @@ def test_a_file_of_version_1_from_before_splits_were_noted_takes_new_figures_in_
     assert store.select("select split, value from evaluation")[1] == [("validation", 0.2)]
 
 
+@pytest.mark.slow
 def test_a_view_that_changed_is_replaced_before_it_is_read(tmp_path):
     # The version is the same; only the text of a view is another.
     store = filled(tmp_path, [SUPPORT], [TREE])
@@ -187,6 +191,7 @@ def test_a_view_that_changed_is_replaced_before_it_is_read(tmp_path):
     assert store.select("select count(*) from node_value where visit_count > 0")[1] == [(6,)]
 
 
+@pytest.mark.slow
 def test_a_database_whose_maker_was_killed_before_the_first_table_is_used(tmp_path):
     store = TrajectoryStore(tmp_path / "engage.duckdb")
     duckdb.connect(str(store.path)).close()

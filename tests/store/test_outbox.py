@@ -190,6 +190,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(("make", "reason"), ODD.items(), ids=lambda one: getattr(one, "__name__", ""))
 def test_an_odd_file_is_set_aside_with_the_reason_while_the_others_are_stored(tmp_path, caplog, make, reason):
@@ -241,6 +242,7 @@ def test_what_killed_processes_left_half_written_is_swept_after_a_day(tmp_path):
     assert [file.name for file in outbox.folder.iterdir()] == [".new.tmp"]
 
 
+@pytest.mark.slow
 def test_a_tree_whose_rows_break_a_constraint_is_set_aside_alone(tmp_path, caplog):
     # A tree without a seed fits the file's columns (they may be null) and not the table's: of three trees two are stored.
     store, outbox = filled(tmp_path, []), Outbox(tmp_path / "outbox")

@@ -83,6 +83,7 @@ def test_a_pair_has_no_fate_before_it_is_judged(tmp_path):
     assert [row["fate"] for row in fresh.rows("page_pairs")] == ["gap"]
 
 
+@pytest.mark.slow
 def test_how_well_replies_could_be_told_apart(tmp_path):
     fresh = filled(tmp_path, [BAKER], [TREE])
     fresh.score_pairs("c1", JUDGED)
@@ -99,6 +100,7 @@ def test_a_tree_and_its_scenario(store):
     assert len(store.rows("page_trees")) == 2
 
 
+@pytest.mark.slow
 def test_nights_end_with_the_one_asked_for_and_carry_its_gain(tmp_path):
     early, late = hand_tree(BAKER, {"Hm.": [[0.5]]}, "c1"), hand_tree(BAKER, {"Hm.": [[1.0]]}, "c2")
     fresh = filled(tmp_path, [BAKER], [early, late], cycle_ids=("c0", "c1", "c2"))

@@ -234,6 +234,7 @@ def fates(tmp_path, trees, config=None, scenarios=(TRAIN,), **flaws):
     return {fate: n for fate, n in counted.items() if n}
 
 
+@pytest.mark.slow
 def test_a_sure_pair_is_accepted(tmp_path):
     assert fates(tmp_path, [hand_tree(TRAIN, {"Good?": GOOD, "Bad?": BAD})]) == {"accepted": 1}
 
@@ -246,10 +247,12 @@ def test_pairs_of_held_out_scenarios_are_dropped(tmp_path, split):
     assert fates(tmp_path, [tree], scenarios=[scenario]) == {"not_train": 1}
 
 
+@pytest.mark.slow
 def test_pairs_of_a_scenario_that_is_not_stored_are_dropped(tmp_path):
     assert fates(tmp_path, [hand_tree(TRAIN, {"Good?": GOOD, "Bad?": BAD})], scenarios=[]) == {"not_train": 1}
 
 
+@pytest.mark.slow
 def test_pairs_with_too_few_user_turns_are_dropped(tmp_path):
     # Two user turns below "Good?" where three are wanted; a reply with one is no candidate at all.
     tree = hand_tree(TRAIN, {"Good?": GOOD[:2], "Bad?": BAD, "Once?": [[0.5]]})
@@ -262,6 +265,7 @@ def test_pairs_with_a_small_gap_are_dropped(tmp_path):
     assert fates(tmp_path, [tree], PairConfig(min_q_gap=0.6)) == {"gap": 1}
 
 
+@pytest.mark.slow
 def test_equal_values_are_no_pair_even_without_a_threshold(tmp_path):
     tree = hand_tree(TRAIN, {"One?": [[0.5], [0.75]], "Other?": [[0.5], [0.75]]})
     assert fates(tmp_path, [tree], ANY) == {"gap": 1}
@@ -273,10 +277,12 @@ def test_uncertain_pairs_are_dropped(tmp_path):
     assert fates(tmp_path, [tree], PairConfig(min_q_gap=0.0, confidence=0.95)) == {"confidence": 3}
 
 
+@pytest.mark.slow
 def test_replies_without_a_word_are_dropped(tmp_path):
     assert fates(tmp_path, [hand_tree(TRAIN, {"Good?": GOOD, "… !": BAD})]) == {"empty": 1}
 
 
+@pytest.mark.slow
 def test_replies_of_any_script_are_words(tmp_path):
     assert fates(tmp_path, [hand_tree(TRAIN, {"你还好吗?": GOOD, "Ну и что": BAD})]) == {"accepted": 1}
 
@@ -285,6 +291,7 @@ def test_replies_that_differ_in_case_and_blanks_alone_are_dropped(tmp_path):
     assert fates(tmp_path, [hand_tree(TRAIN, {"Tell me more.": GOOD, " tell me MORE. ": BAD})]) == {"same_text": 1}
 
 
+@pytest.mark.slow
 def test_a_flawed_reply_is_never_chosen_but_may_be_rejected(tmp_path):
     flawed_chosen = hand_tree(TRAIN, {"Good?": GOOD, "Bad?": BAD}, flaws={"Good?": "loop"})
     flawed_rejected = hand_tree(TRAIN, {"Good?": GOOD, "Bad?": BAD}, flaws={"Bad?": "loop"})
@@ -365,6 +372,7 @@ def test_a_deceptive_pair_does_not_use_up_the_place_of_an_honest_one(tmp_path):
     assert fates(tmp_path, [tree]) == {"accepted": 1, "deceptive": 2}
 
 
+@pytest.mark.slow
 def test_the_same_pair_after_the_same_words_is_kept_once(tmp_path):
     # Two scenarios that open with the same words: one pair would be taught twice. A third opens otherwise.
     same, other = support_scenario("s2", initial_intensity=5), support_scenario("s3", opening="My cat died.")
@@ -409,6 +417,7 @@ def test_a_pair_that_no_longer_belongs_to_train_is_not_read(tmp_path):
     assert read_pairs(store, "c1") == []
 
 
+@pytest.mark.slow
 def test_the_prompt_is_the_whole_chat_before_the_replies(tmp_path):
     # What the assistant says last decides the survey, so that pairs come from the opening and from the next exchange.
     good = "Tell me about him."

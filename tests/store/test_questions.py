@@ -70,6 +70,7 @@ def of(store, name, *columns, **params):
     return [tuple(row[column] for column in columns) for row in store.rows(name, given)]
 
 
+@pytest.mark.slow
 def test_which_user_conditions_are_not_moved(store):
     # By scenario, best and worst: baker 1.0 and 0.1, nurse 0.5 and 0.5, clerk 0.75 and 0.25. The nurse's answers never change.
     columns = ("level", "scenarios", "unmoved", "dialogues", "worst", "best")
@@ -82,6 +83,7 @@ def test_which_user_conditions_are_not_moved(store):
     assert ("difficulty", "guarded", 1) in wider  # 1.0 − 0.1 is less
 
 
+@pytest.mark.slow
 def test_which_reply_openings_win(store):
     # Replies with two user turns each: the baker's and the nurse's. Only the baker's differ in value.
     columns = ("opening", "replies", "scenarios", "comparisons", "won", "win_share")

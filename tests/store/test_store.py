@@ -53,6 +53,7 @@ def test_a_tree_is_stored_whole_or_not_at_all(tmp_path, monkeypatch, failing):
     assert counts(store)["tree"] == 1 and min(counts(store).values()) > 0
 
 
+@pytest.mark.slow
 def test_storing_a_tree_twice_changes_nothing(tmp_path):
     store, outbox = filled(tmp_path, [SUPPORT], [searched()]), Outbox(tmp_path / "outbox")
     before = counts(store)
@@ -62,6 +63,7 @@ def test_storing_a_tree_twice_changes_nothing(tmp_path):
     assert store.select("select seed from tree")[1] == [(7,)]
 
 
+@pytest.mark.slow
 def test_the_same_scenario_in_two_cycles_is_two_trees(tmp_path):
     second = dataclasses.replace(searched(), cycle_id="c2")
     store = filled(tmp_path, [SUPPORT], [searched(), second], cycle_ids=("c1", "c2"))
@@ -152,6 +154,7 @@ def test_cycles_are_listed_latest_first_and_none_where_there_is_no_store(tmp_pat
     assert (store.cycle_ids(), store.cycle_config("unknown")) == (["a", "b"], None)
 
 
+@pytest.mark.slow
 def test_the_latest_cycle_is_one_that_holds_something(tmp_path):
     store = TrajectoryStore(tmp_path / "engage.duckdb")
     assert store.latest_cycle() is None
@@ -170,6 +173,7 @@ def test_the_latest_cycle_is_the_last_to_arrive_though_the_clock_was_set_back(tm
     assert store.latest_cycle() == "second"
 
 
+@pytest.mark.slow
 def test_scenarios_are_added_once(tmp_path):
     store = TrajectoryStore(tmp_path / "engage.duckdb")
     store.add_scenarios([TRAIN])
@@ -227,6 +231,7 @@ def test_the_store_waits_for_a_database_that_is_freed_in_time(tmp_path):
     release.join()
 
 
+@pytest.mark.slow
 def test_threads_take_turns(tmp_path):
     # Readers and writers of one process at once: DuckDB would refuse the second kind of connection.
     store = filled(tmp_path, [SUPPORT], [searched()])
@@ -311,6 +316,7 @@ def test_reading_before_the_first_cycle_says_what_to_run(tmp_path):
 GOOD_AND_BAD = {"Tell me.": [[1.0], [0.75]], "Oh.": [[0.25], [0.0]]}
 
 
+@pytest.mark.slow
 def test_rescore_changes_rewards_and_the_pairs_follow(tmp_path):
     store = filled(tmp_path, [TRAIN], [hand_tree(TRAIN, GOOD_AND_BAD)])
     config = PairConfig(confidence=0.5)
@@ -324,6 +330,7 @@ def test_rescore_changes_rewards_and_the_pairs_follow(tmp_path):
     assert [(pair.chosen, pair.rejected) for pair in read_pairs(store, "c1")] == [("Oh.", "Tell me.")]
 
 
+@pytest.mark.slow
 def test_rescore_counts_what_changed_and_leaves_the_unreadable_and_other_domains(tmp_path):
     tree = hand_tree(TRAIN, {"Tell me.": [[1.0], [None]], "Oh.": [[0.0], [0.0]]})
     store = filled(tmp_path, [TRAIN], [tree])
@@ -543,6 +550,7 @@ def test_what_a_killed_first_start_was_making_is_swept_when_it_is_old(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == [".engage.duckdb.b.partial", "engage.duckdb"]
 
 
+@pytest.mark.slow
 def test_whatever_a_signal_raises_the_running_statement_ends_first():
     program = (
         "import signal, duckdb\n"

@@ -39,6 +39,7 @@ def hold():
         one.wait()
 
 
+@pytest.mark.slow
 def test_who_needs_the_store_waits_for_the_other_program_and_says_which(store, hold, monkeypatch, caplog):
     monkeypatch.setattr(database, "FIRST_WARNING_S", 0.0)
     holder = hold(store.path)
@@ -56,6 +57,7 @@ def test_who_needs_the_store_waits_for_the_other_program_and_says_which(store, h
     ]
 
 
+@pytest.mark.slow
 def test_a_wait_that_was_in_vain_is_an_error_of_its_own_and_worth_no_retry(store, hold):
     from tasks.cycle import worth_retrying
 
@@ -88,6 +90,7 @@ def cycles(path) -> list[str]:
     return TrajectoryStore(path).cycle_ids()
 
 
+@pytest.mark.slow
 def test_readers_have_a_copy_that_they_may_hold_while_it_is_renewed(store, hold, tmp_path):
     copy = tmp_path / "read.duckdb"
     write_snapshot(store.path, copy, 1.0)
@@ -99,6 +102,7 @@ def test_readers_have_a_copy_that_they_may_hold_while_it_is_renewed(store, hold,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["engage.duckdb", "read.duckdb"]
 
 
+@pytest.mark.slow
 def test_a_copy_has_what_a_killed_process_left_in_duckdbs_log(store, tmp_path):
     connection = duckdb.connect(store.path)
     connection.execute("pragma disable_checkpoint_on_shutdown")
@@ -109,6 +113,7 @@ def test_a_copy_has_what_a_killed_process_left_in_duckdbs_log(store, tmp_path):
     assert cycles(tmp_path / "read.duckdb") == ["c2", "c1"]
 
 
+@pytest.mark.slow
 def test_a_copy_that_cannot_be_made_leaves_the_earlier_one(store, hold, tmp_path):
     copy = tmp_path / "read.duckdb"
     write_snapshot(store.path, copy, 1.0)

@@ -166,6 +166,7 @@ def test_the_same_seed_draws_the_same_pairs_whatever_the_order_of_the_corpora():
     assert one.pairs == other.pairs and one.pairs != drawn(dialogues, 3, reply, seed=8).pairs
 
 
+@pytest.mark.slow
 def test_used_dialogues_are_stored_as_human_trajectories(tmp_path):
     human = human_dialogue()
     found = drawn([human])

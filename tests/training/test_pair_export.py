@@ -47,6 +47,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
+@pytest.mark.slow
 def test_a_pair_has_its_prompt_its_replies_and_its_evidence(store, tmp_path):
     write_export(gather_pairs(store, ["c1"], 0.0, 0), "trl", "card", tmp_path / "out")
     baker, nurse = lines(tmp_path / "out" / "train.jsonl")
@@ -117,6 +118,7 @@ def test_scenarios_with_the_same_opening_are_in_the_same_part_and_stay_there():
     assert split_pairs(pairs[:1], 1.0, 0) == {"train": pairs[:1], "test": []}  # nothing else would be left to train on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_loads_with_datasets(form, home, engage, tmp_path, monkeypatch):
     from datasets import load_dataset
@@ -149,6 +151,7 @@ def test_sharegpt_puts_the_replies_beside_the_dialogue(store, tmp_path):
     assert (baker["chosen"], baker["rejected"]["from"]) == ({"from": "gpt", "value": "Tell me more about him."}, "gpt")
 
 
+@pytest.mark.slow
 def test_the_card_states_counts_licences_and_checks(home, engage, tmp_path):
     out = tmp_path / "pairs"
     asked = (
@@ -188,6 +191,7 @@ def test_the_card_states_what_is_known_of_the_models_licences_and_no_path_of_thi
     assert str(tmp_path) not in card and "asked" not in card.split("## Checks")[0].split("## Sources")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -224,6 +228,7 @@ def test_cycles_without_a_pair_are_refused(tmp_path):
         gather_pairs(store, ["c1"], 0.1, 0)
 
 
+@pytest.mark.slow
 def test_a_script_of_trl_alone_trains_on_an_export(tiny_model, store, tmp_path):
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -285,6 +290,7 @@ def test_the_card_states_the_thresholds_of_its_pairs(store, tmp_path):
     assert all(f"`{name}`" in columns for name in ("prompt", "chosen", "rejected", *EVIDENCE))
 
 
+@pytest.mark.slow
 def test_what_reviewers_called_harmful_after_the_pairs_were_accepted_is_not_given_away(engage, home, tmp_path):
     outbox = Outbox(home / "outbox")  # as a review leaves it that was interrupted
     outbox.put_judgement(hand_judgement("harmful", "ann", "baker"))
@@ -303,6 +309,7 @@ def test_what_reviewers_called_harmful_after_the_pairs_were_accepted_is_not_give
     assert "judged a reply" not in card
 
 
+@pytest.mark.slow
 def test_an_export_of_nothing_but_harmful_pairs_is_refused(engage, home, tmp_path):
     store = judged(tmp_path / "other")
     judge(store, *(hand_judgement("harmful", "ann", name) for name in ("baker", "nurse")))

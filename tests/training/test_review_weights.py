@@ -36,6 +36,7 @@ def weights_of(store: TrajectoryStore) -> dict[str, float | None]:
     return {pair.scenario_id: pair.weight for pair in read_pairs(store, "c1", review_weights=True)}
 
 
+@pytest.mark.slow
 def test_without_the_setting_or_without_a_judgement_nothing_is_weighted(store: TrajectoryStore) -> None:
     assert set(weights_of(store).values()) == {None}
     judge(store, *said("s0", ann="-"), *said("s1", ann="equal"))
@@ -43,6 +44,7 @@ def test_without_the_setting_or_without_a_judgement_nothing_is_weighted(store: T
     assert None not in weights_of(store).values()
 
 
+@pytest.mark.slow
 def test_weights_move_the_right_way(store: TrajectoryStore) -> None:
     # Ann and Bob agree with each other, Eve contradicts them half of the time.
     judge(store, *said("s0", ann="+", bob="+", eve="-"), *said("s1", ann="-", bob="-", eve="+"))

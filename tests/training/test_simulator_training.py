@@ -33,6 +33,7 @@ def test_an_adapter_is_trained_tracked_and_says_where_its_data_come_from(home, t
     assert run.data.metrics["train/loss"] == pytest.approx(result.metrics["loss"])
 
 
+@pytest.mark.slow
 def test_a_limit_counts_the_dialogues_of_people_and_not_our_own():
     people, own = read_corpus(P4G).dialogues, read_shipped().dialogues
     chats = training_chats([*people, *own], ["simulator"], SpeechConfig(), 1024, 1, 0, 0.5)
@@ -61,6 +62,7 @@ def test_nothing_is_learnt_from_a_user_in_crisis():
     assert len(chats[0]) == len(chats[1]) == 1
 
 
+@pytest.mark.slow
 def test_a_policy_learns_from_dialogues_that_went_well_only():
     own = read_shipped().dialogues
     good = [human for human in own if human.reward is not None and human.reward >= 0.5]

@@ -97,6 +97,7 @@ def importers(library: str) -> list[str]:
     return [name for name in MODULES if library in imports(name)]
 
 
+@pytest.mark.slow
 def test_imports_run_from_flows_to_tasks_to_engage():
     wrong = {
         (name, target)
@@ -132,6 +133,7 @@ def test_tasks_and_flows_hand_each_other_results_of_a_named_type():
     assert {name: kind for name, kind in returned.items() if "Any" in kind} == {}
 
 
+@pytest.mark.slow
 def test_every_task_is_tried_again_where_that_may_help():
     calls = {
         f"{name}.{node.name}": {keyword.arg for keyword in decorator.keywords}
@@ -213,6 +215,7 @@ def test_modules_that_load_heavy_libraries_are_themselves_imported_only_inside_f
     assert [name for name in sorted(early) if imports(name, inside=False) & set(LOADED_LATE)] == []
 
 
+@pytest.mark.slow
 def test_the_command_line_loads_nothing_slow_before_a_command_needs_it():
     code = (
         "import sys, flows.cli, flows.cli.inspecting, flows.cli.doctor, flows.cli.running, flows.cli.scheduling\n"
@@ -282,6 +285,7 @@ def names_taken(name: str) -> set[str]:
 PUBLIC = [name for name, path in MODULES.items() if "__all__ = " in path.read_text(encoding="utf-8")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_list_of_public_names_is_whole_and_sorted(name):
     module = importlib.import_module(name)
@@ -316,6 +320,7 @@ def test_every_module_and_public_function_says_what_it_is():
     assert missing == []
 
 
+@pytest.mark.slow
 def test_the_public_names_are_all_there_and_nothing_is_loaded_before_it_is_used():
     code = (
         "import sys, engage\n"
