@@ -188,7 +188,7 @@ def test_the_map_of_one_table(engage):
     code, out, _ = engage("sql", "--schema", "reaction")
     assert code == 0
     assert squeezed(out).startswith("table reaction One row per trajectory: the user's answer to the exit survey.")
-    meaning = "value mapped by the domain to 0 (worst) to 1 (best); null where the answer could not be read"
+    meaning = "value mapped by the domain to 0 (worst) to 1 (best); null where value is null"
     assert f"reward double {meaning}" in squeezed(out)
     rows = list(csv.DictReader(io.StringIO(engage("sql", "--schema", "reaction", "--format", "csv")[1])))
     assert {"column": "reward", "type": "DOUBLE", "meaning": meaning} in rows

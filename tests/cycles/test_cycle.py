@@ -186,7 +186,7 @@ def test_the_candidate_is_registered_and_bound_to_its_base(night, home, tiny):
 def test_without_a_held_out_simulator_nothing_is_promoted(night, home):
     assert night.judged.verdict == Verdict(
         False,
-        "not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator)",
+        "not promoted: no held-out simulator (evaluation.second_simulator and evaluation.simulators are unset, or name the search's simulator)",
     )
     assert Tracker(home).champion() is None
 
@@ -203,7 +203,7 @@ def test_the_summary_says_what_happened_what_it_means_and_how_to_go_on(night):
     # the scripted engine knows no adapters: both policies say the same
     assert sum(line.endswith(": no significant difference.") for line in lines) == 3
     assert lines[-9:-5] == [
-        "Verdict: not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator).",
+        "Verdict: not promoted: no held-out simulator (evaluation.second_simulator and evaluation.simulators are unset, or name the search's simulator).",
         "",
         "To see more:",
         "",

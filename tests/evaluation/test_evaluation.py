@@ -211,7 +211,7 @@ def test_report_shows_every_number_and_dashes_for_the_missing() -> None:
         to_base={"training": {ALL: comparison(0.03, 0.09)}},
     )
     assert (
-        "**Not promoted: no held-out simulator (evaluation.second_simulator is unset or names the search's simulator).**"
+        "**Not promoted: no held-out simulator (evaluation.second_simulator and evaluation.simulators are unset, or name the search's simulator).**"
         in text
     )
     assert "| reward, training simulator | 0.500 | 0.560 | +0.060 [+0.020, +0.100] |" in text

@@ -123,13 +123,13 @@ def test_the_held_out_simulator_is_never_the_searchs():
 def test_adapters_that_cannot_be_used_are_told_before_the_night(tmp_path):
     missing = load_config("laptop", [f"evaluation.second_simulator={tmp_path}/none"])
     with pytest.raises(ModelError, match=r"none/adapter_model\.safetensors: cannot be read"):
-        check_adapters(missing.engine, missing.evaluation.second_simulator, None)
+        check_adapters(missing.engine, missing.evaluation.held_out_simulators, None)
     other = load_config("laptop", [f"engine.policy_model={save_tiny_model(tmp_path / 'tiny')}"])
     champion = adapter_folder("embedded")  # trained on the embedded model
     here = load_config("laptop", []).engine
-    check_adapters(here, None, champion)
+    check_adapters(here, (), champion)
     with pytest.raises(ModelError, match=r"the champion of this home: .*; another model needs another ENGAGE_HOME"):
-        check_adapters(other.engine, None, champion)
+        check_adapters(other.engine, (), champion)
 
 
 def test_policies_that_look_ahead_hold_fewer_dialogues():

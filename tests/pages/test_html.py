@@ -11,7 +11,7 @@ import pytest
 from engage.pages import html_page, json_block
 
 HOSTILE = "</script><script>alert(1)</script> <!-- & \u2028 \u2029 \x00 \x1b[31m \u202e"
-EMPTY = {"title": "t", "cycle_id": "c1", "evidence": {}, "sample_note": ""}
+EMPTY = {"title": "t", "cycle_id": "c1", "evidence": {}, "thresholds": "", "sample_note": ""}
 
 
 def test_data_in_a_page_cannot_end_its_block():
