@@ -22,6 +22,7 @@ Frame = Any
 SIBLINGS, BY_DOMAIN = ["tree_id", "decision_id"], ["domain"]
 KEYS = ["tree_id", "chosen_id", "rejected_id"]
 _SHRINKING_DF, _FLOOR = 4, 1e-6
+_IMAGINED, _BOUNDARY = 20, 0.25
 _LOADED = {
     "tree": "select tree_id, scenario_id from tree where cycle_id = $cycle",
     "scenario": "select scenario_id, domain, split, opening::varchar as opening from scenario",
@@ -80,7 +81,12 @@ def _reply_values(rows: Frame) -> Frame:
     count = siblings.transform("size")
     deviation = (rows.q_mean - siblings.transform("mean")) ** 2 * count / (count - 1).where(count > 1)
     excess = (deviation - rows.mean_variance).groupby(rows.domain, dropna=False).transform("mean")
-    between = excess.fillna(0.0).clip(lower=_FLOOR)
+    noise = rows.groupby(BY_DOMAIN, dropna=False).mean_variance.transform("mean")
+    own = (1 - 1 / count).groupby(rows.domain, dropna=False).transform("sum")
+    degrees = own + _IMAGINED - _BOUNDARY  # of a cycle without earlier ones
+    total = own * excess.fillna(0.0) + 2 * _BOUNDARY * noise
+    between = (total + np.sqrt(total**2 + 4 * degrees * _BOUNDARY * noise**2)) / (2 * degrees)
+    between = between.clip(lower=_FLOOR)
     weight = 1 / (between + rows.mean_variance)
     weighed = rows.assign(weight=weight, product=rows.q_mean * weight).groupby(SIBLINGS)
     total = weighed.weight.transform("sum")

@@ -32,7 +32,7 @@ def rows_of(by: str) -> dict[str, str]:
         "trajectory": chosen,
         "tree": chosen,
     }
-    own = {"evaluation": chosen, "cycle": chosen} if by == CYCLE else {"scenario": chosen}
+    own = {"evaluation": chosen, "earlier_spread": chosen, "cycle": chosen} if by == CYCLE else {"scenario": chosen}
     return found | own
 
 

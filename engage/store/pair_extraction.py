@@ -18,6 +18,7 @@ def judge_pairs(connection: Any, cycle_id: str, config: PairConfig) -> dict[str,
     patterns = _patterns(connection, cycle_id)
     connection.execute("delete from pair where cycle_id = $cycle", {"cycle": cycle_id})
     _register_rules(connection)
+    _remember_earlier(connection, settings)
     _gather_candidates(connection, settings, patterns)
     _run(connection, "insert into pair by name", "pair", settings)
     rows = connection.execute(statement("pairs", "pair_count"), {"cycle": cycle_id}).fetchall()
@@ -51,6 +52,14 @@ def _register_rules(connection: Any) -> None:
         "leaks_role", lambda domain, reply: leaks_role(load_domain(domain), reply), [text, text], verdict
     )
     connection.create_function("has_thought", lambda reply: strip_thoughts(reply)[1], [text], verdict)
+
+
+def _remember_earlier(connection: Any, settings: Mapping[str, Any]) -> None:
+    """Keep what earlier cycles tell of the spread of values, for each of the cycle's domains that was never scored; see sql/score/3_reply_value.sql."""
+    _run(connection, "create temp table earlier_cycle as", "earlier_cycle", settings)
+    known = connection.execute("select distinct cycle_id from earlier_cycle where cycle_id is not null").fetchall()
+    earlier = [cycle_id for (cycle_id,) in known]
+    _run(connection, "insert into earlier_spread by name", "earlier_spread", {**settings, "earlier": earlier})
 
 
 def _gather_candidates(connection: Any, settings: Mapping[str, Any], patterns: Mapping[str, str]) -> None:

@@ -160,6 +160,10 @@ class TrajectoryStore(StoreReader):
                 "and reaction.reward is distinct from incoming_reward.reward",
                 {"domain": domain},
             ).fetchone()
+            if changed[0]:  # what earlier cycles told was told in the rewards of that time
+                connection.execute(
+                    "delete from earlier_spread where domain = $domain and boundary > 0", {"domain": domain}
+                )
             answers = connection.execute(
                 "select trajectory_id, domain, user_condition, value from outcome where domain = $domain and value is not null",
                 {"domain": domain},

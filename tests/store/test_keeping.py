@@ -41,6 +41,7 @@ def test_a_deleted_cycle_leaves_the_others_and_the_scenarios(store):
         "pair": 0,
         "judgement": 0,
         "evaluation": 1,
+        "earlier_spread": 0,
         "cycle": 1,
     }
     delete_rows(store.path, "cycle_id", ["c1"], 10.0)
@@ -74,8 +75,9 @@ def test_a_deleted_scenario_is_in_no_cycle_and_in_no_list_of_a_challenge(store):
 
 def test_an_exported_cycle_has_its_own_rows_only_and_its_scenarios(store, tmp_path):
     found = export_cycle(store.path, "c2", tmp_path / "out", 10.0)
-    others = {"pair": 0, "judgement": 0, "evaluation": 0, "cycle": 1, "scenario": 2}
-    assert found == rows(2, 1) | others | dict.fromkeys(("challenge", "challenge_batch", "promotion"), 0)
+    others = {"cycle": 1, "scenario": 2}
+    none = ("pair", "judgement", "evaluation", "earlier_spread", "challenge", "challenge_batch", "promotion")
+    assert found == rows(2, 1) | others | dict.fromkeys(none, 0)
     files = {path.stem: pq.read_table(path) for path in (tmp_path / "out").iterdir()}
     assert {name: table.num_rows for name, table in files.items()} == found
     assert set(files["tree"]["tree_id"].to_pylist()) == {"c2/s1", "c2/s2"}

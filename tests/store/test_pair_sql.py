@@ -70,33 +70,35 @@ def test_the_evidence_of_one_prefix_by_hand(tmp_path):
     # Pooled: (2·0.01 + 2·0.03)/4 = 0.02. Shrunk with 4 further degrees of freedom:
     #   A (2·0.01 + 4·0.02)/6 = 0.1/6, B (2·0.03 + 4·0.02)/6 = 0.14/6; of the mean of 3: A 0.1/18, B 0.14/18.
     # Mean of the siblings 0.55; deviations ±0.25, squared 0.0625, times 2/1 = 0.125 each.
-    # Between: mean of (0.125 − 0.1/18, 0.125 − 0.14/18) = 0.125 − 0.12/18 = 0.355/3 = 0.118333...
-    between, a, b = 0.355 / 3, 0.1 / 18, 0.14 / 18
-    # Precisions: A 1/(0.118333 + 0.005556) = 8.071749, B 1/(0.118333 + 0.007778) = 7.929515, together 16.001264.
-    # Prefix mean (8.071749·0.8 + 7.929515·0.3)/16.001264 = 0.5522222; its standard error 1/√16.001264 = 0.2499901.
-    # Shrinkage: A 0.005556·8.071749 = 0.0448430, B 0.007778·7.929515 = 0.0616740.
+    # Noise 0.12/18 = 0.0066667. Excess: mean of (0.125 − 0.1/18, 0.125 − 0.14/18) = 0.125 − 0.12/18 = 0.355/3 = 0.118333...
+    # Two siblings are one comparison, and 20 are imagined. Between solves 20.75·x² − b·x − 0.25·0.0066667² = 0 with
+    #   b = 1·0.118333 + 2·0.25·0.0066667 = 0.1216667: (0.1216667 + √(0.1216667² + 4·20.75·0.0000111))/41.5 = 0.0059534
+    between, a, b = 0.0059533983, 0.1 / 18, 0.14 / 18
+    # Precisions: A 1/(0.0059534 + 0.0055556) = 86.888689, B 1/(0.0059534 + 0.0077778) = 72.826903, together 159.715591.
+    # Prefix mean (86.888689·0.8 + 72.826903·0.3)/159.715591 = 0.5720107; its standard error 1/√159.715591 = 0.0791272.
+    # Shrinkage: A 0.0055556·86.888689 = 0.4827149, B 0.0077778·72.826903 = 0.5664315.
     values = store.select(
         "select mean_variance, between_variance, value_mean, value_variance, shared_error from reply_value order by reply_id"
     )[1]
-    # Value A: 0.955157·0.8 + 0.044843·0.552222 = 0.7888889; variance 0.044843·0.118333 + (0.044843·0.249990)² = 0.0054321
-    # Value B: 0.938326·0.3 + 0.061674·0.552222 = 0.3155556; variance 0.061674·0.118333 + (0.061674·0.249990)² = 0.0075358
+    # Value A: 0.517285·0.8 + 0.482715·0.572011 = 0.6899460; variance 0.482715·0.0059534 + (0.482715·0.0791272)² = 0.0043327
+    # Value B: 0.433568·0.3 + 0.566431·0.572011 = 0.4540756; variance 0.566431·0.0059534 + (0.566431·0.0791272)² = 0.0053810
     close = {"abs": 1e-7}
     assert values == [
         (
             pytest.approx(a),
             pytest.approx(between),
-            *(pytest.approx(x, **close) for x in (0.7888889, 0.0054321, 0.0112103)),
+            *(pytest.approx(x, **close) for x in (0.6899460, 0.0043327, 0.0381960)),
         ),
         (
             pytest.approx(b),
             pytest.approx(between),
-            *(pytest.approx(x, **close) for x in (0.3155556, 0.0075358, 0.0154179)),
+            *(pytest.approx(x, **close) for x in (0.4540756, 0.0053810, 0.0448202)),
         ),
     ]
-    # Gap 0.7888889 − 0.3155556 = 0.4733333; raw 0.5.
-    # Its variance 0.0054321 + 0.0075358 − 2·0.0112103·0.0154179 = 0.0126222; z = 4.21307; P = 1 − 1.26e-5
+    # Gap 0.6899460 − 0.4540756 = 0.2358704; raw 0.5.
+    # Its variance 0.0043327 + 0.0053810 − 2·0.0381960·0.0448202 = 0.0062898; z = 2.97409; P = 0.9985306
     assert store.select("select chosen_id, rejected_id, q_gap, q_gap_raw, p_greater from sibling_pair")[1] == [
-        (1, 5, pytest.approx(0.4733333, **close), pytest.approx(0.5), pytest.approx(1 - 1.26e-5, abs=2e-7))
+        (1, 5, pytest.approx(0.2358704, **close), pytest.approx(0.5), pytest.approx(0.9985306, abs=2e-7))
     ]
 
 
@@ -129,7 +131,11 @@ def expected_values(trees):
         q = np.array([m.mean() for m in prefix.values()])
         if len(q) > 1:
             differences += list((q - q.mean()) ** 2 * len(q) / (len(q) - 1) - noise)
-    between = max(np.mean(differences), 1e-6) if differences else 1e-6
+    comparisons = sum(len(prefix) - 1 for prefix in noises if len(prefix))
+    noise = np.mean(np.concatenate(noises))
+    # where the slope of 0.25·ln √x − k/2·(ln(x + noise) + (excess/k + noise)/(x + noise)) is 0, for k comparisons, 20 of them imagined
+    k, excess = comparisons + 20, comparisons * np.mean(differences) if differences else 0.0
+    between = max(np.roots([k - 0.25, -(excess + 0.5 * noise), -0.25 * noise**2]).max(), 1e-6)
     return [
         (list(prefix), *posterior(np.array([m.mean() for m in prefix.values()]), noise, between))
         for prefix, noise in zip(groups, noises, strict=True)

@@ -1,0 +1,38 @@
+-- One row per domain of cycle $cycle without a row in earlier_spread, and per earlier cycle that counts for it: the last seven with trees in
+-- the domain, of the same prompts and survey, models, dialogue settings and method. The champion may have been another one.
+with scored as (
+    select distinct
+        cycle.rowid as place,
+        cycle.config,
+        scenario.domain
+    from cycle
+    join tree on tree.cycle_id = cycle.cycle_id
+    join scenario on scenario.scenario_id = tree.scenario_id
+    where
+        cycle.cycle_id = $cycle
+        and not exists (
+            select 1 from earlier_spread
+            where earlier_spread.cycle_id = cycle.cycle_id and earlier_spread.domain = scenario.domain
+        )
+),
+searched as (
+    select distinct
+        tree.cycle_id,
+        scenario.domain
+    from tree
+    join scenario on scenario.scenario_id = tree.scenario_id
+)
+select
+    scored.domain,
+    earlier.cycle_id,
+    earlier.rowid as place
+from scored
+left join searched on searched.domain = scored.domain
+left join cycle as earlier
+    on earlier.cycle_id = searched.cycle_id
+    and earlier.rowid < scored.place
+    and (earlier.config -> 'prompts' -> scored.domain) is not distinct from (scored.config -> 'prompts' -> scored.domain)
+    and (earlier.config -> 'models') is not distinct from (scored.config -> 'models')
+    and (earlier.config -> 'dialogue') is not distinct from (scored.config -> 'dialogue')
+    and (earlier.config -> 'method_version') is not distinct from (scored.config -> 'method_version')
+qualify row_number() over (partition by scored.domain order by earlier.rowid desc nulls last) <= 7
