@@ -10,6 +10,7 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.domains import load_domain
 from engage.evaluation import q_gap_histogram
 from engage.files.digest import digest, flat, key_settings
+from engage.keeping import at_work
 from engage.models import adapter_folder, resolve_model
 from engage.store import Cycle
 from engage.tracking import StageRun, run_training, version_facts
@@ -19,13 +20,14 @@ from engage.training import (
     OnStep,
     PairSet,
     PreferencePair,
+    SearchPairs,
     TrainResult,
     latest_candidate,
     load_pairs,
     mix,
     name_candidate,
     pair_set_hash,
-    read_pairs,
+    read_search_pairs,
     save_pair_set,
     set_aside,
     train_dpo,
@@ -54,10 +56,10 @@ def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
 def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], human: HumanPairs) -> PairSet:
     """Save the accepted pairs and their human pairs."""
     workspace = Workspace.from_env()
-    found = read_pairs(workspace.store, cycle.cycle_id, config.pairs.review_weights)
-    accepted = mix(found, human.pairs, config.pairs.human_ratio, cycle.seed)
+    found = _search_pairs(config, cycle)
+    accepted = mix([*found.own, *found.earlier], human.pairs, config.pairs.human_ratio, cycle.seed)
     path = workspace.home.cycle(cycle.cycle_id) / "pairs.parquet"
-    pairs = save_pair_set(accepted, path, load_cycle_scenarios(config.scenarios), human, counts)
+    pairs = save_pair_set(accepted, path, load_cycle_scenarios(config.scenarios), human, counts, found)
     with workspace.tracker.stage(cycle.cycle_id, "pairs") as run:
         run.metrics(pairs.metrics())
         gaps = [row["q_gap"] for row in workspace.store.rows("pairs", {"cycle": cycle.cycle_id})]
@@ -71,8 +73,15 @@ def extract_pairs(config: CycleConfig, cycle: Cycle, counts: dict[str, int], hum
 def make_pairs(config: CycleConfig, cycle: Cycle) -> PairSet:
     """Score the cycle's pairs, add those from human dialogues if configured, and save what is accepted: the cycle's pairs from now on."""
     scored = score_pairs(config, cycle)
-    human = draw_human_pairs(config, cycle, scored["accepted"])
+    found = _search_pairs(config, cycle)
+    human = draw_human_pairs(config, cycle, len(found.own) + len(found.earlier))
     return extract_pairs(config, cycle, scored, human)
+
+
+def _search_pairs(config: CycleConfig, cycle: Cycle) -> SearchPairs:
+    """The accepted pairs of the cycle, and of earlier ones if `pairs.cycles` names them."""
+    workspace = Workspace.from_env()
+    return read_search_pairs(workspace.store, cycle.cycle_id, config.pairs, at_work.collecting(workspace.home))
 
 
 @task(name="train-candidate", retries=1, retry_delay_seconds=10, retry_condition_fn=worth_retrying)

@@ -162,7 +162,7 @@ def failed_lines(cycle_id: str, failed: Mapping[str, str], where: str) -> list[s
 def _align_lines(aligned: Aligned) -> list[str]:
     counts = aligned.pairs.counts
     lines = [f"{counts['candidates']} candidate pairs, {counts['accepted']} accepted ({_drops(counts)})."]
-    lines += _human_lines(aligned.pairs.human)
+    lines += [*_human_lines(aligned.pairs.human), *_earlier_lines(aligned.pairs)]
     if aligned.candidate is None:
         lines.append(
             "Nothing was trained, because no pair was accepted. Collect more trees, or lower the required gap (pairs.min_q_gap) or "
@@ -210,11 +210,25 @@ def _human_lines(human: Mapping[str, int]) -> list[str]:
     ]
 
 
+def _earlier_lines(pairs: PairSet) -> list[str]:
+    """How many pairs come from which nights, if earlier ones were asked for."""
+    lines, count = [], sum(pairs.earlier.values())
+    if pairs.earlier:
+        nights = "1 earlier night" if len(pairs.earlier) == 1 else f"{len(pairs.earlier)} earlier nights"
+        lines.append(
+            f"{pairs.accepted} pairs: {pairs.accepted - count} of tonight, {count} of {nights} ({', '.join(pairs.earlier)}). The values "
+            "of earlier pairs are those under the policy of their night."
+        )
+    if pairs.left:
+        lines.append(f"Left out: {'; '.join(f'{cycle} ({reason})' for cycle, reason in pairs.left.items())}.")
+    return lines
+
+
 def _cost_lines(collected: Collected, aligned: Aligned | None = None) -> list[str]:
     """What the searches cost in dollars, and each accepted pair; nothing without prices."""
     if collected.usd is None:
         return []
-    accepted = aligned.pairs.accepted if aligned else 0
+    accepted = aligned.pairs.accepted - sum(aligned.pairs.earlier.values()) if aligned else 0
     pair = f", {dollars(collected.usd / accepted)} for each accepted pair" if accepted else ""
     return [f"The searches cost {dollars(collected.usd)}{pair}, by the prices in engine.prices."]
 

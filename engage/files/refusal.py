@@ -40,7 +40,8 @@ class Refusal:
 def first_refusal(error: ValidationError) -> Refusal:
     """The first error that pydantic lists."""
     first = error.errors()[0]
-    reason = _REASONS.get(first["type"], f"{first['msg'][0].lower()}{first['msg'][1:]}")
+    said = first["msg"].removeprefix("Value error, ")
+    reason = _REASONS.get(first["type"], f"{said[0].lower()}{said[1:]}")
     return Refusal(tuple(map(str, first["loc"])), first["type"], reason, first["input"])
 
 

@@ -98,6 +98,13 @@ def state(home: Home, work: Work) -> str:
     return work.ended or (INTERRUPTED if is_dead(home, work) else RUNNING)
 
 
+def collecting(home: Home) -> set[str]:
+    """The cycles that a process works on now, and those that were cut off before they had collected everything."""
+    early = ("nightly", "collect")
+    works = [(one, state(home, one)) for one in all_work(home)]
+    return {one.cycle_id for one, at in works if at == RUNNING or (at != COMPLETED and one.stage in early)}
+
+
 def unfinished(home: Home, cycle_id: str) -> str:
     """How the last command on a cycle was cut off, and how to go on, in one sentence; empty if it ended or is at work."""
     work = read(home, cycle_id)

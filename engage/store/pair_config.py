@@ -1,11 +1,20 @@
 """The conditions for a pair to be accepted for training. The computation is SQL (sql/score/, sql/pairs/)."""
 
-from pydantic import BaseModel, ConfigDict, Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engage.domains import load_domain
 from engage.files.digest import LATER
 
 DECEPTIVE_CHECKS = ("false_identity", "invented_fact", "promise")
+
+
+def _cycles(text: str) -> str:
+    if not re.fullmatch(r"this|last [1-9][0-9]{0,2}", text):
+        raise ValueError('write "this", or "last N" with N from 1 to 999')
+    return text
 
 
 class PairConfig(BaseModel):
@@ -35,6 +44,17 @@ class PairConfig(BaseModel):
         "`engage review`; without a judgement all pairs count alike",
         json_schema_extra=LATER,
     )
+    cycles: Annotated[str, AfterValidator(_cycles)] = Field(
+        "this",
+        description='whose pairs align trains on: "this" cycle\'s, or "last N": those of the last N cycles, this one included, as far as '
+        "their domain, models and dialogue settings are the same",
+        json_schema_extra=LATER,
+    )
+
+    @property
+    def earlier(self) -> int:
+        """The number of cycles before this one whose pairs are trained on, too."""
+        return int(self.cycles.removeprefix("last ")) - 1 if self.cycles != "this" else 0
 
 
 def deceptive_patterns(domain: str) -> list[str]:

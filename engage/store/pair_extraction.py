@@ -14,7 +14,7 @@ from engage.store.queries import first_line, parameters_of, statement
 
 def judge_pairs(connection: Any, cycle_id: str, config: PairConfig) -> dict[str, int]:
     """Replace the cycle's pairs; counts as `TrajectoryStore.score_pairs`. Leaves its temporary tables to the connection."""
-    settings = {"cycle": cycle_id, **config.model_dump(exclude={"human_ratio", "review_weights"})}
+    settings = {"cycle": cycle_id, **config.model_dump(exclude={"human_ratio", "review_weights", "cycles"})}
     patterns = _patterns(connection, cycle_id)
     connection.execute("delete from pair where cycle_id = $cycle", {"cycle": cycle_id})
     _register_rules(connection)

@@ -137,6 +137,11 @@ class TrajectoryStore(StoreReader):
         columns, rows = self._read(statement("pairs", "accepted_pair"), {"cycle": cycle_id})
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
+    def earlier_pairs(self, cycle_id: str, count: int) -> list[dict[str, Any]]:
+        """The last `count` cycles before this one, by domain, if they have accepted pairs: the columns of sql/pairs/earlier_pairs.sql."""
+        columns, rows = self._read(statement("pairs", "earlier_pairs"), {"cycle": cycle_id, "count": count})
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
     def rescore(self, domain: str, reward_of: Callable[[float], float]) -> int:
         """Compute rewards and measures of a domain's stored survey values again; returns the number of changed rewards.
 

@@ -10,12 +10,14 @@ from engage.training.pair_set import PairSet, save_pair_set
 from engage.training.pairs import (
     HumanReply,
     PreferencePair,
+    SearchPairs,
     human_count,
     human_pairs,
     load_pairs,
     mix,
     pair_set_hash,
     read_pairs,
+    read_search_pairs,
     save_pairs,
 )
 from engage.training.run_folder import RunFolder, TrainResult
@@ -50,6 +52,7 @@ __all__ = [
     "PreferencePair",
     "Role",
     "RunFolder",
+    "SearchPairs",
     "SftSettings",
     "TrainResult",
     "before",
@@ -70,6 +73,7 @@ __all__ = [
     "quiet",
     "read_human",
     "read_pairs",
+    "read_search_pairs",
     "reply_places",
     "run_trainer",
     "save_pair_set",

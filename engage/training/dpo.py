@@ -128,8 +128,7 @@ def _data_hash(pairs: Sequence[PreferencePair], settings: DpoSettings) -> str:
 def _sources(pairs: Sequence[PreferencePair], licences: Mapping[str, str]) -> list[DataSource]:
     groups: dict[str, list[PreferencePair]] = {}
     for pair in pairs:
-        name = "search" if pair.source == "search" else f"{pair.source}:{pair.domain}"
-        groups.setdefault(name, []).append(pair)
+        groups.setdefault(pair.source_name, []).append(pair)
     return [
         DataSource(name=name, hash=pair_set_hash(group), rows=len(group), licence=licences.get(name, "not stated"))
         for name, group in sorted(groups.items())

@@ -5,9 +5,10 @@ Only dialogues of the train split are used. The policy is asked once per wanted 
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from types import MappingProxyType
 
 from pydantic import Field
 
@@ -231,11 +232,12 @@ def _used(
     return list(found.values())
 
 
-def pair_licences(pairs: Iterable[PreferencePair], scenarios: Iterable[Scenario]) -> dict[str, str]:
-    """Licences of the texts behind the pairs, by the source names of an adapter's card."""
-    source_of = {scenario.scenario_id: scenario.source for scenario in scenarios}
+def pair_licences(
+    pairs: Iterable[PreferencePair], scenarios: Iterable[Scenario], sources: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Licences of the texts behind the pairs, by the source names of an adapter's card; `sources` maps further scenarios to theirs."""
+    source_of = {**sources} | {scenario.scenario_id: scenario.source for scenario in scenarios}
     terms: dict[str, set[str]] = {}
     for pair in pairs:
-        name = "search" if pair.source == "search" else f"human:{pair.domain}"
-        terms.setdefault(name, set()).add(licence_of(source_of.get(pair.scenario_id, "")))
+        terms.setdefault(pair.source_name, set()).add(licence_of(source_of.get(pair.scenario_id, "")))
     return {name: "; ".join(sorted(found)) for name, found in terms.items()}

@@ -4,8 +4,8 @@ Which sibling replies become pairs is decided in SQL (`TrajectoryStore.score_pai
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from engage.files.digest import digest
 from engage.scenario import Split
 from engage.simulation import policy_messages
 from engage.stats import dawid_skene
-from engage.store import TrajectoryStore, write_parquet
+from engage.store import PairConfig, TrajectoryStore, write_parquet
 
 _HASH_KEY = b"engage.pair_set_hash"
 
@@ -27,7 +27,9 @@ class PreferencePair:
     """Two replies to one prompt; `prompt` is the chat as the policy sees it, `{"role", "content"}` a message, system first.
 
     `q_gap` (in reward) and `p_greater` are the evidence from the search; None for pairs from human dialogues. `weight` in the loss, above 0;
-    None: 1, unless all pairs of a training have none, and then nothing is weighted.
+    None: 1, unless all pairs of a training have none, and then nothing is weighted. `earlier_cycle` is the cycle whose search gave the pair,
+    if it is not the training's own, and `earlier_policy` the champion's version at that time (None: there was none): the replies' values
+    are those under that policy.
     """
 
     prompt: tuple[dict[str, str], ...]
@@ -39,6 +41,18 @@ class PreferencePair:
     q_gap: float | None = None
     p_greater: float | None = None
     weight: float | None = None
+    earlier_cycle: str | None = None
+    earlier_policy: str | None = None
+
+    @property
+    def source_name(self) -> str:
+        """The pair's source, as an adapter's card names it."""
+        if self.source == "human":
+            return f"human:{self.domain}"
+        if self.earlier_cycle is None:
+            return "search"
+        version = f"version {self.earlier_policy}" if self.earlier_policy else "of before the first champion"
+        return f"search:{self.earlier_cycle} (values under policy {version})"
 
 
 @dataclass(frozen=True)
@@ -58,9 +72,68 @@ class HumanReply:
 
 def read_pairs(store: TrajectoryStore, cycle_id: str, review_weights: bool = False) -> list[PreferencePair]:
     """The cycle's accepted pairs, in a stable order; with `review_weights` weighted by what reviewers judged, if anybody did."""
-    rows = store.accepted_pairs(cycle_id)
-    weights = _review_weights(store.rows("judged_pairs", {"cycle": cycle_id}), rows) if review_weights else {}
-    return [_search_pair(row, weights.get(_key(row))) for row in rows]
+    return [pair for _, pair in _read(store, {cycle_id: store.accepted_pairs(cycle_id)}, review_weights)]
+
+
+@dataclass(frozen=True)
+class SearchPairs:
+    """Accepted pairs of a cycle and of earlier ones.
+
+    `left` maps an earlier cycle to the reason why its pairs, or those of a domain, are left out, `sources` the scenarios to where they come from.
+    """
+
+    own: list[PreferencePair]
+    earlier: list[PreferencePair]
+    left: Mapping[str, str]
+    sources: Mapping[str, str]
+
+
+def read_search_pairs(
+    store: TrajectoryStore, cycle_id: str, config: PairConfig, collecting: Collection[str] = ()
+) -> SearchPairs:
+    """The accepted pairs of the cycles that `config.cycles` names, each two replies to a prompt once, as the latest cycle has them.
+
+    Earlier pairs must satisfy the thresholds of `config`, too. Cycles that are still `collecting` are left out, and so are those in which
+    the domain, the models or the dialogue settings were others.
+    """
+    rows, left, policies = {cycle_id: store.accepted_pairs(cycle_id)}, {}, {}
+    for found in store.earlier_pairs(cycle_id, config.earlier) if config.earlier else ():
+        name, domain = found["cycle_id"], found["domain"]
+        if name in collecting:
+            left[name] = "not finished collecting"
+        elif not found["is_same"]:
+            left[name] = f"{domain}: prompts, models or dialogue settings were others"
+        else:
+            policies[name] = found["policy"]
+            rows.setdefault(name, []).extend(
+                row for row in store.accepted_pairs(name) if row["domain"] == domain and _passes(row, config)
+            )
+    own, earlier, known = [], [], set()
+    for name, pair in _read(store, rows, config.review_weights):
+        content = (digest(pair.prompt), frozenset(text.strip().lower() for text in (pair.chosen, pair.rejected)))
+        if name == cycle_id:
+            own.append(pair)
+        elif content not in known:
+            earlier.append(replace(pair, earlier_cycle=name, earlier_policy=policies[name]))
+        known.add(content)
+    sources = {row["scenario_id"]: row["source"] for found in rows.values() for row in found}
+    return SearchPairs(own, earlier, left, sources)
+
+
+def _passes(row: Mapping[str, Any], config: PairConfig) -> bool:
+    return bool(row["p_greater"] >= config.confidence and row["q_gap"] >= config.min_q_gap)
+
+
+def _read(
+    store: TrajectoryStore, by_cycle: Mapping[str, Sequence[dict[str, Any]]], review_weights: bool
+) -> list[tuple[str, PreferencePair]]:
+    """Rows as pairs, each with its cycle; the weights are estimated from what reviewers judged in all of the cycles."""
+    rows = [(name, row) for name, found in by_cycle.items() for row in found]
+    weights: Mapping[tuple[Any, ...], float] = {}
+    if review_weights:
+        judged = [one for name in by_cycle for one in store.rows("judged_pairs", {"cycle": name})]
+        weights = _review_weights(judged, [row for _, row in rows])
+    return [(name, _search_pair(row, weights.get(_key(row)))) for name, row in rows]
 
 
 def _review_weights(judged: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], float]:
@@ -187,5 +260,7 @@ def _schema() -> Any:
             ("q_gap", pa.float64()),
             ("p_greater", pa.float64()),
             ("weight", pa.float64()),
+            ("earlier_cycle", text),
+            ("earlier_policy", text),
         ]
     )

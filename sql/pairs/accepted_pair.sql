@@ -1,4 +1,5 @@
--- One row per accepted pair of cycle $cycle: where it comes from, what its prompt is made of, and both replies.
+-- One row per accepted pair of cycle $cycle: where it comes from, what its prompt is made of, and both replies. Pairs that most of their
+-- reviewers have called nonsense or harmful since are left out.
 select
     pair.tree_id,
     pair.chosen_id,
@@ -6,6 +7,7 @@ select
     pair.domain,
     pair.scenario_id,
     scenario.opening,
+    scenario.source,
     spine_prefix.turns,
     chosen.text as chosen,
     rejected.text as rejected,
@@ -19,5 +21,10 @@ join spine_prefix
     and spine_prefix.node_id = pair.decision_id
 join node as chosen on chosen.tree_id = pair.tree_id and chosen.node_id = pair.chosen_id
 join node as rejected on rejected.tree_id = pair.tree_id and rejected.node_id = pair.rejected_id
-where pair.cycle_id = $cycle and pair.accepted
+left join faulty_pair
+    on faulty_pair.cycle_id = pair.cycle_id
+    and faulty_pair.tree_id = pair.tree_id
+    and faulty_pair.first_id = least(pair.chosen_id, pair.rejected_id)
+    and faulty_pair.second_id = greatest(pair.chosen_id, pair.rejected_id)
+where pair.cycle_id = $cycle and pair.accepted and faulty_pair.fault is null
 order by pair.tree_id, pair.decision_id, pair.chosen_id, pair.rejected_id

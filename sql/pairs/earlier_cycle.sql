@@ -31,8 +31,5 @@ left join searched on searched.domain = scored.domain
 left join cycle as earlier
     on earlier.cycle_id = searched.cycle_id
     and earlier.rowid < scored.place
-    and (earlier.config -> 'prompts' -> scored.domain) is not distinct from (scored.config -> 'prompts' -> scored.domain)
-    and (earlier.config -> 'models') is not distinct from (scored.config -> 'models')
-    and (earlier.config -> 'dialogue') is not distinct from (scored.config -> 'dialogue')
-    and (earlier.config -> 'method_version') is not distinct from (scored.config -> 'method_version')
+    and same_ground(earlier.config, scored.config, scored.domain)
 qualify row_number() over (partition by scored.domain order by earlier.rowid desc nulls last) <= 7

@@ -68,7 +68,7 @@ def test_all_settings_are_listed_one_a_line_where_no_terminal_reads(show):
 
 @pytest.mark.parametrize(
     ("section", "first", "count"),
-    [("collect.budget", "collect.budget.max_calls", 4), ("pairs", "pairs.min_q_gap", 6), ("seed", "seed", 1)],
+    [("collect.budget", "collect.budget.max_calls", 4), ("pairs", "pairs.min_q_gap", 7), ("seed", "seed", 1)],
 )
 def test_a_section_lists_what_is_in_it(section, first, count, show):
     names = [row["name"] for row in rows(show(section))]
