@@ -288,6 +288,17 @@ def test_a_night_without_an_accepted_pair_ends_with_advice(counted, home, tiny):
     assert evaluation(small(tiny), "no-pairs").verdict.reason == "not promoted: no candidate was trained"
 
 
+def test_pairs_of_an_earlier_night_are_trained_on_too_if_asked_for(home, night, tiny):
+    collect(small(tiny), "after")
+    found = align(small(tiny, "pairs.cycles=last 99"), "after")
+    earlier, own = sum(found.pairs.earlier.values()), found.pairs.counts["accepted"]
+    assert found.pairs.earlier["night"] > 0 and found.pairs.accepted == own + earlier
+    sources = {data.name for data in AdapterCard.read(found.candidate.adapter).data}
+    assert "search:night (values under policy of before the first champion)" in sources
+    assert f"{own + earlier} pairs: {own} of tonight, {earlier} of " in stage_text("after", found, HERE)
+    assert runs_of(home, "after")["pairs"].data.metrics["pairs/earlier"] == earlier
+
+
 def test_failed_scenarios_are_reported_and_tried_again_by_the_next_run(counted, home, tiny):
     config = small(tiny)
     broken = drawn(config, "broken", 2)[1]
