@@ -39,6 +39,7 @@ _EVIDENCE = """\
 | `chosen_visits`, `rejected_visits` | simulations that went through each reply |
 | `chosen_groups`, `rejected_groups` | sampled user turns behind each value: the independent pieces of evidence |
 | `cycle`, `domain`, `scenario`, `source` | where the pair was made, and from where the scenario's words come |
+| `policy` | version of the champion under which both values hold; `none`: there was no champion yet |
 | `exchange` | exchanges held before both replies: 0 for the first, which engage's pages call exchange 1 |
 | `tree`, `decision_node`, `chosen_node`, `rejected_node` | the pair's place in engage's database |"""
 _LIMITS = ("confidence", "min_q_gap", "min_groups", "max_pairs_per_prefix")

@@ -30,7 +30,7 @@ PARTS = ("train", "test")
 ALIKE = 0.9
 EVIDENCE = (
     "p_greater", "q_gap", "q_gap_raw", "chosen_visits", "rejected_visits", "chosen_groups", "rejected_groups",
-    "cycle", "domain", "scenario", "source", "exchange", "tree", "decision_node", "chosen_node", "rejected_node",
+    "cycle", "policy", "domain", "scenario", "source", "exchange", "tree", "decision_node", "chosen_node", "rejected_node",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 -- Internal
 select
     pair.cycle_id as cycle,
+    coalesce(cycle.config ->> 'champion_version', 'none') as policy, -- in MLflow's registry; both values are those under this policy
     scenario.domain,
     pair.scenario_id as scenario,
     scenario.source,
@@ -24,6 +25,7 @@ select
     pair.rejected_groups,
     faulty_pair.fault
 from pair
+join cycle on cycle.cycle_id = pair.cycle_id
 join scenario on scenario.scenario_id = pair.scenario_id and scenario.split = 'train'
 join spine_prefix
     on spine_prefix.cycle_id = pair.cycle_id

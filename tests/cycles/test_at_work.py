@@ -59,6 +59,19 @@ def rewrite(home, work: Work) -> None:
 
 
 @pytest.mark.slow
+def test_cycles_at_work_and_those_cut_off_while_they_collected_are_still_collecting(home, working):
+    working("at-work")
+    kill(working("cut-off-in-align"))
+    kill(working("cut-off-in-collect"))
+    rewrite(home, replace(at_work.read(home, "cut-off-in-collect"), stage="collect"))
+    for name in ("done", "failed"):
+        home.cycle(name).mkdir()
+    rewrite(home, replace(at_work.read(home, "cut-off-in-align"), cycle_id="done", stage="collect", ended=COMPLETED))
+    rewrite(home, replace(at_work.read(home, "cut-off-in-align"), cycle_id="failed", stage="nightly", ended=FAILED))
+    assert at_work.collecting(home) == {"at-work", "cut-off-in-collect", "failed"}
+
+
+@pytest.mark.slow
 def test_a_killed_process_is_dead_and_one_at_work_is_not(home, working):
     process = working("c1")
     work = at_work.read(home, "c1")

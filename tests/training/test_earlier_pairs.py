@@ -136,7 +136,8 @@ def test_the_file_the_card_and_the_summary_say_whose_pairs_they_are(tmp_path: Pa
         "c3": (GROUND | {"champion_version": "4"}, {"s3": replies("Old?")}),
         "tonight": (GROUND, {"s3": replies()}),
     }
-    pairs = read_search_pairs(home(tmp_path, cycles), "tonight", LAST)
+    store = home(tmp_path, cycles)
+    pairs = read_search_pairs(store, "tonight", LAST)
     accepted, counts = [*pairs.own, *pairs.earlier], {"candidates": 3, "accepted": 1}
     saved = save_pair_set(accepted, tmp_path / "pairs.parquet", [ONE], HumanPairs(), counts, pairs)
     assert load_pairs(saved.path) == accepted
@@ -147,6 +148,8 @@ def test_the_file_the_card_and_the_summary_say_whose_pairs_they_are(tmp_path: Pa
         "search",
         *(f"search:{name} (values under policy version 4)" for name in ("c2", "c3")),
     }
+    exported = {name: {row["policy"] for row in store.rows("exported_pairs", {"cycle": name})} for name in cycles}
+    assert exported == {"c1": {"none"}, "c2": {"4"}, "c3": {"4"}, "tonight": {"none"}}
     lines = stage_lines("tonight", Aligned(saved, None))
     assert (
         "- 4 pairs: 1 of tonight, 3 of 2 earlier nights (c3, c2). The values of earlier pairs are those under the policy of their night."
