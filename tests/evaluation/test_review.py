@@ -184,7 +184,7 @@ def test_values_are_told_when_asked_for_and_what_they_tell_of_cannot_be_taken_ba
     (row,) = review.values()
     letter = "A" if left.name == "chosen" else "B"
     assert (row["scenario"], row["said"]) == (item.scenario_id, "A is better")
-    assert row["facts"].startswith(f"the search prefers {letter}: P 1.00, gap 0.7")
+    assert row["facts"].startswith(f"the search prefers {letter}: P 1.00, gap 0.6")
     assert not review.undo()
     go(review, "e")
     assert review.undo() and not review.undo()
