@@ -60,7 +60,7 @@ excess as (
         mean_variance,
         -- null for a reply without siblings; a domain of such replies shows no spread
         coalesce(avg(sibling_deviation - mean_variance) over of_domain, 0) as sibling_excess,
-        coalesce(sum(1 - 1 / sibling_count) over of_domain, 0) as sibling_degrees,
+        round(coalesce(sum(1 - 1 / sibling_count) over of_domain, 0), 6) as sibling_degrees,
         avg(mean_variance) over of_domain as noise
     from measured
     window of_domain as (partition by cycle_id, domain)
