@@ -44,11 +44,11 @@ def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
 
 def finish_earlier_nights(config: CycleConfig, cycle_id: str) -> None:
     """Finish the nights that were interrupted; whatever becomes of them, tonight's cycle follows."""
-    for earlier in earlier_nights(config, cycle_id):
-        log(f"first an earlier night is finished, cycle {earlier.cycle_id}")
-        state = nightly(earlier.config, earlier.cycle_id, return_state=True)
+    for earlier, settings in earlier_nights(config, cycle_id):
+        log(f"first an earlier night is finished, cycle {earlier}")
+        state = nightly(settings, earlier, return_state=True)
         if not state.is_completed():
-            log(f"cycle {earlier.cycle_id} could not be finished: {state.message}", logging.WARNING)
+            log(f"cycle {earlier} could not be finished: {state.message}", logging.WARNING)
 
 
 def new_cycle_id() -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from prefect import runtime, task
@@ -14,17 +13,9 @@ from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
 
 
-@dataclass(frozen=True)
-class Unfinished:
-    """A night that tonight's finishes first, with the settings that it began with."""
-
-    cycle_id: str
-    config: CycleConfig
-
-
 @task(name="mark-dead-runs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
-def earlier_nights(config: CycleConfig, own: str) -> list[Unfinished]:
-    """Mark the runs of killed commands as ended; returns the nights to finish first, none without `nightly.finish_interrupted`.
+def earlier_nights(config: CycleConfig, own: str) -> list[tuple[str, CycleConfig]]:
+    """Mark the runs of killed commands as ended; returns the nights to finish first, with their settings; none without the setting.
 
     A night that was killed before its settings were stored had collected nothing: there is nothing to finish.
     """
@@ -35,9 +26,7 @@ def earlier_nights(config: CycleConfig, own: str) -> list[Unfinished]:
         )
     left = at_work.to_finish(workspace, own) if config.nightly.finish_interrupted else []
     began = [(one.cycle_id, workspace.store.cycle_settings(one.cycle_id)) for one in left]
-    return [
-        Unfinished(cycle, continued_config(cycle, {**settings, "nightly": {}})) for cycle, settings in began if settings
-    ]
+    return [(cycle, continued_config(cycle, {**settings, "nightly": {}})) for cycle, settings in began if settings]
 
 
 @contextmanager

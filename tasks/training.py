@@ -44,10 +44,9 @@ def score_pairs(config: CycleConfig, cycle: Cycle) -> dict[str, int]:
     """Score the cycle's spine and decide on every candidate pair, with the domains' present rewards; returns counts by fate."""
     workspace = Workspace.from_env()
     workspace.drain()  # judgements of a review may still wait in the outbox
-    store = workspace.store
     for domain in sorted({scenario.domain for scenario in load_cycle_scenarios(config.scenarios)}):
-        store.rescore(domain, load_domain(domain).reward)
-    scored = store.score_pairs(cycle.cycle_id, config.pairs)
+        workspace.store.rescore(domain, load_domain(domain).reward)
+    scored = workspace.store.score_pairs(cycle.cycle_id, config.pairs)
     progress.tell(f"pairs so far: {scored['accepted']} accepted of {scored['candidates']} candidates")
     return scored
 

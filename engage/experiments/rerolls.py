@@ -22,6 +22,7 @@ from engage.search import Adapters, BatchResult, gather
 from engage.seeds import derive_seed
 from engage.simulation import DialogueConfig, Episode, begin_episode, play_out
 from engage.store import write_parquet
+from engage.workspace import Workspace
 
 SAVE_EVERY_S = 5.0
 
@@ -72,6 +73,12 @@ class KeptRollouts:
         self.path = path
         self._found = {(r.key, r.turn, r.below): r for r in map(lambda row: Rollout(**row), _read(path))}
         self._saved_at, self._unsaved = time.monotonic(), False
+
+    @classmethod
+    def of(cls, workspace: Workspace, cycle_id: str) -> "KeptRollouts":
+        """The cycle's. The file's name includes everything they depend on, so a new cycle with the same id has another file."""
+        known = digest(workspace.store.cycle_config(cycle_id))
+        return cls(workspace.home.cycle(cycle_id) / "credit" / f"rollouts-{known[:16]}.parquet")
 
     def __len__(self) -> int:
         return len(self._found)

@@ -7,6 +7,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from engage.errors import ConfigError
 from engage.experiments.calibration import PairCheck, reliability
 from engage.experiments.rerolls import KeptRollouts, SpokenPair, SpokenReply, spoken_reply
 from engage.experiments.value_check import Turns, ValueCheckConfig, by_domain, fresh_difference, search_shifts
@@ -38,6 +39,15 @@ class Sampled:
         """All siblings at the sampled prefixes."""
         rows = self.store.rows("credit_replies", {"cycle": self.cycle_id, "prefixes": self.check.prefixes})
         return [(row, self._reply(row, "reply")) for row in rows]
+
+    def required_pairs(self) -> list[SpokenPair]:
+        """The pairs; ConfigError if the cycle has none."""
+        if not self.pairs:
+            raise ConfigError(
+                f"cycle {self.cycle_id!r} has no two sibling replies with two sampled user turns each: collect it first, or collect "
+                "another with more search.num_simulations or search.min_visits"
+            )
+        return [pair for _, pair in self.pairs]
 
     def _reply(self, row: Row, column: str) -> SpokenReply:
         return spoken_reply(self.scenarios, row, column)

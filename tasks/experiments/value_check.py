@@ -8,7 +8,7 @@ from prefect import task
 from engage import stopping
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import shared_engine
-from engage.errors import ConfigError, NothingSearched
+from engage.errors import NothingSearched
 from engage.experiments import (
     CheckedValues,
     KeptRollouts,
@@ -36,12 +36,7 @@ def reroll_pairs(config: CycleConfig, cycle: Cycle, check: ValueCheckConfig) -> 
     """
     workspace = Workspace.from_env()
     workspace.drain()
-    pairs = [pair for _, pair in _sampled(workspace, config, cycle, check).pairs]
-    if not pairs:
-        raise ConfigError(
-            f"cycle {cycle.cycle_id!r} has no two sibling replies with two sampled user turns each: collect it first, or collect "
-            "another with more search.num_simulations or search.min_visits"
-        )
+    pairs = _sampled(workspace, config, cycle, check).required_pairs()
     bar = Bar("pairs re-rolled", len(pairs))
     return _roll(workspace, config, cycle, bar, lambda roller, done: roller.pairs(pairs, check, done))
 
@@ -64,7 +59,7 @@ def judge_credit(
     NothingSearched if they allow no figure.
     """
     workspace = Workspace.from_env()
-    found = credit_figures(_sampled(workspace, config, cycle, check), _kept(workspace, cycle))
+    found = credit_figures(_sampled(workspace, config, cycle, check), KeptRollouts.of(workspace, cycle.cycle_id))
     if not (found.floors or found.shifts or found.reliability):
         scenario, reason = min(failed.items(), default=("", "too few fresh rollouts have a reward that could be read"))
         raise NothingSearched(
@@ -90,7 +85,7 @@ def _roll(
     work: Callable[[Roller, Callable[[None], None]], Coroutine[Any, Any, BatchResult]],
 ) -> dict[str, str]:
     """Rollouts that were finished when Ctrl-C came are kept."""
-    kept, adapters = _kept(workspace, cycle), Adapters(policy_adapter=cycle.champion_adapter)
+    kept, adapters = KeptRollouts.of(workspace, cycle.cycle_id), Adapters(policy_adapter=cycle.champion_adapter)
     roller = Roller(shared_engine(config.engine), config.dialogue, adapters, cycle.seed, kept)
     try:
         result = stopping.run(work(roller, lambda _: bar.advance()))
@@ -103,9 +98,3 @@ def _roll(
 def _sampled(workspace: Workspace, config: CycleConfig, cycle: Cycle, check: ValueCheckConfig) -> Sampled:
     scenarios = {scenario.scenario_id: scenario for scenario in load_cycle_scenarios(config.scenarios)}
     return Sampled(workspace.store, cycle.cycle_id, scenarios, check)
-
-
-def _kept(workspace: Workspace, cycle: Cycle) -> KeptRollouts:
-    """The cycle's file of rollouts. Its name includes everything they depend on, so a new cycle with the same id has another file."""
-    known = digest(workspace.store.cycle_config(cycle.cycle_id))
-    return KeptRollouts(workspace.home.cycle(cycle.cycle_id) / "credit" / f"rollouts-{known[:16]}.parquet")
