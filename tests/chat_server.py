@@ -31,14 +31,14 @@ def answer(body: dict[str, Any], text: str = "Hello there.") -> dict[str, Any]:
 
 
 class ChatServer:
-    """Serves on a free loopback port. `behave` is called per chat request with (handler, body, how many came before).
+    """Serves on a free loopback port, or on `port`. `behave` is called per chat request with (handler, body, how many came before).
 
     It returns a dict to send, or None when it has answered (or cut the line) itself. What an engine asks at its start goes to
     `probes`, not to `bodies`, and is answered well. `takes` is called with every chat request, those at the start too: an error
     (status, content) where the server refuses it.
     """
 
-    def __init__(self, models: tuple[str, ...] = ("m",)) -> None:
+    def __init__(self, models: tuple[str, ...] = ("m",), port: int = 0) -> None:
         self.models = models
         self.models_answer: bytes | None = None  # a page in place of the list of models
         self.behave: Callable[[Any, dict[str, Any], int], dict[str, Any] | None] = lambda _, body, __: answer(body)
@@ -52,7 +52,7 @@ class ChatServer:
         self.vocabulary: dict[str, list[int]] = {}
         self.most_at_once = self._at_once = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

@@ -202,6 +202,65 @@ def test_requests_are_spread_and_a_dead_server_is_left_out(server, open_engine):
     assert len(asyncio.run(many(20))) == 20
 
 
+def test_a_faster_server_gets_more_of_the_requests(server, open_engine):
+    group = open_engine(server, free_url(), free_url())._groups[Side.POLICY]
+    fast, slow, once_slow = group._servers
+    slow.down_until = once_slow.down_until = 0.0  # nobody answered there; these are three names
+
+    def picked(count):
+        found = []
+        for _ in range(count):
+            found.append(group._pick())
+            found[-1].in_flight += 1
+        for one in found:
+            one.in_flight -= 1
+        return [sum(one is other for one in found) for other in (fast, slow, once_slow)]
+
+    fast.pace_s = 0.0  # not that of the requests at the start
+    fast.answered(0.4, 4)  # four at once, so one every 0.1 s
+    slow.answered(0.4, 1)
+    assert picked(9) == [3, 3, 3]  # the third has not answered yet
+    once_slow.answered(40.0, 1)
+    assert picked(10) == [8, 2, 0]  # 8 · 0.1 s = 2 · 0.4 s
+    assert picked(4000)[2] > 0  # it is tried again
+    fast.pace_s = 0.1
+    fast.answered(1.1, 1)
+    assert fast.pace_s == pytest.approx(0.7 * 0.1 + 0.3 * 1.1)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_restarted_loses_nothing_and_works_on(server, open_engine):
+    slow = lambda _, body, __: time.sleep(0.05) or answer(body)  # noqa: E731
+    first, later = ChatServer(), []
+    server.behave = first.behave = slow
+    engine = open_engine(server, first)
+
+    async def restart():
+        await asyncio.sleep(0.3)
+        first.stop()
+        await asyncio.sleep(0.3)
+        later.append(ChatServer(port=int(first.url.rpartition(":")[2].removesuffix("/v1"))))
+        later[0].behave = slow
+
+    async def night():
+        ends, answers = time.monotonic() + 30, []
+        restarted = asyncio.create_task(restart())
+
+        async def caller():
+            while time.monotonic() < ends and not (later and len(later[0].bodies) > 20):
+                answers.extend(await engine.complete(PROMPT, SAMPLING, [len(answers)]))
+
+        await asyncio.gather(*(caller() for _ in range(8)))
+        await restarted
+        return answers
+
+    answers = asyncio.run(night())
+    assert len(later[0].bodies) > 20 and len(first.bodies) > 0
+    assert len(answers) <= len(server.bodies) + len(first.bodies) + len(later[0].bodies)
+    assert {one.text for one in answers} == {"Hello there."}
+    later[0].stop()
+
+
 def test_a_server_that_is_down_at_the_start_does_not_stop_the_others(server, open_engine):
     assert complete(open_engine(free_url(), server))[0].text == "Hello there."
 

@@ -14,17 +14,30 @@ from engage.errors import ConfigError
 LONGEST_PAUSE_S = 20.0
 
 
+NEWEST, FORGOTTEN = 0.3, 0.997
+"""Weight of the newest answer in a server's pace; and what is left of the pace when another server is picked, so that one that was slow once is tried again."""
+
+
 @dataclass(eq=False)
 class Server:
-    """One server: its `url` without secrets, its running requests, recent failures, and the adapters it has loaded."""
+    """One server: its `url` without secrets, its running requests, recent failures, and the adapters it has loaded.
+
+    `pace_s` is the time of an answer, shared by the requests that ran beside it (the inverse of its throughput); 0 before its first answer.
+    """
 
     url: str
     client: openai.AsyncOpenAI
     in_flight: int = 0
+    pace_s: float = 0.0
     failures: int = 0
     down_until: float = 0.0
     adapters: set[str] = field(default_factory=set)
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def answered(self, took_s: float, in_flight: int) -> None:
+        """Note an answer: how long it took, and how many requests ran when it was sent, itself included."""
+        pace_s = took_s / in_flight
+        self.pace_s = (1 - NEWEST) * self.pace_s + NEWEST * pace_s if self.pace_s else pace_s
 
     def rest(self, lost: bool) -> None:
         """Send it nothing for a while, longer after each failure; if the connection was lost, load its adapters again later."""

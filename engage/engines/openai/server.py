@@ -1,4 +1,4 @@
-"""Servers with OpenAI's protocol: a group serves one model side; each request goes to the least busy server that is up."""
+"""Servers with OpenAI's protocol: a group serves one model side; each request goes to the server that is up and should answer first."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import openai
 
 from engage.engines.openai.answers import Answer, Failed, Reply, Unreadable, read_answer
-from engage.engines.openai.clients import LONGEST_PAUSE_S, Server, open_servers, reason_of
+from engage.engines.openai.clients import FORGOTTEN, LONGEST_PAUSE_S, Server, open_servers, reason_of
 from engage.engines.openai.complaints import Complaint, complaint_of
 from engage.engines.openai.concurrency import AdaptiveLimit
 from engage.engines.openai.config import ServerConfig
@@ -160,10 +160,12 @@ class ServerGroup:
         tokens, refused = 0.0, False
         server = self._pick()
         server.in_flight += 1
+        began, busy = time.monotonic(), server.in_flight
         sent = self.parameters.body(chat.wanted)
         try:
             answer = await self._ask(server, chat, sent)
             server.failures, self._answered = 0, time.monotonic()
+            server.answered(self._answered - began, busy)
             tokens = (answer.completion_tokens or len(answer.replies)) + 0.1 * (answer.prompt_tokens or 0)
             return answer
         except openai.APIStatusError as error:
@@ -229,10 +231,16 @@ class ServerGroup:
         raise error from None
 
     def _pick(self) -> Server:
-        """The least busy server that is up; if none is up, the one whose rest ends first."""
+        """The server that is up and should answer first, so that all work at their own speed; if none is up, the one whose rest ends first."""
         now = time.monotonic()
         up = [server for server in self._servers if server.down_until <= now]
-        return min(up, key=lambda s: s.in_flight) if up else min(self._servers, key=lambda s: s.down_until)
+        if not up:
+            return min(self._servers, key=lambda s: s.down_until)
+        known = all(server.pace_s for server in up)
+        picked = min(up, key=lambda s: (s.in_flight + 1) * s.pace_s if known else s.in_flight)
+        for other in up:
+            other.pace_s *= 1.0 if other is picked else FORGOTTEN
+        return picked
 
     async def _load_adapter(self, server: Server, name: str, folder: Path) -> None:
         """Load an adapter through vLLM's own endpoint; it may be loaded already."""
