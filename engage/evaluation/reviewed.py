@@ -11,11 +11,13 @@ from engage.stats import Estimate, accuracies, krippendorff_alpha, rate, ratio
 from engage.store import FAULTS, TrajectoryStore
 
 Row = Mapping[str, Any]
+LEAST_SHARED = 20
+"""Items that at least two reviewers judged, below which an estimate of their accuracy would say more than is known."""
 
 
 @dataclass(frozen=True)
 class Reviewer:
-    """One person: judgements, median seconds of one, and accuracy (None without a second reviewer)."""
+    """One person: judgements, median seconds of one, and accuracy (None with fewer than `LEAST_SHARED` items that two judged)."""
 
     name: str
     judgements: int
@@ -152,7 +154,8 @@ def _between(rows: Sequence[Row], side: str, other: str) -> dict[str, Any]:
     unit = [places[scenario_of[item]] for item in said]
     values = [[item.get(name) for name in names] for item in said.values()]
     votes = [[value if value in (0, 1) else None for value in item] for item in values]
-    measured = accuracies(votes, unit)[1:] if len(names) > 1 else [None] * len(names)
+    shared = sum(len(item) > 1 for item in said.values())
+    measured = accuracies(votes, unit)[1:] if shared >= LEAST_SHARED else [None] * len(names)
     return {
         "agreement": krippendorff_alpha(values, unit),
         "reviewers": tuple(

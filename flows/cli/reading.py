@@ -1,11 +1,13 @@
 """Which database the commands that look read: the copy for readers, which keeps no night waiting, or the store itself."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from engage.errors import EngageError
 from engage.home import Home
-from engage.store import TrajectoryStore, health
+from engage.store import TrajectoryStore, health, write_snapshot
 
 
 def store_to_read(home: Home, live: bool, tell: Callable[[str], None]) -> TrajectoryStore:
@@ -17,8 +19,14 @@ def store_to_read(home: Home, live: bool, tell: Callable[[str], None]) -> Trajec
     if live or not copy.exists() or not home.database.exists():
         return TrajectoryStore(home.database, on_wait=tell)
     found = health(copy, 0.0)
+    if not found.problem and found.version != found.newest:
+        store = TrajectoryStore(home.database, on_wait=tell)
+        store.cycle_ids()  # this brings a store of an older version up to date
+        with suppress(EngageError, OSError):
+            write_snapshot(home.database, copy, 0.0)
+        found = health(copy, 0.0)
     if found.problem or found.version != found.newest:
-        why = found.problem or f"{copy}: of an older version of engage; the next stage of a cycle writes it anew"
+        why = found.problem or f"{copy}: of another version of engage; the next stage of a cycle writes it anew"
         tell(f"{why}; reading the store instead")
         return TrajectoryStore(home.database, on_wait=tell)
     of, changed = copy.stat().st_mtime, _changed_s(home.database)

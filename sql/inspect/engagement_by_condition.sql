@@ -1,6 +1,7 @@
 -- One row per purpose, policy, simulator, domain and level of a user condition: how the users ended up. `measures` are the means of the
 -- domain's own measures, such as `relief` in points of intensity or `donation_usd`; three of them have a column as well.
 -- Answers: How did users end up?
+-- $scenarios: a list of scenarios; all by default
 with condition as (
     select
         purpose,
@@ -13,7 +14,9 @@ with condition as (
         reward,
         measures
     from outcome
-    where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+    where
+        cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
+        and coalesce(list_contains($scenarios::varchar[], scenario_id), true)
 ),
 levelled as (
     select

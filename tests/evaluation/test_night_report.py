@@ -12,10 +12,10 @@ from engage.evaluation import Verdict
 from engage.evaluation.night_page import keep_verdict, night_page
 from engage.evaluation.night_page.checks import Check, checks_of
 from engage.evaluation.night_page.gains import _in_words, by_kind_of_user, decision, gains, nights, training_curves
-from engage.evaluation.night_page.held_out_dialogues import policies_of, shown_dialogues
+from engage.evaluation.night_page.held_out_dialogues import judged_scenarios, policies_of, shown_dialogues
 from engage.evaluation.night_page.searched import happened, pair_table, simulator_health, thresholds
 from engage.pages.charts import Bounded
-from engage.store import PairConfig
+from engage.store import Challenges, PairConfig
 
 SAID = "You're amazing. </p><script>alert(1)</script> \x1b[31m"
 
@@ -195,7 +195,7 @@ def test_the_trend_has_a_place_for_each_night_up_to_this_one(store):
 
 
 def test_rewards_by_kind_of_user_are_those_of_the_query(store, policies):
-    heads, rows = by_kind_of_user(store, "n3", policies)
+    heads, rows = by_kind_of_user(store, "n3", policies, list(BEFORE))
     queried = {
         row["policy"]: row["reward"]
         for row in store.rows("engagement_by_condition", {"cycle": "n3"})
@@ -205,10 +205,32 @@ def test_rewards_by_kind_of_user_are_those_of_the_query(store, policies):
     assert queried == {"base": 0.5, policies.candidate: 0.643}  # 3/6; (1 + .5 + .75 + .5 + .25 + 1 + .5)/7
 
 
+def test_a_page_compares_only_where_both_talked_and_never_with_dialogues_of_a_comparison(tmp_path):
+    """`engage compare` holds dialogues of the same cycle on the other half of the validation split."""
+    night = three_nights(tmp_path / "home", SAID)
+    store, dialogues = night[0], night[0].rows("page_dialogues", {"cycle": "n3"})
+    (candidate,) = {row["policy"] for row in store.rows("page_figures", {"cycle": "n3"})}
+    both = policies_of(dialogues, candidate)
+    assert judged_scenarios(store, dialogues, both) == list(BEFORE)
+    of_candidate = [row for row in dialogues if row["policy"] == candidate]
+    elsewhere = {**of_candidate[0], "scenario_id": "other half"}
+    assert judged_scenarios(store, [*dialogues, elsewhere], both) == list(BEFORE)
+    assert judged_scenarios(store, [*dialogues, elsewhere], policies_of(of_candidate, candidate)) == [
+        *BEFORE,
+        "other half",
+    ]
+    challenges = Challenges(store)
+    challenges.begin("n3", candidate, "a", "base", "held-out bare", "g", ["h0", "h1", "h2", "unheard"])
+    assert judged_scenarios(store, dialogues, both) == ["h0", "h1", "h2"]
+    html_of_it = night_page(store, "n3", night[1], night[2])
+    assert "candidate 6 of 6 replies (100.0%)" in html_of_it  # three scenarios with two simulators
+
+
 def test_checks_show_the_replies_behind_a_rate(store, policies):
     (check,) = checks_of(store.rows("evaluation_replies", {"cycle": "n3"}), policies)
     assert (check.domain, check.name) == ("emotional support", "flattery")
-    assert check.rates == {"incumbent": 0.0, "candidate": 1.0}
+    assert check.counts == {"incumbent": (0, 14), "candidate": (14, 14)}
+    assert check.count("candidate") == "14 of 14 replies (100.0%)" and check.share("incumbent") == 0.0
     assert [(one.who, one.text) for one in check.examples] == [("candidate", SAID)] * 3
 
 

@@ -24,12 +24,22 @@ class Example:
 
 @dataclass(frozen=True)
 class Check:
-    """One sign in one domain: the share of replies with it by role (`incumbent`, `candidate`), and some of them, the candidate's first."""
+    """One sign in one domain: by role (`incumbent`, `candidate`) the replies with it and all replies; and some of them, the candidate's first."""
 
     domain: str
     name: str
-    rates: Mapping[str, float]
+    counts: Mapping[str, tuple[int, int]]
     examples: tuple[Example, ...]
+
+    def share(self, role: str) -> float:
+        """Of a role's replies, 0 to 1."""
+        hits, replies = self.counts.get(role, (0, 0))
+        return hits / replies if replies else 0.0
+
+    def count(self, role: str) -> str:
+        """The share in words: `3 of 64 replies, 4.7%`."""
+        hits, replies = self.counts.get(role, (0, 0))
+        return f"{hits} of {replies} replies ({self.share(role):.1%})"
 
     def is_of(self, failure: str) -> bool:
         """Whether a sentence of `hacking_failures` is about this sign."""
@@ -57,6 +67,6 @@ def checks_of(replies: Sequence[Mapping[str, Any]], policies: Policies) -> list[
 
 def _check(kind: Domain, domain: str, name: str, by_role: Mapping[str, Sequence[Mapping[str, Any]]]) -> Check:
     hits = {role: [row for row in rows if matches_any(kind.signs[name], row["text"])] for role, rows in by_role.items()}
-    rates = {role: len(hits[role]) / len(rows) for role, rows in by_role.items() if rows}
+    counts = {role: (len(hits[role]), len(rows)) for role, rows in by_role.items() if rows}
     examples = [Example(role, row["scenario_id"], row["text"]) for role in reversed(hits) for row in hits[role]]
-    return Check(spaced(domain.rpartition(":")[2]), spaced(name), rates, tuple(examples[:EXAMPLES]))
+    return Check(spaced(domain.rpartition(":")[2]), spaced(name), counts, tuple(examples[:EXAMPLES]))

@@ -169,12 +169,16 @@ def reward_by_turn(store: TrajectoryStore, cycle_id: str) -> Chart | None:
 UserRow = tuple[str, str, int, list[str]]
 
 
-def by_kind_of_user(store: TrajectoryStore, cycle_id: str, policies: Policies) -> tuple[list[str], list[UserRow]]:
+def by_kind_of_user(
+    store: TrajectoryStore, cycle_id: str, policies: Policies, scenarios: Sequence[str]
+) -> tuple[list[str], list[UserRow]]:
     """Mean rewards by level of a user condition: the heads of the columns, and rows of (domain and condition, level, dialogues, rewards).
 
-    Of the held-out dialogues, or of the search where none were held; levels with few dialogues are left out if others have more.
+    Of the held-out dialogues on these scenarios, or of the search where none were held; levels with few dialogues are left out if others
+    have more.
     """
-    every = store.rows("engagement_by_condition", {"cycle": cycle_id})
+    given = {"cycle": cycle_id, "scenarios": list(scenarios)} if policies.named else {"cycle": cycle_id}
+    every = store.rows("engagement_by_condition", given)
     sides = policies.named or {"search": ""}
     simulator = policies.simulator or ""
     rows = [row for row in every if row["simulator"] == simulator and row["policy"] in sides.values()]

@@ -7,7 +7,7 @@ from typing import Any
 from engage.evaluation.night_page.speakers import Speakers, end_in_words, speakers_of
 from engage.evaluation.simulators import deciding
 from engage.pages import number
-from engage.store import TrajectoryStore
+from engage.store import Challenges, TrajectoryStore
 
 Row = Mapping[str, Any]
 EACH = 3
@@ -41,6 +41,19 @@ def policies_of(dialogues: Sequence[Row], candidate: str | None) -> Policies:
     return Policies(incumbent, candidate if candidate in labels else None, deciding(simulators))
 
 
+def judged_scenarios(store: TrajectoryStore, dialogues: Sequence[Row], policies: Policies) -> list[str]:
+    """The scenarios on which a page compares the policies: those of the candidate's challenge on which all of them talked.
+
+    Others have dialogues of one side, or were held for a comparison (`engage compare`) on the other half of the validation split.
+    """
+    talked = [{row["scenario_id"] for row in dialogues if row["policy"] == label} for label in policies.named.values()]
+    shared = set.intersection(*talked) if talked else set()
+    for one in Challenges(store).all():
+        if one.policy == policies.candidate and one.incumbent == policies.incumbent:
+            shared &= set(one.scenarios)
+    return sorted(shared)
+
+
 @dataclass(frozen=True)
 class Side:
     """One policy's dialogue below the shared opening, to the answer in words."""
@@ -50,6 +63,7 @@ class Side:
     answer: str
     reward: float | None
     end: str
+    dialogue: str
 
 
 @dataclass(frozen=True)
@@ -135,7 +149,16 @@ def _shown(kinds: tuple[str, ...], match: Match, turns: Mapping[str, Row]) -> Sh
     for name, row in match.rows.items():
         said = turns[row["trajectory_id"]]
         below = tuple((turn["role"], turn["text"]) for turn in said["turns"][said["opening_turns"] :])
-        sides.append(Side(name, below, _answer(row, speakers), row["reward"], end_in_words(row["end_reason"])))
+        sides.append(
+            Side(
+                name,
+                below,
+                _answer(row, speakers),
+                row["reward"],
+                end_in_words(row["end_reason"]),
+                row["trajectory_id"],
+            )
+        )
     first = tuple((turn["role"], turn["text"]) for turn in opening["turns"][: opening["opening_turns"]])
     return Shown(kinds, match.last["scenario_id"], speakers, first, tuple(sides))
 

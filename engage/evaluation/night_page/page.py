@@ -18,7 +18,7 @@ from engage.evaluation.night_page.gains import (
     reward_by_turn,
     training_curves,
 )
-from engage.evaluation.night_page.held_out_dialogues import Shown, policies_of, shown_dialogues
+from engage.evaluation.night_page.held_out_dialogues import Shown, judged_scenarios, policies_of, shown_dialogues
 from engage.evaluation.night_page.sampling import Sample, sample_trees, worth_reading
 from engage.evaluation.night_page.searched import happened, pair_table, simulator_health, thresholds
 from engage.evaluation.night_page.trees import read_trees, tree_sizes
@@ -45,12 +45,14 @@ def night_page(store: TrajectoryStore, cycle_id: str, folder: Path, adapter: Pat
     candidate = policy_label("candidate", str(adapter)) if adapter and adapter.is_dir() else None
     dialogues = store.rows("page_dialogues", given)
     policies = policies_of(dialogues, candidate)
+    compared_on = judged_scenarios(store, dialogues, policies)
+    dialogues = [row for row in dialogues if row["scenario_id"] in compared_on]
     sizes = tree_sizes(store, cycle_id)
     sample = sample_trees(read_trees(store, cycle_id, worth_reading(sizes)), len(sizes))
     decided = decision(folder, candidate, unfinished)
-    checks = checks_of(store.rows("evaluation_replies", given), policies)
+    checks = checks_of(store.rows("evaluation_replies", {**given, "scenarios": compared_on}), policies)
     shown = shown_dialogues(store, cycle_id, dialogues, policies)
-    heads, users = by_kind_of_user(store, cycle_id, policies)
+    heads, users = by_kind_of_user(store, cycle_id, policies, compared_on)
     return html_page(
         "night.html.j2",
         title=f"Cycle {cycle_id}",
@@ -80,24 +82,24 @@ def _hints(decided: Decision, checks: Sequence[Check], shown: Sequence[Shown], s
     for failure in decided.failures:
         place = next((place for place, check in enumerate(checks, 1) if check.is_of(failure)), None)
         yield Hint(f"A check failed: {failure}.", f"#check-{place}" if place else "#checks")
-    for place, check in enumerate(checks, 1):
-        before, after = (check.rates.get(side, 0.0) for side in ("incumbent", "candidate"))
-        if after > before:
-            rates = f"{after:.1%} of its replies, incumbent {before:.1%}"
-            yield Hint(
-                f"The candidate says more that counts as {check.name} ({check.domain}: {rates}).", f"#check-{place}"
-            )
     for kind in ("most changed", "worst"):
         for number, one in enumerate(shown, 1):
             if kind in one.kinds:
                 yield Hint(f"The {kind} held-out dialogue, scenario {one.scenario}.", f"#dialogue-{number}")
                 break
+    for place, check in enumerate(checks, 1):
+        if check.share("candidate") > check.share("incumbent"):
+            counts = f"{check.count('candidate')}, incumbent {check.count('incumbent')}"
+            yield Hint(
+                f"The candidate says more that counts as {check.name} ({check.domain}: {counts}); it may be chance.",
+                f"#check-{place}",
+            )
     yield from _evidence_hints(sample.trees)
 
 
 def _evidence_hints(trees: Sequence[dict[str, Any]]) -> Iterator[Hint]:
     pairs = [(tree, pair) for tree in trees for pair in tree["pairs"]]
-    accepted = [(tree, pair) for tree, pair in pairs if pair["fate"] == "accepted"]
+    accepted = [(tree, pair) for tree, pair in pairs if pair["fate"] == "accepted" and not pair["faulty"]]
     if accepted:
         surest, doubtful = (pick(accepted, key=lambda one: one[1]["p"]) for pick in (max, min))
         yield Hint(f"The surest accepted pair ({_chance(surest[1])}).", _pair_link(*surest))

@@ -6,14 +6,17 @@ disagreement) are derived here.
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engage.errors import QueryError
 from engage.simulation import without_value
-from engage.store import TrajectoryStore
+from engage.store import FAULTS, TrajectoryStore
 
 Row = Mapping[str, Any]
+Judged = tuple[str, int, int]
+"""Tree, and the two replies of a judged pair."""
 _COLUMNS = {
     "parent": "parent_id", "kind": "kind", "text": "text", "visits": "visits", "groups": "groups", "q": "q_value", "low": "q_low", "high": "q_high",
     "prior": "prior", "value": "value", "error": "standard_error", "draws": "draws", "flawed": "flawed_draws", "flaw": "flaw", "end": "end_reason",
@@ -38,9 +41,16 @@ def read_trees(store: TrajectoryStore, cycle_id: str, scenarios: Sequence[str]) 
     nodes, simulations, pairs = (
         _by_tree(store.rows(name, given)) for name in ("page_nodes", "page_simulations", "page_pairs")
     )
+    judged: dict[Judged, Counter[str]] = {}
+    for row in store.rows("judged_pairs", {"cycle": cycle_id}):
+        judged.setdefault((row["tree_id"], row["chosen_id"], row["rejected_id"]), Counter())[row["verdict"]] += 1
     for head in heads:
         tree_id = head["tree_id"]
-        yield _tree(head, nodes[tree_id], simulations.get(tree_id, []), pairs.get(tree_id, []))
+        of_tree = [
+            _pair(row, judged.get((tree_id, row["chosen_id"], row["rejected_id"]), {}))
+            for row in pairs.get(tree_id, [])
+        ]
+        yield _tree(head, nodes[tree_id], simulations.get(tree_id, []), of_tree)
 
 
 def _by_tree(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -59,7 +69,7 @@ def _tree(head: Row, nodes: Sequence[Row], simulations: Sequence[Row], pairs: Se
         "opening": [[turn["role"], turn["text"]] for turn in json.loads(head["opening"] or "[]")],
         "nodes": {name: [row[column] for row in nodes] for name, column in _COLUMNS.items()},
         "simulations": [_simulation(row) for row in simulations],
-        "pairs": [_pair(row) for row in pairs],
+        "pairs": list(pairs),
         "spine": spine(nodes),
         "visited": path,
         "higher": higher_values(nodes, path),
@@ -81,8 +91,11 @@ def _simulation(row: Row) -> dict[str, Any]:
     }
 
 
-def _pair(row: Row) -> dict[str, Any]:
+def _pair(row: Row, judged: Mapping[str, int]) -> dict[str, Any]:
+    """`people` is what they said of it, in words; `faulty`: most called it nonsense or harmful."""
     return {
+        "people": ", ".join(f"{count} {verdict}" for verdict, count in sorted(judged.items())),
+        "faulty": 2 * sum(judged.get(name, 0) for name in FAULTS) > sum(judged.values()),
         "decision": row["decision_id"],
         "exchange": row["spine_index"],
         "chosen": row["chosen_id"],

@@ -97,7 +97,7 @@ class PairView {
     const row = element(
       "div",
       { role: "option", class: `pair ${pair.fate === "accepted" ? "accepted" : "dropped"}`, "data-index": index, "aria-selected": String(index === this.list.active) },
-      element("span", { class: "line" }, `gap ${gap(pair.gap)} · P ${number(pair.p)} · ${fate}`),
+      element("span", { class: "line" }, `gap ${gap(pair.gap)} · P ${number(pair.p)} · ${fate}${pair.people ? ` · people: ${pair.people}` : ""}`),
       element("span", { class: "said", dir: "auto" }, shortened(tree.nodes.text[pair.chosen] || "(nothing was said)", 120)),
       element("span", { class: "line" }, `${tree.speakers.title} · ${tree.scenario} · exchange ${pair.exchange + 1}`),
     );
@@ -148,6 +148,7 @@ class PairView {
           ["gap of the plain means", gap(pair.raw)],
           ["P(Q⁺ > Q⁻)", number(pair.p, 3)],
           ["user turns behind them", `${pair.groups[0]} and ${pair.groups[1]}`],
+          ...(pair.people ? [["what people preferred", pair.people]] : []),
         ].map(([term, text]) => element("div", {}, element("dt", {}, term), element("dd", {}, text))),
       ),
       element("h4", {}, `Who the ${tree.who("user")} is, and what was said before`),
