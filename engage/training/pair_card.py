@@ -94,7 +94,7 @@ def _how_to_load(parts: Sequence[str], form: str) -> str:
         f'trainer = {name}Trainer(model, args=settings, train_dataset=pairs["train"])\n'
         "trainer.train()"
     )
-    return f"{text}\n\nAnd a training on them, to be continued below the same lines:\n\n```python\n{train}\n```"
+    return f"{text}\n\nTo train on them, add below these lines:\n\n```python\n{train}\n```"
 
 
 def _count_table(export: Export) -> str:

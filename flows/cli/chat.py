@@ -122,7 +122,8 @@ def _introduce(screen: Screen, episode: Episode, wish: Wish, policies: dict[str,
     condition, domain = episode.scenario.user_condition.model_dump(exclude_none=True), episode.domain
     talks = f"{' and '.join(policies) or 'you'} as the {domain.assistant_name}"
     console.print(
-        f"Scenario {episode.scenario.scenario_id}: {talks}, at most {episode.max_exchanges} exchanges.", soft_wrap=True
+        f"Scenario {episode.scenario.scenario_id}: {talks}, at most {episode.max_exchanges} exchanges (dialogue.max_exchanges).",
+        soft_wrap=True,
     )
     if wish.seat == "assistant":
         console.print(Text.assemble(("What the assistant is told: ", "bold"), visible(domain.policy_prompt())))

@@ -38,9 +38,10 @@ def write_pairs(
     wanted = list(dict.fromkeys(cycles)) or [latest]
     found = gather_pairs(store, wanted, test_share, seed)
     write_export(found, form, pair_card(store, found, form, wanted, seed), out)
+    of = ", ".join(wanted) + ("" if cycles else " (the latest cycle; --cycle takes others)")
     parts = ", ".join(f"{len(pairs)} {part}" for part, pairs in found.parts.items())
     console.print(
-        f"{parts} pairs of {', '.join(wanted)}; near-duplicates left out: {found.repeated}, "
+        f"{parts} pairs of {of}; near-duplicates left out: {found.repeated}, "
         f"called nonsense or harmful by most of their reviewers: {found.refused}\n"
         f"written to {out}; its README.md says what the columns mean and under which licences the pairs stand",
         markup=False,

@@ -65,6 +65,8 @@ class TreeView {
     this.list.activate(this.places.get(node), focus);
     this.describe();
     if (link) remember(address({ scenario: this.tree.scenario, node }));
+    // On a phone what is told of a node stands below the tree, out of sight.
+    if (link && !focus && this.detail.getBoundingClientRect().top > 0.8 * innerHeight) this.detail.scrollIntoView({ block: "center" });
   }
 
   row(index) {
