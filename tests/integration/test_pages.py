@@ -248,7 +248,7 @@ def test_a_pair_shows_both_replies_their_prefix_and_what_followed(opened, store)
     assert sides.nth(0).locator(".futures > li").count() == 2 and sides.nth(1).locator(".futures > li").count() == 3
     assert "mean reward 0.75 over 2 simulations" in sides.nth(0).inner_text()
     sides.nth(1).locator("summary").last.click()
-    expect(sides.nth(1)).to_contain_text("Answer “no idea”: could not be read.")
+    expect(sides.nth(1)).to_contain_text("asked, but the answer could not be read: 'no idea'.")
 
 
 def test_what_was_said_is_shown_as_text_and_does_nothing(opened, store):
