@@ -112,18 +112,25 @@ def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool
 def roll_back(workspace: Workspace, why: str) -> str:
     """Make the version before the champion champion again, or the base model if there was none; returns what was done, in a sentence.
 
-    ConfigError if there is no champion, or if the folder of the version before is gone.
+    Versions whose folder is gone are passed over, and named. ConfigError if there is no champion.
     """
     champion, challenges = workspace.tracker.champion(), Challenges(workspace.store)
     if champion is None:
         raise ConfigError("there is no champion: nights start from the configured policy already")
-    before = version_before(challenges.promotions(), champion.version)
+    promotions, gone = challenges.promotions(), list[str]()
+    before = version_before(promotions, champion.version)
+    while before is not None and not workspace.home.find(before.adapter).is_dir():
+        gone.append(before.version)
+        before = version_before(promotions, before.version)
+    passed = f"; the folder of version {', '.join(gone)} is gone, so it was passed over" if gone else ""
     if before is not None:
-        return promote_by_person(workspace, before.version, why, unjudged=True)
+        return promote_by_person(workspace, before.version, why, unjudged=True) + passed
     _require_reason(why)
     workspace.tracker.demote()
     challenges.record_promotion(BASE, "", by := _account(), why, champion.version, None, None)
-    return f"nights start from the configured policy again, instead of version {champion.version} (by {by}: {why})"
+    return (
+        f"nights start from the configured policy again, instead of version {champion.version} (by {by}: {why}){passed}"
+    )
 
 
 def _require_reason(why: str) -> None:

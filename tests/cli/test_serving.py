@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,19 @@ def test_rollback_goes_back_a_step_each_time_down_to_the_base_model(command, hom
     ]
     code, out, _ = command("champions", "--format", "csv")
     assert [line.split(",")[0] for line in out.splitlines()[1:]] == ["base", "1", "2", "1"]
+
+
+@pytest.mark.slow
+def test_a_rollback_passes_over_a_version_whose_folder_is_gone(command, home, versions):
+    """An earlier engage pruned it."""
+    shutil.rmtree(versions[0])
+    code, out, _ = command("rollback", "--why", "harm")
+    assert (code, out) == (
+        0,
+        "nights start from the configured policy again, instead of version 2 (by ada: harm); the folder of version 1 is gone, so it was "
+        "passed over\n",
+    )
+    assert Tracker(home).champion() is None
 
 
 @pytest.mark.slow
