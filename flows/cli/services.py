@@ -119,7 +119,11 @@ def stop_services(console: Console, force: bool) -> None:
 
 def _start_prefect(home: Home, port: int | None) -> Service:
     port = _port("prefect", port)
-    own = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", LEASES: LEASES_ON_DISK}
+    own = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api",  # else its pages ask at port 4200
+        LEASES: LEASES_ON_DISK,
+    }
     if not os.environ.get("PREFECT_HOME"):
         own["PREFECT_HOME"] = str(folder(home) / "prefect")
     command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]

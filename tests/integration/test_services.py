@@ -22,6 +22,8 @@ def test_a_machine_without_servers_gets_them_and_is_rid_of_them(tmp_path):
         found = {name: running(home, name) for name in NAMES}
         assert None not in found.values()
         assert httpx.get(f"{found['prefect'].address}/api/health", timeout=30).is_success
+        asked = httpx.get(f"{found['prefect'].address}/ui-settings", timeout=30).json()["api_url"]
+        assert asked == f"{found['prefect'].address}/api"  # where its pages ask, whatever the port
         assert "mlflow" in httpx.get(found["mlflow"].address, timeout=30).text.lower()
         again = engage(env, "up")
         assert {name: running(home, name) for name in NAMES} == found
