@@ -20,7 +20,7 @@ TINY = (
     "align.dpo.max_pairs=2",
     "align.dpo.batch_size=1",
     "align.dpo.gradient_accumulation=1",
-    "evaluation={per_domain=2,second_simulator=embedded}",
+    "evaluation={per_domain=2, second_simulator='embedded'}",
 )
 
 

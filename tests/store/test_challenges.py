@@ -57,7 +57,7 @@ def test_a_seed_counts_once_and_the_evidence_is_read_from_the_dialogues(tmp_path
     challenges.add_batches(number, "c2", [1, 2, 3])
     challenges.add_batches(number, "c2", [2])
     assert challenges.batches(number) == {1: "c1", 2: "c2", 3: "c2"}
-    rewards = [(one.seed, one.is_candidate, one.reward) for one in challenges.rewards(number)]
+    rewards = [(one.seed, one.is_candidate, one.reward) for one in challenges.rewards(number, ["held_out"])]
     assert rewards == [
         (1, False, 0.5),
         (1, True, 0.75),
