@@ -53,9 +53,10 @@ def plan_forgetting(workspace: Workspace, source: str | None, scenario: str | No
         known = f"; the sources are {', '.join(sources)}" if source else ""
         raise ConfigError(f"{source or scenario!r}: no such scenario{' source' if source else ''} in this home{known}")
     ids = sorted({*ids, *begun_ids})
-    cycles = list(dict.fromkeys([*cycles_with(database, ids, wait_s), *begun_cycles]))
+    trained_on = [cycle for cycle in workspace.store.cycle_ids() if _has_pairs_of(workspace, cycle, ids)]
+    cycles = list(dict.fromkeys([*cycles_with(database, ids, wait_s), *trained_on[::-1], *begun_cycles]))
     files = [file for cycle in cycles for file in _files(workspace, cycle) if _tells_of(file, ids)]
-    trained = {file.parent for file in files if _is_pair_set(file)}
+    trained = {workspace.home.cycle(cycle) for cycle in trained_on}
     return Forgetting(
         tuple(ids),
         tuple(cycles),
@@ -115,6 +116,11 @@ def _files(workspace: Workspace, cycle_id: str) -> Iterator[Path]:
                 path.is_file() and path.name not in _OF_NOBODY and not (path.parent / CARD_NAME).exists()
             ):  # an adapter tells of nobody by name
                 yield path
+
+
+def _has_pairs_of(workspace: Workspace, cycle_id: str, ids: Sequence[str]) -> bool:
+    """Whether a pair set of the cycle has pairs of these scenarios: with `pairs.cycles` also of some that only an earlier cycle searched."""
+    return any(_is_pair_set(file) and _tells_of(file, ids) for file in _files(workspace, cycle_id))
 
 
 def _tells_of(file: Path, ids: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,20 @@ def test_a_forgotten_person_is_in_no_file_and_the_others_stay(told):
     assert [one.scenario_id for one in load_pairs(told.cycle("c1") / "pairs.parquet")] == ["s1"]
     assert (around / "export" / "turn.parquet").exists() and told.snapshot.exists()
     assert all(folder.is_dir() for folder in plan.adapters) and not (told.path / NOTE).exists()
+
+
+def test_a_later_night_that_trained_on_the_persons_earlier_pairs_forgets_them_too(told):
+    later = told.cycle("c2") / "pairs.parquet"
+    save_pairs([replace(pair(ANNA, SECRET), earlier_cycle="c1"), pair("s1", "I am sad.")], later)
+    Tracker(told).cycle_run("c2").files(later, "pairs")
+    card = AdapterCard.read(told.cycle("c2") / "align" / "run" / "adapter").model_copy(update={"parent": None})
+    card.write(told.cycle("c2") / "align" / "run" / "adapter")
+    plan = plan_forgetting(Workspace(told), None, ANNA)
+    assert plan.cycles == ("c1", "c2")
+    assert plan.adapters == tuple(told.cycle(cycle) / "align" / "run" / "adapter" for cycle in ("c1", "c2"))
+    forget(Workspace(told), plan)
+    assert tells(told.path.parent) == set()
+    assert [one.scenario_id for one in load_pairs(later)] == ["s1"]
 
 
 def test_what_is_left_of_a_killed_command_the_same_command_takes_away(told):
