@@ -166,9 +166,7 @@ class TrajectoryStore(StoreReader):
                 {"domain": domain},
             ).fetchone()
             if changed[0]:  # what earlier cycles told was told in the rewards of that time
-                connection.execute(
-                    "delete from earlier_spread where domain = $domain and boundary > 0", {"domain": domain}
-                )
+                connection.execute("delete from earlier_spread where domain = $domain", {"domain": domain})
             answers = connection.execute(
                 "select trajectory_id, domain, user_condition, value from outcome where domain = $domain and value is not null",
                 {"domain": domain},

@@ -94,15 +94,19 @@ def read_search_pairs(
     """The accepted pairs of the cycles that `config.cycles` names, each two replies to a prompt once, as the latest cycle has them.
 
     Earlier pairs must satisfy the thresholds of `config`, too. Cycles that are still `collecting` are left out, and so are those in which
-    the domain, the models or the dialogue settings were others.
+    the domain, the models or the dialogue settings were others, and those that were not judged again since the reward changed.
     """
-    rows, left, policies = {cycle_id: store.accepted_pairs(cycle_id)}, {}, {}
+    rows, policies = {cycle_id: store.accepted_pairs(cycle_id)}, {}
+    left: dict[str, list[str]] = {}
     for found in store.earlier_pairs(cycle_id, config.earlier) if config.earlier else ():
         name, domain = found["cycle_id"], found["domain"]
         if name in collecting:
-            left[name] = "not finished collecting"
+            left[name] = ["not finished collecting"]
         elif not found["is_same"]:
-            left[name] = f"{domain}: prompts, models or dialogue settings were others"
+            left.setdefault(name, []).append(f"{domain}: prompts, models or dialogue settings were others")
+        elif not found["is_current"]:
+            again = f"judged under another reward; `engage align --cycle {name}` judges them anew"
+            left.setdefault(name, []).append(f"{domain}: {again}")
         else:
             policies[name] = found["policy"]
             rows.setdefault(name, []).extend(
@@ -117,7 +121,7 @@ def read_search_pairs(
             earlier.append(replace(pair, earlier_cycle=name, earlier_policy=policies[name]))
         known.add(content)
     sources = {row["scenario_id"]: row["source"] for found in rows.values() for row in found}
-    return SearchPairs(own, earlier, left, sources)
+    return SearchPairs(own, earlier, {name: "; ".join(reasons) for name, reasons in left.items()}, sources)
 
 
 def _passes(row: Mapping[str, Any], config: PairConfig) -> bool:

@@ -1,5 +1,5 @@
 -- One row per domain with accepted pairs, of the last $count cycles with trees before cycle $cycle: whether the pairs may be trained on
--- together with that cycle's, and the version that was champion when they were searched (null: none).
+-- together with that cycle's, whether they were judged under the present reward, and the version that was champion when they were searched (null: none).
 with this as (
     select
         cycle.rowid as place,
@@ -24,7 +24,11 @@ select distinct
     searched.cycle_id,
     pair.domain,
     searched.config ->> 'champion_version' as policy,
-    same_ground(searched.config, this.config, pair.domain) as is_same
+    same_ground(searched.config, this.config, pair.domain) as is_same,
+    exists (
+        select 1 from earlier_spread -- a changed reward deletes the row, and a new score of the cycle brings it back
+        where earlier_spread.cycle_id = searched.cycle_id and earlier_spread.domain = pair.domain
+    ) as is_current
 from searched
 cross join this
 join pair on pair.cycle_id = searched.cycle_id and pair.accepted

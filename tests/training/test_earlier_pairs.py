@@ -96,6 +96,25 @@ def test_a_cycle_of_another_domain_or_model_is_left_out_and_named(tmp_path: Path
     assert read_search_pairs(store, "tonight", LAST).left == {"c1": reason}
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_pairs_that_were_judged_under_another_reward_are_left_out_until_they_are_judged_anew(
+    tmp_path: Path, older: bool
+) -> None:
+    store = home(tmp_path, {"c1": (GROUND, {"s1": replies()}), "tonight": (GROUND, {"s2": replies()})})
+    if older:  # as the migration marks what an older engage scored
+        with duckdb.connect(str(store.path)) as connection:
+            connection.execute("update earlier_spread set degrees = 0, boundary = 0 where cycle_id = 'c1'")
+    store.rescore("emotional_support", lambda value: (value - 1) / 4)  # the worst is now the best
+    store.score_pairs("tonight", PairConfig())
+    assert found(store) == [("s2", "Bad?", None)]
+    left = read_search_pairs(store, "tonight", LAST).left
+    assert left == {
+        "c1": "emotional_support: judged under another reward; `engage align --cycle c1` judges them anew"
+    }
+    store.score_pairs("c1", PairConfig())
+    assert found(store) == [("s2", "Bad?", None), ("s1", "Bad?", "c1")]
+
+
 def test_a_cycle_that_still_collects_is_left_out_and_named(tmp_path: Path) -> None:
     store = home(tmp_path, {"c1": (GROUND, {"s1": replies()}), "tonight": (GROUND, {"s2": replies()})})
     assert found(store, collecting={"c1"}) == [("s2", "Good?", None)]
