@@ -36,9 +36,9 @@ def simulators(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, str |
 
 
 def with_panel(labels: Iterable[str]) -> list[str]:
-    """The labels, and that of the panel if there are several held-out simulators."""
+    """The labels, and that of the panel if there are several held-out simulators: the same one in whichever order they are named."""
     known = list(labels)
-    held_out = [label for label in known if label != SEARCH_SIMULATOR]
+    held_out = sorted(label for label in known if label != SEARCH_SIMULATOR)
     return [*known, _JOINS.join(held_out)] if len(held_out) > 1 else known
 
 

@@ -6,6 +6,7 @@ from scripted_engines import Counted, ask, played_by
 from tiny_models import save_adapter
 
 from engage.engines.base import Side
+from engage.models import adapter_fingerprint
 from engage.workspace import Workspace
 from flows.align import align
 from flows.collect import collect
@@ -55,11 +56,11 @@ def night(home, tiny_model, tmp_path_factory):
         engine.pleased = str(users[0])
         candidate = align(settings, "night").candidate
         judged = evaluation(settings, "night")
-    return settings, judged, candidate
+    return settings, judged, candidate, users[0]
 
 
 def test_a_member_that_sees_a_loss_holds_the_candidate_back(night, home):
-    _, judged, _ = night
+    _, judged, _, pleased = night
     labels = [
         row[0] for row in ask(home, "select distinct simulator from trajectory where purpose = 'evaluation' order by 1")
     ]
@@ -67,7 +68,8 @@ def test_a_member_that_sees_a_loss_holds_the_candidate_back(night, home):
     panel = next(name for name in judged.comparisons if " + " in name)
     assert sorted(panel.split(" + ")) == labels[:-1]
     means = {name: found["all"].difference for name, found in judged.comparisons.items()}
-    first, second = panel.split(" + ")
+    (first,) = [name for name in panel.split(" + ") if name.endswith(adapter_fingerprint(str(pleased))[:8])]
+    (second,) = set(panel.split(" + ")) - {first}
     assert means[panel] == pytest.approx((means[first] + means[second]) / 2)
     assert means[first] > 0.5 and -0.3 < means[second] < -0.02  # 0.05 · (1 + 2 + 3 + 4) / 4 / 1.2 = 0.10 is lost
     assert not judged.verdict.promoted
@@ -77,7 +79,7 @@ def test_a_member_that_sees_a_loss_holds_the_candidate_back(night, home):
 
 
 def test_a_comparison_of_finished_nights_has_a_transfer_matrix(night, home):
-    settings, _, candidate = night
+    settings, _, candidate, _ = night
     with played_by(Divided()):
         page = compare_adapters(settings, "night", {"night": candidate.adapter, "again": candidate.adapter}).page
     assert "## Transfer between simulators" in page

@@ -16,13 +16,19 @@ from engage.stats import paired_comparison
 from engage.store.challenges import BatchReward
 
 A, B = "held-out bare", "held-out 12345678"
-PANEL = f"{A} + {B}"
+PANEL = f"{B} + {A}"
 
 
 def test_a_panel_has_a_label_of_its_own_and_decides():
     assert with_panel(["search", A]) == ["search", A]
     assert with_panel(["search", A, B]) == ["search", A, B, PANEL]
-    assert members(PANEL) == [A, B] and members(A) == [A]
+    assert with_panel(["search", B, A]) == [
+        "search",
+        B,
+        A,
+        PANEL,
+    ]  # else a challenge of one order would not go on in the other
+    assert members(PANEL) == [B, A] and members(A) == [A]
     assert deciding(["search", A, B, PANEL]) == PANEL
     assert deciding(["search", B]) == B and deciding(["search"]) == "search" and deciding([]) is None
 
