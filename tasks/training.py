@@ -22,11 +22,11 @@ from engage.training import (
     PreferencePair,
     SearchPairs,
     TrainResult,
+    data_hash,
     latest_candidate,
     load_pairs,
     mix,
     name_candidate,
-    pair_set_hash,
     read_search_pairs,
     save_pair_set,
     set_aside,
@@ -91,7 +91,7 @@ def train_candidate(config: CycleConfig, cycle: Cycle, pairs: PairSet) -> Path:
     """
     workspace = Workspace.from_env()
     tracker, (trained_on, held_out) = workspace.tracker, set_aside(load_pairs(pairs.path), config.align.held_out)
-    recipe = digest([pair_set_hash(trained_on), key_settings(config.align)])[:12]
+    recipe = digest([data_hash(trained_on, config.align.dpo), key_settings(config.align)])[:12]
     out = workspace.home.cycle(cycle.cycle_id) / "align" / recipe
     settings = flat({"align": config.align.model_dump(mode="json", exclude={"sft"})})
     with tracker.stage(cycle.cycle_id, "align", recipe, settings) as run:

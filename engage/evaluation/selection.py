@@ -52,7 +52,8 @@ class Contender:
     @staticmethod
     def finished(name: str, adapter: Path, store: TrajectoryStore) -> "Contender":
         """A policy that a cycle of this store trained, with the simulator of the cycle's search."""
-        settings = store.cycle_settings(adapter.parents[2].name)  # CYCLE/align/TRAINING/adapter
+        above = [*adapter.parents][2:3]  # CYCLE/align/TRAINING/adapter, or a folder of the user's
+        settings = store.cycle_settings(above[0].name) if above else None
         return Contender.trained(name, adapter, searched_with=player(settings["engine"]) if settings else "")
 
 

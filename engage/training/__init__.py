@@ -1,7 +1,7 @@
 """Training adapters: pairs and chats, SFT, DPO, and the folder of a training run."""
 
 from engage.training.candidate import Candidate, latest_candidate, name_candidate
-from engage.training.dpo import build_trainer, fitting_rows, train_dpo
+from engage.training.dpo import build_trainer, data_hash, fitting_rows, train_dpo
 from engage.training.human_pairs import HumanConfig, HumanPairs, pair_licences, read_human, reply_places
 from engage.training.measures import LEAST_SCENARIOS, MEASURED_PAIRS, before, set_aside
 from engage.training.pair_card import pair_card
@@ -58,6 +58,7 @@ __all__ = [
     "before",
     "build_trainer",
     "chat_tokenizer",
+    "data_hash",
     "fitting_rows",
     "gather_pairs",
     "human_count",

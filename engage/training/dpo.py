@@ -74,7 +74,7 @@ def train_dpo(
             "no accepted pair to train on: collect more trees, or accept pairs of smaller gap or confidence"
         )
     recipe = {"lora": config.lora, "dpo": settings}
-    folder = run_folder(out, "dpo", base, parent, recipe, _data_hash(drawn, settings))
+    folder = run_folder(out, "dpo", base, parent, recipe, data_hash(drawn, settings))
     with folder.alone():
         done = folder.finished()
         if done is not None:
@@ -119,7 +119,7 @@ def _draw(pairs: Sequence[PreferencePair], settings: DpoSettings) -> list[Prefer
     return Random(settings.seed).sample(ordered, settings.max_pairs)
 
 
-def _data_hash(pairs: Sequence[PreferencePair], settings: DpoSettings) -> str:
+def data_hash(pairs: Sequence[PreferencePair], settings: DpoSettings) -> str:
     """Hash of all that a training takes from its pairs: with soft labels their P too."""
     known = pair_set_hash(pairs)
     return known if settings.labels == "hard" else digest([known, [label_noise(pair) for pair in pairs]])

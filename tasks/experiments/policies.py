@@ -18,8 +18,8 @@ from engage.training import (
     OnStep,
     PreferencePair,
     TrainResult,
+    data_hash,
     mix,
-    pair_set_hash,
     read_human,
     read_pairs,
     save_pair_set,
@@ -55,7 +55,7 @@ def train_on_pairs(
 ) -> TrainedPolicy:
     """DPO from the cycle's starting policy; an interrupted run resumes from its last checkpoint."""
     workspace, settings = Workspace.from_env(), key_settings(config.align, exclude={"sft"})
-    folder = policy_folder(workspace, cycle, name, [pair_set_hash(pairs), settings])
+    folder = policy_folder(workspace, cycle, name, [data_hash(pairs, config.align.dpo), settings])
     saved = save_pair_set(pairs, folder / "pairs.parquet", load_cycle_scenarios(config.scenarios), human)
     with workspace.tracker.stage(cycle.cycle_id, f"train {name}", folder.name) as run:
         result = run_dpo(config, cycle, saved, f"{name}-pairs", folder, run)

@@ -1,5 +1,9 @@
 """Candidates compared through the real flows: scripted speakers, and a tiny model that is really trained."""
 
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from mlflow import MlflowClient
 from scripted_cycles import small
@@ -7,9 +11,11 @@ from scripted_engines import Counted, ask, played_by
 
 from engage.engines.base import Side
 from engage.errors import ConfigError
-from engage.evaluation import fixed_ground, validation_half
+from engage.evaluation import Contender, fixed_ground, validation_half
 from engage.grid import combinations
 from engage.scenario import SHIPPED, load_scenarios
+from engage.training import load_pairs, save_pairs
+from engage.workspace import Workspace
 from flows.align import align
 from flows.cli.comparing import run_compare
 from flows.cli.options import console
@@ -17,7 +23,7 @@ from flows.cli.profiles import Asked
 from flows.collect import collect
 from flows.compare import compare_adapters, compare_trainings
 from tasks.cycle import begin_cycle
-from tasks.training import chosen_candidate, make_pairs
+from tasks.training import chosen_candidate, make_pairs, train_candidate
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -157,3 +163,21 @@ def test_a_comparison_without_a_winner_leaves_the_cycles_own_pairs(home, tiny_mo
 def test_what_cannot_be_compared_is_refused_in_one_sentence(trained, names, grid, reason):
     with pytest.raises(ConfigError, match=reason):
         run_compare(console, names, grid, Asked.by(None, []), None, False)
+
+
+def test_soft_labels_of_another_probability_train_another_adapter(home, tiny_model):
+    config = small(tiny_model, "align.dpo.labels='conservative'", "seed=3")
+    with played_by(Counted()):
+        collect(config, "soft")
+    cycle = begin_cycle(config, "soft")
+    pairs = make_pairs(config, cycle)
+    first = train_candidate(config, cycle, pairs)
+    assert train_candidate(config, cycle, pairs) == first
+    save_pairs([replace(pair, p_greater=0.7) for pair in load_pairs(pairs.path)], pairs.path)  # as after a new reward
+    assert train_candidate(config, cycle, pairs) != first
+
+
+def test_an_adapter_near_the_root_of_a_disk_can_be_compared(home, tmp_path, monkeypatch):
+    monkeypatch.setattr("engage.evaluation.selection.AdapterCard.read", lambda _: Namespace(metrics={}))
+    monkeypatch.setattr("engage.evaluation.selection.policy_label", lambda name, _: name)
+    assert Contender.finished("mine", Path("/mine"), Workspace(home).store).searched_with == ""

@@ -108,9 +108,7 @@ def test_pairs_that_were_judged_under_another_reward_are_left_out_until_they_are
     store.score_pairs("tonight", PairConfig())
     assert found(store) == [("s2", "Bad?", None)]
     left = read_search_pairs(store, "tonight", LAST).left
-    assert left == {
-        "c1": "emotional_support: judged under another reward; `engage align --cycle c1` judges them anew"
-    }
+    assert left == {"c1": "emotional_support: judged under another reward; `engage align --cycle c1` judges them anew"}
     store.score_pairs("c1", PairConfig())
     assert found(store) == [("s2", "Bad?", None), ("s1", "Bad?", "c1")]
 
