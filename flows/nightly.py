@@ -1,6 +1,5 @@
 """One cycle: collect, align, evaluate; scheduled every night."""
 
-import logging
 from datetime import UTC, datetime
 
 from prefect import flow
@@ -8,14 +7,15 @@ from prefect.runtime import flow_run
 
 from engage.config import CycleConfig
 from engage.evaluation import Night
+from engage.progress import tell
 from flows.align import align
 from flows.collect import collect
 from flows.evaluation import evaluation
 from tasks.judging import require_validation
-from tasks.nights import at_night, earlier_nights
+from tasks.nights import at_night, earlier_nights, still_waits
 from tasks.notifying import announce, announce_failure
 from tasks.reporting import report_cycle
-from tasks.run_log import add_tag, finished, log, night
+from tasks.run_log import add_tag, finished, night
 
 
 def _run_name() -> str:
@@ -45,10 +45,13 @@ def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
 def finish_earlier_nights(config: CycleConfig, cycle_id: str) -> None:
     """Finish the nights that were interrupted; whatever becomes of them, tonight's cycle follows."""
     for earlier, settings in earlier_nights(config, cycle_id):
-        log(f"first an earlier night is finished, cycle {earlier}")
+        if not still_waits(earlier, cycle_id):
+            tell(f"cycle {earlier} is no longer to be finished: another night works on it, or did")
+            continue
+        tell(f"first an earlier night is finished, cycle {earlier}")
         state = nightly(settings, earlier, return_state=True)
         if not state.is_completed():
-            log(f"cycle {earlier} could not be finished: {state.message}", logging.WARNING)
+            tell(f"cycle {earlier} could not be finished: {state.message}")
 
 
 def new_cycle_id() -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import runtime, task
 
 from engage.config import CycleConfig, continued_config
+from engage.errors import ConfigError
 from engage.keeping import at_work
 from engage.progress import tell
 from engage.workspace import Workspace
@@ -17,7 +18,8 @@ from tasks.cycle import worth_retrying
 def earlier_nights(config: CycleConfig, own: str) -> list[tuple[str, CycleConfig]]:
     """Mark the runs of killed commands as ended; returns the nights to finish first, with their settings; none without the setting.
 
-    A night that was killed before its settings were stored had collected nothing: there is nothing to finish.
+    A night that was killed before its settings were stored had collected nothing: there is nothing to finish. One whose settings this version
+    refuses is named and left alone.
     """
     workspace = Workspace.from_env()
     for dead in at_work.mark_dead(workspace, crash_flow_run):
@@ -25,8 +27,19 @@ def earlier_nights(config: CycleConfig, own: str) -> list[tuple[str, CycleConfig
             f"cycle {dead.cycle_id}: its process {dead.pid} is gone, its runs are marked as ended (it reached {dead.stage})"
         )
     left = at_work.to_finish(workspace, own) if config.nightly.finish_interrupted else []
-    began = [(one.cycle_id, workspace.store.cycle_settings(one.cycle_id)) for one in left]
-    return [(cycle, continued_config(cycle, {**settings, "nightly": {}})) for cycle, settings in began if settings]
+    found = []
+    for one in left:
+        if settings := workspace.store.cycle_settings(one.cycle_id):
+            try:
+                found.append((one.cycle_id, continued_config(one.cycle_id, {**settings, "nightly": {}})))
+            except ConfigError as error:
+                tell(f"cycle {one.cycle_id} cannot be finished: {error}")
+    return found
+
+
+def still_waits(cycle_id: str, own: str) -> bool:
+    """Whether an earlier night still waits to be finished; another night may have begun with it in the meantime."""
+    return cycle_id in [one.cycle_id for one in at_work.to_finish(Workspace.from_env(), own)]
 
 
 @contextmanager

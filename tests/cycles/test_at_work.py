@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import duckdb
 import pytest
 from mlflow import MlflowClient
 from prefect import flow
@@ -19,7 +20,8 @@ from engage.keeping import at_work
 from engage.keeping.at_work import COMPLETED, FAILED, INTERRUPTED, Work
 from engage.tracking import Tracker
 from engage.workspace import Workspace
-from tasks.nights import crash_flow_run
+from flows.cli.profiles import load_config
+from tasks.nights import crash_flow_run, earlier_nights, still_waits
 
 BEGIN = """
 import sys
@@ -200,3 +202,31 @@ def test_the_runs_of_the_dead_are_ended_and_those_of_the_living_stay_open(home, 
         ("dead", "KILLED"),
     ]
     assert at_work.mark_dead(Workspace(home), crash_flow_run) == []
+
+
+def unfinished_night(home, cycle_id, minute):
+    """A night that began, kept its settings and was cut off."""
+    home.cycle(cycle_id).mkdir(parents=True, exist_ok=True)
+    settings = load_config("laptop").model_dump(mode="json")
+    Workspace(home).store.begin_cycle(cycle_id, {"seed": 7}, settings=settings)
+    began = f"2026-11-20T02:{minute:02}:00+00:00"
+    rewrite(home, Work(cycle_id, "nightly", "collect", "here", 1, 0.0, began, ("r",), INTERRUPTED, 1))
+    return settings
+
+
+def test_a_night_whose_settings_are_refused_today_keeps_no_other_from_being_finished(home):
+    settings = unfinished_night(home, "c1", 1)
+    unfinished_night(home, "c2", 2)
+    refused = json.dumps({**settings, "search": {**settings["search"], "num_simulations": -1}})
+    with duckdb.connect(str(home.database)) as connection:
+        connection.execute("update cycle set settings = ? where cycle_id = 'c1'", [refused])
+    config = load_config("laptop", ["nightly.finish_interrupted=true"])
+    assert [cycle for cycle, _ in earlier_nights.fn(config, "tonight")] == ["c2"]
+
+
+def test_an_earlier_night_that_another_one_works_on_by_now_waits_no_longer(home):
+    unfinished_night(home, "c1", 1)
+    assert still_waits("c1", "tonight")
+    with at_work.at_work(Workspace(home), "c1", "nightly", "another night's"):
+        assert not still_waits("c1", "tonight")
+    assert not still_waits("c1", "tonight")
