@@ -134,6 +134,10 @@ class TrajectoryStore(StoreReader):
 
     def accepted_pairs(self, cycle_id: str) -> list[dict[str, Any]]:
         """The cycle's accepted pairs for `engage.training.pairs.read_pairs`: the columns of sql/pairs/accepted_pair.sql."""
+        return [row for row in self.reviewed_pairs(cycle_id) if row["fault"] is None]
+
+    def reviewed_pairs(self, cycle_id: str) -> list[dict[str, Any]]:
+        """The cycle's accepted pairs, and those with a `fault`: most of their reviewers call them nonsense or harmful."""
         columns, rows = self._read(statement("pairs", "accepted_pair"), {"cycle": cycle_id})
         return [dict(zip(columns, row, strict=True)) for row in rows]
 

@@ -94,9 +94,10 @@ def read_search_pairs(
     """The accepted pairs of the cycles that `config.cycles` names, each two replies to a prompt once, as the latest cycle has them.
 
     Earlier pairs must satisfy the thresholds of `config`, too. Cycles that are still `collecting` are left out, and so are those in which
-    the domain, the models or the dialogue settings were others, and those that were not judged again since the reward changed.
+    the domain, the models or the dialogue settings were others, and those that were not judged again since the reward changed. What people
+    call nonsense or harmful in one of the cycles is taken from no earlier one.
     """
-    rows, policies = {cycle_id: store.accepted_pairs(cycle_id)}, {}
+    reviewed, policies = {cycle_id: store.reviewed_pairs(cycle_id)}, {}
     left: dict[str, list[str]] = {}
     for found in store.earlier_pairs(cycle_id, config.earlier) if config.earlier else ():
         name, domain = found["cycle_id"], found["domain"]
@@ -109,19 +110,27 @@ def read_search_pairs(
             left.setdefault(name, []).append(f"{domain}: {again}")
         else:
             policies[name] = found["policy"]
-            rows.setdefault(name, []).extend(
-                row for row in store.accepted_pairs(name) if row["domain"] == domain and _passes(row, config)
+            reviewed.setdefault(name, []).extend(
+                row
+                for row in store.reviewed_pairs(name)
+                if row["domain"] == domain and (row["fault"] or _passes(row, config))
             )
-    own, earlier, known = [], [], set()
+    rows = {name: [row for row in found if row["fault"] is None] for name, found in reviewed.items()}
+    known = {_content(_search_pair(row, None)) for found in reviewed.values() for row in found if row["fault"]}
+    own, earlier = [], []
     for name, pair in _read(store, rows, config.review_weights):
-        content = (digest(pair.prompt), frozenset(text.strip().lower() for text in (pair.chosen, pair.rejected)))
         if name == cycle_id:
             own.append(pair)
-        elif content not in known:
+        elif _content(pair) not in known:
             earlier.append(replace(pair, earlier_cycle=name, earlier_policy=policies[name]))
-        known.add(content)
+        known.add(_content(pair))
     sources = {row["scenario_id"]: row["source"] for found in rows.values() for row in found}
     return SearchPairs(own, earlier, {name: "; ".join(reasons) for name, reasons in left.items()}, sources)
+
+
+def _content(pair: PreferencePair) -> tuple[str, frozenset[str]]:
+    """What makes two pairs the same one: the prompt and both replies, whichever is preferred; case and blanks do not matter."""
+    return digest(pair.prompt), frozenset(text.strip().lower() for text in (pair.chosen, pair.rejected))
 
 
 def _passes(row: Mapping[str, Any], config: PairConfig) -> bool:

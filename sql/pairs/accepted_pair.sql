@@ -1,5 +1,5 @@
--- One row per accepted pair of cycle $cycle: where it comes from, what its prompt is made of, and both replies. Pairs that most of their
--- reviewers have called nonsense or harmful since are left out.
+-- One row per pair of cycle $cycle that is accepted, or that most of its reviewers call nonsense or harmful (fault; null: they do not): where
+-- it comes from, what its prompt is made of, and both replies.
 select
     pair.tree_id,
     pair.chosen_id,
@@ -12,7 +12,8 @@ select
     chosen.text as chosen,
     rejected.text as rejected,
     pair.q_gap,
-    pair.p_greater
+    pair.p_greater,
+    faulty_pair.fault
 from pair
 join scenario on scenario.scenario_id = pair.scenario_id and scenario.split = 'train'
 join spine_prefix
@@ -26,5 +27,5 @@ left join faulty_pair
     and faulty_pair.tree_id = pair.tree_id
     and faulty_pair.first_id = least(pair.chosen_id, pair.rejected_id)
     and faulty_pair.second_id = greatest(pair.chosen_id, pair.rejected_id)
-where pair.cycle_id = $cycle and pair.accepted and faulty_pair.fault is null
+where pair.cycle_id = $cycle and (pair.accepted or faulty_pair.fault is not null)
 order by pair.tree_id, pair.decision_id, pair.chosen_id, pair.rejected_id

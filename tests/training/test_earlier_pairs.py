@@ -129,6 +129,15 @@ def test_earlier_pairs_pass_tonights_thresholds_and_what_people_said_since(tmp_p
     ]  # tonight's were scored before
 
 
+def test_what_people_call_harmful_tonight_is_not_taken_from_an_earlier_night(tmp_path: Path) -> None:
+    nights = {"c1": (GROUND, {"s1": replies()}), "tonight": (GROUND, {"s1": replies("Bad?", "Good?"), "s2": replies()})}
+    store = home(tmp_path, nights)
+    judge(store, hand_judgement("harmful", scenario="s1", cycle_id="tonight", left="1", right="5"))
+    for _ in range(2):  # before the pairs are judged again, and after
+        assert found(store) == [("s2", "Good?", None)]
+        store.score_pairs("tonight", PairConfig())
+
+
 def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
     cycles = {
         "c1": (GROUND, {"v1": replies(), "s1": replies("Old?"), "s2": replies("Old?")}),
