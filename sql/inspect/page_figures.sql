@@ -9,7 +9,9 @@ select
     value,
     low,
     high,
-    n
+    n,
+    ground,
+    stored_at
 from evaluation
 where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
 order by policy, simulator, split, domain, metric

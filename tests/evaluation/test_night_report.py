@@ -6,6 +6,7 @@ import re
 
 import pytest
 from small_nights import AFTER, BEFORE, three_nights
+from small_stores import filled
 
 from engage.errors import StoreError
 from engage.evaluation import Verdict
@@ -59,6 +60,22 @@ def test_a_gain_is_a_row_of_the_stored_figures(store, policies):
     assert rows["held-out bare", "all"]["value"] == 0.167
     assert found.tones == ("good",) * 4 and found.plot.marks[0].at > 50
     assert gains(store, "n3", None) is None
+
+
+@pytest.mark.parametrize("judged", [("panel", "bare"), ("bare", "panel")])
+def test_the_words_are_of_the_panel_or_of_whom_judged_last(tmp_path, judged):
+    store = filled(tmp_path, [])
+    panel = {"held-out a": 0.3, "held-out b": -0.1, "search": 0.0, "held-out a + held-out b": 0.1}
+    for name in judged:  # as two judgements of one candidate store it
+        for simulator, gain in {"bare": {"held-out bare": 0.2, "search": 0.0}, "panel": panel}[name].items():
+            figures = {"difference": gain, "low": gain - 0.01, "high": gain + 0.01, "n": 6}
+            store.add_evaluation("c1", "validation", "candidate-1", simulator, {"all": figures}, name)
+    found = gains(store, "c1", "candidate-1")
+    first, words = {
+        "panel": ("held-out a + held-out b", "0.090 to 0.110"),
+        "bare": ("held-out bare", "0.190 to 0.210"),
+    }[judged[-1]]
+    assert found.rows[0][0] == f"all domains, {first} simulator" and words in found.words
 
 
 @pytest.mark.parametrize(

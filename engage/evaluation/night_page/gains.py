@@ -10,6 +10,7 @@ from typing import Any
 from engage.errors import StoreError
 from engage.evaluation.night_page.held_out_dialogues import Policies
 from engage.evaluation.promotion import ALL, Verdict
+from engage.evaluation.simulators import deciding
 from engage.files.writing import write_whole
 from engage.pages import bounded, counted, number, sentence, spaced
 from engage.pages.charts import Bounded, Chart, Forest, forest, line_chart
@@ -83,10 +84,18 @@ def gains(store: TrajectoryStore, cycle_id: str, policy: str | None) -> Gains | 
     shown = {place: metrics for place, metrics in found.items() if "difference" in metrics}
     if not shown:
         return None
-    order = sorted(shown, key=lambda place: (place[0], place[1] != ALL, place[1]))
+    latest = max(shown.values(), key=_when)["difference"][
+        "ground"
+    ]  # an earlier judgement may have had other simulators
+    first = deciding(name for (name, _), metrics in shown.items() if metrics["difference"]["ground"] == latest)
+    order = sorted(shown, key=lambda place: (place[0] != first, place[0], place[1] != ALL, place[1]))
     values = [_bounded(shown[place]["difference"]) for place in order]
     rows = tuple(_gain(place, shown[place]) for place in order)
     return Gains(_in_words(values[0], rows[0][-1]), rows, forest(values), tuple(map(_tone, values)))
+
+
+def _when(metrics: Mapping[str, Row]) -> str:
+    return str(metrics["difference"]["stored_at"] or "")
 
 
 def _in_words(gain: Bounded, scenarios: int) -> str:
