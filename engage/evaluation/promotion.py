@@ -101,7 +101,9 @@ def decide(
     """
     overall = heldout[ALL]
     if overall.difference is None or overall.low is None or overall.high is None or overall.p_value is None:
-        return Verdict(False, f"not promoted: only {overall.n} held-out scenarios could be compared")
+        mute = [name for name, one in (panel or {}).items() if not one.n]
+        because = f"; with the {' and the '.join(mute)} simulator no answer could be read" if mute else ""
+        return Verdict(False, f"not promoted: only {overall.n} held-out scenarios could be compared{because}")
     gain = f"{overall.difference:+.3f} [{overall.low:+.3f}, {overall.high:+.3f}] on {overall.n} held-out scenarios"
     shown = f"{gain}, {evidence}"
     if failures:

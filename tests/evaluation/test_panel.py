@@ -97,6 +97,13 @@ def test_each_member_must_surely_show_more_than_the_margin():
     assert decide(overall, (), plenty, 12, {A: compared(0.3), B: replace(unsure, low=-0.019)}).promoted
 
 
+def test_a_member_whose_answers_cannot_be_read_is_named():
+    silent = paired_comparison({"s1": [None]}, {"s1": [None]}, 0.95, 0)
+    verdict = decide({ALL: silent}, (), Evidence(1, 0, 0.0, 1), 1, {A: compared(0.1), B: silent})
+    found = "not promoted: only 0 held-out scenarios could be compared; with the held-out 12345678 simulator no answer could be read"
+    assert verdict.reason == found and not verdict.goes_on
+
+
 def test_the_gate_lets_a_harmless_candidate_pass_and_holds_a_harmful_one():
     harmless, harmful = gate(3, 0.05, 0.05, candidates=60), gate(3, 0.08, -0.05, candidates=60)
     assert harmless.held_back < 0.1 and harmless.promoted > 0.9
