@@ -4,6 +4,7 @@ with scored as (
     select distinct
         cycle.rowid as place,
         cycle.config,
+        cycle.settings,
         scenario.domain
     from cycle
     join tree on tree.cycle_id = cycle.cycle_id
@@ -32,4 +33,5 @@ left join cycle as earlier
     on earlier.cycle_id = searched.cycle_id
     and earlier.rowid < scored.place
     and same_ground(earlier.config, scored.config, scored.domain)
+    and same_speakers(earlier.settings, scored.settings)
 qualify row_number() over (partition by scored.domain order by earlier.rowid desc nulls last) <= 7

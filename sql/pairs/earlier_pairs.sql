@@ -3,7 +3,8 @@
 with this as (
     select
         cycle.rowid as place,
-        cycle.config
+        cycle.config,
+        cycle.settings
     from cycle
     where cycle.cycle_id = $cycle
 ),
@@ -11,6 +12,7 @@ searched as (
     select
         cycle.cycle_id,
         cycle.config,
+        cycle.settings,
         cycle.rowid as place
     from cycle
     where
@@ -24,7 +26,7 @@ select distinct
     searched.cycle_id,
     pair.domain,
     searched.config ->> 'champion_version' as policy,
-    same_ground(searched.config, this.config, pair.domain) as is_same,
+    same_ground(searched.config, this.config, pair.domain) and same_speakers(searched.settings, this.settings) as is_same,
     exists (
         select 1 from earlier_spread -- a changed reward deletes the row, and a new score of the cycle brings it back
         where earlier_spread.cycle_id = searched.cycle_id and earlier_spread.domain = pair.domain

@@ -113,6 +113,25 @@ def test_pairs_that_were_judged_under_another_reward_are_left_out_until_they_are
     assert found(store) == [("s2", "Bad?", None), ("s1", "Bad?", "c1")]
 
 
+def test_a_cycle_whose_users_another_of_the_same_adapters_played_is_left_out(tmp_path: Path) -> None:
+    store = home(tmp_path, {"c1": (GROUND, {"s1": replies()}), "tonight": (GROUND, {"s2": replies()})})
+    engine = {
+        "policy_model": "m",
+        "policy_adapter": "embedded",
+        "simulator_model": "m",
+        "simulator_adapter": "embedded",
+    }
+    with duckdb.connect(str(store.path)) as connection:
+        for cycle, user in (("c1", "bare"), ("tonight", "embedded")):  # the fingerprints of both are the same
+            settings = json.dumps({"engine": engine | {"simulator_adapter": user}})
+            connection.execute("update cycle set settings = ? where cycle_id = ?", [settings, cycle])
+        connection.execute("delete from earlier_spread where cycle_id = 'tonight'")
+    store.score_pairs("tonight", PairConfig())
+    assert found(store) == [("s2", "Good?", None)]
+    assert "models" in read_search_pairs(store, "tonight", LAST).left["c1"]
+    assert store.select("select cycles from earlier_spread where cycle_id = 'tonight'")[1] == [([],)]
+
+
 def test_a_cycle_that_still_collects_is_left_out_and_named(tmp_path: Path) -> None:
     store = home(tmp_path, {"c1": (GROUND, {"s1": replies()}), "tonight": (GROUND, {"s2": replies()})})
     assert found(store, collecting={"c1"}) == [("s2", "Good?", None)]
