@@ -61,6 +61,17 @@ def engine_identity(config: EngineConfig) -> dict[str, str]:
     return {**models, **{f"adapter {name}": fingerprint for name, fingerprint in adapters.items()}}
 
 
+def speakers_identity(config: EngineConfig) -> dict[str, list[str | None]]:
+    """Whose weights speak on which side: fingerprints of model and adapter, which `engine_identity` gives without the side; empty for the scripted engine."""
+    known = engine_identity(config)
+    adapters = {Side.POLICY: config.policy_adapter, Side.SIMULATOR: config.simulator_adapter}
+    return {
+        side.value: [known.get(model_of(config, side)), known.get(f"adapter {adapter}")]
+        for side, adapter in adapters.items()
+        if known
+    }
+
+
 def check_models(config: EngineConfig) -> None:
     """ModelError if a local model's chat template marks no end of a reply or cannot be learnt from, if the embedded engine cannot serve its
     family, or if a weight file is missing or cut off.

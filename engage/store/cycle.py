@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from engage.domains import load_domain
-from engage.engines import EngineConfig, engine_identity
+from engage.engines import EngineConfig, engine_identity, speakers_identity
 from engage.errors import ConfigError
 from engage.models import adapter_fingerprint
 from engage.search import METHOD_VERSION
@@ -97,6 +97,8 @@ def identity(
     }
     if known is not None:  # the home may have been moved since the cycle began: the path is kept as it was at that time
         found["champion_adapter"] = known.get("champion_adapter")
+    if known is None or "speakers" in known:  # cycles of an older version do not say it
+        found["speakers"] = speakers_identity(engine)
     if known is not None and cycle.is_older:  # its prompts may be others too: that is what an older method means
         found["prompts"] = known.get("prompts")
     return found

@@ -4,7 +4,8 @@ import pytest
 
 from engage.config import CycleConfig, continued_config
 from engage.errors import ConfigError
-from engage.store import TrajectoryStore
+from engage.store import SETTINGS, Cycle, TrajectoryStore, identity
+from engage.store.cycle import check_same
 from flows.cli.profiles import Asked, load_config
 
 NIGHT = ("search.num_simulations=7", "evaluation.per_domain=3", "align.dpo.learning_rate=1e-3")
@@ -82,3 +83,19 @@ def test_a_password_is_not_stored_and_a_later_stage_asks_for_it(store):
     ):
         Asked.by(None, []).config("night")
     assert Asked.by(None, [url]).config("night").engine.openai.policy.base_urls
+
+
+def test_a_cycle_is_bound_to_who_plays_its_users():
+    cycle = Cycle(cycle_id="c", seed=1, champion_version=None, champion_adapter=None)
+
+    def found(known=None, *more):
+        given = load_config("laptop", more)
+        return identity(cycle, given.model_dump(mode="json", include=SETTINGS), given.engine, [], known)
+
+    begun, bare = found(), "engine.simulator_adapter=bare"
+    assert begun["models"] == found(begun, bare)["models"]  # the policy still has the shipped adapter
+    with pytest.raises(ConfigError, match=r"'c' was begun with another configuration: speakers\.simulator was "):
+        check_same("c", begun, found(begun, bare), {})
+    check_same("c", begun, found(begun), {})
+    older = {name: value for name, value in begun.items() if name != "speakers"}
+    check_same("c", older, found(older, bare), {})  # cannot be known
