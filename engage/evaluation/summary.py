@@ -11,6 +11,7 @@ from engage.evaluation.collected import Collected
 from engage.evaluation.judgement import Comparisons
 from engage.evaluation.promotion import Verdict
 from engage.masking import mask_urls
+from engage.pages import counted
 from engage.stats import Comparison
 from engage.training import LEAST_SCENARIOS, MEASURED_PAIRS, Candidate, PairSet
 
@@ -211,13 +212,13 @@ def _human_lines(human: Mapping[str, int]) -> list[str]:
 
 
 def _earlier_lines(pairs: PairSet) -> list[str]:
-    """How many pairs come from which nights, if earlier ones were asked for."""
-    lines, count = [], sum(pairs.earlier.values())
+    """How many of the searches' pairs come from which nights, if earlier ones were asked for."""
+    lines, count, own = [], sum(pairs.earlier.values()), pairs.counts["accepted"]
     if pairs.earlier:
-        nights = "1 earlier night" if len(pairs.earlier) == 1 else f"{len(pairs.earlier)} earlier nights"
+        nights = counted(len(pairs.earlier), "earlier night")
         lines.append(
-            f"{pairs.accepted} pairs: {pairs.accepted - count} of tonight, {count} of {nights} ({', '.join(pairs.earlier)}). The values "
-            "of earlier pairs are those under the policy of their night."
+            f"{own + count} pairs from searches: {own} of tonight, {count} of {nights} ({', '.join(pairs.earlier)}). The values of earlier "
+            "pairs are those under the policy of their night."
         )
     if pairs.left:
         lines.append(f"Left out: {'; '.join(f'{cycle} ({reason})' for cycle, reason in pairs.left.items())}.")
@@ -225,10 +226,10 @@ def _earlier_lines(pairs: PairSet) -> list[str]:
 
 
 def _cost_lines(collected: Collected, aligned: Aligned | None = None) -> list[str]:
-    """What the searches cost in dollars, and each accepted pair; nothing without prices."""
+    """What the night's searches cost in dollars, and each of their accepted pairs (neither earlier ones nor those from people); nothing without prices."""
     if collected.usd is None:
         return []
-    accepted = aligned.pairs.accepted - sum(aligned.pairs.earlier.values()) if aligned else 0
+    accepted = aligned.pairs.counts.get("accepted", 0) if aligned else 0
     pair = f", {dollars(collected.usd / accepted)} for each accepted pair" if accepted else ""
     return [f"The searches cost {dollars(collected.usd)}{pair}, by the prices in engine.prices."]
 

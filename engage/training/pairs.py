@@ -51,8 +51,10 @@ class PreferencePair:
             return f"human:{self.domain}"
         if self.earlier_cycle is None:
             return "search"
-        version = f"version {self.earlier_policy}" if self.earlier_policy else "of before the first champion"
-        return f"search:{self.earlier_cycle} (values under policy {version})"
+        policy = (
+            f"policy version {self.earlier_policy}" if self.earlier_policy else "the policy before the first champion"
+        )
+        return f"search:{self.earlier_cycle} (values under {policy})"
 
 
 @dataclass(frozen=True)

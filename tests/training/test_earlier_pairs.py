@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pyarrow.parquet as pq
@@ -11,8 +11,8 @@ import pytest
 from small_stores import filled, hand_judgement, hand_tree, judge, support_scenario
 
 from engage.errors import ConfigError
-from engage.evaluation import Aligned
-from engage.evaluation.summary import stage_lines
+from engage.evaluation import Aligned, Collected
+from engage.evaluation.summary import _align_lines, _cost_lines, stage_lines
 from engage.store import PairConfig, TrajectoryStore
 from engage.training import PairSet, load_pairs, pair_set_hash, read_pairs, read_search_pairs, save_pair_set, set_aside
 from engage.training.human_pairs import HumanPairs
@@ -72,7 +72,7 @@ def test_the_last_cycles_count_marked_with_their_policy_and_no_later_one(tmp_pat
     names = [pair.source_name for pair in read_search_pairs(store, "tonight", PairConfig(cycles="last 3")).earlier]
     assert names == [
         "search:c3 (values under policy version 4)",
-        "search:c2 (values under policy of before the first champion)",
+        "search:c2 (values under the policy before the first champion)",
     ]
 
 
@@ -197,11 +197,35 @@ def test_the_file_the_card_and_the_summary_say_whose_pairs_they_are(tmp_path: Pa
     assert exported == {"c1": {"none"}, "c2": {"4"}, "c3": {"4"}, "tonight": {"none"}}
     lines = stage_lines("tonight", Aligned(saved, None))
     assert (
-        "- 4 pairs: 1 of tonight, 3 of 2 earlier nights (c3, c2). The values of earlier pairs are those under the policy of their night."
+        "- 4 pairs from searches: 1 of tonight, 3 of 2 earlier nights (c3, c2). The values of earlier pairs are those under the policy of their night."
     ) in lines
     assert "- Left out: c1 (emotional_support: prompts, models or dialogue settings were others)." in lines
     plain = [replace(pair, earlier_cycle=None, earlier_policy=None) for pair in accepted]
     assert pair_set_hash(plain) == pair_set_hash(accepted)
+
+
+def test_pairs_from_people_are_none_of_tonights_searches(tmp_path: Path) -> None:
+    # 2 of tonight's search, 3 earlier ones, 4 from people: the night's $6 bought two pairs
+    saved = PairSet(Path(), "", 9, {}, {"candidates": 5, "accepted": 2}, earlier={"c1": 3})
+    lines = "\n".join([*_align_lines(Aligned(saved, None)), *_cost_lines(Collected(usd=6.0), Aligned(saved, None))])
+    assert "5 pairs from searches: 2 of tonight, 3 of 1 earlier night (c1)." in lines
+    assert "The searches cost $6.00, $3.00 for each accepted pair, by the prices in engine.prices." in lines
+
+
+def test_all_domains_of_an_earlier_night_that_are_left_out_are_named() -> None:
+    places = [("c1", "emotional_support", False), ("c1", "persuasion", False), ("c2", "persuasion", False)]
+
+    class Store:
+        def accepted_pairs(self, cycle_id: str) -> list[dict[str, Any]]:
+            return []
+
+        def earlier_pairs(self, cycle_id: str, count: int) -> list[dict[str, Any]]:
+            return [dict(zip(("cycle_id", "domain", "is_same"), place, strict=True)) for place in places]
+
+    assert read_search_pairs(cast(TrajectoryStore, Store()), "tonight", LAST).left == {
+        "c1": "emotional_support and persuasion: prompts, models or dialogue settings were others",
+        "c2": "persuasion: prompts, models or dialogue settings were others",
+    }
 
 
 def test_a_pair_set_of_an_older_engage_is_read_as_tonights(tmp_path: Path) -> None:
