@@ -99,10 +99,8 @@ def state(home: Home, work: Work) -> str:
 
 
 def collecting(home: Home) -> set[str]:
-    """The cycles that a process works on now, and those that were cut off before they had collected everything."""
-    early = ("nightly", "collect")
-    works = [(one, state(home, one)) for one in all_work(home)]
-    return {one.cycle_id for one, at in works if at == RUNNING or (at != COMPLETED and one.stage in early)}
+    """The cycles that have not collected everything: a process is at it, or it was cut off or failed before the next stage."""
+    return {one.cycle_id for one in all_work(home) if one.stage in ("nightly", "collect") and one.ended != COMPLETED}
 
 
 def unfinished(home: Home, cycle_id: str) -> str:

@@ -61,8 +61,10 @@ def rewrite(home, work: Work) -> None:
 
 
 @pytest.mark.slow
-def test_cycles_at_work_and_those_cut_off_while_they_collected_are_still_collecting(home, working):
-    working("at-work")
+def test_cycles_that_collect_and_those_cut_off_before_the_next_stage_are_still_collecting(home, working):
+    working("collects")
+    rewrite(home, replace(at_work.read(home, "collects"), stage="collect"))
+    working("aligns")  # it has collected everything, whatever works on it now
     kill(working("cut-off-in-align"))
     kill(working("cut-off-in-collect"))
     rewrite(home, replace(at_work.read(home, "cut-off-in-collect"), stage="collect"))
@@ -70,7 +72,7 @@ def test_cycles_at_work_and_those_cut_off_while_they_collected_are_still_collect
         home.cycle(name).mkdir()
     rewrite(home, replace(at_work.read(home, "cut-off-in-align"), cycle_id="done", stage="collect", ended=COMPLETED))
     rewrite(home, replace(at_work.read(home, "cut-off-in-align"), cycle_id="failed", stage="nightly", ended=FAILED))
-    assert at_work.collecting(home) == {"at-work", "cut-off-in-collect", "failed"}
+    assert at_work.collecting(home) == {"collects", "cut-off-in-collect", "failed"}
 
 
 @pytest.mark.slow
