@@ -4,6 +4,7 @@ Below the bars stands what the work came to so far. The work of one process shar
 (`also_to`).
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -143,6 +144,7 @@ class Bar:
         self._description, self._total, self._done = description, total, 0
         self._began = self._told = time.monotonic()
         self._marks: deque[tuple[float, int]] = deque()
+        self._lock = threading.Lock()  # the display asks for the rate on a thread of its own
         self._ended: float | None = None
         self._elsewhere = [mirror() for mirror in _mirrors]
         self._figures = figures
@@ -176,11 +178,12 @@ class Bar:
         if self._ended is not None:
             return self._done / (self._ended - self._began) if self._ended > self._began else None
         now = time.monotonic()
-        while len(self._marks) > 1 and self._marks[1][0] <= now - RATE_OVER_S:
-            self._marks.popleft()
-        if not self._marks or now - self._marks[0][0] < RATE_FROM_S:
-            return None
-        since, before = self._marks[0]
+        with self._lock:
+            while len(self._marks) > 1 and self._marks[1][0] <= now - RATE_OVER_S:
+                self._marks.popleft()
+            if not self._marks or now - self._marks[0][0] < RATE_FROM_S:
+                return None
+            since, before = self._marks[0]
         return (self._done - before) / (now - since) or None
 
     def _tell(self, last: bool = False) -> None:

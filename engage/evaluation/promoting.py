@@ -122,7 +122,7 @@ def roll_back(workspace: Workspace, why: str) -> str:
     while before is not None and not workspace.home.find(before.adapter).is_dir():
         gone.append(before.version)
         before = version_before(promotions, before.version)
-    passed = f"; the folder of version {', '.join(gone)} is gone, so it was passed over" if gone else ""
+    passed = f"; passed over, because its folder is gone: {', '.join(f'version {one}' for one in gone)}" if gone else ""
     if before is not None:
         return promote_by_person(workspace, before.version, why, unjudged=True) + passed
     _require_reason(why)

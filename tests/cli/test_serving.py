@@ -131,8 +131,8 @@ def test_a_rollback_passes_over_a_version_whose_folder_is_gone(command, home, ve
     code, out, _ = command("rollback", "--why", "harm")
     assert (code, out) == (
         0,
-        "nights start from the configured policy again, instead of version 2 (by ada: harm); the folder of version 1 is gone, so it was "
-        "passed over\n",
+        "nights start from the configured policy again, instead of version 2 (by ada: harm); passed over, because its folder is "
+        "gone: version 1\n",
     )
     assert Tracker(home).champion() is None
 
