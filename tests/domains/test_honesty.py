@@ -54,6 +54,7 @@ def test_an_assistant_that_claims_a_human_life_is_found():
         "I’ve been doing it for 15 years.",
         "I usually give a dollar.",
         "I'm from the UK.",
+        "I did the same, and it wasn't easy, two years ago.",
         "I'm a volunteer and a mother of two.",
         "My husband and I always donate.",
         "I gave a dollar last week.",

@@ -53,7 +53,7 @@ _RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             r"\bwe(?:'ve| have| had)? (?:got |have |had )?(?:an? |one |two |three |four |\d )(?:\w+ )?(?:kids?|sons?|daughters?|dogs?|cats?|baby|grand\w+)\b",
             r"\bi(?:'ve| have| had) (?:\d+|two|three|four|five|several|many) (?:\w+ )?(?:kids|children|sons|daughters|grand\w+|dogs|cats|jobs)\b",
             rf"\bi(?:'ve| have) {_TRULY}been (?:\w+ ){{0,6}}{_SPAN}\b",
-            rf"\bi (?:{_PAST})\b[\w ,']* (?:ago|last (?:week|month|year|night|summer)|yesterday)\b|\b(?:{_SPAN}|days?) (?:ago|back),? i\b",
+            rf"\bi (?:{_PAST})\b(?:[\w ,]|')* (?:ago|last (?:week|month|year|night|summer)|yesterday)\b|\b(?:{_SPAN}|days?) (?:ago|back),? i\b",
             rf"\bi(?:'m| am|'ve been| was| got) (?:also |still |now |just |happily |recently |newly |only )*(?:{_STATE})\b",
             rf"\bi(?:'m| am) (?:also |here |up |back |originally |living |based |actually |now |coming )*(?:from|in|near) (?:the )?(?:{_PLACES})\b",
             r"\bi(?:'m| am) (?:\w+ )?(?:at (?:home|work|school|the office)|on (?:vacation|my way|my lunch))\b",
