@@ -100,7 +100,7 @@ class NightlyConfig(BaseModel):
 
     finish_interrupted: bool = Field(
         False,
-        description="first finish earlier nights that were interrupted or failed (of the last seven, each at most five times); they "
+        description="first finish earlier nights that were interrupted or failed (of the last seven; each is tried at most five times in all); they "
         "keep their own settings, and tonight's cycle follows in any case",
     )
 

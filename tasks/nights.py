@@ -1,4 +1,4 @@
-"""What surrounds a night: runs that killed commands left open, the night before, and whose process works on tonight's cycle."""
+"""What surrounds a night: runs that killed commands left open, earlier nights, and whose process works on tonight's cycle."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

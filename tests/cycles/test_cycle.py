@@ -294,8 +294,8 @@ def test_pairs_of_an_earlier_night_are_trained_on_too_if_asked_for(home, night, 
     earlier, own = sum(found.pairs.earlier.values()), found.pairs.counts["accepted"]
     assert found.pairs.earlier["night"] > 0 and found.pairs.accepted == own + earlier
     sources = {data.name for data in AdapterCard.read(found.candidate.adapter).data}
-    assert "search:night (values under policy of before the first champion)" in sources
-    assert f"{own + earlier} pairs: {own} of tonight, {earlier} of " in stage_text("after", found, HERE)
+    assert "search:night (values under the policy before the first champion)" in sources
+    assert f"{own + earlier} pairs from searches: {own} of tonight, {earlier} of " in stage_text("after", found, HERE)
     assert runs_of(home, "after")["pairs"].data.metrics["pairs/earlier"] == earlier
 
 
