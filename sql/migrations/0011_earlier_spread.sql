@@ -1,5 +1,5 @@
--- What earlier cycles tell of how far siblings' values differ is kept with each cycle that was scored with it. Cycles that were scored
--- before keep their scores: no earlier cycle, and the plain estimate (boundary 0), which may be 0.
+-- What earlier cycles show of how far siblings' values differ is kept with each cycle that is scored. Cycles that were scored before keep
+-- their scores: no earlier cycle counts (degrees 0), and the estimate may be 0 (boundary 0).
 create table if not exists earlier_spread (
     cycle_id varchar not null,
     domain varchar,

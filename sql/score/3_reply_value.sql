@@ -4,9 +4,9 @@
 -- each sibling by its precision and is itself uncertain: `shared_error` is how far one standard error of it moves the value, so
 -- that two siblings' values differ with variance value_variance + value_variance − 2·shared_error·shared_error.
 -- Values are rounded to 1e-9 of reward: the last bits of a sum depend on the order in which threads add, and must decide nothing.
--- How far siblings' values differ is estimated over the domain, with what earlier cycles told (earlier_spread): the posterior mode under a
--- prior on the standard deviation that keeps it from 0 (gamma, shape 1 + boundary; Chung et al. 2013, whose shape is 2), because an
--- estimate of 0 from a small night would shrink all gaps to nothing. With many siblings it is their mean excess alone.
+-- How far siblings' values differ is estimated from the domain's siblings and from earlier cycles (earlier_spread). It is the posterior mode
+-- under a prior on the standard deviation that keeps it from 0 (gamma, shape 1 + boundary; Chung et al. 2013 use shape 2), because an
+-- estimate of 0 from a small night would shrink all gaps to nothing. With many siblings it approaches their mean excess.
 -- Floors of 1e-6 (squared reward) keep equal rewards everywhere from dividing by zero.
 with pooled as (
     select
@@ -58,14 +58,14 @@ excess as (
         group_count,
         q_mean,
         mean_variance,
-        -- null for a reply without siblings; a domain of such replies shows no spread
+        -- a reply without siblings has no deviation; a domain of such replies shows no spread
         coalesce(avg(sibling_deviation - mean_variance) over of_domain, 0) as sibling_excess,
         round(coalesce(sum(1 - 1 / sibling_count) over of_domain, 0), 6) as sibling_degrees,
         avg(mean_variance) over of_domain as noise
     from measured
     window of_domain as (partition by cycle_id, domain)
 ),
--- degrees of freedom, their sum of excess, and the prior's own weight in squared reward: the terms of the mode
+-- The mode v solves degrees·v² − total_excess·v − held_off = 0: see the comment on top.
 term as (
     select
         excess.cycle_id,
