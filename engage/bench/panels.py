@@ -1,4 +1,4 @@
-"""How often the gate of a panel holds back a candidate: one that gains alike with every member, and one with which a member sees a loss.
+"""How often a panel's rule for its members holds a candidate back: one that gains alike with every member, and one that loses with one member.
 
 Rewards are drawn as in `engage.bench.promotion`. Members share the scenarios' effects; the noise of their dialogues is independent.
 """
@@ -13,12 +13,12 @@ from engage.evaluation.promotion import MOST_NIGHTS, WORST
 from engage.stats import batch_evidence, log_evidence, stream_level
 
 SEEN = ((1, 0.03, 0.03), (2, 0.03, 0.03), (3, 0.03, 0.03), (5, 0.03, 0.03), (3, 0.08, 0.08), (3, 0.08, -0.03))
-"""Members of the panel, the true gain with all but the last of them, and with the last."""
+"""Simulated cases: number of members, true gain (in reward) with all but the last of them, and with the last."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Shares of candidates: `held_back` when the evidence first sufficed, `promoted` within 60 nights; median nights to either."""
+    """Shares of candidates: `held_back` when the evidence first sufficed, `promoted` within 60 nights; median nights to sufficient evidence and to promotion (None: never)."""
 
     members: int
     gain: float
@@ -30,7 +30,7 @@ class Gate:
 
 
 def gate(members: int, gain: float, last_gain: float, candidates: int = 1000, seed: int = 0) -> Gate:
-    """First challenges of as many homes, 16 scenarios with one dialogue each a night; gains are in reward."""
+    """Simulate the first challenge of `candidates` homes, with one dialogue a night on each of 16 scenarios; gains are in reward."""
     world = World(candidates, seed=seed)
     scale = world.scenarios**0.5 / world.sd
     gains = np.array([gain] * (members - 1) + [last_gain])

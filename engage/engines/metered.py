@@ -1,4 +1,4 @@
-"""An engine that passes every request on and measures the last minute: tokens written a second, and how long it had work.
+"""An engine that passes every request on and measures the last minute: tokens written a second, and the share of time with work.
 
 The time before the first answer does not count: the model is loaded in it.
 """
@@ -31,7 +31,7 @@ class LastMinute:
 
 
 class Meter:
-    """What passed through one engine, whoever asked it. Read and written from any thread."""
+    """Measures all requests to one engine. Read and written from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -42,7 +42,7 @@ class Meter:
 
     @contextmanager
     def request(self) -> Iterator[Callable[[int], None]]:
-        """Around a request; the body calls what it gets with the number of tokens that were written."""
+        """Measures the request in the body, which calls the yielded function with the number of tokens that were written."""
         with self._lock:
             began = self._clock()
             self._since = self._since if self._running else began

@@ -29,13 +29,13 @@ class HeldOutConfig(BaseModel):
     second_simulator: str | None = Field(
         None,
         description="held-out simulator, which decides promotion: an adapter folder, `embedded`, `bare` (the simulator's model "
-        "without an adapter) or `policy` (the policy's base model, if it differs from the simulator's). Nothing is promoted if this "
-        "is unset or names the simulator used in search",
+        "without an adapter) or `policy` (the policy's base model, if it differs from the simulator's). Nothing is promoted if "
+        "this and `simulators` are unset, or if it names the simulator used in search",
     )
     simulators: tuple[str, ...] = Field(
         (),
-        description="a panel of held-out simulators in place of `second_simulator`, each named as there. Promotion needs a gain on the "
-        "mean over them, and with each of them surely more than -0.02",
+        description="a panel of held-out simulators in place of `second_simulator`, each named as there. A candidate is promoted if it "
+        "gains on the mean over them, and if its gain with each of them is surely more than -0.02",
         json_schema_extra=LATER,
     )
     alpha: float = Field(

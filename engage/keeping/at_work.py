@@ -27,7 +27,7 @@ RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "int
 STAGES = {"evaluation": "evaluate"}
 """Flows that are named otherwise on the command line."""
 LATEST, TRIES = 7, 5
-"""Of how many nights the unfinished ones are finished, and after how many tries one is left to a person."""
+"""A night finishes the unfinished ones of the LATEST nights before it, except those that were tried TRIES times: a person decides."""
 COMMANDS = {"evaluation": "evaluate", "comparison": "experiment comparison", "credit": "experiment credit"}
 
 _ELSEWHERE = re.compile(r"""^ENGAGE_HOME=(?:'[^']*'|"[^"]*"|[^\s'"])* """)

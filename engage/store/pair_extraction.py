@@ -55,7 +55,7 @@ def _register_rules(connection: Any) -> None:
 
 
 def _remember_earlier(connection: Any, settings: Mapping[str, Any]) -> None:
-    """Keep what earlier cycles tell of the spread of values, for each of the cycle's domains that was never scored; see sql/score/3_reply_value.sql."""
+    """Store what earlier cycles show of the spread of values, for each domain of the cycle that has no such row; see sql/score/3_reply_value.sql."""
     _run(connection, "create temp table earlier_cycle as", "earlier_cycle", settings)
     known = connection.execute("select distinct cycle_id from earlier_cycle where cycle_id is not null").fetchall()
     earlier = [cycle_id for (cycle_id,) in known]

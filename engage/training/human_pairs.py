@@ -235,7 +235,7 @@ def _used(
 def pair_licences(
     pairs: Iterable[PreferencePair], scenarios: Iterable[Scenario], sources: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
-    """Licences of the texts behind the pairs, by the source names of an adapter's card; `sources` maps further scenarios to theirs."""
+    """Licences of the texts behind the pairs, by the source names of an adapter's card; `sources` maps the ids of further scenarios to their sources."""
     source_of = {**sources} | {scenario.scenario_id: scenario.source for scenario in scenarios}
     terms: dict[str, set[str]] = {}
     for pair in pairs:

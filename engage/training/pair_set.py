@@ -43,7 +43,7 @@ def save_pair_set(
     counts: Mapping[str, int] | None = None,
     found: SearchPairs | None = None,
 ) -> PairSet:
-    """Save the pairs; `scenarios` are the possible sources, in addition to those of the `human` dialogues and of the pairs that were `found`."""
+    """Save the pairs; `scenarios` are the possible sources, in addition to those of the `human` dialogues and of the `found` pairs of searches."""
     licences = pair_licences(pairs, [*scenarios, *human.scenarios()], found.sources if found else {})
     path.parent.mkdir(parents=True, exist_ok=True)
     earlier = Counter(pair.earlier_cycle for pair in pairs if pair.earlier_cycle)

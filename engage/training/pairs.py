@@ -81,7 +81,7 @@ def read_pairs(store: TrajectoryStore, cycle_id: str, review_weights: bool = Fal
 class SearchPairs:
     """Accepted pairs of a cycle and of earlier ones.
 
-    `left` maps an earlier cycle to the reason why its pairs, or those of a domain, are left out, `sources` the scenarios to where they come from.
+    `left` maps an earlier cycle to the reason why its pairs, or those of a domain, are left out; `sources` maps scenario ids to sources.
     """
 
     own: list[PreferencePair]

@@ -152,7 +152,7 @@ def test_what_a_pair_had_to_pass_is_said_where_pairs_are(tmp_path):
     )
     assert html.unescape(night_page(store, "c1", tmp_path, None)).count(said) == 2  # the table, the pair browser
     # Extracted again with other settings: the pair (gap about 0.7, P about 1) is accepted or dropped against the cycle's.
-    other = "These pairs were extracted with other thresholds than the cycle's settings say"
+    other = "These pairs were extracted with thresholds other than the cycle's settings"
     assert told_thresholds(store, PairConfig(min_q_gap=0.05), min_q_gap=0.9).startswith(other)
     assert told_thresholds(store, PairConfig(min_q_gap=0.9), min_q_gap=0.05).startswith(other)
     strict = told_thresholds(store, PairConfig(min_q_gap=0.0, confidence=0.99999), min_q_gap=0.0, confidence=0.5)

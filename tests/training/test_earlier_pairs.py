@@ -92,7 +92,7 @@ def test_a_cycle_of_another_domain_or_model_is_left_out_and_named(tmp_path: Path
     cycles = {"c1": (GROUND | changed, {"s1": replies()}), "tonight": (GROUND, {"s2": replies()})}
     store = home(tmp_path, cycles)
     assert found(store) == [("s2", "Good?", None)]
-    reason = "emotional_support: prompts, models or dialogue settings were others"
+    reason = "emotional_support: prompts, models or dialogue settings differ"
     assert read_search_pairs(store, "tonight", LAST).left == {"c1": reason}
 
 
@@ -199,7 +199,7 @@ def test_the_file_the_card_and_the_summary_say_whose_pairs_they_are(tmp_path: Pa
     assert (
         "- 4 pairs from searches: 1 of tonight, 3 of 2 earlier nights (c3, c2). The values of earlier pairs are those under the policy of their night."
     ) in lines
-    assert "- Left out: c1 (emotional_support: prompts, models or dialogue settings were others)." in lines
+    assert "- Left out: c1 (emotional_support: prompts, models or dialogue settings differ)." in lines
     plain = [replace(pair, earlier_cycle=None, earlier_policy=None) for pair in accepted]
     assert pair_set_hash(plain) == pair_set_hash(accepted)
 
@@ -223,8 +223,8 @@ def test_all_domains_of_an_earlier_night_that_are_left_out_are_named() -> None:
             return [dict(zip(("cycle_id", "domain", "is_same"), place, strict=True)) for place in places]
 
     assert read_search_pairs(cast(TrajectoryStore, Store()), "tonight", LAST).left == {
-        "c1": "emotional_support and persuasion: prompts, models or dialogue settings were others",
-        "c2": "persuasion: prompts, models or dialogue settings were others",
+        "c1": "emotional_support and persuasion: prompts, models or dialogue settings differ",
+        "c2": "persuasion: prompts, models or dialogue settings differ",
     }
 
 

@@ -15,7 +15,8 @@ LONGEST_PAUSE_S = 20.0
 
 
 NEWEST, FORGOTTEN = 0.3, 0.997
-"""Weight of the newest answer in a server's pace; and what is left of the pace when another server is picked, so that one that was slow once is tried again."""
+"""Weight of the newest answer in a server's `pace_s`; and what `pace_s` is multiplied by each time another server is picked, so that a server that was slow
+once is tried again."""
 
 
 @dataclass(eq=False)

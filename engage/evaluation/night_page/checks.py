@@ -24,7 +24,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Check:
-    """One sign in one domain: by role (`incumbent`, `candidate`) the replies with it and all replies; and some of them, the candidate's first."""
+    """One sign in one domain: by role (`incumbent`, `candidate`) how many replies have it, and of how many; some of those, the candidate's first."""
 
     domain: str
     name: str
@@ -37,7 +37,7 @@ class Check:
         return hits / replies if replies else 0.0
 
     def count(self, role: str) -> str:
-        """The share in words: `3 of 64 replies, 4.7%`."""
+        """The share in words: `3 of 64 replies (4.7%)`."""
         hits, replies = self.counts.get(role, (0, 0))
         return f"{hits} of {replies} replies ({self.share(role):.1%})"
 

@@ -62,7 +62,7 @@ def _tokens(rows: Sequence[Row]) -> str:
 
 
 def thresholds(store: TrajectoryStore, cycle_id: str) -> str:
-    """What a pair had to pass, in one sentence, from the cycle's settings; without numbers where its pairs contradict them.
+    """What a pair had to pass, in one sentence, from the cycle's settings; without numbers if the cycle's pairs contradict them.
 
     Pairs may be extracted again with other settings than the cycle's (`engage align --set`), which the store does not keep.
     """
@@ -76,7 +76,7 @@ def thresholds(store: TrajectoryStore, cycle_id: str) -> str:
         for name, bound in bounds:
             least, most = row[f"accepted_{name}_min"], row[f"dropped_{name}_max"]
             if (least is not None and least < bound) or (most is not None and most >= bound > 0):
-                return "These pairs were extracted with other thresholds than the cycle's settings say (`engage align --set`); they were not kept."
+                return "These pairs were extracted with thresholds other than the cycle's settings (`engage align --set`); those were not kept."
     return (
         f"To be accepted, a pair needs a gap of at least {needed.min_q_gap:g} (in reward, 0 to 1), P of at least {needed.confidence:g}, and "
         f"{needed.min_groups} sampled user turns with a reward below each reply; at most {counted(needed.max_pairs_per_prefix, 'pair')} from one place in a dialogue."

@@ -52,7 +52,7 @@ class Item:
 
     @property
     def gist(self) -> str:
-        """Who the user is in at most 15 words, from their situation; empty without earlier turns: `latest` is then how they begin themselves."""
+        """Who the user is, in at most 15 words of their situation; empty if `latest` is all that was said, because it then says so itself."""
         if not self.earlier:
             return ""
         first, *_ = re.split(
