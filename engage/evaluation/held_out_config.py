@@ -52,7 +52,7 @@ class HeldOutConfig(BaseModel):
 
     @model_validator(mode="after")
     def _one_way_to_name_them(self) -> Self:
-        if self.simulators and self.second_simulator is not None:
+        if self.simulators and self.second_simulator:
             raise ValueError(
                 "second_simulator and simulators are both set; use one (an empty `evaluation.second_simulator=` resets it)"
             )
@@ -60,5 +60,5 @@ class HeldOutConfig(BaseModel):
 
     @property
     def held_out_simulators(self) -> tuple[str, ...]:
-        """The held-out simulators by name; empty without one."""
-        return self.simulators or ((self.second_simulator,) if self.second_simulator is not None else ())
+        """The held-out simulators by name; empty without one. An empty `second_simulator` counts as unset: TOML has no null."""
+        return self.simulators or ((self.second_simulator,) if self.second_simulator else ())

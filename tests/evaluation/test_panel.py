@@ -37,6 +37,9 @@ def test_the_panel_is_an_alternative_to_the_second_simulator():
     assert HeldOutConfig().held_out_simulators == ()
     assert HeldOutConfig(second_simulator="bare").held_out_simulators == ("bare",)
     assert HeldOutConfig(simulators=("bare", "x")).held_out_simulators == ("bare", "x")
+    # a profile that extends one with a second_simulator can only write ""
+    assert HeldOutConfig(second_simulator="", simulators=("bare",)).held_out_simulators == ("bare",)
+    assert HeldOutConfig(second_simulator="").held_out_simulators == ()
     with pytest.raises(ValueError, match="second_simulator and simulators are both set; use one"):
         HeldOutConfig(second_simulator="bare", simulators=("embedded",))
 
