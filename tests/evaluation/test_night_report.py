@@ -14,6 +14,7 @@ from engage.evaluation.night_page import keep_verdict, night_page
 from engage.evaluation.night_page.checks import Check, checks_of
 from engage.evaluation.night_page.gains import _in_words, by_kind_of_user, decision, gains, nights, training_curves
 from engage.evaluation.night_page.held_out_dialogues import judged_scenarios, policies_of, shown_dialogues
+from engage.evaluation.night_page.page import _evidence_hints
 from engage.evaluation.night_page.searched import happened, pair_table, simulator_health, thresholds
 from engage.pages.charts import Bounded
 from engage.store import Challenges, PairConfig
@@ -157,6 +158,18 @@ def test_what_a_pair_had_to_pass_is_said_where_pairs_are(tmp_path):
     assert told_thresholds(store, PairConfig(min_q_gap=0.9), min_q_gap=0.05).startswith(other)
     strict = told_thresholds(store, PairConfig(min_q_gap=0.0, confidence=0.99999), min_q_gap=0.0, confidence=0.5)
     assert strict.startswith(other)
+
+
+def test_no_pair_is_called_unaccepted_where_people_refused_the_accepted_ones():
+    def hints(fate, faulty):
+        pair = {"fate": fate, "faulty": faulty, "p": 0.9, "chosen": 1, "rejected": 5}
+        return [
+            one.text.partition(" (")[0] for one in _evidence_hints([{"pairs": [pair], "widest": None, "scenario": "s"}])
+        ]
+
+    assert hints("accepted", False) == ["The surest accepted pair"]
+    assert hints("gap", False) == ["The surest pair, although none was accepted"]
+    assert hints("accepted", True) == []
 
 
 def test_a_failed_check_leads_to_its_examples():

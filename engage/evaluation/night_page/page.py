@@ -99,13 +99,13 @@ def _hints(decided: Decision, checks: Sequence[Check], shown: Sequence[Shown], s
 
 def _evidence_hints(trees: Sequence[dict[str, Any]]) -> Iterator[Hint]:
     pairs = [(tree, pair) for tree in trees for pair in tree["pairs"]]
-    accepted = [(tree, pair) for tree, pair in pairs if pair["fate"] == "accepted" and not pair["faulty"]]
-    if accepted:
-        surest, doubtful = (pick(accepted, key=lambda one: one[1]["p"]) for pick in (max, min))
+    accepted = [(tree, pair) for tree, pair in pairs if pair["fate"] == "accepted"]
+    if sound := [(tree, pair) for tree, pair in accepted if not pair["faulty"]]:
+        surest, doubtful = (pick(sound, key=lambda one: one[1]["p"]) for pick in (max, min))
         yield Hint(f"The surest accepted pair ({_chance(surest[1])}).", _pair_link(*surest))
         if doubtful is not surest:
             yield Hint(f"The least sure accepted pair ({_chance(doubtful[1])}).", _pair_link(*doubtful))
-    elif pairs:
+    elif pairs and not accepted:
         surest = max(pairs, key=lambda one: one[1]["p"])
         yield Hint(f"The surest pair, although none was accepted ({_chance(surest[1])}).", _pair_link(*surest))
     spreads = [(_spread(tree), tree) for tree in trees if tree["widest"] is not None]
