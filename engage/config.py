@@ -19,6 +19,7 @@ from engage.files.digest import flat
 from engage.files.refusal import boolean_taken, first_refusal
 from engage.masking import mask_urls
 from engage.profiles import DEEPEST, read_profile
+from engage.progress import tell
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import BudgetConfig, SearchConfig, TalkLimits
 from engage.settings import closest
@@ -173,6 +174,15 @@ def continued_config(cycle_id: str, stored: Mapping[str, Any], overrides: Sequen
     Settings that were taken away since the cycle began are left out.
     """
     return _configured(_known(stored), overrides, lambda _: f"the stored settings of cycle {cycle_id}")
+
+
+def night_to_finish(cycle_id: str, stored: Mapping[str, Any] | None) -> CycleConfig | None:
+    """The configuration to finish a night with; None if it stored none, and, told, if this version refuses it."""
+    try:
+        return continued_config(cycle_id, {**stored, "nightly": {}}) if stored else None
+    except ConfigError as error:
+        tell(f"cycle {cycle_id} cannot be finished: {error}")
+        return None
 
 
 def _configured(values: dict[str, Any], overrides: Sequence[str], source: Callable[[str], str]) -> CycleConfig:

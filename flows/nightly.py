@@ -7,12 +7,14 @@ from prefect.runtime import flow_run
 
 from engage.config import CycleConfig
 from engage.evaluation import Night
+from engage.keeping import at_work
 from engage.progress import tell
+from engage.workspace import Workspace
 from flows.align import align
 from flows.collect import collect
 from flows.evaluation import evaluation
 from tasks.judging import require_validation
-from tasks.nights import at_night, earlier_nights, still_waits
+from tasks.nights import at_night, earlier_nights
 from tasks.notifying import announce, announce_failure
 from tasks.reporting import report_cycle
 from tasks.run_log import add_tag, finished, night
@@ -45,7 +47,7 @@ def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
 def finish_earlier_nights(config: CycleConfig, cycle_id: str) -> None:
     """Finish the nights that were interrupted; whatever becomes of them, tonight's cycle follows."""
     for earlier, settings in earlier_nights(config, cycle_id):
-        if not still_waits(earlier, cycle_id):
+        if not at_work.still_waits(Workspace.from_env(), earlier, cycle_id):
             tell(f"cycle {earlier} is no longer to be finished: another night works on it, or did")
             continue
         tell(f"first an earlier night is finished, cycle {earlier}")

@@ -6,10 +6,8 @@ from typing import Any
 
 from prefect import runtime, task
 
-from engage.config import CycleConfig, continued_config
-from engage.errors import ConfigError
+from engage.config import CycleConfig, night_to_finish
 from engage.keeping import at_work
-from engage.progress import tell
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
 
@@ -22,24 +20,10 @@ def earlier_nights(config: CycleConfig, own: str) -> list[tuple[str, CycleConfig
     refuses is named and left alone.
     """
     workspace = Workspace.from_env()
-    for dead in at_work.mark_dead(workspace, crash_flow_run):
-        tell(
-            f"cycle {dead.cycle_id}: its process {dead.pid} is gone, its runs are marked as ended (it reached {dead.stage})"
-        )
-    left = at_work.to_finish(workspace, own) if config.nightly.finish_interrupted else []
-    found = []
-    for one in left:
-        if settings := workspace.store.cycle_settings(one.cycle_id):
-            try:
-                found.append((one.cycle_id, continued_config(one.cycle_id, {**settings, "nightly": {}})))
-            except ConfigError as error:
-                tell(f"cycle {one.cycle_id} cannot be finished: {error}")
-    return found
-
-
-def still_waits(cycle_id: str, own: str) -> bool:
-    """Whether an earlier night still waits to be finished; another night may have begun with it in the meantime."""
-    return cycle_id in [one.cycle_id for one in at_work.to_finish(Workspace.from_env(), own)]
+    at_work.mark_dead(workspace, crash_flow_run)
+    left = [one.cycle_id for one in at_work.to_finish(workspace, own)] if config.nightly.finish_interrupted else []
+    found = [(cycle, night_to_finish(cycle, workspace.store.cycle_settings(cycle))) for cycle in left]
+    return [(cycle, settings) for cycle, settings in found if settings]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from engage import progress
 from engage.files.writing import write_whole
 from engage.home import Home
 from engage.processes import began_s, living
@@ -159,7 +160,7 @@ def at_work(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> It
 
 
 def mark_dead(workspace: Workspace, crash: Callable[[str, str], None]) -> list[Work]:
-    """End the runs of work whose process is gone, in MLflow as KILLED; returns that work, the newest first.
+    """End the runs of work whose process is gone, in MLflow as KILLED, and tell so; returns that work, the newest first.
 
     `crash` ends a flow's run in Prefect, by its id and with a reason. What is at work, or was begun on another host, is left alone.
     """
@@ -169,6 +170,8 @@ def mark_dead(workspace: Workspace, crash: Callable[[str, str], None]) -> list[W
             crash(flow_run, f"process {one.pid} on {one.host} is gone")
         workspace.tracker.end_runs(one.cycle_id)
         _write(workspace.home, replace(one, ended=INTERRUPTED))
+        gone = f"its process {one.pid} is gone, its runs are marked as ended"
+        progress.tell(f"cycle {one.cycle_id}: {gone} (it reached {one.stage})")
     return [replace(one, ended=INTERRUPTED) for one in found]
 
 
@@ -191,6 +194,11 @@ def to_finish(workspace: Workspace, own: str) -> list[Work]:
     nights = [one for one in all_work(workspace.home) if one.command == "nightly" and one.cycle_id != own]
     left = [one for one in nights[:LATEST] if one.ended in (INTERRUPTED, FAILED) and one.tries < TRIES]
     return left[::-1]
+
+
+def still_waits(workspace: Workspace, cycle_id: str, own: str) -> bool:
+    """Whether an earlier night still waits to be finished; another night may have begun with it in the meantime."""
+    return cycle_id in [one.cycle_id for one in to_finish(workspace, own)]
 
 
 def _hold(home: Home, cycle_id: str) -> bool:

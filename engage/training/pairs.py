@@ -96,7 +96,7 @@ def read_search_pairs(
     """The accepted pairs of the cycles that `config.cycles` names, each two replies to a prompt once, as the latest cycle has them.
 
     Earlier pairs must satisfy the thresholds of `config`, too. Cycles that are still `collecting` are left out, and so are those in which
-    the domain, the models or the dialogue settings were others, and those that were not judged again since the reward changed. What people
+    the domain, the models or the dialogue settings differ, and those that were not judged again since the reward changed. What people
     call nonsense or harmful in one of the cycles is taken from no earlier one.
     """
     reviewed, policies = {cycle_id: store.reviewed_pairs(cycle_id)}, {}
@@ -106,7 +106,7 @@ def read_search_pairs(
         if name in collecting:
             left[name] = ["not finished collecting"]
         elif not found["is_same"]:
-            left.setdefault(name, []).append(f"{domain}: prompts, models or dialogue settings were others")
+            left.setdefault(name, []).append(f"{domain}: prompts, models or dialogue settings differ")
         elif not found["is_current"]:
             again = f"judged under another reward; `engage align --cycle {name}` judges them anew"
             left.setdefault(name, []).append(f"{domain}: {again}")

@@ -21,7 +21,7 @@ from engage.keeping.at_work import COMPLETED, FAILED, INTERRUPTED, Work
 from engage.tracking import Tracker
 from engage.workspace import Workspace
 from flows.cli.profiles import load_config
-from tasks.nights import crash_flow_run, earlier_nights, still_waits
+from tasks.nights import crash_flow_run, earlier_nights
 
 BEGIN = """
 import sys
@@ -228,7 +228,7 @@ def test_a_night_whose_settings_are_refused_today_keeps_no_other_from_being_fini
 
 def test_an_earlier_night_that_another_one_works_on_by_now_waits_no_longer(home):
     unfinished_night(home, "c1", 1)
-    assert still_waits("c1", "tonight")
+    assert at_work.still_waits(Workspace(home), "c1", "tonight")
     with at_work.at_work(Workspace(home), "c1", "nightly", "another night's"):
-        assert not still_waits("c1", "tonight")
-    assert not still_waits("c1", "tonight")
+        assert not at_work.still_waits(Workspace(home), "c1", "tonight")
+    assert not at_work.still_waits(Workspace(home), "c1", "tonight")

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -210,22 +210,6 @@ def test_pairs_from_people_are_none_of_tonights_searches(tmp_path: Path) -> None
     lines = "\n".join([*_align_lines(Aligned(saved, None)), *_cost_lines(Collected(usd=6.0), Aligned(saved, None))])
     assert "5 pairs from searches: 2 of tonight, 3 of 1 earlier night (c1)." in lines
     assert "The searches cost $6.00, $3.00 for each accepted pair, by the prices in engine.prices." in lines
-
-
-def test_all_domains_of_an_earlier_night_that_are_left_out_are_named() -> None:
-    places = [("c1", "emotional_support", False), ("c1", "persuasion", False), ("c2", "persuasion", False)]
-
-    class Store:
-        def accepted_pairs(self, cycle_id: str) -> list[dict[str, Any]]:
-            return []
-
-        def earlier_pairs(self, cycle_id: str, count: int) -> list[dict[str, Any]]:
-            return [dict(zip(("cycle_id", "domain", "is_same"), place, strict=True)) for place in places]
-
-    assert read_search_pairs(cast(TrajectoryStore, Store()), "tonight", LAST).left == {
-        "c1": "emotional_support and persuasion: prompts, models or dialogue settings differ",
-        "c2": "persuasion: prompts, models or dialogue settings differ",
-    }
 
 
 def test_a_pair_set_of_an_older_engage_is_read_as_tonights(tmp_path: Path) -> None:
