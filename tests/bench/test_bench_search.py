@@ -39,6 +39,7 @@ def test_a_search_is_metered_whole():
     assert 0 < run.full_s <= run.wall_s
 
 
+@pytest.mark.slow
 def test_a_sequential_search_ends_in_time_with_some_simulations():
     scenarios = repeated(load_scenarios(SHIPPED), 1000)
     assert asyncio.run(run_sequentially(ScriptedEngine(latency_s=0.001), scenarios, DIALOGUE, SEARCH, 0.5)) > 0

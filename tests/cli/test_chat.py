@@ -103,6 +103,7 @@ def test_an_ended_input_ends_the_conversation_and_what_was_said_is_kept(talk):
     assert kept() == [("human", "base", "human", "left", 2, "unasked", None, None)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

@@ -107,6 +107,7 @@ def test_text_of_strangers_cannot_steer_the_terminal(engage, store):
     assert r"Would you\x1b[31m\x07 give?" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("record", "said"),
     [
@@ -134,6 +135,7 @@ def test_a_dialogue_of_the_latest_cycle_needs_no_cycle_in_its_id(engage, store):
     assert squeezed(engage("show", "c1/baker/1")[1]).startswith("c1/baker/1 ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

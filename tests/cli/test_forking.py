@@ -150,6 +150,7 @@ def test_the_change_is_told_with_what_it_rests_on(changes, words):
     assert words in change_in_words(changes, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [2, 5])
 def test_what_was_said_in_the_continuations_is_shown_and_can_be_read(engage, store, times):
     with played_by(rewarding(GOOD)):

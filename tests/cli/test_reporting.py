@@ -27,6 +27,7 @@ def test_the_page_of_the_latest_night_is_written_beside_its_files(engage, night,
     assert "Promoted: +0.167" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_of_a_scenario_is_written_where_it_is_asked_for(engage, night, tmp_path):
     code, _, _ = engage("report", "--cycle", "n2", "--scenario", "s1", "--out", str(tmp_path / "there" / "s1.html"))
     assert code == 0 and "Scenario s1 in cycle n2" in (tmp_path / "there" / "s1.html").read_text(encoding="utf-8")

@@ -55,6 +55,7 @@ def note(home: Home, service: Service) -> None:
     (folder(home) / f"{service.name}.json").write_text(json.dumps(asdict(service)))
 
 
+@pytest.mark.slow
 def test_down_ends_what_up_started_with_its_children_and_nothing_else(home, started, engage):
     other = subprocess.Popen([sys.executable, "-c", SLEEP])
     try:

@@ -119,6 +119,7 @@ def test_two_processes_on_one_cycle_are_dead_when_both_are(home, working):
     assert at_work.state(home, at_work.read(home, "c1")) == INTERRUPTED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "how"), [(None, COMPLETED), (ValueError, FAILED), (KeyboardInterrupt, INTERRUPTED)])
 def test_how_a_night_ended_is_recorded_and_tries_are_counted(home, error, how):
     workspace = Workspace(home)

@@ -77,6 +77,7 @@ def test_its_rewards_reach_the_store(searched):
     assert rewards == [(0.0,), (1.0,)]  # 0 / 4 and 4 / 4
 
 
+@pytest.mark.slow
 def test_its_pairs_prefer_the_advice_that_helps_and_come_from_train_only(searched):
     counts = searched.score_pairs("c1", PairConfig(min_q_gap=0.1, confidence=0.9, max_pairs_per_prefix=9))
     pairs = read_pairs(searched, "c1")

@@ -78,6 +78,7 @@ def test_a_server_without_n_gets_one_request_per_reply(server, open_engine):
     assert "n" not in server.bodies[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
     "fault",
@@ -115,6 +116,7 @@ def test_a_slow_body_is_given_up(server, open_engine):
     assert complete(open_engine(server, timeout_s=1.0))[0].text == "Hello there."
 
 
+@pytest.mark.slow
 def test_what_does_not_pass_fails_with_its_reason_and_the_requests_key(server, open_engine):
     server.behave = refuse(500)
     engine = open_engine(server, retry_s=1.0)
@@ -122,6 +124,7 @@ def test_what_does_not_pass_fails_with_its_reason_and_the_requests_key(server, o
         complete(engine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "said"),
     [
@@ -173,6 +176,7 @@ def test_a_server_that_answers_with_a_page_is_reported_at_once(server, open_engi
         open_engine(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["sk-é", "sk-one two", "sk-one\ntwo"])
 def test_an_impossible_key_is_refused_without_showing_it(key, server, open_engine, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", key)
@@ -187,6 +191,7 @@ def test_a_line_break_after_the_key_is_ignored(server, open_engine, monkeypatch)
     assert server.keys == {"Bearer sk-secret"}
 
 
+@pytest.mark.slow
 def test_requests_are_spread_and_a_dead_server_is_left_out(server, open_engine):
     other = ChatServer()
     slow = lambda _, body, __: time.sleep(0.05) or answer(body)  # noqa: E731
@@ -265,6 +270,7 @@ def test_a_server_that_is_down_at_the_start_does_not_stop_the_others(server, ope
     assert complete(open_engine(free_url(), server))[0].text == "Hello there."
 
 
+@pytest.mark.slow
 def test_sides_may_be_different_servers(server, open_engine):
     other = ChatServer(("u",))
     engine = open_engine(server, simulator=ServerConfig(base_urls=(other.url,), model="u"))

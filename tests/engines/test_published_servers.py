@@ -252,6 +252,7 @@ def test_an_input_that_openrouter_flags_is_a_filtered_reply_and_no_refused_key(o
         replies(opened)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("late", [False, True], ids=["in the answer", "in the choice"])
 def test_what_fails_at_a_provider_of_openrouter_is_tried_again(late, openrouter, engine):
@@ -329,6 +330,7 @@ def test_a_reply_that_azure_filters_or_could_not_check(azure, engine):
     assert [(one.text, one.finish_reason) for one in replies(opened)] == [("Hello", "stop")] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", ["innererror", "inner_error"])
 @pytest.mark.parametrize("code", ["content_filter", "400", None])
 def test_a_prompt_that_azure_filters_is_told_by_the_inner_code_too(code, inner, azure, engine):

@@ -119,12 +119,14 @@ def test_a_refused_parameter_is_omitted(case, server, ask, caplog):
     assert said in line and server.url in line
 
 
+@pytest.mark.slow
 def test_a_learnt_parameter_is_not_probed_again(server, ask):
     server.takes = refusing("seed", "Bad Request")
     ask()
     assert not any("seed" in body for body in server.bodies)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("message", "most"), [("top_logprobs must be between 0 and 5", 5), ("at most 8 are given", 8)])
 def test_fewer_listed_tokens_are_taken(message, most, server, ask, caplog):
     server.takes = refusing("top_logprobs", f"top_logprobs: {message}", unless=lambda count: count <= most)
@@ -161,6 +163,7 @@ def test_temperature_zero_at_a_server_that_always_samples(server, ask):
     assert server.bodies[1]["temperature"] == 0.01  # the first was refused
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_too_long_costs_no_parameter(server, ask):
     ask()
     long = "This model's maximum context length is 2048 tokens. However, you requested 16 max_tokens."
@@ -193,6 +196,7 @@ def test_an_error_that_no_parameter_caused_quotes_the_server(server, ask):
         ask()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "said"),
     [(401, "refuses the key"), (402, "asks for payment: credits are used up"), (404, "does not know the model 'm'")],
@@ -237,6 +241,7 @@ def test_a_cycles_identity_changes_only_with_what_is_asked_for():
     assert identity(omit=("seed",)) != changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("listed", "asked"),
     [

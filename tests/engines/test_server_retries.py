@@ -57,6 +57,7 @@ def test_a_date_to_wait_for():
     assert 55 < retry_after({"retry-after": formatdate(time.time() + 60, usegmt=True)}) <= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "asked", ["86400", "9" * 400, formatdate(time.time() + 9e5, usegmt=True)], ids=["day", "huge", "date"]
 )
@@ -94,6 +95,7 @@ def test_a_crowded_server_that_answers_others_is_waited_for(server, open_engine)
     assert asyncio.run(beside())[0].text == "Hello there."
 
 
+@pytest.mark.slow
 def test_a_request_that_always_fails_ends_although_others_are_answered(server, open_engine):
     def behave(handler, body, _):
         bad = body["messages"][-1]["content"] == "Poison."
@@ -140,6 +142,7 @@ def uncounted(usage):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "usage", [None, "x", {}, {"prompt_tokens": None}, {"prompt_tokens": 0, "completion_tokens": 0}], ids=str
 )

@@ -49,6 +49,7 @@ def test_the_verdict_comes_first_and_then_the_gains(page):
     assert first < page.index("all domains, held-out bare simulator") < page.index('id="happened-title"')
 
 
+@pytest.mark.slow
 def test_a_gain_is_a_row_of_the_stored_figures(store, policies):
     found = gains(store, "n3", policies.candidate)
     rows = {
@@ -99,6 +100,7 @@ def test_a_gain_is_said_in_plain_words(low, high, words):
     )
 
 
+@pytest.mark.slow
 def test_the_plain_words_are_those_of_the_deciding_simulator(page):
     assert (
         "on 6 scenarios that it was not trained on, the candidate did better than the incumbent, by 0.067 to 0.367"
@@ -140,6 +142,7 @@ def told_thresholds(store, scored, **settings):
     return thresholds(store, "c1")
 
 
+@pytest.mark.slow
 def test_what_a_pair_had_to_pass_is_said_where_pairs_are(tmp_path):
     from small_stores import filled, hand_tree, support_scenario
 
@@ -235,6 +238,7 @@ def test_rewards_by_kind_of_user_are_those_of_the_query(store, policies):
     assert queried == {"base": 0.5, policies.candidate: 0.643}  # 3/6; (1 + .5 + .75 + .5 + .25 + 1 + .5)/7
 
 
+@pytest.mark.slow
 def test_a_page_compares_only_where_both_talked_and_never_with_dialogues_of_a_comparison(tmp_path):
     """`engage compare` holds dialogues of the same cycle on the other half of the validation split."""
     night = three_nights(tmp_path / "home", SAID)

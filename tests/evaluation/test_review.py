@@ -58,6 +58,7 @@ def test_a_sample_is_the_beginning_of_a_larger_one_and_the_same_for_everybody(st
     assert [item.scenario_id for item in draw(items, 8).items] != NAMES  # by chance, and not in the store's order
 
 
+@pytest.mark.slow
 def test_a_sample_holds_what_training_takes_and_what_reviewers_left_out(store):
     judge(store, hand_judgement("harmful", scenario="s0"))
     # the pairs of s1 and s2 are too uncertain now

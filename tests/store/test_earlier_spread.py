@@ -96,6 +96,7 @@ def older_first_later(sd, nights=240, seed=7):
     return accepted(scored(rows, olders)), accepted(scored(rows)), accepted(scored(rows, priors))
 
 
+@pytest.mark.slow
 def test_small_nights_give_pairs_that_are_right_as_often_as_they_state():
     """Values that differ by 0.03, half of their noise, as the trees of deployments/comparison/ have it."""
     older, first, later = older_first_later(0.03)
@@ -107,6 +108,7 @@ def test_small_nights_give_pairs_that_are_right_as_often_as_they_state():
     assert later[3] > older[3] - 0.01
 
 
+@pytest.mark.slow
 def test_equal_replies_give_fewer_pairs_once_earlier_nights_told_so():
     """There is no right answer: what is accepted is noise. A first night cannot know that, and takes hardly more than before."""
     older, first, later = older_first_later(0.0)
@@ -120,6 +122,7 @@ def test_large_differences_are_judged_as_before():
         assert found == pytest.approx(older, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sd", [0.0, 0.03, 0.1])
 def test_with_many_siblings_the_estimate_is_that_of_before(sd):
     """The difference goes to 0 as their number grows: 40, 400 and 4000 search roots of one night, in units of the noise (0.0042)."""
@@ -160,6 +163,7 @@ def figures(store, cycle_id):
     return store.select(f"select q_gap, p_greater from pair where cycle_id = '{cycle_id}'")[1]
 
 
+@pytest.mark.slow
 def test_earlier_cycles_of_the_same_prompts_models_and_settings_count_whoever_was_champion(tmp_path):
     other = {
         "prompts": {"prompts": {"emotional_support": "b"}},
@@ -185,6 +189,7 @@ def test_earlier_cycles_of_the_same_prompts_models_and_settings_count_whoever_wa
     assert between == pytest.approx(0.0159299, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_no_more_than_seven_earlier_cycles_count_the_latest_ones(tmp_path):
     names = [f"c{number}" for number in range(9)]
     store = home(tmp_path, dict.fromkeys(names, GROUND))
@@ -192,6 +197,7 @@ def test_no_more_than_seven_earlier_cycles_count_the_latest_ones(tmp_path):
     assert counted(store, "c8") == names[7:0:-1]
 
 
+@pytest.mark.slow
 def test_a_cycle_scored_again_after_newer_ones_and_a_prune_has_the_same_scores(tmp_path):
     store = home(tmp_path, dict.fromkeys(("c1", "c2", "c3"), GROUND))
     store.score_pairs("c1", PairConfig())
@@ -206,6 +212,7 @@ def test_a_cycle_scored_again_after_newer_ones_and_a_prune_has_the_same_scores(t
     assert store.select("select cycle_id from earlier_spread order by 1")[1] == [("c2",), ("c3",)]
 
 
+@pytest.mark.slow
 def test_a_changed_reward_takes_back_what_earlier_cycles_told_in_the_old_one(tmp_path):
     store = home(tmp_path, {"c1": GROUND, "c2": GROUND})
     store.score_pairs("c2", PairConfig())

@@ -211,6 +211,7 @@ def row_of(rows, **wanted):
     return found
 
 
+@pytest.mark.slow
 def test_engagement_by_scenario(store):
     rows = store.rows("engagement_by_scenario")
     searched_baker = row_of(rows, purpose="search", scenario="baker")

@@ -49,12 +49,14 @@ def found(store: TrajectoryStore, config: PairConfig = LAST, **given: Any) -> li
     return [(pair.scenario_id, pair.chosen, pair.earlier_cycle) for pair in [*pairs.own, *pairs.earlier]]
 
 
+@pytest.mark.slow
 def test_by_default_only_tonights_pairs_count(tmp_path: Path) -> None:
     store = home(tmp_path, {"c1": (GROUND, {"s1": replies()}), "tonight": (GROUND, {"s2": replies()})})
     assert found(store, PairConfig()) == found(store, PairConfig(cycles="last 1")) == [("s2", "Good?", None)]
     assert read_search_pairs(store, "tonight", PairConfig()).own == read_pairs(store, "tonight")
 
 
+@pytest.mark.slow
 def test_the_last_cycles_count_marked_with_their_policy_and_no_later_one(tmp_path: Path) -> None:
     cycles = {
         "c1": (GROUND, {"s1": replies("Oldest?")}),
@@ -76,6 +78,7 @@ def test_the_last_cycles_count_marked_with_their_policy_and_no_later_one(tmp_pat
     ]
 
 
+@pytest.mark.slow
 def test_two_replies_to_one_prompt_count_once_as_the_latest_night_has_them(tmp_path: Path) -> None:
     # c1 and c2 found the same pair, c3 preferred the other reply of tonight's; case and blanks do not matter
     cycles = {
@@ -96,6 +99,7 @@ def test_a_cycle_of_another_domain_or_model_is_left_out_and_named(tmp_path: Path
     assert read_search_pairs(store, "tonight", LAST).left == {"c1": reason}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", [False, True])
 def test_pairs_that_were_judged_under_another_reward_are_left_out_until_they_are_judged_anew(
     tmp_path: Path, older: bool
@@ -113,6 +117,7 @@ def test_pairs_that_were_judged_under_another_reward_are_left_out_until_they_are
     assert found(store) == [("s2", "Bad?", None), ("s1", "Bad?", "c1")]
 
 
+@pytest.mark.slow
 def test_a_cycle_whose_users_another_of_the_same_adapters_played_is_left_out(tmp_path: Path) -> None:
     store = home(tmp_path, {"c1": (GROUND, {"s1": replies()}), "tonight": (GROUND, {"s2": replies()})})
     engine = {
@@ -138,6 +143,7 @@ def test_a_cycle_that_still_collects_is_left_out_and_named(tmp_path: Path) -> No
     assert read_search_pairs(store, "tonight", LAST, {"c1"}).left == {"c1": "not finished collecting"}
 
 
+@pytest.mark.slow
 def test_earlier_pairs_pass_tonights_thresholds_and_what_people_said_since(tmp_path: Path) -> None:
     store = home(tmp_path, {"c1": (GROUND, {"s1": replies(), "s3": replies()}), "tonight": (GROUND, {"s2": replies()})})
     assert len(found(store)) == 3
@@ -148,6 +154,7 @@ def test_earlier_pairs_pass_tonights_thresholds_and_what_people_said_since(tmp_p
     ]  # tonight's were scored before
 
 
+@pytest.mark.slow
 def test_what_people_call_harmful_tonight_is_not_taken_from_an_earlier_night(tmp_path: Path) -> None:
     nights = {"c1": (GROUND, {"s1": replies()}), "tonight": (GROUND, {"s1": replies("Bad?", "Good?"), "s2": replies()})}
     store = home(tmp_path, nights)
@@ -157,6 +164,7 @@ def test_what_people_call_harmful_tonight_is_not_taken_from_an_earlier_night(tmp
         store.score_pairs("tonight", PairConfig())
 
 
+@pytest.mark.slow
 def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
     cycles = {
         "c1": (GROUND, {"v1": replies(), "s1": replies("Old?"), "s2": replies("Old?")}),
@@ -174,6 +182,7 @@ def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
     assert aside and kept
 
 
+@pytest.mark.slow
 def test_the_file_the_card_and_the_summary_say_whose_pairs_they_are(tmp_path: Path) -> None:
     cycles = {
         "c1": (GROUND | {"models": {"m": "2"}}, {"s1": replies("Other?")}),

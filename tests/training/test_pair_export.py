@@ -75,6 +75,7 @@ def test_a_pair_has_its_prompt_its_replies_and_its_evidence(store, tmp_path):
     assert baker["q_gap"] == pytest.approx(in_store["q_gap"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_nearly_the_same_pair_of_another_cycle_is_left_out_and_counted(store):
     export = gather_pairs(store, ["c1", "c2"], 0.0, 0)
     assert ([(pair["cycle"], pair["scenario"]) for pair in export.pairs], export.repeated) == (
@@ -251,6 +252,7 @@ def test_a_script_of_trl_alone_trains_on_an_export(tiny_model, store, tmp_path):
     )  # ln 2: policy and reference are equal at first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_the_card_prints_to_load_and_train_runs_as_it_stands(
     form, tiny_model, home, engage, tmp_path, monkeypatch

@@ -33,6 +33,7 @@ def tried(tmp_path):
     one.chat.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(FOUND.glob("answer-*.json")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("scored", [False, True])
 def test_an_answer_that_was_found_is_read_or_refused(tried, path, scored):
@@ -46,6 +47,7 @@ def test_scenarios_that_were_found_are_refused_in_short_sentences():
         assert problems and all("\n" not in problem and len(problem) < fuzz.LONGEST_SENTENCE for problem in problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [ValueError("no sentence"), EngageError("two\nlines"), EngageError("x" * 600)])
 def test_what_is_neither_taken_nor_refused_in_one_sentence_is_found(tmp_path, monkeypatch, error):
     def broken(*_):

@@ -108,6 +108,7 @@ def test_imports_run_from_flows_to_tasks_to_engage():
     assert wrong == set()
 
 
+@pytest.mark.slow
 def test_the_method_knows_no_prefect():
     assert [name for name in importers("prefect") if name.startswith("engage")] == []
 
