@@ -18,7 +18,7 @@ from engage.evaluation import AlertConfig, ComparisonConfig, HeldOutConfig, simu
 from engage.files.digest import flat
 from engage.files.refusal import boolean_taken, first_refusal
 from engage.masking import mask_urls
-from engage.profiles import DEEPEST, read_profile
+from engage.profiles import DEEPEST, profile_name, read_profile
 from engage.progress import tell
 from engage.scenario import SHIPPED, Scenario, load_scenarios
 from engage.search import BudgetConfig, SearchConfig, TalkLimits
@@ -164,7 +164,7 @@ def load_config(profile: str | Path, overrides: Sequence[str] = (), profiles: Pa
     read = read_profile(profile, profiles)
     values = read.values(setting_names())
     if isinstance(tracking := values.setdefault("tracking", {}), dict):
-        tracking.setdefault("profile", Path(profile).stem[:100])
+        tracking.setdefault("profile", profile_name(profile)[:100])
     return _configured(values, overrides, lambda name: read.source(name).name)
 
 

@@ -91,6 +91,11 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def profile_name(profile: Path | str) -> str:
+    """The name of a profile that is given by its name or its file's path: `night.v2` for `profiles/night.v2.toml`."""
+    return Path(profile).name.removesuffix(".toml")
+
+
 def _read(path: Path, name: str, folder: Path | None, above: Path | None) -> dict[str, Any]:
     try:
         if is_device(path):

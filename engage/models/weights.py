@@ -5,8 +5,10 @@ inference or training.
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -156,6 +158,10 @@ class AdapterCard(BaseModel):
     rules_language: str = Field(
         "en", description="the language of the rules for crises, deception and flaws; other languages were not checked"
     )
+    also_for: list[str] = Field(
+        [],
+        description="names of models whose weights are the base's in another precision; what the difference does is not measured",
+    )
     created_at: datetime
 
     def write(self, folder: Path) -> None:
@@ -183,16 +189,27 @@ def adapter_folder(name: str | None) -> str | None:
 
 
 def check_adapter(folder: Path | str, base: ModelRef) -> AdapterCard:
-    """The adapter's card; ModelError if the adapter is incomplete or was trained on weights other than `base`."""
+    """The adapter's card; ModelError if the adapter is incomplete or was trained on weights other than `base`.
+
+    A base that the card names as the same model in another precision is taken, with a warning.
+    """
     card = AdapterCard.read(folder)
     if not (Path(folder) / ADAPTER_WEIGHTS).is_file():
         raise ModelError(f"{folder}: has a card but no {ADAPTER_WEIGHTS}; copy the whole folder")
-    if card.base_fingerprint != base.fingerprint:
+    if card.base_fingerprint != base.fingerprint and base.name in card.also_for:
+        _warn_of_precision(f"{folder}: trained on {card.base}; on {base.name} the difference is not measured")
+    elif card.base_fingerprint != base.fingerprint:
         raise ModelError(
             f"{folder}: trained on {card.base} ({card.base_fingerprint[:12]}), not on {base.name} "
             f"({base.fingerprint[:12]}); use the same base model or train it again"
         )
     return card
+
+
+@cache
+def _warn_of_precision(said: str) -> None:
+    """Once for each adapter and base."""
+    logging.getLogger("engage").warning(said)
 
 
 def adapter_fingerprint(folder: Path | str) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from engage.errors import ConfigError, EngageError
 from engage.files.digest import flat
+from engage.profiles import profile_name
 from flows.cli.carrying import absolute_config
 from flows.cli.prefect_client import connected
 from flows.cli.profiles import load_config
@@ -73,7 +74,7 @@ def drifted(schedule: Schedule) -> str:
 
 def change_schedule(console: Console, change: str, profile: str) -> None:
     """Pause, resume or remove `nightly/PROFILE`; ConfigError if it is not scheduled."""
-    name = Path(profile).stem
+    name = profile_name(profile)
     with connected() as client:
         known = {found.name: found.id for found in _deployments(client)}
         if name not in known:

@@ -16,6 +16,7 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.errors import ConfigError
 from engage.home import Home
 from engage.masking import MASK, mask_setting
+from engage.profiles import profile_name
 from engage.store import TrajectoryStore
 from engage.training import read_human
 from engage.webhook import check_address
@@ -64,7 +65,7 @@ class When:
 
 def plan_nightly(when: When, profile: str, overrides: Sequence[str], modules: Sequence[str] = ()) -> Plan:
     """Plan the run, independent of the current folder and environment; raises an EngageError for anything that could not run later."""
-    name = Path(profile).stem
+    name = profile_name(profile)
     if banned := sorted(set(name) & set("/%&<>")):
         raise ConfigError(f"profile {name!r}: Prefect takes no {banned[0]!r} in a schedule's name; rename the file")
     cron = _cron(when)

@@ -8,6 +8,7 @@ import pytest
 from engage import config
 from engage.config import CycleConfig
 from engage.errors import ConfigError
+from engage.profiles import profile_name
 from flows.cli.profiles import PROFILES, load_config
 from flows.cli.scheduling import When, plan_nightly
 
@@ -22,6 +23,11 @@ def test_a_shipped_profile_says_what_it_said_before_profiles_could_extend_others
     known = CycleConfig.model_validate_json(before)
     named = known.model_copy(update={"tracking": known.tracking.model_copy(update={"profile": path.stem})})
     assert load_config(path) == named
+
+
+@pytest.mark.parametrize("given", ["night.v2", "night.v2.toml", "some/where/night.v2.toml", Path("/x/night.v2.toml")])
+def test_a_profile_may_have_a_dot_in_its_name(given):
+    assert profile_name(given) == "night.v2"
 
 
 def test_every_shipped_profile_is_pinned():
@@ -97,7 +103,7 @@ def test_profiles_in_a_circle_are_one_sentence(write):
 def test_a_profile_that_extends_what_is_not_there_names_both(write):
     said = refused(write("night.toml", 'extends = "gup"'))
     assert said.startswith("night.toml: extends: profile 'gup' is not there")
-    assert said.endswith("use cluster or gpu or laptop or the path of a TOML file")
+    assert said.endswith("use cluster or gpu or laptop or laptop-0.5b or the path of a TOML file")
 
 
 @pytest.mark.parametrize("value", ["3", "[]", '["laptop"]', "true", '""', '"\\u0000"', "{}"])

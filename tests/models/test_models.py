@@ -211,3 +211,24 @@ def test_a_card_that_is_missing_or_wrong_is_one_sentence(adapter, content, reaso
 
 def test_an_adapters_fingerprint_is_that_of_its_weights(adapter):
     assert adapter_fingerprint(adapter) == hashlib.sha256(b"lora").hexdigest()
+
+
+def test_an_adapter_is_taken_by_the_same_model_in_another_precision_with_a_warning(adapter, monkeypatch):
+    told = []
+    monkeypatch.setattr(models, "_warn_of_precision", told.append)
+    card().model_copy(update={"also_for": ["maker/original"]}).write(adapter)
+    check_adapter(adapter, BASE)
+    assert told == []
+    check_adapter(adapter, ModelRef("maker/original", Path("/hub"), "0" * 64))
+    assert told == [f"{adapter}: trained on base; on maker/original the difference is not measured"]
+    with pytest.raises(ModelError, match="use the same base model or train it again"):
+        check_adapter(adapter, ModelRef("maker/other", Path("/hub"), "0" * 64))
+
+
+def test_the_shipped_adapters_are_whole_and_name_the_hubs_weights():
+    folders = sorted((Path(__file__).parents[2] / "deployments" / "adapters").iterdir())
+    assert folders
+    for folder in folders:
+        known = AdapterCard.read(folder)
+        assert adapter_fingerprint(folder) and known.also_for and (folder / "README.md").is_file()
+        assert (folder / ADAPTER_WEIGHTS).stat().st_size < 10e6
