@@ -113,7 +113,7 @@ def test_a_second_signal_ends_at_once_whatever_the_first_is_doing(how, code):
     assert process.stdout.readline() == "ending\n"
     time.sleep(1.0)  # sooner they would be one: `timeout` sends two
     process.send_signal(how)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=50)
     assert (process.returncode, out, err) == (code, "", SENTENCE)
 
 
