@@ -95,7 +95,7 @@ def engage(env, *arguments):
 
 @pytest.mark.timeout(900)
 def test_a_scheduled_run_is_completed_by_a_worker(prefect, tmp_path):
-    due = datetime.now() + timedelta(seconds=75)
+    due = datetime.now() + timedelta(seconds=120)  # --at has no seconds: it is due in one to two minutes
     settings = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
     scheduled = engage(prefect, "schedule", "--at", f"{due:%H:%M}", "--profile", "laptop", *settings)
     assert scheduled.returncode == 0, scheduled.stderr
