@@ -48,9 +48,9 @@ def standing(challenges: Challenges, challenge: Challenge, alpha: float) -> Stan
     summed = sum((batch_evidence(batch) for batch in batches), start=np.zeros(len(BETS)))
     nights = len({*challenges.batches(challenge.number).values()})
     evidence = Evidence(challenge.number, passed, float(log_evidence(summed)), nights, alpha)
-    panel = {name: _compared([one for one in apart if one.simulator == name], alpha)[ALL] for name in names}
-    found = _compared(rewards, alpha)
-    return Standing(challenge, found, evidence, len(batches), panel if len(names) > 1 else {})
+    panel = names if len(names) > 1 else []
+    alone = {name: _compared([one for one in apart if one.simulator == name], alpha)[ALL] for name in panel}
+    return Standing(challenge, _compared(rewards, alpha), evidence, len(batches), alone)
 
 
 def _compared(rewards: Sequence[BatchReward], alpha: float) -> Mapping[str, Comparison]:
