@@ -35,6 +35,21 @@ class Counted(ScriptedEngine):
         return canned_reply(prompt, seed)
 
 
+class Thankful(Counted):
+    """A trained policy thanks its users; `_weigh` of a subclass says how much better off they then are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._choose = self._weigh
+
+    def _answer(self, prompt, seed):
+        thanks = " Thank you." if prompt.side is Side.POLICY and prompt.adapter else ""
+        return super()._answer(prompt, seed) + thanks
+
+    def _weigh(self, prompt, choices):
+        raise NotImplementedError
+
+
 @contextmanager
 def played_by(engine: Any) -> Iterator[Any]:
     """A context in which this engine replaces every opened engine."""

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from scripted_cycles import small
-from scripted_engines import Counted, ask, played_by
+from scripted_engines import Counted, Thankful, ask, played_by
 
-from engage.engines.base import Side
 from engage.errors import ConfigError
 from engage.evaluation import Contender, fixed_ground, validation_half
 from engage.grid import combinations
@@ -36,16 +35,8 @@ def home(tmp_path_factory, open_home):
         yield opened
 
 
-class Kinder(Counted):
-    """A trained policy thanks its users, who are then better off."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._choose = self._weigh
-
-    def _answer(self, prompt, seed):
-        thanks = " Thank you." if prompt.side is Side.POLICY and prompt.adapter else ""
-        return super()._answer(prompt, seed) + thanks
+class Kinder(Thankful):
+    """Users who were thanked are better off."""
 
     def _weigh(self, prompt, choices):
         thanked = sum(message.content.endswith(" Thank you.") for message in prompt.messages)

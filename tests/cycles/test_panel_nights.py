@@ -2,10 +2,9 @@
 
 import pytest
 from scripted_cycles import small
-from scripted_engines import Counted, ask, played_by
+from scripted_engines import Counted, Thankful, ask, played_by
 from tiny_models import save_adapter
 
-from engage.engines.base import Side
 from engage.models import adapter_fingerprint
 from engage.workspace import Workspace
 from flows.align import align
@@ -16,18 +15,10 @@ from flows.evaluation import evaluation
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-class Divided(Counted):
-    """A trained policy thanks its users. Those of `pleased` are then as well off as can be, all others as badly."""
+class Divided(Thankful):
+    """Users of `pleased` who were thanked are as well off as can be, all others as badly."""
 
     pleased = ""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._choose = self._weigh
-
-    def _answer(self, prompt, seed):
-        thanks = " Thank you." if prompt.side is Side.POLICY and prompt.adapter else ""
-        return super()._answer(prompt, seed) + thanks
 
     def _weigh(self, prompt, choices):
         thanked = any(message.content.endswith(" Thank you.") for message in prompt.messages)
