@@ -16,7 +16,8 @@ from engage.engines.embedded.attention import NOWHERE, AttentionShape, Place, bu
 from engage.engines.embedded.batch import Record, Recorder, call_model
 from engage.engines.embedded.prefix_cache import PADDING, PrefixCache
 
-PREFILL_TOKENS = {"cpu": 4096, "cuda": 32768}
+PREFILL_TOKENS = {"cpu": 1024, "cuda": 32768}
+"""Most tokens of a call. On a CPU so few that its temporary memory is reused, not given back and faulted in again by each call."""
 CALL_TOKENS = {"cpu": 96, "cuda": 4096}
 """The fixed cost of a model call (reading weights, starting kernels), in tokens."""
 WORTH_SHARING = {"cpu": 32, "cuda": 1024}
@@ -62,11 +63,13 @@ class Prefill:
     def next_logits(self, prompts: Sequence[tuple[int, ...]]) -> NextLogits:
         """Logits of the token after each distinct prompt."""
         self.cache.tick += 1
+        distinct = sorted(set(prompts))
         self.cache.shrink()
+        self.cache.shrink(self._new_tokens(distinct))  # what these prompts use is marked by now and stays
         logits: list[Any] = []
         rows: dict[tuple[int, ...], int] = {}
         cached: dict[tuple[int, ...], int] = {}
-        for wave in self._waves(sorted(set(prompts))):
+        for wave in self._waves(distinct):
             for batch in self._prefill_batches(wave):
                 self._check_open()
                 logits.append(self._prefill(batch))
@@ -88,6 +91,14 @@ class Prefill:
             worth = shared - self._known(prompt) >= WORTH_SHARING[self.device.type]
             (second if worth else first).append(prompt)
         return [wave for wave in (first, second) if wave]
+
+    def _new_tokens(self, prompts: Sequence[tuple[int, ...]]) -> int:
+        """Number of tokens of the sorted `prompts` that are not in the cache; marks those that are as used now."""
+        before = ((), *prompts)
+        return sum(
+            len(prompt) - max(self._known(prompt), _common_length(last, prompt))
+            for last, prompt in zip(before, prompts, strict=False)
+        )
 
     def _known(self, prompt: tuple[int, ...]) -> int:
         """Number of the prompt's tokens in the cache; the last token is always computed, for its logits."""

@@ -112,15 +112,15 @@ class PrefixCache:
         """The states in `slots` [n], as [2 × layers, key heads, n, width]."""
         return torch.index_select(self.states, 2, slots, out=out)
 
-    def shrink(self) -> None:
-        """Evict the least recently used leaves if little of the budget is free; those that the current batch uses stay.
+    def shrink(self, room: int = 0) -> None:
+        """Evict the least recently used leaves if few slots are free beside `room`; those that the current batch uses stay.
 
         It frees enough for several batches, because walking the tree and resizing the tensor cost as much as a batch.
         """
         grown = self.states.shape[2] - 1 > self.budget_tokens
-        if not grown and len(self._free) >= LEAST_FREE * self.budget_tokens:
+        if not grown and len(self._free) >= LEAST_FREE * self.budget_tokens + room:
             return
-        over = self.used_tokens - int((1 - FREED) * self.budget_tokens)
+        over = self.used_tokens - int((1 - FREED) * self.budget_tokens) + room
         freed = [self._free]
         order = itertools.count()
         leaves = [(leaf.last_used, next(order), leaf) for leaf in self._segments() if not leaf.children]

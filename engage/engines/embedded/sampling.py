@@ -9,7 +9,7 @@ import torch
 from engage.engines.base import Sampling
 
 NUCLEUS_CANDIDATES = (64, 512)
-"""Numbers of most probable tokens to try in turn before all tokens are sorted: fewer are faster."""
+"""Numbers of most probable tokens to try in turn, each for the rows whose nucleus is larger than the last; then all tokens are sorted."""
 
 
 @dataclass
@@ -43,11 +43,14 @@ def choose(logits: Any, temperature: Any, top_p: Any, uniforms: Any) -> Any:
     `logits` [rows, vocabulary]; `temperature`, `top_p` and `uniforms` [rows].
     """
     probabilities = torch.softmax(logits / temperature[:, None], -1)
-    for count in NUCLEUS_CANDIDATES:
-        tokens, covered = invert(probabilities, top_p, uniforms, count)
-        if bool(covered.all()):
-            return tokens
-    return invert(probabilities, top_p, uniforms, probabilities.shape[-1])[0]
+    tokens = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    left = torch.arange(len(logits), device=logits.device)  # rows without a token yet
+    for count in (*NUCLEUS_CANDIDATES, probabilities.shape[-1]):
+        tokens[left], covered = invert(probabilities[left], top_p[left], uniforms[left], count)
+        left = left[~covered]
+        if not len(left):
+            break
+    return tokens
 
 
 def invert(probabilities: Any, top_p: Any, uniforms: Any, count: int) -> tuple[Any, Any]:
