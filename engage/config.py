@@ -14,14 +14,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engage.domains import allow_modules
 from engage.engines import EngineConfig
 from engage.errors import ConfigError
-from engage.evaluation import AlertConfig, ComparisonConfig, HeldOutConfig, simulators
+from engage.evaluation import (
+    SEARCH_SIMULATOR,
+    AlertConfig,
+    ComparisonConfig,
+    HeldOutConfig,
+    drawn_users,
+    simulators,
+)
 from engage.files.digest import flat
 from engage.files.refusal import boolean_taken, first_refusal
 from engage.masking import mask_urls
 from engage.profiles import DEEPEST, profile_name, read_profile
 from engage.progress import tell
 from engage.scenario import SHIPPED, Scenario, load_scenarios
-from engage.search import BudgetConfig, SearchConfig, TalkLimits
+from engage.search import Adapters, BudgetConfig, SearchConfig, TalkLimits
 from engage.settings import closest
 from engage.settings import setting_names as names_of
 from engage.simulation import DialogueConfig
@@ -131,6 +138,11 @@ class CycleConfig(BaseModel):
     def simulators(self) -> dict[str, str | None]:
         """Simulators used in evaluation: label → adapter, see `engage.evaluation.simulators.simulators`."""
         return simulators(self.engine, self.evaluation.held_out_simulators)
+
+    def adapters(self, policy: str | None, simulator: str = SEARCH_SIMULATOR) -> Adapters:
+        """Who talks with whom: a policy's adapter (None: as configured) and the simulator of this label; the search's may be drawn."""
+        drawn = drawn_users(self.engine) if simulator == SEARCH_SIMULATOR else {}
+        return Adapters(policy, self.simulators()[simulator], drawn)
 
     def recorded(self, experiment: bool = False) -> dict[str, Any]:
         """The settings that a run records, by dotted name: without sections that it does not use.

@@ -4,7 +4,6 @@ from prefect import flow
 
 from engage.config import CycleConfig
 from engage.evaluation import Judged, members, policy_label
-from engage.search import Adapters
 from tasks.collecting import check_talk
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.dialogues import hold_held_out_dialogues, require_dialogues
@@ -27,14 +26,15 @@ def evaluation(config: CycleConfig, cycle_id: str, alone: bool = True) -> Judged
     trained = {policy_label(name, adapter): adapter for name, adapter in weights.items() if adapter}
     policies = {"base": None, **trained}
     failed: dict[str, str] = {}
-    for simulator, user in config.simulators().items():
+    for simulator in config.simulators():
         for label, adapter in policies.items():
-            failed |= hold_held_out_dialogues(config, cycle, label, Adapters(adapter, user), simulator)
+            adapters = config.adapters(adapter, simulator)
+            failed |= hold_held_out_dialogues(config, cycle, label, adapters, simulator)
     require_dialogues(config, cycle, policies, failed)
     kept = keep_challenger(config, cycle, candidate)
     if kept:
         for simulator in members(kept.simulator):
-            adapters = Adapters(kept.adapter, config.simulators()[simulator])
+            adapters = config.adapters(kept.adapter, simulator)
             failed |= hold_held_out_dialogues(config, cycle, kept.policy, adapters, simulator)
     check_talk(config, cycle, "evaluation")
     judged = judge(config, cycle, candidate, failed, kept)

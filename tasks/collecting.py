@@ -12,7 +12,7 @@ from engage.engines.metered import MeteredEngine
 from engage.errors import ConfigError
 from engage.evaluation import Collected, end_reasons, read_collected, reward_by_turn, values_by_exchange
 from engage.progress import Bar
-from engage.search import NO_COUNTS, Adapters, TalkWatch, TreeRecord, search_scenarios
+from engage.search import NO_COUNTS, TalkWatch, TreeRecord, search_scenarios
 from engage.simulation.figures import Figures
 from engage.store import Cycle
 from engage.workspace import Workspace
@@ -66,7 +66,7 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
             config.search,
             cycle_id=cycle.cycle_id,
             seed=cycle.seed,
-            adapters=Adapters(policy_adapter=cycle.champion_adapter),
+            adapters=config.adapters(cycle.champion_adapter),
             on_tree=keep,
             on_simulations=bar.advance,
             watch=TalkWatch(config.collect),

@@ -16,7 +16,6 @@ from engage.evaluation import (
 )
 from engage.evaluation.selection import PAGE
 from engage.files.digest import digest
-from engage.search import Adapters
 from engage.settings import value_of
 from engage.store import Cycle
 from engage.tracking import GROUND_TAG
@@ -42,9 +41,9 @@ def trained(config: CycleConfig, cycle: Cycle, name: str, differs: Sequence[str]
 def hold_all(config: CycleConfig, cycle: Cycle, contenders: Sequence[Contender]) -> dict[str, str]:
     """Hold the missing dialogues of every contender with every simulator; returns failed scenarios with the reason."""
     failed: dict[str, str] = {}
-    for simulator, user in config.simulators().items():
+    for simulator in config.simulators():
         for one in contenders:
-            adapters = Adapters(one.adapter, user)
+            adapters = config.adapters(one.adapter, simulator)
             failed |= hold_held_out_dialogues(config, cycle, one.label, adapters, simulator, HALF)
     return failed
 

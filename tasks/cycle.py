@@ -13,7 +13,7 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import check_models, model_of
 from engage.engines.base import Side
 from engage.errors import InputError, StoreLocked, TooManyFlawed, engage_error
-from engage.evaluation import check_adapters, prompted_users, reigns, start_line
+from engage.evaluation import check_adapters, nobody_held_out, prompted_users, reigns, start_line
 from engage.home import check_cycle_id
 from engage.keeping import at_work
 from engage.progress import tell
@@ -63,8 +63,12 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
         found = reigns(Challenges(workspace.store), workspace.home.find)
         model, adapter = model_of(config.engine, Side.POLICY), config.engine.policy_adapter
         tell(f"cycle {cycle_id} starts from {start_line(found, cycle.champion_version, model, adapter)}")
-        if prompted := prompted_users(config.engine):
-            tell(prompted)
+        for remark in (
+            prompted_users(config.engine),
+            nobody_held_out(config.engine, config.evaluation.held_out_simulators),
+        ):
+            if remark:
+                tell(remark)
     params = {**cycle.model_dump(), **config.recorded(experiment=not from_champion)}
     workspace.tracker.open_cycle(cycle_id, params, {"engine": config.engine.kind, "profile": config.tracking.profile})
     return cycle

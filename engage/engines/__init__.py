@@ -10,7 +10,7 @@ from engage.engines.embedded.engine import TransformersConfig
 from engage.engines.openai.config import OpenAIConfig, asked_with, served_names
 from engage.engines.prices import Prices
 from engage.engines.vllm.config import VllmConfig
-from engage.models import ModelsConfig
+from engage.models import POLICY_MODEL, ModelsConfig
 
 
 class EngineConfig(ModelsConfig):
@@ -55,21 +55,27 @@ def engine_identity(config: EngineConfig) -> dict[str, str]:
         models |= {f"asked {side}": digest for side, digest in asked_with(config.openai).items()}
     adapters = {
         name: adapter_fingerprint(folder)
-        for name in (config.policy_adapter, config.simulator_adapter)
-        if models and (folder := adapter_folder(name))
+        for name in (config.policy_adapter, config.simulator_adapter, *config.simulators)
+        if models and name != POLICY_MODEL and (folder := adapter_folder(name))
     }
     return {**models, **{f"adapter {name}": fingerprint for name, fingerprint in adapters.items()}}
 
 
 def speakers_identity(config: EngineConfig) -> dict[str, list[str | None]]:
-    """Whose weights speak on which side: fingerprints of model and adapter, which `engine_identity` gives without the side; empty for the scripted engine."""
+    """Whose weights speak on which side: fingerprints of model and adapter, which `engine_identity` gives without the side; empty for the scripted engine.
+
+    If each tree draws its user, `drawn` has the labels of the simulators that it draws from, for the scripted engine too.
+    """
+    from engage.models import adapter_label
+
     known = engine_identity(config)
     adapters = {Side.POLICY: config.policy_adapter, Side.SIMULATOR: config.simulator_adapter}
-    return {
+    found = {
         side.value: [known.get(model_of(config, side)), known.get(f"adapter {adapter}")]
         for side, adapter in adapters.items()
         if known
     }
+    return {**found, "drawn": [*sorted(map(adapter_label, config.simulators))]} if config.simulators else found
 
 
 def check_models(config: EngineConfig) -> None:

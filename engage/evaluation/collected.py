@@ -10,7 +10,7 @@ from engage.domains.rules.crisis import CRISIS
 from engage.engines import EngineConfig
 from engage.engines.prices import Prices
 from engage.evaluation.simulators import prompted_users
-from engage.pages import bounded
+from engage.pages import bounded, counted
 from engage.stats import rate
 from engage.store import Cycle, TrajectoryStore
 
@@ -49,7 +49,8 @@ class Collected:
 
     `unsearched` scenarios were not reached within the budget. `unspoken` counts, by reason, conversations that ended because the
     model gave no usable turn. `costs` are sums over the search's requests, by MLflow metric name; `usd` is what
-    they cost in US dollars, None without prices. `prompted` is a sentence if no adapter plays the users.
+    they cost in US dollars, None without prices. `prompted` is a sentence if no adapter plays the users. `drawn` counts
+    the trees by the simulator that they drew as their user; empty if all have the same.
     """
 
     rewards: tuple[DomainRewards, ...] = ()
@@ -61,6 +62,7 @@ class Collected:
     costs: Mapping[str, float | None] = field(default_factory=dict)
     usd: float | None = None
     prompted: str = ""
+    drawn: Mapping[str, int] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float | None]:
         """The few figures of a run's page, by MLflow's names; counts of what went wrong only where something did."""
@@ -77,6 +79,7 @@ class Collected:
         """All figures, one row each: `figure`, `domain` (empty: of the whole cycle) and `value`."""
         whole: dict[str, float | None] = {"failed_trees": len(self.failed), "crises": self.crises, **self.costs}
         whole |= {f"unspoken/{reason}": count for reason, count in self.unspoken.items()}
+        whole |= {f"trees_with/{simulator}": trees for simulator, trees in self.drawn.items()}
         if spoke := self.users_as_assistants:
             ends = {"": spoke.value, "_low": spoke.low, "_high": spoke.high}
             whole |= {f"users_as_assistants{end}": value for end, value in ends.items()}
@@ -112,7 +115,22 @@ def read_collected(
         costs=costs,
         usd=usd_of(store, cycle.cycle_id, engine.prices, "search"),
         prompted=prompted_users(engine),
+        drawn=trees_by_simulator(store, cycle.cycle_id),
     )
+
+
+def trees_by_simulator(store: TrajectoryStore, cycle_id: str) -> dict[str, int]:
+    """Number of the cycle's trees that drew each simulator as their user; empty if all have the same."""
+    found: dict[str, int] = {}
+    for row in store.rows("reward_by_simulator", {"cycle": cycle_id}):
+        if row["simulator"] is not None:
+            found[row["simulator"]] = found.get(row["simulator"], 0) + row["trees"]
+    return dict(sorted(found.items()))
+
+
+def drawn_in_words(drawn: Mapping[str, int]) -> str:
+    """Such as `bare 5 trees, embedded 7 trees`."""
+    return ", ".join(f"{simulator} {counted(trees, 'tree')}" for simulator, trees in drawn.items())
 
 
 def usd_of(store: TrajectoryStore, cycle_id: str, prices: Prices, purpose: str | None = None) -> float | None:

@@ -1,4 +1,7 @@
-"""The simulated users of an evaluation: the search's own, and the held-out ones that the search never talked to.
+"""The simulated users of a search and of an evaluation: the search's own, and the held-out ones that the search never talked to.
+
+A search has one simulator, or several (`engine.simulators`), of which each tree draws one. Their dialogues in an evaluation have one label,
+`search`; each of them draws its user too.
 
 Several held-out ones are a *panel*: its label joins theirs, and a dialogue's reward with the panel is the mean over its members.
 """
@@ -10,19 +13,27 @@ from typing import Any
 from engage.engines import EngineConfig, engine_identity, model_names, model_of
 from engage.engines.base import Side
 from engage.errors import ConfigError, ModelError
-from engage.models import BARE, adapter_fingerprint, adapter_folder, check_adapter, resolve_model
-from engage.simulation import POLICY_MODEL
+from engage.models import (
+    BARE,
+    POLICY_MODEL,
+    adapter_fingerprint,
+    adapter_folder,
+    adapter_label,
+    check_adapter,
+    resolve_model,
+)
 
 SEARCH_SIMULATOR, HELD_OUT_SIMULATOR = "search", "held-out"
 _JOINS = " + "
 
 
 def simulators(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, str | None]:
-    """Simulators used in evaluation: label → adapter (None: the search's simulator).
+    """Simulators used in evaluation: label → adapter (None: the search's simulator, or the one that a dialogue draws of several).
 
-    A single held-out simulator is omitted if it has the same model name and adapter as the search's; in a panel that is a ConfigError.
+    A single held-out simulator is omitted if it has the same model name and adapter as one of the search's; in a panel that is a ConfigError.
     """
-    players = {SEARCH_SIMULATOR: _weights(engine, engine.simulator_adapter)}
+    players = {f"{SEARCH_SIMULATOR}'s {label}": _weights(engine, name) for label, name in drawn_users(engine).items()}
+    players = players or {SEARCH_SIMULATOR: _weights(engine, engine.simulator_adapter)}
     found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
     for name in held_out:
         weights = _weights(engine, name)
@@ -33,6 +44,34 @@ def simulators(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, str |
         elif len(held_out) > 1:
             raise ConfigError(f"evaluation.simulators: {name} has the weights of the {twin} simulator; name each once")
     return found
+
+
+def drawn_users(engine: EngineConfig) -> dict[str, str]:
+    """Simulators of which each tree of a search draws one: label → adapter as a prompt names it; empty if all have the same one.
+
+    ConfigError if two have the same weights.
+    """
+    found: dict[str, str] = {}
+    known: dict[tuple[str, str | None], str] = {}
+    for name in engine.simulators:
+        weights = _weights(engine, name)
+        if weights in known:
+            raise ConfigError(
+                f"engine.simulators: {name} has the weights of the {known[weights]} simulator; name each once"
+            )
+        known[weights] = adapter_label(name)
+        found[known[weights]] = adapter_folder(name) or ""
+    return found
+
+
+def nobody_held_out(engine: EngineConfig, held_out: Sequence[str]) -> str:
+    """A sentence for a night whose only held-out simulator is one that the search draws its users from; empty otherwise."""
+    if not engine.simulators or not held_out or len(simulators(engine, held_out)) > 1:
+        return ""
+    return (
+        f"The held-out simulator {held_out[0]} is one of those that the search draws its users from "
+        "(engine.simulators): nobody is held out, and nothing is promoted. Name another one."
+    )
 
 
 def with_panel(labels: Iterable[str]) -> list[str]:
@@ -49,12 +88,16 @@ def members(label: str) -> list[str]:
 
 def prompted_users(engine: EngineConfig) -> str:
     """A sentence for a night whose users no adapter plays; empty with one, and for the scripted engine."""
-    if engine.kind == "scripted" or adapter_folder(engine.simulator_adapter):
+    names = engine.simulators or (engine.simulator_adapter,)
+    prompted = [name or BARE for name in names if name == POLICY_MODEL or not adapter_folder(name)]
+    if engine.kind == "scripted" or not prompted:
         return ""
+    models = " and ".join(dict.fromkeys(_weights(engine, name)[0] for name in prompted))
+    who = "The users" if len(prompted) == len(names) else f"The users of the trees that draw {' or '.join(prompted)}"
     return (
-        f"The users are played by the model {model_of(engine, Side.SIMULATOR)} without an adapter: they are prompted, unless the model was "
+        f"{who} are played by the model {models} without an adapter: they are prompted, unless the model was "
         "trained to play users. A prompted instruct model tends to speak like an assistant. Train a simulator with `engage simulator "
-        "train` and set engine.simulator_adapter."
+        f"train` and set {'engine.simulators' if engine.simulators else 'engine.simulator_adapter'}."
     )
 
 
@@ -78,14 +121,23 @@ def deciding(simulators: Iterable[str]) -> str | None:
     return max(held_out, key=lambda name: len(members(name)), default=names[0] if names else None)
 
 
-def users_identity(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, list[str | None]]:
-    """Who the simulated users are, by label: model, its fingerprint (what a server is asked, where it shows no weights), adapter's fingerprint."""
-    known, names = engine_identity(engine), {SEARCH_SIMULATOR: engine.simulator_adapter}
+def users_identity(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, list[Any]]:
+    """Who the simulated users are, by label: model, its fingerprint (what a server is asked, where it shows no weights), adapter's fingerprint.
+
+    Of several simulators of the search each is such a list.
+    """
+    known, names = engine_identity(engine), dict[str, str | None]()
     taking_part = simulators(engine, held_out)
     names |= {label: name for name in held_out if (label := held_out_label(name)) in taking_part}
-    found = {label: _weights(engine, name) for label, name in names.items()}
+
+    def one(name: str | None) -> list[str | None]:
+        model, own = _weights(engine, name)
+        return [model, known.get(model) or known.get("asked simulator"), own]
+
+    searching: list[Any] = [one(name) for name in sorted(engine.simulators, key=adapter_label)]
     return {
-        label: [model, known.get(model) or known.get("asked simulator"), own] for label, (model, own) in found.items()
+        SEARCH_SIMULATOR: searching or one(engine.simulator_adapter),
+        **{label: one(name) for label, name in names.items()},
     }
 
 
@@ -95,8 +147,15 @@ def held_out_label(name: str) -> str:
 
 
 def player(engine: Mapping[str, Any]) -> str:
-    """Who plays the users in a search with these settings of `engine`, as in `held_out_label`; the folder's name if it is gone."""
-    name = engine.get("simulator_adapter") or BARE
+    """Who plays the users in a search with these settings of `engine`, as in `held_out_label`; the folder's name if it is gone.
+
+    Several are joined like the members of a panel.
+    """
+    names = engine.get("simulators") or [engine.get("simulator_adapter") or BARE]
+    return _JOINS.join(sorted(map(_shown_or_gone, names)))
+
+
+def _shown_or_gone(name: str) -> str:
     try:
         return _shown(name)
     except ModelError:
@@ -109,7 +168,7 @@ def _shown(name: str) -> str:
 
 
 def check_adapters(engine: EngineConfig, held_out: Sequence[str], champion: str | None) -> None:
-    """Raise ModelError if a held-out simulator is missing, or if one or the champion does not fit the models. A server's weights cannot be checked."""
+    """Raise ModelError if a simulator of the search's several or a held-out one is missing, or if one or the champion does not fit the models. A server's weights cannot be checked."""
     simulators(engine, held_out)
     if not model_names(engine):
         return
@@ -118,6 +177,6 @@ def check_adapters(engine: EngineConfig, held_out: Sequence[str], champion: str 
             check_adapter(champion, resolve_model(engine.policy_model))
         except ModelError as error:
             raise ModelError(f"the champion of this home: {error}; another model needs another ENGAGE_HOME") from error
-    for name in held_out:
+    for name in (*engine.simulators, *held_out):
         if name != POLICY_MODEL and (folder := adapter_folder(name)):
             check_adapter(folder, resolve_model(engine.simulator_model))

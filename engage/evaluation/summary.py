@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engage.engines.prices import dollars
-from engage.evaluation.collected import Collected
+from engage.evaluation.collected import Collected, drawn_in_words
 from engage.evaluation.judgement import Comparisons
 from engage.evaluation.promotion import Verdict
 from engage.masking import mask_urls
@@ -112,6 +112,8 @@ def _collect_lines(cycle_id: str, collected: Collected) -> list[str]:
         lines.append(f"{row.domain}: {row.trees} trees, {row.simulations} simulated conversations, {reward}.")
     if not collected.rewards:
         lines.append("No search was completed.")
+    if collected.drawn:
+        lines.append(f"Each tree drew its user: {drawn_in_words(collected.drawn)}.")
     if collected.prompted:
         lines.append(collected.prompted)
     if collected.crises:

@@ -150,8 +150,8 @@ class Roller:
     async def _reply(self, reply: SpokenReply, turns: int, below: int) -> None:
         """Make the missing rollouts of `turns` user turns with `below` rollouts each, all at once."""
         seed = derive_seed(self.seed, "credit", reply.key)
-        adapters = (self.adapters.policy_adapter, self.adapters.simulator_adapter)
-        episode = begin_episode(self.engine, reply.scenario, self.dialogue, seed, *adapters)
+        _, user = self.adapters.user(self.seed, reply.scenario.scenario_id)  # the one that the tree drew
+        episode = begin_episode(self.engine, reply.scenario, self.dialogue, seed, self.adapters.policy_adapter, user)
         async with self._alone.setdefault(reply.key, asyncio.Lock()):
             wanted = ((turn, self.kept.missing(reply, turn, below)) for turn in range(turns))
             await _all([self._turn(episode, reply, turn, places) for turn, places in wanted if places])

@@ -11,11 +11,12 @@ from datetime import datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engage.errors import ModelError
+from engage.files.digest import LATER
 from engage.models.embedded import (
     EMBEDDED_WHEEL,
     GGUF_SHA256,
@@ -27,6 +28,8 @@ from engage.models.embedded import (
 
 EMBEDDED = "embedded"
 BARE = "bare"
+POLICY_MODEL = "policy"
+"""In place of an adapter: the policy's model without an adapter plays the user."""
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 CARD_NAME = "engage_card.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -58,6 +61,20 @@ class ModelsConfig(BaseModel):
     )
     policy_adapter: str | None = Field(None, description=_ADAPTER.format("policy"))
     simulator_adapter: str | None = Field(None, description=_ADAPTER.format("simulator"))
+    simulators: tuple[str, ...] = Field(
+        (),
+        description="several simulators of the search in place of `simulator_adapter`, each named as there, or `policy` (the policy's "
+        "model without an adapter): each tree draws one of them as its user",
+        json_schema_extra=LATER,
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_name_the_users(self) -> Self:
+        if self.simulators and self.simulator_adapter:
+            raise ValueError(
+                "simulator_adapter and simulators are both set; use one (an empty `engine.simulator_adapter=` resets it)"
+            )
+        return self
 
 
 def resolve_model(name: str) -> ModelRef:
@@ -186,6 +203,18 @@ def adapter_folder(name: str | None) -> str | None:
     """The folder of an adapter by name: `embedded` is the shipped one, `bare` gives "" (no adapter), None and "" give None."""
     shipped = str(resources.files("engage") / "data" / "adapter")
     return {EMBEDDED: shipped, BARE: ""}.get(name, name) if name else None
+
+
+def adapter_label(name: str) -> str:
+    """How an adapter is called wherever its folder lies: a name stays, a folder is the first digits of its fingerprint.
+
+    Equal weights have equal labels: a copy of the shipped adapter is `embedded`. ModelError if the folder is no adapter.
+    """
+    folder = adapter_folder(name)
+    if not folder or name == POLICY_MODEL:
+        return name or BARE
+    fingerprint = adapter_fingerprint(folder)
+    return EMBEDDED if fingerprint == adapter_fingerprint(adapter_folder(EMBEDDED) or "") else fingerprint[:8]
 
 
 def check_adapter(folder: Path | str, base: ModelRef) -> AdapterCard:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from engage.scenario import Scenario
 from engage.search.imcts import Search, SearchConfig
 from engage.search.tree import TreeRecord, node_records
 from engage.search.watch import TalkWatch
+from engage.seeds import derive_seed
 from engage.simulation import DialogueConfig, Recast, begin_episode, hold_dialogue
 
 Item = TypeVar("Item")
@@ -30,10 +31,26 @@ and model give other trees. A cycle of an older version accepts no new trees; it
 
 @dataclass(frozen=True)
 class Adapters:
-    """LoRA adapter folders of policy and simulator; None: the model as configured."""
+    """LoRA adapter folders of policy and simulator; None: the model as configured.
+
+    `drawn` are the simulators, label to adapter, of which each tree and each fresh dialogue draws one as its user; empty: all have
+    the same one.
+    """
 
     policy_adapter: str | None = None
     simulator_adapter: str | None = None
+    drawn: Mapping[str, str] = field(default_factory=dict)
+
+    def user(self, seed: int, scenario_id: str) -> tuple[str | None, str | None]:
+        """Label (None: not drawn) and adapter of the user that talks about a scenario under a seed: a cycle's for its tree, else the dialogue's own.
+
+        Each label gets a number from seed and scenario, and the lowest is drawn: neither the order of trees nor that of labels counts,
+        and if a simulator is taken away, the trees of the others keep theirs.
+        """
+        if not self.drawn:
+            return None, self.simulator_adapter
+        label = min(self.drawn, key=lambda one: derive_seed(seed, scenario_id, "simulator", one))
+        return label, self.drawn[label]
 
 
 @dataclass
@@ -62,7 +79,8 @@ async def search_scenario(
     """
     started = time.perf_counter()
     recorder = RecordingEngine(engine)
-    episode = begin_episode(recorder, scenario, dialogue, seed, adapters.policy_adapter, adapters.simulator_adapter)
+    simulator, user = adapters.user(seed, scenario.scenario_id)
+    episode = begin_episode(recorder, scenario, dialogue, seed, adapters.policy_adapter, user)
 
     def advance(simulations: int) -> None:
         on_simulations(simulations)
@@ -84,6 +102,7 @@ async def search_scenario(
         calls=tuple(recorder.calls),
         withdrawn=tree_search.withdrawn,
         wall_s=time.perf_counter() - started,
+        simulator=simulator,
     )
 
 
@@ -141,9 +160,8 @@ async def hold_dialogues(
 
     async def one(piece: tuple[Scenario, int]) -> tuple[int, Trajectory, tuple[CallRecord, ...]]:
         scenario, seed = piece
-        trajectory, calls = await hold_dialogue(
-            engine, scenario, dialogue, seed, adapters.policy_adapter, adapters.simulator_adapter, recast
-        )
+        _, user = adapters.user(seed, scenario.scenario_id)
+        trajectory, calls = await hold_dialogue(engine, scenario, dialogue, seed, adapters.policy_adapter, user, recast)
         if watch is not None:
             watch.note_ended([trajectory])
             watch.advance(1)

@@ -145,7 +145,10 @@ class SimulationRecord:
 
 @dataclass(frozen=True, slots=True)
 class TreeRecord:
-    """A finished search of one scenario. `seed` is the cycle's; `withdrawn` counts failed simulations."""
+    """A finished search of one scenario. `seed` is the cycle's; `withdrawn` counts failed simulations.
+
+    `simulator` is the label of the user that the tree drew; None where all trees of the cycle have the same.
+    """
 
     cycle_id: str
     scenario_id: str
@@ -155,6 +158,7 @@ class TreeRecord:
     calls: tuple[CallRecord, ...]
     withdrawn: int
     wall_s: float
+    simulator: str | None = None
 
     @property
     def tree_id(self) -> str:

@@ -1,5 +1,6 @@
 """Simulated dialogues: the two speakers, the flaws of their turns, and dialogues played to the exit survey."""
 
+from engage.models import POLICY_MODEL
 from engage.simulation.flaws import find_flaw
 from engage.simulation.leaks import leaks_role
 from engage.simulation.reaction import without_value
@@ -16,7 +17,6 @@ from engage.simulation.rollout import (
     play_out,
 )
 from engage.simulation.simulator import (
-    POLICY_MODEL,
     Policy,
     SampledTurn,
     SpeechConfig,

@@ -15,14 +15,13 @@ from engage.dialogue import UNSPOKEN, Dialogue, Reaction, Role, Turn
 from engage.domains import Domain, UserCondition
 from engage.domains.rules.patterns import says_something
 from engage.engines.base import Completion, Engine, Message, Prompt, Sampling, ScoresUnavailable, Side
-from engage.models import neutral, strip_thoughts, without_blocks
+from engage.models import POLICY_MODEL, neutral, strip_thoughts, without_blocks
 from engage.seeds import derive_seed
 from engage.simulation.flaws import find_flaw, heard
 from engage.simulation.leaks import cut_leak
 from engage.simulation.reaction import read_expected, read_pattern
 
 UNSAID = "…"
-POLICY_MODEL = "policy"
 
 
 class SpeechConfig(BaseModel):

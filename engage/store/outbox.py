@@ -26,7 +26,7 @@ from engage.files.writing import write_whole
 from engage.search import DialogueRecord, ForkRecord, TreeRecord
 from engage.store.judgements import JudgementRecord
 
-OUTBOX_VERSION = 3
+OUTBOX_VERSION = 4
 """Version of the written columns; raised with every added column."""
 _VERSION_KEY = b"engage.outbox_version"
 LONGEST_NAME = 200
@@ -256,6 +256,7 @@ def _schema(kind: Kind, version: int) -> Any:
             calls=pa.list_(call),
             withdrawn=integer,
             wall_s=real,
+            simulator=since(4, text),
         ),
         Kind.DIALOGUES: struct(
             trajectory_id=text,

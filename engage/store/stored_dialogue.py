@@ -14,7 +14,8 @@ from engage.store.reader import StoreReader
 
 @dataclass(frozen=True)
 class StoredDialogue:
-    """A dialogue by its id. `policy` and `simulator` are labels, None in a search, where `simulation` is its number.
+    """A dialogue by its id. `policy` and `simulator` are labels, None in a search, where `simulation` is its number; a search's user that
+    its tree drew has a label. `seed` is the cycle's in a search, else the dialogue's own.
 
     `tree_depth` counts its turns after the opening that are nodes of its tree. `calls` are the requests made for it, without their
     costs; those of a search are its whole tree's.
@@ -26,6 +27,7 @@ class StoredDialogue:
     policy: str | None
     simulator: str | None
     simulation: int | None
+    seed: int
     tree_depth: int
     scenario: Scenario
     trajectory: Trajectory
@@ -49,6 +51,7 @@ def read_dialogue(store: StoreReader, trajectory_id: str) -> StoredDialogue:
         policy=row["policy"],
         simulator=row["simulator"],
         simulation=row["simulation"],
+        seed=row["seed"],
         tree_depth=row["tree_depth"] or 0,
         scenario=_scenario(row),
         trajectory=Trajectory(

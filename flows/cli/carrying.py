@@ -58,6 +58,7 @@ def absolute_config(config: CycleConfig) -> CycleConfig:
                     f"engine.{side}_model {name!r} is a folder here; set its absolute path before scheduling"
                 )
             engine[f"{side}_model"] = _absolute(name)
+    engine["simulators"] = [_adapter("engine.simulators", name) for name in engine["simulators"]]
     judging = values["evaluation"]
     judging["second_simulator"] = _adapter("evaluation.second_simulator", judging["second_simulator"])
     judging["simulators"] = [_adapter("evaluation.simulators", name) for name in judging["simulators"]]

@@ -66,7 +66,9 @@ def hold_chat(console: Console, config: CycleConfig, wish: Wish) -> None:
     if wish.against and len(policies) < 2:
         raise ConfigError(f"--against {wish.against!r:.80} is the same assistant as --policy; name another one")
     engine = RecordingEngine(shared_engine(config.engine))
-    episode = begin_episode(engine, scenario, config.dialogue, seed, next(iter(policies.values()), None), None)
+    first = next(iter(policies.values()), None)
+    _, user = config.adapters(first).user(seed, scenario.scenario_id)
+    episode = begin_episode(engine, scenario, config.dialogue, seed, first, user)
     screen = Screen(console, episode.domain, SEATS[wish.seat], scenario.opening)
     cast = _cast(episode, screen, wish, policies)
     labels = (" or ".join(policies), "human") if wish.seat == "user" else ("human", SEARCH_SIMULATOR)

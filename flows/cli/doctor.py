@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -205,14 +206,15 @@ def _simulator(config: CycleConfig) -> Iterator[Finding]:
     """Whether the simulators were trained to play users and are there; nothing for the scripted engine."""
     from engage.engines import model_of
     from engage.errors import ModelError
-    from engage.evaluation import prompted_users
+    from engage.evaluation import nobody_held_out, prompted_users
     from engage.models import adapter_fingerprint, adapter_folder
     from engage.simulation import POLICY_MODEL
 
     if config.engine.kind == "scripted":
         return
     asked = [("held-out users are", name) for name in config.evaluation.held_out_simulators]
-    for who, adapter in [("users are", config.engine.simulator_adapter), *asked]:
+    searching = config.engine.simulators or (config.engine.simulator_adapter,)
+    for who, adapter in [*(("users are", name) for name in searching), *asked]:
         if not (folder := adapter_folder(adapter)) or adapter == POLICY_MODEL:
             continue
         try:
@@ -228,6 +230,9 @@ def _simulator(config: CycleConfig) -> Iterator[Finding]:
             yield Finding(True, f"{who} played by {model_of(config.engine, Side.SIMULATOR)} with the adapter {adapter}")
     if prompted := prompted_users(config.engine):
         yield Finding(False, prompted)
+    with suppress(EngageError):  # what is missing, or named twice, is said above or by the night
+        if nobody := nobody_held_out(config.engine, config.evaluation.held_out_simulators):
+            yield Finding(False, nobody)
 
 
 def _embedded() -> Finding:

@@ -120,16 +120,27 @@ def _stage(store: TrajectoryStore, home: Home, config: CycleConfig, kept: Stored
     if text == said.text:
         raise ConfigError(f"--text: is what is said at turn {edit.turn} already")
     policy, adapter = named_policy(config, edit.policy) if edit.policy else _own_policy(store, home, kept)
-    simulator = SEARCH_SIMULATOR if kept.simulator in (None, "human") else kept.simulator
-    users = config.simulators()
-    if simulator not in users:
-        raise ConfigError(
-            f"its simulator {simulator!r} is not one of these settings ({', '.join(users)}); see evaluation.second_simulator and evaluation.simulators"
-        )
+    simulator, user = _user(config, kept)
     if (last := before.last) and (last.unspoken or speaks_of_harm(last.text, load_domain(kept.scenario.domain).crisis)):
         raise ConfigError(f"--turn {edit.turn}: the dialogue was over before it ({kept.trajectory.end_reason})")
     branches = (before.add(said), before.add(Turn(said.role, text)))
-    return Stage(kept, edit.turn, policy, simulator, (adapter, users[simulator]), branches)
+    return Stage(kept, edit.turn, policy, simulator, (adapter, user), branches)
+
+
+def _user(config: CycleConfig, kept: StoredDialogue) -> tuple[str, str | None]:
+    """Label and adapter of the user that spoke; the search's for a person. ConfigError if the settings do not name it."""
+    simulator = SEARCH_SIMULATOR if kept.simulator in (None, "human") else kept.simulator
+    searching = config.adapters(None)
+    if simulator == SEARCH_SIMULATOR:
+        label, user = searching.user(kept.seed, kept.scenario.scenario_id)
+        return label or SEARCH_SIMULATOR, user
+    users = {**searching.drawn, **config.simulators()}
+    if simulator not in users:
+        raise ConfigError(
+            f"its simulator {simulator!r} is not one of these settings ({', '.join(users)}); see engine.simulators, "
+            "evaluation.second_simulator and evaluation.simulators"
+        )
+    return str(simulator), users[simulator]
 
 
 def _own_policy(store: TrajectoryStore, home: Home, kept: StoredDialogue) -> tuple[str, str | None]:

@@ -82,7 +82,7 @@ def run_simulator_card(
 
     config = load_config(profile, overrides)
     try:
-        adapters = settings["adapters"] or [config.engine.simulator_adapter or "bare"]
+        adapters = settings["adapters"] or config.engine.simulators or [config.engine.simulator_adapter or "bare"]
         card = CardConfig.model_validate({**settings, "adapters": adapters})
     except ValidationError as error:
         refused = first_refusal(error)

@@ -4,7 +4,7 @@ create table if not exists trajectory (
     cycle_id varchar not null,
     purpose varchar not null, -- what the dialogue or request is for: search, evaluation, human or fork
     policy varchar, -- label of the assistant; null in a search, where it is the cycle's champion
-    simulator varchar, -- label of the simulated user; null in a search
+    simulator varchar, -- label of the simulated user; in a search that of its tree, null where all trees of the cycle have the same
     tree_id varchar, -- the search it belongs to; null outside a search
     simulation integer, -- its number within the tree, from 0; null outside a search
     root_id integer, -- node at which the simulation started; null outside a search

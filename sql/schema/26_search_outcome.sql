@@ -5,6 +5,7 @@ select
     domain, -- kind of conversation; null where the scenario is not stored
     scenario_id,
     user_condition,
+    simulator, -- label of the user that the tree drew; null where all trees of the cycle have the same
     trajectory_id,
     tree_id, -- the search it belongs to: cycle_id/scenario_id
     simulation, -- its number within the tree, from 0

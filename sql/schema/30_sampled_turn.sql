@@ -1,7 +1,15 @@
 -- One row per turn that a model said, in a search or an evaluation: replies and user turns of the trees, and what followed below them.
 -- A tree's equal replies are one row, with the draws of the first.
 create or replace view sampled_turn as
-with path as (
+with drawn as (
+    select
+        tree_id,
+        any_value(simulator) as simulator
+    from trajectory
+    where purpose = 'search' and simulator is not null
+    group by tree_id
+),
+path as (
     select
         tree_id,
         simulation,
@@ -13,7 +21,7 @@ select
     tree.cycle_id,
     'search' as purpose, -- what the turn was said for: search or evaluation
     null::varchar as policy, -- label of the assistant; null in a search, where it is the cycle's champion
-    null::varchar as simulator, -- label of the simulated user; null in a search
+    drawn.simulator, -- label of the simulated user; in a search that of its tree, null where all trees of the cycle have the same
     scenario.domain, -- kind of conversation; null where the scenario is not stored
     tree.scenario_id,
     tree.tree_id, -- the search it belongs to; null outside a search
@@ -26,6 +34,7 @@ select
 from tree
 join node on node.tree_id = tree.tree_id and node.role is not null
 left join scenario on scenario.scenario_id = tree.scenario_id
+left join drawn on drawn.tree_id = tree.tree_id
 union all by name
 select
     outcome.cycle_id,

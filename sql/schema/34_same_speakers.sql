@@ -8,4 +8,6 @@ create or replace macro same_speakers(one, other) as
         and (one -> 'engine' ->> 'policy_adapter') is not distinct from (other -> 'engine' ->> 'policy_adapter')
         and (one -> 'engine' ->> 'simulator_model') is not distinct from (other -> 'engine' ->> 'simulator_model')
         and (one -> 'engine' ->> 'simulator_adapter') is not distinct from (other -> 'engine' ->> 'simulator_adapter')
+        and list_sort(coalesce((one -> 'engine' -> 'simulators')::varchar[], []))
+        = list_sort(coalesce((other -> 'engine' -> 'simulators')::varchar[], []))
     )

@@ -4,6 +4,7 @@ with unpacked as (
         tree_id,
         cycle_id,
         seed,
+        simulator,
         unnest(simulations) as item
     from incoming_tree
 )
@@ -12,7 +13,7 @@ select
     cycle_id,
     'search' as purpose,
     null::varchar as policy,
-    null::varchar as simulator,
+    simulator,
     tree_id,
     item.simulation,
     item.root_id,

@@ -8,7 +8,6 @@ from engage.domains import load_domain
 from engage.engines import shared_engine
 from engage.evaluation import divergence_by_domain
 from engage.experiments import TrainedPolicy, adversary, adversary_label, dialogues_of, thinking_of
-from engage.search import Adapters
 from engage.store import Cycle
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
@@ -19,10 +18,7 @@ from tasks.dialogues import held_out, hold_missing
 def hold_dialogues_of(config: CycleConfig, cycle: Cycle, policy: TrainedPolicy, simulator: str) -> dict[str, str]:
     """Run one policy's dialogues with one simulator on all held-out scenarios; stored ones are reused."""
     thinks = thinking_of(policy.name, config.comparison).recast(config.search)
-    adapters, labels = (
-        Adapters(policy.adapter, config.simulators()[simulator]),
-        (policy.label(config.comparison), simulator),
-    )
+    adapters, labels = config.adapters(policy.adapter, simulator), (policy.label(config.comparison), simulator)
     dialogues = dialogues_of(policy.name, config.comparison, config.evaluation.dialogues)
     return hold_missing(config, cycle, labels, adapters, held_out(config, cycle), dialogues, thinks)
 
@@ -32,7 +28,7 @@ def hold_adversarial(config: CycleConfig, cycle: Cycle, policy: TrainedPolicy) -
     """Run one policy's dialogues with every adversarial user of the scenarios' domains."""
     failed: dict[str, str] = {}
     thinks = thinking_of(policy.name, config.comparison).recast(config.search)
-    scenarios, adapters = held_out(config, cycle), Adapters(policy.adapter)
+    scenarios, adapters = held_out(config, cycle), config.adapters(policy.adapter)
     for domain in dict.fromkeys(scenario.domain for scenario in scenarios):
         few = [scenario for scenario in scenarios if scenario.domain == domain][: config.comparison.adversarial]
         for name in load_domain(domain).adversaries:

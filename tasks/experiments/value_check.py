@@ -22,7 +22,7 @@ from engage.experiments import (
 )
 from engage.files.digest import digest, key_settings
 from engage.progress import Bar
-from engage.search import Adapters, BatchResult
+from engage.search import BatchResult
 from engage.store import Cycle
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
@@ -85,7 +85,7 @@ def _roll(
     work: Callable[[Roller, Callable[[None], None]], Coroutine[Any, Any, BatchResult]],
 ) -> dict[str, str]:
     """Rollouts that were finished when Ctrl-C came are kept."""
-    kept, adapters = KeptRollouts.of(workspace, cycle.cycle_id), Adapters(policy_adapter=cycle.champion_adapter)
+    kept, adapters = KeptRollouts.of(workspace, cycle.cycle_id), config.adapters(cycle.champion_adapter)
     roller = Roller(shared_engine(config.engine), config.dialogue, adapters, cycle.seed, kept)
     try:
         result = stopping.run(work(roller, lambda _: bar.advance()))

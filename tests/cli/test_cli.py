@@ -401,6 +401,11 @@ def test_the_doctor_says_when_nobody_was_trained_to_play_the_user(engage, roomy)
     for setting, who in (("engine.simulator_adapter", "users"), ("evaluation.second_simulator", "held-out users")):
         code, out, _ = engage("doctor", "--set", f"{setting}=not/there")
         assert code == 1 and f"missing {who} are played with an adapter that is not there: " in out
+    several = ("--set", "engine.simulator_adapter=", "--set", "engine.simulators=['embedded', 'bare']")
+    out = engage("doctor", *several)[1]
+    assert "ok users are played by embedded with the adapter embedded" in out
+    assert "note The users of the trees that draw bare are played by the model embedded without an adapter" in out
+    assert "note The held-out simulator bare is one of those that the search draws" in out
     out = engage("doctor", *GOOD_SETTINGS)[1]
     assert "users are played" not in out
 

@@ -14,6 +14,7 @@ from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError
 from engage.home import Home
+from engage.models import adapter_folder
 from engage.search import DialogueRecord
 from engage.simulation import DialogueConfig, hold_dialogue
 from flows.cli.forked import change_in_words
@@ -249,6 +250,27 @@ def test_a_fork_goes_on_with_the_simulator_of_its_dialogue(engage, own_home):
         code, out, _ = engage("fork", "c1/evaluation", "--turn", "1", "--text", "Say more.", "-n", "1")
     assert code == 0 and "base goes on with the held-out bare simulator" in " ".join(out.split())
     assert adapters == {(Side.POLICY, None), (Side.SIMULATOR, "")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["c1/s1/0", "c1/evaluation/base/search/s1/3"])
+def test_a_fork_goes_on_with_the_user_that_its_dialogue_drew(engage, own_home, name):
+    # of `bare` and `embedded`, scenario s1 draws bare under seed 7, which the tree has, and embedded under the dialogue's seed 3
+    tree = dataclasses.replace(searched(rewarding(GOOD)), simulator="bare")
+    filled(own_home, [SUPPORT], [tree], [held(rewarding(GOOD), seed=3)])
+    several = ["engine.simulator_adapter=", 'engine.simulators=["embedded", "bare"]']
+    adapters = set()
+
+    def reply(prompt, seed):
+        adapters.add((prompt.side, prompt.adapter))
+        return f"Well, {seed % 97} and more."
+
+    given = [word for setting in several for word in ("--set", setting)]
+    with played_by(ScriptedEngine(reply)):
+        code, out, _ = engage("fork", name, "--turn", "1", "--text", "Say more.", "-n", "1", *given)
+    drew, folder = ("bare", "") if name.startswith("c1/s1") else ("embedded", adapter_folder("embedded"))
+    assert code == 0 and f"base goes on with the {drew} simulator" in " ".join(out.split())
+    assert adapters == {(Side.POLICY, None), (Side.SIMULATOR, folder)}
 
 
 PEOPLE = dataclasses.replace(hand_dialogue(SUPPORT, 0.5), purpose="human", policy="human", simulator="human")

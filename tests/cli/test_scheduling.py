@@ -85,6 +85,11 @@ def test_what_is_scheduled_does_not_depend_on_the_current_folder(folder, monkeyp
     assert config.scenarios.sources == (f"{folder}/own.jsonl", "persuasion")
     assert config.human.corpora == (f"esconv:{folder}/deep/esconv",)
     assert config.engine.simulator_adapter == f"{folder}/adapter"
+    several = ("engine.simulator_adapter=", "engine.simulators=['./adapter', 'bare']")
+    assert plan_nightly(When(), "laptop", [*SETTINGS, *several]).config.engine.simulators == (
+        f"{folder}/adapter",
+        "bare",
+    )
     assert config.engine.policy_model == f"{folder}/model"
     assert config.engine.simulator_model == "embedded"
     assert config.evaluation.second_simulator == f"{folder}/second"
@@ -143,6 +148,11 @@ def test_keys_and_passwords_are_named_and_not_stored(folder):
         (("scenarios.sources=['own.jsonl']",), ScenarioError, "add --domain-module night_domain"),
         (("human.corpora=['esconv:gone']",), CorpusError, "gone: cannot be read"),
         (("engine.simulator_adapter=gone",), ConfigError, "engine.simulator_adapter: .*gone is not a folder"),
+        (
+            ("engine.simulator_adapter=", "engine.simulators=['bare', 'gone']"),
+            ConfigError,
+            "engine.simulators: .*gone is not a folder",
+        ),
         (("evaluation.second_simulator=gone",), ConfigError, "evaluation.second_simulator: .*gone is not a folder"),
         (("engine.policy_model=./gone",), ConfigError, "engine.policy_model: .*gone is not a folder"),
         (("engine.kind=openai", "engine.policy_model=model"), ConfigError, "set its absolute path"),

@@ -1,10 +1,15 @@
-"""A night with a panel of two held-out simulators, through the real flow: scripted speakers, and a tiny model that is really trained."""
+"""Nights with several simulators, through the real flows: a panel of two that judges, and trees that draw their users. Speakers are scripted."""
+
+from collections import Counter
 
 import pytest
 from scripted_cycles import small
 from scripted_engines import Counted, Thankful, ask, played_by
 from tiny_models import save_adapter
 
+from engage.config import load_cycle_scenarios
+from engage.errors import ConfigError
+from engage.evaluation import Places, stage_text
 from engage.models import adapter_fingerprint
 from engage.workspace import Workspace
 from flows.align import align
@@ -76,3 +81,38 @@ def test_a_comparison_of_finished_nights_has_a_transfer_matrix(night, home):
     assert "## Transfer between simulators" in page
     assert "| again | bare |" in page
     assert Workspace(home).store.cycle_settings("night")["evaluation"]["second_simulator"] is None
+
+
+def test_trees_draw_the_same_users_after_an_interruption_and_with_other_workers(home, tiny_model, tmp_path):
+    users = [
+        save_adapter(str(tiny_model), tmp_path / name, seed=seed) for seed, name in enumerate(("three", "four"), 3)
+    ]
+    labels = [adapter_fingerprint(str(user))[:8] for user in users]
+
+    def settings(*more, names=users):
+        drawn = "engine.simulators=[" + ", ".join(f"'{name}'" for name in names) + "]"
+        models = ("engine.kind=transformers", f"engine.simulator_model={tiny_model}", "engine.simulator_adapter=")
+        return small(tiny_model, *models, drawn, "scenarios.per_domain=4", "seed=5", *more)
+
+    def drawn(cycle):
+        return dict(
+            ask(home, "select distinct scenario_id, simulator from search_outcome where cycle_id = $c", c=cycle)
+        )
+
+    with played_by(Counted()) as engine:
+        known = load_cycle_scenarios(settings().scenarios)
+        engine.failing = {one.scenario_id for one in known if one.domain == "persuasion"}
+        assert sum(collect(settings("collect.shard_size=1", "collect.workers=1"), "broken").drawn.values()) == 4
+        engine.failing = set()
+        found = collect(settings("collect.shard_size=3"), "broken")
+    trees = dict(ask(home, "select distinct scenario_id, simulator from search_outcome where cycle_id = 'broken'"))
+    assert len(trees) == 8
+    assert trees == {name: settings().adapters(None).user(5, name)[0] for name in trees}
+    assert found.drawn == Counter(trees.values()) and set(found.drawn) == set(labels)
+    first, second = (f"{label} {found.drawn[label]} tree" for label in sorted(labels))
+    assert (
+        f"Each tree drew its user: {first}" in (text := stage_text("broken", found, Places(None, "sqlite:///x")))
+        and second in text
+    )
+    with played_by(Counted()), pytest.raises(ConfigError, match=r"speakers.drawn was \["):
+        collect(settings(names=users[:1]), "broken")

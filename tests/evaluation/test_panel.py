@@ -6,12 +6,26 @@ import pytest
 from tiny_models import save_adapter
 
 from engage.bench.panels import gate
-from engage.engines import EngineConfig
-from engage.errors import ConfigError
-from engage.evaluation import HeldOutDialogue, check_adapters, deciding, members, paired, simulators, with_panel
+from engage.engines import EngineConfig, engine_identity, speakers_identity
+from engage.errors import ConfigError, ModelError
+from engage.evaluation import (
+    HeldOutDialogue,
+    check_adapters,
+    deciding,
+    drawn_users,
+    members,
+    nobody_held_out,
+    paired,
+    player,
+    prompted_users,
+    simulators,
+    users_identity,
+    with_panel,
+)
 from engage.evaluation.challenge import averaged
 from engage.evaluation.held_out_config import HeldOutConfig
 from engage.evaluation.promotion import ALL, WORST, Evidence, decide
+from engage.models import adapter_fingerprint
 from engage.stats import paired_comparison
 from engage.store.challenges import BatchReward
 
@@ -53,6 +67,84 @@ def test_nobody_sits_in_the_panel_twice_or_played_in_the_search(tiny_model, tmp_
         check_adapters(engine, [other, "bare"], None)
     with pytest.raises(ConfigError, match=r"has the weights of the held-out [0-9a-f]{8} simulator; name each once"):
         simulators(engine, [other, other])
+
+
+@pytest.fixture(scope="module")
+def several(tiny_model, tmp_path_factory):
+    """Two adapters, and an engine whose trees draw the first or nobody's."""
+    folder = tmp_path_factory.mktemp("several")
+    one, two = (str(save_adapter(str(tiny_model), folder / str(seed), seed=seed)) for seed in (1, 2))
+    return one, two, several_of(tiny_model, one, "bare")
+
+
+def several_of(model, *names: str, **changed: str) -> EngineConfig:
+    given = {"kind": "transformers", "policy_model": str(model), "simulator_model": str(model), **changed}
+    return EngineConfig(simulators=names, **given)
+
+
+def test_the_search_has_one_simulator_or_draws_from_several():
+    with pytest.raises(ValueError, match="simulator_adapter and simulators are both set; use one"):
+        EngineConfig(simulator_adapter="embedded", simulators=("bare",))
+    assert EngineConfig(simulator_adapter="", simulators=("bare",)).simulators == ("bare",)
+
+
+def test_drawn_users_have_labels_that_do_not_depend_on_their_folders(several):
+    one, _, engine = several
+    assert drawn_users(engine) == {adapter_fingerprint(one)[:8]: one, "bare": ""}
+    with pytest.raises(
+        ConfigError, match=r"engine.simulators: policy has the weights of the bare simulator; name each once"
+    ):
+        drawn_users(several_of(engine.policy_model, "bare", "policy"))
+    with pytest.raises(ModelError, match="cannot be read"):
+        check_adapters(several_of(engine.policy_model, one, "gone"), (), None)
+
+
+def test_who_is_drawn_in_the_search_is_not_held_out(several):
+    one, two, engine = several
+    label = adapter_fingerprint(one)[:8]
+    assert list(simulators(engine, [two])) == ["search", f"held-out {adapter_fingerprint(two)[:8]}"]
+    assert nobody_held_out(engine, [two]) == "" and nobody_held_out(engine, []) == ""
+    for name in (one, "bare"):  # alone it is left out, and nothing is promoted
+        assert list(simulators(engine, [name])) == ["search"]
+        assert f"The held-out simulator {name} is one of those" in nobody_held_out(engine, [name])
+    with pytest.raises(
+        ConfigError, match=f"evaluation.simulators: {one} has the weights of the search's {label} simulator"
+    ):
+        simulators(engine, [two, one])
+
+
+def test_a_cycle_is_bound_to_the_simulators_its_trees_draw_from(several):
+    one, two, engine = several
+    swapped = several_of(engine.policy_model, "bare", one)
+    assert (
+        speakers_identity(engine)
+        == speakers_identity(swapped)
+        != speakers_identity(several_of(engine.policy_model, one, two))
+    )
+    assert speakers_identity(engine)["drawn"] == sorted(["bare", adapter_fingerprint(one)[:8]])
+    assert engine_identity(engine)[f"adapter {one}"] == adapter_fingerprint(one)
+    assert speakers_identity(several_of(engine.policy_model, "bare", kind="scripted")) == {"drawn": ["bare"]}
+    assert "drawn" not in speakers_identity(several_of(engine.policy_model))
+    # the ground of an evaluation, whose dialogues with the label `search` draw their users too
+    assert (
+        users_identity(engine, []) == users_identity(swapped, []) != users_identity(several_of(engine.policy_model), [])
+    )
+
+
+def test_only_the_prompted_ones_of_several_are_named(several):
+    one, two, engine = several
+    assert prompted_users(engine).startswith(
+        f"The users of the trees that draw bare are played by the model {engine.policy_model} "
+    )
+    assert prompted_users(several_of(engine.policy_model, one, two)) == ""
+    assert prompted_users(several_of(engine.policy_model, "bare")).startswith("The users are played by the model ")
+
+
+def test_a_transfer_matrix_names_all_that_were_searched_with(several):
+    one, _, engine = several
+    assert player(engine.model_dump()) == f"{adapter_fingerprint(one)[:8]} + bare"
+    assert player({"simulators": ["/gone", "bare"]}) == "bare + gone"
+    assert player({"simulator_adapter": None}) == "bare"
 
 
 def held(scenario: str, reward: float | None, seed: int = 1) -> HeldOutDialogue:

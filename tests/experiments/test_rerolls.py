@@ -113,6 +113,22 @@ def test_the_noise_floor_rolls_out_several_times_through_each_user_turn(tmp_path
     assert [len(text) for text in texts] == [1, 1, 1]
 
 
+def test_a_reply_is_rolled_out_with_the_user_that_its_tree_drew(tmp_path):
+    users = set()
+
+    def reply(prompt, seed):
+        users.update({prompt.adapter} if prompt.side is Side.SIMULATOR else ())
+        return f"Well, {seed}."
+
+    kept = KeptRollouts(tmp_path / "rollouts.parquet")
+    for seed, wanted in ((7, ""), (3, "/adapter")):  # of the cycle: scenario s1 draws bare under 7, embedded under 3
+        adapters = Adapters(drawn={"bare": "", "embedded": "/adapter"})
+        talk = Roller(ScriptedEngine(reply), DialogueConfig(max_exchanges=1), adapters, seed, kept)
+        asyncio.run(talk.replies([said(f"{GOOD} {seed}")], CHECK, lambda _: None))
+        assert users == {wanted}
+        users.clear()
+
+
 def test_a_second_rollout_goes_through_the_user_turn_that_is_kept(tmp_path):
     kept, _ = rolled(Counting(), tmp_path)
     engine = Counting()

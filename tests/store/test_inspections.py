@@ -150,6 +150,7 @@ GRAIN = {
     "played_chats": ("id",),
     "reply_openings": ("domain", "opening"),
     "reward_by_domain": ("domain",),
+    "reward_by_simulator": ("simulator", "domain"),
     "reward_by_style": ("purpose", "policy", "simulator", "domain", "style", "level"),
     "reward_by_turn": ("domain", "exchange"),
     "review_judgements": ("judgement_id",),

@@ -475,7 +475,8 @@ def test_every_column_of_the_outbox_reaches_the_column_of_its_name_and_type(tmp_
     own = {field.name for field in trajectory} - {"dialogue", "reaction", "reward"}
     own |= {field.name for field in schemas[Kind.DIALOGUES]} - {"trajectory", "calls"}
     assert own | {"tree_id", "simulation", "root_id", "stored_at"} == set(described["dialogue", "trajectory"])
-    own = {field.name for field in schemas[Kind.TREE]} - {"nodes", "simulations", "calls"}
+    own = {field.name for field in schemas[Kind.TREE]} - {"nodes", "simulations", "calls", "simulator"}
+    assert "simulator" in described["tree", "trajectory"]  # that of a tree is the one of all its dialogues
     assert own | {"stored_at"} == set(described["tree", "tree"])
     simulation = {field.name for field in schemas[Kind.TREE].field("simulations").type.value_type}
     assert simulation == {"simulation", "root_id", "node_ids", "trajectory"}  # trajectory's columns, and visit's

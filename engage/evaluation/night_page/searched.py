@@ -6,7 +6,7 @@ from typing import Any
 
 from engage.domains.rules.crisis import CRISIS
 from engage.engines.prices import Prices, dollars
-from engage.evaluation.collected import usd_of, users_as_assistants
+from engage.evaluation.collected import drawn_in_words, trees_by_simulator, usd_of, users_as_assistants
 from engage.evaluation.night_page.speakers import FATES
 from engage.pages import counted, spaced
 from engage.store import PairConfig, TrajectoryStore
@@ -34,6 +34,8 @@ def happened(store: TrajectoryStore, cycle_id: str) -> list[Fact]:
         ("time of the search", f"{seconds / 60:.1f} min summed over trees (several run at once), the longest {trees[0]['wall_s'] / 60:.1f}"),
         ("pairs", f"{accepted} accepted of {sum(row['pairs'] for row in pairs)}" if pairs else "not judged yet"),
     ]  # fmt: skip
+    if drawn := trees_by_simulator(store, cycle_id):
+        facts.insert(1, ("users, drawn by each tree", drawn_in_words(drawn)))
     if accepted:
         tokens = "unknown tokens" if written is None else f"{written / accepted:,.0f} written tokens"
         facts.append(("cost of an accepted pair", f"{tokens}, {seconds / accepted:.0f} s of a tree's time"))
