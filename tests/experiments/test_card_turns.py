@@ -32,6 +32,9 @@ def test_distinct_word_pairs_are_compared_on_equal_numbers():
     found = turn_figures(TURNS)
     # people have 1 + 3 + 1 + 2 = 7 pairs, all different; of the simulated 3 + 0 + 1 + 4 = 8 the first seven hold three twice
     assert found["human_distinct_2"].value == 1.0
+    # of people's 11 words `i` and `do` do not recur: 11 different; of the simulated 12 the first 11 are i give one dollar (twice), no, user, yes
+    assert found["human_distinct_1"].value == 1.0
+    assert found["simulated_distinct_1"].value == pytest.approx(7 / 11)
     assert found["simulated_distinct_2"].value == pytest.approx(4 / 7)
 
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from engage.corpora import HumanDialogue
 from engage.experiments.simulator_card.asking import Answers, SaidTwice
+from engage.experiments.simulator_card.manner import manner_figures
 from engage.experiments.simulator_card.perplexity import Likelihood, perplexity, perplexity_ratio
 from engage.experiments.simulator_card.readers import cost_figures, favoured, reader_figures
 from engage.experiments.simulator_card.survey import Bin, calibration, outcomes, reliability
@@ -67,7 +68,7 @@ def simulator_figures(
             "perplexity_to_bare": perplexity_ratio(measured.likelihoods, bare, seed),
         },
         "survey_": calibration(dialogues, answers.expected, seed, from_words),
-        "turns_": turn_figures(answers.turns, seed),
+        "turns_": {**turn_figures(answers.turns, seed), **manner_figures(answers.turns, seed)},
         "readers_": reading,
         "cost_expected_": cost_figures(answers.expected_cost, len(dialogues)),
         "cost_pattern_": cost_figures(answers.pattern_cost, len(dialogues)),

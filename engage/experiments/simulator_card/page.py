@@ -40,6 +40,12 @@ def _outcome_rows(domain: Domain) -> tuple[Row, ...]:
 _TURNS: tuple[Row, ...] = (
     ("words", "turns_simulated_words", "turns_human_words", "{:.1f}"),
     ("turns with a question", "turns_simulated_questions", "turns_human_questions", _SHARE),
+    ("cooperative turns", "turns_simulated_cooperative", "turns_human_cooperative", _SHARE),
+    ("turns after a question that answer it", "turns_simulated_answers", "turns_human_answers", _SHARE),
+    ("turns of frustration", "turns_simulated_frustrated", "turns_human_frustrated", _SHARE),
+    ("dialogues with such a turn", "turns_simulated_frustrated_dialogues", "turns_human_frustrated_dialogues", _SHARE),
+    ("lexical gap to people, bits", "turns_simulated_lexical_gap", "turns_human_lexical_gap", "{:.3f}"),
+    ("different words (type-token ratio)", "turns_simulated_distinct_1", "turns_human_distinct_1", "{:.3f}"),
     ("different word pairs (distinct-2)", "turns_simulated_distinct_2", "turns_human_distinct_2", "{:.3f}"),
     ("distinguished from people by words, AUC", "turns_told_apart_words", None, _NUMBER),
     ("distinguished from people by characters, AUC", "turns_told_apart_characters", None, _NUMBER),
@@ -110,6 +116,7 @@ def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
         *([_BY_WORDS] if "survey_words_spearman" in cards[0].figures else []),
         f"### What the {name} says next, at the same places",
         _table(_TURNS, cards, "people"),
+        _MANNER,
         _TOLD,
         "### Readers of the exit survey",
         _table((*_READERS, *_COST), cards),
@@ -146,6 +153,15 @@ _BY_WORDS = (
     "fitted to the outcomes of the corpus's train split. If it ranks better than a simulator, the simulator misses information in the "
     "words. If it ranks poorly, the words contain little information, or there are too few outcomes to learn from."
 )
+_MANNER = """\
+- Words: the mean number of words in a turn.
+- Cooperative: the turn answers the question before it, agrees, or says something of the user unasked. Turns that decline or evade are not.
+- Frustration: the turn has words of annoyance with the conversation, or declines ("no thanks", "I won't donate", "stop asking").
+- Lexical gap: Jensen–Shannon divergence between the word frequencies of people in one half of the dialogues and the other half's turns, mean of 10
+  halvings; 0: the same words as often, 1: no word in common. The column for people is the floor: people against other people.
+- Different words: among each side's first n words, with n those of the side with fewer words, because the share falls with n.
+
+Cooperation and frustration are rules on words (`engage/experiments/simulator_card/manner.py`), the same for both sides: compare the columns."""
 _TOLD = (
     "Distinguished from people: AUC of a classifier trained on other dialogues; 0.5: simulated and human turns look alike, 1: they are "
     "always distinguished. By words: lower-case words and punctuation marks; by characters: triples with their case, so that typing "

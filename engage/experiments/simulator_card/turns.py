@@ -20,7 +20,8 @@ ROLE_FLIPS = {"role_flip", "role_leak"}
 def turn_figures(turns: Turns, seed: int = 0) -> Figures:
     """Figures of people (`human_…`) and of the simulator (`simulated_…`), and the classifier's AUC (`told_apart_…`).
 
-    `words` and `questions` are per turn, `role_flips` (leaks included) and `other_flaws` per first sample, `distinct_2` as below.
+    `words` and `questions` are per turn, `role_flips` (leaks included) and `other_flaws` per first sample, `distinct_1` and `distinct_2` are
+    shares of different words and of different word pairs, see `_distinct`.
     """
     said = [list(turns[name]) for name in sorted(turns) if turns[name]]
     sizes = [len(places) for places in said]
@@ -36,18 +37,22 @@ def turn_figures(turns: Turns, seed: int = 0) -> Figures:
                 [sum(flaw is not None and flaw not in ROLE_FLIPS for flaw in one) for one in flaws], sizes, seed
             ),
         }
-    figures |= _distinct_2(said)
+    figures |= _distinct(said, 1) | _distinct(said, 2)
     figures["told_apart_words"] = told_apart(turns, "words", seed)
     figures["told_apart_characters"] = told_apart(turns, "characters", seed)
     return figures
 
 
-def _distinct_2(said: Sequence[Sequence[SaidTwice]]) -> Figures:
-    """Share of different word pairs among each side's first n, with n that of the shorter side, because the share falls with n."""
-    grams = {
-        side: [[gram for place in places for gram in pairwise(words_of(getattr(place, side)))] for places in said]
-        for side in ("human", "simulated")
-    }
+def _distinct(said: Sequence[Sequence[SaidTwice]], length: Literal[1, 2]) -> Figures:
+    """Share of different words (the type-token ratio) or word pairs among each side's first n, with n that of the shorter side.
+
+    The share falls with n.
+    """
+    grams: dict[str, list[list[Any]]] = {"human": [], "simulated": []}
+    for side, of in grams.items():
+        for places in said:
+            spoken = (words_of(getattr(place, side)) for place in places)
+            of.append([gram for words in spoken for gram in (words if length == 1 else pairwise(words))])
 
     def share(side: str, index: NDArray[np.intp]) -> float:
         sampled = {name: [gram for i in index for gram in of[i]] for name, of in grams.items()}
@@ -55,7 +60,7 @@ def _distinct_2(said: Sequence[Sequence[SaidTwice]]) -> Figures:
         return float(divided(len(set(sampled[side][:size])), size))
 
     return {
-        f"{side}_distinct_2": jackknife(len(said), lambda index, side=side: share(side, index))  # type: ignore[misc]
+        f"{side}_distinct_{length}": jackknife(len(said), lambda index, side=side: share(side, index))  # type: ignore[misc]
         for side in grams
     }
 
