@@ -157,6 +157,7 @@ GRAIN = {
     "review_pairs": ("tree_id", "chosen_id", "rejected_id"),
     "searched_scenarios": ("scenario", "cycle"),
     "sibling_values": ("scenario", "exchange", "reply"),
+    "simulator_errors": ("tree_id", "node_id"),
     "side_by_side": None,  # turns in order, two of which may be equal
     "stored_dialogue": ("id",),
     "spine_values": ("domain", "scenario", "exchange"),
@@ -179,8 +180,8 @@ GIVEN = {
     "tree_nodes": {"tree": "c1/baker"},
 }
 """What those are asked that answer for one dialogue, tree or beginning of an id."""
-WITHOUT_ROWS = {"no_pair", "played_chats", "forks", "fork_dialogues"}
-"""Every scenario of this cycle gave a pair, and nobody chatted or forked."""
+WITHOUT_ROWS = {"no_pair", "played_chats", "forks", "fork_dialogues", "simulator_errors"}
+"""Every scenario of this cycle gave a pair, nobody chatted or forked, and no user turn was kept with a flaw."""
 ASKED = sorted(set(statements("inspect")) - WITHOUT_ROWS)
 OF_ONE_CYCLE = [name for name in ASKED if inspections()[name].parameters.get("cycle", "").endswith("latest by default")]
 

@@ -50,7 +50,7 @@ def test_an_old_store_answers_every_named_query_though_nobody_wrote_to_it_since(
     found = {name: store.rows(name, {key: known[key] for key in keys}) for name, keys in asked.items()}
     assert {name for name, rows in found.items() if not rows} == {
         "unreadable_reactions", "no_pair", "side_by_side", "flaw_drift", "judged_pairs", "judged_dialogues",
-        "played_chats", "forks", "fork_dialogues", "review_judgements", "policy_gains",
+        "played_chats", "forks", "fork_dialogues", "review_judgements", "policy_gains", "simulator_errors",
     }  # fmt: skip
     # as the version that wrote it answers
     assert [(row["trees"], row["reward_mean"]) for row in found["reward_by_domain"]] == [(2, 0.507), (2, 0.5628)]

@@ -10,6 +10,7 @@ import pytest
 from small_stores import filled, hand_dialogue, hand_tree, support_scenario
 
 from engage.dialogue import Dialogue, Role, Turn
+from engage.evaluation.night_page.searched import errors_in_words
 from engage.store import PairConfig
 
 BAKER = support_scenario("baker", difficulty="guarded")
@@ -197,6 +198,27 @@ def test_flaws_by_domain_with_every_draw(store):
         ("role_flip", 2, 0.2, 2, 1, 10, 0),
         ("list", 0, 0.0, 1, 0, 10, 0),
     ]
+
+
+def test_whether_a_users_error_helped_or_hindered_the_assistant(store, tmp_path):
+    # one user turn was kept with a role_flip: reward 0.1, where the same reply's other user turn gave 0.2
+    columns = ("scenario", "node_id", "flaw", "reward", "clean_turns", "clean_reward", "difference", "effect")
+    assert of(store, "simulator_errors", *columns) == [("baker", 5, "role_flip", 0.1, 1, 0.2, -0.1, "hindered")]
+    # nodes: 2, 3, 4 below the one reply, 6 and 7 below the other, which has no clean turn to compare with
+    nurse = hand_tree(NURSE, {BETTER: [[0.9, 0.7], [0.5], [0.3]], WORSE: [[0.1], [0.2]]})
+    flaws = {"n2": ("role_flip",), "n3": ("repetition",), "n6": ("role_flip",), "n7": ("role_flip",)}
+    trees = [flawed(nurse, **flaws), flawed(hand_tree(CLERK, {BETTER: [[0.5], [0.5]]}), n2=("role_flip",))]
+    rows = filled(tmp_path, [NURSE, CLERK], trees).rows("simulator_errors", {"cycle": "c1"})
+    assert [(row["scenario"], row["node_id"], row["difference"], row["effect"]) for row in rows] == [
+        ("clerk", 2, 0.0, "neither"),
+        ("nurse", 2, 0.5, "helped"),
+        ("nurse", 3, 0.2, "helped"),
+    ]
+    # 0.7 over 3 turns; resampling two trees reaches from the clerk's 0 alone to the nurse's 0.35 alone
+    assert errors_in_words(rows) == (
+        "3 user turns with an error (repetition 1, role flip 2) can be compared with clean ones after the same reply: 2 helped the "
+        "assistant, 0 hindered it; the reward changed by +0.233 [+0.000, +0.350] on average."
+    )
 
 
 def test_whether_role_flips_rose(store, tmp_path):

@@ -1,5 +1,6 @@
 """What a night's page says of its searches: how much, at what cost, which pairs came of it, and how well the simulator spoke."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,8 @@ from engage.domains.rules.crisis import CRISIS
 from engage.engines.prices import Prices, dollars
 from engage.evaluation.collected import drawn_in_words, trees_by_simulator, usd_of, users_as_assistants
 from engage.evaluation.night_page.speakers import FATES
-from engage.pages import counted, spaced
+from engage.pages import counted, estimate, spaced
+from engage.stats import ratio
 from engage.store import PairConfig, TrajectoryStore
 
 Row = Mapping[str, Any]
@@ -125,6 +127,21 @@ def _small(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "below 0.001"
 
 
+def errors_in_words(errors: Sequence[Row]) -> str:
+    """Whether users' errors helped or hindered the assistant, from rows of sql/inspect/simulator_errors.sql; the interval resamples trees."""
+    kinds = Counter(spaced(row["flaw"]) for row in errors)
+    effects = Counter(row["effect"] for row in errors)
+    trees: dict[str, list[float]] = {}
+    for row in errors:
+        trees.setdefault(row["tree_id"], []).append(row["difference"])
+    change = ratio([sum(one) for one in trees.values()], [len(one) for one in trees.values()])
+    return (
+        f"{counted(len(errors), 'user turn')} with an error ({', '.join(f'{kind} {count}' for kind, count in sorted(kinds.items()))}) "
+        f"can be compared with clean ones after the same reply: {effects['helped']} helped the assistant, {effects['hindered']} hindered it; "
+        f"the reward changed by {estimate(change, '{:+.3f}')} on average."
+    )
+
+
 @dataclass(frozen=True)
 class Health:
     """How the simulator and the policy spoke: sentences, and flaws as (side, flaw, turns, share)."""
@@ -149,6 +166,8 @@ def simulator_health(store: TrajectoryStore, cycle_id: str) -> Health:
         sentences.append(
             f"The users spoke like an assistant in {spoke} of {spoke.turns} first draws; such turns were drawn again."
         )
+    if errors := store.rows("simulator_errors", given):
+        sentences.append(errors_in_words(errors))
     sides = {"assistant": "assistant", "user": "simulated user"}
     flaws = tuple(
         (sides[row["role"]], spaced(row["flaw"]), row["turns"], row["share"])

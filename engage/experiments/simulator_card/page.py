@@ -166,7 +166,8 @@ _TOLD = (
     "Distinguished from people: AUC of a classifier trained on other dialogues; 0.5: simulated and human turns look alike, 1: they are "
     "always distinguished. By words: lower-case words and punctuation marks; by characters: triples with their case, so that typing "
     "habits count. Flaws are those of first draws, by rules on the text; the rate on people's own turns is the rules' false alarm rate. "
-    "A simulated turn is cut at the configured token limit, a real one is not."
+    "A simulated turn is cut at the configured token limit, a real one is not. Whether errors of its users helped or hindered the assistant "
+    "shows after a night: `engage sql --name simulator_errors`."
 )
 _COSTS = (
     "`pattern` samples all its answers to a dialogue in one request; tokens generated and variance cover all of them. Seconds are "
