@@ -125,7 +125,8 @@ def _speaker(domain: Domain | None, role: str) -> str:
 
 def _print_user(console: Console, row: Row) -> None:
     if row["purpose"] == "search":
-        held = f"simulation {row['simulation']} of {row['simulations']} in the search of {row['scenario']}"
+        user = f" with the {row['simulator']} simulator" if row["simulator"] else ""
+        held = f"simulation {row['simulation']} of {row['simulations']} in the search of {row['scenario']}{user}"
     elif row["purpose"] == "fork":
         held = f"{row['id'].rpartition('/fork/')[0]}, forked and continued by {row['policy']}"
     elif row["purpose"] == "human":

@@ -270,6 +270,8 @@ def test_a_fork_goes_on_with_the_user_that_its_dialogue_drew(engage, own_home, n
         code, out, _ = engage("fork", name, "--turn", "1", "--text", "Say more.", "-n", "1", *given)
     drew, folder = ("bare", "") if name.startswith("c1/s1") else ("embedded", adapter_folder("embedded"))
     assert code == 0 and f"base goes on with the {drew} simulator" in " ".join(out.split())
+    with_user = " in the search of s1 with the bare simulator, cycle c1" in " ".join(engage("show", name)[1].split())
+    assert with_user == (drew == "bare")
     assert adapters == {(Side.POLICY, None), (Side.SIMULATOR, folder)}
 
 
