@@ -268,6 +268,8 @@ def _explain(error: ValidationError, source: Callable[[str], str], overrides: Se
         reason = f"write a list, such as {json.dumps([refused.value]):.200}"
     if refused.kind in ("model_type", "dict_type"):
         reason = f"it is a table; set what is in it, such as {name}.NAME=VALUE"
+    if refused.kind == "value_error" and isinstance(refused.value, Mapping):  # settings that do not go together
+        return mask_urls(f"{where}: {name}: {reason:.300}")
     return mask_urls(f"{where}: {name}: {reason:.300} (got {refused.shown})")
 
 

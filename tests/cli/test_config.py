@@ -49,6 +49,14 @@ def test_a_wrong_profile_file_is_one_sentence(tmp_path, content, reason):
     assert reason in said and "\n" not in said
 
 
+def test_settings_that_do_not_go_together_are_told_without_the_whole_table():
+    advice = "are both set; use one (an empty `{}=` resets it)"
+    assert refused("engine.simulators=['bare']") == (
+        f"--set: engine: simulator_adapter and simulators {advice.format('engine.simulator_adapter')}"
+    )
+    assert refused("evaluation.simulators=['embedded']").endswith(advice.format("evaluation.second_simulator"))
+
+
 def test_a_folder_as_a_profile_is_one_sentence(tmp_path):
     (tmp_path / "p.toml").mkdir()
     assert "cannot be read" in refused(profile=str(tmp_path / "p.toml"))
