@@ -3,9 +3,10 @@
 Knows no file format.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -53,7 +54,9 @@ class HumanDialogue:
     """A dialogue between two people; `dialogue` begins with the scenario's opening, and its sides alternate.
 
     `outcome` is the user's own answer on the survey's scale (final intensity 1..5, dollars 0..2), None if there is none.
-    `origin` is file and place; `corpus_id` is the corpus's own id for the dialogue, '' if it has none.
+    `origin` is file and place; `corpus_id` is the corpus's own id for the dialogue, '' if it has none. `scores` are the user's own
+    scores of the assistant during the talk (1..5, 5 is best): the place in `dialogue.turns` of the user turn that carries the score, and
+    the score. Each such turn answers an assistant's turn; most dialogues have none.
     """
 
     scenario: Scenario
@@ -61,6 +64,7 @@ class HumanDialogue:
     outcome: float | None
     origin: str
     corpus_id: str = ""
+    scores: tuple[tuple[int, float], ...] = ()
 
     @property
     def scenario_id(self) -> str:
@@ -112,16 +116,34 @@ def licence_of(source: str) -> str:
     return LICENCES.get(source, "not stated")
 
 
-def merge_turns(said: Iterable[tuple[Role, str]]) -> tuple[Turn, ...]:
-    """Turns on one line each; consecutive turns of one side are joined, and empty turns are removed."""
+def merge_turns(said: Iterable[tuple[Role, str]]) -> tuple[tuple[Turn, ...], list[int]]:
+    """Turns on one line each, and for each of `said` the place of the turn that holds it.
+
+    Consecutive turns of one side are joined, and empty turns are removed (their place is that of the turn before; -1 if there is none).
+    """
     turns: list[Turn] = []
+    places: list[int] = []
     for role, words in said:
         text = " ".join(words.split())
         if text and turns and turns[-1].role is role:
             turns[-1] = Turn(role, f"{turns[-1].text} {text}")
         elif text:
             turns.append(Turn(role, text))
-    return tuple(turns)
+        places.append(len(turns) - 1)
+    return tuple(turns), places
+
+
+def _side(domain: Domain, role: Role) -> str:
+    return domain.user_name if role is Role.USER else domain.assistant_name
+
+
+def placed_scores(turns: Sequence[Turn], places: Sequence[int], scores: Mapping[int, float]) -> dict[int, float]:
+    """Scores by the place of the user turn that carries them, from scores by the number of what was said; of two in one turn, the later.
+
+    A score before any turn of the assistant is about nothing, and is left out.
+    """
+    placed = {places[number]: score for number, score in sorted(scores.items())}
+    return {place: score for place, score in placed.items() if place > 0 and turns[place].role is Role.USER}
 
 
 def find_opening(turns: tuple[Turn, ...]) -> Dialogue:
@@ -167,10 +189,11 @@ class Gathering:
         outcome: float | None,
         remarks: Iterable[str] = (),
         corpus_id: str = "",
+        scores: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
         """Accept a dialogue, or drop it if it makes no valid scenario of the domain. CorpusError for a duplicate.
 
-        The id is a hash of the whole content, so that the same dialogue has the same id in every file and layout.
+        `scores` are the user's scores of the assistant by the number of the turn in `said`. The id is a hash of the whole content, so that the same dialogue has the same id in every file and layout.
         """
         where = str(self.folder / place)
         for name, value in condition.items():
@@ -178,11 +201,11 @@ class Gathering:
         cleaned, removed, doubt = clean_turns(where, said)
         if doubt:
             return self.drop(place, doubt)
-        turns = merge_turns(cleaned)
+        turns, places = merge_turns(cleaned)
         if corpus_id:
             self._once(where, corpus_id)
         late = bool(turns) and turns[0].role is not self.domain.opens
-        turns = turns[1:] if late else turns
+        turns, places = (turns[1:], [place - 1 for place in places]) if late else (turns, places)
         opening = find_opening(turns)
         if len(turns) <= len(opening.turns) or not opening.turns:
             return self.drop(place, "no reply after the opening")
@@ -196,18 +219,18 @@ class Gathering:
         read = self.domain.reads([turn.text for turn in turns]) and is_read(scenario, self.domain)
         if reason := self._no_scenario(scenario, read):
             return self.drop(place, reason)
-        self.taken[scenario_id] = HumanDialogue(scenario, Dialogue(turns), outcome, place, corpus_id)
-        names = {Role.USER: self.domain.user_name, Role.ASSISTANT: self.domain.assistant_name}
-        if late:
-            self.remark(
-                f"the {names[self.domain.opens.other]}'s first turn left out: the {names[self.domain.opens]} opens"
-            )
-        for remark in (*remarks, *(["no outcome: a scenario, but never a pair"] if outcome is None else [])):
+        self.taken[scenario_id] = HumanDialogue(
+            scenario, Dialogue(turns), outcome, place, corpus_id, tuple(placed_scores(turns, places, scores).items())
+        )
+        late_turn = f"the {_side(self.domain, self.domain.opens.other)}'s first turn left out: the {_side(self.domain, self.domain.opens)} opens"
+        for remark in (
+            *([late_turn] if late else []),
+            *remarks,
+            *(["no outcome: a scenario, but never a pair"] if outcome is None else []),
+            *([] if read else [UNREAD]),
+            *removed,
+        ):
             self.remark(remark)
-        if not read:
-            self.remark(UNREAD)
-        for what in removed:
-            self.remark(what)
 
     def _once(self, where: str, mark: str) -> None:
         """Raise CorpusError for a repeated id, the corpus's own or the scenario's."""

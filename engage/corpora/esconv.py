@@ -1,5 +1,7 @@
 """ESConv (Liu et al., 2021): emotional support between two people, with the seeker's emotion intensity before and after. CC BY-NC 4.0.
 
+In the failed dialogues and the authors' own list the seeker also scored the supporter (1..5) after every second supporter turn.
+
 Layouts: one dialogue per line (`usr`, `sys`), the failed dialogues (`speaker`, `listener`), the authors' own list
 (`seeker`, `supporter`), and an object of such lists by split.
 """
@@ -46,13 +48,15 @@ def _take(gathering: Gathering, place: str, record: dict[str, Any]) -> None:
         "situation": " ".join(_field(where, record, "situation", str).split()),
         "initial_intensity": _intensity(seeker.get("initial_emotion_intensity")),
     }
-    said = list(_said(where, _field(where, record, "dialog", list)))
+    dialog = _field(where, record, "dialog", list)
+    said = list(_said(where, dialog))
     if condition["initial_intensity"] is None:
         return gathering.drop(place, "no initial intensity of 1 to 5")
     final = seeker.get("final_emotion_intensity")
     outcome = _intensity(final)
     unread = outcome is None and final is not None and str(final).strip() not in _NOTHING
-    gathering.take(place, said, condition, outcome, ["a final intensity that is not 1, 2, 3, 4 or 5"] if unread else [])
+    remarks = ["a final intensity that is not 1, 2, 3, 4 or 5"] if unread else []
+    gathering.take(place, said, condition, outcome, remarks, scores=_scores(dialog))
 
 
 def _field(where: str, record: dict[str, Any], name: str, kind: type) -> Any:
@@ -67,12 +71,23 @@ _NOTHING = {"", "-", "nan", "NaN", "None", "null", "N/A", "NA"}
 
 
 def _intensity(value: Any) -> float | None:
-    """An intensity of 1 to 5, also as `2.0`; None for anything else."""
+    """An intensity or a score of 1 to 5, also as `2.0`; None for anything else."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
     return number if number in EMOTIONAL_SUPPORT.survey.choices.values() else None
+
+
+def _scores(dialog: list[Any]) -> dict[int, float]:
+    """The seeker's scores of the supporter by the turn's number; what is not 1, 2, 3, 4 or 5 is no score."""
+    given = {}
+    for number, turn in enumerate(dialog):
+        annotation = turn.get("annotation")
+        score = _intensity(annotation.get("feedback")) if isinstance(annotation, dict) else None
+        if score is not None and _ROLES[turn["speaker"]] is Role.USER:
+            given[number] = score
+    return given
 
 
 def _said(where: str, dialog: list[Any]) -> Iterator[tuple[Role, str]]:

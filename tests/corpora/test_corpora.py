@@ -74,6 +74,36 @@ def test_every_layout_of_esconv_is_read_and_what_fits_no_scenario_is_counted():
     assert (failed.reward, texts(failed.dialogue)[3]) == (0.0, ("assistant", "why are you there"))
 
 
+def test_scores_of_the_supporter_are_kept_at_the_seekers_turn_that_carries_them():
+    corpus = read_esconv(ESCONV)
+    # the score of the first turn is about nothing: the supporter has not spoken yet
+    assert by_situation(corpus, "They meet").scores == ((2, 3.0), (4, 1.0))
+    assert by_situation(corpus, "My cat").scores == ()
+
+
+def test_scores_move_with_their_turns_and_what_is_no_score_is_left_out(tmp_path):
+    (record, *_) = json.loads((FIXTURES / "esconv_upstream" / "ESConv.json").read_text())
+    said = [
+        ("supporter", "Hello.", "5"),  # only the seeker scores
+        ("seeker", "My cat ran away last week.", "4"),  # about the supporter's first turn, which is left out
+        ("supporter", "Oh no.", None),
+        ("seeker", "", "2"),  # an empty turn: scores nothing
+        ("supporter", "Tell me.", None),
+        ("seeker", "He is gone.", "3"),
+        ("seeker", "For ever.", "1"),  # the same turn once they are joined
+        ("supporter", "And now?", None),
+        ("seeker", "Nothing.", "six"),
+    ]
+    record["dialog"] = [
+        {"speaker": speaker, "content": text, "annotation": {"feedback": score}} for speaker, text, score in said
+    ]
+    (tmp_path / "ESConv.json").write_text(json.dumps([record]))
+    (cat,) = read_esconv(tmp_path).dialogues
+    # user, assistant (two joined), user (two joined), assistant, user
+    assert [turn.text for turn in cat.dialogue.turns][1:3] == ["Oh no. Tell me.", "He is gone. For ever."]
+    assert cat.scores == ((2, 1.0),)
+
+
 def test_without_a_final_intensity_there_is_no_outcome():
     corpus = read_esconv(ESCONV / "valid.txt")
     assert [(d.outcome, d.reward) for d in corpus.dialogues] == [(None, None)]
