@@ -66,7 +66,12 @@ def simulator_messages(domain: Domain, condition: UserCondition, dialogue: Dialo
 
 def survey_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue) -> tuple[Message, ...]:
     """The simulator's prompt followed by the exit survey's question; the assistant never sees it."""
-    messages, question = simulator_messages(domain, condition, dialogue), neutral(domain.exit_question(dialogue))
+    return question_messages(domain, condition, dialogue, domain.exit_question(dialogue))
+
+
+def question_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue, asked: str) -> tuple[Message, ...]:
+    """The simulator's prompt followed by a question to the user alone."""
+    messages, question = simulator_messages(domain, condition, dialogue), neutral(asked)
     if messages[-1].role == "user":  # ends with the assistant: one message, because roles must alternate
         return (*messages[:-1], Message("user", f"{messages[-1].content}\n\n{question}"))
     return (*messages, Message("user", question))

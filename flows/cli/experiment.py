@@ -1,13 +1,16 @@
 """The commands `engage experiment …`. Their bodies are imported when needed, because the libraries take seconds to import."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import CycleProfile, DomainModules, Settings, Verbose, console
+from flows.cli.options import CycleProfile, DomainModules, Profile, Settings, Verbose, console
 from flows.cli.profiles import Asked
 
-experiment_app = typer.Typer(no_args_is_help=True, help="Experiments: check a cycle's figures.")
+experiment_app = typer.Typer(
+    no_args_is_help=True, help="Experiments: check a cycle's figures, compare policies, check simulated users."
+)
 
 
 @experiment_app.command("credit")
@@ -46,4 +49,48 @@ def comparison(
     from flows.cli.running import run_stage
 
     text = run_stage(console, "comparison", Asked.by(profile, set_, domain_module), cycle, verbose, must_exist=False)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@experiment_app.command("feedback")
+def feedback(
+    corpus: Annotated[
+        list[str],
+        typer.Option("--corpus", help="dialogues with scores of single turns: esconv:PATH (FailedESConv.json)"),
+    ],
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter", help="simulator: embedded, bare or a folder; repeat for several; default: bare and embedded"
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--split", help="validation, or test: for one reader of one simulator, chosen before")
+    ] = "validation",
+    reader: Annotated[
+        str | None,
+        typer.Option("--reader", help="ask one way only, such as relief/heard; default: all ways"),
+    ] = None,
+    max_dialogues: Annotated[
+        int | None,
+        typer.Option("--max-dialogues", min=1, help="maximum number of dialogues per split, for a quick try"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder for the page and its tables; default: a new one in ENGAGE_HOME")
+    ] = None,
+    profile: Profile = "laptop",
+    set_: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Check whether simulated users answer for what was said: compare them with people's own scores of single turns."""
+    from flows.cli.running_experiments import run_feedback
+
+    settings = {
+        "corpora": corpus,
+        "adapters": adapter or ["bare", "embedded"],
+        "split": split,
+        "reader": reader,
+        "max_dialogues": max_dialogues,
+    }
+    text = run_feedback(console, profile, set_ or [], settings, out, verbose)
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,10 +1,11 @@
-"""Runs the flows of `engage simulator` and `engage experiment credit` in this process, and returns their results as text."""
+"""Runs the flows of `engage simulator` and of `engage experiment credit` and `feedback` in this process, and returns their results as text."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from engage.errors import ConfigError
@@ -76,21 +77,56 @@ def run_simulator_card(
 
     `settings` are the fields of `CardConfig`; without `adapters` the profile's simulator is used.
     """
-    from pydantic import ValidationError
-
     from engage.experiments.simulator_card.plan import CardConfig
 
     config = load_config(profile, overrides)
+    adapters = settings["adapters"] or config.engine.simulators or [config.engine.simulator_adapter or "bare"]
     try:
-        adapters = settings["adapters"] or config.engine.simulators or [config.engine.simulator_adapter or "bare"]
         card = CardConfig.model_validate({**settings, "adapters": adapters})
     except ValidationError as error:
-        refused = first_refusal(error)
-        option = refused.path[0].replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
-        raise ConfigError(f"--{option} {refused.shown}: {refused.reason}") from error
-    folder = out or Home.from_env().path / "cards" / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+        raise _refused_option(error) from error
+    folder = out or _new_folder("cards")
     with in_process(console, verbose, "the same command"):
         from flows.simulator import simulator_card
 
         result = simulator_card(config, card, str(folder))
     return f"{result.text}\nThe whole card: {result.page}"
+
+
+def run_feedback(
+    console: Console,
+    profile: str,
+    overrides: Sequence[str],
+    settings: Mapping[str, Any],
+    out: Path | None,
+    verbose: bool,
+) -> str:
+    """Compare simulators with people's scores in this process; returns a short form and the path of the page.
+
+    `settings` are the fields of `FeedbackConfig`.
+    """
+    from engage.experiments.feedback.plan import FeedbackConfig
+
+    config = load_config(profile, overrides)
+    try:
+        asked = FeedbackConfig.model_validate(settings)
+    except ValidationError as error:
+        raise _refused_option(error) from error
+    asked.check()
+    folder = out or _new_folder("feedback")
+    with in_process(console, verbose, "the same command"):
+        from flows.feedback import simulator_feedback
+
+        result = simulator_feedback(config, asked, str(folder))
+    return f"{result.text}\nThe whole page: {result.page}"
+
+
+def _refused_option(error: ValidationError) -> ConfigError:
+    """The command-line option whose value a setting refuses."""
+    refused = first_refusal(error)
+    option = refused.path[0].replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
+    return ConfigError(f"--{option} {refused.shown}: {refused.reason}")
+
+
+def _new_folder(kind: str) -> Path:
+    return Home.from_env().path / kind / datetime.now().strftime("%Y-%m-%d-%H%M%S")
