@@ -23,7 +23,7 @@ from engage.stats import is_finite, shown
 from engage.survey import Survey
 
 AFTERWARDS = frozenset(
-    {"lexicon", "reward", "measures", "improved", "in_words", "survey_unit", "outcomes", "largest_sum"}
+    {"lexicon", "reward", "measures", "improved", "achieved", "in_words", "survey_unit", "outcomes", "largest_sum"}
 )
 """What of a domain reads dialogues that are held: it can be changed, and they are read anew. Which of them a search held was chosen
 by the reward of that time."""
@@ -122,6 +122,10 @@ class Domain(ABC):
     def improved(self, condition: UserCondition, value: float) -> bool:
         """Whether the user ended better off than they began; True where nothing was asked before the dialogue."""
         return True
+
+    def achieved(self, condition: UserCondition, value: float) -> float:
+        """What the dialogue achieved, as `engage experiment people` reads it; higher is better. By default: the reward."""
+        return self.reward(value)
 
     def end_reason(self, dialogue: Dialogue) -> str | None:
         """Why the dialogue is over after its latest user turn, None while it goes on. By default: the user says goodbye."""

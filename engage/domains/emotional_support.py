@@ -179,6 +179,11 @@ class EmotionalSupport(Domain):
         assert isinstance(condition, SupportCondition)
         return value < condition.initial_intensity
 
+    def achieved(self, condition: UserCondition, value: float) -> float:
+        """(initial − final intensity) / 4."""
+        assert isinstance(condition, SupportCondition)
+        return (condition.initial_intensity - value) / 4.0
+
     def strata(self, condition: UserCondition) -> dict[str, str]:
         """Difficulty and attitude."""
         assert isinstance(condition, SupportCondition)
