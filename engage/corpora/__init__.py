@@ -21,6 +21,7 @@ from engage.scenario import SPLITS
 __all__ = [
     "LICENCES",
     "READERS",
+    "SHIPPED_NAME",
     "Chats",
     "Corpus",
     "CorpusOptions",

@@ -25,7 +25,8 @@ class Contender:
     """A policy that is compared: what tells it apart, the label of its dialogues, its adapter (None: the base model).
 
     `training` has figures of its training by name, such as `pairs` and `train/loss`; `settings` what it was trained with, by dotted name;
-    `searched_with` names the simulator of the search that its pairs come from (empty: not known, or of no interest).
+    `searched_with` names the simulator of the search that its pairs come from (empty: not known, or of no interest). `people` is what its
+    card says about people's dialogues (empty: nothing).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Contender:
     training: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     searched_with: str = ""
+    people: str = ""
 
     @staticmethod
     def incumbent(cycle: Cycle) -> "Contender":
@@ -46,8 +48,8 @@ class Contender:
         name: str, adapter: Path, settings: Mapping[str, str] | None = None, searched_with: str = ""
     ) -> "Contender":
         """A policy with an adapter that engage trained."""
-        metrics, label = AdapterCard.read(adapter).metrics, policy_label("candidate", str(adapter))
-        return Contender(name, label, str(adapter), metrics, settings or {}, searched_with)
+        card, label = AdapterCard.read(adapter), policy_label("candidate", str(adapter))
+        return Contender(name, label, str(adapter), card.metrics, settings or {}, searched_with, card.people)
 
     @staticmethod
     def finished(name: str, adapter: Path, store: TrajectoryStore) -> "Contender":
@@ -186,6 +188,7 @@ class Contest:
         ]
         if unreadable:
             notes.append(f"Up to {unreadable} dialogue pairs of one comparison had no readable survey answer.")
+        notes += [f"{one.name}, people: {one.people}." for one in self.contenders if one.people]
         failed = [f"{name}: {sentence(text)}" for name, found in self.failures.items() for text in found]
         return [*notes, *(["## Failed checks", *failed] if failed else [])]
 

@@ -29,7 +29,12 @@ STAGES = {"evaluation": "evaluate"}
 """Flows that are named otherwise on the command line."""
 LATEST, TRIES = 7, 5
 """A night finishes the unfinished ones of the LATEST nights before it, except those that were tried TRIES times: a person decides."""
-COMMANDS = {"evaluation": "evaluate", "comparison": "experiment comparison", "credit": "experiment credit"}
+COMMANDS = {
+    "evaluation": "evaluate",
+    "comparison": "experiment comparison",
+    "credit": "experiment credit",
+    "people": "experiment people",
+}
 
 _ELSEWHERE = re.compile(r"""^ENGAGE_HOME=(?:'[^']*'|"[^"]*"|[^\s'"])* """)
 """The home's place in a command line, as `shlex.quote` writes it."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from engage.errors import ModelError
 from engage.files.digest import LATER
+from engage.files.writing import write_whole
 from engage.models.embedded import (
     EMBEDDED_WHEEL,
     GGUF_SHA256,
@@ -179,11 +180,14 @@ class AdapterCard(BaseModel):
         [],
         description="names of models whose weights are the base's in another precision; what the difference does is not measured",
     )
+    people: str = Field(
+        "", description="result of the last `engage experiment people` with this policy; empty: it was not run"
+    )
     created_at: datetime
 
     def write(self, folder: Path) -> None:
-        """Write the card into an adapter's folder."""
-        (folder / CARD_NAME).write_text(self.model_dump_json(indent=1), encoding="utf-8")
+        """Write the card into an adapter's folder; one that is there is replaced. Raises OSError."""
+        write_whole(folder / CARD_NAME, self.model_dump_json(indent=1))
 
     @staticmethod
     def read(folder: Path | str) -> "AdapterCard":

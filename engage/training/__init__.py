@@ -1,7 +1,7 @@
 """Training adapters: pairs and chats, SFT, DPO, and the folder of a training run."""
 
 from engage.training.candidate import Candidate, latest_candidate, name_candidate
-from engage.training.dpo import build_trainer, data_hash, fitting_rows, train_dpo
+from engage.training.dpo import build_trainer, data_hash, drawn_pairs, fitting_rows, train_dpo, trained_on
 from engage.training.human_pairs import HumanConfig, HumanPairs, pair_licences, read_human, reply_places
 from engage.training.measures import LEAST_SCENARIOS, MEASURED_PAIRS, before, set_aside
 from engage.training.pair_card import pair_card
@@ -22,7 +22,7 @@ from engage.training.pairs import (
 )
 from engage.training.run_folder import RunFolder, TrainResult
 from engage.training.sft import IGNORED, tokenise_chat, train_sft
-from engage.training.simulator_chats import Role, simulator_chat, training_chats
+from engage.training.simulator_chats import Role, policy_replies, simulator_chat, training_chats
 from engage.training.trainer import (
     AlignConfig,
     DpoSettings,
@@ -59,6 +59,7 @@ __all__ = [
     "build_trainer",
     "chat_tokenizer",
     "data_hash",
+    "drawn_pairs",
     "fitting_rows",
     "gather_pairs",
     "human_count",
@@ -71,6 +72,7 @@ __all__ = [
     "pair_card",
     "pair_licences",
     "pair_set_hash",
+    "policy_replies",
     "quiet",
     "read_human",
     "read_pairs",
@@ -85,6 +87,7 @@ __all__ = [
     "tokenise_chat",
     "train_dpo",
     "train_sft",
+    "trained_on",
     "trainer_arguments",
     "training_chats",
     "write_export",

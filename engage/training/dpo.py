@@ -13,7 +13,7 @@ from typing import Any
 
 from engage.errors import ConfigError
 from engage.files.digest import digest
-from engage.models import ChatTemplate, DataSource, ModelRef
+from engage.models import AdapterCard, ChatTemplate, DataSource, ModelRef
 from engage.training.losses import label_noise, pair_losses
 from engage.training.measures import before, pair_measures, trained_weights
 from engage.training.pairs import PreferencePair, pair_set_hash
@@ -68,7 +68,7 @@ def train_dpo(
     if the parent belongs to other base weights.
     """
     settings = config.dpo
-    drawn = _draw(pairs, settings)
+    drawn = drawn_pairs(pairs, settings)
     if not drawn:
         raise ConfigError(
             "no accepted pair to train on: collect more trees, or accept pairs of smaller gap or confidence"
@@ -111,12 +111,17 @@ def _measures(
     }
 
 
-def _draw(pairs: Sequence[PreferencePair], settings: DpoSettings) -> list[PreferencePair]:
+def drawn_pairs(pairs: Sequence[PreferencePair], settings: DpoSettings) -> list[PreferencePair]:
     """At most `max_pairs` pairs, in an order that depends only on their contents."""
     ordered = sorted(pairs, key=lambda pair: digest([pair.prompt, pair.chosen, pair.rejected]))
     if settings.max_pairs is None or len(ordered) <= settings.max_pairs:
         return ordered
     return Random(settings.seed).sample(ordered, settings.max_pairs)
+
+
+def trained_on(card: AdapterCard, drawn: Sequence[PreferencePair]) -> bool:
+    """Whether the card's training had these pairs, as `drawn_pairs` gives them; their P, which soft labels use, is not compared."""
+    return {(one.name, one.hash) for one in _sources(drawn, {})} == {(one.name, one.hash) for one in card.data}
 
 
 def data_hash(pairs: Sequence[PreferencePair], settings: DpoSettings) -> str:

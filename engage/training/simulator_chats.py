@@ -44,6 +44,12 @@ def policy_chat(human: HumanDialogue, speech: SpeechConfig, max_length: int) -> 
     return ChatExample(messages[: max(trained, default=0) + 1], trained, human.scenario.source)
 
 
+def policy_replies(human: HumanDialogue) -> ChatExample:
+    """The whole chat as the policy sees it, with every reply after the opening selected, to measure a policy on."""
+    messages = policy_messages(load_domain(human.domain), human.dialogue)
+    return ChatExample(messages, tuple(place.index + 1 for place in reply_places([human])), human.scenario.source)
+
+
 def training_chats(
     dialogues: Sequence[HumanDialogue],
     roles: Sequence[Role],

@@ -35,6 +35,36 @@ def credit(
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+@experiment_app.command("people")
+def people(
+    corpus: Annotated[str, typer.Option("--corpus", help="human corpus as esconv:PATH, p4g:PATH or own:PATH")],
+    cycle: Annotated[
+        str | None, typer.Option("--cycle", help="id of the cycle whose pairs trained the policy; default: the latest")
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", help="folder or registry version of the adapter; default: the cycle's candidate"),
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--split", help="validation or test: which held-out dialogues are scored")
+    ] = "validation",
+    max_dialogues: Annotated[
+        int | None, typer.Option("--max-dialogues", help="maximum number of scored dialogues, sampled at random")
+    ] = None,
+    nulls: Annotated[int, typer.Option("--nulls", help="number of trainings on randomly swapped pairs")] = 5,
+    profile: CycleProfile = None,
+    set_: Settings = None,
+    domain_module: DomainModules = None,
+    verbose: Verbose = False,
+) -> None:
+    """Check on held-out human dialogues whether a policy prefers replies that went with a better outcome."""
+    from flows.cli.running_experiments import run_people
+
+    settings = {"corpus": corpus, "split": split, "max_dialogues": max_dialogues, "nulls": nulls}
+    text = run_people(console, Asked.by(profile, set_, domain_module), cycle, policy, settings, verbose)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 @experiment_app.command("comparison")
 def comparison(
     cycle: Annotated[

@@ -1,18 +1,21 @@
-"""Runs the flows of `engage simulator` and of `engage experiment credit` and `feedback` in this process, and returns their results as text."""
+"""Runs the flows of `engage simulator` and of `engage experiment credit`, `feedback` and `people` in this process; returns results as text."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from engage.errors import ConfigError
 from engage.files.refusal import first_refusal
 from engage.home import Home
+from flows.cli.policies import named_adapter
 from flows.cli.profiles import Asked, load_config
 from flows.cli.running import command_again, find_cycle_id, in_process, open_cycle
+
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 def run_simulator_training(
@@ -65,6 +68,47 @@ def run_credit(
         return credit(config, cycle_id, ValueCheckConfig(pairs=pairs, prefixes=prefixes, rollouts=rollouts)).text
 
 
+def run_people(
+    console: Console,
+    asked: Asked,
+    cycle: str | None,
+    policy: str | None,
+    settings: Mapping[str, Any],
+    verbose: bool,
+) -> str:
+    """Score people's replies with a policy and its nulls in this process; `settings` are the fields of `PeopleConfig`.
+
+    `policy` names an adapter (None: the cycle's candidate). Returns the result as text.
+    """
+    from engage.experiments.people.plan import PeopleConfig
+
+    people_config = _checked(PeopleConfig, settings)
+    existing = find_cycle_id(cycle)
+    config, adapter = asked.config(existing), named_adapter(policy or existing)
+    cycle_id = open_cycle(console, existing)
+    options = {**settings, "policy": policy}
+    more = [
+        part
+        for name, value in options.items()
+        if value is not None
+        for part in (f"--{name.replace('_', '-')}", f"{value}")
+    ]
+    with in_process(console, verbose, command_again("experiment people", asked, cycle_id, more)):
+        from flows.people import people
+
+        return people(config, cycle_id, str(adapter), people_config).text
+
+
+def _checked(kind: type[Checked], settings: Mapping[str, Any]) -> Checked:
+    """The settings that options give; ConfigError with the option that is wrong."""
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        refused = first_refusal(error)
+        option = refused.path[0].replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
+        raise ConfigError(f"--{option} {refused.shown}: {refused.reason}") from error
+
+
 def run_simulator_card(
     console: Console,
     profile: str,
@@ -81,10 +125,7 @@ def run_simulator_card(
 
     config = load_config(profile, overrides)
     adapters = settings["adapters"] or config.engine.simulators or [config.engine.simulator_adapter or "bare"]
-    try:
-        card = CardConfig.model_validate({**settings, "adapters": adapters})
-    except ValidationError as error:
-        raise _refused_option(error) from error
+    card = _checked(CardConfig, {**settings, "adapters": adapters})
     folder = out or _new_folder("cards")
     with in_process(console, verbose, "the same command"):
         from flows.simulator import simulator_card
@@ -108,10 +149,7 @@ def run_feedback(
     from engage.experiments.feedback.plan import FeedbackConfig
 
     config = load_config(profile, overrides)
-    try:
-        asked = FeedbackConfig.model_validate(settings)
-    except ValidationError as error:
-        raise _refused_option(error) from error
+    asked = _checked(FeedbackConfig, settings)
     asked.check()
     folder = out or _new_folder("feedback")
     with in_process(console, verbose, "the same command"):
@@ -119,13 +157,6 @@ def run_feedback(
 
         result = simulator_feedback(config, asked, str(folder))
     return f"{result.text}\nThe whole page: {result.page}"
-
-
-def _refused_option(error: ValidationError) -> ConfigError:
-    """The command-line option whose value a setting refuses."""
-    refused = first_refusal(error)
-    option = refused.path[0].replace("_", "-").replace("corpora", "corpus").replace("adapters", "adapter")
-    return ConfigError(f"--{option} {refused.shown}: {refused.reason}")
 
 
 def _new_folder(kind: str) -> Path:

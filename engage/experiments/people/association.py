@@ -150,4 +150,3 @@ def _slope_and_correlation(x: Numbers, y: Numbers, dialogues: NDArray[np.intp]) 
         return np.asarray(divided(xy, np.where(spread > _NOTHING, spread, 0.0)))
 
     return slope, correlation
-

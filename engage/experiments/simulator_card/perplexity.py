@@ -20,7 +20,7 @@ BATCH_TOKENS = 2048
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The user turns of one dialogue: their summed negative log-likelihood in nats, and their tokens with ends of turns."""
+    """One turn, or the turns of one dialogue: the summed negative log-likelihood in nats, and the tokens with ends of turns."""
 
     nats: float
     tokens: int
@@ -39,7 +39,7 @@ def user_turn_likelihoods(
     """
     with quiet():
         _, template = chat_tokenizer(base)
-        model = _load(base, adapter)
+        model = open_scorer(base, adapter)
         rows: dict[str, dict[str, list[int]]] = {}
         parts: dict[str, list[str]] = {}
         for human in dialogues:
@@ -47,23 +47,18 @@ def user_turn_likelihoods(
             cut = [row for row in (cut_row(row, max_length) for row in chat) if row["input_ids"]]
             parts[human.scenario_id] = [f"{human.scenario_id} {number}" for number in range(len(cut))]
             rows.update(zip(parts[human.scenario_id], cut, strict=True))
-        by_row: dict[str, Likelihood] = {}
+        by_row: dict[str, list[Likelihood]] = {}
         for names in batches({name: len(row["input_ids"]) for name, row in rows.items()}):
-            by_row.update(zip(names, _likelihoods(model, [rows[name] for name in names]), strict=True))
+            by_row.update(zip(names, turn_likelihoods(model, [rows[name] for name in names]), strict=True))
             on_done(sum(name.endswith(" 0") for name in names))
-    dialogue_parts = {name: [by_row[part] for part in of_it] for name, of_it in parts.items() if of_it}
+    dialogue_parts = {name: [turn for part in of_it for turn in by_row[part]] for name, of_it in parts.items() if of_it}
     return {n: Likelihood(sum(p.nats for p in own), sum(p.tokens for p in own)) for n, own in dialogue_parts.items()}
 
 
 def cut_row(row: Mapping[str, Any], max_length: int) -> dict[str, list[int]]:
     """A chat's tokens up to the last labelled part that ends within `max_length`; empty if none does."""
     ids, labels = list(row["input_ids"]), list(row["labels"])
-    ends = [
-        place + 1
-        for place in range(min(len(labels), max_length))
-        if labels[place] != IGNORED and (place + 1 == len(labels) or labels[place + 1] == IGNORED)
-    ]
-    end = max(ends, default=0)
+    end = max((last for _, last in labelled_runs(labels) if last <= max_length), default=0)
     return {"input_ids": ids[:end], "labels": labels[:end]}
 
 
@@ -80,7 +75,8 @@ def batches(lengths: Mapping[str, int], tokens: int = BATCH_TOKENS) -> list[list
     return grouped
 
 
-def _load(base: ModelRef, adapter: str) -> Any:
+def open_scorer(base: ModelRef, adapter: str) -> Any:
+    """The model that likelihoods are read from; `adapter` is a folder, "" for the base alone."""
     import torch
 
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
@@ -90,7 +86,8 @@ def _load(base: ModelRef, adapter: str) -> Any:
     return model.to(device).eval()
 
 
-def _likelihoods(model: Any, rows: Sequence[Mapping[str, list[int]]]) -> list[Likelihood]:
+def turn_likelihoods(model: Any, rows: Sequence[Mapping[str, list[int]]]) -> list[list[Likelihood]]:
+    """For each row its labelled turns in order; a turn is a run of labels that no unlabelled token interrupts. One pass for all rows."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -102,15 +99,32 @@ def _likelihoods(model: Any, rows: Sequence[Mapping[str, list[int]]]) -> list[Li
     input_ids, labels = padded("input_ids", 0), padded("labels", IGNORED)
     mask = torch.tensor([[1] * len(r["input_ids"]) + [0] * (width - len(r["input_ids"])) for r in rows])
     columns = (labels[:, 1:] != IGNORED).any(0).nonzero().squeeze(-1)
+    nats = torch.zeros(labels.shape, dtype=torch.float32, device=model.device)
     with torch.inference_mode():
         logits = model(
             input_ids=input_ids, attention_mask=mask.to(model.device), use_cache=False, logits_to_keep=columns
         ).logits
         targets = labels[:, columns + 1]
         flat = logits.float().flatten(0, 1)  # on a CPU the loss over the flat rows is several times faster
-        nats = cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="none").view_as(targets).sum(1)
-    counts = (targets != IGNORED).sum(1)
-    return [Likelihood(float(nat), int(count)) for nat, count in zip(nats, counts, strict=True)]
+        losses = cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="none").view_as(targets)
+        nats[:, columns + 1] = losses
+    found = []
+    for each, row in zip(nats.cpu().double(), rows, strict=True):
+        runs = labelled_runs(row["labels"])
+        found.append([Likelihood(float(each[first:last].sum()), last - first) for first, last in runs])
+    return found
+
+
+def labelled_runs(labels: Sequence[int]) -> list[tuple[int, int]]:
+    """First place of each run of labels, and the place after its last."""
+    edges = [
+        place for place in range(len(labels) + 1) if _is_labelled(labels, place) != _is_labelled(labels, place - 1)
+    ]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _is_labelled(labels: Sequence[int], place: int) -> bool:
+    return 0 <= place < len(labels) and labels[place] != IGNORED
 
 
 def perplexity(likelihoods: Mapping[str, Likelihood], seed: int = 0) -> Estimate:
