@@ -40,8 +40,8 @@ class Contender:
     @staticmethod
     def incumbent(cycle: Cycle) -> "Contender":
         """What every combination is compared with: the champion at the cycle's beginning, or the base model."""
-        held = Incumbent.of(cycle)
-        return Contender(held.name, held.label, cycle.champion_adapter)
+        held, adapter = Incumbent.of(cycle), cycle.champion_adapter
+        return Contender(held.name, held.label, adapter, people=AdapterCard.read(adapter).people if adapter else "")
 
     @staticmethod
     def trained(

@@ -1,4 +1,4 @@
-"""Experiments, which no night needs: the comparison of policies, the value check, the simulator card."""
+"""Experiments, which no night needs: the comparison of policies, the value check, the simulator card, the leaning of a policy."""
 
 from engage.experiments.calibration import PairCheck, reliability
 from engage.experiments.comparison import (

@@ -50,7 +50,7 @@ def train_null(config: CycleConfig, cycle: Cycle, asked: PeopleConfig, policy: A
     steps = -(-len(pairs) // (dpo.batch_size * dpo.gradient_accumulation)) * dpo.epochs
     bar = Bar(f"DPO on swapped pairs, {number} of {asked.nulls} (steps)", steps)
     base, start = resolve_model(config.engine.policy_model), Path(policy.start) if policy.start else None
-    out = _folder(cycle, policy) / f"null-{asked.seed}-{number}"
+    out = _folder(cycle) / policy.fingerprint[:12] / f"null-{asked.seed}-{number}"
     result = train_dpo(pairs, base, out, policy.training, start, lambda *_: bar.advance())
     bar.finish()
     return str(result.adapter)
@@ -65,7 +65,7 @@ def score_people(
     base, limit = resolve_model(config.engine.policy_model), config.align.sft.max_length
     people = read_people(asked, policy.domains, config.human)
     kept = {
-        name: KeptScores.of(_folder(cycle, policy) / "scores", base, adapter, people.domain, limit)
+        name: KeptScores.of(_folder(cycle) / "scores", base, adapter, people.domain, limit)
         for name, adapter in adapters.items()
     }
     bar = Bar("likelihood of people's replies (dialogues)", len(people.scored) * len(adapters))
@@ -85,7 +85,7 @@ def write_people(
     start, own, *nulls = (KeptScores(Path(path)).read() for path in scores.values())
     found = people_figures(people, start, own, nulls, asked.seed)
     openings = workspace.tracker.openings() if asked.split == "test" else 0
-    saved = save_people(_folder(cycle, policy), cycle.cycle_id, policy, asked, found, openings)
+    saved = save_people(_folder(cycle) / policy.fingerprint[:12], cycle.cycle_id, policy, asked, found, openings)
     AdapterCard.read(policy.adapter).model_copy(update={"people": saved.line}).write(Path(policy.adapter))
     recipe = digest([policy.fingerprint, key_settings(asked)])[:12]
     with workspace.tracker.stage(cycle.cycle_id, "people", recipe) as run:
@@ -97,5 +97,6 @@ def write_people(
     return saved
 
 
-def _folder(cycle: Cycle, policy: Aligned) -> Path:
-    return Workspace.from_env().home.cycle(cycle.cycle_id) / "people" / policy.fingerprint[:12]
+def _folder(cycle: Cycle) -> Path:
+    """The experiment's folder: `scores/`, which all policies of the cycle share, and one folder per policy."""
+    return Workspace.from_env().home.cycle(cycle.cycle_id) / "people"

@@ -169,6 +169,6 @@ def test_soft_labels_of_another_probability_train_another_adapter(home, tiny_mod
 
 
 def test_an_adapter_near_the_root_of_a_disk_can_be_compared(home, tmp_path, monkeypatch):
-    monkeypatch.setattr("engage.evaluation.selection.AdapterCard.read", lambda _: Namespace(metrics={}))
+    monkeypatch.setattr("engage.evaluation.selection.AdapterCard.read", lambda _: Namespace(metrics={}, people=""))
     monkeypatch.setattr("engage.evaluation.selection.policy_label", lambda name, _: name)
     assert Contender.finished("mine", Path("/mine"), Workspace(home).store).searched_with == ""

@@ -38,6 +38,14 @@ class Held:
         ]
 
 
+def test_the_page_says_what_was_found_with_people():
+    told = Contender("up", "up", "/up", people="association +0.03 [-0.05, +0.11], 69 dialogues of p4g")
+    contenders = [Contender("base", "base", None), told]
+    page = hold_contest(Held({"base": BASE, "up": shifted(0.2, 0.01)}), contenders, ["search"], "d1").page("Title")
+    assert page.count("up, people: association +0.03 [-0.05, +0.11], 69 dialogues of p4g.") == 1
+    assert "base, people" not in page
+
+
 def contest(words=None, **rewards):
     names = [Contender("base", "base", None), *(Contender(name, name, f"/{name}") for name in rewards)]
     return hold_contest(Held({"base": BASE, **rewards}, words), names, ["search", "held-out bare"], "d1")

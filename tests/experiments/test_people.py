@@ -10,6 +10,7 @@ import pytest
 from people_corpus import read_all, scores, write_people
 from tiny_models import make_pairs, save_adapter
 
+from engage.corpora import read_shipped
 from engage.domains import load_domain
 from engage.errors import ConfigError, ModelError, NothingSearched
 from engage.experiments.people import page as pages
@@ -18,7 +19,7 @@ from engage.experiments.people.null import Aligned, aligned, swapped
 from engage.experiments.people.plan import PeopleConfig, achieved, human_turns, read_people, sample_of
 from engage.experiments.people.scores import KeptScores, reply_rows, score_replies
 from engage.experiments.simulator_card.perplexity import Likelihood
-from engage.models import AdapterCard, ChatTemplate, DataSource, adapter_fingerprint, resolve_model
+from engage.models import AdapterCard, ChatTemplate, DataSource, adapter_fingerprint, adapter_folder, resolve_model
 from engage.training import AlignConfig, drawn_pairs, pair_set_hash, set_aside
 
 
@@ -189,6 +190,33 @@ def test_a_policy_of_other_pairs_another_start_or_another_base_is_refused(traine
     card.model_copy(update={"method": "sft", "base_fingerprint": tiny.fingerprint}).write(other)
     with pytest.raises(ConfigError, match="was trained on dialogues, not on pairs"):
         aligned(other, tiny, None, make_pairs(40), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--nulls", "0"), "--nulls 0: "),
+        (("--split", "train"), "--split 'train': "),
+        (("--max-dialogues", "0"), "--max-dialogues 0: "),
+        ((), "no cycle has been run yet"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(engage, options, sentence):
+    code, out, err = engage("experiment", "people", "--corpus", "p4g:nowhere", *options)
+    assert (code, out) == (2, "") and sentence in err and len(err.strip().splitlines()) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_the_shipped_policy_finds_the_replies_that_it_learnt_from_more_probable_than_its_base(tmp_path):
+    learnt = [human for human in read_shipped().dialogues if human.domain == "persuasion"][:4]
+    base, shipped = resolve_model("embedded"), adapter_folder("embedded")
+    nats = {}
+    for adapter in ("", shipped):
+        kept = KeptScores.of(tmp_path, base, adapter, "persuasion", 1024)
+        score_replies(learnt, base, adapter, 1024, kept)
+        nats[adapter] = [one.nats for replies in kept.read().values() for one in replies.values()]
+    assert len(nats[shipped]) == len(human_turns(learnt)) and sum(nats[shipped]) < 0.9 * sum(nats[""])
 
 
 POLICY = Aligned("/home/adapter", "", "abcdef" * 11, (), AlignConfig())
