@@ -86,7 +86,10 @@ def write_people(
     found = people_figures(people, start, own, nulls, asked.seed)
     openings = workspace.tracker.openings() if asked.split == "test" else 0
     saved = save_people(_folder(cycle) / policy.fingerprint[:12], cycle.cycle_id, policy, asked, found, openings)
-    AdapterCard.read(policy.adapter).model_copy(update={"people": saved.line}).write(Path(policy.adapter))
+    try:
+        AdapterCard.read(policy.adapter).model_copy(update={"people": saved.line}).write(Path(policy.adapter))
+    except OSError as error:  # a folder of the user's, perhaps
+        progress.tell(f"{policy.adapter}: the result is not on the adapter's card ({error.strerror}), only on the page")
     recipe = digest([policy.fingerprint, key_settings(asked)])[:12]
     with workspace.tracker.stage(cycle.cycle_id, "people", recipe) as run:
         run.params(flat(asked.model_dump(mode="json"), "people."))

@@ -57,7 +57,7 @@ def people_answer(found: PeopleFigures) -> str:
         return "Flagged: the policy leans towards what goes badly with people."
     if one.value is None or one.low is None or one.high is None or null is None:
         return "The association cannot be told: the log-ratios or the outcomes are all alike."
-    if one.low > null[1]:
+    if one.low > max(0.0, null[1]):
         return "The policy leans towards what goes well with people, more than its nulls do."
     return "Not flagged: the policy cannot be told from a training on swapped pairs."
 
