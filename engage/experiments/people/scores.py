@@ -84,7 +84,7 @@ def score_replies(
         return
     with quiet():
         _, template = chat_tokenizer(base)
-        model = open_scorer(base, adapter)
+        model = open_scorer(base, adapter, exact=True)
         rows = {human.scenario_id: reply_rows(human, template, max_length) for human in missing}
         lengths = {name: sum(len(row["input_ids"]) for row, _ in own) for name, own in rows.items()}
         for names in batches(lengths):

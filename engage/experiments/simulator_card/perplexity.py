@@ -75,19 +75,27 @@ def batches(lengths: Mapping[str, int], tokens: int = BATCH_TOKENS) -> list[list
     return grouped
 
 
-def open_scorer(base: ModelRef, adapter: str) -> Any:
-    """The model that likelihoods are read from; `adapter` is a folder, "" for the base alone."""
+def open_scorer(base: ModelRef, adapter: str, exact: bool = False) -> Any:
+    """The model that likelihoods are read from; `adapter` is a folder, "" for the base alone.
+
+    With `exact` in float32 on every device, the adapter merged: for the small differences between a policy and its start.
+    """
     import torch
 
-    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float32 if exact or device == "cpu" else torch.bfloat16
     model = open_model(base.path, dtype, "sdpa")
     if adapter:
         model = put_adapter(model, adapter)
+        model = model.merge_and_unload() if exact else model
     return model.to(device).eval()
 
 
 def turn_likelihoods(model: Any, rows: Sequence[Mapping[str, list[int]]]) -> list[list[Likelihood]]:
-    """For each row its labelled turns in order; a turn is a run of labels that no unlabelled token interrupts. One pass for all rows."""
+    """For each row its labelled turns in order; a turn is a run of labels that no unlabelled token interrupts. One pass for all rows.
+
+    Rows are padded on the right, so that a causal model needs no mask.
+    """
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -97,13 +105,10 @@ def turn_likelihoods(model: Any, rows: Sequence[Mapping[str, list[int]]]) -> lis
         return torch.tensor([row[name] + [filler] * (width - len(row[name])) for row in rows], device=model.device)
 
     input_ids, labels = padded("input_ids", 0), padded("labels", IGNORED)
-    mask = torch.tensor([[1] * len(r["input_ids"]) + [0] * (width - len(r["input_ids"])) for r in rows])
     columns = (labels[:, 1:] != IGNORED).any(0).nonzero().squeeze(-1)
     nats = torch.zeros(labels.shape, dtype=torch.float32, device=model.device)
     with torch.inference_mode():
-        logits = model(
-            input_ids=input_ids, attention_mask=mask.to(model.device), use_cache=False, logits_to_keep=columns
-        ).logits
+        logits = model(input_ids=input_ids, use_cache=False, logits_to_keep=columns).logits
         targets = labels[:, columns + 1]
         flat = logits.float().flatten(0, 1)  # on a CPU the loss over the flat rows is several times faster
         losses = cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="none").view_as(targets)
