@@ -10,7 +10,7 @@ import pytest
 from people_corpus import read_all, scores, write_people
 from tiny_models import make_pairs, save_adapter
 
-from engage.corpora import read_shipped
+from engage.corpora import read_corpus, read_shipped
 from engage.domains import load_domain
 from engage.errors import ConfigError, ModelError, NothingSearched
 from engage.experiments.people import page as pages
@@ -40,8 +40,10 @@ def test_only_dialogues_that_nothing_was_trained_on_are_scored(corpus):
     assert len(people.scored) >= 10 and {human.split for human in people.scored} == {"validation"}
     assert len(people.train) >= 40 and {human.split for human in people.train} == {"train"}
     assert {human.split for human in read_all(corpus, split="test").scored} == {"test"}
-    few = read_all(corpus, max_dialogues=10).scored
-    assert len(few) == 10 and set(few) < set(people.scored)
+    few = read_all(corpus, max_dialogues=10)
+    assert len(few.scored) == 10 and set(few.scored) < set(people.scored)
+    tested = sum(human.split == "test" for human in read_corpus(corpus).dialogues)
+    assert few.left == {"test split": tested, "over the maximum of scored dialogues": len(people.scored) - 10}
 
 
 def test_what_is_known_of_a_reply_before_it_is_said(people):

@@ -75,7 +75,11 @@ def read_people(config: PeopleConfig, domains: Collection[str], options: CorpusO
         else:
             usable.setdefault(human.split, []).append(human)
     scored = usable.get(config.split, [])
+    other = "test" if config.split == "validation" else "validation"
+    if other in usable:
+        left[f"{other} split"] = len(usable[other])
     if config.max_dialogues is not None and len(scored) > config.max_dialogues:
+        left["over the maximum of scored dialogues"] = len(scored) - config.max_dialogues
         drawn = Random(derive_seed(config.seed, "people")).sample(scored, config.max_dialogues)
         scored = sorted(drawn, key=lambda human: human.scenario_id)
     if len(scored) < LEAST_DIALOGUES or len({achieved(human) for human in scored}) < 2:
