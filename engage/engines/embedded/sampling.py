@@ -43,13 +43,12 @@ def choose(logits: Any, temperature: Any, top_p: Any, uniforms: Any) -> Any:
     `logits` [rows, vocabulary]; `temperature`, `top_p` and `uniforms` [rows].
     """
     probabilities = torch.softmax(logits / temperature[:, None], -1)
-    tokens = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-    left = torch.arange(len(logits), device=logits.device)  # rows without a token yet
-    for count in (*NUCLEUS_CANDIDATES, probabilities.shape[-1]):
-        tokens[left], covered = invert(probabilities[left], top_p[left], uniforms[left], count)
-        left = left[~covered]
+    tokens, covered = invert(probabilities, top_p, uniforms, NUCLEUS_CANDIDATES[0])
+    for count in (*NUCLEUS_CANDIDATES[1:], probabilities.shape[-1]):
+        left = (~covered).nonzero()[:, 0]
         if not len(left):
             break
+        tokens[left], covered[left] = invert(probabilities[left], top_p[left], uniforms[left], count)
     return tokens
 
 
