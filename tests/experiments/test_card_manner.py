@@ -29,6 +29,7 @@ def said(human, simulated, before=TOLD):
         (TOLD, "Oh, of course they do", True),
         (TOLD, "That's a good point", True),
         (TOLD, "My sister works there since last year.", True),
+        (TOLD, "Okay, I am not sure.", False),  # agrees in form only
         (TOLD, "Thank you!", False),
         (TOLD, "The weather over there is not too bad.", False),  # nothing of the user
         (TOLD, "How do they do it where I live?", False),

@@ -79,13 +79,11 @@ def cooperates(before: str, text: str) -> bool:
 
     One that declines, evades or is annoyed does none of it.
     """
-    if matches_any(ANNOYED, text):
+    if matches_any((*ANNOYED, *EVADES), text):
         return False
     if "?" in before:
         return _answers(text)
-    if matches_any(AGREES, text):
-        return True
-    return not matches_any(EVADES, text) and len(_stated(text)) >= LEAST_UNASKED and bool(_SELF.search(text))
+    return matches_any(AGREES, text) or (len(_stated(text)) >= LEAST_UNASKED and bool(_SELF.search(text)))
 
 
 def _answers(text: str) -> bool:
