@@ -256,20 +256,30 @@ def _split(file):
 
 
 def test_a_corpus_without_scores_is_refused(tmp_path):
-    name = write_scored(tmp_path, 1)
+    name = write_scored(tmp_path, 5)
     text = (tmp_path / "ESConv.json").read_text()
-    assert {split: len(part.scored) for split, part in read_parts(_config(name)).items()} == {
-        "train": 1,
-        "validation": 1,
-        "test": 1,
-    }
+    found = {split: len(part.scored) for split, part in read_parts(_config(name)).items()}
+    assert found == {"train": 5, "validation": 5, "test": 5}
     (tmp_path / "ESConv.json").write_text(text.replace("feedback", "nothing"))
     with pytest.raises(ConfigError, match="no dialogue of the train split has scores of single turns"):
         read_parts(_config(name))
 
 
-def _config(name):
-    return FeedbackConfig(corpora=(name,), adapters=("bare",))
+def test_too_few_dialogues_for_the_regressions_are_refused_and_the_fewest_give_figures(tmp_path):
+    name = write_scored(tmp_path, 5)
+    with pytest.raises(
+        ConfigError, match="4 dialogues of the train split have scores of single turns; the regressions need 5"
+    ):
+        read_parts(_config(name, max_dialogues=4))
+    config = _config(name, max_dialogues=5, reader="relief/heard")
+    words = [one for one in judge(config, read_parts(config), {}, {}).predicted if one.name == "regression on words"]
+    assert [one.split for one in words] == ["train", "validation"] and not any(
+        np.isnan(one.values).any() for one in words
+    )
+
+
+def _config(name, **settings):
+    return FeedbackConfig(corpora=(name,), adapters=("bare",), **settings)
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from engage.corpora import HumanDialogue
 from engage.dialogue import Role
 from engage.experiments.feedback.agreement import Values, mean_within
-from engage.experiments.feedback.plan import ScoredTurn
+from engage.experiments.feedback.plan import FOLDS, ScoredTurn
 
 PENALTIES = np.logspace(-1, 6, 8)
-FOLDS = 5
 
 Features = Any
 """One row per scored turn: a list of texts by side, or an array of numbers."""

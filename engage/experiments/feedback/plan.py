@@ -21,6 +21,9 @@ MOMENTS = ("heard", "answered")
 """When a reader asks: when the user has heard the scored turn of the assistant, or has answered it too."""
 CHOICES = tuple(f"{reader}/{moment}" for reader in READERS for moment in MOMENTS)
 
+FOLDS = 5
+"""Folds of the regressions' cross-validation; the train split needs as many dialogues with scores."""
+
 
 class FeedbackConfig(BaseModel):
     """Settings of one run; the engine comes from the cycle's configuration."""
@@ -102,7 +105,8 @@ def scored_turns(human: HumanDialogue) -> Iterator[ScoredTurn]:
 def read_parts(config: FeedbackConfig, options: CorpusOptions | None = None) -> dict[Split, Part]:
     """The dialogues of every split, by falling share. Dialogues in which a user speaks of self-harm are left out: no survey is asked there.
 
-    ConfigError if the train split or the split that is told about has no scored turn; CorpusError for a corpus that cannot be read.
+    ConfigError if the split that is told about has no scored turn, or the train split fewer than FOLDS dialogues with one; CorpusError
+    for a corpus that cannot be read.
     """
     everyone = [
         human
@@ -124,6 +128,11 @@ def read_parts(config: FeedbackConfig, options: CorpusOptions | None = None) -> 
                 f"{', '.join(config.corpora)}: no dialogue of the {split} split has scores of single turns; "
                 "ESConv has them in FailedESConv.json and in ESConv.json"
             )
+    if len(parts["train"].scored) < FOLDS:
+        raise ConfigError(
+            f"{', '.join(config.corpora)}: {len(parts['train'].scored)} dialogues of the train split have scores of single turns; the "
+            f"regressions need {FOLDS}: give a larger corpus or a higher --max-dialogues"
+        )
     return parts
 
 
