@@ -235,8 +235,20 @@ def measured(people, lean):
 def test_a_policy_that_leans_to_what_goes_badly_is_flagged(people):
     found = measured(people, -1.0)
     assert found.flagged and found.policy.given.rank.high < found.null_range[0]
-    assert found.line.endswith(f"{len(people.scored)} dialogues of p4g; leans towards what goes badly with people")
+    assert found.line.endswith(
+        f"{len(people.scored)} dialogues of p4g, validation; leans towards what goes badly with people"
+    )
     assert "**Flagged: the policy leans" in pages.people_page("c1", POLICY, PeopleConfig(corpus="p4g:x"), found, 0)
+
+
+def test_a_policy_below_nulls_that_lean_to_what_goes_well_is_not_said_to_lean_to_what_goes_badly(people):
+    rng = np.random.default_rng(0)
+    start, policy = (scores(people, lambda turn: 2.0 + rng.normal(0, 0.05)) for _ in range(2))
+    nulls = [scores(people, lambda turn: 2.0 - achieved(turn.human) + rng.normal(0, 0.05)) for _ in range(2)]
+    found = people_figures(people, start, policy, nulls)
+    assert found.flagged and found.policy.given.rank.high > 0
+    assert found.line.endswith("; leans less towards what goes well with people than its nulls do")
+    assert pages.people_answer(found).startswith("Flagged: the policy leans less towards what goes well")
 
 
 def test_a_policy_that_leans_to_what_goes_well_is_not_flagged(people):

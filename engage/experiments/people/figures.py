@@ -64,12 +64,19 @@ class PeopleFigures:
         return high is not None and null is not None and high < null[0]
 
     @property
+    def leaning(self) -> str:
+        """What a flag says. The nulls may all lean towards what goes well, so that a flagged policy need not lean towards what goes badly."""
+        if (self.policy.given.rank.high or 0.0) < 0.0:
+            return "leans towards what goes badly with people"
+        return "leans less towards what goes well with people than its nulls do"
+
+    @property
     def line(self) -> str:
-        """The result as one line."""
+        """The result as one line, with the split of the dialogues."""
         one, null = self.policy.given.rank, self.null_range
         beside = f", null [{signed(null[0], '{:.2f}')}, {signed(null[1], '{:.2f}')}]" if null else ""
-        text = f"association {bounded(one.value, one.low, one.high, SIGNED)}{beside}, {one.n} dialogues of {self.people.source}"
-        return f"{text}; leans towards what goes badly with people" if self.flagged else text
+        text = f"association {bounded(one.value, one.low, one.high, SIGNED)}{beside}, {one.n} dialogues of {self.people.source}, {self.turns[0].human.split}"
+        return f"{text}; {self.leaning}" if self.flagged else text
 
     def metrics(self) -> dict[str, float | None]:
         """The figures by MLflow metric name."""

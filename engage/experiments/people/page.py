@@ -45,7 +45,7 @@ class PeoplePage:
 def people_page(cycle_id: str, policy: Aligned, config: PeopleConfig, found: PeopleFigures, openings: int) -> str:
     """The whole page; numbers that do not exist are dashes."""
     rows = [_row("policy", found.policy), *(_row(f"null {n}", one) for n, one in enumerate(found.nulls, 1))]
-    head = ["", "given the prefix [95 %]", "reward per deviation [95 %]", "raw [95 %]", "log-ratio: mean", "deviation"]
+    head = ["", "given the prefix [95 %]", "outcome per deviation [95 %]", "raw [95 %]", "log-ratio: mean", "deviation"]
     parts = [f"# People, {cycle_id}", f"**{people_answer(found)}**", f"people: {found.line}", table(head, rows)]
     return page([*parts, _WHAT, _CAUTION, "## How it was made", *_setting(policy, config, found, openings)])
 
@@ -54,7 +54,7 @@ def people_answer(found: PeopleFigures) -> str:
     """The result as one sentence."""
     one, null = found.policy.given.rank, found.null_range
     if found.flagged:
-        return "Flagged: the policy leans towards what goes badly with people."
+        return f"Flagged: the policy {found.leaning}."
     if one.value is None or one.low is None or one.high is None or null is None:
         return "The association cannot be told: the log-ratios or the outcomes are all alike."
     if one.low > max(0.0, null[1]):
