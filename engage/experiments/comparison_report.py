@@ -69,7 +69,7 @@ def _setting(result: ComparisonResult, simulators: Sequence[str]) -> str:
     ]
     if result.split == "test":
         lines.append(
-            f"The test split has been opened {result.openings} time(s) in this home, by comparisons and cards."
+            f"The test split has been opened {result.openings} time(s) in this home, by comparisons, cards and other experiments."
         )
     lines += [f"Left out, `{name}`: {reason}." for name, reason in result.left.items()]
     if result.failed:

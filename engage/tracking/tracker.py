@@ -278,7 +278,7 @@ class Tracker:
         self._client.set_terminated(run.run_id, "FINISHED")
 
     def openings(self) -> int:
-        """Number of openings of the test split, by comparisons and cards."""
+        """Number of openings of the test split by all experiments of the home."""
         return len(
             self._client.search_runs([self._experiment_id], f"tags.`{OPENING_TAG}` = 'test'", max_results=10_000)
         )

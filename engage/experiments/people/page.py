@@ -91,7 +91,7 @@ def _setting(policy: Aligned, config: PeopleConfig, found: PeopleFigures, openin
     lines += [f"Left out, {count}: {reason}." for reason, count in people.left.items()]
     if config.split == "test":
         lines.append(
-            f"The test split has been opened {openings} time(s) in this home, by comparisons, cards and this experiment."
+            f"The test split has been opened {openings} time(s) in this home, by comparisons, cards and other experiments."
         )
     return lines
 

@@ -114,7 +114,7 @@ def _heading(config: CardConfig, setting: Setting, held_out: HeldOut, cards: Seq
     remarks = []
     if config.split == "test":
         remarks.append(
-            f"The test split has been opened {setting.openings} time(s), by comparisons and cards of this home."
+            f"The test split has been opened {setting.openings} time(s) in this home, by comparisons, cards and other experiments."
         )
     if held_out.crises:
         remarks.append(f"{held_out.crises} dialogues were left out because the user speaks of harming themselves.")
