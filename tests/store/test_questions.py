@@ -217,7 +217,7 @@ def test_whether_a_users_error_helped_or_hindered_the_assistant(store, tmp_path)
     # 0.7 over 3 turns; resampling two trees reaches from the clerk's 0 alone to the nurse's 0.35 alone
     assert errors_in_words(rows) == (
         "3 user turns with an error (repetition 1, role flip 2) can be compared with clean ones after the same reply: 2 helped the "
-        "assistant, 0 hindered it; the reward changed by +0.233 [+0.000, +0.350] on average."
+        "assistant, 0 hindered it; their rewards differ by +0.233 [+0.000, +0.350] on average."
     )
 
 

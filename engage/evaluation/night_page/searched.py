@@ -138,7 +138,7 @@ def errors_in_words(errors: Sequence[Row]) -> str:
     return (
         f"{counted(len(errors), 'user turn')} with an error ({', '.join(f'{kind} {count}' for kind, count in sorted(kinds.items()))}) "
         f"can be compared with clean ones after the same reply: {effects['helped']} helped the assistant, {effects['hindered']} hindered it; "
-        f"the reward changed by {estimate(change, '{:+.3f}')} on average."
+        f"their rewards differ by {estimate(change, '{:+.3f}')} on average."
     )
 
 
