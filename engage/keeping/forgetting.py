@@ -55,7 +55,8 @@ def plan_forgetting(workspace: Workspace, source: str | None, scenario: str | No
     ids = sorted({*ids, *begun_ids})
     trained_on = [cycle for cycle in workspace.store.cycle_ids() if _has_pairs_of(workspace, cycle, ids)]
     cycles = list(dict.fromkeys([*cycles_with(database, ids, wait_s), *trained_on[::-1], *begun_cycles]))
-    files = [file for cycle in cycles for file in _files(workspace, cycle) if _tells_of(file, ids)]
+    searched = [file for cycle in cycles for file in _files(workspace, cycle)]
+    files = [file for file in (*searched, *_of_experiments(workspace, cycles)) if _tells_of(file, ids)]
     trained = {workspace.home.cycle(cycle) for cycle in trained_on}
     return Forgetting(
         tuple(ids),
@@ -116,6 +117,15 @@ def _files(workspace: Workspace, cycle_id: str) -> Iterator[Path]:
                 path.is_file() and path.name not in _OF_NOBODY and not (path.parent / CARD_NAME).exists()
             ):  # an adapter tells of nobody by name
                 yield path
+
+
+def _of_experiments(workspace: Workspace, cycles: Sequence[str]) -> Iterator[Path]:
+    """Files of experiments that read a corpus, in the home and in all other cycles: they name people with whom no search of the cycle talked."""
+    home = workspace.home.path
+    yield from (path for path in sorted((home / "feedback").rglob("*")) if path.is_file())
+    for cycle_id in workspace.store.cycle_ids():
+        if cycle_id not in cycles:
+            yield from (file for file in _files(workspace, cycle_id) if "people" in file.relative_to(home).parts[2:])
 
 
 def _has_pairs_of(workspace: Workspace, cycle_id: str, ids: Sequence[str]) -> bool:

@@ -97,6 +97,26 @@ def test_a_later_night_that_trained_on_the_persons_earlier_pairs_forgets_them_to
     assert [one.scenario_id for one in load_pairs(later)] == ["s1"]
 
 
+def test_tables_of_experiments_that_read_the_person_in_a_corpus_are_forgotten(told):
+    people, feedback = told.cycle("c2") / "people", told.path / "feedback" / "2026-11-27-100000"
+    rows = {one: f"scenario_id,outcome\n{one},0.5\n" for one in (ANNA, "s1")}
+    for path, text in (
+        (people / "abc" / "people-p4g-validation.csv", rows[ANNA]),
+        (people / "scores" / "1.jsonl", json.dumps([ANNA, [[1, 2.5, 7]]]) + "\n"),
+        (feedback / "turns.csv", rows[ANNA]),
+        (feedback / "figures.csv", rows["s1"]),
+        (told.cycle("c2") / "report.html", "another night's page"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    Tracker(told).cycle_run("c2").files(people / "abc" / "people-p4g-validation.csv", "people")
+    plan = plan_forgetting(Workspace(told), None, ANNA)
+    assert plan.cycles == ("c1",) and len(plan.files) == 5 + 4
+    forget(Workspace(told), plan)
+    assert tells(told.path.parent) == set()
+    assert (feedback / "figures.csv").exists() and (told.cycle("c2") / "report.html").exists()
+
+
 def test_what_is_left_of_a_killed_command_the_same_command_takes_away(told):
     for moment in ("save_pairs", "forget_traces", "delete_rows", "export_to", "compact"):
         child = os.fork()
