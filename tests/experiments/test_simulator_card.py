@@ -82,6 +82,8 @@ def test_simulators_are_named_once_and_must_fit_the_model(tiny_model, tmp_path):
     base = resolve_model(str(tiny_model))
     adapter = save_adapter(tiny_model, tmp_path / "run" / "adapter")
     assert simulator_labels(("bare", str(adapter)), base) == {"bare": "", "run/adapter": str(adapter)}
+    with pytest.raises(ConfigError, match="--adapter policy: all simulators here have the model of"):
+        simulator_labels(("bare", "policy"), base)
     with pytest.raises(ConfigError, match="bare is on the card already"):
         simulator_labels(("bare", "bare"), base)
     with pytest.raises(ModelError, match="cannot be read"):

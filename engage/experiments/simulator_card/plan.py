@@ -13,7 +13,7 @@ from engage.domains import load_domain
 from engage.domains.rules.crisis import holds_crisis
 from engage.engines import EngineConfig, model_names
 from engage.errors import ConfigError
-from engage.models import BARE, ModelRef, adapter_folder, check_adapter
+from engage.models import BARE, POLICY_MODEL, ModelRef, adapter_folder, check_adapter
 from engage.seeds import derive_seed
 
 
@@ -84,11 +84,16 @@ def held_out_dialogues(config: CardConfig, options: CorpusOptions | None = None)
 def simulator_labels(adapters: tuple[str, ...], base: ModelRef | None) -> dict[str, str]:
     """Each simulator's name on the card and its adapter folder ("" for `bare`), in the given order.
 
-    A folder is named by the last two parts of its path. ConfigError for a repeated name; ModelError for an adapter that does not
+    A folder is named by the last two parts of its path. ConfigError for a repeated name and for `policy`; ModelError for an adapter that does not
     fit `base` (None: not checked, because a server has the weights).
     """
     labels: dict[str, str] = {}
     for name in adapters:
+        if name == POLICY_MODEL:  # engine.simulators may name it
+            raise ConfigError(
+                "--adapter policy: all simulators here have the model of engine.simulator_model; name others with --adapter, or set "
+                "engine.simulator_model to the policy's model and use --adapter bare"
+            )
         folder = adapter_folder(name)
         if folder is None:
             raise ConfigError("--adapter is empty: use embedded, bare or the folder of an adapter")
@@ -105,5 +110,10 @@ def simulator_alone(engine: EngineConfig) -> EngineConfig:
     """The simulator's model without the configured adapters; each request names its own adapter."""
     if not model_names(engine):
         return engine
-    alone = {"policy_model": engine.simulator_model, "policy_adapter": BARE, "simulator_adapter": BARE}
+    alone = {
+        "policy_model": engine.simulator_model,
+        "policy_adapter": BARE,
+        "simulator_adapter": BARE,
+        "simulators": (),
+    }
     return engine.model_copy(update=alone)
