@@ -15,6 +15,7 @@ from engage.engines.base import Side
 from engage.errors import ConfigError, ModelError
 from engage.models import (
     BARE,
+    EMBEDDED,
     POLICY_MODEL,
     adapter_fingerprint,
     adapter_folder,
@@ -164,7 +165,7 @@ def _shown_or_gone(name: str) -> str:
 
 def _shown(name: str) -> str:
     folder = adapter_folder(name)
-    return adapter_fingerprint(folder)[:8] if folder == name and name != POLICY_MODEL else name
+    return adapter_fingerprint(folder)[:8] if folder and name not in (EMBEDDED, POLICY_MODEL) else name
 
 
 def check_adapters(engine: EngineConfig, held_out: Sequence[str], champion: str | None) -> None:

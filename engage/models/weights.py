@@ -6,6 +6,7 @@ inference or training.
 
 import hashlib
 import logging
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -204,9 +205,12 @@ class AdapterCard(BaseModel):
 
 
 def adapter_folder(name: str | None) -> str | None:
-    """The folder of an adapter by name: `embedded` is the shipped one, `bare` gives "" (no adapter), None and "" give None."""
+    """The folder of an adapter by name: `embedded` is the shipped one, `bare` gives "" (no adapter), None and "" give None.
+
+    A leading `~` is the user's home: a shell leaves it as it is after `--set name=` and in quotation marks.
+    """
     shipped = str(resources.files("engage") / "data" / "adapter")
-    return {EMBEDDED: shipped, BARE: ""}.get(name, name) if name else None
+    return {EMBEDDED: shipped, BARE: ""}.get(name, os.path.expanduser(name)) if name else None
 
 
 def adapter_label(name: str) -> str:

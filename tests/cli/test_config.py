@@ -90,6 +90,15 @@ def test_a_folder_as_a_profile_is_one_sentence(tmp_path):
             'comparison.policies="a\\nb"',
             "comparison.policies: write a list, such as [\"a\\nb\"] (got 'a\\nb')",
         ),
+        (
+            "engine.simulators=bare, runs/a",
+            'engine.simulators: write a list, such as ["bare", "runs/a"] (got \'bare, runs/a\')',
+        ),
+        (  # what bash makes of engine.simulators=["bare","runs/a"]
+            "engine.simulators=[bare,runs/a]",
+            'engine.simulators: write a list, such as ["bare", "runs/a"]; a shell takes its quotation marks away unless the whole '
+            "setting stands in '…' (got '[bare,runs/a]')",
+        ),
     ],
 )
 def test_a_wrong_override_names_the_setting_and_the_reason(override, said):

@@ -213,6 +213,12 @@ def test_an_adapters_fingerprint_is_that_of_its_weights(adapter):
     assert adapter_fingerprint(adapter) == hashlib.sha256(b"lora").hexdigest()
 
 
+def test_a_tilde_in_an_adapters_name_is_the_users_home(adapter, monkeypatch):
+    monkeypatch.setenv("HOME", str(adapter.parent))
+    assert models.adapter_folder(f"~/{adapter.name}") == str(adapter)
+    assert models.adapter_label(f"~/{adapter.name}") == models.adapter_label(str(adapter))
+
+
 def test_an_adapter_is_taken_by_the_same_model_in_another_precision_with_a_warning(adapter, monkeypatch):
     told = []
     monkeypatch.setattr(models, "_warn_of_precision", told.append)

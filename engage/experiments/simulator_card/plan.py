@@ -13,7 +13,7 @@ from engage.domains import load_domain
 from engage.domains.rules.crisis import holds_crisis
 from engage.engines import EngineConfig, model_names
 from engage.errors import ConfigError
-from engage.models import BARE, POLICY_MODEL, ModelRef, adapter_folder, check_adapter
+from engage.models import BARE, EMBEDDED, POLICY_MODEL, ModelRef, adapter_folder, check_adapter
 from engage.seeds import derive_seed
 
 
@@ -97,10 +97,10 @@ def simulator_labels(adapters: tuple[str, ...], base: ModelRef | None) -> dict[s
         folder = adapter_folder(name)
         if folder is None:
             raise ConfigError("--adapter is empty: use embedded, bare or the folder of an adapter")
-        label = name if folder != name else "/".join(Path(name).expanduser().resolve().parts[-2:])
+        label = name if name in (EMBEDDED, BARE) else "/".join(Path(folder).resolve().parts[-2:])
         if label in labels:
             raise ConfigError(f"--adapter {name}: {label} is on the card already; name each simulator once")
-        labels[label] = str(Path(folder).expanduser()) if folder else ""
+        labels[label] = folder
         if folder and base is not None:
             check_adapter(labels[label], base)
     return labels
