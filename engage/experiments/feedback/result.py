@@ -15,7 +15,7 @@ from engage.experiments.feedback.ceiling import (
     on_words,
     outcomes_from_states,
 )
-from engage.experiments.feedback.plan import FeedbackConfig, Part, ScoredTurn
+from engage.experiments.feedback.plan import FOLDS, FeedbackConfig, Part, ScoredTurn
 from engage.experiments.feedback.readers import Answers, Question, at_the_end, questions, reading, readings
 from engage.experiments.feedback.states import States
 from engage.experiments.simulator_card.words import predicted_from_words
@@ -152,6 +152,8 @@ def _regressions(
             kept = {
                 split: [t for t in own if name == WORDS or _key(t, moment) in states] for split, own in turns.items()
             }
+            if not all(kept.values()) or len({turn.dialogue for turn in kept["train"]}) < FOLDS:
+                continue  # what is longer than a model reads has no states
             features = {
                 split: [new_words(t, moment) for t in own]
                 if name == WORDS
