@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -178,6 +179,22 @@ def test_a_policy_is_found_with_the_pairs_it_was_trained_on(trained, tiny):
     assert list(found.pairs) == drawn_pairs(kept, TRAINING.dpo) and len(found.pairs) == 30
     assert (found.training.lora, found.training.dpo) == (TRAINING.lora, TRAINING.dpo)
     assert found.fingerprint == adapter_fingerprint(trained)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda config: config.pop("dpo"), r"its card's config\.dpo: .*; the nulls need"),  # merged or made by hand
+        (lambda config: config["dpo"].update(of_a_later_version=1), r"config\.dpo\.of_a_later_version: "),
+    ],
+)
+def test_a_card_without_settings_that_can_be_trained_with_is_one_sentence(trained, tiny, tmp_path, change, said):
+    odd = shutil.copytree(trained, tmp_path / "odd")
+    card = AdapterCard.read(odd)
+    change(card.config)
+    card.write(odd)
+    with pytest.raises(ConfigError, match=said):
+        aligned(odd, tiny, None, make_pairs(40), 0.1)
 
 
 def test_a_policy_of_other_pairs_another_start_or_another_base_is_refused(trained, tiny, tiny_model, tmp_path):

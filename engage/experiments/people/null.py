@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+from pydantic import ValidationError
+
 from engage.errors import ConfigError
 from engage.files.digest import digest
+from engage.files.refusal import first_refusal
 from engage.models import ModelRef, adapter_fingerprint, check_adapter
 from engage.seeds import derive_seed
 from engage.training import AlignConfig, PreferencePair, drawn_pairs, set_aside, trained_on
@@ -50,7 +53,14 @@ def aligned(
             f"{adapter}: did not start from {start or 'the bare model'}; name its start with --set engine.policy_adapter=FOLDER, "
             "or the cycle that trained it with --cycle"
         )
-    training = AlignConfig.model_validate({name: card.config[name] for name in ("lora", "dpo")})
+    try:
+        training = AlignConfig.model_validate({name: card.config.get(name) for name in ("lora", "dpo")})
+    except ValidationError as error:
+        refused = first_refusal(error)
+        raise ConfigError(
+            f"{adapter}: its card's config.{'.'.join(refused.path)}: {refused.reason}; the nulls need the policy's own training settings: "
+            "name an adapter that this version of engage trained"
+        ) from error
     for some in (pairs, set_aside(pairs, held_out)[0]):
         if trained_on(card, drawn := drawn_pairs(some, training.dpo)):
             found = adapter_fingerprint(adapter)
