@@ -3,7 +3,6 @@
 Each part's settings are defined beside its code; this module combines them. Folders are not configuration, see `Home`.
 """
 
-import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from engage.evaluation import (
     simulators,
 )
 from engage.files.digest import flat
-from engage.files.refusal import boolean_taken, first_refusal
+from engage.files.refusal import boolean_taken, first_refusal, list_wanted
 from engage.masking import mask_urls
 from engage.profiles import DEEPEST, profile_name, read_profile
 from engage.progress import tell
@@ -265,20 +264,12 @@ def _explain(error: ValidationError, source: Callable[[str], str], overrides: Se
         return f"{where}: {name} is not a setting" + (f"; did you mean {close}?" if close else "")
     reason = refused.reason
     if refused.kind == "tuple_type" and isinstance(refused.value, str):
-        reason = f"write a list, such as {json.dumps(_listed(refused.value)):.200}"
-        if refused.value.strip().startswith("["):
-            reason += "; a shell takes its quotation marks away unless the whole setting stands in '…'"
+        reason = list_wanted(refused.value)
     if refused.kind in ("model_type", "dict_type"):
         reason = f"it is a table; set what is in it, such as {name}.NAME=VALUE"
     if refused.kind == "value_error" and isinstance(refused.value, Mapping):  # settings that do not go together
         return mask_urls(f"{where}: {name}: {reason:.300}")
     return mask_urls(f"{where}: {name}: {reason:.300} (got {refused.shown})")
-
-
-def _listed(text: str) -> list[str]:
-    """The names that a list may have meant which was written as text: `[a,b]` and `a, b` are two."""
-    parts = (part.strip(" \"'") for part in text.strip().removeprefix("[").removesuffix("]").split(","))
-    return [part for part in parts if part] or [text]
 
 
 def _place(name: str, source: Callable[[str], str], overrides: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Turns a pydantic error into one sentence for a user."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,3 +60,11 @@ def boolean_taken(given: Any, taken: Any) -> str | None:
 def printable(key: str) -> str:
     """A user's key, shortened and escaped for one line."""
     return key[:60] if key and key.isprintable() else ascii(key)[:60]
+
+
+def list_wanted(text: str) -> str:
+    """The reason for text in place of a list, with the list that may have been meant: `[a,b]` and `a, b` are two names."""
+    parts = [part.strip(" \"'") for part in text.strip().removeprefix("[").removesuffix("]").split(",")]
+    reason = f"write a list, such as {json.dumps([part for part in parts if part] or [text]):.200}"
+    quoted = "; a shell takes its quotation marks away unless the whole setting stands in '…'"
+    return reason + (quoted if text.strip().startswith("[") else "")
