@@ -140,8 +140,9 @@ class CycleConfig(BaseModel):
 
     def adapters(self, policy: str | None, simulator: str = SEARCH_SIMULATOR) -> Adapters:
         """Who talks with whom: a policy's adapter (None: as configured) and the simulator of this label; the search's may be drawn."""
-        drawn = drawn_users(self.engine) if simulator == SEARCH_SIMULATOR else {}
-        return Adapters(policy, self.simulators()[simulator], drawn)
+        if simulator == SEARCH_SIMULATOR:
+            return Adapters(policy, drawn=drawn_users(self.engine))
+        return Adapters(policy, self.simulators()[simulator])
 
     def recorded(self, experiment: bool = False) -> dict[str, Any]:
         """The settings that a run records, by dotted name: without sections that it does not use.
