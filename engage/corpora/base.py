@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engage.corpora.cleaning import check_text, clean_turns
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain, reward_of
+from engage.domains.rules.crisis import holds_crisis
 from engage.errors import CorpusError, ScenarioError
 from engage.files.digest import LATER, ordered_digest
 from engage.files.refusal import boolean_taken, first_refusal
@@ -90,6 +91,11 @@ class HumanDialogue:
     def reward(self) -> float | None:
         """The outcome mapped to [0, 1] by the domain."""
         return reward_of(load_domain(self.domain), self.outcome)
+
+    @property
+    def crisis(self) -> bool:
+        """Whether a user speaks of self-harm, by the rules of all domains and of this one."""
+        return holds_crisis(self.dialogue, load_domain(self.domain).crisis)
 
     @property
     def exchanges(self) -> int:

@@ -15,7 +15,7 @@ from pydantic import Field
 from engage.corpora import CorpusOptions, HumanDialogue, licence_of, read_corpora
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
 from engage.domains import load_domain
-from engage.domains.rules.crisis import CRISIS, holds_crisis
+from engage.domains.rules.crisis import CRISIS
 from engage.domains.rules.patterns import matches_any
 from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
@@ -138,7 +138,7 @@ def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | No
     Too long: more than the policy's own `max_tokens`, or with its prompt more than `max_length` tokens (both estimated).
     """
     domain, prefix = load_domain(place.human.domain), place.prefix
-    if holds_crisis(place.human.dialogue, domain.crisis):
+    if place.human.crisis:
         return CRISIS
     flaw = find_flaw(domain, prefix, Role.ASSISTANT, place.reply)
     if flaw:

@@ -6,7 +6,6 @@ from typing import Literal
 
 from engage.corpora import HumanDialogue
 from engage.domains import Survey, load_domain
-from engage.domains.rules.crisis import holds_crisis
 from engage.engines.base import Message
 from engage.seeds import derive_seed
 from engage.simulation import SpeechConfig, policy_messages, simulator_messages, survey_messages
@@ -67,7 +66,7 @@ def training_chats(
     them. A policy learns from successful dialogues (reward of at least `min_reward`). A simulator learns from all outcomes, so that it
     also learns users who are not persuaded.
     """
-    calm = [human for human in dialogues if not holds_crisis(human.dialogue, load_domain(human.domain).crisis)]
+    calm = [human for human in dialogues if not human.crisis]
     own = [human for human in calm if human.scenario.source == OWN]
     people = [human for human in calm if human.scenario.source != OWN and human.split == "train"]
     usable = sorted(people, key=lambda human: human.scenario_id)

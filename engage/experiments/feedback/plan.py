@@ -9,8 +9,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.corpora import CorpusOptions, HumanDialogue, read_corpora
-from engage.domains import load_domain
-from engage.domains.rules.crisis import holds_crisis
 from engage.errors import ConfigError
 from engage.scenario import Split
 from engage.seeds import derive_seed
@@ -112,7 +110,7 @@ def read_parts(config: FeedbackConfig, options: CorpusOptions | None = None) -> 
         human
         for corpus in read_corpora(config.corpora, options or CorpusOptions())
         for human in sorted(corpus.dialogues, key=lambda human: human.scenario_id)
-        if not holds_crisis(human.dialogue, load_domain(human.domain).crisis)
+        if not human.crisis
     ]
     if len({human.domain for human in everyone}) > 1:
         raise ConfigError("--corpus: the dialogues are of several domains; name corpora of one domain")

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from engage.corpora import SHIPPED_NAME, CorpusOptions, HumanDialogue, read_corpora
 from engage.dialogue import Dialogue, Role
 from engage.domains import load_domain
-from engage.domains.rules.crisis import holds_crisis
 from engage.domains.rules.money import stated_sum
 from engage.domains.rules.patterns import words_of
 from engage.errors import ConfigError
@@ -96,7 +95,7 @@ def _left_out(human: HumanDialogue, domain: str) -> str | None:
         return "another domain"
     if human.reward is None:
         return "no outcome"
-    if holds_crisis(human.dialogue, load_domain(human.domain).crisis):
+    if human.crisis:
         return "the user speaks of harming themselves"
     return None if next(reply_places([human]), None) else "no reply after the opening"
 

@@ -9,8 +9,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engage.corpora import CorpusOptions, HumanDialogue, read_corpora
-from engage.domains import load_domain
-from engage.domains.rules.crisis import holds_crisis
 from engage.engines import EngineConfig, model_names
 from engage.errors import ConfigError
 from engage.models import BARE, EMBEDDED, POLICY_MODEL, ModelRef, adapter_folder, check_adapter
@@ -63,7 +61,7 @@ def held_out_dialogues(config: CardConfig, options: CorpusOptions | None = None)
             if human.split == "train":
                 train.setdefault(human.domain, {})[human.scenario_id] = human
         calm = sorted(
-            (human for human in known if not holds_crisis(human.dialogue, load_domain(human.domain).crisis)),
+            (human for human in known if not human.crisis),
             key=lambda human: human.scenario_id,
         )
         crises += len(known) - len(calm)
