@@ -32,6 +32,8 @@ from engage.training.trainer import (
     trainer_arguments,
 )
 
+REFERENCE_PAIRS = 16
+"""Least number of pairs in a batch of the pass for the reference on a GPU: a small batch leaves it idle, and no gradients need memory."""
 _OWN = ("weight", "noise")
 """Columns of a row that trl does not know."""
 _TRAINED = ("prompt_ids", "chosen_ids", "rejected_ids", *_OWN)
@@ -184,6 +186,7 @@ def build_trainer(
     With weights the loss of a batch is the mean of weight times loss: over an epoch, the weighted mean; with soft labels it is that of
     `engage.training.losses`. trl's own metrics know neither weights nor soft labels.
     """
+    import torch
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -214,7 +217,13 @@ def build_trainer(
             return super().compute_ref_log_probs(partial(reply_logprobs, model) if shares else model, inputs)
 
     ours = {"beta": settings.beta, "loss_type": [settings.loss]}
-    arguments = DPOConfig(**trainer_arguments(folder, settings), **ours, precompute_ref_log_probs=True)
+    together = max(settings.batch_size, REFERENCE_PAIRS) if torch.cuda.is_available() else settings.batch_size
+    arguments = DPOConfig(
+        **trainer_arguments(folder, settings),
+        **ours,
+        precompute_ref_log_probs=True,
+        precompute_ref_batch_size=together,
+    )
     trainer = PairTrainer(
         model=model,
         args=on_one_device(arguments),

@@ -135,12 +135,15 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
 
     Raises ModelError if the parent was trained on other base weights.
     """
+    import torch
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
 
     if parent is not None:
         check_adapter(parent, base)
     set_seed(seed)
+    if torch.cuda.is_available():
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each shape, and nearly every batch has its own
     model = open_model(base.path, native_dtype(), training_attention(base.path))
     if parent is not None:
         started = put_adapter(model, parent, trainable=True)
