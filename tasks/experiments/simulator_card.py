@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from engage import stopping
 from engage.config import CycleConfig
 from engage.engines import close_engines, model_names, shared_engine
-from engage.experiments.simulator_card.asking import Answers, Asked, ask_simulator
+from engage.experiments.simulator_card.asking import Answers, Asked, ask_simulator, request_count
 from engage.experiments.simulator_card.card import Likelihoods
 from engage.experiments.simulator_card.cards import CardPage, Setting, SimulatorCard, make_card, writing_into
 from engage.experiments.simulator_card.perplexity import user_turn_likelihoods
@@ -20,8 +20,6 @@ from engage.progress import Bar
 from engage.tracking import Tracker
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
-
-ROUNDS = 3
 
 
 @task(name="check-card", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
@@ -66,7 +64,7 @@ def ask_in_their_place(config: CycleConfig, card: CardConfig, label: str, adapte
         card.answers,
         card.seed,
     )
-    bar = Bar(f"{label}: surveys and turns (rounds of dialogues)", ROUNDS * sum(map(len, by_domain.values())))
+    bar = Bar(f"{label}: surveys and turns (rounds of dialogues)", sum(map(request_count, by_domain.values())))
     found = {domain: stopping.run(ask_simulator(asked, humans, bar.advance)) for domain, humans in by_domain.items()}
     bar.finish()
     return found

@@ -5,7 +5,7 @@ from card_dialogues import persuadee
 
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError
-from engage.experiments.simulator_card.asking import Asked, ask_simulator, drawn_places
+from engage.experiments.simulator_card.asking import Asked, ask_simulator, drawn_places, request_count
 from engage.simulation import SpeechConfig
 
 SPEECH = SpeechConfig(max_attempts=3)
@@ -52,6 +52,27 @@ def test_what_asking_cost_is_told_by_reader():
     assert (found.expected_cost.calls, found.pattern_cost.calls) == (2, 2)
     # two dialogues, three answers of two words
     assert (found.expected_cost.completion_tokens, found.pattern_cost.completion_tokens) == (0, 12)
+
+
+def test_the_survey_is_asked_early_of_the_dialogues_that_go_on():
+    long = persuadee(2, 0.5, ("I never heard of them, sorry.", *(f"Answer {n}." for n in range(4))))
+    asked = []
+
+    def choose(prompt, choices):
+        asked.append(" ".join(message.content for message in prompt.messages))
+        return [1.0] * 9
+
+    found = ask(lambda prompt, seed: "Maybe.", [*HUMANS, long], choose)
+    # HUMANS have two exchanges after the opening, so only the long one goes on after two; it has four, so none goes on after four
+    assert {exchanges: set(read) for exchanges, read in found.early.items()} == {
+        2: {long.scenario_id},
+        4: set(),
+        6: set(),
+        8: set(),
+    }
+    # three whole dialogues, and one until the user's second turn after the opening
+    assert len(asked) == 4 and "Answer 1." in asked[-1] and "Answer 2." not in asked[-1]
+    assert request_count([*HUMANS, long]) == 3 * 3 + 1
 
 
 def test_a_dialogue_whose_requests_fail_is_missing_and_counted():

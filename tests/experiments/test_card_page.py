@@ -71,3 +71,13 @@ def test_metrics_are_named_by_simulator_and_domain():
     assert found["run_adapter/persuasion/perplexity"] == 12.345
     assert found["run_adapter/persuasion/perplexity_low"] == 11.0
     assert found["run_adapter/persuasion/turns_simulated_words_high"] is None
+
+
+def test_the_survey_asked_early_has_a_table_of_its_own():
+    early = {"early_2_auc_donated": Estimate(0.51, 0.4, 0.6, 9), "early_8_auc_donated": Estimate(0.71, 0.6, 0.8, 9)}
+    card = SimulatorFigures("bare", "persuasion", 9, early)
+    text = card_page(HEADING, [card])
+    assert "| after 2 exchanges: AUC: donated anything | 0.51 [0.40, 0.60] |" in text
+    assert "### The survey asked early" in text and "after 4 exchanges" not in text
+    assert "after 8 exchanges: AUC: donated anything 0.71 [0.60, 0.80]" in card_summary([card])
+    assert "asked early" not in card_page(HEADING, [CARD])

@@ -5,8 +5,8 @@ It uses the Engine protocol, as a search does, and computes no figures.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
 
@@ -19,6 +19,8 @@ from engage.errors import EngineError
 from engage.seeds import derive_seed
 from engage.simulation import SpeechConfig, UserSimulator, find_flaw, read_answer, survey_messages
 
+EARLY = (2, 4, 6, 8)
+"""Numbers of exchanges after the opening at which the survey is asked early."""
 OnDone = Callable[[int], None]
 Result = TypeVar("Result")
 
@@ -53,12 +55,15 @@ class Cost:
 class Answers:
     """By scenario id: readings by the reader `expected`, readings of several sampled answers by `pattern`, and turns.
 
+    `early` are readings by `expected` after a number of exchanges, of the dialogues that go on after them.
+
     If a server gives no likelihoods, the readings in `expected` are made by `pattern`. `failed` counts the failed requests.
     """
 
     expected: dict[str, Reaction] = field(default_factory=dict)
     pattern: dict[str, tuple[Reaction, ...]] = field(default_factory=dict)
     turns: dict[str, tuple[SaidTwice, ...]] = field(default_factory=dict)
+    early: dict[int, dict[str, Reaction]] = field(default_factory=dict)
     expected_cost: Cost = Cost()
     pattern_cost: Cost = Cost()
     failed: int = 0
@@ -77,15 +82,36 @@ class Asked:
 
 
 async def ask_simulator(asked: Asked, dialogues: Sequence[HumanDialogue], on_done: OnDone = lambda _: None) -> Answers:
-    """Three rounds over the dialogues, one after the other, so that each can be timed.
+    """Rounds over the dialogues, one after the other, so that each can be timed.
 
-    `on_done` is called after each finished request, three per dialogue. Raises EngineError if all requests of a round failed.
+    `on_done` is called after each finished request, `request_count` in all. Raises EngineError if all requests of a round failed.
     """
     engine = RecordingEngine(asked.engine)
     expected, first_cost, lost = await _round(engine, dialogues, lambda human: _expected(engine, asked, human), on_done)
     pattern, second_cost, more = await _round(engine, dialogues, lambda human: _pattern(engine, asked, human), on_done)
     turns, _, most = await _round(engine, dialogues, lambda human: _turns(engine, asked, human), on_done)
-    return Answers(expected, pattern, turns, first_cost, second_cost, lost + more + most)
+    failed, early = lost + more + most, {}
+    for exchanges in EARLY:
+        begun = begun_dialogues(dialogues, exchanges)
+        early[exchanges], _, lost = await _round(engine, begun, lambda human: _expected(engine, asked, human), on_done)
+        failed += lost
+    return Answers(expected, pattern, turns, early, first_cost, second_cost, failed)
+
+
+def request_count(dialogues: Sequence[HumanDialogue]) -> int:
+    """How often `ask_simulator` calls `on_done`."""
+    return 3 * len(dialogues) + sum(len(begun_dialogues(dialogues, exchanges)) for exchanges in EARLY)
+
+
+def begun_dialogues(dialogues: Iterable[HumanDialogue], exchanges: int) -> list[HumanDialogue]:
+    """The dialogues that go on after `exchanges` exchanges after the opening, cut off there; they end with the user's turn."""
+    begun = []
+    for human in dialogues:
+        start, turns = len(human.scenario.opening.turns), human.dialogue.turns
+        spoken = [place for place in range(start, len(turns)) if turns[place].role is Role.USER]
+        if len(spoken) > exchanges:
+            begun.append(replace(human, dialogue=Dialogue(turns[: spoken[exchanges - 1] + 1])))
+    return begun
 
 
 async def _round(

@@ -68,6 +68,11 @@ def simulator_figures(
             "perplexity_to_bare": perplexity_ratio(measured.likelihoods, bare, seed),
         },
         "survey_": calibration(dialogues, answers.expected, seed, from_words),
+        **{
+            f"early_{exchanges}_": calibration(dialogues, read, seed)
+            for exchanges, read in answers.early.items()
+            if read
+        },
         "turns_": {**turn_figures(answers.turns, seed), **manner_figures(answers.turns, seed)},
         "readers_": reading,
         "cost_expected_": cost_figures(answers.expected_cost, len(dialogues)),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engage.domains import Domain, load_domain
+from engage.experiments.simulator_card.asking import EARLY
 from engage.experiments.simulator_card.card import SimulatorFigures
 from engage.pages import DASH, escaped, estimate, page, spaced, table
 from engage.stats import CONFIDENCE, Estimate
@@ -35,6 +36,16 @@ def _outcome_rows(domain: Domain) -> tuple[Row, ...]:
     if domain.largest_sum is not None:
         rows.append(("dialogues with an amount stated", "survey_stated", None, _SHARE))
     return tuple(rows)
+
+
+def _early_rows(domain: Domain, card: SimulatorFigures) -> tuple[Row, ...]:
+    rows: list[Row] = []
+    for exchanges in EARLY:
+        at = f"after {exchanges} exchanges: "
+        rows.append((f"{at}Spearman with the real outcome", f"early_{exchanges}_spearman", None, _NUMBER))
+        for name, (words, _) in domain.outcomes.items():
+            rows.append((f"{at}AUC: {words}", f"early_{exchanges}_auc_{name}", None, _NUMBER))
+    return tuple(row for row in rows if row[1] in card.figures)
 
 
 _TURNS: tuple[Row, ...] = (
@@ -104,6 +115,7 @@ def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
     domain, count = cards[0].domain, cards[0].dialogues
     what = load_domain(domain)
     name, readers = what.user_name, [f"{card.simulator}: {card.reader_verdict}" for card in cards]
+    early = _early_rows(what, cards[0])
     return [
         f"## {spaced(domain)} ({count} dialogues)",
         f"### What the {name} really said",
@@ -114,6 +126,7 @@ def _domain(cards: Sequence[SimulatorFigures]) -> list[str]:
         f"![Predicted against real outcomes]({plot_name(domain)}.png)",
         *([_STATED.format(most=what.largest_sum)] if what.largest_sum is not None else []),
         *([_BY_WORDS] if "survey_words_spearman" in cards[0].figures else []),
+        *(["### The survey asked early", _table(early, cards), _EARLY] if early else []),
         f"### What the {name} says next, at the same places",
         _table(_TURNS, cards, "people"),
         _MANNER,
@@ -152,6 +165,10 @@ _BY_WORDS = (
     "By words alone: a ridge regression on the words and word pairs of the user's turns (and on the last sum named, if the survey asks for dollars), "
     "fitted to the outcomes of the corpus's train split. If it ranks better than a simulator, the simulator misses information in the "
     "words. If it ranks poorly, the words contain little information, or there are too few outcomes to learn from."
+)
+_EARLY = (
+    "The same survey, asked of dialogues that are cut off; exchanges are counted after the opening, as `dialogue.max_exchanges` counts them. "
+    "A simulated dialogue ends there: if the survey cannot tell the outcomes so early, let dialogues be longer."
 )
 _MANNER = """\
 - Words: the mean number of words in a turn.
@@ -214,6 +231,7 @@ def _summary(card: SimulatorFigures) -> list[str]:
         if key.startswith("survey_auc_") and "gain" not in key:
             stated = figure(key.replace("survey_auc_", "survey_stated_auc_"))
             lines.append(f"  {label} {figure(key)}" + (f"; of the amount stated {stated}" if stated != DASH else ""))
+    lines += [f"  {label} {figure(key)}" for label, key, _, _ in _early_rows(load_domain(card.domain), card)]
     return [
         *lines,
         f"  turns distinguished from people's by words, AUC {figure('turns_told_apart_words')}; role flips "
