@@ -71,7 +71,7 @@ def steps(engage: Sequence[str], size: Size, settings: Sequence[str], vllm: Sequ
         step("search", ["bench", "search", "--json", *search], 120),
         step("align", ["bench", "align", "--json", "--steps", str(size.steps)], 100),
         step("night", ["nightly", *night], 180),
-        step("agreement", ["bench", "agreement", "--json"], 180, served, absent),
+        step("agreement", ["bench", "agreement", "--json"], 240, served, absent),
         step("vllm", ["bench", "engine", "--json", *sweep], 180, served, absent),
     ]
 
