@@ -43,12 +43,17 @@ class Forgetting:
 
 
 def plan_forgetting(workspace: Workspace, source: str | None, scenario: str | None) -> Forgetting:
-    """What goes with one scenario, or with all of a source, and what an earlier, killed command left. ConfigError if the store knows none."""
+    """What goes with one scenario, or with all of a source, and what an earlier, killed command left.
+
+    A person of a corpus may stand in files alone (human pairs, tables of experiments). ConfigError if nothing knows the name.
+    """
     if (source is None) == (scenario is None):
         raise ConfigError("name what to forget: --scenario ID or --scenario-source TEXT")
     database, wait_s = workspace.home.database, workspace.wait_s
     ids, sources = scenarios_from(database, source, scenario, wait_s)
     begun_ids, begun_cycles = _begun(workspace)
+    if scenario and not ids and _named_in_files(workspace, scenario):
+        ids = [scenario]
     if not (ids or begun_ids):
         known = f"; the sources are {', '.join(sources)}" if source else ""
         raise ConfigError(f"{source or scenario!r}: no such scenario{' source' if source else ''} in this home{known}")
@@ -126,6 +131,13 @@ def _of_experiments(workspace: Workspace, cycles: Sequence[str]) -> Iterator[Pat
     for cycle_id in workspace.store.cycle_ids():
         if cycle_id not in cycles:
             yield from (file for file in _files(workspace, cycle_id) if "people" in file.relative_to(home).parts[2:])
+
+
+def _named_in_files(workspace: Workspace, scenario_id: str) -> bool:
+    """Whether a file names the scenario; pages of dialogues do not count here, because they do not say who speaks."""
+    every = workspace.store.cycle_ids()
+    files = (*_of_experiments(workspace, every), *(file for cycle in every for file in _files(workspace, cycle)))
+    return any(file.suffix != _PAGE and _tells_of(file, [scenario_id]) for file in files)
 
 
 def _has_pairs_of(workspace: Workspace, cycle_id: str, ids: Sequence[str]) -> bool:

@@ -117,6 +117,21 @@ def test_tables_of_experiments_that_read_the_person_in_a_corpus_are_forgotten(to
     assert (feedback / "figures.csv").exists() and (told.cycle("c2") / "report.html").exists()
 
 
+def test_a_person_who_stands_in_files_alone_is_forgotten(told):
+    person, table = "p4g-0a1b2c", told.path / "feedback" / "2026-11-27-100000" / "turns.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text(f"scenario_id,outcome\n{person},0.5\n", encoding="utf-8")
+    learnt = told.cycle("c2") / "pairs.parquet"
+    save_pairs([pair(person, "I give a lot."), pair("s1", "I am sad.")], learnt)
+    with pytest.raises(ConfigError, match="no such scenario"):  # a part of an id is nobody's
+        plan_forgetting(Workspace(told), None, "p4g-0a1b")
+    plan = plan_forgetting(Workspace(told), None, person)
+    assert plan.cycles == ("c2",) and sum(plan.rows.values()) == 0
+    forget(Workspace(told), plan)
+    assert [one.scenario_id for one in load_pairs(learnt)] == ["s1"] and not table.exists()
+    assert count(Workspace(told).store, "scenario") == 2
+
+
 def test_what_is_left_of_a_killed_command_the_same_command_takes_away(told):
     for moment in ("save_pairs", "forget_traces", "delete_rows", "export_to", "compact"):
         child = os.fork()
