@@ -14,7 +14,8 @@ MAX_RESAMPLES = 1_000_000
 LEAST_DEFINED = 0.9
 """Least share of resamples on which the statistic must exist (both outcomes sampled, say) to give an interval."""
 _BATCH = {1: 1_000, 2: 10_000}
-"""Resamples per batch, by the number of samples. With one sample the batch size does not change the draws; with two it does."""
+"""Resamples per batch, by the number of samples (more than two: as two). With one sample the batch size does not change the draws; with
+more it does."""
 
 Bounds = tuple[float | None, float | None]
 Counts = NDArray[np.float64]
@@ -83,7 +84,7 @@ def _drawn(
             method=method,
             confidence_level=confidence,
             n_resamples=resamples(confidence),
-            batch=_BATCH[len(samples)],
+            batch=_BATCH[min(2, len(samples))],
             rng=np.random.default_rng(seed),
         )
 

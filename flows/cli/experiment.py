@@ -65,6 +65,30 @@ def people(
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+@experiment_app.command("abilities")
+def abilities(
+    cycle: Annotated[
+        str | None, typer.Option("--cycle", help="id of the cycle whose policies are asked; default: the latest")
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            help="folder or registry version of the trained adapter, or base for none; default: the cycle's candidate",
+        ),
+    ] = None,
+    profile: CycleProfile = None,
+    set_: Settings = None,
+    domain_module: DomainModules = None,
+    verbose: Verbose = False,
+) -> None:
+    """Check with 200 short instructions whether a trained policy still does what its base and its start could."""
+    from flows.cli.running_experiments import run_abilities
+
+    text = run_abilities(console, Asked.by(profile, set_, domain_module), cycle, policy, verbose)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 @experiment_app.command("comparison")
 def comparison(
     cycle: Annotated[

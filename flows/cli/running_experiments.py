@@ -1,4 +1,4 @@
-"""Runs the flows of `engage simulator` and of `engage experiment credit`, `feedback` and `people` in this process; returns results as text."""
+"""Runs the flows of `engage simulator` and of `engage experiment credit`, `feedback`, `people`, `abilities` in this process; returns text."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from rich.console import Console
 from engage.errors import ConfigError
 from engage.files.refusal import first_refusal
 from engage.home import Home
-from flows.cli.policies import named_adapter
+from flows.cli.policies import named_adapter, named_policy
 from flows.cli.profiles import Asked, load_config
 from flows.cli.running import command_again, find_cycle_id, in_process, open_cycle
 
@@ -97,6 +97,22 @@ def run_people(
         from flows.people import people
 
         return people(config, cycle_id, str(adapter), people_config).text
+
+
+def run_abilities(console: Console, asked: Asked, cycle: str | None, policy: str | None, verbose: bool) -> str:
+    """Ask the policies of a cycle short instructions in this process; returns the result as text.
+
+    `policy` names an adapter (None: the cycle's candidate), or is `base` for none.
+    """
+    existing = find_cycle_id(cycle)
+    config = asked.config(existing)
+    adapter = named_policy(config, policy or existing)[1]
+    cycle_id = open_cycle(console, existing)
+    more = ["--policy", policy] if policy else []
+    with in_process(console, verbose, command_again("experiment abilities", asked, cycle_id, more)):
+        from flows.abilities import abilities
+
+        return abilities(config, cycle_id, adapter).text
 
 
 def _checked(kind: type[Checked], settings: Mapping[str, Any]) -> Checked:
