@@ -43,6 +43,7 @@ from engage.evaluation.logged import (
     store_evaluation,
 )
 from engage.evaluation.outcome_line import outcome_line
+from engage.evaluation.planning import Plan, plan
 from engage.evaluation.plots import gains, q_gap_histogram, reliability, reward_by_turn
 from engage.evaluation.promoting import finish_earlier, promote_by_person
 from engage.evaluation.promotion import (
@@ -112,6 +113,7 @@ __all__ = [
     "Judgement",
     "Night",
     "Places",
+    "Plan",
     "PolicyName",
     "Reign",
     "Replies",
@@ -157,6 +159,7 @@ __all__ = [
     "nobody_held_out",
     "outcome_line",
     "paired",
+    "plan",
     "player",
     "policy_label",
     "promote_by_person",

@@ -11,7 +11,7 @@ import numpy as np
 
 from engage.evaluation.held_out import HeldOutStore, dialogues_with, mean_or_none
 from engage.evaluation.judgement import Incumbent
-from engage.evaluation.promotion import ALL, Evidence, Verdict, compare_domains, decide
+from engage.evaluation.promotion import ALL, Evidence, Verdict, compare_domains, decide, talks
 from engage.evaluation.simulators import members
 from engage.stats import BETS, Comparison, Rewards, batch_evidence, is_finite, log_evidence
 from engage.store import Challenge, Challenges
@@ -34,7 +34,8 @@ class Standing:
     def verdict(self, failures: Sequence[str] = ()) -> Verdict:
         """The promotion rule on all dialogues of the challenge; `failures` are failed hacking checks."""
         nights = max(1, self.evidence.nights)
-        per_night = len(self.challenge.scenarios) * max(1, self.batches // nights)
+        each = max(1, self.batches // nights)
+        per_night = talks(len(self.challenge.scenarios), each, len(members(self.challenge.simulator)))
         return decide(self.comparisons, failures, self.evidence, per_night, self.panel)
 
 
@@ -170,11 +171,12 @@ def _strongest(pairs: Sequence[tuple[Standing, Verdict]]) -> Standing | None:
     return max((here for here, _ in pairs), key=lambda here: here.evidence.log_e, default=None)
 
 
-def next_candidate(challenges: Sequence[Challenge], alpha: float) -> str:
-    """What the next candidate needs, in a sentence."""
+def next_candidate(challenges: Sequence[Challenge], alpha: float, simulators: int = 1) -> str:
+    """What the next candidate needs, in a sentence; `simulators` is the size of the panel that judges."""
     number = 1 + max((one.number for one in challenges), default=0)
     evidence = Evidence(number, sum(one.passed for one in challenges), 0.0, 0, alpha)
-    least = {gain: math.ceil(evidence.needed / max(_growth(gain, bet) for bet in BETS)) for gain in (0.02, 0.05)}
+    pairs = {gain: math.ceil(evidence.needed / max(_growth(gain, bet) for bet in BETS)) for gain in (0.02, 0.05)}
+    least = {gain: talks(1, count, simulators) for gain, count in pairs.items()}
     return (
         f"the next candidate is number {number}, {evidence.passed_before} passed before it: with a standard deviation of {TYPICAL_SD} a "
         f"gain of 0.05 is promoted after about {least[0.05]:,} dialogues of each side, of 0.02 after about {least[0.02]:,}"

@@ -22,6 +22,11 @@ MOST_NIGHTS = 60
 """A challenge that is still undecided after as many nights is dropped."""
 
 
+def talks(scenarios: int, dialogues: int, simulators: int) -> int:
+    """Dialogues that one policy holds in a comparison: `dialogues` on each scenario with each simulator."""
+    return scenarios * dialogues * simulators
+
+
 def compare_domains(
     base: Rewards, candidate: Rewards, domains: Mapping[str, str], confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Comparison]:
@@ -90,10 +95,11 @@ def decide(
     heldout: Mapping[str, Comparison],
     failures: Sequence[str],
     evidence: Evidence,
-    scenarios_per_night: int,
+    talks_per_night: int,
     panel: Mapping[str, Comparison] | None = None,
 ) -> Verdict:
     """The promotion rule. `heldout` is `compare_domains` with the held-out simulator on all dialogues of the challenge, at 1 − α.
+    `talks_per_night` are a night's dialogues of one side, with all members of a panel.
 
     Promoted only if no hacking check fails, no single domain is surely worse, the evidence suffices, the interval over all scenarios lies
     above 0, and the sign-flip test over scenarios agrees (a bootstrap of few scenarios is too narrow). With a panel, `heldout` is of the mean
@@ -119,7 +125,7 @@ def decide(
             f"evaluation.per_domain or add scenarios ({shown})",
         )
     if not evidence.suffices:
-        return _undecided(shown, evidence, scenarios_per_night)
+        return _undecided(shown, evidence, talks_per_night)
     if overall.low <= 0 or overall.p_value > alpha:
         return Verdict(
             False,
@@ -146,13 +152,13 @@ def _surely_worse(one: Comparison) -> bool:
     return one.high is not None and one.high < 0 and one.p_value is not None and one.p_value <= 1 - one.confidence
 
 
-def _undecided(shown: str, evidence: Evidence, scenarios_per_night: int) -> Verdict:
+def _undecided(shown: str, evidence: Evidence, talks_per_night: int) -> Verdict:
     left = evidence.nights_left
     if left is None:
         return Verdict(False, f"not promoted: no sign of a gain: {shown}")
     if evidence.nights >= MOST_NIGHTS:
         return Verdict(False, f"not promoted: still undecided after {MOST_NIGHTS} nights: {shown}")
-    more = f"{_count(left * scenarios_per_night, 'more dialogue')} ({_count(left, 'night')})"
+    more = f"{_count(left * talks_per_night, 'more dialogue')} ({_count(left, 'night')})"
     return Verdict(False, f"not promoted yet: {shown}; at this rate it needs about {more}", goes_on=True)
 
 

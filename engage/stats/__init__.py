@@ -17,6 +17,7 @@ from engage.stats.estimates import (
 from engage.stats.evidence import BETS, batch_evidence, log_evidence, stream_level
 from engage.stats.finite import is_finite, odd_number, shown
 from engage.stats.paired import Comparison, Rewards, paired_comparison
+from engage.stats.power import POWER, Spread, least_gain, power, scenarios_needed, spread
 from engage.stats.reviewers import accuracies, dawid_skene, krippendorff_alpha
 from engage.stats.simultaneous import LEAST_SCENARIOS, Simultaneous, simultaneous_comparison
 
@@ -25,10 +26,12 @@ __all__ = [
     "CONFIDENCE",
     "LEAST_SCENARIOS",
     "MAX_RESAMPLES",
+    "POWER",
     "Comparison",
     "Estimate",
     "Rewards",
     "Simultaneous",
+    "Spread",
     "Statistic",
     "accuracies",
     "auc",
@@ -41,15 +44,19 @@ __all__ = [
     "is_finite",
     "jackknife",
     "krippendorff_alpha",
+    "least_gain",
     "log_evidence",
     "mean",
     "odd_number",
     "paired_comparison",
+    "power",
     "rate",
     "ratio",
+    "scenarios_needed",
     "share",
     "shown",
     "simultaneous_comparison",
     "spearman",
+    "spread",
     "stream_level",
 ]

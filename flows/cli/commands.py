@@ -8,7 +8,7 @@ from engage.errors import ConfigError
 from flows.cli.bench import bench_app
 from flows.cli.experiment import experiment_app
 from flows.cli.keeping import backup, export, forget, prune, restore
-from flows.cli.looking import champions, nights, report, runs, show, sql, tree
+from flows.cli.looking import champions, nights, plan, report, runs, show, sql, tree
 from flows.cli.options import (
     CycleProfile,
     DomainModules,
@@ -124,7 +124,7 @@ def compare(
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-for look in (sql, show, tree, runs, nights, champions, report):
+for look in (sql, show, tree, runs, nights, champions, plan, report):
     app.command()(look)
 
 

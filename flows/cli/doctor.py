@@ -142,7 +142,8 @@ def _promotion(config: CycleConfig) -> Iterator[Finding]:
                 continue
             reason = one.reason if one.state is State.PASSED else standing(challenges, one, alpha).verdict().reason
             yield Finding(True, f"candidate {one.number} (cycle {one.cycle_id}) against {one.incumbent}: {reason}")
-        yield Finding(True, f"promotion is {config.evaluation.promotion}; {next_candidate(known, alpha)}")
+        needed = next_candidate(known, alpha, max(1, len(config.evaluation.held_out_simulators)))
+        yield Finding(True, f"promotion is {config.evaluation.promotion}; {needed}")
     except EngageError as error:
         yield Finding(False, f"promotion: {error}")
 

@@ -1,11 +1,12 @@
-"""The commands that show what is there: `engage sql`, `show`, `tree`, `runs`, `nights`, `champions`, `report`. Their bodies are imported when needed."""
+"""The commands that show what is there: `engage sql`, `show`, `tree`, `runs`, `nights`, `champions`, `plan`, `report`. Their bodies are imported when needed."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import DomainModules, console
+from flows.cli.options import CycleProfile, DomainModules, Settings, console
+from flows.cli.profiles import Asked
 
 Format = Annotated[str, typer.Option("--format", help="table, csv or json")]
 Live = Annotated[
@@ -85,6 +86,19 @@ def champions(format_: Format = "table") -> None:
     from flows.cli.runs import show_runs
 
     show_runs(console, format_, "champions")
+
+
+def plan(
+    gain: Annotated[float, typer.Option("--gain", help="true gain in reward to be shown, over 0 and at most 1")] = 0.05,
+    profile: CycleProfile = None,
+    set_: Settings = None,
+    domain_module: DomainModules = None,
+    json_: Annotated[bool, typer.Option("--json", help="print a JSON object instead of a table")] = False,
+) -> None:
+    """Say how many held-out scenarios and dialogues a comparison needs to show a gain, how long that takes, and what the present size shows."""
+    from flows.cli.planning import show_plan
+
+    show_plan(console, gain, Asked.by(profile, set_, domain_module), json_)
 
 
 def report(

@@ -121,6 +121,7 @@ GRAIN = {
     "engagement_by_scenario": ("purpose", "policy", "simulator", "domain", "scenario"),
     "evaluation_cost": ("policy", "simulator"),
     "evaluation_dialogues": ("trajectory_id",),
+    "evaluation_pace": ("policy", "simulator", "stored_at"),
     "evaluation_replies": ("trajectory_id", "turn_index"),
     "evaluation_rewards": ("policy", "simulator", "domain", "scenario_id", "seed"),
     "evaluation_turns": ("trajectory_id",),
