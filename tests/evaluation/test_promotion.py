@@ -52,6 +52,13 @@ def test_a_near_challenger_goes_on_and_says_what_it_needs():
     )
 
 
+def test_what_a_near_challenger_needs_counts_the_dialogues_with_all_members_of_a_panel():
+    # a scenario, a dialogue a night with each of two users, four nights
+    with_panel = replace(challenge(3), simulator="held-out a + held-out b")
+    verdict = Standing(with_panel, {ALL: comparison(-0.01, 0.10)}, LITTLE, batches=2).verdict()
+    assert verdict.reason.endswith("at this rate it needs about 8 more dialogues (4 nights)")
+
+
 @pytest.mark.parametrize(
     ("heldout", "failures", "evidence", "reason"),
     [
@@ -162,5 +169,9 @@ def test_what_the_next_candidate_needs():
     assert next_candidate([challenge(1), challenge(2)], 0.05) == (
         "the next candidate is number 3, 0 passed before it: with a standard deviation of 0.1 a gain of 0.05 is promoted after about "
         "139 dialogues of each side, of 0.02 after about 405"
+    )
+    # with a panel of three, each of them is three dialogues
+    assert "417 dialogues of each side, of 0.02 after about 1,215" in next_candidate(
+        [challenge(1), challenge(2)], 0.05, 3
     )
     assert stream_level(1, 1, 0.05) / stream_level(1, 0, 0.05) == 2
