@@ -13,7 +13,7 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import check_models, model_of
 from engage.engines.base import Side
 from engage.errors import InputError, StoreLocked, TooManyFlawed, engage_error
-from engage.evaluation import check_adapters, nobody_held_out, prompted_users, reigns, start_line
+from engage.evaluation import check_adapter_names, check_adapters, nobody_held_out, prompted_users, reigns, start_line
 from engage.home import check_cycle_id
 from engage.keeping import at_work
 from engage.progress import tell
@@ -82,6 +82,7 @@ def stored_cycle(workspace: Workspace, cycle_id: str) -> Cycle:
 
 def _check(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> None:
     """Check adapters, chat templates and corpora before the night's work begins."""
+    check_adapter_names(config.engine, config.evaluation)
     check_adapters(config.engine, config.evaluation.held_out_simulators, cycle.champion_adapter)
     check_models(config.engine)
     if config.human.corpora:

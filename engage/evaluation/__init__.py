@@ -58,6 +58,7 @@ from engage.evaluation.report import DomainReport, report
 from engage.evaluation.selection import Contender, Contest, hold_contest
 from engage.evaluation.simulators import (
     SEARCH_SIMULATOR,
+    check_adapter_names,
     check_adapters,
     deciding,
     drawn_users,
@@ -123,6 +124,7 @@ __all__ = [
     "alerts",
     "by_scenario",
     "champion_over_base",
+    "check_adapter_names",
     "check_adapters",
     "compare_candidates",
     "compare_domains",

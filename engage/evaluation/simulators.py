@@ -13,7 +13,9 @@ from typing import Any
 from engage.engines import EngineConfig, engine_identity, model_names, model_of
 from engage.engines.base import Side
 from engage.errors import ConfigError, ModelError
+from engage.evaluation.held_out_config import HeldOutConfig
 from engage.models import (
+    ADAPTER_WEIGHTS,
     BARE,
     EMBEDDED,
     POLICY_MODEL,
@@ -166,6 +168,25 @@ def _shown_or_gone(name: str) -> str:
 def _shown(name: str) -> str:
     folder = adapter_folder(name)
     return adapter_fingerprint(folder)[:8] if folder and name not in (EMBEDDED, POLICY_MODEL) else name
+
+
+def check_adapter_names(engine: EngineConfig, held_out: HeldOutConfig) -> None:
+    """ConfigError, with the setting's name, if a setting names an adapter that is not there. Only looks for the files."""
+    of_evaluation = "simulators" if held_out.simulators else "second_simulator"
+    named = {
+        "engine.policy_adapter": [engine.policy_adapter],
+        "engine.simulator_adapter": [engine.simulator_adapter],
+        "engine.simulators": engine.simulators,
+        f"evaluation.{of_evaluation}": held_out.held_out_simulators,
+    }
+    for setting, names in named.items():
+        for name in names:
+            folder = adapter_folder(name)
+            if folder and name != POLICY_MODEL and not (Path(folder) / ADAPTER_WEIGHTS).is_file():
+                raise ConfigError(
+                    f"{setting}: {name}: no adapter is there ({Path(folder) / ADAPTER_WEIGHTS} is not a file); name an adapter's "
+                    f"folder, `{EMBEDDED}` or `{BARE}`"
+                )
 
 
 def check_adapters(engine: EngineConfig, held_out: Sequence[str], champion: str | None) -> None:

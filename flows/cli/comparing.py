@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from engage.errors import ConfigError
+from engage.evaluation import check_adapter_names
 from engage.grid import combinations
 from engage.home import Home
 from flows.cli.policies import named_adapter
@@ -27,6 +28,7 @@ def run_compare(
         raise ConfigError("name two different cycles or adapters: there is nothing to compare one with itself")
     existing = find_cycle_id(cycle or next((name for name in names if Home.from_env().cycle(name).is_dir()), None))
     config = asked.config(existing)
+    check_adapter_names(config.engine, config.evaluation)
     cycle_id = open_cycle(console, existing)
     parts = [*names, *(part for text in grid for part in ("--grid", text))]
     with in_process(console, verbose, command_again("compare", asked, cycle_id, parts)):

@@ -34,10 +34,13 @@ def run_stage(
     must_exist: bool,
 ) -> str:
     """Run one flow in this process and return its summary. An EngageError raised in a task is raised unchanged."""
+    from engage.evaluation import check_adapter_names
+
     if asked.profile is not None:
         asked.config()  # what is wrong with it is said before anything is looked up
     existing = find_cycle_id(cycle) if must_exist else cycle
     config = asked.config(existing)
+    check_adapter_names(config.engine, config.evaluation)
     tell_unread(console, load_cycle_scenarios(config.scenarios, lambda left: _tell_left(console, left)))
     if stage in ("nightly", "collect", "align"):  # the comparison trains its own policies on human pairs
         for sentence in config.unused():

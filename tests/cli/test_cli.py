@@ -84,6 +84,12 @@ def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(engage):
         (["nightly", "--set", "search.num_simulation=3"], "did you mean search.num_simulations?"),
         (["nightly", "--set", "nothing"], "write key.path=value"),
         (["nightly", "--set", 'scenarios.sources=["none.jsonl"]'], "none.jsonl: cannot be read"),
+        (
+            ["collect", "--set", "engine.simulator_adapter=", "--set", 'engine.simulators=["gone", "bare"]'],
+            "engine.simulators: gone: no adapter is there (gone/adapter_model.safetensors is not a file); name an adapter's folder",
+        ),
+        (["nightly", "--set", "engine.simulator_adapter=gone"], "engine.simulator_adapter: gone: no adapter is there"),
+        (["nightly", "--set", "evaluation.second_simulator=gone"], "evaluation.second_simulator: gone: no adapter"),
         (["align"], "no cycle has been run yet; run `engage collect` or `engage nightly` first"),
         (["evaluate", "--cycle", "c9"], "no cycle has been run yet"),
         (["experiment", "credit"], "no cycle has been run yet"),
