@@ -86,47 +86,45 @@ def plan(
         )
     taking_part = sorted({row["simulator"] for row in read[cycles[0]]})
     known = {name: _differences([read[one] for one in cycles], name) for name in with_panel(taking_part)}
-    here = fixed_ground(scenarios, "promotion", config.per_domain).scenarios
-    confidence = 1 - config.alpha
-    measured = {
-        name: Measured(
-            name,
-            len(found),
-            sum(len(each) for one in found.values() for each in one.values()),
-            of,
-            least_gain(of, len(here), config.dialogues, POWER, confidence),
-        )
-        for name, found in known.items()
-        if (of := spread([*found.values()]))
-    }
-    decides = deciding(known)
-    if decides not in measured:
+    here, confidence = fixed_ground(scenarios, "promotion", config.per_domain).scenarios, 1 - config.alpha
+    measured = {name: one for name, found in known.items() if (one := _measured(name, found, len(here), config))}
+    decides = measured.get(deciding(known) or "")
+    if decides is None:
         raise ConfigError(
             "no candidate was compared with its incumbent on two scenarios yet; run `engage evaluate` on a trained cycle first"
         )
     sources = Counter(one.domain for one in fixed_ground(scenarios, "promotion", len(scenarios)).scenarios)
     pace, usd = _pace(store, cycles), _usd(store, cycles, read, prices)
-    offered = sorted({*DIALOGUES, config.dialogues}) if measured[decides].spread.within is not None else [1]
     sizes = []
-    for each in offered:
-        wanted = scenarios_needed(gain, measured[decides].spread, each, POWER, confidence)
-        count = talks(wanted, each, len(taking_part)) * 2 if wanted else None
+    for each in sorted({*DIALOGUES, config.dialogues}) if decides.spread.within is not None else [1]:
+        wanted = scenarios_needed(gain, decides.spread, each, POWER, confidence)
+        count = 2 * talks(wanted, each, len(taking_part)) if wanted else None
         minutes = count * pace / 60 if count and pace is not None else None
         cost = count * usd if count and usd is not None else None
         sizes.append(Size(each, wanted, wanted and _per_domain(wanted, sources), count, minutes, cost))
     return Plan(
-        gain,
-        POWER,
-        confidence,
-        len(cycles),
-        len(taking_part),
-        measured[decides],
-        (*measured.values(),),
-        len(here),
-        config.dialogues,
-        tuple(sizes),
-        dict(sources),
+        gain=gain,
+        power=POWER,
+        confidence=confidence,
+        cycles=len(cycles),
+        simulators=len(taking_part),
+        decides=decides,
+        measured=tuple(measured.values()),
+        present_scenarios=len(here),
+        present_dialogues=config.dialogues,
+        sizes=tuple(sizes),
+        sources=dict(sources),
     )
+
+
+def _measured(simulator: str, found: Comparisons, scenarios: int, config: HeldOutConfig) -> Measured | None:
+    """None if no comparison has two scenarios."""
+    of = spread([*found.values()])
+    if of is None:
+        return None
+    differences = sum(len(each) for one in found.values() for each in one.values())
+    least = least_gain(of, scenarios, config.dialogues, POWER, 1 - config.alpha)
+    return Measured(simulator, len(found), differences, of, least)
 
 
 def _differences(cycles: Sequence[Sequence[Mapping[str, object]]], simulator: str) -> Comparisons:
