@@ -33,7 +33,7 @@ from engage.training.trainer import (
 )
 
 REFERENCE_PAIRS = 16
-"""Least number of pairs in a batch of the pass for the reference on a GPU: a small batch leaves it idle, and no gradients need memory."""
+"""See `_reference_batch`."""
 _OWN = ("weight", "noise")
 """Columns of a row that trl does not know."""
 _TRAINED = ("prompt_ids", "chosen_ids", "rejected_ids", *_OWN)
@@ -186,7 +186,6 @@ def build_trainer(
     With weights the loss of a batch is the mean of weight times loss: over an epoch, the weighted mean; with soft labels it is that of
     `engage.training.losses`. trl's own metrics know neither weights nor soft labels.
     """
-    import torch
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -216,14 +215,12 @@ def build_trainer(
             _take_own(inputs)
             return super().compute_ref_log_probs(partial(reply_logprobs, model) if shares else model, inputs)
 
-    ours = {"beta": settings.beta, "loss_type": [settings.loss]}
-    together = max(settings.batch_size, REFERENCE_PAIRS) if torch.cuda.is_available() else settings.batch_size
-    arguments = DPOConfig(
-        **trainer_arguments(folder, settings),
-        **ours,
-        precompute_ref_log_probs=True,
-        precompute_ref_batch_size=together,
-    )
+    ours = {
+        "beta": settings.beta,
+        "loss_type": [settings.loss],
+        "precompute_ref_batch_size": _reference_batch(settings),
+    }
+    arguments = DPOConfig(**trainer_arguments(folder, settings), **ours, precompute_ref_log_probs=True)
     trainer = PairTrainer(
         model=model,
         args=on_one_device(arguments),
@@ -234,6 +231,13 @@ def build_trainer(
     # trl's frozen copy of the starting adapter has answered; a checkpoint would carry it along.
     trainer.model.delete_adapter("ref")
     return trainer
+
+
+def _reference_batch(settings: DpoSettings) -> int:
+    """Pairs in a batch of the pass for the reference: on a GPU a small batch leaves the card idle, and no gradients need memory."""
+    import torch
+
+    return max(settings.batch_size, REFERENCE_PAIRS) if torch.cuda.is_available() else settings.batch_size
 
 
 def _take_own(inputs: dict[str, Any]) -> dict[str, Any]:
