@@ -135,7 +135,9 @@ def train_our_way(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignC
         model = start_model(base, None, config.lora, config.dpo.seed)
         _warm_up(model)
         started = time.perf_counter()
-        trainer = build_trainer(model, tokenizer, rows, RunFolder(out, "bench"), config.dpo)
+        trainer = build_trainer(
+            model, tokenizer, rows, RunFolder(out, "bench"), config.dpo, config.gradient_checkpointing
+        )
         reference = time.perf_counter() - started
         stamps = stamp_steps(trainer)
         history = run_trainer(trainer, RunFolder(out, "bench"), ("loss",), None)
@@ -168,7 +170,8 @@ def train_plain(base: ModelRef, rows: Sequence[dict[str, Any]], config: AlignCon
     with quiet():
         set_seed(config.dpo.seed)
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-        arguments = DPOConfig(**trainer_arguments(RunFolder(out, "bench"), config.dpo), beta=config.dpo.beta)
+        ours = trainer_arguments(RunFolder(out, "bench"), config.dpo, config.gradient_checkpointing)
+        arguments = DPOConfig(**ours, beta=config.dpo.beta)
         trainer = DPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype),
             args=on_one_device(arguments),

@@ -22,8 +22,12 @@ LATER: dict[str, JsonValue] = {"later": True}
 """`Field(…, json_schema_extra=LATER)` marks a setting that was added after hashes of its model had been stored."""
 
 
+SAME_RESULT: dict[str, JsonValue] = {"same_result": True}
+"""`Field(…, json_schema_extra=SAME_RESULT)` marks a setting that changes the time or memory that a result takes, never the result."""
+
+
 def key_settings(settings: BaseModel, *, exclude: Collection[str] = ()) -> dict[str, Any]:
-    """Settings as JSON for a hash that names a folder or a run; settings marked LATER are omitted at their default.
+    """Settings as JSON for a hash that names a folder or a run, without those marked SAME_RESULT, and without those marked LATER at their default.
 
     So a newer engage finds the results of an older one, although settings were added.
     """
@@ -32,7 +36,7 @@ def key_settings(settings: BaseModel, *, exclude: Collection[str] = ()) -> dict[
         value = getattr(settings, name)
         if name in values and isinstance(value, BaseModel):
             values[name] = key_settings(value)
-        elif field.json_schema_extra == LATER and value == field.default:
+        elif field.json_schema_extra == SAME_RESULT or (field.json_schema_extra == LATER and value == field.default):
             values.pop(name, None)
     return values
 

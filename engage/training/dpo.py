@@ -33,7 +33,7 @@ from engage.training.trainer import (
 )
 
 REFERENCE_PAIRS = 16
-"""See `_reference_batch`."""
+"""Least number of pairs in a batch of the pass for the reference on a GPU: a small batch leaves it idle."""
 _OWN = ("weight", "noise")
 """Columns of a row that trl does not know."""
 _TRAINED = ("prompt_ids", "chosen_ids", "rejected_ids", *_OWN)
@@ -85,7 +85,7 @@ def train_dpo(
             tokenizer, _ = chat_tokenizer(base)
             rows = fitting_rows(drawn, tokenizer, settings)
             model = start_model(base, parent, config.lora, settings.seed)
-            trainer = build_trainer(model, tokenizer, rows, folder, settings)
+            trainer = build_trainer(model, tokenizer, rows, folder, settings, config.gradient_checkpointing)
             start = trained_weights(trainer.model)
             history = run_trainer(trainer, folder, METRICS, on_step)
             aside = tokenised(held_out, tokenizer, settings)
@@ -179,7 +179,12 @@ def tokenised(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSett
 
 
 def build_trainer(
-    model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], folder: RunFolder, settings: DpoSettings
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[dict[str, Any]],
+    folder: RunFolder,
+    settings: DpoSettings,
+    gradient_checkpointing: bool = False,
 ) -> Any:
     """trl's DPOTrainer, ready to train on `fitting_rows`. The reference's log-probabilities are computed once, from the model's present weights.
 
@@ -215,12 +220,7 @@ def build_trainer(
             _take_own(inputs)
             return super().compute_ref_log_probs(partial(reply_logprobs, model) if shares else model, inputs)
 
-    ours = {
-        "beta": settings.beta,
-        "loss_type": [settings.loss],
-        "precompute_ref_batch_size": _reference_batch(settings),
-    }
-    arguments = DPOConfig(**trainer_arguments(folder, settings), **ours, precompute_ref_log_probs=True)
+    arguments = DPOConfig(**trainer_arguments(folder, settings, gradient_checkpointing), **_dpo_arguments(settings))
     trainer = PairTrainer(
         model=model,
         args=on_one_device(arguments),
@@ -233,11 +233,17 @@ def build_trainer(
     return trainer
 
 
-def _reference_batch(settings: DpoSettings) -> int:
-    """Pairs in a batch of the pass for the reference: on a GPU a small batch leaves the card idle, and no gradients need memory."""
+def _dpo_arguments(settings: DpoSettings) -> dict[str, Any]:
+    """Arguments of trl's DPO beside those of all trainings. On a GPU the reference is asked for many pairs at a time; no gradients need memory."""
     import torch
 
-    return max(settings.batch_size, REFERENCE_PAIRS) if torch.cuda.is_available() else settings.batch_size
+    together = max(settings.batch_size, REFERENCE_PAIRS) if torch.cuda.is_available() else settings.batch_size
+    return {
+        "beta": settings.beta,
+        "loss_type": [settings.loss],
+        "precompute_ref_log_probs": True,
+        "precompute_ref_batch_size": together,
+    }
 
 
 def _take_own(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def train_sft(
             tokenizer, template = chat_tokenizer(base)
             rows, fitting = _fitting(ordered, template, settings)
             model = start_model(base, parent, config.lora, settings.seed)
-            trainer = build_trainer(model, tokenizer, rows, folder, settings)
+            trainer = build_trainer(model, tokenizer, rows, folder, settings, config.gradient_checkpointing)
             history = run_trainer(trainer, folder, METRICS, on_step)
         counts = {"chats": float(fitting), "chats_too_long": float(len(ordered) - fitting)}
         data = _sources(ordered, licences or {})
@@ -145,7 +145,12 @@ def _fitting(
 
 
 def build_trainer(
-    model: Any, tokenizer: Any, rows: Sequence[dict[str, list[Any]]], folder: RunFolder, settings: SftSettings
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[dict[str, list[Any]]],
+    folder: RunFolder,
+    settings: SftSettings,
+    gradient_checkpointing: bool = False,
 ) -> Any:
     """trl's SFTTrainer, ready to train on the labelled tokens."""
     from datasets import Dataset
@@ -169,7 +174,7 @@ def build_trainer(
 
     return ChatTrainer(
         model=model,
-        args=on_one_device(SFTConfig(**trainer_arguments(folder, settings))),
+        args=on_one_device(SFTConfig(**trainer_arguments(folder, settings, gradient_checkpointing))),
         train_dataset=Dataset.from_list(list(rows)),
         processing_class=tokenizer,
         data_collator=_chat_collator(tokenizer),
