@@ -19,7 +19,7 @@ from engage.keeping import at_work
 from engage.progress import tell
 from engage.seeds import derive_seed
 from engage.store import SETTINGS, Challenges, Cycle, absent, identity
-from engage.training import read_human
+from engage.training import check_training, read_human
 from engage.workspace import Workspace
 from tasks.run_log import log
 
@@ -81,10 +81,11 @@ def stored_cycle(workspace: Workspace, cycle_id: str) -> Cycle:
 
 
 def _check(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> None:
-    """Check adapters, chat templates and corpora before the night's work begins."""
+    """Check adapters, chat templates, corpora and what training needs before the night's work begins."""
     check_adapter_names(config.engine, config.evaluation)
     check_adapters(config.engine, config.evaluation.held_out_simulators, cycle.champion_adapter)
     check_models(config.engine)
+    check_training(config.align, "dpo")
     if config.human.corpora:
         read_human(config.human, workspace.store)
 

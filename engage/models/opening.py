@@ -5,6 +5,7 @@ model's folder they offer to run. All of that is a ModelError here, in one sente
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ _BUFFER = re.compile(r"(?:masked_bias|inv_freq|position_ids|att(?:n|ention)\.bia
 """What older versions of transformers saved although it follows from config.json."""
 _NAMES = ("model.safetensors", "pytorch_model.bin")
 _AGAIN = "copy the whole folder, or train it again"
+logging.getLogger("bitsandbytes").setLevel(
+    logging.ERROR
+)  # peft imports it where it is installed; it then advises to load code from the hub
 
 
 def open_tokenizer(folder: Path) -> Any:
@@ -37,16 +41,27 @@ def open_config(folder: Path) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
-def open_model(folder: Path, dtype: Any, attention: str) -> Any:
-    """The model with all of its weights, as torch's `dtype`; ModelError if the files hold fewer tensors than it needs, others, or more."""
-    from transformers import AutoModelForCausalLM
+def open_model(folder: Path, dtype: Any, attention: str, bits: int = 16) -> Any:
+    """The model with all of its weights, as torch's `dtype`; ModelError if the files hold fewer tensors than it needs, others, or more.
+
+    With 4 `bits` the linear layers except the head keep their weights in NF4 (Dettmers et al. 2023, doubly quantised, about 0.52 bytes
+    each) and compute in `dtype`; that needs bitsandbytes.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     check_weights(folder)
+    fewer = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
     with _refused(folder, "its weights cannot be loaded", _WHOLE):
         model, found = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             attn_implementation=attention,
+            quantization_config=fewer if bits == 4 else None,
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, by name
@@ -59,6 +74,10 @@ def open_model(folder: Path, dtype: Any, attention: str) -> Any:
         names = [key if isinstance(key, str) else key[0] for key in found[kind]]
         if names := [name for name in names if not (kind == "unexpected_keys" and _BUFFER.search(name))]:
             raise ModelError(f"{folder}: its weights {what} {_listed(names)}; {_WHOLE}")
+    if bits == 4:
+        for module in model.modules():
+            # outside training, a CPU with bfloat16 would repack the weights, which rounds them again and fails for narrow layers
+            module.support_avx512bf16_for_cpu = False
     ends = model.generation_config.eos_token_id
     if any(not isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends]) if end is not None):
         raise ModelError(f"{folder}: generation_config.json: eos_token_id {ends!r:.40} is not a number; {_WHOLE}")

@@ -20,19 +20,19 @@ from engage.training.pairs import (
     read_search_pairs,
     save_pairs,
 )
+from engage.training.processes import OnStep
 from engage.training.run_folder import RunFolder, TrainResult
 from engage.training.sft import IGNORED, tokenise_chat, train_sft
 from engage.training.simulator_chats import Role, policy_replies, simulator_chat, training_chats
+from engage.training.starting import chat_tokenizer, start_model
 from engage.training.trainer import (
     AlignConfig,
     DpoSettings,
-    OnStep,
     SftSettings,
-    chat_tokenizer,
+    check_training,
     on_one_device,
     quiet,
     run_trainer,
-    start_model,
     trainer_arguments,
 )
 
@@ -58,6 +58,7 @@ __all__ = [
     "before",
     "build_trainer",
     "chat_tokenizer",
+    "check_training",
     "data_hash",
     "drawn_pairs",
     "fitting_rows",

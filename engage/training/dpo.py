@@ -14,24 +14,25 @@ from typing import Any
 from engage.errors import ConfigError
 from engage.files.digest import digest
 from engage.models import AdapterCard, ChatTemplate, DataSource, ModelRef
-from engage.training.losses import label_noise, pair_losses
+from engage.training.losses import batch_loss, label_noise
 from engage.training.measures import before, pair_measures, trained_weights
 from engage.training.pairs import PreferencePair, pair_set_hash
+from engage.training.processes import OnStep, dataset_of, even_rows, in_processes, is_first, joined
 from engage.training.run_folder import RunFolder, TrainResult, make_card, run_folder
 from engage.training.shared_prompt import can_share_prompts, reply_logprobs
+from engage.training.starting import chat_tokenizer, start_model
 from engage.training.trainer import (
     AlignConfig,
     DpoSettings,
-    OnStep,
     batch_order,
-    chat_tokenizer,
+    check_training,
     on_one_device,
     quiet,
     run_trainer,
-    start_model,
     trainer_arguments,
 )
 
+Rows = Sequence[dict[str, Any]]
 REFERENCE_PAIRS = 16
 """Least number of pairs in a batch of the pass for the reference on a GPU: a small batch leaves it idle."""
 _OWN = ("weight", "noise")
@@ -70,6 +71,7 @@ def train_dpo(
     if the parent belongs to other base weights.
     """
     settings = config.dpo
+    check_training(config, "dpo")
     drawn = drawn_pairs(pairs, settings)
     if not drawn:
         raise ConfigError(
@@ -81,25 +83,45 @@ def train_dpo(
         done = folder.finished()
         if done is not None:
             return done
-        with quiet():
-            tokenizer, _ = chat_tokenizer(base)
-            rows = fitting_rows(drawn, tokenizer, settings)
-            model = start_model(base, parent, config.lora, settings.seed)
-            trainer = build_trainer(model, tokenizer, rows, folder, settings, config.gradient_checkpointing)
-            start = trained_weights(trainer.model)
-            history = run_trainer(trainer, folder, METRICS, on_step)
-            aside = tokenised(held_out, tokenizer, settings)
-            measured = _measures(trainer, start, {"train": rows, "held_out": aside}, settings)
-        counts = {
-            "pairs": float(len(rows)),
-            "pairs_too_long": float(len(drawn) - len(rows)),
-            "pairs_held_out": float(len(aside)),
-            "loss_before": before(settings)["loss"],
-            **({} if settings.labels == "hard" else {"label_noise": fmean(row["noise"] for row in rows)}),
-        }
         data = _sources(drawn, licences or {})
-        card = make_card(folder, "dpo", base, parent, recipe, data, {**counts, **history[-1], **measured})
-        return folder.finish(trainer.model, card, history)
+        work = partial(_train, folder, base, parent, config, drawn, held_out, data)
+        in_processes(config.processes, work, on_step)
+        return folder.trained()
+
+
+def _train(
+    folder: RunFolder,
+    base: ModelRef,
+    parent: Path | None,
+    config: AlignConfig,
+    drawn: Sequence[PreferencePair],
+    held_out: Sequence[PreferencePair],
+    data: Sequence[DataSource],
+    on_step: OnStep | None,
+) -> None:
+    """Train, and write the finished adapter; one of several processes, maybe."""
+    settings = config.dpo
+    with quiet():
+        tokenizer, _ = chat_tokenizer(base)
+        rows = fitting_rows(drawn, tokenizer, settings)
+        model = start_model(base, parent, config.lora, settings.seed)
+        trainer = build_trainer(model, tokenizer, rows, folder, settings, config.gradient_checkpointing)
+        start = trained_weights(trainer.model)
+        history = run_trainer(trainer, folder, METRICS, on_step)
+        if not is_first():
+            return
+        aside = tokenised(held_out, tokenizer, settings)
+        measured = _measures(trainer, start, {"train": rows, "held_out": aside}, settings)
+    counts = {
+        "pairs": float(len(rows)),
+        "pairs_too_long": float(len(drawn) - len(rows)),
+        "pairs_held_out": float(len(aside)),
+        "loss_before": before(settings)["loss"],
+        **({} if settings.labels == "hard" else {"label_noise": fmean(row["noise"] for row in rows)}),
+    }
+    recipe = {"lora": config.lora, "dpo": settings}
+    card = make_card(folder, "dpo", base, parent, recipe, data, {**counts, **history[-1], **measured})
+    folder.finish(trainer.model, card, history)
 
 
 def _measures(
@@ -179,19 +201,13 @@ def tokenised(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoSett
 
 
 def build_trainer(
-    model: Any,
-    tokenizer: Any,
-    rows: Sequence[dict[str, Any]],
-    folder: RunFolder,
-    settings: DpoSettings,
-    gradient_checkpointing: bool = False,
+    model: Any, tokenizer: Any, rows: Rows, folder: RunFolder, settings: DpoSettings, checkpointing: bool = False
 ) -> Any:
     """trl's DPOTrainer, ready to train on `fitting_rows`. The reference's log-probabilities are computed once, from the model's present weights.
 
     With weights the loss of a batch is the mean of weight times loss: over an epoch, the weighted mean; with soft labels it is that of
     `engage.training.losses`. trl's own metrics know neither weights nor soft labels.
     """
-    from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
     shares = can_share_prompts(model, settings.max_length)
@@ -220,11 +236,11 @@ def build_trainer(
             _take_own(inputs)
             return super().compute_ref_log_probs(partial(reply_logprobs, model) if shares else model, inputs)
 
-    arguments = DPOConfig(**trainer_arguments(folder, settings, gradient_checkpointing), **_dpo_arguments(settings))
+    arguments = DPOConfig(**trainer_arguments(folder, settings, checkpointing), **_dpo_arguments(settings))
     trainer = PairTrainer(
         model=model,
         args=on_one_device(arguments),
-        train_dataset=Dataset.from_list([{name: row[name] for name in _TRAINED if name in row} for row in rows]),
+        train_dataset=dataset_of(_trained_rows(rows, settings), folder.checkpoints / "rows"),
         processing_class=tokenizer,
         data_collator=pair_collator(tokenizer, settings.max_length),
     )
@@ -233,8 +249,16 @@ def build_trainer(
     return trainer
 
 
+def _trained_rows(rows: Rows, settings: DpoSettings) -> list[dict[str, Any]]:
+    """The columns that are trained on; for several processes with a full last step."""
+    if joined() > 1:
+        dealt = even_rows(len(rows), settings.batch_size, settings.gradient_accumulation)
+        rows = [{**rows[index], "weight": rows[index].get("weight", 1.0) * weight} for index, weight in dealt]
+    return [{name: row[name] for name in _TRAINED if name in row} for row in rows]
+
+
 def _dpo_arguments(settings: DpoSettings) -> dict[str, Any]:
-    """Arguments of trl's DPO beside those of all trainings. On a GPU the reference is asked for many pairs at a time; no gradients need memory."""
+    """What only DPO's trainer takes. On a GPU the reference is asked for many pairs at a time: no gradients need memory."""
     import torch
 
     together = max(settings.batch_size, REFERENCE_PAIRS) if torch.cuda.is_available() else settings.batch_size
@@ -249,16 +273,6 @@ def _dpo_arguments(settings: DpoSettings) -> dict[str, Any]:
 def _take_own(inputs: dict[str, Any]) -> dict[str, Any]:
     """Remove from a batch what trl does not know, and return it."""
     return {name: inputs.pop(name) for name in _OWN if name in inputs}
-
-
-def batch_loss(
-    log_probs: Any, inputs: Mapping[str, Any], settings: DpoSettings, weight: Any = 1.0, noise: Any = None
-) -> Any:
-    """Mean over a batch's pairs of weight times loss; `log_probs` [2n, length − 1] of the replies' tokens, the chosen ones first."""
-    chosen, rejected = log_probs.sum(1).chunk(2)
-    lengths = inputs["completion_mask"].sum(1).chunk(2)
-    gains = chosen - inputs["ref_chosen_logps"], rejected - inputs["ref_rejected_logps"]
-    return (weight * pair_losses(gains, lengths, settings, noise)).mean()
 
 
 def pair_collator(tokenizer: Any, max_length: int) -> Any:

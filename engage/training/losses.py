@@ -16,7 +16,7 @@ Robust has the expectation of the loss without the wrong labels if a share ε of
 the unflipped one. For one pair the robust sigmoid loss has no minimum, and its slope grows as 1/(1 − 2ε): so ε is at most `MOST_NOISE`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engage.training.pairs import PreferencePair
@@ -32,6 +32,16 @@ def label_noise(pair: PreferencePair) -> float:
     calibrated; no corrected P is stored. A reviewer's `weight` is another matter: it multiplies the loss.
     """
     return 0.0 if pair.p_greater is None else min(max(1.0 - pair.p_greater, 0.0), MOST_NOISE)
+
+
+def batch_loss(
+    log_probs: Any, inputs: Mapping[str, Any], settings: DpoSettings, weight: Any = 1.0, noise: Any = None
+) -> Any:
+    """Mean over a batch's pairs of weight times loss; `log_probs` [2n, length − 1] of the replies' tokens, the chosen ones first."""
+    chosen, rejected = log_probs.sum(1).chunk(2)
+    lengths = inputs["completion_mask"].sum(1).chunk(2)
+    gains = chosen - inputs["ref_chosen_logps"], rejected - inputs["ref_rejected_logps"]
+    return (weight * pair_losses(gains, lengths, settings, noise)).mean()
 
 
 def pair_losses(gains: Sequence[Any], lengths: Sequence[Any], settings: DpoSettings, noise: Any = None) -> Any:

@@ -122,7 +122,14 @@ class RunFolder:
         whole = [folder for folder in self.checkpoints.glob("checkpoint-*") if _is_whole(folder)]
         return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
-    def finish(self, model: Any, card: AdapterCard, history: list[dict[str, float]]) -> TrainResult:
+    def trained(self) -> TrainResult:
+        """The result of the run that just ended; StoreError if it left none."""
+        result = self.finished()
+        if result is None:
+            raise StoreError(f"{self.out}: the training ended without a result; the same command resumes it")
+        return result
+
+    def finish(self, model: Any, card: AdapterCard, history: list[dict[str, float]]) -> None:
         """Save the `default` adapter of a PeftModel with its card under a temporary name, rename it, drop the checkpoints.
 
         Raises ConfigError if the last step left weights that are not finite; its loss was computed before.
@@ -139,7 +146,6 @@ class RunFolder:
         card.write(partial)
         partial.rename(self.adapter)
         shutil.rmtree(self.checkpoints.parent, ignore_errors=True)
-        return TrainResult(self.adapter, dict(card.metrics), history)
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -6,6 +6,7 @@ follows the tokens of the prompt that it would be sampled from.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,17 @@ from engage.engines.base import Message
 from engage.errors import ConfigError
 from engage.files.digest import digest
 from engage.models import ChatTemplate, DataSource, ModelRef, strip_thoughts
+from engage.training.processes import OnStep, even_rows, in_processes, is_first, joined
 from engage.training.run_folder import RunFolder, TrainResult, make_card, run_folder
+from engage.training.starting import chat_tokenizer, start_model
 from engage.training.trainer import (
     AlignConfig,
-    OnStep,
     SftSettings,
     batch_order,
-    chat_tokenizer,
+    check_training,
     on_one_device,
     quiet,
     run_trainer,
-    start_model,
     trainer_arguments,
 )
 
@@ -62,6 +63,7 @@ def train_sft(
     `licences` are for the card, by the examples' `source`. Raises ConfigError without a usable example or with a selected message that is not the assistant's.
     """
     settings = config.sft
+    check_training(config, "sft")
     _check(examples)
     ordered = sorted(examples, key=lambda example: digest(example.as_json()))
     recipe = {"lora": config.lora, "sft": settings}
@@ -70,16 +72,33 @@ def train_sft(
         done = folder.finished()
         if done is not None:
             return done
-        with quiet():
-            tokenizer, template = chat_tokenizer(base)
-            rows, fitting = _fitting(ordered, template, settings)
-            model = start_model(base, parent, config.lora, settings.seed)
-            trainer = build_trainer(model, tokenizer, rows, folder, settings, config.gradient_checkpointing)
-            history = run_trainer(trainer, folder, METRICS, on_step)
+        work = partial(_train, folder, base, parent, config, ordered, _sources(ordered, licences or {}))
+        in_processes(config.processes, work, on_step)
+        return folder.trained()
+
+
+def _train(
+    folder: RunFolder,
+    base: ModelRef,
+    parent: Path | None,
+    config: AlignConfig,
+    ordered: Sequence[ChatExample],
+    data: Sequence[DataSource],
+    on_step: OnStep | None,
+) -> None:
+    """Train, and write the finished adapter; one of several processes, maybe."""
+    settings = config.sft
+    with quiet():
+        tokenizer, template = chat_tokenizer(base)
+        rows, fitting = _fitting(ordered, template, settings)
+        model = start_model(base, parent, config.lora, settings.seed)
+        trainer = build_trainer(model, tokenizer, rows, folder, settings, config.gradient_checkpointing)
+        history = run_trainer(trainer, folder, METRICS, on_step)
+    if is_first():
+        recipe = {"lora": config.lora, "sft": settings}
         counts = {"chats": float(fitting), "chats_too_long": float(len(ordered) - fitting)}
-        data = _sources(ordered, licences or {})
         card = make_card(folder, "sft", base, parent, recipe, data, {**counts, **history[-1]})
-        return folder.finish(trainer.model, card, history)
+        folder.finish(trainer.model, card, history)
 
 
 def _check(examples: Sequence[ChatExample]) -> None:
@@ -150,31 +169,35 @@ def build_trainer(
     rows: Sequence[dict[str, list[Any]]],
     folder: RunFolder,
     settings: SftSettings,
-    gradient_checkpointing: bool = False,
+    checkpointing: bool = False,
 ) -> Any:
     """trl's SFTTrainer, ready to train on the labelled tokens."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
+    if joined() > 1:
+        dealt = even_rows(len(rows), settings.batch_size, settings.gradient_accumulation)
+        silent = [{**row, "labels": [IGNORED] * len(row["labels"])} for row in rows]
+        rows = [rows[index] if weight else silent[index] for index, weight in dealt]
+
     class ChatTrainer(SFTTrainer):
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            return labelled_loss(
-                model,
-                inputs["input_ids"],
-                inputs["labels"],
-                num_items_in_batch,
-                inputs["weights"],
-            )
+            loss = labelled_loss(model, inputs["input_ids"], inputs["labels"], num_items_in_batch, inputs["weights"])
+            # the number of items is that of all processes, over which gradients are averaged
+            return loss * joined()
 
         def _set_signature_columns_if_needed(self) -> None:
             super()._set_signature_columns_if_needed()
             self._signature_columns.append("weights")
 
+    # the rows are ready: trl would drop those that only fill up the last step
+    ready = {"dataset_kwargs": {"skip_prepare_dataset": True}}
+    arguments = SFTConfig(**trainer_arguments(folder, settings, checkpointing), **ready)
     return ChatTrainer(
         model=model,
-        args=on_one_device(SFTConfig(**trainer_arguments(folder, settings, gradient_checkpointing))),
+        args=on_one_device(arguments),
         train_dataset=Dataset.from_list(list(rows)),
         processing_class=tokenizer,
         data_collator=_chat_collator(tokenizer),

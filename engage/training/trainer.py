@@ -1,14 +1,14 @@
-"""Shared by SFT and DPO: settings, the weights a run starts from, the order of batches, and how trl's trainers are run.
+"""Shared by SFT and DPO: settings, the order of batches, and how trl's trainers are run.
 
 Knows nothing of losses.
 """
 
+import importlib.util
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
@@ -16,19 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engage.errors import ConfigError, ModelError
 from engage.files.digest import LATER, SAME_RESULT
-from engage.models import (
-    ChatTemplate,
-    ModelRef,
-    check_adapter,
-    native_dtype,
-    open_config,
-    open_model,
-    open_tokenizer,
-    put_adapter,
-)
+from engage.training.processes import OnStep, check_processes, joined, share
 from engage.training.run_folder import RunFolder
-
-OnStep = Callable[[int, dict[str, float]], None]
 
 
 class _Settings(BaseModel):
@@ -36,7 +25,7 @@ class _Settings(BaseModel):
 
 
 class LoraSettings(_Settings):
-    """Shape of a new adapter (LoRA, Hu et al. 2021); a run that starts from a parent keeps the parent's shape."""
+    """Shape of a new adapter (LoRA, Hu et al. 2021), and the base below it; a run that starts from a parent keeps the parent's shape."""
 
     r: int = Field(16, ge=1, le=512, description="rank of the two low-rank factors")
     alpha: int = Field(32, ge=1, le=4096, description="the adapter's update is multiplied by alpha / r")
@@ -46,6 +35,13 @@ class LoraSettings(_Settings):
     target_modules: str | tuple[str, ...] = Field(
         "all-linear",
         description="names of the modules that get an adapter; `all-linear`: every linear layer except the head",
+    )
+    base_bits: Literal[16, 4] = Field(
+        16,
+        description="bits per weight of the frozen base during training: `16`, or `4` (QLoRA, needs bitsandbytes), which takes about a "
+        "quarter of the memory and more time; the adapter then plays on the full weights, which differ a little from those that it was "
+        "trained on",
+        json_schema_extra=LATER,
     )
 
 
@@ -115,6 +111,14 @@ class AlignConfig(_Settings):
         "replies, about a third more time, the same adapter",
         json_schema_extra=SAME_RESULT,
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes of this machine that train together, one per GPU; each optimiser step has the same pairs and trains the "
+        "same adapter as with 1, so the number must divide batch_size times gradient_accumulation",
+        json_schema_extra=SAME_RESULT,
+    )
     held_out: float = Field(
         0.1,
         ge=0.0,
@@ -125,71 +129,35 @@ class AlignConfig(_Settings):
     )
 
 
-def chat_tokenizer(base: ModelRef) -> tuple[Any, ChatTemplate]:
-    """The base's tokenizer, with a padding token, and its chat template; ModelError if the template does not allow training on replies."""
-    tokenizer = open_tokenizer(base.path)
-    template = ChatTemplate(tokenizer, base.name)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(template.end_tokens))
-    return tokenizer, template
-
-
-def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: int) -> Any:
-    """A PeftModel with one trainable adapter: the parent's weights, or a new adapter that does not change the model yet.
-
-    The frozen base has the number type that is fastest on this device; the adapter is in float32.
-
-    Raises ModelError if the parent was trained on other base weights.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import set_seed
-
-    if parent is not None:
-        check_adapter(parent, base)
-    set_seed(seed)
-    if torch.cuda.is_available():
-        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each shape, and nearly every batch has its own
-    model = open_model(base.path, native_dtype(), training_attention(base.path))
-    if parent is not None:
-        started = put_adapter(model, parent, trainable=True)
-        # under the name in the adapter's file peft would ask the hub for the base's configuration at every checkpoint
-        started.peft_config["default"].base_model_name_or_path = str(base.path)
-        return started
-    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    shape = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
-    )
-    return get_peft_model(model, shape)
-
-
-def training_attention(folder: Path) -> str:
-    """The transformers attention that trains this model correctly: `sdpa`, or `eager` if the model needs a softcap or a sink."""
-    from transformers import AutoModelForCausalLM
-
-    config = open_config(folder)
-    family = AutoModelForCausalLM._model_mapping.get(type(config), None)
-    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-    return "eager" if capped or not getattr(family, "_supports_sdpa", True) else "sdpa"
+def check_training(config: AlignConfig, method: Literal["dpo", "sft"]) -> None:
+    """ConfigError if this machine lacks what `base_bits` or `processes` need, or the processes cannot share out a step."""
+    settings = config.dpo if method == "dpo" else config.sft
+    check_processes(config.processes, settings.batch_size, settings.gradient_accumulation, method)
+    if config.lora.base_bits == 4 and importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "align.lora.base_bits = 4 needs bitsandbytes, which is not installed: pip install -e '.[qlora]', or set it to 16"
+        )
 
 
 def trainer_arguments(
     folder: RunFolder, settings: DpoSettings | SftSettings, gradient_checkpointing: bool = False
 ) -> dict[str, Any]:
-    """Arguments of both trainers: mixed precision on a GPU, one log per step, no reporting."""
+    """Arguments of both trainers: mixed precision on a GPU, one log per step, no reporting; for this process's share of the batches."""
     import torch
 
+    batch_size, batches = share(settings.batch_size, settings.gradient_accumulation, joined())
     return {
         "output_dir": str(folder.checkpoints),
         "num_train_epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
-        "per_device_train_batch_size": settings.batch_size,
-        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": batches,
         "gradient_checkpointing": gradient_checkpointing,
         "bf16": torch.cuda.is_available(),
         "seed": settings.seed,
         "train_sampling_strategy": "sequential",
         "max_length": settings.max_length,
+        "ddp_find_unused_parameters": False,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_steps": settings.save_steps,
@@ -253,7 +221,9 @@ def run_trainer(trainer: Any, folder: RunFolder, keys: Sequence[str], on_step: O
         )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress())
-    trainer.train(resume_from_checkpoint=folder.last_checkpoint())
+    with trainer.accelerator.main_process_first():  # the first removes stale checkpoints
+        resumed = folder.last_checkpoint()
+    trainer.train(resume_from_checkpoint=resumed)
     return [record(entry["step"], entry) for entry in trainer.state.log_history if "loss" in entry]
 
 

@@ -25,6 +25,7 @@ from flows.cli.showing import visible_json
 PACKAGES = ("torch", "transformers", "trl", "peft", "prefect", "mlflow", "duckdb", "pandas")
 OPTIONAL = {
     "vllm": "GPU serving in process: pip install -e '.[vllm]'",
+    "bitsandbytes": "training on a base of four bits: pip install -e '.[qlora]'",
     "prefect-dask": "more than one machine: pip install -e '.[dask]'",
 }
 MEMORY_GB, DISK_GB = 6.0, 5.0

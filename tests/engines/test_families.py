@@ -20,7 +20,7 @@ from engage.engines.embedded.sampling import Row
 from engage.errors import ModelError
 from engage.models import ModelsConfig
 from engage.training.shared_prompt import can_share_prompts, reply_logprobs
-from engage.training.trainer import training_attention
+from engage.training.starting import training_attention
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,7 @@ from tiny_models import make_pairs
 
 from engage.models import AdapterCard, ModelRef
 from engage.training import AlignConfig, DpoSettings, before, train_dpo
-from engage.training.dpo import batch_loss
-from engage.training.losses import label_noise, pair_losses
+from engage.training.losses import batch_loss, label_noise, pair_losses
 from engage.training.trainer import LoraSettings
 
 LORA = LoraSettings(r=4, alpha=8)

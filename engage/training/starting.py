@@ -1,0 +1,73 @@
+"""What a training starts from: the tokenizer, the frozen base, the adapter. Knows nothing of losses or trainers."""
+
+from pathlib import Path
+from typing import Any
+
+from engage.models import (
+    ChatTemplate,
+    ModelRef,
+    check_adapter,
+    native_dtype,
+    open_config,
+    open_model,
+    open_tokenizer,
+    put_adapter,
+)
+from engage.training.trainer import LoraSettings
+
+
+def chat_tokenizer(base: ModelRef) -> tuple[Any, ChatTemplate]:
+    """The base's tokenizer, with a padding token, and its chat template; ModelError if the template does not allow training on replies."""
+    tokenizer = open_tokenizer(base.path)
+    template = ChatTemplate(tokenizer, base.name)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(template.end_tokens))
+    return tokenizer, template
+
+
+def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: int) -> Any:
+    """A PeftModel with one trainable adapter: the parent's weights, or a new adapter that does not change the model yet.
+
+    The frozen base has the number type that is fastest on this device, or four bits (`lora.base_bits`); the adapter is in float32. An
+    adapter trained on four bits has learnt to make up for their rounding too; it plays on the full weights, where that is missing.
+
+    Raises ModelError if the parent was trained on other base weights.
+    """
+    import torch
+    from peft import get_peft_model
+    from transformers import set_seed
+
+    if parent is not None:
+        check_adapter(parent, base)
+    set_seed(seed)
+    if torch.cuda.is_available():
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each shape, and nearly every batch has its own
+    model = open_model(base.path, native_dtype(), training_attention(base.path), lora.base_bits)
+    if parent is not None:
+        started = put_adapter(model, parent, trainable=True)
+        # under the name in the adapter's file peft would ask the hub for the base's configuration at every checkpoint
+        started.peft_config["default"].base_model_name_or_path = str(base.path)
+    else:
+        started = get_peft_model(model, _shape(lora))
+    # otherwise trl rounds the adapter to bfloat16, where AdamW's small steps are lost
+    started.is_loaded_in_4bit = False
+    return started
+
+
+def _shape(lora: LoraSettings) -> Any:
+    from peft import LoraConfig
+
+    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    return LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+
+
+def training_attention(folder: Path) -> str:
+    """The transformers attention that trains this model correctly: `sdpa`, or `eager` if the model needs a softcap or a sink."""
+    from transformers import AutoModelForCausalLM
+
+    config = open_config(folder)
+    family = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return "eager" if capped or not getattr(family, "_supports_sdpa", True) else "sdpa"
