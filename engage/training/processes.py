@@ -8,6 +8,7 @@ Knows nothing of losses.
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -146,6 +147,9 @@ def _work(rank: int, processes: int, shared: Path, work: Callable[[OnStep | None
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     os.environ.update({name: str(value) for name, value in places.items()}, ACCELERATE_USE_CPU=str(not cards))
+    if sys.platform == "linux":  # they are on one machine: nothing listens on the network
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     meeting = f"file://{shared / 'meeting'}"
     torch.distributed.init_process_group("nccl" if cards else "gloo", meeting, rank=rank, world_size=processes)
     try:
