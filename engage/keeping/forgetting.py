@@ -4,6 +4,7 @@ A note in the home says what is being forgotten until all of it is done: if the 
 cannot be undone is named: adapters that were trained on them, figures that were averaged over them, copies elsewhere.
 """
 
+import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -134,10 +135,21 @@ def _of_experiments(workspace: Workspace, cycles: Sequence[str]) -> Iterator[Pat
 
 
 def _named_in_files(workspace: Workspace, scenario_id: str) -> bool:
-    """Whether a file names the scenario; pages of dialogues do not count here, because they do not say who speaks."""
-    every = workspace.store.cycle_ids()
-    files = (*_of_experiments(workspace, every), *(file for cycle in every for file in _files(workspace, cycle)))
-    return any(file.suffix != _PAGE and _tells_of(file, [scenario_id]) for file in files)
+    """Whether a pair set or a file of an experiment has the scenario where ids stand: a word of a page or of a setting is nobody."""
+    if any(_has_pairs_of(workspace, cycle, [scenario_id]) for cycle in workspace.store.cycle_ids()):
+        return True
+    return any(_has_row_of(file, scenario_id) for file in _of_experiments(workspace, ()))
+
+
+def _has_row_of(file: Path, scenario_id: str) -> bool:
+    """Whether a table's column `scenario_id` has the id, or whether kept scores (JSON Lines that begin with an id) do."""
+    if file.suffix == ".csv":
+        with file.open(encoding="utf-8", errors="replace", newline="") as table:
+            return any(row.get("scenario_id") == scenario_id for row in csv.DictReader(table))
+    if file.suffix != ".jsonl":
+        return False
+    begins = tuple(f"[{json.dumps(scenario_id, ensure_ascii=plain)}," for plain in (True, False))
+    return any(line.startswith(begins) for line in file.read_text(encoding="utf-8", errors="replace").split("\n"))
 
 
 def _has_pairs_of(workspace: Workspace, cycle_id: str, ids: Sequence[str]) -> bool:

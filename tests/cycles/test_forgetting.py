@@ -132,6 +132,21 @@ def test_a_person_who_stands_in_files_alone_is_forgotten(told):
     assert count(Workspace(told).store, "scenario") == 2
 
 
+def test_a_word_in_a_file_is_nobodys_id(told):
+    table = told.path / "feedback" / "2026-11-27-100000" / "turns.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("scenario_id,reader\np4g-1,base\n", encoding="utf-8")
+    scores = told.cycle("c2") / "people" / "scores" / "1.jsonl"
+    scores.parent.mkdir(parents=True)
+    scores.write_text('["p4g-\\u00e9", [[1, 2.5, 7]]]\n', encoding="utf-8")
+    (told.cycle("c2") / "report.md").write_text("The search asked (twice): **base**.", encoding="utf-8")
+    for word in ("base", "reader", "scenario_id", "search", "(", ".*"):
+        with pytest.raises(ConfigError, match="no such scenario"):
+            plan_forgetting(Workspace(told), None, word)
+    for person, file in (("p4g-1", table), ("p4g-é", scores)):
+        assert plan_forgetting(Workspace(told), None, person).files == (file,)
+
+
 def test_what_is_left_of_a_killed_command_the_same_command_takes_away(told):
     for moment in ("save_pairs", "forget_traces", "delete_rows", "export_to", "compact"):
         child = os.fork()
