@@ -1,6 +1,7 @@
 """The instructions and their checks, the replies that are kept, and the paired change."""
 
 import asyncio
+import json
 from collections import Counter
 
 import pytest
@@ -136,3 +137,16 @@ def test_a_reply_that_is_kept_is_not_asked_for_again(tmp_path):
     path.write_text("{}\n", encoding="utf-8")
     with pytest.raises(StoreError, match="is damaged; delete it"):
         read_replies(path)
+
+
+def test_two_commands_that_ask_at_once_keep_the_replies_of_both(tmp_path):
+    path, asked = tmp_path / "replies.jsonl", instructions()[:60]
+
+    def reply(prompt, *_):
+        if prompt.messages[-1].content == asked[0].instruction:  # the other one has asked the last twenty meanwhile
+            rows = ({"instruction": one.instruction, "reply": "theirs"} for one in asked[40:])
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return "ours"
+
+    asyncio.run(ask(ScriptedEngine(reply), "", asked[:40], path))
+    assert read_replies(path) == {one.instruction: "ours" if place < 40 else "theirs" for place, one in enumerate(asked)}

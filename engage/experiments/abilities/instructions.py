@@ -83,7 +83,8 @@ async def ask(
     for first in range(0, len(missing), _AT_ONCE):
         some = missing[first : first + _AT_ONCE]
         replies = await asyncio.gather(*(_reply(engine, adapter, one) for one in some))
-        kept |= {one.instruction: reply for one, reply in zip(some, replies, strict=True)}
+        # another command may be asking the same policy meanwhile
+        kept |= read_replies(path) | {one.instruction: reply for one, reply in zip(some, replies, strict=True)}
         rows = ({"instruction": text, "reply": reply} for text, reply in kept.items())
         write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         on_done(len(some))
