@@ -30,7 +30,7 @@ def show_plan(console: Console, gain: float, asked: Asked, as_json: bool) -> Non
     if not 0.0 < gain <= 1.0:
         raise ConfigError(f"--gain {gain}: is not over 0 and at most 1; rewards lie in 0..1")
     store = store_to_read(Home.from_env(), False, tell)
-    config = asked.config(store.latest_cycle())
+    config = asked.config(store.latest_cycle(), store)
     found = plan(store, load_cycle_scenarios(config.scenarios), config.evaluation, config.engine.prices, gain)
     if as_json:
         text = json.dumps(asdict(found), ensure_ascii=False, indent=1)

@@ -4,6 +4,9 @@ import json
 
 from small_stores import filled, hand_dialogue, support_scenario
 
+from engage.home import Home
+from engage.store import write_snapshot
+
 DIFFERENCES = {"s0": (0.0, 0.25), "s1": (0.25, 0.5)}
 
 
@@ -47,3 +50,12 @@ def test_table_and_json_say_the_same(engage, own_home):
     ]
     assert "0.125" in out and "0.177" in out  # the standard deviations
     assert f"The sources hold {sum(plan['sources'].values())} held-out scenarios" in out
+
+
+def test_the_plan_reads_the_copy_alone_while_the_store_is_in_use(engage, own_home):
+    evaluated(own_home)
+    home = Home(own_home)
+    write_snapshot(home.database, home.snapshot, 0.0)
+    home.database.write_bytes(b"not to be opened")
+    code, _, said = engage("plan", "--gain", "0.1")
+    assert code == 0 and said.startswith("read from read.duckdb of "), said
