@@ -149,4 +149,6 @@ def test_two_commands_that_ask_at_once_keep_the_replies_of_both(tmp_path):
         return "ours"
 
     asyncio.run(ask(ScriptedEngine(reply), "", asked[:40], path))
-    assert read_replies(path) == {one.instruction: "ours" if place < 40 else "theirs" for place, one in enumerate(asked)}
+    assert read_replies(path) == {
+        one.instruction: "ours" if place < 40 else "theirs" for place, one in enumerate(asked)
+    }
