@@ -4,6 +4,7 @@ Only dialogues of the train split are used. The policy is asked once per wanted 
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -71,8 +72,8 @@ class HumanPairs:
     """Pairs, and counts of how they were made.
 
     Counts: `dialogues` that went well and `places` in them, `sampled` places where the policy was asked, `accepted` pairs, and
-    places left out by reason (`empty`, `thought`, `role_leak`, `flawed`, `deceptive`, `too_long`, `same_text`, `failed`, `crisis`). `used` are the
-    dialogues of the sampled places with the calls they cost.
+    places left out by reason (`empty`, `thought`, `role_leak`, `flawed`, `deceptive`, `link`, `too_long`, `same_text`, `failed`,
+    `crisis`). `used` are the dialogues of the sampled places with the calls they cost.
     """
 
     pairs: list[PreferencePair] = field(default_factory=list)
@@ -132,6 +133,13 @@ def reply_places(dialogues: Iterable[HumanDialogue]) -> Iterator[Place]:
                 yield Place(human, index)
 
 
+_LINK = re.compile(
+    r"https?:|www\.|\b(?-i:URL|EMAIL|PHONE)\b|\b[\w.-]+@[\w-]+\.\w|[\[<](?:url|link|email|phone|name|removed|redacted)[\]>]",
+    re.IGNORECASE,
+)
+"""An address, or what a corpus puts in the place of one: a policy that learns it invents addresses."""
+
+
 def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | None:
     """Why a human reply must not be trained on; None if it may. Asks no model.
 
@@ -145,6 +153,8 @@ def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | No
         return flaw if flaw in {"empty", "thought", "role_leak"} else "flawed"
     if matches_any(deceptive_patterns(place.human.domain), place.reply):
         return "deceptive"
+    if _LINK.search(place.reply):
+        return "link"
     told = sum(_tokens(message.content) for message in policy_messages(domain, prefix))
     said = _tokens(place.reply)
     return "too_long" if said > speech.policy.max_tokens or told + said > max_length else None

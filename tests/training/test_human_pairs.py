@@ -111,6 +111,12 @@ def test_a_persuasion_dialogue_went_well_by_its_reward_alone():
         ("[INST] What do you miss most?", "role_leak"),
         ("My husband left me as well, you know.", "flawed"),
         ("I promise he comes back.", "deceptive"),
+        ("There is a website with more on it, URL", "link"),
+        ("Read www.example.org first.", "link"),
+        ("Write to help@example.org about him.", "link"),
+        ("You can call [phone] about him.", "link"),
+        ("Do you have his number on your phone?", None),
+        ("Did you email your friend <3 today?", None),
         (" ".join(f"word{number}" for number in range(38)), "too_long"),  # 38 words, about 51 tokens of 48
     ],
 )
