@@ -8,7 +8,9 @@ from typing import Any
 
 from engage.config import setting_names
 from engage.errors import ConfigError
+from engage.files.digest import SAME_RESULT
 from engage.settings import closest
+from engage.training import AlignConfig
 
 COMPARED = ("align.", "pairs.")
 """Settings that may differ between candidates of one cycle: what comes after its trees."""
@@ -19,7 +21,8 @@ def combinations(grid: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """All combinations of `key.path=[value, …]`: what differs, such as `learning_rate=5e-05 beta=0.1`, to the overrides that say it.
 
     Only settings of training and of its pairs (COMPARED) may differ: what a cycle collected cannot be changed. ConfigError for another
-    setting, for one that is named twice, for what is no list of different values, and for more than MOST_COMBINATIONS.
+    setting, for one that changes no result, for one that is named twice, for what is no list of different values, and for more than
+    MOST_COMBINATIONS.
     """
     axes: dict[str, list[Any]] = {}
     for text in grid:
@@ -33,6 +36,9 @@ def combinations(grid: Sequence[str]) -> dict[str, tuple[str, ...]]:
             raise ConfigError(
                 f"--grid {key!r:.80}: only settings of align and pairs can be compared on one cycle{hint}"
             )
+        field = AlignConfig.model_fields.get(key.removeprefix("align."))
+        if field is not None and field.json_schema_extra == SAME_RESULT:
+            raise ConfigError(f"--grid {key}: it changes time and memory, but no result; give one value with --set")
         axes[key] = _listed(key, listed)
     shown = {key: key.rpartition(".")[2] for key in axes}
     if len(set(shown.values())) < len(shown):

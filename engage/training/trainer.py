@@ -116,7 +116,7 @@ class AlignConfig(_Settings):
         ge=1,
         le=64,
         description="processes of this machine that train together, one per GPU; each optimiser step has the same pairs and trains the "
-        "same adapter as with 1, so the number must divide batch_size times gradient_accumulation",
+        "same adapter as with 1, up to rounding, so the number must divide batch_size times gradient_accumulation",
         json_schema_extra=SAME_RESULT,
     )
     held_out: float = Field(

@@ -122,6 +122,7 @@ def test_combinations_are_all_values_with_all_others():
         (["align.dpo.beta=[0.1]"], "1 combinations; from 2 to 64"),
         (["align.dpo.seed=[1,2,3,4,5,6,7,8,9]", "align.dpo.epochs=[1,2,3,4,5,6,7,8]"], "72 combinations"),
         (["align.dpo.beta=[1, 2]", "align.dpo.beta=[3, 4]"], "named twice"),
+        (["align.processes=[1, 2]"], "--grid align.processes: it changes time and memory, but no result"),
         (["align.dpo.betta=[1, 2]"], r"did you mean align\.dpo\.beta"),
         (["search.num_simulations=[1, 2]"], "only settings of align and pairs can be compared"),
         (["=[1, 2]"], "only settings of align and pairs"),
