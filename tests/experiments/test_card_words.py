@@ -65,3 +65,10 @@ def test_the_card_shows_it_beside_the_answers():
         "| Spearman of a model on the user's words alone | | 1.00 [1.00, 1.00] |" in page and "By words alone:" in page
     )
     assert "By words alone" not in card_page(Heading({}), [SimulatorFigures("bare", "persuasion", 6, {})])
+
+
+def test_a_prediction_below_nothing_ranks_last_and_spoils_no_figure():
+    humans = people(6)
+    readings = {human.scenario_id: Reaction("expected", "", 0.5) for human in humans}
+    from_words = {human.scenario_id: 2.1 if human.outcome else -0.03 for human in humans}
+    assert calibration(humans, readings, from_words=from_words)["words_auc_donated"].value == 1.0

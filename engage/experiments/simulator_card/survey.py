@@ -55,7 +55,9 @@ def calibration(
         happened = np.array([is_so(value) for value in actual], dtype=bool)
         figures |= _told_apart(name, happened, score, stated, seed)
         if from_words:
-            figures[f"words_auc_{name}"] = estimate(len(read), auc(_rewards(domain, words), happened), seed)
+            allowed = domain.survey.choices.values()  # a regression goes beyond them
+            rewards = _rewards(domain, np.clip(words, min(allowed), max(allowed)))
+            figures[f"words_auc_{name}"] = estimate(len(read), auc(rewards, happened), seed)
     return figures
 
 
