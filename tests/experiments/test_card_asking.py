@@ -6,6 +6,7 @@ from card_dialogues import persuadee
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError
 from engage.experiments.simulator_card.asking import Asked, ask_simulator, drawn_places, request_count
+from engage.experiments.simulator_card.card import Measured, simulator_figures
 from engage.simulation import SpeechConfig
 
 SPEECH = SpeechConfig(max_attempts=3)
@@ -93,3 +94,11 @@ def test_where_everything_fails_the_first_reason_is_raised():
 
     with pytest.raises(EngineError, match="no server"):
         ask(reply)
+
+
+def test_an_early_survey_is_compared_with_the_amount_stated_until_then():
+    said = ("I never heard of them, sorry.", "What for?", "I see.", "I could give 50 cents.")
+    humans = [persuadee(number, 0.5, said) for number in range(2)]
+    answers = ask(lambda prompt, seed: "Maybe.", humans)
+    figures = simulator_figures("bare", humans, Measured(answers), {}).figures
+    assert (figures["survey_stated"].value, figures["early_2_stated"].value) == (1.0, 0.0)

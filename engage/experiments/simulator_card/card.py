@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from engage.corpora import HumanDialogue
-from engage.experiments.simulator_card.asking import Answers, SaidTwice
+from engage.experiments.simulator_card.asking import Answers, SaidTwice, begun_dialogues
 from engage.experiments.simulator_card.manner import manner_figures
 from engage.experiments.simulator_card.perplexity import Likelihood, perplexity, perplexity_ratio
 from engage.experiments.simulator_card.readers import cost_figures, favoured, reader_figures
@@ -69,7 +69,7 @@ def simulator_figures(
         },
         "survey_": calibration(dialogues, answers.expected, seed, from_words),
         **{
-            f"early_{exchanges}_": calibration(dialogues, read, seed)
+            f"early_{exchanges}_": calibration(begun_dialogues(dialogues, exchanges), read, seed)
             for exchanges, read in answers.early.items()
             if read
         },
