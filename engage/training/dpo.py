@@ -77,16 +77,9 @@ def train_dpo(
         raise ConfigError(
             "no accepted pair to train on: collect more trees, or accept pairs of smaller gap or confidence"
         )
-    recipe = {"lora": config.lora, "dpo": settings}
-    folder = run_folder(out, "dpo", base, parent, recipe, data_hash(drawn, settings))
-    with folder.alone():
-        done = folder.finished()
-        if done is not None:
-            return done
-        data = _sources(drawn, licences or {})
-        work = partial(_train, folder, base, parent, config, drawn, held_out, data)
-        in_processes(config.processes, work, on_step)
-        return folder.trained()
+    folder = run_folder(out, "dpo", base, parent, config.recipe("dpo"), data_hash(drawn, settings))
+    work = partial(_train, folder, base, parent, config, drawn, held_out, dict(licences or {}))
+    return folder.once(partial(in_processes, config.processes, work, on_step))
 
 
 def _train(
@@ -96,7 +89,7 @@ def _train(
     config: AlignConfig,
     drawn: Sequence[PreferencePair],
     held_out: Sequence[PreferencePair],
-    data: Sequence[DataSource],
+    licences: Mapping[str, str],
     on_step: OnStep | None,
 ) -> None:
     """Train, and write the finished adapter; one of several processes, maybe."""
@@ -119,8 +112,8 @@ def _train(
         "loss_before": before(settings)["loss"],
         **({} if settings.labels == "hard" else {"label_noise": fmean(row["noise"] for row in rows)}),
     }
-    recipe = {"lora": config.lora, "dpo": settings}
-    card = make_card(folder, "dpo", base, parent, recipe, data, {**counts, **history[-1], **measured})
+    data, metrics = _sources(drawn, licences), {**counts, **history[-1], **measured}
+    card = make_card(folder, "dpo", base, parent, config.recipe("dpo"), data, metrics)
     folder.finish(trainer.model, card, history)
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -122,12 +122,15 @@ class RunFolder:
         whole = [folder for folder in self.checkpoints.glob("checkpoint-*") if _is_whole(folder)]
         return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
-    def trained(self) -> TrainResult:
-        """The result of the run that just ended; StoreError if it left none."""
-        result = self.finished()
-        if result is None:
-            raise StoreError(f"{self.out}: the training ended without a result; the same command resumes it")
-        return result
+    def once(self, work: Callable[[], object]) -> TrainResult:
+        """The finished run's result; if there is none, `work` has to finish it, alone in the folder. StoreError if it does not."""
+        with self.alone():
+            if (done := self.finished()) is not None:
+                return done
+            work()
+            if (done := self.finished()) is None:
+                raise StoreError(f"{self.out}: the training ended without a result; the same command resumes it")
+            return done
 
     def finish(self, model: Any, card: AdapterCard, history: list[dict[str, float]]) -> None:
         """Save the `default` adapter of a PeftModel with its card under a temporary name, rename it, drop the checkpoints.

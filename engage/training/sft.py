@@ -62,19 +62,12 @@ def train_sft(
 
     `licences` are for the card, by the examples' `source`. Raises ConfigError without a usable example or with a selected message that is not the assistant's.
     """
-    settings = config.sft
     check_training(config, "sft")
     _check(examples)
     ordered = sorted(examples, key=lambda example: digest(example.as_json()))
-    recipe = {"lora": config.lora, "sft": settings}
-    folder = run_folder(out, "sft", base, parent, recipe, _hash(ordered))
-    with folder.alone():
-        done = folder.finished()
-        if done is not None:
-            return done
-        work = partial(_train, folder, base, parent, config, ordered, _sources(ordered, licences or {}))
-        in_processes(config.processes, work, on_step)
-        return folder.trained()
+    folder = run_folder(out, "sft", base, parent, config.recipe("sft"), _hash(ordered))
+    work = partial(_train, folder, base, parent, config, ordered, dict(licences or {}))
+    return folder.once(partial(in_processes, config.processes, work, on_step))
 
 
 def _train(
@@ -83,7 +76,7 @@ def _train(
     parent: Path | None,
     config: AlignConfig,
     ordered: Sequence[ChatExample],
-    data: Sequence[DataSource],
+    licences: Mapping[str, str],
     on_step: OnStep | None,
 ) -> None:
     """Train, and write the finished adapter; one of several processes, maybe."""
@@ -95,9 +88,9 @@ def _train(
         trainer = build_trainer(model, tokenizer, rows, folder, settings, config.gradient_checkpointing)
         history = run_trainer(trainer, folder, METRICS, on_step)
     if is_first():
-        recipe = {"lora": config.lora, "sft": settings}
         counts = {"chats": float(fitting), "chats_too_long": float(len(ordered) - fitting)}
-        card = make_card(folder, "sft", base, parent, recipe, data, {**counts, **history[-1]})
+        data = _sources(ordered, licences)
+        card = make_card(folder, "sft", base, parent, config.recipe("sft"), data, {**counts, **history[-1]})
         folder.finish(trainer.model, card, history)
 
 

@@ -128,6 +128,10 @@ class AlignConfig(_Settings):
         json_schema_extra=LATER,
     )
 
+    def recipe(self, method: Literal["dpo", "sft"]) -> dict[str, BaseModel]:
+        """The settings that make an adapter of this method what it is."""
+        return {"lora": self.lora, method: self.dpo if method == "dpo" else self.sft}
+
 
 def check_training(config: AlignConfig, method: Literal["dpo", "sft"]) -> None:
     """ConfigError if this machine lacks what `base_bits` or `processes` need, or the processes cannot share out a step."""
