@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import median
 
 from engage.engines.prices import Prices
@@ -78,8 +79,9 @@ def plan(
     gain: float,
 ) -> Plan:
     """The plan for a gain in (0, 1]; ConfigError if nothing was evaluated yet, or no candidate was compared on two scenarios."""
-    read = {one: rows for one in store.cycle_ids() if (rows := store.rows("evaluation_rewards", {"cycle": one}))}
-    cycles = list(read)[:LAST]
+    evaluated = ((one, store.rows("evaluation_rewards", {"cycle": one})) for one in store.cycle_ids())
+    read = dict(islice(((one, rows) for one, rows in evaluated if rows), LAST))
+    cycles = list(read)
     if not cycles:
         raise ConfigError(
             "nothing has been evaluated yet in this home; run `engage nightly` or `engage evaluate` first"

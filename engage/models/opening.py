@@ -50,18 +50,13 @@ def open_model(folder: Path, dtype: Any, attention: str, bits: int = 16) -> Any:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     check_weights(folder)
-    fewer = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
+    nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
     with _refused(folder, "its weights cannot be loaded", _WHOLE):
         model, found = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             attn_implementation=attention,
-            quantization_config=fewer if bits == 4 else None,
+            quantization_config=BitsAndBytesConfig(load_in_4bit=True, **nf4) if bits == 4 else None,
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, by name

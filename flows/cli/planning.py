@@ -11,13 +11,12 @@ from rich.table import Table
 
 from engage.errors import ConfigError
 from engage.home import Home
+from engage.pages import DASH
 from flows.cli.profiles import Asked
 from flows.cli.showing import print_table, visible_json
 
 if TYPE_CHECKING:
     from engage.evaluation import Plan
-
-DASH = "–"
 
 
 def show_plan(console: Console, gain: float, asked: Asked, as_json: bool) -> None:
