@@ -21,6 +21,8 @@ TOGETHER_S = 0.5
 """Signals within this time are one: `timeout` sends to the process and to its group."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_REMINDER = signal.SIGURG
+"""Not one of the user's signals: two of a kind that come together are one, and the user's second one would be lost. Ignored by default."""
 
 
 class Interrupts:
@@ -32,7 +34,6 @@ class Interrupts:
         self.code = 128 + signal.SIGINT
         self._ended = threading.Event()
         self._reminders = 0
-        self._reminded = False
 
     @property
     def asked(self) -> bool:
@@ -44,12 +45,7 @@ class Interrupts:
         return f"interrupted; nothing stored is lost, go on with: {self.command}" if self.command else "interrupted"
 
     def handle(self, number: int, _: Any) -> None:
-        """The signal handler."""
-        if self._reminded:
-            self._reminded = False
-            if not self._ended.is_set() and not _ending(sys.exc_info()[1]):
-                self._stop()
-            return
+        """The handler of the user's signals."""
         now_s = time.monotonic()
         if self.asked_at_s is None:
             self.asked_at_s, self.code = now_s, 128 + number
@@ -58,6 +54,11 @@ class Interrupts:
         elif now_s - self.asked_at_s > TOGETHER_S:
             os.write(2, f"{self.sentence()}\n".encode())
             os._exit(self.code)
+
+    def handle_reminder(self, *_: Any) -> None:
+        """The handler of a reminder."""
+        if not self._ended.is_set() and not _ending(sys.exc_info()[1]):
+            self._stop()
 
     def _stop(self) -> None:
         """Cancel what is awaited, so that it ends in order. Cancelling is repeated less often, because ending in order takes time."""
@@ -75,8 +76,7 @@ class Interrupts:
     def _remind(self, thread: int) -> None:
         while not self._ended.wait(AGAIN_S):
             self._reminders += 1
-            self._reminded = True
-            signal.pthread_kill(thread, signal.SIGINT)
+            signal.pthread_kill(thread, _REMINDER)
 
 
 _now = Interrupts()
@@ -91,6 +91,7 @@ def listening() -> Iterator[Interrupts]:
         yield _now
         return
     before = {number: signal.signal(number, _now.handle) for number in _SIGNALS}
+    before[_REMINDER] = signal.signal(_REMINDER, _now.handle_reminder)
     hook, sys.unraisablehook = sys.unraisablehook, _silent_when_asked
     try:
         yield _now

@@ -117,6 +117,20 @@ def test_a_second_signal_ends_at_once_whatever_the_first_is_doing(how, code):
     assert (process.returncode, out, err) == (code, "", SENTENCE)
 
 
+def test_a_second_signal_that_comes_together_with_a_reminder_is_not_lost():
+    body = """import threading
+try:
+    ctrl_c()
+finally:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    work(1.5)  # a reminder has come
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    work(3.0)
+    print('went on')"""
+    assert outcome(body) == (130, "", SENTENCE)
+
+
 @pytest.mark.parametrize("select", ["max(n) from t", "* from t"])
 def test_ctrl_c_stops_a_query_without_end(tmp_path, select):
     body = f"""import threading
