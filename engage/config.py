@@ -70,8 +70,8 @@ class CollectConfig(TalkLimits):
     dask_scheduler: str | None = Field(
         None,
         min_length=1,
-        description="address of a Dask scheduler, such as tcp://host:8786, whose workers search the shards; ENGAGE_HOME and "
-        "the models must have the same paths there. If unset, threads of this process search",
+        description="address of a Dask scheduler, such as tcp://host:8786, whose workers search the shards (ENGAGE_HOME and the models "
+        "must have the same paths there), or `local`: `workers` processes of this machine. If unset, threads of this process search",
     )
     dask_resource: str | None = Field(
         None,

@@ -1,9 +1,15 @@
-"""Whether a process is still the one that was noted: by its id and its time of start, because ids are given again."""
+"""The cores of this process, and whether a process is still the one that was noted: its id and its time of start, because ids are given again."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import psutil
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def began_s(pid: int) -> float:

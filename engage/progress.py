@@ -131,6 +131,11 @@ def show(console: Console) -> Iterator[None]:
 def tell(text: str) -> None:
     """Show a line above the bars, if there is a display, and write it to the log, if there is one."""
     _log(text)
+    show_line(text)
+
+
+def show_line(text: str) -> None:
+    """Show a line above the bars, if there is a display."""
     console = _shown.console if isinstance(_shown, Progress) else _shown
     if console is not None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

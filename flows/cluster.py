@@ -1,21 +1,97 @@
-"""What a night's log says of the Dask workers that search its shards: a lost one, a new one, and that none is left."""
+"""The Dask workers that search a night's shards: how they are reached or started, and what the log says of those that come and go."""
 
 import contextvars
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from prefect.task_runners import TaskRunner
 
-from engage.progress import tell
+from engage.config import CycleConfig
+from engage.errors import ConfigError
+from engage.processes import cores
+from engage.progress import show_line, tell
+from tasks.run_log import LINES
 
 TOPIC = "all"
 """Dask's topic for workers that come and go."""
+LOCAL = "local"
+"""The scheduler's address that stands for workers of this machine, started for this search."""
+
+
+def dask_runner(config: CycleConfig, address: str) -> TaskRunner[Any]:
+    """The task runner that gives shards to the workers of the scheduler at `address`, or to local ones.
+
+    A worker searches with its own engine and leaves its trees in the outbox of ENGAGE_HOME, which all machines share; the
+    database is opened by this process alone. ConfigError if Dask is not installed, or nobody there would search.
+    """
+    try:
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise ConfigError("collect.dask_scheduler needs Dask: install engage with its extra `dask`") from error
+    wanted, workers = config.collect.dask_resource, config.collect.workers
+    if address != LOCAL:
+        _check_workers(address, wanted)
+        return DaskTaskRunner(address=address)
+    if wanted is not None:
+        raise ConfigError("collect.dask_resource: workers of this machine have no resources; leave it out")
+    if config.engine.kind == "vllm" and workers > 1 and not config.engine.vllm.sizes_memory:
+        raise ConfigError(
+            f"collect.dask_scheduler=local: each of the {workers} workers would take nine tenths of the GPU; set "
+            f"engine.vllm.engine_args.gpu_memory_utilization to {0.9 / workers:.2g} or less, or start `vllm serve` and set engine.kind=openai"
+        )
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # the cluster would tell of each of its parts
+    return DaskTaskRunner(cluster_class="distributed.LocalCluster", cluster_kwargs=_local_cluster(workers))
+
+
+def _check_workers(address: str, wanted: str | None) -> None:
+    from distributed import Client
+
+    try:
+        with Client(address, timeout="10s", set_as_default=False) as client:
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no Dask scheduler answers at {address} (collect.dask_scheduler); start it with `dask scheduler`"
+        ) from error
+    if not workers:
+        raise ConfigError(f"the Dask scheduler at {address} has no worker; start one with `dask worker {address}`")
+    if wanted is not None and not any(worker["resources"].get(wanted) for worker in workers):
+        raise ConfigError(
+            f"no worker of the Dask scheduler at {address} has the resource {wanted!r} (collect.dask_resource); start one with "
+            f"`dask worker {address} --resources {wanted}=1`"
+        )
+
+
+def _local_cluster(workers: int) -> dict[str, Any]:
+    """Processes on loopback that share the machine's cores. Dask must not end one for its memory: most of it is the model's.
+
+    They are told of the Prefect server of this run: each would start a temporary one of its own, which a killed worker leaves behind.
+    """
+    from prefect.client.orchestration import get_client
+
+    threads = str(max(1, cores() // workers))
+    env = {
+        "PREFECT_API_URL": str(get_client(sync_client=True).api_url).rstrip("/"),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+    }
+    return {
+        "n_workers": workers,
+        "threads_per_worker": 1,
+        "processes": True,
+        "host": "127.0.0.1",
+        "dashboard_address": None,
+        "memory_limit": 0,
+        "env": env,
+    }
 
 
 @contextmanager
 def workers_told(runner: TaskRunner[Any], scheduler: str | None) -> Iterator[None]:
-    """Within the body, tell of every worker that is lost or joins; does nothing without a Dask scheduler (None)."""
+    """Within the body, tell of every worker that is lost or joins, and show the lines of the workers' searches; does nothing without a Dask
+    scheduler (None)."""
     if scheduler is None:
         yield
         return
@@ -27,10 +103,12 @@ def workers_told(runner: TaskRunner[Any], scheduler: str | None) -> Iterator[Non
             context.run(tell, sentence)
 
     client.subscribe_topic(TOPIC, heard)
+    client.subscribe_topic(LINES, lambda event: show_line(str(event[1])))
     try:
         yield
     finally:
         client.unsubscribe_topic(TOPIC)
+        client.unsubscribe_topic(LINES)
 
 
 def change_of(event: Any, alive: set[str], scheduler: str) -> str | None:
@@ -45,5 +123,6 @@ def change_of(event: Any, alive: set[str], scheduler: str) -> str | None:
     shards = len(event.get("processing-tasks", ()))
     went = f"Dask worker {worker} is lost" if not event.get("expected") else f"Dask worker {worker} was stopped"
     again = f"; its {shards} shard(s) are searched again" if shards else ""
-    left = f"{len(alive)} left" if alive else f"none is left: the night waits; start one with `dask worker {scheduler}`"
+    start = "" if scheduler == LOCAL else f"; start one with `dask worker {scheduler}`"  # a local one is started again
+    left = f"{len(alive)} left" if alive else f"none is left: the night waits{start}"
     return f"{went}{again}; {left}."

@@ -8,11 +8,11 @@ from typing import Any
 from prefect import flow, unmapped
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from engage.config import CollectConfig, CycleConfig
-from engage.errors import ConfigError, NothingSearched, TooManyFlawed
+from engage.config import CycleConfig
+from engage.errors import NothingSearched, TooManyFlawed
 from engage.evaluation import Collected
 from engage.stopping import stopped_on_interrupt
-from flows.cluster import workers_told
+from flows.cluster import dask_runner, workers_told
 from tasks.collecting import check_talk, search_shard, store_trees
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.planning import foretell, plan_shards
@@ -26,7 +26,7 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> C
     began_s, failed, tried = time.monotonic(), dict[str, str](), set[str]()
     stopped: TooManyFlawed | None = None
     try:
-        with searching(config.collect) as runner, stopped_on_interrupt():
+        with searching(config) as runner, stopped_on_interrupt():
             while shards := plan_shards(config, cycle, began_s, sorted(tried)):
                 given = {"config": unmapped(config), "cycle": unmapped(cycle), "scenario_ids": shards}
                 for reasons in runner.map(search_shard, given).result():
@@ -45,9 +45,10 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> C
 
 
 @contextmanager
-def searching(collect: CollectConfig) -> Iterator[TaskRunner[Any]]:
+def searching(config: CycleConfig) -> Iterator[TaskRunner[Any]]:
     """A started `shard_runner` whose lost workers are told, and whose shards run on workers with the wanted resource only."""
-    with shard_runner(collect) as runner, workers_told(runner, collect.dask_scheduler):
+    collect = config.collect
+    with shard_runner(config) as runner, workers_told(runner, collect.dask_scheduler):
         if collect.dask_scheduler is None or collect.dask_resource is None:
             yield runner
             return
@@ -57,33 +58,8 @@ def searching(collect: CollectConfig) -> Iterator[TaskRunner[Any]]:
             yield runner
 
 
-def shard_runner(collect: CollectConfig) -> TaskRunner[Any]:
-    """The task runner for shards: threads of this process, or the workers of a Dask scheduler.
-
-    A worker searches with its own engine and leaves its trees in the outbox of ENGAGE_HOME, which all machines share; the
-    database is opened by this process alone. ConfigError if Dask is not installed or the scheduler does not answer.
-    """
-    address = collect.dask_scheduler
-    if address is None:
-        return ThreadPoolTaskRunner(max_workers=collect.workers)
-    try:
-        from distributed import Client
-        from prefect_dask import DaskTaskRunner
-    except ImportError as error:
-        raise ConfigError("collect.dask_scheduler needs Dask: install engage with its extra `dask`") from error
-    try:
-        with Client(address, timeout="10s", set_as_default=False) as client:
-            workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no Dask scheduler answers at {address} (collect.dask_scheduler); start it with `dask scheduler`"
-        ) from error
-    if not workers:
-        raise ConfigError(f"the Dask scheduler at {address} has no worker; start one with `dask worker {address}`")
-    wanted = collect.dask_resource
-    if wanted is not None and not any(worker["resources"].get(wanted) for worker in workers):
-        raise ConfigError(
-            f"no worker of the Dask scheduler at {address} has the resource {wanted!r} (collect.dask_resource); start one with "
-            f"`dask worker {address} --resources {wanted}=1`"
-        )
-    return DaskTaskRunner(address=address)
+def shard_runner(config: CycleConfig) -> TaskRunner[Any]:
+    """The task runner for shards: threads of this process, or Dask's workers (`flows.cluster.dask_runner`)."""
+    if config.collect.dask_scheduler is None:
+        return ThreadPoolTaskRunner(max_workers=config.collect.workers)
+    return dask_runner(config, config.collect.dask_scheduler)

@@ -6,6 +6,7 @@ log an EngageError as its one sentence, without a traceback: its text says what 
 
 import contextvars
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 """Prefect's loggers of runs; their records go to the server."""
 PATIENCE_S = 5.0
 """How long the end of a piece of work waits for the server to take the bar's last state."""
+LINES = "engage-lines"
+"""Dask's topic for the lines of a worker's search, which the night's own process shows."""
 
 Result = TypeVar("Result", Collected, Aligned, Judged, Night)
 Logger = logging.Logger | logging.LoggerAdapter[Any]
@@ -43,6 +46,15 @@ def log(text: str, level: int = logging.INFO) -> None:
     """Write a line to the log of the present run, and to that of the night it belongs to."""
     for logger in loggers():
         logger.log(level, "%s", text)
+
+
+def _log_and_send(text: str) -> None:
+    """Write a line to the run's log; on a Dask worker, which has no display, send it to the night's own process too."""
+    log(text)
+    distributed: Any = sys.modules.get("distributed")
+    if distributed is not None:
+        with suppress(ValueError):  # not a worker
+            distributed.get_worker().log_event(LINES, text)
 
 
 @contextmanager
@@ -173,4 +185,4 @@ logging.getLogger("engage").addHandler(_ToRun(logging.WARNING))
 _one_sentence = _OneSentence()
 for _name in RUN_LOGGERS:
     logging.getLogger(_name).addFilter(_one_sentence)
-progress.also_to(log, ProgressBar)
+progress.also_to(_log_and_send, ProgressBar)

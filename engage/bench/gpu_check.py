@@ -27,6 +27,7 @@ from typing import IO, Any
 
 from engage.bench.gpu_steps import NAMES, Size, Step, say, steps
 from engage.models import SMI, cards_described
+from engage.processes import cores
 
 TOTAL_S, LEAST_S, GRACE_S = 570.0, 10.0, 15.0
 SAMPLE_MS = 250
@@ -172,7 +173,7 @@ def machine() -> dict[str, Any]:
     return {
         "gpus": cards_described(),
         "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "python": platform.python_version(),
         "versions": versions,
         "commit": commit,

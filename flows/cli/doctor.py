@@ -3,7 +3,6 @@
 import importlib.metadata
 import importlib.util
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from engage.config import CycleConfig
 from engage.engines.base import Side
 from engage.errors import EngageError
 from engage.home import Home
+from engage.processes import cores
 from flows.cli.doctor_home import examine_home, examine_prefect, examine_server, examine_tracking
 from flows.cli.findings import Finding
 from flows.cli.profiles import load_config
@@ -66,8 +66,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding(True, f"{cores} cores")
+    yield Finding(True, f"{cores()} cores")
     yield from _cards()
     free = _free_memory_gb()
     if free is not None:

@@ -1,6 +1,11 @@
 """What is told of Dask workers that come and go; the workers themselves: tests/integration/test_dask.py."""
 
-from flows.cluster import change_of
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from engage.config import CycleConfig
+from engage.errors import ConfigError
+from flows.cluster import LOCAL, change_of, dask_runner
 
 ONE, TWO, SCHEDULER = "tcp://10.0.0.2:1", "tcp://10.0.0.3:1", "tcp://10.0.0.1:8786"
 
@@ -29,3 +34,30 @@ def test_other_events_say_nothing():
     alive = {ONE}
     for event in ({"action": "retire-workers", "worker": ONE}, "text", None, {"action": "add-worker", "worker": ONE}):
         assert change_of(event, alive, SCHEDULER) is None
+
+
+def test_a_lost_worker_of_this_machine_is_started_again():
+    assert change_of(gone(ONE), {ONE}, LOCAL) == f"Dask worker {ONE} is lost; none is left: the night waits."
+
+
+def local(workers, **settings):
+    return CycleConfig.model_validate({"collect": {"dask_scheduler": LOCAL, "workers": workers}, **settings})
+
+
+def test_workers_of_this_machine_share_its_cores_and_know_the_runs_server(monkeypatch):
+    monkeypatch.setattr("flows.cluster.cores", lambda: 7)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        given = dask_runner(local(3), LOCAL).cluster_kwargs
+    assert (given["n_workers"], given["threads_per_worker"], given["host"]) == (3, 1, "127.0.0.1")
+    assert given["env"] == {
+        "PREFECT_API_URL": "http://127.0.0.1:1/api",
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "2",
+    }
+
+
+def test_what_workers_of_this_machine_cannot_do_is_one_sentence():
+    with pytest.raises(ConfigError, match=r"^collect\.dask_resource: workers of this machine have no resources"):
+        dask_runner(CycleConfig.model_validate({"collect": {"dask_scheduler": LOCAL, "dask_resource": "GPU"}}), LOCAL)
+    with pytest.raises(ConfigError, match=r"each of the 3 workers .*gpu_memory_utilization to 0\.3 or less"):
+        dask_runner(local(3, engine={"kind": "vllm"}), LOCAL)

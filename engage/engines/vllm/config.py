@@ -52,6 +52,11 @@ class VllmConfig(BaseModel):
         None, description="the same for the simulator, if its model differs from the policy's; if unset, engine_args"
     )
 
+    @property
+    def sizes_memory(self) -> bool:
+        """Whether the arguments say how much memory an engine takes."""
+        return bool(_MEMORY_ARGUMENTS & self.engine_args.keys())
+
 
 def arguments(given: Mapping[str, Any], known: Collection[str], *, cpu: bool, shared_by: int) -> dict[str, Any]:
     """Our defaults, overridden by the given arguments; `shared_by` engines share the device. ConfigError names a wrong argument."""
