@@ -1,7 +1,7 @@
 """Rules for deceptive replies in any domain: the assistant claims to be a person, a life, to own or give something, or promises something.
 
 They are added to each domain's own lexicon; a pair whose chosen reply matches a rule is dropped (`engage.store.pair_config`). SQL
-uses them as well, so they have no look-around. tests/domains/test_honesty.py measures precision and recall on labelled replies.
+uses them as well, so they have no look-around. tests/domains/test_honesty.py and test_deception_quality.py measure precision and recall on labelled replies.
 """
 
 from collections.abc import Mapping
