@@ -89,6 +89,23 @@ def abilities(
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+@experiment_app.command("transfer")
+def transfer(
+    cycle: Annotated[
+        str | None, typer.Option("--cycle", help="id of the cycle whose pairs are checked; default: the latest")
+    ] = None,
+    profile: CycleProfile = None,
+    set_: Settings = None,
+    domain_module: DomainModules = None,
+    verbose: Verbose = False,
+) -> None:
+    """Check whether a night's pairs hold for a held-out simulator that reads the search's conversations."""
+    from flows.cli.running_experiments import run_transfer
+
+    text = run_transfer(console, Asked.by(profile, set_, domain_module), cycle, verbose)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 @experiment_app.command("comparison")
 def comparison(
     cycle: Annotated[

@@ -1,4 +1,4 @@
-"""Runs the flows of `engage simulator` and of `engage experiment credit`, `feedback`, `people`, `abilities` in this process; returns text."""
+"""Runs the flows of `engage simulator` and of `engage experiment credit`, `feedback`, `people`, `abilities`, `transfer` in this process; returns text."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -113,6 +113,17 @@ def run_abilities(console: Console, asked: Asked, cycle: str | None, policy: str
         from flows.abilities import abilities
 
         return abilities(config, cycle_id, adapter).text
+
+
+def run_transfer(console: Console, asked: Asked, cycle: str | None, verbose: bool) -> str:
+    """Ask held-out simulators after the conversations of a cycle's pairs in this process; returns the result as text."""
+    existing = find_cycle_id(cycle)
+    config = asked.config(existing)
+    cycle_id = open_cycle(console, existing)
+    with in_process(console, verbose, command_again("experiment transfer", asked, cycle_id)):
+        from flows.transfer import transfer
+
+        return transfer(config, cycle_id).text
 
 
 def _checked(kind: type[Checked], settings: Mapping[str, Any]) -> Checked:
