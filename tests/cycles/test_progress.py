@@ -1,6 +1,8 @@
 """The progress lines of long work when the output is a file."""
 
 import io
+import threading
+import time
 
 import pytest
 from rich.console import Console
@@ -29,6 +31,32 @@ def test_a_file_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch):
     lines = shown(monkeypatch, 0.0).splitlines()
     assert [line.partition(" in ")[0] for line in lines] == ["searching: 1/4", "searching: 3/4", "searching: 3/3"]
     assert lines[0].endswith("s left") and not lines[2].endswith("left")
+
+
+def test_a_file_gets_lines_before_the_first_unit_is_done_until_the_work_ends_or_is_dropped(monkeypatch):
+    def beating() -> bool:
+        return any(thread.name == "engage-progress" for thread in threading.enumerate())
+
+    def wait_for(condition) -> None:
+        end = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.05)
+    monkeypatch.setattr(progress, "BEAT_S", 0.01)
+    out = io.StringIO()
+    wait_for(lambda: not beating())  # a bar of an earlier test
+    with progress.show(Console(file=out)):
+        bar = progress.Bar("searching", 4)
+        wait_for(lambda: out.getvalue().count("\n") >= 2)
+        assert out.getvalue().startswith("searching: 0/4 in 0 s, 0.00/s\n")
+        bar.finish()
+        wait_for(lambda: not beating())
+        other = progress.Bar("training", 4)
+        assert beating()
+        del other  # an error
+        wait_for(lambda: not beating())
 
 
 def test_nothing_is_foretold_from_the_first_of_many(monkeypatch):
