@@ -2,8 +2,8 @@
 
 That user reads the search's finished conversations in the user's place and answers the exit survey; nothing is said anew. For each pair, the
 mean of its rewards over the conversations through the rejected reply is subtracted from the mean over those through the chosen reply. The search's
-own difference is selected: pairs are accepted because it is large. The other user's is not, so it tells how much of it is left. It is a lower
-hurdle than an evaluation, because the words are still those of the search's user. Units: scenarios.
+own difference is selected: pairs are accepted because it is large. The other user's tells how much of it does not hang on who answers. It is a lower hurdle
+than an evaluation: the words are the search's user's, and luck in them (a pair is accepted for few conversations) counts for both. Units: scenarios.
 """
 
 import json
@@ -127,9 +127,9 @@ Held-out simulated users read the search's finished conversations in the user's 
 that training may use: the mean reward over the conversations through the chosen reply, minus that over those through the rejected one. The 95 % intervals
 resample scenarios.
 
-The search's own difference is selected: pairs are accepted because it is large. A held-out user's is not. If its interval holds 0, the pairs may show
-what only the search's user rewards, and a training on them can hardly gain with the held-out one. The words are still those of the search's user,
-so an evaluation asks for more."""
+The search's own difference is selected: pairs are accepted because it is large. If the interval of a held-out user holds 0, the pairs may show what only
+the search's user rewards, and a training on them can hardly gain with the held-out one. If it does not, the users agree on what was said. It does not say
+that the chosen reply made the difference: luck in these few conversations counts for both users. `engage experiment credit` holds new ones."""
 
 
 def read_answers(path: Path) -> Rewards:
