@@ -67,7 +67,8 @@ def _check_workers(address: str, wanted: str | None) -> None:
 def _local_cluster(workers: int) -> dict[str, Any]:
     """Processes on loopback that share the machine's cores. Dask must not end one for its memory: most of it is the model's.
 
-    They are told of the Prefect server of this run: each would start a temporary one of its own, which a killed worker leaves behind.
+    Dask runs what it is sent, so others on this machine are kept out by certificates of this run (`security`). The
+    workers are told of the Prefect server of this run: each would start a temporary one of its own, which a killed worker leaves behind.
     """
     from prefect.client.orchestration import get_client
 
@@ -82,6 +83,7 @@ def _local_cluster(workers: int) -> dict[str, Any]:
         "threads_per_worker": 1,
         "processes": True,
         "host": "127.0.0.1",
+        "security": True,
         "dashboard_address": None,
         "memory_limit": 0,
         "env": env,

@@ -49,6 +49,7 @@ def test_workers_of_this_machine_share_its_cores_and_know_the_runs_server(monkey
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         given = dask_runner(local(3), LOCAL).cluster_kwargs
     assert (given["n_workers"], given["threads_per_worker"], given["host"]) == (3, 1, "127.0.0.1")
+    assert given["security"] is True
     assert given["env"] == {
         "PREFECT_API_URL": "http://127.0.0.1:1/api",
         "OMP_NUM_THREADS": "2",

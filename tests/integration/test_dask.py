@@ -134,12 +134,12 @@ def test_workers_of_this_machine_show_their_lines_and_the_death_of_one_loses_not
     assert (
         len(
             re.findall(
-                r"Dask worker tcp://127\.0\.0\.1:\d+ is lost; its \d shard\(s\) are searched again; 1 left\.", out
+                r"Dask worker tls://127\.0\.0\.1:\d+ is lost; its \d shard\(s\) are searched again; 1 left\.", out
             )
         )
         == 1
     )
-    assert len(re.findall(r"Dask worker tcp://127\.0\.0\.1:\d+ has joined; 2 now search\.", out)) == 1
+    assert len(re.findall(r"Dask worker tls://127\.0\.0\.1:\d+ has joined; 2 now search\.", out)) == 1
     assert len(re.findall(r"searching \d scenarios? from \S+ \(simulations\): \d+/\d+ in ", out)) >= 6, out
     collect(env, "alone").communicate(timeout=300)
     assert len(trees(home, "spread")) == 12
