@@ -1,16 +1,14 @@
-"""Progress with rate and time left: bars on a terminal, a line every half minute if the output goes to a file, also before the first unit is done.
+"""Progress with rate and time left: bars on a terminal, an occasional line if the output goes to a file.
 
 Below the bars stands what the work came to so far. The work of one process shares the display. A worker has none. With and without one, whoever runs the work gets the lines and the bars too
 (`also_to`).
 """
 
-import contextvars
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -29,8 +27,6 @@ from rich.table import Column
 from rich.text import Text
 
 LINE_EVERY_S = 30.0
-BEAT_S = 1.0
-"""How often a bar's thread looks whether a line is due."""
 RATE_OVER_S = 60.0
 """Rate and time left are those of the last so many seconds, from the first finished unit on: before it the model is loaded."""
 RATE_FROM_S = 5.0
@@ -157,11 +153,6 @@ class Bar:
         self._ended: float | None = None
         self._elsewhere = [mirror() for mirror in _mirrors]
         self._figures = figures
-        if self._display is not None or _logs:
-            beat = contextvars.copy_context().run
-            threading.Thread(
-                target=beat, args=(_tell_now_and_then, weakref.ref(self)), name="engage-progress", daemon=True
-            ).start()
         _panel.current = figures or _panel.current
         self._task = (
             self._display.add_task(description, total=total, bar=self) if isinstance(self._display, Progress) else None
@@ -177,18 +168,13 @@ class Bar:
         self.tell_if_due()
 
     def tell_if_due(self) -> None:
-        """Show a line if the last one was long ago and the work goes on."""
+        """Show a line if the last one was long ago and the work goes on; called also for what is less than a unit."""
         with self._lock:
             due = self._ended is None and self._done < self._total and time.monotonic() - self._told >= LINE_EVERY_S
             if due:
                 self._told = time.monotonic()
         if due:
             self._tell()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the work is done."""
-        return self._ended is not None
 
     def finish(self) -> None:
         """Mark the work as done, whatever the total was."""
@@ -226,13 +212,3 @@ class Bar:
             tell(text)
         for mirror in self._elsewhere:
             mirror.show(self._done / self._total if self._total else 1.0, text, last)
-
-
-def _tell_now_and_then(bar_of: "weakref.ref[Bar]") -> None:
-    """The thread of a bar: its lines come while no unit ends, too. Ends with the work, or when the bar is dropped after an error."""
-    time.sleep(BEAT_S)
-    while (bar := bar_of()) is not None and not bar.ended:
-        with suppress(OSError, ValueError):  # the display is closed; the work's own thread reports it
-            bar.tell_if_due()
-        del bar
-        time.sleep(BEAT_S)

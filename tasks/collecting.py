@@ -44,6 +44,7 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
     engine = MeteredEngine(shared_engine(config.engine))
     figures = Figures(engine.meter, "pairs are counted after scoring")
     bar = Bar(f"searching {len(scenarios)} scenarios{first} (simulations)", len(scenarios) * per_tree, figures)
+    engine.on_answer = bar.tell_if_due  # a simulation can take many minutes
 
     def keep(tree: TreeRecord) -> None:
         outbox.put_tree(tree)

@@ -64,6 +64,7 @@ def hold_missing(
     engine = MeteredEngine(shared_engine(config.engine))
     figures = Figures(engine.meter)
     bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(missing), figures)
+    engine.on_answer = bar.tell_if_due
 
     def keep(seed: int, trajectory: Trajectory, calls: tuple[CallRecord, ...]) -> None:
         record = DialogueRecord(cycle.cycle_id, "evaluation", *labels, seed, trajectory, calls)

@@ -89,10 +89,14 @@ _lock = threading.Lock()
 
 
 class MeteredEngine:
-    """An engine with its meter, which it shares with all others that are made of the same engine; implements Engine."""
+    """An engine with its meter, which it shares with all others that are made of the same engine; implements Engine.
+
+    `on_answer` is called after each answered request.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.on_answer: Callable[[], object] = lambda: None
         with _lock:
             self.meter = _meters.setdefault(engine, Meter())
 
@@ -104,11 +108,14 @@ class MeteredEngine:
         with self.meter.request() as wrote:
             completions = await self._engine.complete(prompt, sampling, seeds)
             wrote(sum(one.completion_tokens or 0 for one in completions))
-            return completions
+        self.on_answer()
+        return completions
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
         with self.meter.request():
-            return await self._engine.score(prompt, choices)
+            scores = await self._engine.score(prompt, choices)
+        self.on_answer()
+        return scores
 
     def close(self) -> None:
         """Does nothing: whoever created the engine behind this one closes it."""

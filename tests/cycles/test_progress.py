@@ -1,8 +1,7 @@
 """The progress lines of long work when the output is a file."""
 
+import asyncio
 import io
-import threading
-import time
 
 import pytest
 from rich.console import Console
@@ -10,6 +9,7 @@ from rich.console import Console
 from engage import progress
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory, Turn
 from engage.engines import metered
+from engage.engines.base import Message, Prompt, Sampling, Side
 from engage.engines.metered import LastMinute, Meter, MeteredEngine, gpu_busy
 from engage.engines.scripted import ScriptedEngine
 from engage.simulation.figures import Figures
@@ -33,30 +33,22 @@ def test_a_file_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch):
     assert lines[0].endswith("s left") and not lines[2].endswith("left")
 
 
-def test_a_file_gets_lines_before_the_first_unit_is_done_until_the_work_ends_or_is_dropped(monkeypatch):
-    def beating() -> bool:
-        return any(thread.name == "engage-progress" for thread in threading.enumerate())
+def test_a_file_gets_lines_while_the_engine_answers_and_no_unit_is_done_yet(monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    out, engine = io.StringIO(), MeteredEngine(ScriptedEngine())
+    prompt = Prompt("s1/reply", Side.POLICY, (Message("user", "Hello."),))
 
-    def wait_for(condition) -> None:
-        end = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+    async def ask() -> None:
+        await engine.complete(prompt, Sampling(), [0])
+        await engine.score(prompt, ("1", "2"))
 
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.05)
-    monkeypatch.setattr(progress, "BEAT_S", 0.01)
-    out = io.StringIO()
-    wait_for(lambda: not beating())  # a bar of an earlier test
     with progress.show(Console(file=out)):
         bar = progress.Bar("searching", 4)
-        wait_for(lambda: out.getvalue().count("\n") >= 2)
-        assert out.getvalue().startswith("searching: 0/4 in 0 s, 0.00/s\n")
+        engine.on_answer = bar.tell_if_due
+        asyncio.run(ask())
         bar.finish()
-        wait_for(lambda: not beating())
-        other = progress.Bar("training", 4)
-        assert beating()
-        del other  # an error
-        wait_for(lambda: not beating())
+        asyncio.run(ask())
+    assert [line.partition(" in ")[0] for line in out.getvalue().splitlines()] == ["searching: 0/4"] * 2
 
 
 def test_nothing_is_foretold_from_the_first_of_many(monkeypatch):

@@ -146,6 +146,7 @@ GRAIN = {
     "page_pairs": ("tree_id", "chosen_id", "rejected_id"),
     "page_simulations": ("trajectory_id",),
     "page_trees": ("tree_id",),
+    "pair_conversations": ("pair_id", "side", "trajectory_id"),
     "pair_counts": ("domain", "fate"),
     "pairs": ("scenario", "exchange", "chosen", "rejected"),
     "played_chats": ("id",),
