@@ -2,7 +2,9 @@
 
 import contextvars
 import logging
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +20,7 @@ TOPIC = "all"
 """Dask's topic for workers that come and go."""
 LOCAL = "local"
 """The scheduler's address that stands for workers of this machine, started for this search."""
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def dask_runner(config: CycleConfig, address: str) -> TaskRunner[Any]:
@@ -42,7 +45,7 @@ def dask_runner(config: CycleConfig, address: str) -> TaskRunner[Any]:
             f"engine.vllm.engine_args.gpu_memory_utilization to {0.9 / workers:.2g} or less, or start `vllm serve` and set engine.kind=openai"
         )
     logging.getLogger("distributed").setLevel(logging.ERROR)  # the cluster would tell of each of its parts
-    return DaskTaskRunner(cluster_class="distributed.LocalCluster", cluster_kwargs=_local_cluster(workers))
+    return DaskTaskRunner(cluster_class=_deaf_cluster, cluster_kwargs=_local_cluster(workers))
 
 
 def _check_workers(address: str, wanted: str | None) -> None:
@@ -64,6 +67,27 @@ def _check_workers(address: str, wanted: str | None) -> None:
         )
 
 
+def _deaf_cluster(environment: Mapping[str, str], **settings: Any) -> Any:
+    """Start processes with this environment and with SIGINT and SIGTERM blocked, as those that replace lost ones will be.
+
+    Ctrl-C and `timeout` send signals to the whole process group; only the process of the night obeys, and ends the others in order.
+    """
+    from multiprocessing import resource_tracker
+
+    import dask.config
+    from distributed import LocalCluster
+
+    resource_tracker.ensure_running()  # its first start unblocks both in the thread that starts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        with dask.config.set(
+            {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()}
+        ):
+            return LocalCluster(**settings)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _local_cluster(workers: int) -> dict[str, Any]:
     """Processes on loopback that share the machine's cores. Dask must not end one for its memory: most of it is the model's.
 
@@ -72,13 +96,11 @@ def _local_cluster(workers: int) -> dict[str, Any]:
     """
     from prefect.client.orchestration import get_client
 
-    threads = str(max(1, cores() // workers))
-    env = {
-        "PREFECT_API_URL": str(get_client(sync_client=True).api_url).rstrip("/"),
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-    }
     return {
+        "environment": {
+            **dict.fromkeys(_THREADS, str(max(1, cores() // workers))),
+            "DASK_LOGGING__DISTRIBUTED": "error",
+        },
         "n_workers": workers,
         "threads_per_worker": 1,
         "processes": True,
@@ -86,8 +108,22 @@ def _local_cluster(workers: int) -> dict[str, Any]:
         "security": True,
         "dashboard_address": None,
         "memory_limit": 0,
-        "env": env,
+        "env": {"PREFECT_API_URL": str(get_client(sync_client=True).api_url).rstrip("/")},
     }
+
+
+@contextmanager
+def own_environment() -> Iterator[None]:
+    """After the body this process has its own environment again: Dask writes that of its workers into it, and a training would use their threads."""
+    names = (*_THREADS, "DASK_LOGGING__DISTRIBUTED", "MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

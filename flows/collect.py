@@ -12,7 +12,7 @@ from engage.config import CycleConfig
 from engage.errors import NothingSearched, TooManyFlawed
 from engage.evaluation import Collected
 from engage.stopping import stopped_on_interrupt
-from flows.cluster import dask_runner, workers_told
+from flows.cluster import dask_runner, own_environment, workers_told
 from tasks.collecting import check_talk, search_shard, store_trees
 from tasks.cycle import CLOSING, begin_cycle
 from tasks.planning import foretell, plan_shards
@@ -48,7 +48,7 @@ def collect(config: CycleConfig, cycle_id: str, from_champion: bool = True) -> C
 def searching(config: CycleConfig) -> Iterator[TaskRunner[Any]]:
     """A started `shard_runner` whose lost workers are told, and whose shards run on workers with the wanted resource only."""
     collect = config.collect
-    with shard_runner(config) as runner, workers_told(runner, collect.dask_scheduler):
+    with own_environment(), shard_runner(config) as runner, workers_told(runner, collect.dask_scheduler):
         if collect.dask_scheduler is None or collect.dask_resource is None:
             yield runner
             return

@@ -1,11 +1,13 @@
 """What is told of Dask workers that come and go; the workers themselves: tests/integration/test_dask.py."""
 
+import os
+
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from engage.config import CycleConfig
 from engage.errors import ConfigError
-from flows.cluster import LOCAL, change_of, dask_runner
+from flows.cluster import LOCAL, change_of, dask_runner, own_environment
 
 ONE, TWO, SCHEDULER = "tcp://10.0.0.2:1", "tcp://10.0.0.3:1", "tcp://10.0.0.1:8786"
 
@@ -50,11 +52,17 @@ def test_workers_of_this_machine_share_its_cores_and_know_the_runs_server(monkey
         given = dask_runner(local(3), LOCAL).cluster_kwargs
     assert (given["n_workers"], given["threads_per_worker"], given["host"]) == (3, 1, "127.0.0.1")
     assert given["security"] is True
-    assert given["env"] == {
-        "PREFECT_API_URL": "http://127.0.0.1:1/api",
-        "OMP_NUM_THREADS": "2",
-        "MKL_NUM_THREADS": "2",
-    }
+    assert given["env"] == {"PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    assert {name: given["environment"][name] for name in threads} == dict.fromkeys(threads, "2")
+
+
+def test_what_dask_writes_into_the_environment_is_gone_after_the_search(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with own_environment():
+        os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
 
 
 def test_what_workers_of_this_machine_cannot_do_is_one_sentence():

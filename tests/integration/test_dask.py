@@ -13,6 +13,8 @@ import psutil
 import pytest
 from test_schedule import free_port, wait_for
 
+from engage.processes import cores
+
 SLOW = Path(__file__).with_name("slow_engage.py")
 SETTINGS = (
     "engine.kind=scripted",
@@ -67,7 +69,7 @@ def env(tmp_path):
         "import engage.engines\n"
         "from engage.engines.scripted import ScriptedEngine\n"
         "def create(_config):\n"
-        f"    pathlib.Path({str(tmp_path)!r}, 'searched-by-' + str(os.getpid())).touch()\n"
+        f"    pathlib.Path({str(tmp_path)!r}, 'searched-by-' + str(os.getpid())).write_text(os.environ.get('OMP_NUM_THREADS', ''))\n"
         "    return ScriptedEngine(latency_s=0.1, slots=4)\n"
         "engage.engines._create = create\n"
     )
@@ -128,6 +130,8 @@ def test_workers_of_this_machine_show_their_lines_and_the_death_of_one_loses_not
     process = collect(env | preload, "spread", "collect.dask_scheduler=local")
     wait_for(lambda: len(list(tmp_path.glob("searched-by-*"))) == 2, 300, "a search in every worker")
     wait_for(lambda: list((home / "outbox").glob("*.tree.parquet")), 120, "the first tree")
+    threads = {mark.read_text() for mark in tmp_path.glob("searched-by-*")}
+    assert threads == {str(max(1, cores() // 2))}
     os.kill(int(next(tmp_path.glob("searched-by-*")).name.rpartition("-")[2]), signal.SIGKILL)
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, ""), (out, err)
