@@ -6,7 +6,6 @@ own difference is selected: pairs are accepted because it is large. The other us
 than an evaluation: the words are the search's user's, and luck in them (a pair is accepted for few conversations) counts for both. Units: scenarios.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from typing import Any
 
 from engage.domains import load_domain, reward_of
 from engage.engines.base import Engine
-from engage.errors import StoreError
 from engage.evaluation.simulators import in_metrics
-from engage.files.writing import write_whole
+from engage.files.kept import Kept
 from engage.pages import estimate, page, table
 from engage.search import BatchResult, gather
 from engage.seeds import derive_seed
@@ -132,13 +130,9 @@ the search's user rewards, and a training on them can hardly gain with the held-
 that the chosen reply made the difference: luck in these few conversations counts for both users. `engage experiment credit` holds new ones."""
 
 
-def read_answers(path: Path) -> Rewards:
-    """The answers that are kept; StoreError if the file is damaged."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return {row["trajectory_id"]: row["reward"] for row in map(json.loads, lines)}
-    except (ValueError, TypeError, LookupError) as error:
-        raise StoreError(f"{path}: is damaged; delete it, and the simulator is asked again") from error
+def kept_answers(path: Path) -> Kept:
+    """The answers that are kept: rewards by trajectory id, None for one that could not be read."""
+    return Kept(path, "trajectory_id", "reward", "the simulator is asked again")
 
 
 async def ask_survey(
@@ -154,8 +148,9 @@ async def ask_survey(
 
     `on_done` gets numbers of answered dialogues. The result names the dialogues whose request failed for good.
     """
-    kept = read_answers(path)
-    missing = [one for one in trajectory_ids if one not in kept]
+    kept, new = kept_answers(path), Rewards()
+    answered = kept.read()
+    missing = [one for one in trajectory_ids if one not in answered]
     on_done(len(trajectory_ids) - len(missing))
 
     async def one(trajectory_id: str) -> tuple[str, float | None]:
@@ -166,17 +161,13 @@ async def ask_survey(
         answer = await user.react(stored.trajectory.dialogue, f"{trajectory_id}/transfer", seed)
         return trajectory_id, reward_of(domain, answer.value)
 
-    def write() -> None:
-        rows = ({"trajectory_id": name, "reward": reward} for name, reward in sorted(kept.items()))
-        write_whole(path, "".join(f"{json.dumps(row)}\n" for row in rows))
-
     def keep(answer: tuple[str, float | None]) -> None:
-        kept[answer[0]] = answer[1]
-        if len(kept) % SAVE_EVERY == 0:
-            write()
+        new[answer[0]] = answer[1]
+        if len(new) % SAVE_EVERY == 0:
+            kept.add(new)
         on_done(1)
 
     try:
         return await gather(engine, missing, one, keep, str)
     finally:
-        write()
+        kept.add(new)

@@ -11,7 +11,7 @@ from engage import stopping
 from engage.config import CycleConfig
 from engage.engines import model_of, shared_engine
 from engage.engines.base import Side
-from engage.experiments.abilities.instructions import GREEDY, ask, instructions, read_replies
+from engage.experiments.abilities.instructions import GREEDY, ask, instructions, kept_replies
 from engage.experiments.abilities.page import Abilities, abilities_answer, abilities_page, replies_csv
 from engage.files.digest import digest
 from engage.files.writing import write_whole
@@ -77,7 +77,7 @@ def write_abilities(
 
 
 def _replies(path: Path) -> Sequence[str]:
-    kept = read_replies(path)
+    kept = kept_replies(path).read()
     return [kept[one.instruction] for one in instructions()]
 
 

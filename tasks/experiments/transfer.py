@@ -11,7 +11,7 @@ from engage.config import CycleConfig
 from engage.engines import shared_engine
 from engage.errors import ConfigError, EngineError
 from engage.evaluation.simulators import SEARCH_SIMULATOR, simulators, users_identity
-from engage.experiments.pair_transfer import Conversation, Transfer, ask_survey, read_answers, transfer_page
+from engage.experiments.pair_transfer import Conversation, Transfer, ask_survey, kept_answers, transfer_page
 from engage.files.digest import digest
 from engage.files.writing import write_whole
 from engage.progress import Bar
@@ -71,11 +71,11 @@ def ask_user(
 @task(name="write-transfer", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)
 def write_transfer(cycle: Cycle, conversations: list[Conversation], files: dict[str, str]) -> TransferPage:
     """Write the page into the cycle's folder, and log it as the stage `transfer`."""
-    found = Transfer(tuple(conversations), {label: read_answers(Path(path)) for label, path in files.items()})
-    whole, name = transfer_page(cycle.cycle_id, found), f"transfer-{digest(sorted(files))[:12]}"
-    path = _folder(cycle) / f"{name}.md"
+    found = Transfer(tuple(conversations), {label: kept_answers(Path(path)).read() for label, path in files.items()})
+    whole, name = transfer_page(cycle.cycle_id, found), digest(sorted(files))[:12]
+    path = _folder(cycle) / f"transfer-{name}.md"
     write_whole(path, whole)
-    with Workspace.from_env().tracker.stage(cycle.cycle_id, "transfer", digest(sorted(files))[:12]) as run:
+    with Workspace.from_env().tracker.stage(cycle.cycle_id, "transfer", name) as run:
         run.metrics(found.metrics())
         run.page(whole, path.name)
     create_markdown_artifact(whole, key="engage-transfer", description="transfer")

@@ -8,7 +8,7 @@ import pytest
 
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import StoreError
-from engage.experiments.abilities.instructions import Instruction, ask, instructions, read_replies
+from engage.experiments.abilities.instructions import Instruction, ask, instructions, kept_replies
 from engage.experiments.abilities.page import Abilities, abilities_answer, abilities_page, change
 
 BY_ID = {one.id: one for one in instructions()}
@@ -129,14 +129,14 @@ def test_a_reply_that_is_kept_is_not_asked_for_again(tmp_path):
 
     with pytest.raises(RuntimeError):
         asyncio.run(ask(ScriptedEngine(reply), "", asked, path))
-    assert len(read_replies(path)) == 40
+    assert len(kept_replies(path).read()) == 40
     engine_said.clear()
     asyncio.run(ask(ScriptedEngine(reply), "", asked, path))
     assert engine_said == [one.instruction for one in asked[40:]]
-    assert read_replies(path)[asked[44].instruction] == f"to {asked[44].instruction}"
+    assert kept_replies(path).read()[asked[44].instruction] == f"to {asked[44].instruction}"
     path.write_text("{}\n", encoding="utf-8")
     with pytest.raises(StoreError, match="is damaged; delete it"):
-        read_replies(path)
+        kept_replies(path).read()
 
 
 def test_two_commands_that_ask_at_once_keep_the_replies_of_both(tmp_path):
@@ -149,6 +149,6 @@ def test_two_commands_that_ask_at_once_keep_the_replies_of_both(tmp_path):
         return "ours"
 
     asyncio.run(ask(ScriptedEngine(reply), "", asked[:40], path))
-    assert read_replies(path) == {
+    assert kept_replies(path).read() == {
         one.instruction: "ours" if place < 40 else "theirs" for place, one in enumerate(asked)
     }

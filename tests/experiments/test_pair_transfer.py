@@ -3,7 +3,7 @@
 import pytest
 
 from engage.errors import StoreError
-from engage.experiments.pair_transfer import SEARCH, Conversation, Transfer, read_answers, reading, transfer_page
+from engage.experiments.pair_transfer import SEARCH, Conversation, Transfer, kept_answers, reading, transfer_page
 
 SAID = tuple(
     Conversation(pair, "persuasion", scenario, side, trajectory, reward)
@@ -52,7 +52,7 @@ def test_lines_page_and_metrics_tell_the_same():
 
 def test_a_damaged_file_of_answers_is_named(tmp_path):
     path = tmp_path / "answers.jsonl"
-    assert read_answers(path) == {}
+    assert kept_answers(path).read() == {}
     path.write_text('{"trajectory_id": "t1"}\n', encoding="utf-8")
     with pytest.raises(StoreError, match="is damaged; delete it, and the simulator is asked again"):
-        read_answers(path)
+        kept_answers(path).read()

@@ -10,8 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from engage.engines.base import Engine, Message, Prompt, Sampling, Side
-from engage.errors import StoreError
-from engage.files.writing import write_whole
+from engage.files.kept import Kept
 
 GREEDY = Sampling(temperature=0.0, max_tokens=48)
 _AT_ONCE = 40
@@ -57,13 +56,9 @@ def instructions() -> tuple[Instruction, ...]:
     return tuple(Instruction(**json.loads(line)) for line in text.splitlines())
 
 
-def read_replies(path: Path) -> dict[str, str]:
-    """The replies that are kept, by instruction; StoreError if the file is damaged."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return {row["instruction"]: row["reply"] for row in map(json.loads, lines)}
-    except (ValueError, TypeError, LookupError) as error:
-        raise StoreError(f"{path}: is damaged; delete it, and the instructions are asked again") from error
+def kept_replies(path: Path) -> Kept:
+    """The replies that are kept, by instruction."""
+    return Kept(path, "instruction", "reply", "the instructions are asked again")
 
 
 async def ask(
@@ -77,16 +72,14 @@ async def ask(
 
     `on_done` gets numbers of answered instructions. Raises EngineError.
     """
-    kept = read_replies(path)
-    missing = [one for one in asked if one.instruction not in kept]
+    kept = kept_replies(path)
+    replied = kept.read()
+    missing = [one for one in asked if one.instruction not in replied]
     on_done(len(asked) - len(missing))
     for first in range(0, len(missing), _AT_ONCE):
         some = missing[first : first + _AT_ONCE]
         replies = await asyncio.gather(*(_reply(engine, adapter, one) for one in some))
-        # another command may be asking the same policy meanwhile
-        kept |= read_replies(path) | {one.instruction: reply for one, reply in zip(some, replies, strict=True)}
-        rows = ({"instruction": text, "reply": reply} for text, reply in kept.items())
-        write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        kept.add({one.instruction: reply for one, reply in zip(some, replies, strict=True)})
         on_done(len(some))
 
 

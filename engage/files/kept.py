@@ -1,0 +1,33 @@
+"""Answers that cost time and are kept by name, one JSON object a line, so that an interrupted or repeated command asks only for the others."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engage.errors import StoreError
+from engage.files.writing import write_whole
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The file at `path`, whose lines are `{name: …, value: …}`. `again` says what happens after the file is deleted."""
+
+    path: Path
+    name: str
+    value: str
+    again: str
+
+    def read(self) -> dict[str, Any]:
+        """What is kept, by name; StoreError if the file is damaged."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
+            return {row[self.name]: row[self.value] for row in map(json.loads, lines)}
+        except (ValueError, TypeError, LookupError) as error:
+            raise StoreError(f"{self.path}: is damaged; delete it, and {self.again}") from error
+
+    def add(self, new: Mapping[str, Any]) -> None:
+        """Keep these too, beside what another command has kept meanwhile."""
+        rows = ({self.name: name, self.value: value} for name, value in {**self.read(), **new}.items())
+        write_whole(self.path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
