@@ -14,7 +14,7 @@ from engage.config import CycleConfig
 from engage.errors import ConfigError
 from engage.processes import cores
 from engage.progress import show_line, tell
-from tasks.run_log import LINES
+from tasks.run_log import lines_topic
 
 TOPIC = "all"
 """Dask's topic for workers that come and go."""
@@ -140,13 +140,14 @@ def workers_told(runner: TaskRunner[Any], scheduler: str | None) -> Iterator[Non
         if sentence := change_of(event[1], alive, scheduler):
             context.run(tell, sentence)
 
+    lines = lines_topic()
     client.subscribe_topic(TOPIC, heard)
-    client.subscribe_topic(LINES, lambda event: show_line(str(event[1])))
+    client.subscribe_topic(lines, lambda event: show_line(str(event[1])))
     try:
         yield
     finally:
         client.unsubscribe_topic(TOPIC)
-        client.unsubscribe_topic(LINES)
+        client.unsubscribe_topic(lines)
 
 
 def change_of(event: Any, alive: set[str], scheduler: str) -> str | None:

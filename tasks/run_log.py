@@ -21,8 +21,6 @@ RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 """Prefect's loggers of runs; their records go to the server."""
 PATIENCE_S = 5.0
 """How long the end of a piece of work waits for the server to take the bar's last state."""
-LINES = "engage-lines"
-"""Dask's topic for the lines of a worker's search, which the night's own process shows."""
 
 Result = TypeVar("Result", Collected, Aligned, Judged, Night)
 Logger = logging.Logger | logging.LoggerAdapter[Any]
@@ -48,13 +46,18 @@ def log(text: str, level: int = logging.INFO) -> None:
         logger.log(level, "%s", text)
 
 
+def lines_topic() -> str:
+    """Dask's topic for the lines of the present flow run's workers, which the night's own process shows; several nights share a scheduler."""
+    return "-".join(["engage-lines", *(str(_flow_run(logger)) for logger in loggers()[:1])])
+
+
 def _log_and_send(text: str) -> None:
     """Write a line to the run's log; on a Dask worker, which has no display, send it to the night's own process too."""
     log(text)
     distributed: Any = sys.modules.get("distributed")
     if distributed is not None:
         with suppress(ValueError):  # not a worker
-            distributed.get_worker().log_event(LINES, text)
+            distributed.get_worker().log_event(lines_topic(), text)
 
 
 @contextmanager
