@@ -80,14 +80,16 @@ def test_a_collect_runs_on_it_and_closing_leaves_no_process(tmp_path):
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     with duckdb.connect(str(tmp_path / "home" / "engage.duckdb"), read_only=True) as store:
-        trees, asked, reused, unread, reactions = store.execute(
+        trees, asked, reused, read, unread, unasked = store.execute(
             "select (select count(*) from tree), (select sum(prompt_tokens) from engine_call), "
-            "(select sum(cached_tokens) from engine_call), count(*) filter (reward is null), count(*) from reaction"
+            "(select sum(cached_tokens) from engine_call), count(*) filter (reward is not null), "
+            "count(*) filter (reward is null and reader != 'unasked'), count(*) filter (reader = 'unasked') from reaction"
         ).fetchone()
     print(f"prompt tokens {asked}, reused {reused} ({reused / asked:.0%})")
     assert trees == 4
     assert reused > 0.3 * asked
-    assert reactions >= 4 * 6 and unread == 0
+    assert read >= 4 * 6 and unread == 0
+    assert unasked <= 4  # a prompted model of 135M parameters may refuse to speak; which dialogue does is the draw's business
 
 
 def test_each_reply_is_drawn_by_its_own_seed_whatever_is_drawn_beside_it(engine):
