@@ -13,7 +13,16 @@ from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import check_models, model_of
 from engage.engines.base import Side
 from engage.errors import InputError, StoreLocked, TooManyFlawed, engage_error
-from engage.evaluation import check_adapter_names, check_adapters, nobody_held_out, prompted_users, reigns, start_line
+from engage.evaluation import (
+    check_adapter_names,
+    check_adapters,
+    nobody_held_out,
+    on_other_models,
+    playing,
+    prompted_users,
+    reigns,
+    start_line,
+)
 from engage.home import check_cycle_id
 from engage.keeping import at_work
 from engage.progress import tell
@@ -66,6 +75,7 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
         for remark in (
             prompted_users(config.engine),
             nobody_held_out(config.engine, config.evaluation.held_out_simulators),
+            *on_other_models(config.engine, config.evaluation.held_out_simulators),
         ):
             if remark:
                 tell(remark)
@@ -84,7 +94,8 @@ def _check(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> None:
     """Check adapters, chat templates, corpora and what training needs before the night's work begins."""
     check_adapter_names(config.engine, config.evaluation)
     check_adapters(config.engine, config.evaluation.held_out_simulators, cycle.champion_adapter)
-    check_models(config.engine)
+    for engine in [config.engine, *(playing(config.engine, name) for name in config.evaluation.held_out_simulators)]:
+        check_models(engine)
     check_training(config.align, "dpo")
     if config.human.corpora:
         read_human(config.human, workspace.store)

@@ -12,7 +12,16 @@ from engage.engines import shared_engine
 from engage.engines.metered import MeteredEngine
 from engage.engines.recording import CallRecord
 from engage.errors import NothingSearched, TooManyFlawed
-from engage.evaluation import Ground, Half, HeldOutStore, evaluation_seeds, fixed_ground, ground_digest, users_identity
+from engage.evaluation import (
+    Ground,
+    Half,
+    HeldOutStore,
+    engine_with,
+    evaluation_seeds,
+    fixed_ground,
+    ground_digest,
+    users_identity,
+)
 from engage.progress import Bar, tell
 from engage.scenario import Scenario, sample_scenarios
 from engage.search import METHOD_VERSION, Adapters, DialogueRecord, TalkWatch, hold_dialogues
@@ -61,7 +70,7 @@ def hold_missing(
     if not missing:
         tell(f"{labels[0]}, {labels[1]} simulator: its dialogues are stored already")
         return {}
-    engine = MeteredEngine(shared_engine(config.engine))
+    engine = MeteredEngine(shared_engine(engine_with(config.engine, config.evaluation.held_out_simulators, labels[1])))
     figures = Figures(engine.meter)
     bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(missing), figures)
     engine.on_answer = bar.tell_if_due

@@ -33,13 +33,13 @@ def byte_tokenizer() -> Any:
     )
 
 
-def save_tiny_model(folder: Path) -> Path:
-    """Write the model and its tokenizer to `folder` and return it; the weights are always the same."""
+def save_tiny_model(folder: Path, seed: int = 0) -> Path:
+    """Write the model and its tokenizer to `folder` and return it; a seed's weights are always the same."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = byte_tokenizer()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

@@ -29,8 +29,8 @@ class HeldOutConfig(BaseModel):
     second_simulator: str | None = Field(
         None,
         description="held-out simulator, which decides promotion: an adapter folder, `embedded`, `bare` (the simulator's model "
-        "without an adapter) or `policy` (the policy's base model, if it differs from the simulator's). Nothing is promoted if "
-        "this and `simulators` are unset, or if it names the simulator used in search",
+        "without an adapter) or `policy` (the policy's base model, if it differs from the simulator's). An adapter of another model "
+        "plays on that model. Nothing is promoted if this and `simulators` are unset, or if it names the simulator used in search",
     )
     simulators: tuple[str, ...] = Field(
         (),

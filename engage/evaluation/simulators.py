@@ -3,6 +3,8 @@
 A search has one simulator, or several (`engine.simulators`), of which each tree draws one. Their dialogues in an evaluation have one label,
 `search`; each of them draws its user too.
 
+A held-out simulator plays on the simulator's model, or, if its adapter belongs to another, on that.
+
 Several held-out ones are a *panel*: its label joins theirs, and a dialogue's reward with the panel is the mean over its members.
 """
 
@@ -23,6 +25,7 @@ from engage.models import (
     adapter_folder,
     adapter_label,
     check_adapter,
+    model_of_adapter,
     resolve_model,
 )
 
@@ -39,7 +42,7 @@ def simulators(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, str |
     players = players or {SEARCH_SIMULATOR: _weights(engine, engine.simulator_adapter)}
     found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
     for name in held_out:
-        weights = _weights(engine, name)
+        weights = _weights(playing(engine, name), name)
         twin = next((label for label, known in players.items() if known == weights), None)
         if twin is None:
             label = held_out_label(name)
@@ -104,6 +107,36 @@ def prompted_users(engine: EngineConfig) -> str:
     )
 
 
+def engine_with(engine: EngineConfig, held_out: Sequence[str], label: str) -> EngineConfig:
+    """The engine for dialogues with the simulator of this label: see `playing`; as it is for all that are not held out."""
+    return next((playing(engine, name) for name in held_out if held_out_label(name) == label), engine)
+
+
+def playing(engine: EngineConfig, name: str) -> EngineConfig:
+    """The engine with which a held-out simulator plays: an adapter that belongs to another model plays on that.
+
+    A server's models are not known, so that engine stays as it is.
+    """
+    folder = adapter_folder(name)
+    if not folder or name == POLICY_MODEL or not model_names(engine):
+        return engine
+    adapter_fingerprint(folder)  # says what is missing: the weights rather than the card
+    model = model_of_adapter(folder, engine.simulator_model, engine.policy_model)
+    if model == engine.simulator_model:
+        return engine
+    return engine.model_copy(update={"simulator_model": model, "simulator_adapter": name, "simulators": ()})
+
+
+def on_other_models(engine: EngineConfig, held_out: Sequence[str]) -> list[str]:
+    """A sentence for each held-out simulator that does not play on the simulator's model."""
+    models = {name: playing(engine, name).simulator_model for name in held_out}
+    return [
+        f"The held-out simulator {name} plays on the model {model}, which its adapter was trained for."
+        for name, model in models.items()
+        if model != engine.simulator_model
+    ]
+
+
 def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
     """The model that plays the user, and its adapter's fingerprint if it has one."""
     if name == POLICY_MODEL:
@@ -129,19 +162,19 @@ def users_identity(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, l
 
     Of several simulators of the search each is such a list.
     """
-    known, names = engine_identity(engine), dict[str, str | None]()
-    taking_part = simulators(engine, held_out)
-    names |= {label: name for name in held_out if (label := held_out_label(name)) in taking_part}
-
-    def one(name: str | None) -> list[str | None]:
-        model, own = _weights(engine, name)
-        return [model, known.get(model) or known.get("asked simulator"), own]
-
-    searching: list[Any] = [one(name) for name in sorted(engine.simulators, key=adapter_label)]
-    return {
-        SEARCH_SIMULATOR: searching or one(engine.simulator_adapter),
-        **{label: one(name) for label, name in names.items()},
+    names = {SEARCH_SIMULATOR: engine.simulator_adapter} | {held_out_label(name): name for name in held_out}
+    found: dict[str, list[Any]] = {
+        label: _user(engine_with(engine, held_out, label), names[label]) for label in simulators(engine, held_out)
     }
+    if engine.simulators:
+        found[SEARCH_SIMULATOR] = [_user(engine, name) for name in sorted(engine.simulators, key=adapter_label)]
+    return found
+
+
+def _user(engine: EngineConfig, name: str | None) -> list[str | None]:
+    """The user's model, the model's fingerprint, the adapter's."""
+    known, (model, own) = engine_identity(engine), _weights(engine, name)
+    return [model, known.get(model) or known.get("asked simulator"), own]
 
 
 def held_out_label(name: str) -> str:
@@ -199,6 +232,7 @@ def check_adapters(engine: EngineConfig, held_out: Sequence[str], champion: str 
             check_adapter(champion, resolve_model(engine.policy_model))
         except ModelError as error:
             raise ModelError(f"the champion of this home: {error}; another model needs another ENGAGE_HOME") from error
-    for name in (*engine.simulators, *held_out):
+    seats = [*((name, engine) for name in engine.simulators), *((name, playing(engine, name)) for name in held_out)]
+    for name, with_it in seats:
         if name != POLICY_MODEL and (folder := adapter_folder(name)):
-            check_adapter(folder, resolve_model(engine.simulator_model))
+            check_adapter(folder, resolve_model(with_it.simulator_model))

@@ -32,6 +32,7 @@ from engage.models.weights import (
     adapter_label,
     check_adapter,
     find_model,
+    model_of_adapter,
     resolve_model,
 )
 
@@ -64,6 +65,7 @@ __all__ = [
     "gpus",
     "has_accelerator",
     "is_whole",
+    "model_of_adapter",
     "native_dtype",
     "neutral",
     "open_config",

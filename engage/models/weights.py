@@ -249,6 +249,31 @@ def _warn_of_precision(said: str) -> None:
     logging.getLogger("engage").warning(said)
 
 
+def model_of_adapter(folder: Path | str, usual: str, *others: str) -> str:
+    """The model to use an adapter with: the `usual` one, or the first other that it fits, or one that its card names.
+
+    The usual one too if none of them is to be had: `check_adapter` says then what does not fit. Downloads and converts nothing.
+    """
+    card = AdapterCard.read(folder)
+    fitting = (name for name in (usual, *others) if name in (card.base, *card.also_for) or _is_base(name, card))
+    named = (name for name in (card.base, *card.also_for) if _may_be_had(name))
+    return next(fitting, next(named, usual))
+
+
+def _is_base(name: str, card: AdapterCard) -> bool:
+    found = find_model(name)
+    return found is not None and found.fingerprint == card.base_fingerprint
+
+
+def _may_be_had(name: str) -> bool:
+    """Whether a name that a card gives is a model's name; it may also be a remark, or a folder of another machine."""
+    try:
+        find_model(name)
+    except ModelError:
+        return False
+    return True
+
+
 def adapter_fingerprint(folder: Path | str) -> str:
     """SHA-256 of an adapter's weights; ModelError if there are none."""
     path = Path(folder) / ADAPTER_WEIGHTS

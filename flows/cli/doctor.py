@@ -187,9 +187,14 @@ def _language(config: CycleConfig) -> Finding:
 
 def _models(config: CycleConfig) -> Iterator[Finding]:
     from engage.engines import model_names
+    from engage.evaluation import playing
     from engage.models import EMBEDDED, find_model
 
-    for name in model_names(config.engine):
+    names = model_names(config.engine)
+    for one in config.evaluation.held_out_simulators:
+        with suppress(EngageError):  # an adapter that is not there is said below
+            names += model_names(playing(config.engine, one))
+    for name in dict.fromkeys(names):
         try:
             ref = find_model(name)
         except EngageError as error:
@@ -207,19 +212,21 @@ def _simulator(config: CycleConfig) -> Iterator[Finding]:
     """Whether the simulators were trained to play users and are there; nothing for the scripted engine."""
     from engage.engines import model_of
     from engage.errors import ModelError
-    from engage.evaluation import nobody_held_out, prompted_users
+    from engage.evaluation import nobody_held_out, playing, prompted_users
     from engage.models import adapter_fingerprint, adapter_folder
     from engage.simulation import POLICY_MODEL
 
     if config.engine.kind == "scripted":
         return
-    asked = [("held-out users are", name) for name in config.evaluation.held_out_simulators]
+    held_out = "held-out users are"
+    asked = [(held_out, name) for name in config.evaluation.held_out_simulators]
     searching = config.engine.simulators or (config.engine.simulator_adapter,)
     for who, adapter in [*(("users are", name) for name in searching), *asked]:
         if not (folder := adapter_folder(adapter)) or adapter == POLICY_MODEL:
             continue
         try:
             adapter_fingerprint(folder)
+            engine = playing(config.engine, str(adapter)) if who == held_out else config.engine
         except ModelError as error:
             what, _, then = str(error).partition("; ")
             yield Finding(
@@ -228,7 +235,7 @@ def _simulator(config: CycleConfig) -> Iterator[Finding]:
                 f"{then}; `engage simulator train` makes one",
             )
         else:
-            yield Finding(True, f"{who} played by {model_of(config.engine, Side.SIMULATOR)} with the adapter {adapter}")
+            yield Finding(True, f"{who} played by {model_of(engine, Side.SIMULATOR)} with the adapter {adapter}")
     if prompted := prompted_users(config.engine):
         yield Finding(False, prompted)
     with suppress(EngageError):  # what is missing, or named twice, is said above or by the night

@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 from scripted_cycles import small
 from scripted_engines import Counted, Thankful, ask, played_by
-from tiny_models import save_adapter
+from tiny_models import save_adapter, save_tiny_model
 
+import engage.engines
 from engage.config import load_cycle_scenarios
 from engage.errors import ConfigError
 from engage.evaluation import Places, stage_text
@@ -16,6 +17,8 @@ from flows.align import align
 from flows.collect import collect
 from flows.compare import compare_adapters
 from flows.evaluation import evaluation
+from tasks.cycle import begin_cycle
+from tasks.dialogues import hold_held_out_dialogues
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -72,6 +75,23 @@ def test_a_member_that_sees_a_loss_holds_the_candidate_back(night, home):
     assert judged.verdict.reason.startswith(f"not promoted: with the {second} simulator alone it is -0.")
     assert ask(home, "select simulator, state from challenge") == [(panel, "dropped")]
     assert panel in judged.page
+
+
+def test_a_member_whose_adapter_belongs_to_another_model_is_asked_on_that_model(night, home, tmp_path, monkeypatch):
+    settings, _, _, one = night
+    model = str(save_tiny_model(tmp_path / "model", seed=7))
+    judge = str(save_adapter(model, tmp_path / "judge", seed=8))
+    panel = {"simulators": (str(one), judge), "per_domain": 2}
+    settings = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update=panel)})
+    opened: list[str] = []
+    with played_by(Divided()) as engine:
+        monkeypatch.setattr(engage.engines, "_create", lambda wanted: opened.append(wanted.simulator_model) or engine)
+        cycle = begin_cycle(settings, "night")
+        for label in settings.simulators():
+            hold_held_out_dialogues.fn(settings, cycle, "base", settings.adapters(None, label), label, "selection")
+    assert opened == [settings.engine.simulator_model, model]  # the search's and the first judge share theirs
+    rows = "select count(*) from trajectory where simulator = $judge and purpose = 'evaluation'"
+    assert ask(home, rows, judge=f"held-out {adapter_fingerprint(judge)[:8]}") == [(4,)]
 
 
 def test_a_comparison_of_finished_nights_has_a_transfer_matrix(night, home):

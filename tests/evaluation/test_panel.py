@@ -1,9 +1,10 @@
 """A panel of held-out simulators: its label, its mean rewards, and what the promotion rule asks of each member."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
-from tiny_models import save_adapter
+from tiny_models import save_adapter, save_tiny_model
 
 from engage.bench.panels import gate
 from engage.engines import EngineConfig, engine_identity, speakers_identity
@@ -13,10 +14,13 @@ from engage.evaluation import (
     check_adapters,
     deciding,
     drawn_users,
+    engine_with,
     members,
     nobody_held_out,
+    on_other_models,
     paired,
     player,
+    playing,
     prompted_users,
     simulators,
     users_identity,
@@ -25,7 +29,7 @@ from engage.evaluation import (
 from engage.evaluation.challenge import averaged
 from engage.evaluation.held_out_config import HeldOutConfig
 from engage.evaluation.promotion import ALL, WORST, Evidence, decide
-from engage.models import adapter_fingerprint
+from engage.models import AdapterCard, adapter_fingerprint, resolve_model
 from engage.stats import paired_comparison
 from engage.store.challenges import BatchReward
 
@@ -67,6 +71,65 @@ def test_nobody_sits_in_the_panel_twice_or_played_in_the_search(tiny_model, tmp_
         check_adapters(engine, [other, "bare"], None)
     with pytest.raises(ConfigError, match=r"has the weights of the held-out [0-9a-f]{8} simulator; name each once"):
         simulators(engine, [other, other])
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """Another model, and an adapter that was trained for it."""
+    folder = tmp_path_factory.mktemp("foreign")
+    model = save_tiny_model(folder / "model", seed=7)
+    return str(model), str(save_adapter(model, folder / "adapter"))
+
+
+def test_an_adapter_of_another_model_plays_on_that_one(tiny_model, foreign, tmp_path):
+    model, judge = foreign
+    own = str(save_adapter(str(tiny_model), tmp_path / "own", seed=4))
+    engine = EngineConfig(policy_model=str(tiny_model), simulator_model=str(tiny_model))
+    label = f"held-out {adapter_fingerprint(judge)[:8]}"
+    seat = engine_with(engine, [own, judge], label)
+    assert (seat.simulator_model, seat.simulator_adapter, seat.policy_model) == (model, judge, str(tiny_model))
+    for other in ("search", f"held-out {adapter_fingerprint(own)[:8]}", "adversary x"):
+        assert engine_with(engine, [own, judge], other) is engine
+    check_adapters(engine, [own, judge], None)
+    assert on_other_models(engine, [own, judge]) == [
+        f"The held-out simulator {judge} plays on the model {model}, which its adapter was trained for."
+    ]
+    users = users_identity(engine, [own, judge])
+    assert users[label] == [model, resolve_model(model).fingerprint, adapter_fingerprint(judge)]
+    assert users["search"][1] == resolve_model(str(tiny_model)).fingerprint
+    with pytest.raises(ModelError, match="trained on"):  # the search's own user has to fit
+        check_adapters(several_of(tiny_model, judge, "bare"), (), None)
+
+
+def test_the_same_weights_elsewhere_and_the_policys_model_are_found_by_their_content(tiny_model, foreign, tmp_path):
+    model, judge = foreign
+    moved = str(shutil.copytree(model, tmp_path / "moved"))
+    here = EngineConfig(policy_model=str(tiny_model), simulator_model=moved)
+    assert playing(here, judge) is here
+    gone = shutil.copytree(judge, tmp_path / "gone")
+    write_card(gone, base="a model of elsewhere, described in words")
+    policys = EngineConfig(policy_model=moved, simulator_model=str(tiny_model))
+    assert playing(policys, str(gone)).simulator_model == moved
+    nowhere = EngineConfig(policy_model=str(tiny_model), simulator_model=str(tiny_model))
+    assert playing(nowhere, str(gone)) is nowhere
+    with pytest.raises(ModelError, match="trained on a model of elsewhere"):
+        check_adapters(nowhere, [str(gone)], None)
+    for server in ("openai", "scripted"):
+        other = EngineConfig(kind=server, policy_model=str(tiny_model), simulator_model=str(tiny_model))
+        assert playing(other, judge) is other
+
+
+def test_a_models_name_on_the_card_is_as_good_as_its_base(tiny_model, foreign, tmp_path):
+    judge = shutil.copytree(foreign[1], tmp_path / "judge")
+    engine = EngineConfig(policy_model=str(tiny_model), simulator_model=str(tiny_model))
+    write_card(judge, base="a model, dequantised", also_for=["somebody/model"])
+    assert playing(engine, str(judge)).simulator_model == "somebody/model"  # downloaded when it is needed
+    write_card(judge, base="a model, dequantised", also_for=[str(tiny_model)])
+    assert playing(engine, str(judge)) is engine
+
+
+def write_card(folder, **changed):
+    AdapterCard.read(folder).model_copy(update=changed).write(folder)
 
 
 @pytest.fixture(scope="module")
