@@ -1,6 +1,7 @@
 """Runs the flows of `engage simulator` and of `engage experiment credit`, `feedback`, `people`, `abilities`, `transfer` in this process; returns text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,7 +9,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
+from engage.config import CycleConfig
 from engage.errors import ConfigError
+from engage.evaluation import check_adapter_names
 from engage.files.refusal import first_refusal
 from engage.home import Home
 from flows.cli.policies import named_adapter, named_policy
@@ -58,11 +61,8 @@ def run_credit(
     """Check the values of a collected cycle against fresh rollouts in this process; returns the result as text."""
     from engage.experiments import ValueCheckConfig
 
-    existing = find_cycle_id(cycle)
-    config = asked.config(existing)
-    cycle_id = open_cycle(console, existing)
-    again = f"{command_again('experiment credit', asked, cycle_id)} --pairs {pairs} --prefixes {prefixes} --rollouts {rollouts}"
-    with in_process(console, verbose, again):
+    more = ("--pairs", f"{pairs}", "--prefixes", f"{prefixes}", "--rollouts", f"{rollouts}")
+    with _on_cycle(console, "credit", asked, cycle, verbose, more) as (config, cycle_id):
         from flows.credit import credit
 
         return credit(config, cycle_id, ValueCheckConfig(pairs=pairs, prefixes=prefixes, rollouts=rollouts)).text
@@ -84,8 +84,7 @@ def run_people(
 
     people_config = _checked(PeopleConfig, settings)
     existing = find_cycle_id(cycle)
-    config, adapter = asked.config(existing), named_adapter(policy or existing)
-    cycle_id = open_cycle(console, existing)
+    adapter = named_adapter(policy or existing)
     options = {**settings, "policy": policy}
     more = [
         part
@@ -93,7 +92,7 @@ def run_people(
         if value is not None
         for part in (f"--{name.replace('_', '-')}", f"{value}")
     ]
-    with in_process(console, verbose, command_again("experiment people", asked, cycle_id, more)):
+    with _on_cycle(console, "people", asked, existing, verbose, more) as (config, cycle_id):
         from flows.people import people
 
         return people(config, cycle_id, str(adapter), people_config).text
@@ -105,11 +104,9 @@ def run_abilities(console: Console, asked: Asked, cycle: str | None, policy: str
     `policy` names an adapter (None: the cycle's candidate), or is `base` for none.
     """
     existing = find_cycle_id(cycle)
-    config = asked.config(existing)
-    adapter = named_policy(config, policy or existing)[1]
-    cycle_id = open_cycle(console, existing)
+    adapter = named_policy(asked.config(existing), policy or existing)[1]
     more = ["--policy", policy] if policy else []
-    with in_process(console, verbose, command_again("experiment abilities", asked, cycle_id, more)):
+    with _on_cycle(console, "abilities", asked, existing, verbose, more) as (config, cycle_id):
         from flows.abilities import abilities
 
         return abilities(config, cycle_id, adapter).text
@@ -117,13 +114,23 @@ def run_abilities(console: Console, asked: Asked, cycle: str | None, policy: str
 
 def run_transfer(console: Console, asked: Asked, cycle: str | None, verbose: bool) -> str:
     """Ask held-out simulators after the conversations of a cycle's pairs in this process; returns the result as text."""
-    existing = find_cycle_id(cycle)
-    config = asked.config(existing)
-    cycle_id = open_cycle(console, existing)
-    with in_process(console, verbose, command_again("experiment transfer", asked, cycle_id)):
+    with _on_cycle(console, "transfer", asked, cycle, verbose) as (config, cycle_id):
         from flows.transfer import transfer
 
         return transfer(config, cycle_id).text
+
+
+@contextmanager
+def _on_cycle(
+    console: Console, experiment: str, asked: Asked, cycle: str | None, verbose: bool, more: Sequence[str] = ()
+) -> Iterator[tuple[CycleConfig, str]]:
+    """Run an experiment on an existing cycle in the body, which gets configuration and id; `more` are the command's other options."""
+    existing = find_cycle_id(cycle)
+    config = asked.config(existing)
+    check_adapter_names(config.engine, config.evaluation)
+    cycle_id = open_cycle(console, existing)
+    with in_process(console, verbose, command_again(f"experiment {experiment}", asked, cycle_id, more)):
+        yield config, cycle_id
 
 
 def _checked(kind: type[Checked], settings: Mapping[str, Any]) -> Checked:

@@ -12,7 +12,10 @@ import own_domain  # noqa: F401  # what a process has imported, data files may n
 import pytest
 import typer
 from p4g_tables import gifts, p4g
+from scripted_scenarios import SUPPORT, searched
+from small_stores import filled
 
+from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError, EngineError, StoreError
 from engage.models import device
 from engage.scenario import load_scenarios
@@ -110,6 +113,14 @@ def test_a_mistake_is_told_on_standard_error_with_exit_code_2(engage, arguments,
     assert said in " ".join(err.split())
     assert out == ""
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("experiment", [["credit"], ["transfer"], ["abilities", "--policy", "base"]])
+def test_an_experiment_refuses_a_missing_adapter_before_a_server_is_started(engage, own_home, experiment):
+    filled(own_home, [SUPPORT], [searched(ScriptedEngine())])
+    code, out, err = engage("experiment", *experiment, "--cycle", "c1", "--set", "evaluation.second_simulator=gone")
+    assert (code, out) == (2, "")
+    assert "evaluation.second_simulator: gone: no adapter is there" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("arguments", [["sql", "select 1"], ["sql", "--name", "pairs"], ["show", "x"], ["tree", "x"]])
