@@ -21,6 +21,8 @@ from engage.search import Adapters, SearchConfig, TreeRecord, search_scenarios
 from engage.simulation import DialogueConfig
 
 OnSimulations = Callable[[int], None]
+AS_CONFIGURED = Adapters()
+"""The speakers of the engine's own configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ async def run_search(
     search: SearchConfig,
     on_simulations: OnSimulations = lambda _: None,
     on_tree: Callable[[TreeRecord], Any] = lambda _: None,
+    adapters: Adapters = AS_CONFIGURED,
 ) -> SearchRun:
     """Search all scenarios as a cycle does, on this thread's loop; the thread's CPU time is the bookkeeping."""
     metered = MeteredEngine(engine)
@@ -131,7 +134,7 @@ async def run_search(
         search,
         cycle_id="bench",
         seed=1,
-        adapters=Adapters(),
+        adapters=adapters,
         on_tree=keep,
         on_simulations=count,
     )
@@ -149,7 +152,12 @@ async def run_search(
 
 
 async def run_sequentially(
-    engine: Engine, scenarios: Sequence[Scenario], dialogue: DialogueConfig, search: SearchConfig, seconds: float
+    engine: Engine,
+    scenarios: Sequence[Scenario],
+    dialogue: DialogueConfig,
+    search: SearchConfig,
+    seconds: float,
+    adapters: Adapters = AS_CONFIGURED,
 ) -> float:
     """Simulations per second when one runs at a time, as in a plain MCTS, on the same engine with the same reuse of prefixes.
 
@@ -161,7 +169,7 @@ async def run_sequentially(
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             for scenario in scenarios:
-                await run_search(engine, [scenario], dialogue, one_by_one, spent.append)
+                await run_search(engine, [scenario], dialogue, one_by_one, spent.append, adapters=adapters)
     return sum(spent) / (time.perf_counter() - started)
 
 
@@ -174,6 +182,7 @@ async def measure_search(
     sequential_s: float,
     on_progress: Callable[[str, float], None] = lambda what, share: None,
     batch_sizes: Sequence[int] = (16, 32, 64, 128),
+    adapters: Adapters = AS_CONFIGURED,
 ) -> dict[str, float]:
     """Run one simulation at a time for `sequential_s`, then `count` scenarios at once, then the sweep; see `summarise`.
 
@@ -182,7 +191,7 @@ async def measure_search(
     """
     on_progress("one simulation at a time", 0.0)
     alone = repeated(scenarios, count, first=count)
-    per_s = await run_sequentially(engine, alone, dialogue, search, sequential_s)
+    per_s = await run_sequentially(engine, alone, dialogue, search, sequential_s, adapters)
     total, spent = count * search.num_simulations * dialogue.max_exchanges, 0
 
     def tell(simulations: int) -> None:
@@ -190,7 +199,7 @@ async def measure_search(
         spent += simulations
         on_progress(f"{count} scenarios at once", spent / total)
 
-    run = await run_search(engine, repeated(scenarios, count), dialogue, search, tell)
+    run = await run_search(engine, repeated(scenarios, count), dialogue, search, tell, adapters=adapters)
     length = round(run.prompt_tokens / max(1, len(run.answers)))
     sweep = await saturation(
         engine, batch_sizes=batch_sizes, prompt_lengths=(length,), adapter=None, on_progress=on_progress

@@ -208,7 +208,9 @@ def show_search(
         with told(progress) as tell:
             tell("loading the model", 0.0)
             engine = shared_engine(config.engine)
-            work = measure_search(engine, pool, config.dialogue, config.search, scenarios, seconds, tell, sizes)
+            work = measure_search(
+                engine, pool, config.dialogue, config.search, scenarios, seconds, tell, sizes, config.adapters(None)
+            )
             found = asyncio.run(work)
     finally:
         close_engines()
