@@ -94,7 +94,8 @@ def _check(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> None:
     """Check adapters, chat templates, corpora and what training needs before the night's work begins."""
     check_adapter_names(config.engine, config.evaluation)
     check_adapters(config.engine, config.evaluation.held_out_simulators, cycle.champion_adapter)
-    for engine in [config.engine, *(playing(config.engine, name) for name in config.evaluation.held_out_simulators)]:
+    others = (playing(config.engine, name) for name in config.evaluation.held_out_simulators)
+    for engine in [config.engine, *(other for other in others if other is not config.engine)]:
         check_models(engine)
     check_training(config.align, "dpo")
     if config.human.corpora:
