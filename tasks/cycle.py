@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flows import Flow, FlowStateHook
 
 from engage.config import CycleConfig, load_cycle_scenarios
-from engage.engines import check_models, model_of
+from engage.engines import check_models, model_of, trained_apart
 from engage.engines.base import Side
 from engage.errors import InputError, StoreLocked, TooManyFlawed, engage_error
 from engage.evaluation import (
@@ -73,6 +73,7 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
         model, adapter = model_of(config.engine, Side.POLICY), config.engine.policy_adapter
         tell(f"cycle {cycle_id} starts from {start_line(found, cycle.champion_version, model, adapter)}")
         for remark in (
+            trained_apart(config.engine),
             prompted_users(config.engine),
             nobody_held_out(config.engine, config.evaluation.held_out_simulators),
             *on_other_models(config.engine, config.evaluation.held_out_simulators),

@@ -25,7 +25,10 @@ def train_on_dialogues(
     start: str | None = None,
     skip_dialogues: int = 0,
 ) -> TrainResult:
-    """SFT of the simulator's base model, or of an adapter of it (`start`); an interrupted run resumes from its last checkpoint."""
+    """SFT of the simulator's model, or of an adapter of it (`start`); an interrupted run resumes from its last checkpoint.
+
+    The assistant's side alone is trained on the policy's model.
+    """
     settings, human, speech = config.align.sft, config.human, config.dialogue.speech
     length, seed, least = settings.max_length, settings.seed, human.min_reward
     chats = [
@@ -36,8 +39,9 @@ def train_on_dialogues(
     parent = adapter_folder(start)
 
     def train(on_step: OnStep) -> TrainResult:
-        base, adapter = resolve_model(config.engine.simulator_model), Path(parent) if parent else None
-        return train_sft(chats, base, Path(out), config.align, adapter, on_step, LICENCES)
+        engine = config.engine
+        base = resolve_model(engine.policy_model if set(roles) == {"policy"} else engine.simulator_model)
+        return train_sft(chats, base, Path(out), config.align, Path(parent) if parent else None, on_step, LICENCES)
 
     tracker = Workspace.from_env().tracker
     recipe = [list(corpora), list(roles), max_dialogues, skip_dialogues, start, key_settings(config.align)]

@@ -10,7 +10,7 @@ from engage.engines.embedded.engine import TransformersConfig
 from engage.engines.openai.config import OpenAIConfig, asked_with, served_names
 from engage.engines.prices import Prices
 from engage.engines.vllm.config import VllmConfig
-from engage.models import POLICY_MODEL, ModelsConfig
+from engage.models import EMBEDDED, EMBEDDED_HUB_ID, POLICY_MODEL, ModelsConfig
 
 
 class EngineConfig(ModelsConfig):
@@ -39,6 +39,18 @@ def model_of(config: EngineConfig, side: Side) -> str:
     if config.kind == "openai":
         return served_names(config, config.openai)[side]
     return config.policy_model if side is Side.POLICY else config.simulator_model
+
+
+def trained_apart(config: EngineConfig) -> str:
+    """A sentence if a server's model talks while `policy_model`, which is trained, was left at the embedded one; empty otherwise."""
+    served = model_of(config, Side.POLICY)
+    own = served == EMBEDDED or EMBEDDED_HUB_ID.partition("/")[2].lower() in served.lower()
+    if config.kind != "openai" or config.policy_model != EMBEDDED or own:
+        return ""
+    return (
+        f"The model {served} talks on the server, but training changes engine.policy_model, which is `{EMBEDDED}`: another model. "
+        "Set engine.policy_model to the weights that the server has, as a folder or a hub id."
+    )
 
 
 def engine_identity(config: EngineConfig) -> dict[str, str]:

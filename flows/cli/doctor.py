@@ -186,10 +186,12 @@ def _language(config: CycleConfig) -> Finding:
 
 
 def _models(config: CycleConfig) -> Iterator[Finding]:
-    from engage.engines import model_names
+    from engage.engines import model_names, trained_apart
     from engage.evaluation import playing
     from engage.models import EMBEDDED, find_model
 
+    if apart := trained_apart(config.engine):
+        yield Finding(False, apart)
     names = model_names(config.engine)
     for one in config.evaluation.held_out_simulators:
         with suppress(EngageError):  # an adapter that is not there is said below
