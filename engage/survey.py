@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _WORDS = {
-    "nothing": 0.0, "none": 0.0, "zero": 0.0, "a": 1.0, "an": 1.0, "one": 1.0, "half a": 0.5, "half an": 0.5, "two": 2.0,
+    "nothing": 0.0, "none": 0.0, "zero": 0.0, "a": 1.0, "an": 1.0, "one": 1.0, "half": 0.5, "half a": 0.5, "half an": 0.5, "two": 2.0,
     "three": 3.0, "four": 4.0, "five": 5.0, "six": 6.0, "seven": 7.0, "eight": 8.0,
 }  # fmt: skip
 
@@ -18,16 +18,20 @@ class Survey:
     `choices` maps each allowed answer (a distinct single token: a digit) to its value on the domain's scale. `patterns` are
     tried in order on a free answer (regular expressions, case ignored); the first named group `value` that matches is the
     number, and `scale` turns it into the domain's unit by the name of a second group, `unit` (lower case, '' without one).
+    What `asides` match is taken out before: numbers that are no answer, such as the ends of the scale.
     """
 
     question: str
     choices: Mapping[str, float]
     patterns: tuple[str, ...]
     scale: Mapping[str, float]
+    asides: tuple[str, ...] = ()
 
 
 def stated_value(survey: Survey, text: str, patterns: Sequence[str]) -> float | None:
     """The number that the first matching pattern finds in a text, in the survey's unit; None without one on its scale."""
+    for aside in survey.asides:
+        text = re.sub(aside, " ", text, flags=re.IGNORECASE)
     for pattern in patterns:
         match = re.search(pattern, text, re.IGNORECASE)
         if match:

@@ -50,14 +50,27 @@ INCLINATION = {
 }
 
 
+_PAYMENT = r"(?:\$\s*2(?:\.00?)?(?!\.?\d)|2(?:\.00?)?\s*(?:\$|dollars|bucks)|two (?:dollars|bucks))"
+_MINE = r"(?:(?:my|the|your|this|that|these|those) )?(?:whole |full |entire )?"
+_ASIDES = (
+    rf"(?<!\bhalf )(?<!\ball )\b(?:of|from|out of) {_MINE}{_PAYMENT}(?: payment)?",
+    rf"\bi(?:'ve)? (?:only |just )?(?:have|had|got|earned|made) (?:only |just )?{_MINE}{_PAYMENT}",
+)
+"""Where the payment is named, and not a gift: "one quarter of my $2", "I only have $2"."""
+_REFUSED = (
+    r"(?:\b(?:not|cannot|never)|n't) (?:(?!mind|hesitate)[\w']+ ){0,4}(?:giv|donat|spar)\w+(?! (?:more|much|too))"
+)
 _SUMS = (
+    r"\b(?P<value>[0-8]|none|one|two|three|four|five|six|seven|eight) (?:out )?of (?:(?:my|the|your|those|these) )?(?:8|eight)\b",
+    r"\b(?P<value>half) (?P<unit>of) (?:it|that|my|the)\b",
     r"(?P<unit>\$)\s*(?P<value>\d+(?:\.\d+)?|\.\d+)",
     r"(?P<value>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>\$|dollars?|bucks?|cents?|quarters?)",
     r"\b(?P<value>one|two|three|four|five|six|seven|eight|half an?|an?)\s+(?P<unit>dollars?|bucks?|quarters?|cents?)\b",
 )
 """How a sum of money is named; those of the survey's patterns that need a unit."""
 _NO_GIFT = re.compile(
-    r"\b(?:keep(?:ing)?|kept|earn\w*|costs?|owe|rent)\b|\b(?:not|won't|don't|can't|cannot|never) (?:\w+ )?(?:giv\w+|donat\w+)",
+    r"\b(?:keep(?:ing)?|kept|earn\w*|worked (?:so |very )?(?:hard |long )?for|costs?|owe|rent|hold(?:ing)? on to|need(?:ed)? (?:my|the|that|this|those|every|all))\b|"
+    + _REFUSED,
     re.IGNORECASE,
 )
 
@@ -84,11 +97,13 @@ class Persuasion(Domain):
         ),
         choices={str(n): n * QUARTER for n in range(9)},
         patterns=(
+            r"^[^\w$.]*(?P<value>[0-8])(?!\d|[.,]\d|\s*(?:\$|dollar|buck|cent))",
+            rf"\b(?P<value>nothing|none|zero|no (?:giving|donating)|keep(?:ing)? (?:(?:all|of|my|the) )*(?:it|them|everything|money|payment|(?:8|eight)|{_PAYMENT}))",
+            rf"(?P<value>{_REFUSED})",
             *_SUMS,
-            r"^\W*(?P<value>[0-8])(?!\d)(?!\.\d)",
-            r"\b(?P<value>nothing|none|zero|not? (?:giving|donating|give|donate))\b",
         ),
-        scale={"": QUARTER, "$": 1.0, "dollar": 1.0, "buck": 1.0, "cent": 0.01, "quarter": QUARTER},
+        scale={"": QUARTER, "$": 1.0, "dollar": 1.0, "buck": 1.0, "cent": 0.01, "quarter": QUARTER, "of": 2.0},
+        asides=_ASIDES,
     )
     survey_unit = "dollars, 0 to 2"
     outcomes = MappingProxyType(

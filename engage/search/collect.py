@@ -21,11 +21,12 @@ Item = TypeVar("Item")
 Work = TypeVar("Work")
 ADMISSION_S = 0.003
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 """Part of a cycle's identity. Raise it when search, simulation or a shipped domain's prompts change so that the same settings, seeds
 and model give other trees. A cycle of an older version accepts no new trees; it can still be aligned and evaluated.
 
 1: cycles did not record a version yet. 2: turns are ended and cleaned in another way.
+3: a user who refuses, or names the payment and no gift, is no longer reminded of the whole payment as their sum.
 """
 
 

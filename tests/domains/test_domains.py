@@ -115,6 +115,20 @@ def said(*texts: str) -> Dialogue:
         (("I'm going to keep the $2.",), None),
         (("I earned my $2 honestly. You can have a quarter of it, $0.50.",), 0.5),
         (("I'd give $1.", "I won't give $2."), 1.0),
+        (("I don't want to give any of the $2.",), None),
+        (("I need my $2 for food.",), None),
+        (("No. I worked hard for that $2.",), None),
+        (("I am not going to give my $2.00 away.",), None),
+        (("I'd like to hold on to my $2.",), None),
+        (("Then I'll give 20% of the $2.00.",), None),
+        (("I could give one quarter of my $2.00.",), 0.25),
+        (("I only have $2, maybe 50 cents.",), 0.5),
+        (("Two of my eight quarters.",), 0.5),
+        (("Half of my $2.",), 1.0),
+        (("I don't mind giving $1.",), 1.0),
+        (("I've worked out that I can give $1.10.",), 1.1),
+        (("You can have the $2.",), 2.0),
+        (("All of my $2.",), 2.0),
     ],
 )
 def test_the_sum_that_the_user_named_last_is_read(texts, dollars):
@@ -136,8 +150,8 @@ def test_what_the_assistant_says_is_no_sum_of_the_users():
 @pytest.mark.parametrize(
     ("name", "fingerprint"),
     [
-        ("emotional_support", "7b09c12d296a57f8b88fcc4de191e14ffbb508214645aa6197d2a5dae28cc879"),
-        ("persuasion", "d7f5803968c3b1a2000ad38b6a0d19872f0cb5f69f9ca902d9ef16f5df1d3394"),
+        ("emotional_support", "b7c6dc46f640ed07423e8023ed2986e887158f1eb1159273e438d8b732c7e8d6"),
+        ("persuasion", "dd42d7bd4a09d5e7e19e05e3f1b88676dc81abd58ca819c6e7014aa1e30c49c8"),
     ],
 )
 def test_the_shipped_domains_are_those_of_earlier_cycles(name, fingerprint):
