@@ -21,7 +21,7 @@ from engage.pages import estimate, page, table
 from engage.search import BatchResult, gather
 from engage.seeds import derive_seed
 from engage.simulation import SpeechConfig, UserSimulator
-from engage.stats import Estimate, ratio
+from engage.stats import Estimate, rate, ratio
 from engage.store import read_dialogue
 from engage.store.reader import StoreReader
 
@@ -68,7 +68,7 @@ def reading(conversations: Sequence[Conversation], rewards: Mapping[str, float |
     sizes = [len(some) for some in differences]
     return Reading(
         ratio([sum(some) for some in differences], sizes),
-        ratio([sum(one > 0 for one in some) for some in differences], sizes),
+        rate([sum(one > 0 for one in some) for some in differences], sizes),
         sum(sizes),
     )
 

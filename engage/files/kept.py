@@ -22,8 +22,11 @@ class Kept:
     def read(self) -> dict[str, Any]:
         """What is kept, by name; StoreError if the file is damaged."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
-            return {row[self.name]: row[self.value] for row in map(json.loads, lines)}
+            text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+            rows = map(
+                json.loads, filter(None, text.split("\n"))
+            )  # splitlines also cuts at characters that JSON leaves as they are
+            return {row[self.name]: row[self.value] for row in rows}
         except (ValueError, TypeError, LookupError) as error:
             raise StoreError(f"{self.path}: is damaged; delete it, and {self.again}") from error
 

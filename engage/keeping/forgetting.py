@@ -182,7 +182,7 @@ def _strings(text: str) -> Iterator[str]:
         waiting = [json.loads(text)]
     except ValueError:
         try:
-            waiting = [json.loads(line) for line in text.splitlines() if line.strip()]
+            waiting = [json.loads(line) for line in text.split("\n") if line.strip()]
         except ValueError:
             yield text
             return

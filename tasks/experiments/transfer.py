@@ -33,7 +33,10 @@ def held_out_users(config: CycleConfig) -> dict[str, str | None]:
     found = simulators(config.engine, config.evaluation.held_out_simulators)
     found.pop(SEARCH_SIMULATOR)
     if not found:
-        raise ConfigError("no held-out simulator: name one with --set evaluation.second_simulator=FOLDER")
+        raise ConfigError(
+            "no held-out simulator: evaluation.second_simulator and evaluation.simulators are unset, or name the search's simulator; "
+            "name another with --set evaluation.second_simulator=FOLDER"
+        )
     return found
 
 

@@ -65,6 +65,6 @@ def test_without_a_held_out_simulator_one_sentence_says_so(home, tiny_model):
     with played_by(Counted()):
         collect(settings, "c1")
         with pytest.raises(
-            ConfigError, match=r"no held-out simulator: name one with --set evaluation\.second_simulator"
+            ConfigError, match=r"no held-out simulator: .* name another with --set evaluation\.second_simulator"
         ):
             transfer(settings, "c1")

@@ -4,6 +4,7 @@ import pytest
 
 from engage.errors import StoreError
 from engage.experiments.pair_transfer import SEARCH, Conversation, Transfer, kept_answers, reading, transfer_page
+from engage.files.kept import Kept
 
 SAID = tuple(
     Conversation(pair, "persuasion", scenario, side, trajectory, reward)
@@ -48,6 +49,13 @@ def test_lines_page_and_metrics_tell_the_same():
     metrics = found.metrics()
     assert metrics["transfer/search/difference"] == pytest.approx(1.4 / 3)
     assert metrics["transfer/held-out_bare/confirmed"] == pytest.approx(2 / 3)
+
+
+def test_a_kept_answer_may_hold_any_character(tmp_path):
+    kept = Kept(tmp_path / "answers.jsonl", "name", "reply", "it is asked again")
+    said = {"one": "a\u2028b\u0085c\x1dd\n", "two": "plain"}
+    kept.add(said)
+    assert kept.read() == said
 
 
 def test_a_damaged_file_of_answers_is_named(tmp_path):
