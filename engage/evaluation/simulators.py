@@ -9,6 +9,7 @@ Several held-out ones are a *panel*: its label joins theirs, and a dialogue's re
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from engage.models import (
     adapter_folder,
     adapter_label,
     check_adapter,
+    find_model,
     model_of_adapter,
     resolve_model,
 )
@@ -38,11 +40,11 @@ def simulators(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, str |
 
     A single held-out simulator is omitted if it has the same model name and adapter as one of the search's; in a panel that is a ConfigError.
     """
-    players = {f"{SEARCH_SIMULATOR}'s {label}": _weights(engine, name) for label, name in drawn_users(engine).items()}
-    players = players or {SEARCH_SIMULATOR: _weights(engine, engine.simulator_adapter)}
+    players = {f"{SEARCH_SIMULATOR}'s {label}": _played(engine, name) for label, name in drawn_users(engine).items()}
+    players = players or {SEARCH_SIMULATOR: _played(engine, engine.simulator_adapter)}
     found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
     for name in held_out:
-        weights = _weights(playing(engine, name), name)
+        weights = _played(playing(engine, name), name)
         twin = next((label for label, known in players.items() if known == weights), None)
         if twin is None:
             label = held_out_label(name)
@@ -60,7 +62,7 @@ def drawn_users(engine: EngineConfig) -> dict[str, str]:
     found: dict[str, str] = {}
     known: dict[tuple[str, str | None], str] = {}
     for name in engine.simulators:
-        weights = _weights(engine, name)
+        weights = _played(engine, name)
         if weights in known:
             raise ConfigError(
                 f"engine.simulators: {name} has the weights of the {known[weights]} simulator; name each once"
@@ -143,6 +145,15 @@ def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
         return model_of(engine, Side.POLICY), None
     folder = adapter_folder(name)
     return model_of(engine, Side.SIMULATOR), adapter_fingerprint(folder) if folder else None
+
+
+def _played(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
+    """As `_weights`, but equal for equal weights wherever they lie: the model's fingerprint, or its name if its weights are not here."""
+    model, own = _weights(engine, name)
+    with suppress(ModelError):  # what cannot be a model is said when it is opened
+        if model_names(engine) and (found := find_model(model)):
+            return found.fingerprint, own
+    return model, own
 
 
 def in_metrics(label: str) -> str:

@@ -101,6 +101,13 @@ def test_an_adapter_of_another_model_plays_on_that_one(tiny_model, foreign, tmp_
         check_adapters(several_of(tiny_model, judge, "bare"), (), None)
 
 
+def test_the_policys_model_under_another_name_is_the_searchs_own_user(tiny_model, tmp_path):
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    for name in (f"{tiny_model}/", str(copy)):
+        engine = EngineConfig(policy_model=str(tiny_model), simulator_model=name, simulator_adapter="bare")
+        assert list(simulators(engine, ["policy"])) == ["search"]
+
+
 def test_the_same_weights_elsewhere_and_the_policys_model_are_found_by_their_content(tiny_model, foreign, tmp_path):
     model, judge = foreign
     moved = str(shutil.copytree(model, tmp_path / "moved"))
