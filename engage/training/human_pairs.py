@@ -72,7 +72,7 @@ class HumanPairs:
     """Pairs, and counts of how they were made.
 
     Counts: `dialogues` that went well and `places` in them, `sampled` places where the policy was asked, `accepted` pairs, and
-    places left out by reason (`empty`, `thought`, `role_leak`, `flawed`, `deceptive`, `link`, `too_long`, `same_text`, `failed`,
+    places left out by reason (those of `UNSPOKEN`, `role_leak`, `flawed`, `deceptive`, `link`, `too_long`, `same_text`, `failed`,
     `crisis`). `used` are the dialogues of the sampled places with the calls they cost.
     """
 
@@ -177,7 +177,7 @@ async def draw_human_pairs(
 ) -> HumanPairs:
     """At most `wanted` pairs: places are sampled with `seed` among all usable ones, and the policy is asked once at each.
 
-    Places that give no pair (the policy says the same or nothing, or the request fails) are counted and not replaced. Raises
+    Places that give no pair (the policy says the same or nothing usable, or the request fails) are counted and not replaced. Raises
     EngineError if every request failed for good.
     """
     good = [human for human in dialogues if human.split == "train" and went_well(human, config.min_reward)]
@@ -222,7 +222,7 @@ def _judged(place: Place, answer: SampledTurn | EngineError, left: Counter[str])
     if isinstance(answer, EngineError):
         left["failed"] += 1
         return None
-    reason = answer.turn.flaw if answer.turn.flaw in {"empty", "thought", "role_leak"} else None
+    reason = answer.turn.flaw if answer.turn.unspoken or answer.turn.flaw == "role_leak" else None
     if answer.turn.text.strip().lower() == place.reply.strip().lower():
         reason = "same_text"
     if reason:

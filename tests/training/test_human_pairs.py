@@ -6,9 +6,9 @@ import pytest
 
 from engage.corpora.base import Gathering, HumanDialogue
 from engage.corpora.p4g import read_p4g
-from engage.dialogue import Dialogue, Role
+from engage.dialogue import UNSPOKEN, Dialogue, Role
 from engage.domains import load_domain
-from engage.engines.base import Side
+from engage.engines.base import Completion, Side
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import EngineError
 from engage.scenario import parse_scenario
@@ -36,9 +36,9 @@ def human_dialogue(split="train", replies=REPLIES, outcome=2.0, initial=4) -> Hu
     raise AssertionError("unreachable: some number falls into the split")
 
 
-def drawn(dialogues, wanted=10, reply=lambda prompt, seed: "I see.", seed=7, **changes):
+def drawn(dialogues, wanted=10, reply=lambda prompt, seed: "I see.", seed=7, engine=None, **changes):
     settings = {"config": HumanConfig(), "speech": SPEECH, "max_length": 512, "adapter": None, **changes}
-    return asyncio.run(draw_human_pairs(ScriptedEngine(reply), dialogues, wanted, seed=seed, **settings))
+    return asyncio.run(draw_human_pairs(engine or ScriptedEngine(reply), dialogues, wanted, seed=seed, **settings))
 
 
 def test_the_human_reply_is_chosen_and_the_policys_rejected_after_the_same_prefix():
@@ -143,10 +143,34 @@ def test_places_left_out_before_sampling_are_counted_and_made_up_for():
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"), [(REPLIES[0].upper(), "same_text"), ("...", "empty"), ("Assistant: I see.", "role_leak")]
+    ("said", "reason"),
+    [
+        (REPLIES[0].upper(), "same_text"),
+        ("...", "empty"),
+        ("Assistant: I see.", "role_leak"),
+        ("I'm sorry, but I can't help with that.", "refusal"),
+    ],
 )
 def test_an_answer_of_the_policy_that_makes_no_pair_is_counted(said, reason):
     found = drawn([human_dialogue(replies=REPLIES[:1])], reply=lambda prompt, seed: said)
+    assert found.counts == {"dialogues": 1, "places": 1, "sampled": 1, "accepted": 0, reason: 1}
+
+
+class Withheld(ScriptedEngine):
+    """A server that gives no reply, for a reason of its own."""
+
+    def __init__(self, reason, text):
+        super().__init__()
+        self.reason, self.text = reason, text
+
+    async def complete(self, prompt, sampling, seeds):
+        return [Completion(self.text, 1, 0, 0, None, self.reason, seed) for seed in seeds]
+
+
+@pytest.mark.parametrize("text", ["", "You could"])  # a filter may leave the words before it
+@pytest.mark.parametrize("reason", UNSPOKEN)
+def test_a_reply_that_the_server_withheld_is_never_the_rejected_side_and_counted(reason, text):
+    found = drawn([human_dialogue(replies=REPLIES[:1])], engine=Withheld(reason, text))
     assert found.counts == {"dialogues": 1, "places": 1, "sampled": 1, "accepted": 0, reason: 1}
 
 
