@@ -2,6 +2,7 @@
 
 People's names, addresses and numbers become placeholders (`engage.corpora.placeholders`) before anything else is done with a turn.
 JSON Lines are read line by line; a CSV file and a JSON list are read whole. What cannot be used is left out with its place and the reason.
+Messages are put into the order that their times or places state (`engage.corpora.order`).
 """
 
 import json
@@ -14,7 +15,8 @@ from typing import Any
 
 from engage.corpora.base import BY_DEFAULT, Corpus, CorpusOptions, Gathering, checked_condition
 from engage.corpora.cleaning import check_text, clean_turns
-from engage.corpora.files import column_named, csv_rows, json_records, text_lines
+from engage.corpora.files import ROUNDED, column_named, csv_rows, json_records, text_lines
+from engage.corpora.order import find_order, order_fields
 from engage.corpora.own import OWN
 from engage.corpora.placeholders import replace_personal
 from engage.dialogue import Role, Turn
@@ -38,6 +40,8 @@ COLUMNS = (
     ("text", "content", "message", "value", "body"),
 )
 """Names of the CSV columns: conversation, role, text; the first that is there counts."""
+NO_IDS = frozenset(("", "nan", "null", "none", "n/a", "na", "#n/a", "\\n", "undefined"))
+"""What an export writes where a row has no conversation id, in lower case."""
 NO_OBJECT = "not one JSON object on one line; write one conversation a line, or all as one JSON list"
 MAX_TURN = 4_000
 """Characters of a turn; a conversation with a longer one is left out."""
@@ -126,10 +130,14 @@ def _situation(turns: list[tuple[Role, str]]) -> str:
 
 
 def _said(messages: Any, remarks: list[str]) -> list[tuple[Role, str]] | str:
-    """Who says what; or why the conversation cannot be used. What is left out of a usable one is added to `remarks`."""
+    """Who says what, in the order that the messages state; or why the conversation cannot be used.
+
+    What is left out of a usable one, and what is to be said of its order, is added to `remarks`.
+    """
     if not isinstance(messages, list) or not messages:
         return "no messages"
     said: list[tuple[Role, str]] = []
+    spoken = []
     left = set()
     for message in messages:
         if not isinstance(message, Mapping):
@@ -148,8 +156,12 @@ def _said(messages: Any, remarks: list[str]) -> list[tuple[Role, str]] | str:
         if len(text) > MAX_TURN:
             return f"a turn has more than {MAX_TURN} characters"
         said.append((ROLES[role], text))
-    remarks += sorted(left)
-    return said if any(text.strip() for _, text in said) else "no text"
+        spoken.append(message)
+    if not any(text.strip() for _, text in said):
+        return "no text"
+    order = find_order(spoken, [role for role, _ in said])
+    remarks += [*filter(None, [order.remark]), *sorted(left)]
+    return order.doubt or [said[number] for number in order.numbers]
 
 
 def _text(content: Any) -> tuple[str, bool]:
@@ -206,8 +218,24 @@ def _csv_chats(path: Path) -> Iterator[Chat]:
     found: dict[str, tuple[str, list[dict[str, str]]]] = {}
     for line, row in csv_rows(path, columns):
         key, role, text = (row[name] for name in columns)
-        found.setdefault(key, (f"{path.name}:{line}", []))[1].append({"role": role, "content": text})
+        place, key = f"{path.name}:{line}", key.strip()
+        if reason := _not_an_id(key):
+            yield place, reason
+            continue
+        message = {"role": role, "content": text, **{name: row[name] for name in order_fields(row)}}
+        found.setdefault(key, (place, []))[1].append(message)
     yield from found.values()
+
+
+def _not_an_id(key: str) -> str | None:
+    """Why rows with this conversation id may be of several conversations; None for a good one."""
+    if key.lower() in NO_IDS:
+        return "a row (each counts as one) without a conversation id"
+    if ROUNDED.fullmatch(key):
+        return (
+            "a row (each counts as one) whose conversation id a spreadsheet rounded, as 1.71234E+14; export ids as text"
+        )
+    return None
 
 
 def dialogue_lines(corpus: Corpus) -> Iterator[str]:

@@ -17,6 +17,8 @@ Record = tuple[str, dict[str, Any]]
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DELIMITERS = (",", ";", "\t")
+ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d+", re.IGNORECASE)
+"""A number as a spreadsheet rounds it: different ones look the same."""
 MAX_LINE = 10_000_000
 """Bytes of a line that `text_lines` reads, and characters of a CSV field."""
 

@@ -96,6 +96,147 @@ def test_rows_of_one_conversation_need_not_stand_together(tmp_path):
     assert [len(human.dialogue.turns) for human in read(tmp_path, mixed, "chats.csv").corpus.dialogues] == [4, 3]
 
 
+# the order of messages, and whose they are
+
+DATED = [f"2026-01-01T10:0{minute}:00" for minute in range(4)]
+OUT_OF_ORDER = "messages out of order: put into the order of {}"
+UNREADABLE = "{} cannot be read as numbers, or as ISO dates of one kind: in the file's order"
+
+
+def rows_of(order, head="created_at", values=DATED, said=SAID, key="c"):
+    """A CSV file with the turns of one conversation in this order, and values in further columns."""
+    lines = [f'{key},{said[turn][0]},"{said[turn][1]}",{values[turn]}' for turn in order]
+    return "\n".join([f"conversation_id,role,text,{head}", *lines]) + "\n"
+
+
+def heard(tmp_path, text, name="chats.csv"):
+    """The turns of the only conversation, and the remarks on it that speak of an order."""
+    corpus = read(tmp_path, text, name).corpus
+    (human,) = corpus.dialogues
+    return [turn.text for turn in human.dialogue.turns], [r for r in corpus.remarks if "order" in r]
+
+
+@pytest.mark.parametrize(
+    "order", [(3, 2, 1, 0), (0, 2, 1, 3), (1, 3, 0, 2)], ids=["newest first", "swapped", "by role"]
+)
+@pytest.mark.parametrize(
+    ("head", "values"),
+    [
+        ("created_at", DATED),
+        ("Created At", [f"{when.replace('T', ' ')} UTC" for when in DATED]),
+        ("timestamp", [f"{when}+02:00" for when in DATED]),
+        ("create_time", ["1767261600.5", "1767261601", "1767261601.5", "1767261610"]),
+        ("turn", ["8", "9", "10", "11"]),  # as text, 10 would come first
+        ("position", ["-1", "0", "1.0", "2"]),
+        ("index", ["0", "1", "2", "3"]),
+        ("date", DATED),
+    ],
+)
+def test_rows_out_of_order_are_put_into_the_order_that_a_column_states(head, values, order, tmp_path):
+    assert heard(tmp_path, rows_of(order, head, values)) == (HIDDEN, [OUT_OF_ORDER.format(head)])
+    assert heard(tmp_path, rows_of((0, 1, 2, 3), head, values)) == (HIDDEN, [])
+
+
+@pytest.mark.parametrize("name", ["created_at", "timestamp", "createdAt", "turn"])
+@pytest.mark.parametrize("layout", [openai, sharegpt])
+def test_messages_out_of_order_are_put_into_the_order_of_their_field(layout, name, tmp_path):
+    record = json.loads(layout())
+    (messages,) = record.values()
+    for number, message in enumerate(messages):
+        message[name] = number if name == "turn" else f"{DATED[number]}Z"
+    messages.reverse()
+    messages.insert(0, {"role": "system", "content": "Be nice."})  # of no time, and left out
+    assert heard(tmp_path, json.dumps(record)) == (HIDDEN, [OUT_OF_ORDER.format(name)])
+    messages.reverse()
+    assert heard(tmp_path, json.dumps(record)) == (HIDDEN, [])
+
+
+@pytest.mark.parametrize(
+    ("head", "values"),
+    [
+        ("created_at", ["01/01/2026 10:00", "01/01/2026 10:01", "01/01/2026 10:02", "01/01/2026 10:03"]),
+        ("created_at", [*DATED[:3], ""]),
+        ("created_at", [*DATED[:3], "3"]),
+        ("created_at", [*DATED[:3], f"{DATED[3]}Z"]),  # of another time zone, perhaps
+        ("timestamp", ["1.71234E+12"] * 4),  # a spreadsheet rounded them
+        ("turn", ["0", "1", "nan", "3"]),
+        ("time", ["10:00", "10:01", "10:02", "10:03"]),
+    ],
+)
+def test_an_order_that_cannot_be_read_is_not_followed_and_noted(head, values, tmp_path):
+    said, remarks = heard(tmp_path, rows_of((2, 1, 0, 3), head, values))
+    assert (said[0], remarks) == (HIDDEN[2], [UNREADABLE.format(head)])
+
+
+@pytest.mark.parametrize(
+    ("head", "values"),
+    [
+        ("created_at", [DATED[0]] * 4),  # the time of the export
+        ("created_at", ["", " ", "", ""]),
+        ("updated_at", DATED),  # of a change, not of the message
+    ],
+)
+def test_a_column_that_states_no_order_changes_nothing(head, values, tmp_path):
+    assert heard(tmp_path, rows_of((0, 1, 3, 2), head, values))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("head", "values", "by"),
+    [
+        ("index,created_at", [f"{3 - turn},{DATED[turn]}" for turn in range(4)], "created_at"),  # the index of the file
+        ("created_at,turn", [f"{DATED[3 - turn]},{turn}" for turn in range(4)], "turn"),  # written newest first
+        ("turn,created_at", [f"{turn // 2},{DATED[turn]}" for turn in range(4)], "turn"),
+        ("created_at,turn", [f"yesterday,{turn}" for turn in range(4)], "turn"),
+        ("date,time", ["2026-01-01,23:58", "2026-01-01,23:59", "2026-01-02,00:00", "2026-01-02,00:01"], "date and time"),
+    ],
+)  # fmt: skip
+def test_of_several_columns_the_surest_counts_and_the_others_decide_between_equals(head, values, by, tmp_path):
+    assert heard(tmp_path, rows_of((3, 2, 1, 0), head, values)) == (HIDDEN, [OUT_OF_ORDER.format(by)])
+
+
+def test_a_newest_first_list_is_reversed_where_the_sides_then_alternate(tmp_path):
+    minutes = [f"2026-01-01 10:0{minute}" for minute in (0, 1, 1, 2)]  # the answer and the next turn in one minute
+    assert heard(tmp_path, rows_of((3, 2, 1, 0), values=minutes)) == (HIDDEN, [OUT_OF_ORDER.format("created_at")])
+
+
+@pytest.mark.parametrize(
+    ("order", "head", "values"),
+    [
+        ((3, 2, 1, 0), "turn", ["1", "1", "2", "2"]),  # who began turn 1?
+        ((3, 1, 2, 0), "date", ["2026-01-01", "2026-01-02", "2026-01-02", "2026-01-03"]),
+        ((1, 3, 0, 2), "turn", ["1", "1", "2", "2"]),
+    ],
+)
+def test_a_conversation_out_of_order_whose_sides_share_their_times_is_left_out(order, head, values, tmp_path):
+    more = [f'd,{role},"{text}",{turn}' for turn, (role, text) in enumerate(other(3))]
+    chats = read(tmp_path, rows_of(order, head, values) + "\n".join(more) + "\n", "chats.csv")
+    assert len(chats.corpus.dialogues) == 1
+    reason = f"messages out of order, and two sides have one {head}; export exact times, or the oldest message first"
+    assert chats.corpus.dropped == {reason: ("chats.csv:2",)}
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        *((key, "a row (each counts as one) without a conversation id") for key in ("", "  ", "NULL", "nan", "#N/A")),
+        *(
+            (key, "a row (each counts as one) whose conversation id a spreadsheet rounded, as 1.71234E+14; export ids as text")
+            for key in ("1.71234E+14", "2e+15", '"1,71E+14"')
+        ),
+    ],
+)  # fmt: skip
+def test_rows_that_may_be_of_several_people_are_left_out_with_their_places(key, reason, tmp_path):
+    lines = [f'{key},2026,{role},"{text}"' for role, text in (*SAID, *other(5))]
+    chats = read(tmp_path, CSV + "\n".join(lines) + "\n", "chats.csv")
+    assert len(chats.corpus.dialogues) == 2  # those of CSV, in lines 2 to 8
+    assert chats.corpus.dropped == {reason: tuple(f"chats.csv:{line}" for line in range(9, 16))}
+
+
+def test_spaces_around_a_conversations_id_make_no_second_conversation(tmp_path):
+    mixed = CSV.replace("\nb,2026,assistant", "\n b ,2026,assistant")
+    assert [len(human.dialogue.turns) for human in read(tmp_path, mixed, "chats.csv").corpus.dialogues] == [4, 3]
+
+
 def test_dialogues_are_read_again_as_a_corpus_of_the_same_scenarios(tmp_path):
     corpus = read(tmp_path, openai() + openai(other(3))).corpus
     save_lines(dialogue_lines(corpus), tmp_path / "dialogues.jsonl")
