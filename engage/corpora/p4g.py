@@ -51,6 +51,10 @@ def read_p4g(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
     per_dollar = _per_dollar(info, [gift for _, gift in people.values() if gift is not None], options)
     gathering = Gathering("p4g", PERSUASION, options, folder=table.parent)
     for dialogue_id, rows in said.items():
+        if not dialogue_id:  # of several dialogues, perhaps
+            for lost in rows:
+                gathering.drop(f"{table.name}:{lost.line}", "a row (each counts as one) without a dialogue's id (B2)")
+            continue
         place = f"{table.name} {dialogue_id}"
         turns, remarks = _in_order(table, dialogue_id, rows)
         if dialogue_id not in people:

@@ -277,6 +277,16 @@ def test_a_dialogue_that_is_there_twice_is_refused_with_both_lines(tmp_path):
         read_p4g(p4g(tmp_path, two, same))
 
 
+def test_rows_without_a_dialogues_id_are_no_dialogue(tmp_path):
+    lost = [(*row[:4], " ") for row in p4g_rows() if row[2] < 4]  # of several dialogues, perhaps
+    people = [("d1", "a", 1, 0.5, 30, "Male"), ("", "b", 1, 0.5, 31, "Male")]
+    corpus = read_p4g(p4g(tmp_path, [*p4g_rows(), *lost], people))
+    assert [lines_of(human) for human in corpus.dialogues] == [RIGHT]
+    # the header is line 1, and the 24 rows of d1 follow
+    places = tuple(f"full_dialog.csv:{line}" for line in range(26, 34))
+    assert corpus.dropped == {"a row (each counts as one) without a dialogue's id (B2)": places}
+
+
 def test_a_repeated_person_is_refused_with_both_lines(tmp_path):
     people = [("d1", "a", 0, 0, 30, "Male"), ("d1", "b", 1, 0.5, 30, "Male"), ("d1", "b", 1, 0.0, 31, "Male")]
     with pytest.raises(CorpusError, match=r"full_info.csv:4: the persuadee of d1 is on line 3 already"):
