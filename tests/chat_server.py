@@ -47,6 +47,7 @@ class ChatServer:
         self.bodies: list[dict[str, Any]] = []
         self.probes: list[dict[str, Any]] = []
         self.loaded: list[dict[str, Any]] = []
+        self.load_answer: Any = "Success"  # to a request to load an adapter
         self.keys: set[str] = set()
         self.queries: set[str] = set()
         self.vocabulary: dict[str, list[int]] = {}
@@ -93,7 +94,7 @@ class ChatServer:
                 owner.queries |= {query} if query else set()
                 if self.path.endswith("/load_lora_adapter"):
                     owner.loaded.append(body)
-                    self.send_json("Success")
+                    self.send_json(owner.load_answer)
                     return
                 if self.path == "/tokenize":  # vLLM's own
                     known = owner.vocabulary

@@ -335,6 +335,48 @@ def test_adapters_are_loaded_once_and_again_after_the_server_forgot_them(server,
     assert server.bodies[-1]["model"] == "m"
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            {"error": "Unexpected endpoint or method. (POST /v1/load_lora_adapter)"},
+            "Unexpected endpoint or method",
+        ),  # LM Studio
+        ({"error": {"message": "LoRA is not supported by this model"}}, "LoRA is not supported by this model"),
+        ({"object": "error", "message": "no such path"}, "no such path"),
+        (b"<html><title>Chat</title></html>", "a page: Chat"),
+    ],
+)
+def test_an_adapter_is_not_loaded_if_the_answer_with_status_200_is_an_error(said, words, server, open_engine, tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    server.load_answer = said
+    with pytest.raises(EngineError) as raised:
+        complete(open_engine(server, adapter=str(tmp_path)))
+    assert "cannot load adapters: start vLLM with" in str(raised.value) and words in str(raised.value)
+    assert not server.bodies
+
+
+@pytest.mark.parametrize(
+    "said", ["Success: LoRA adapter added", {"status": "success"}, {"error": None}, {"error": "it is already loaded"}]
+)
+def test_other_answers_to_loading_an_adapter_are_a_success(said, server, open_engine, tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    server.load_answer = said
+    assert complete(open_engine(server, adapter=str(tmp_path)))[0].text == "Hello there."
+
+
+def test_a_reply_of_the_base_model_in_place_of_the_adapter_is_refused(server, open_engine, tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    reported = ["m"]
+    server.behave = lambda _, body, __: {**answer(body), "model": reported[0]}
+    engine = open_engine(server, adapter=str(tmp_path))
+    with pytest.raises(EngineError, match=r"answers as 'm', its base model, when the adapter engage-.* is asked for"):
+        complete(engine)
+    for other in ("org/m", "m:latest", str(tmp_path), "", None):  # servers report names in many forms
+        reported[0] = other
+        assert complete(engine)[0].text == "Hello there."
+
+
 def test_a_closed_engine_says_so(server, open_engine):
     engine = open_engine(server)
     engine.close()

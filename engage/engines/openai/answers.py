@@ -7,7 +7,7 @@ counts as null or text, an error with status 200, an unrequested stream. This mo
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from engage.engines.openai.complaints import Complaint, complaint_of, page_of
@@ -58,12 +58,16 @@ class Reply:
 
 @dataclass(frozen=True)
 class Answer:
-    """The replies of one request, in the order of their index, and its token counts (None: not reported)."""
+    """The replies of one request, in the order of their index, and its token counts (None: not reported).
+
+    `model` is the name that the server reports; '' if it reports none.
+    """
 
     replies: tuple[Reply, ...]
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    model: str = ""
 
 
 def read_answer(text: str) -> Answer:
@@ -82,7 +86,8 @@ def read_answer(text: str) -> Answer:
     if not replies:
         errors = [choice["error"] for choice in choices if isinstance(choice, Mapping) and choice.get("error")]
         raise Failed(complaint_of({"error": errors[0]})) if errors else Unreadable("gives an answer without a reply")
-    return _with_usage(tuple(replies), content.get("usage"))
+    model = content.get("model")
+    return replace(_with_usage(tuple(replies), content.get("usage")), model=model if isinstance(model, str) else "")
 
 
 def _decoded(text: str) -> Any:
@@ -113,7 +118,7 @@ def _joined_stream(text: str) -> dict[str, Any]:
             raise Unreadable("answers with a stream that cannot be read") from None
         if not isinstance(event, Mapping):
             continue
-        whole |= {name: event[name] for name in ("usage", "error") if event.get(name)}
+        whole |= {name: event[name] for name in ("usage", "error", "model") if event.get(name)}
         parts = event.get("choices")
         for part in parts if isinstance(parts, list) else ():
             index = part.get("index") if isinstance(part, Mapping) else None

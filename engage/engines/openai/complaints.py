@@ -49,6 +49,20 @@ def complaint_of(content: Any) -> Complaint:
     return Complaint(said[:400], _filter_code(error) or str(code or error.get("type") or ""), param, status)
 
 
+def error_in(text: str) -> str:
+    """The error message in a body with status 200: of an object that is an error, or of a page; '' for any other body."""
+    if page_of(text):
+        return complaint_of(text).words
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(content, Mapping):
+        return ""
+    failed = content.get("error") or content.get("errors") or content.get("detail") or content.get("object") == "error"
+    return complaint_of(content).words if failed else ""
+
+
 def _filter_code(error: Mapping[str, Any]) -> str:
     """What a filter calls itself below the error's own code, which may be only its status; '' where it says nothing of a filter."""
     about = error.get("metadata")

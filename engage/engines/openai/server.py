@@ -15,7 +15,7 @@ import openai
 
 from engage.engines.openai.answers import Answer, Failed, Reply, Unreadable, read_answer
 from engage.engines.openai.clients import FORGOTTEN, LONGEST_PAUSE_S, Server, open_servers, reason_of
-from engage.engines.openai.complaints import Complaint, complaint_of
+from engage.engines.openai.complaints import Complaint, complaint_of, error_in
 from engage.engines.openai.concurrency import AdaptiveLimit
 from engage.engines.openai.config import ServerConfig
 from engage.engines.openai.models import listed_models, look_up
@@ -38,6 +38,7 @@ from engage.masking import mask
 Result = TypeVar("Result")
 
 FIRST_LIMIT = 32
+_WITH_ADAPTERS = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or set policy_adapter and simulator_adapter to bare"
 _log = logging.getLogger("engage")
 
 
@@ -197,7 +198,13 @@ class ServerGroup:
             if chat.adapter is not None:
                 await self._load_adapter(server, chat.adapter_name, chat.adapter)
             body["model"] = chat.adapter_name if chat.adapter else chat.model
-            return read_answer(await server.client.post("/chat/completions", body=body, cast_to=str))
+            answer = read_answer(await server.client.post("/chat/completions", body=body, cast_to=str))
+        if chat.adapter and answer.model == chat.model != chat.adapter_name:
+            raise Refused(
+                f"{server.url} answers as {chat.model!r}, its base model, when the adapter {chat.adapter_name} is asked for: "
+                f"{_WITH_ADAPTERS}"
+            )
+        return answer
 
     def _refusal(
         self,
@@ -249,16 +256,16 @@ class ServerGroup:
                 return
             body = {"lora_name": name, "lora_path": str(folder.resolve())}
             try:
-                await server.client.post("/load_lora_adapter", body=body, cast_to=str)
+                said = error_in(await server.client.post("/load_lora_adapter", body=body, cast_to=str))
             except openai.NotFoundError:
-                raise Refused(
-                    f"{server.url} cannot load adapters: start vLLM with --enable-lora and "
-                    "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or set policy_adapter and simulator_adapter to bare"
-                ) from None
+                raise Refused(f"{server.url} cannot load adapters: {_WITH_ADAPTERS}") from None
             except openai.BadRequestError as error:
                 words = mask(complaint_of(error.response.text).words, self._secrets)
                 if "already" not in words:
                     raise Refused(f"{server.url} cannot load the adapter {folder}: {words}") from None
+            else:
+                if said and "already" not in said:  # LM Studio answers with status 200 at paths that it does not have
+                    raise Refused(f"{server.url} cannot load adapters: {_WITH_ADAPTERS} ({mask(said, self._secrets)})")
             server.adapters.add(name)
 
     async def close(self) -> None:
