@@ -41,6 +41,7 @@ class ChatServer:
     def __init__(self, models: tuple[str, ...] = ("m",), port: int = 0) -> None:
         self.models = models
         self.models_answer: bytes | None = None  # a page in place of the list of models
+        self.models_status = 200
         self.behave: Callable[[Any, dict[str, Any], int], dict[str, Any] | None] = lambda _, body, __: answer(body)
         self.takes: Callable[[dict[str, Any]], tuple[int, Any] | None] = lambda _: None
         self.shape: Callable[[dict[str, Any]], Any] = lambda content: content  # what every answer is made into
@@ -83,9 +84,9 @@ class ChatServer:
             def do_GET(self) -> None:
                 models = [{"id": m, "object": "model", "created": 1, "owned_by": "x"} for m in owner.models]
                 if owner.models_answer is not None:
-                    self.send_json(owner.models_answer, headers={"Content-Type": "text/html"})
+                    self.send_json(owner.models_answer, owner.models_status, {"Content-Type": "text/html"})
                 else:
-                    self.send_json({"object": "list", "data": models})
+                    self.send_json({"object": "list", "data": models}, owner.models_status)
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

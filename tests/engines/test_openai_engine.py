@@ -148,6 +148,26 @@ def test_a_model_that_is_not_served_is_told_before_anything_is_asked(server, ope
         open_engine(server, model="n")
 
 
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"models": ("small",)}, "does not serve 'm' but small: correct the model's name"),
+        ({"models_status": 401}, "refuses the key; put a valid one into"),
+        ({"models_status": 403}, "refuses the key; put a valid one into"),
+        ({"models_answer": b"<html>Welcome</html>"}, "is not an OpenAI-compatible server"),
+    ],
+    ids=["other model", "key", "key of others", "page"],
+)
+def test_one_wrong_server_among_several_is_told_before_anything_is_asked(odd, said, server, open_engine):
+    other = ChatServer()
+    vars(other).update(odd)
+    for servers in ((server, other), (other, server), (free_url(), server, other)):
+        with pytest.raises(ConfigError, match=f"{other.url} {said}"):
+            open_engine(*servers)
+    assert not server.probes and not other.probes
+    other.stop()
+
+
 def test_no_server_at_all_is_reported_at_once(open_engine):
     with pytest.raises(ConfigError, match="no server answers at http://127"):
         open_engine(free_url())
@@ -266,8 +286,28 @@ def test_a_server_that_is_restarted_loses_nothing_and_works_on(server, open_engi
     later[0].stop()
 
 
-def test_a_server_that_is_down_at_the_start_does_not_stop_the_others(server, open_engine):
-    assert complete(open_engine(free_url(), server))[0].text == "Hello there."
+def test_a_server_that_is_down_at_the_start_does_not_stop_the_others(server, open_engine, caplog):
+    url = free_url()
+    assert complete(open_engine(url, server))[0].text == "Hello there."
+    assert caplog.text.count(f"no server answers at {url}") == 1
+
+
+def test_a_server_that_comes_up_later_with_another_model_is_sent_nothing(server, open_engine, caplog):
+    url = free_url()
+    engine = open_engine(url, server)
+    late = ChatServer(("small",), port=int(url.rpartition(":")[2].removesuffix("/v1")))
+    for one in engine._groups[Side.POLICY]._servers:
+        one.down_until = 0.0
+
+    async def many():
+        return await asyncio.gather(*(engine.complete(PROMPT, SAMPLING, [n]) for n in range(10)))
+
+    assert len(asyncio.run(many())) == 10 and not late.bodies
+    assert caplog.text.count(f"{url} does not serve 'm' but small: correct the model's name; no requests") == 1
+    late.models = ("m",)
+    engine._groups[Side.POLICY]._servers[0].down_until = 0.0
+    assert len(asyncio.run(many())) == 10 and late.bodies
+    late.stop()
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ once is tried again."""
 
 @dataclass(eq=False)
 class Server:
-    """One server: its `url` without secrets, its running requests, recent failures, and the adapters it has loaded.
+    """One server: its `url` without secrets, its running requests, recent failures, the models it has, the adapters it has loaded.
 
     `pace_s` is the time of an answer, shared by the requests that ran beside it (the inverse of its throughput); 0 before its first answer.
     """
@@ -32,6 +32,7 @@ class Server:
     pace_s: float = 0.0
     failures: int = 0
     down_until: float = 0.0
+    models: set[str] = field(default_factory=set)
     adapters: set[str] = field(default_factory=set)
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -41,10 +42,11 @@ class Server:
         self.pace_s = (1 - NEWEST) * self.pace_s + NEWEST * pace_s if self.pace_s else pace_s
 
     def rest(self, lost: bool) -> None:
-        """Send it nothing for a while, longer after each failure; if the connection was lost, load its adapters again later."""
+        """Send it nothing for a while, longer after each failure; if the connection was lost, check its models and load its adapters again later."""
         self.failures += 1
         self.down_until = time.monotonic() + min(LONGEST_PAUSE_S, 0.5 * 2 ** min(self.failures, 10))
         if lost:
+            self.models.clear()
             self.adapters.clear()
 
 

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import openai
 
 from engage.engines.openai.answers import Answer, Failed, Reply, Unreadable, read_answer
+from engage.engines.openai.checks import Unreachable, check_server
 from engage.engines.openai.clients import FORGOTTEN, LONGEST_PAUSE_S, Server, open_servers, reason_of
 from engage.engines.openai.complaints import Complaint, complaint_of, error_in
 from engage.engines.openai.concurrency import AdaptiveLimit
 from engage.engines.openai.config import ServerConfig
-from engage.engines.openai.models import listed_models, look_up
 from engage.engines.openai.parameters import Parameters
 from engage.engines.openai.status import (
     GaveUp,
@@ -28,7 +28,6 @@ from engage.engines.openai.status import (
     Unsupported,
     failure,
     is_filtered,
-    key_refused,
     retry_after,
     status_of,
 )
@@ -69,6 +68,7 @@ class ServerGroup:
         self.limit = AdaptiveLimit(FIRST_LIMIT, max_concurrency)
         self._timeout_s = timeout_s
         self._answered = 0.0
+        self._warned: set[str] = set()
         self._servers, self._secrets = open_servers(config, timeout_s)
 
     @property
@@ -77,30 +77,32 @@ class ServerGroup:
         return self._servers[0].url
 
     async def check(self, model: str) -> None:
-        """Ask every server for its models; ConfigError if none answers, the key is refused or the model is missing."""
-        problems = [problem for server in self._servers if (problem := await self._problem(server, model))]
-        if len(problems) == len(self._servers):
-            raise ConfigError(problems[0])
+        """Ask every server for its models; ConfigError if none answers, or if one refuses the key or does not serve the model."""
+        unreachable = []
+        for server in self._servers:
+            try:
+                await self._check(server, model)
+            except Unreachable as error:
+                server.down_until = time.monotonic() + LONGEST_PAUSE_S
+                unreachable.append(str(error))
+        if len(unreachable) == len(self._servers):
+            raise ConfigError(unreachable[0])
+        for words in unreachable:
+            self._warn_once(f"{words}; the other servers work without it")
 
-    async def _problem(self, server: Server, model: str) -> str | None:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                text = await server.client.get("/models", cast_to=str)
-        except (openai.AuthenticationError, openai.PermissionDeniedError):
-            return key_refused(server.url, self.config.api_key_env)
-        except (openai.APIConnectionError, TimeoutError):
-            server.down_until = time.monotonic() + LONGEST_PAUSE_S
-            return f"no server answers at {server.url}: start it, or correct base_urls of engine.openai.policy (or simulator)"
-        except Exception:  # many servers offer no list; the first request shows what is wrong
-            return None
-        names = listed_models(text)
-        if names is None:
-            words = mask(complaint_of(text).words[:100], self._secrets)
-            return f"{server.url} is not an OpenAI-compatible server (it answers with {words!r}): correct base_urls"
-        listed = look_up(server.url, model, names)
-        if listed.notice:
-            _log.warning(listed.notice)
-        return listed.problem or None
+    async def _check(self, server: Server, model: str) -> None:
+        """Check that a server has the model, once, and again after its connection was lost; raises as `check_server` does."""
+        if model in server.models:
+            return
+        notice = await check_server(server, model, self.config.api_key_env, self._secrets, self._timeout_s)
+        if notice:
+            self._warn_once(notice)
+        server.models.add(model)
+
+    def _warn_once(self, words: str) -> None:
+        if words not in self._warned:
+            self._warned.add(words)
+            _log.warning(words)
 
     async def chat(self, chat: Chat, learn: bool = True, retry_s: float | None = None) -> Answer:
         """Send a request, to one server after another for at most `retry_s`; raises Refused with the last reason.
@@ -193,6 +195,7 @@ class ServerGroup:
             self.limit.release(tokens, refused)
 
     async def _ask(self, server: Server, chat: Chat, sent: Mapping[str, Any]) -> Answer:
+        await self._see(server, chat.model)
         body = {"messages": list(chat.messages), **sent, **self.config.extra_body}
         async with asyncio.timeout(self._timeout_s):
             if chat.adapter is not None:
@@ -205,6 +208,18 @@ class ServerGroup:
                 f"{_WITH_ADAPTERS}"
             )
         return answer
+
+    async def _see(self, server: Server, model: str) -> None:
+        """Send no request to a server that came back with another model; raises Transient, so that other servers answer."""
+        try:
+            await self._check(server, model)
+        except Unreachable:
+            server.rest(lost=True)
+            raise Transient(f"{server.url} cannot be reached", crowded=True) from None
+        except ConfigError as error:
+            server.rest(lost=True)
+            self._warn_once(f"{error}; no requests are sent to it")
+            raise Transient(str(error), crowded=True) from None
 
     def _refusal(
         self,
