@@ -70,7 +70,7 @@ def search_shard(config: CycleConfig, cycle: Cycle, scenario_ids: Sequence[str])
             adapters=config.adapters(cycle.champion_adapter),
             on_tree=keep,
             on_simulations=bar.advance,
-            watch=TalkWatch(config.collect),
+            watch=TalkWatch(config.collect, reader=config.dialogue.speech.reader),
         )
     )
     bar.finish()
@@ -94,7 +94,7 @@ def store_trees(config: CycleConfig, cycle: Cycle, failed: Mapping[str, str]) ->
 
 def check_talk(config: CycleConfig, cycle: Cycle, purpose: str) -> None:
     """Raise TooManyFlawed if too many of the cycle's stored dialogues of that purpose went wrong (`engage.search.TalkLimits`)."""
-    store, watch = Workspace.from_env().store, TalkWatch(config.collect)
+    store, watch = Workspace.from_env().store, TalkWatch(config.collect, reader=config.dialogue.speech.reader)
     for reason, dialogues in end_reasons(store, cycle, purpose).items():
         watch.note([reason] * dialogues)
     unreadable = store.rows("unreadable_reactions", {"cycle": cycle.cycle_id})

@@ -81,7 +81,7 @@ def hold_missing(
         figures.add([trajectory])
         bar.advance()
 
-    watch = TalkWatch(config.collect)
+    watch = TalkWatch(config.collect, reader=config.dialogue.speech.reader)
     held = hold_dialogues(
         engine, missing, config.dialogue, adapters=adapters, on_dialogue=keep, recast=recast, watch=watch
     )

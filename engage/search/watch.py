@@ -16,6 +16,12 @@ PATIENCE_S = 600.0
 """Seconds before the number of dialogues an hour is checked: an engine is slow while it warms up."""
 
 
+_MORE_READABLE = {
+    "pattern": "use the reader `expected` (dialogue.speech.reader)",
+    "expected": "use a simulator whose server gives log-probabilities (the reader `expected` needs them)",
+}
+
+
 class TalkLimits(BaseModel):
     """When a run stops early. The shares are of all dialogues so far in one shard, or of one policy with one simulator."""
 
@@ -54,13 +60,19 @@ class TalkLimits(BaseModel):
 class TalkWatch:
     """Counts dialogues by how they ended, and stops the run beyond the limits.
 
-    Counts both simulations of a search and fresh dialogues. `settings` is where the limits are set.
+    Counts both simulations of a search and fresh dialogues. `settings` is where the limits are set; `reader` is how the exit
+    survey is read (`SpeechConfig.reader`), which decides what the advice is.
     """
 
     def __init__(
-        self, limits: TalkLimits, settings: str = "collect", clock: Callable[[], float] = time.monotonic
+        self,
+        limits: TalkLimits,
+        settings: str = "collect",
+        clock: Callable[[], float] = time.monotonic,
+        reader: str = "pattern",
     ) -> None:
         self._limits, self._settings, self._clock = limits, settings, clock
+        self._more_readable = _MORE_READABLE[reader]
         self._began_s = clock()
         self.dialogues = self.unreadable = self.crises = self.done = 0
         self.unspoken: Counter[str] = Counter()
@@ -110,7 +122,7 @@ class TalkWatch:
             (
                 self.unreadable, limits.max_unreadable_share, "the answer to the exit survey could not be read",
                 "max_unreadable_share",
-                "Look at `engage sql --name unreadable_reactions`, use the reader `expected` (dialogue.speech.reader), or raise",
+                f"Look at `engage sql --name unreadable_reactions`, {self._more_readable}, or raise",
             ),
             (
                 self.crises, limits.max_crisis_share, "the user spoke of self-harm", "max_crisis_share",

@@ -358,6 +358,42 @@ def test_without_log_probabilities_the_survey_is_read_by_pattern_and_that_is_sai
     assert complete(engine)[0].mean_logprob is None
 
 
+def listing(*pairs):
+    """Gives the first token of an answer these tokens and log-probabilities."""
+
+    def shape(content):
+        listed = [{"token": token, "logprob": value} for token, value in pairs]
+        token = {"token": "3", "logprob": -0.5, "top_logprobs": listed}
+        return {**content, "choices": [{**one, "logprobs": {"content": [token]}} for one in content["choices"]]}
+
+    return shape
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at the start", "later"])
+def test_impossible_log_probabilities_are_no_scores_and_that_is_said_once(late, server, open_engine, caplog):
+    zeros = listing(*((choice, 0.0) for choice in "12345"))
+    server.shape = (lambda content: content) if late else zeros
+    engine = open_engine(server)
+    server.shape = zeros
+    for _ in range(2):
+        with pytest.raises(ScoresUnavailable, match="gives impossible log-probabilities"):
+            asyncio.run(engine.score(FROM_USER, list("12345")))
+    assert caplog.text.count("impossible") == caplog.text.count("the survey is read by pattern") == 1
+
+
+def test_too_few_listed_choices_are_no_scores_and_that_is_said_once_for_each_server(server, open_engine, caplog):
+    other = ChatServer()
+    engine = open_engine(server, simulator=ServerConfig(base_urls=(other.url,), model="m"))
+    for prompt in (FROM_USER, FROM_USER, PROMPT):
+        with pytest.raises(ScoresUnavailable, match="lists too few of the survey's choices"):
+            asyncio.run(engine.score(prompt, ["1", "2", "3"]))
+    for one in (server, other):
+        assert caplog.text.count(f"{one.url} lists too few of the survey's choices") == 1
+    with pytest.raises(ScoresUnavailable, match="the text is not among"):
+        asyncio.run(engine.score(PROMPT, ["I hear you."]))  # not a survey
+    other.stop()
+
+
 def test_adapters_are_loaded_once_and_again_after_the_server_forgot_them(server, open_engine, tmp_path):
     (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
     engine = open_engine(server, adapter=str(tmp_path))

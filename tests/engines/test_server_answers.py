@@ -127,8 +127,7 @@ def test_a_mean_log_probability_is_finite_or_unknown(values, mean):
 
 def test_listed_tokens_without_a_probability_are_ignored():
     top = [
-        {"token": t, "logprob": p}
-        for t, p in [("1", -0.5), ("2", math.nan), ("3", None), (4, -1.0), ("5", -math.inf), ("6", 2.0)]
+        {"token": t, "logprob": p} for t, p in [("1", -0.5), ("2", math.nan), ("3", None), (4, -1.0), ("5", -math.inf)]
     ]
     assert only(answer(choice(logprobs=logprobs(-0.5, top=[*top, "7"])))).top == (("1", -0.5), ("5", -math.inf))
     as_table = {"content": [{"token": "1", "logprob": -0.5, "top_logprobs": {"1": -0.5, "2": -1.0}}]}
@@ -143,6 +142,28 @@ def test_listed_tokens_without_a_probability_are_ignored():
         {"tokens": ["1"], "token_logprobs": [-1.0]},
     ):
         assert only(answer(choice(logprobs=odd))).top == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "impossible"),
+    [
+        ((0.0,) * 5, True),  # placeholders: each token with probability 1
+        ((0.9, 0.08, 0.009, 0.004, 0.001), True),  # probabilities
+        ((0.004, 0.003), True),
+        ((2.3, 0.3), True),  # negative log-probabilities
+        ((-0.5, -0.5, -1.5), True),  # 0.61 + 0.61 + 0.22
+        ((0.0001, -9.0), False),
+        ((-0.6931, -0.6931), False),  # rounded halves
+        ((0.0, -9999.0, -math.inf), False),
+    ],
+)
+def test_listed_probabilities_that_sum_to_more_than_one_are_none(values, impossible):
+    top = [{"token": str(i), "logprob": value} for i, value in enumerate(values, 1)]
+    reply = only(answer(choice(logprobs=logprobs(-0.5, top=top))))
+    assert bool(reply.top) is not impossible
+    assert reply.unscored == (
+        "gives impossible log-probabilities (above 0, or of more than 1 in all)" if impossible else ""
+    )
 
 
 def test_a_stream_that_nobody_asked_for_is_put_together():

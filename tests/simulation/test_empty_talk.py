@@ -239,6 +239,23 @@ def test_unreadable_answers_and_crises_have_limits_too(ends, unreadable, said):
     allowed.check()
 
 
+@pytest.mark.parametrize(
+    ("reader", "advice"),
+    [
+        ("pattern", r"use the reader `expected` \(dialogue.speech.reader\), or raise"),
+        (
+            "expected",
+            r"use a simulator whose server gives log-probabilities \(the reader `expected` needs them\), or raise",
+        ),
+    ],
+)
+def test_what_helps_against_unreadable_answers_depends_on_the_reader(reader, advice):
+    watch = TalkWatch(TalkLimits(), reader=reader)
+    watch.note(["max_exchanges"] * 40, unreadable=21)
+    with pytest.raises(TooManyFlawed, match=advice):
+        watch.check()
+
+
 def test_dialogues_that_come_too_slowly_end_a_run_after_ten_minutes():
     now = [0.0]
     watch = TalkWatch(TalkLimits(min_dialogues_per_hour=120), clock=lambda: now[0])

@@ -14,6 +14,8 @@ from engage.engines.openai.complaints import Complaint, complaint_of, page_of
 
 MOST_TOKENS = 10_000_000
 """A larger token count is treated as missing."""
+ROUNDING = 0.01
+"""How far a log-probability may be above 0, and a sum of probabilities above 1, by rounding."""
 LEAST_LOGPROB = -9_999.0
 """What vLLM writes for minus infinity."""
 
@@ -42,12 +44,23 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """One choice. `logprobs` are those of its tokens (None: not a number); `top` lists the most probable first tokens."""
+    """One choice. `logprobs` are those of its tokens (None: not a number); `top` lists the most probable first tokens.
+
+    `top` is empty if its list was `impossible`: a log-probability above 0, or probabilities of more than 1 in all.
+    """
 
     text: str
     reason: Reason
     logprobs: tuple[float | None, ...] = ()
     top: tuple[tuple[str, float], ...] = ()
+    impossible: bool = False
+
+    @property
+    def unscored(self) -> str:
+        """Why `top` is empty, as the end of a sentence; '' if it is not."""
+        if self.impossible:
+            return "gives impossible log-probabilities (above 0, or of more than 1 in all)"
+        return "" if self.top else "gives no log-probabilities"
 
     @property
     def mean_logprob(self) -> float | None:
@@ -194,11 +207,11 @@ def _text_of(content: Any) -> tuple[str, bool, bool]:
     return "", False, False
 
 
-def _logprobs(given: Any) -> tuple[tuple[float | None, ...], tuple[tuple[str, float], ...]]:
-    """Log-probabilities of a choice's tokens, and the list of alternatives for its first token; empty if not sent."""
+def _logprobs(given: Any) -> tuple[tuple[float | None, ...], tuple[tuple[str, float], ...], bool]:
+    """Log-probabilities of a choice's tokens, the list of alternatives for its first token, and whether that list is impossible."""
     content = given.get("content") if isinstance(given, Mapping) else None
     if not isinstance(content, list):
-        return (), ()
+        return (), (), False
     items = [item for item in content if isinstance(item, Mapping)]
     first = items[0].get("top_logprobs") if items else None
     listed = list(first.items()) if isinstance(first, Mapping) else []
@@ -208,16 +221,27 @@ def _logprobs(given: Any) -> tuple[tuple[float | None, ...], tuple[tuple[str, fl
         (token, value) for token, found in listed if isinstance(token, str) and (value := _logprob(found)) is not None
     ]
     finite = [_logprob(item.get("logprob")) for item in items]
-    return tuple(None if value == -math.inf else value for value in finite), tuple(top)
+    above = any(_number(found) > ROUNDING for _, found in listed)
+    impossible = above or sum(math.exp(value) for _, value in top) > 1 + ROUNDING
+    return (
+        tuple(None if value == -math.inf else value for value in finite),
+        () if impossible else tuple(top),
+        impossible,
+    )
 
 
 def _logprob(value: Any) -> float | None:
     """A log-probability, possibly −inf; None if it is not a number, or above 0 by more than rounding."""
+    number = _number(value)
+    return None if math.isnan(number) or number > ROUNDING else min(0.0, number)
+
+
+def _number(value: Any) -> float:
+    """A number; NaN if it is none or too large."""
     try:
-        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     except OverflowError:
-        return None
-    return None if math.isnan(number) or number > 0.01 else min(0.0, number)
+        return math.nan
 
 
 def _with_usage(replies: tuple[Reply, ...], usage: Any) -> Answer:

@@ -16,7 +16,7 @@ from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnav
 from engage.engines.loop_thread import LoopThread
 from engage.engines.openai.answers import Answer, Reply
 from engage.engines.openai.config import OpenAIConfig, served_names
-from engage.engines.openai.parameters import TOP_LOGPROBS
+from engage.engines.openai.parameters import BY_PATTERN, TOP_LOGPROBS
 from engage.engines.openai.probe import ProbeResult, probe
 from engage.engines.openai.server import Chat, ServerGroup
 from engage.engines.openai.status import Refused, Unsupported
@@ -26,6 +26,7 @@ from engage.models import ModelsConfig, adapter_fingerprint, adapter_folder
 
 LEAST_COVERED = 0.95
 """Least share of the choices' probability that must be among the listed tokens; below it, scores would be mostly guesses."""
+TOO_FEW = "lists too few of the survey's choices among the most probable tokens"
 _log = logging.getLogger("engage")
 
 
@@ -43,7 +44,7 @@ class OpenAIEngine:
         self._choices: dict[tuple[Side, tuple[str, ...]], list[int] | None] = {}
         self._probed: dict[tuple[int, str], ProbeResult] = {}
         self._counters: dict[str, TokenCounter | None] = {}
-        self._said_no_logprobs = False
+        self._said_unscored: set[tuple[str, bool]] = set()
         self._groups: dict[Side, ServerGroup] = {}
         self._loop = LoopThread("engage-openai")
         try:
@@ -80,8 +81,9 @@ class OpenAIEngine:
             if result is None:
                 return False
             self._probed[id(group), model] = result
+            if BY_PATTERN in result.notice:
+                self._said_unscored.add((group.url, True))
             if result.notice:
-                self._said_no_logprobs = self._said_no_logprobs or "log" in result.notice
                 _log.warning(result.notice)
             return True
 
@@ -106,8 +108,8 @@ class OpenAIEngine:
         """See Engine; read from the next token's distribution, so each choice must be one token.
 
         vLLM gives the probability of any token. Other servers list the most probable tokens; an unlisted choice gets an upper
-        bound from the remaining probability. Raises ScoresUnavailable if the server gives no log-probabilities or lists too few
-        choices.
+        bound from the remaining probability. Raises ScoresUnavailable if the server gives no log-probabilities, gives impossible ones
+        or lists too few choices.
         """
         return await self._call(prompt, self._score(prompt, choices))
 
@@ -188,28 +190,29 @@ class OpenAIEngine:
         parameters = self._groups[prompt.side].parameters
         wanted: dict[str, Any] = {"max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
         if parameters.omits("logprobs") or parameters.omits("top_logprobs"):
-            raise self._no_scores(prompt)
+            raise self._unscored(prompt, Reply("", "stop").unscored)
         ids = None if parameters.omits("logprob_token_ids") else await self._choice_ids(prompt.side, tuple(choices))
         answer = await self._send(prompt, {**wanted, "logprob_token_ids": ids} if ids else wanted)
+        if why := answer.replies[0].unscored:
+            raise self._unscored(prompt, why)
         listed = answer.replies[0].top
-        if not listed:
-            raise self._no_scores(prompt)
         tokens, cached = self._prompt_tokens(prompt, answer)
         exact = dict(listed)
         if ids and all(choice in exact for choice in choices):
             return Scores(tuple(exact[choice] for choice in choices), tokens, cached)
         if covered(listed, choices) < LEAST_COVERED:
-            raise ScoresUnavailable("too few of the survey's choices are among the most probable tokens", prompt.key)
+            if len(choices) == 1:  # no survey: a text that is rated
+                raise ScoresUnavailable("the text is not among the most probable tokens", prompt.key)
+            raise self._unscored(prompt, TOO_FEW)
         return Scores(choice_logprobs(listed, choices), tokens, cached)
 
-    def _no_scores(self, prompt: Prompt) -> ScoresUnavailable:
-        if not self._said_no_logprobs:
-            self._said_no_logprobs = True
-            _log.warning(
-                "%s gives no log-probabilities: the survey is read by pattern from a sampled answer",
-                self._groups[prompt.side].url,
-            )
-        return ScoresUnavailable("the server gives no log-probabilities", prompt.key)
+    def _unscored(self, prompt: Prompt, why: str) -> ScoresUnavailable:
+        """The error to raise; a server's first one is logged, and its first TOO_FEW, which holds for single prompts only."""
+        url, always = self._groups[prompt.side].url, why != TOO_FEW
+        if (url, always) not in self._said_unscored:
+            self._said_unscored.add((url, always))
+            _log.warning("%s %s: %s%s", url, why, BY_PATTERN, "" if always else " where this happens")
+        return ScoresUnavailable(f"the server {why}", prompt.key)
 
     async def _choice_ids(self, side: Side, choices: tuple[str, ...]) -> list[int] | None:
         """Token ids of a survey's choices, requested once; None if the server does not give them."""

@@ -15,6 +15,8 @@ LARGEST_SEED = 2**31 - 1
 LEAST_TEMPERATURE = 0.01
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 
+BY_PATTERN = "the survey is read by pattern from a sampled answer"
+
 LEAST_LOSS = ("logprob_token_ids", "top_logprobs", "seed", "n", "top_p", "logprobs", "temperature", LIMIT)
 """The parameters that may be omitted, least important first; if a refusal names several, the first of these is blamed."""
 
@@ -147,9 +149,9 @@ _NOTICES: dict[tuple[str, int], Callable[[Parameters], str]] = {
     ("temperature", 2): lambda _: "temperatures other than 1 (1 is sent)",
     ("temperature", 3): lambda _: "temperature (the server's own is used)",
     ("top_p", 2): lambda _: "top_p (the server's own is used)",
-    ("logprobs", 1): lambda _: "logprobs (the survey is read by pattern from a sampled answer)",
+    ("logprobs", 1): lambda _: f"logprobs ({BY_PATTERN})",
     ("top_logprobs", 1): lambda p: f"top_logprobs above {p.most_listed} (the survey is read from those)",
-    ("top_logprobs", 2): lambda _: "top_logprobs (the survey is read by pattern from a sampled answer)",
+    ("top_logprobs", 2): lambda _: f"top_logprobs ({BY_PATTERN})",
     (LIMIT, 1): lambda _: f"{LIMIT} ({NEW_LIMIT} is sent)",
     (LIMIT, 2): lambda _: f"{LIMIT} (replies have no limit)",
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engage.engines.openai.answers import Answer
-from engage.engines.openai.parameters import LEAST_LOSS, LIMIT, TOP_LOGPROBS, last_form
+from engage.engines.openai.parameters import BY_PATTERN, LEAST_LOSS, LIMIT, TOP_LOGPROBS, last_form
 from engage.engines.openai.server import Chat, ServerGroup
 from engage.engines.openai.status import GaveUp, Refused, Unsupported
 from engage.seeds import derive_seed
@@ -50,15 +50,14 @@ async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
     counts = bool(replies.prompt_tokens) and (
         replies.completion_tokens is not None or not any(reply.text for reply in replies.replies)
     )
-    lists = survey is not None and bool(survey.replies[0].top)
     refused = group.parameters.notices()
     one = len(replies.replies) < 2 and not group.parameters.omits("n")
     if one:
         group.parameters.omit(["n"])
     parts = [f"refuses {', '.join(refused)}"] if refused else []
     parts += ["ignores n (replies are requested one by one)"] if one else []
-    if survey is not None and not lists:
-        parts.append("gives no log-probabilities: the survey is read by pattern from a sampled answer")
+    if survey is not None and (why := survey.replies[0].unscored):
+        parts.append(f"{why}: {BY_PATTERN}")
     parts += [] if counts else ["does not say how many tokens a request took"]
     return ProbeResult(f"{group.url} ({model}) {'; '.join(parts)}" if parts else "", counts)
 
