@@ -33,6 +33,7 @@ def ask(server):
             scores = None
         return [reply.text for reply in replies], scores
 
+    asked.opened = opened
     yield asked
     for engine in opened:
         engine.close()
@@ -149,12 +150,13 @@ def test_without_log_probabilities_nothing_of_them_is_asked_for(server, ask, cap
     assert caplog.text.count("read by pattern") == 1
 
 
-def test_a_least_limit_is_kept_for_the_survey(server, ask):
+def test_a_least_limit_is_kept_for_the_survey(server, ask, caplog):
     server.takes = lambda body: (
         openai("max_tokens: integer below minimum value. Expected a value >= 16") if body["max_tokens"] < 16 else None
     )
     assert ask()[1] is not None
     assert [body["max_tokens"] for body in server.bodies] == [16, 16]
+    assert caplog.text.count("max_tokens below 16 (16 is sent)") == 1
 
 
 def test_temperature_zero_at_a_server_that_always_samples(server, ask):
@@ -175,12 +177,27 @@ def test_a_prompt_that_is_too_long_costs_no_parameter(server, ask):
     assert {"max_tokens", "n", "seed"} <= set(server.bodies[-2])
 
 
-def test_a_second_server_that_accepts_less_is_learnt_later(server, ask):
+def test_a_second_server_that_accepts_less_is_learnt_later(server, ask, caplog):
     server.takes = lambda body: (
         openai("seed is not supported") if "seed" in body and body["messages"][-1]["content"] == "Hi." else None
     )
     assert ask()[0] == ["Hello there."] * 3
     assert ["seed" in body for body in server.bodies[:3]] == [True, True, False]  # as it is, of 31 bits, none
+    assert [record.message for record in caplog.records if "refuses" in record.message] == [
+        f"{server.url} (m) refuses, now that the run has begun, large seeds (seeds are reduced to 31 bits); all later requests of this side change",
+        f"{server.url} (m) refuses, now that the run has begun, seed (seeds are not honoured: a run cannot be repeated exactly); "
+        "all later requests of this side change",
+    ]
+
+
+def test_one_refusal_of_the_temperature_in_the_middle_of_a_run_is_said_once(server, ask, caplog):
+    ask()
+    assert "refuses" not in caplog.text
+    server.takes = lambda body: openai(ONLY_ONE, "temperature") if len(server.bodies) == 2 else None
+    for seed in range(4):
+        asyncio.run(ask.opened[-1].complete(ASKED, SAMPLING, [seed]))
+    assert [body["temperature"] for body in server.bodies[2:]] == [0.7, 1.0, 1.0, 1.0, 1.0]
+    assert caplog.text.count("(m) refuses, now that the run has begun, temperatures other than 1 (1 is sent)") == 1
 
 
 def test_an_ignored_n_is_reported_at_the_start(server, ask, caplog):
@@ -275,6 +292,7 @@ def test_servers_that_fail_at_the_start_are_probed_again_later(server, ask, capl
     assert "seed" not in server.bodies[-1]
 
 
-def test_missing_replies_of_an_answer_are_requested_again(server, ask):
+def test_missing_replies_of_an_answer_are_requested_again(server, ask, caplog):
     server.behave = lambda _, body, before: answer({**body, "n": 2} if before == 0 else body)
     assert len(ask()[0]) == 3
+    assert caplog.text.count("now that the run has begun, n (replies are requested one by one)") == 1

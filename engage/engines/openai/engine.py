@@ -133,15 +133,16 @@ class OpenAIEngine:
 
     async def _complete(self, prompt: Prompt, sampling: Sampling, seeds: list[int]) -> list[Completion]:
         wanted = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p}
-        parameters = self._groups[prompt.side].parameters
+        group = self._groups[prompt.side]
         completions: list[Completion] = []
         while len(completions) < len(seeds):
             left = seeds[len(completions) :]
-            many = {"n": len(left)} if len(left) > 1 and not parameters.omits("n") else {}
+            many = {"n": len(left)} if len(left) > 1 and not group.parameters.omits("n") else {}
             answer = await self._send(prompt, {**wanted, "logprobs": True, "seed": left[0], **many})
             replies = answer.replies[: len(left)]
             if many and len(replies) < len(left):
-                parameters.omit(["n"])
+                group.parameters.omit(["n"])
+                group.say_news(group.url, self._names[prompt.side])
             completions += self._completions(prompt, answer, replies, left)
         return completions
 

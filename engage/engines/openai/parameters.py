@@ -54,6 +54,7 @@ class Parameters:
         if LIMIT in omit and NEW_LIMIT not in omit:
             self.level[LIMIT] = 1
         self.least_tokens, self.most_listed = 1, FEW_LOGPROBS
+        self._said: set[str] = set()
 
     def body(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters in the form that this server accepts."""
@@ -107,7 +108,14 @@ class Parameters:
     def notices(self) -> list[str]:
         """What the server refuses and what happens instead; without the parameters that the settings omit."""
         forms = [(name, self.level.get(name, 0)) for name in LEAST_LOSS if name not in self._never_sent]
-        return [_NOTICES[form](self) for form in forms if form in _NOTICES]
+        least = [f"{LIMIT} below {self.least_tokens} ({self.least_tokens} is sent)"] if self.least_tokens > 1 else []
+        return [_NOTICES[form](self) for form in forms if form in _NOTICES] + least
+
+    def news(self) -> list[str]:
+        """The notices that this function has not returned before."""
+        new = [notice for notice in self.notices() if notice not in self._said]
+        self._said |= set(new)
+        return new
 
 
 def last_form(name: str) -> int:

@@ -54,6 +54,7 @@ async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
     one = len(replies.replies) < 2 and not group.parameters.omits("n")
     if one:
         group.parameters.omit(["n"])
+    group.parameters.news()  # said here
     parts = [f"refuses {', '.join(refused)}"] if refused else []
     parts += ["ignores n (replies are requested one by one)"] if one else []
     if survey is not None and (why := survey.replies[0].unscored):
@@ -65,7 +66,7 @@ async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
 async def _taken(group: ServerGroup, model: str, wanted: Mapping[str, Any]) -> Answer:
     """The answer to the request in the form that the server accepts with the fewest changes."""
     before = dict(group.parameters.level)
-    chat = Chat(model, PROBE, wanted)
+    chat = Chat(model, PROBE, wanted, probing=True)
     try:
         answer = await _asked(group, chat, learn=True)
     except Unsupported:

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import openai
 
+from engage.engines.openai.adapters import WITH_ADAPTERS, load_adapter
 from engage.engines.openai.answers import Answer, Failed, Reply, Unreadable, read_answer
 from engage.engines.openai.checks import Unreachable, check_server
 from engage.engines.openai.clients import FORGOTTEN, LONGEST_PAUSE_S, Server, open_servers, reason_of
-from engage.engines.openai.complaints import Complaint, complaint_of, error_in
+from engage.engines.openai.complaints import Complaint, complaint_of
 from engage.engines.openai.concurrency import AdaptiveLimit
 from engage.engines.openai.config import ServerConfig
 from engage.engines.openai.parameters import Parameters
@@ -37,7 +38,6 @@ from engage.masking import mask
 Result = TypeVar("Result")
 
 FIRST_LIMIT = 32
-_WITH_ADAPTERS = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or set policy_adapter and simulator_adapter to bare"
 _log = logging.getLogger("engage")
 
 
@@ -45,7 +45,8 @@ _log = logging.getLogger("engage")
 class Chat:
     """One request. `wanted` are its parameters as we want them; the server may accept other forms only (`Parameters`).
 
-    `adapter` is a folder of LoRA weights; the servers know it as `adapter_name`.
+    `adapter` is a folder of LoRA weights; the servers know it as `adapter_name`. A request of the `probing` at the start changes
+    parameters without a line, because the probe writes one.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Chat:
     wanted: Mapping[str, Any]
     adapter: Path | None = None
     adapter_name: str = ""
+    probing: bool = False
 
 
 class ServerGroup:
@@ -98,6 +100,16 @@ class ServerGroup:
         if notice:
             self._warn_once(notice)
         server.models.add(model)
+
+    def say_news(self, url: str, model: str) -> None:
+        """Log what the parameters have changed to since the start, which holds for all servers of the group."""
+        if new := self.parameters.news():
+            _log.warning(
+                "%s (%s) refuses, now that the run has begun, %s; all later requests of this side change",
+                url,
+                model,
+                ", ".join(new),
+            )
 
     def _warn_once(self, words: str) -> None:
         if words not in self._warned:
@@ -199,13 +211,13 @@ class ServerGroup:
         body = {"messages": list(chat.messages), **sent, **self.config.extra_body}
         async with asyncio.timeout(self._timeout_s):
             if chat.adapter is not None:
-                await self._load_adapter(server, chat.adapter_name, chat.adapter)
+                await load_adapter(server, chat.adapter_name, chat.adapter, self._secrets)
             body["model"] = chat.adapter_name if chat.adapter else chat.model
             answer = read_answer(await server.client.post("/chat/completions", body=body, cast_to=str))
         if chat.adapter and answer.model == chat.model != chat.adapter_name:
             raise Refused(
                 f"{server.url} answers as {chat.model!r}, its base model, when the adapter {chat.adapter_name} is asked for: "
-                f"{_WITH_ADAPTERS}"
+                f"{WITH_ADAPTERS}"
             )
         return answer
 
@@ -245,6 +257,8 @@ class ServerGroup:
             and may_be_parameter
             and self.parameters.learn(said, chat.wanted, sent, isinstance(error, Unsupported))
         ):
+            if not chat.probing:
+                self.say_news(server.url, chat.model)
             raise Learned from None
         if status >= 500 and isinstance(error, Transient):
             server.rest(lost=False)
@@ -263,25 +277,6 @@ class ServerGroup:
         for other in up:
             other.pace_s *= 1.0 if other is picked else FORGOTTEN
         return picked
-
-    async def _load_adapter(self, server: Server, name: str, folder: Path) -> None:
-        """Load an adapter through vLLM's own endpoint; it may be loaded already."""
-        async with server.loading:
-            if name in server.adapters:
-                return
-            body = {"lora_name": name, "lora_path": str(folder.resolve())}
-            try:
-                said = error_in(await server.client.post("/load_lora_adapter", body=body, cast_to=str))
-            except openai.NotFoundError:
-                raise Refused(f"{server.url} cannot load adapters: {_WITH_ADAPTERS}") from None
-            except openai.BadRequestError as error:
-                words = mask(complaint_of(error.response.text).words, self._secrets)
-                if "already" not in words:
-                    raise Refused(f"{server.url} cannot load the adapter {folder}: {words}") from None
-            else:
-                if said and "already" not in said:  # LM Studio answers with status 200 at paths that it does not have
-                    raise Refused(f"{server.url} cannot load adapters: {_WITH_ADAPTERS} ({mask(said, self._secrets)})")
-            server.adapters.add(name)
 
     async def close(self) -> None:
         for server in self._servers:
