@@ -60,13 +60,23 @@ def free_url() -> str:
 def test_n_replies_are_one_request_with_all_that_the_server_tells(server, open_engine):
     replies = complete(open_engine(server), seeds=(7, 8, 9))
     assert [(r.text, r.seed, r.finish_reason) for r in replies] == [("Hello there.", s, "stop") for s in (7, 8, 9)]
-    assert (replies[0].prompt_tokens, replies[0].cached_tokens, replies[0].completion_tokens) == (20, 16, 1)
+    assert (replies[0].prompt_tokens, replies[0].cached_tokens, replies[0].completion_tokens) == (20, 16, 3)
     assert replies[0].mean_logprob == -0.5
     (body,) = server.bodies
     assert {name: body[name] for name in ("n", "seed", "max_tokens", "temperature", "top_p", "model")} == {
         "n": 3, "seed": 7, "max_tokens": 16, "temperature": 0.7, "top_p": 0.9, "model": "m",
     }  # fmt: skip
     assert body["messages"] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi."}]
+
+
+def test_every_token_that_a_server_reports_is_counted(server, open_engine):
+    def behave(_, body, __):  # a thought, and a choice that nobody asked for: 7 tokens of 21 are in the two replies
+        content = answer({**body, "n": 3})
+        content["choices"][1]["logprobs"] = {"content": 6 * content["choices"][1]["logprobs"]["content"]}
+        return {**content, "usage": {"prompt_tokens": 20, "completion_tokens": 21}}
+
+    server.behave = behave
+    assert [reply.completion_tokens for reply in complete(open_engine(server), seeds=(7, 8))] == [1 + 7, 6 + 7]
 
 
 def test_a_server_without_n_gets_one_request_per_reply(server, open_engine):

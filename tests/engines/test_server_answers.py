@@ -7,6 +7,7 @@ import pytest
 
 from engage.engines.openai.answers import Failed, Unreadable, read_answer
 from engage.engines.openai.complaints import complaint_of
+from engage.engines.openai.token_counts import shared
 
 
 def answer(*choices, usage=None, **more):
@@ -104,6 +105,47 @@ def logprobs(*values, top=()):
             for i, value in enumerate(values)
         ]
     }
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        ({"prompt_tokens": 50, "completion_tokens": 900, "total_tokens": 950}, 900),  # 898 of them are a thought
+        ({"prompt_tokens": 50, "completion_tokens": 2, "total_tokens": 950}, 900),  # thoughts are in the total alone
+        ({"prompt_tokens": 50, "total_tokens": 950}, 900),
+        (
+            {"prompt_tokens": 50, "completion_tokens": 1, "total_tokens": 51},
+            2,
+        ),  # fewer than there are log-probabilities
+        ({"prompt_tokens": 50, "completion_tokens": 0, "total_tokens": 0}, 2),
+        ({"total_tokens": 950}, 2),
+        (None, 2),
+    ],
+)
+def test_tokens_of_a_thought_are_counted_beside_those_of_the_reply(usage, counted):
+    text = answer(choice("Hello there", logprobs=logprobs(-0.1, -0.2), reasoning_content="Hm."), usage=usage)
+    assert read_answer(text).completion_tokens == counted
+
+
+def test_tokens_that_only_the_total_holds_are_counted_without_log_probabilities():
+    usage = {"prompt_tokens": 50, "completion_tokens": 2, "total_tokens": 950}
+    assert read_answer(answer(choice(), usage=usage)).completion_tokens == 900
+    assert read_answer(answer(choice(""), usage={"completion_tokens": 0})).completion_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("total", "lengths", "counts"),
+    [
+        (9, [1, 1, 1], [3, 3, 3]),
+        (11, [2, 5], [4, 7]),
+        (10, [2, 5], [4, 6]),  # 3 more: 2 and 1
+        (7, [2, 5], [2, 5]),
+        (5, [0, 0], [3, 2]),
+        (0, [0], [0]),
+    ],
+)
+def test_tokens_beyond_the_known_ones_are_shared_over_the_replies(total, lengths, counts):
+    assert shared(total, lengths) == counts
 
 
 @pytest.mark.parametrize(

@@ -249,12 +249,13 @@ def _with_usage(replies: tuple[Reply, ...], usage: Any) -> Answer:
     details = given.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, Mapping) else given.get("prompt_cache_hit_tokens")
     prompt = _count(given.get("prompt_tokens")) or None  # no prompt is empty, so 0 means missing
-    completed = _count(given.get("completion_tokens"))
-    if not completed and any(reply.text for reply in replies):
+    reported = _count(given.get("completion_tokens"))
+    beside_prompt = (_count(given.get("total_tokens")) or 0) - prompt if prompt else 0
+    whole = all(reply.logprobs or not reply.text for reply in replies)
+    known = sum(len(reply.logprobs) for reply in replies) if whole else 0
+    completed: int | None = max(known, reported or 0, beside_prompt)  # some servers count thoughts in the total alone
+    if not completed and (reported is None or any(reply.text for reply in replies)):
         completed = None
-    known = sum(len(reply.logprobs) for reply in replies)
-    if all(reply.logprobs or not reply.text for reply in replies) and known:
-        completed = known
     return Answer(replies, prompt, None if prompt is None else min(_count(cached) or 0, prompt), completed)
 
 

@@ -20,7 +20,7 @@ from engage.engines.openai.parameters import BY_PATTERN, TOP_LOGPROBS
 from engage.engines.openai.probe import ProbeResult, probe
 from engage.engines.openai.server import Chat, ServerGroup
 from engage.engines.openai.status import Refused, Unsupported
-from engage.engines.openai.token_counts import TokenCounter
+from engage.engines.openai.token_counts import TokenCounter, shared
 from engage.errors import ConfigError, EngineError
 from engage.models import ModelsConfig, adapter_fingerprint, adapter_folder
 
@@ -150,9 +150,9 @@ class OpenAIEngine:
         self, prompt: Prompt, answer: Answer, replies: Sequence[Reply], seeds: Sequence[int]
     ) -> list[Completion]:
         asked, cached = self._prompt_tokens(prompt, answer)
-        counts = [len(reply.logprobs) or None for reply in replies]
-        if None in counts and answer.completion_tokens is not None:
-            counts = [answer.completion_tokens // len(answer.replies)] * len(replies)
+        counts: list[int | None] = [len(reply.logprobs) or None for reply in replies]
+        if answer.completion_tokens is not None:  # with thoughts, and with replies that were not asked for
+            counts = [*shared(answer.completion_tokens, [count or 0 for count in counts])]
         elif None in counts and (counter := self._counter(self._names[prompt.side])):
             counts = [counter.text(reply.text) for reply in replies]
         return [

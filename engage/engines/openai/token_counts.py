@@ -1,9 +1,18 @@
-"""Counts tokens for a server that reports none, with the served model's tokenizer if that is on this machine."""
+"""Tokens of replies: shares of what a server reports; and a count for a server that reports none.
+
+The count needs the served model's tokenizer on this machine.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engage.errors import ModelError
+
+
+def shared(total: int, known: Sequence[int]) -> list[int]:
+    """`total` tokens of a request as tokens of its replies: the known ones of each, and equal shares of the rest (thoughts)."""
+    each, more = divmod(max(0, total - sum(known)), len(known))
+    return [count + each + (index < more) for index, count in enumerate(known)]
 
 
 class TokenCounter:
