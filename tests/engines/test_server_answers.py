@@ -221,6 +221,13 @@ def test_a_stream_that_nobody_asked_for_is_put_together():
     assert (found.prompt_tokens, found.completion_tokens) == (20, 4)
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085"])
+def test_a_stream_is_cut_at_line_ends_only(mark):
+    event = {"choices": [{"index": 0, "delta": {"content": f"Hi{mark}there."}}]}
+    shown = json.dumps(event, ensure_ascii=False)
+    assert only(f"data: {shown}\r\n\r\ndata: [DONE]\r\n\r\n").text == f"Hi{mark}there."
+
+
 def test_a_stream_is_whole_with_its_mark_or_its_reasons_to_end():
     begun = {"choices": [{"index": 0, "delta": {"content": "Hi."}}]}
     ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}

@@ -6,6 +6,7 @@ counts as null or text, an error with status 200, an unrequested stream. This mo
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -120,7 +121,7 @@ def _joined_stream(text: str) -> dict[str, Any]:
     choices: dict[int, dict[str, Any]] = {}
     whole: dict[str, Any] = {}
     done = False
-    for line in text.splitlines():
+    for line in re.split(r"\r\n|\r|\n", text):  # a reply may hold other characters that splitlines cuts at
         data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
         done = done or data == "[DONE]"
         if not data or data == "[DONE]":
