@@ -16,6 +16,7 @@ from engage.stats import Comparison
 from engage.training import LEAST_SCENARIOS, MEASURED_PAIRS, Candidate, PairSet
 
 FEW_PAIRS = 16
+FEW_SET_ASIDE = 8
 MANY_FLIPS = 0.1
 """Share of first draws with users speaking as assistants; above it the summary begins with a warning."""
 
@@ -192,13 +193,23 @@ def _measured_lines(figures: Mapping[str, float]) -> list[str]:
             f"{LEAST_SCENARIOS} scenarios, and align.held_out above 0.",
         ]
     of = f"{MEASURED_PAIRS} of {aside}" if aside > MEASURED_PAIRS else f"{aside}"
-    return [*lines, f"On {of} pairs of scenarios that were set aside: {_moved(figures, 'held_out')}."]
+    lines.append(f"On {of} pairs of scenarios that were set aside: {_moved(figures, 'held_out')}.")
+    if aside >= FEW_SET_ASIDE and figures["train/loss"] < _loss_before(figures) <= figures["held_out/loss"]:
+        lines.append(
+            "On the pairs set aside the loss did not fall: no sign that the training learnt anything that other scenarios share. Pairs of more "
+            "scenarios (scenarios.per_domain, pairs.cycles) may help."
+        )
+    return lines
+
+
+def _loss_before(figures: Mapping[str, float]) -> float:
+    return figures.get("loss_before", math.log(2))
 
 
 def _moved(figures: Mapping[str, float], kind: str) -> str:
     loss, accuracy, margin, kl = (figures[f"{kind}/{name}"] for name in ("loss", "accuracy", "margin", "kl"))
     return (
-        f"loss {loss:.3f} ({figures.get('loss_before', math.log(2)):.3f} before), {accuracy:.0%} of them ranked as chosen, margin {margin:+.3f}, "
+        f"loss {loss:.3f} ({_loss_before(figures):.3f} before), {accuracy:.0%} of them ranked as chosen, margin {margin:+.3f}, "
         f"KL to the start {kl:.2g} nats per token"
     )
 

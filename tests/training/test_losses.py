@@ -239,3 +239,22 @@ def test_the_summary_compares_with_the_loss_before(known: dict[str, float], said
     pairs = PairSet(tmp_path, "h", 3, {}, {"candidates": 3, "accepted": 3})
     text = " ".join(stage_lines("c1", Aligned(pairs, Trained())))  # type: ignore[arg-type]
     assert f"loss 20.000 ({said})" in text
+
+
+@pytest.mark.parametrize(("aside", "loss", "told"), [(10, 0.705, True), (10, 0.69, False), (7, 0.705, False)])
+def test_the_summary_says_if_nothing_was_learnt_beyond_the_own_pairs(
+    aside: int, loss: float, told: bool, tmp_path: Path
+) -> None:
+    from engage.evaluation.summary import Aligned, stage_lines
+    from engage.training import PairSet
+
+    class Trained:
+        metrics: ClassVar = {
+            "pairs": 117.0, "pairs_held_out": float(aside),
+            **{f"train/{name}": value for name, value in {"loss": 0.439, "accuracy": 1.0, "margin": 0.6, "kl": 0.06}.items()},
+            **{f"held_out/{name}": value for name, value in {"loss": loss, "accuracy": 0.4, "margin": 0.0, "kl": 0.03}.items()},
+        }  # fmt: skip
+
+    pairs = PairSet(tmp_path, "h", 127, {}, {"candidates": 668, "accepted": 127})
+    text = " ".join(stage_lines("c1", Aligned(pairs, Trained())))  # type: ignore[arg-type]
+    assert ("no sign that the training learnt anything that other scenarios share" in text) is told
