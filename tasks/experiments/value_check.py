@@ -8,6 +8,7 @@ from prefect import task
 from engage import stopping
 from engage.config import CycleConfig, load_cycle_scenarios
 from engage.engines import shared_engine
+from engage.engines.metered import MeteredEngine
 from engage.errors import NothingSearched
 from engage.experiments import (
     CheckedValues,
@@ -84,9 +85,11 @@ def _roll(
     bar: Bar,
     work: Callable[[Roller, Callable[[None], None]], Coroutine[Any, Any, BatchResult]],
 ) -> dict[str, str]:
-    """Rollouts that were finished when Ctrl-C came are kept."""
+    """Rollouts that were finished when Ctrl-C came are kept. Of many that go on at once none may end for long, so each answer may show a line."""
+    engine = MeteredEngine(shared_engine(config.engine))
+    engine.on_answer = bar.tell_if_due
     kept, adapters = KeptRollouts.of(workspace, cycle.cycle_id), config.adapters(cycle.champion_adapter)
-    roller = Roller(shared_engine(config.engine), config.dialogue, adapters, cycle.seed, kept)
+    roller = Roller(engine, config.dialogue, adapters, cycle.seed, kept)
     try:
         result = stopping.run(work(roller, lambda _: bar.advance()))
     finally:
