@@ -54,14 +54,15 @@ class EmotionalSupport(Domain):
         choices={"1": 1.0, "2": 2.0, "3": 3.0, "4": 4.0, "5": 5.0},
         patterns=(
             r"(?<![\d.])(?P<value>[1-5])(?:\.0)?\s*(?:/\s*5|out of (?:5|five))",
-            r"^\W*(?P<value>[1-5])(?:\.0)?(?![\d/%])(?!\.\d)",
-            r"(?s:.*)(?<![\d./])(?P<value>[1-5])(?:\.0)?(?![\d/%])(?!\.\d)",  # the last: "it was a 5 before, now 2"
+            r"(?<![\d./])(?P<value>[1-5])(?:\.0)?(?![\d/%])(?!\.\d)",
             r"\b(?P<value>one|two|three|four|five)\b",
         ),
         scale={"": 1.0},
         asides=(
-            r"\bscale (?:of |from )?1 (?:to|-) 5\b",
-            r"\b[15] (?:being|meaning|means) [^,.;]*",
+            r"\b(?:1|one) ?(?:to|-|–) ?(?:5|five)\b",
+            r"\b[15] (?:being|meaning|means) [^,.;]*?(?=[,.;]| and\b| so\b| i\b|$)",
+            r"\bfrom [1-5] (?=to\b)",
+            r"\b(?:was|were|felt like) an? [1-5]\b",
             r"\b[1-5] (?:at first|at the (?:start|beginning)|before|earlier)\b",
         ),
     )

@@ -51,28 +51,31 @@ INCLINATION = {
 
 
 _PAYMENT = r"(?:\$\s*2(?:\.00?)?(?!\.?\d)|2(?:\.00?)?\s*(?:\$|dollars|bucks)|two (?:dollars|bucks))"
-_MINE = r"(?:(?:my|the|your|this|that|these|those) )?(?:whole |full |entire )?"
+_MINE = r"(?:(?:all|of|my|the|your|this|that|these|those|whole|full|entire) )*"
 _ASIDES = (
     rf"(?<!\bhalf )(?<!\ball )\b(?:of|from|out of) {_MINE}{_PAYMENT}(?: payment)?",
-    rf"\bi(?:'ve)? (?:only |just )?(?:have|had|got|earned|made) (?:only |just )?{_MINE}{_PAYMENT}",
+    rf"(?<!\w)i(?:'ve)? (?:only |just )?(?:have|had|got|earned|made) (?:only |just )?{_MINE}{_PAYMENT}(?! (?:for|and|to (?:give|donate|spare)))",
+    rf"(?:(?<=\bkeep )|(?<=\bkeeping )|(?<=\bneed )|(?<=\bwant )){_MINE}(?:{_PAYMENT}|(?:8|eight) quarters)",
 )
-"""Where the payment is named, and not a gift: "one quarter of my $2", "I only have $2"."""
+"""Where the payment is named, and not a gift: "one quarter of my $2", "I only have $2", "I keep my $2"."""
 _REFUSED = (
-    r"(?:\b(?:not|cannot|never)|n't) (?:(?!mind|hesitate)[\w']+ ){0,4}(?:giv|donat|spar)\w+(?! (?:more|much|too))"
+    r"(?:\b(?:not|cannot|never)|n't) (?:(?!(?:mind|hesitate|wait|but|before|if|how|maybe)\b)[\w']+ ){0,6}"
+    r"(?:giv|donat|spar)\w+(?! (?:more|much|too|before))"
 )
 _SUMS = (
     r"\b(?P<value>[0-8]|none|one|two|three|four|five|six|seven|eight) (?:out )?of (?:(?:my|the|your|those|these) )?(?:8|eight)\b",
-    r"\b(?P<value>half) (?P<unit>of) (?:it|that|my|the)\b",
+    r"(?:\b(?:giv|donat|spar)\w+ |^\W*)(?P<value>half) (?P<unit>of) (?:it|that|my|the)\b(?!.* goes\b)",
     r"(?P<unit>\$)\s*(?P<value>\d+(?:\.\d+)?|\.\d+)",
     r"(?P<value>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>\$|dollars?|bucks?|cents?|quarters?)",
     r"\b(?P<value>one|two|three|four|five|six|seven|eight|half an?|an?)\s+(?P<unit>dollars?|bucks?|quarters?|cents?)\b",
 )
-"""How a sum of money is named; those of the survey's patterns that need a unit."""
+"""How a sum of money is named; those of the survey's patterns that need a unit. "Half of it" is half of the payment."""
 _NO_GIFT = re.compile(
-    r"\b(?:keep(?:ing)?|kept|earn\w*|worked (?:so |very )?(?:hard |long )?for|costs?|owe|rent|hold(?:ing)? on to|need(?:ed)? (?:my|the|that|this|those|every|all))\b|"
-    + _REFUSED,
+    r"\b(?:keep(?:ing)?|kept|earn\w*|worked (?:so |very )?(?:hard |long )?for|costs?|owe|rent|hold(?:ing)? on to|part with|refuse|no way|"
+    r"spend\w*|(?:do not|don't) have|need(?:ed)? (?:my|the|that|this|those|every|all|\$?\d))\b|" + _REFUSED,
     re.IGNORECASE,
 )
+_CLAUSES = re.compile(r"(?<=[.!?;])\s+|,? but\s+", re.IGNORECASE)
 
 
 def _reminder(stated: float | None) -> str:
@@ -97,10 +100,10 @@ class Persuasion(Domain):
         ),
         choices={str(n): n * QUARTER for n in range(9)},
         patterns=(
-            r"^[^\w$.]*(?P<value>[0-8])(?!\d|[.,]\d|\s*(?:\$|dollar|buck|cent))",
-            rf"\b(?P<value>nothing|none|zero|no (?:giving|donating)|keep(?:ing)? (?:(?:all|of|my|the) )*(?:it|them|everything|money|payment|(?:8|eight)|{_PAYMENT}))",
-            rf"(?P<value>{_REFUSED})",
             *_SUMS,
+            r"^\W*(?P<value>[0-8])(?!\d)(?!\.\d)",
+            r"\b(?P<value>nothing|none|zero|keep(?:ing)?|no (?:giving|donating))\b",
+            rf"(?P<value>{_REFUSED})",
         ),
         scale={"": QUARTER, "$": 1.0, "dollar": 1.0, "buck": 1.0, "cent": 0.01, "quarter": QUARTER, "of": 2.0},
         asides=_ASIDES,
@@ -205,13 +208,13 @@ class Persuasion(Domain):
         return f"{self.survey.question} {_reminder(self.stated_donation(dialogue))}"
 
     def stated_donation(self, dialogue: Dialogue) -> float | None:
-        """Dollars (0..2) of the sum that the user named last, in a sentence that neither refuses nor speaks of keeping or earning it.
+        """Dollars (0..2) of the sum that the user named last, in a clause that neither refuses nor speaks of keeping or earning it.
 
         None where they named none.
         """
         for turn in reversed(dialogue.turns):
-            for sentence in reversed(re.split(r"(?<=[.!?])\s+", turn.text) if turn.role is Role.USER else ()):
-                value = None if _NO_GIFT.search(sentence) else stated_value(self.survey, sentence, _SUMS)
+            for clause in reversed(_CLAUSES.split(turn.text) if turn.role is Role.USER else ()):
+                value = None if _NO_GIFT.search(clause) else stated_value(self.survey, clause, _SUMS)
                 if value is not None:
                     return value
         return None

@@ -129,6 +129,21 @@ def said(*texts: str) -> Dialogue:
         (("I've worked out that I can give $1.10.",), 1.1),
         (("You can have the $2.",), 2.0),
         (("All of my $2.",), 2.0),
+        (("I can't wait to give my $2.",), 2.0),
+        (("I've got $2 for them.",), 2.0),
+        (("I can't give $2, but I can give $1.",), 1.0),
+        (("I'm not rich but I can give you 4 quarters.",), 1.0),
+        (("I'm not sure how much to give, maybe $1.",), 1.0),
+        (("I don't usually donate, but 2 quarters.",), 0.5),
+        (("Sure, 50 cents; I keep the rest.",), 0.5),
+        (("I heard half of the money goes to overhead.",), None),
+        (("Half of that goes to salaries anyway.",), None),
+        (("I don't have $2 to give.",), None),
+        (("I'd need $2 for the bus.",), None),
+        (("I'd rather spend my $2 on coffee.",), None),
+        (("No way I'd give you $2!",), None),
+        (("I refuse to give $1.",), None),
+        (("I'm not going to be able to give you even $1.",), None),
     ],
 )
 def test_the_sum_that_the_user_named_last_is_read(texts, dollars):
@@ -150,9 +165,9 @@ def test_what_the_assistant_says_is_no_sum_of_the_users():
 @pytest.mark.parametrize(
     ("name", "fingerprint"),
     [
-        ("emotional_support", "b7c6dc46f640ed07423e8023ed2986e887158f1eb1159273e438d8b732c7e8d6"),
-        ("persuasion", "dd42d7bd4a09d5e7e19e05e3f1b88676dc81abd58ca819c6e7014aa1e30c49c8"),
+        ("emotional_support", "ceff2aa353c65f2f237d4ff5c77d6bf0f89d92ff4d7150975e07cdfa5c3941d8"),
+        ("persuasion", "8a5550a715df8058e2e88917b301487713e19d5a8351c52416d3fd656580c47b"),
     ],
 )
-def test_the_shipped_domains_are_those_of_earlier_cycles(name, fingerprint):
+def test_a_change_of_a_shipped_domain_is_noticed(name, fingerprint):
     assert load_domain(name).fingerprint() == fingerprint

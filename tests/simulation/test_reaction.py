@@ -30,6 +30,12 @@ PERSUASION = load_domain("persuasion").survey
         ("It went from 4 to 2.", 2.0),
         ("1 being calm, I'm at 4", 4.0),
         ("3. I felt like a 5 when we began.", 3.0),
+        ("I'd say 2, down from 5.", 2.0),
+        ("I'd rate it 2 on the 1-5 scale", 2.0),
+        ("I'm at 3, before it was 5", 3.0),
+        ("It's 4 now, not 5", 4.0),
+        ("With 1 being calm and 5 being terrible I'd say 4", 4.0),
+        ("On a scale of one to five, three", 3.0),
     ],
 )
 def test_intensity_is_read_from_a_free_answer(answer, value):
@@ -71,6 +77,12 @@ def test_intensity_is_read_from_a_free_answer(answer, value):
         ("I'll give $1 and keep the rest", 1.0),
         ("All of my $2.00", 2.0),
         ("I can't give more than 2 quarters", 0.5),
+        ("I can't give all of it but $1 is fine", 1.0),
+        ("I've never donated before, but I'll give $1", 1.0),
+        ("I'm not sure how much to give, maybe $1", 1.0),
+        ("I can't wait to give my $2", 2.0),
+        ("I'd give 4 quarters, keep it up!", 1.0),
+        ("1 or 2 dollars", 2.0),
     ],
 )
 def test_dollars_are_read_from_a_free_answer(answer, value):
