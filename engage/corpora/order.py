@@ -45,7 +45,8 @@ def find_order(messages: Sequence[Mapping[str, Any]], roles: Sequence[Role]) -> 
 
     A field counts if it is a number, or an ISO date, in all messages. Between messages with equal values the next field decides; if
     none does, messages of one side keep the given order. A newest-first list with equal values on both sides is reversed only if the
-    sides then alternate more often than in any other reading; otherwise the order is in doubt.
+    sides then alternate more often than in any other reading; otherwise the order is in doubt. So it is if the sides alternate less
+    often in the stated order than in the given one: the field may count something else.
     """
     given = range(len(messages))
     fields = _fields(messages)
@@ -53,6 +54,8 @@ def find_order(messages: Sequence[Mapping[str, Any]], roles: Sequence[Role]) -> 
     keys = list(zip(*read.values(), strict=True)) or [()] * len(messages)
     by = _first_broken(read)
     if by is None:
+        if read and len(messages) > 1 and len(set(keys)) == 1:
+            return Order(given, f"all messages have one {next(iter(read))}: in the file's order")
         unread = [name for name in fields if name not in read] if len(set(keys)) < len(keys) else []
         return Order(given, f"{unread[0]} {UNREADABLE}" if unread else "")
     kept, turned = (sorted(numbers, key=keys.__getitem__) for numbers in (given, reversed(given)))
@@ -61,7 +64,13 @@ def find_order(messages: Sequence[Mapping[str, Any]], roles: Sequence[Role]) -> 
     if not same_sides and not (falling and _joined(turned, roles) < _joined(kept, roles)):
         doubt = f"messages out of order, and two sides have one {by}; export exact times, or the oldest message first"
         return Order(given, doubt=doubt)
-    return Order(turned if falling else kept, f"messages out of order: put into the order of {by}")
+    found = turned if falling else kept
+    if _joined(found, roles) > _joined(given, roles):
+        return Order(
+            given,
+            doubt=f"messages out of order by {by}, and the sides alternate less in its order; export without it, or with exact times",
+        )
+    return Order(found, f"messages out of order: put into the order of {by}")
 
 
 def _plain(name: str) -> str:

@@ -171,7 +171,6 @@ def test_an_order_that_cannot_be_read_is_not_followed_and_noted(head, values, tm
 @pytest.mark.parametrize(
     ("head", "values"),
     [
-        ("created_at", [DATED[0]] * 4),  # the time of the export
         ("created_at", ["", " ", "", ""]),
         ("updated_at", DATED),  # of a change, not of the message
     ],
