@@ -5,6 +5,7 @@ import logging
 import math
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 from chat_server import ChatServer, answer, cut_line, refuse, trickle
@@ -175,6 +176,18 @@ def test_one_wrong_server_among_several_is_told_before_anything_is_asked(odd, sa
         with pytest.raises(ConfigError, match=f"{other.url} {said}"):
             open_engine(*servers)
     assert not server.probes and not other.probes
+    other.stop()
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_server_that_cannot_say_yet_what_it_serves_is_asked_again(status, server, open_engine, caplog):
+    other = ChatServer(("small",))
+    other.models_status = status
+    engine = open_engine(server, other)
+    assert f"{other.url} is not ready to say which models it has; the other servers work without it" in caplog.text
+    for _ in range(6):
+        complete(engine)
+    assert len(server.bodies) == 6 and not other.bodies
     other.stop()
 
 
@@ -393,10 +406,15 @@ def test_impossible_log_probabilities_are_no_scores_and_that_is_said_once(late, 
 
 def test_too_few_listed_choices_are_no_scores_and_that_is_said_once_for_each_server(server, open_engine, caplog):
     other = ChatServer()
-    engine = open_engine(server, simulator=ServerConfig(base_urls=(other.url,), model="m"))
-    for prompt in (FROM_USER, FROM_USER, PROMPT):
-        with pytest.raises(ScoresUnavailable, match="lists too few of the survey's choices"):
-            asyncio.run(engine.score(prompt, ["1", "2", "3"]))
+    engine = open_engine(server, other)
+
+    async def ask_all():
+        asked = (engine.score(replace(FROM_USER, key=f"k{number}"), ["1", "2", "3"]) for number in range(8))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    for refusal in asyncio.run(ask_all()):
+        assert isinstance(refusal, ScoresUnavailable) and "lists too few of the survey's choices" in str(refusal)
+    assert server.bodies and other.bodies
     for one in (server, other):
         assert caplog.text.count(f"{one.url} lists too few of the survey's choices") == 1
     with pytest.raises(ScoresUnavailable, match="the text is not among"):

@@ -184,8 +184,8 @@ def test_a_second_server_that_accepts_less_is_learnt_later(server, ask, caplog):
     assert ask()[0] == ["Hello there."] * 3
     assert ["seed" in body for body in server.bodies[:3]] == [True, True, False]  # as it is, of 31 bits, none
     assert [record.message for record in caplog.records if "refuses" in record.message] == [
-        f"{server.url} (m) refuses, now that the run has begun, large seeds (seeds are reduced to 31 bits); all later requests of this side change",
-        f"{server.url} (m) refuses, now that the run has begun, seed (seeds are not honoured: a run cannot be repeated exactly); "
+        f"{server.url} (m) refuses large seeds (seeds are reduced to 31 bits) since the run began; all later requests of this side change",
+        f"{server.url} (m) refuses seed (seeds are not honoured: a run cannot be repeated exactly) since the run began; "
         "all later requests of this side change",
     ]
 
@@ -197,7 +197,7 @@ def test_one_refusal_of_the_temperature_in_the_middle_of_a_run_is_said_once(serv
     for seed in range(4):
         asyncio.run(ask.opened[-1].complete(ASKED, SAMPLING, [seed]))
     assert [body["temperature"] for body in server.bodies[2:]] == [0.7, 1.0, 1.0, 1.0, 1.0]
-    assert caplog.text.count("(m) refuses, now that the run has begun, temperatures other than 1 (1 is sent)") == 1
+    assert caplog.text.count("(m) refuses temperatures other than 1 (1 is sent) since the run began") == 1
 
 
 def test_an_ignored_n_is_reported_at_the_start(server, ask, caplog):
@@ -295,4 +295,4 @@ def test_servers_that_fail_at_the_start_are_probed_again_later(server, ask, capl
 def test_missing_replies_of_an_answer_are_requested_again(server, ask, caplog):
     server.behave = lambda _, body, before: answer({**body, "n": 2} if before == 0 else body)
     assert len(ask()[0]) == 3
-    assert caplog.text.count("now that the run has begun, n (replies are requested one by one)") == 1
+    assert caplog.text.count("refuses n (replies are requested one by one) since the run began") == 1

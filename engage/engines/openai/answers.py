@@ -31,6 +31,9 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = {"thinking", "reasoning", "redacted_thinking"}
 
 
+NO_LOGPROBS = "gives no log-probabilities"
+
+
 class Unreadable(Exception):
     """The response is no answer; the text says what it is instead."""
 
@@ -61,7 +64,7 @@ class Reply:
         """Why `top` is empty, as the end of a sentence; '' if it is not."""
         if self.impossible:
             return "gives impossible log-probabilities (above 0, or of more than 1 in all)"
-        return "" if self.top else "gives no log-probabilities"
+        return "" if self.top else NO_LOGPROBS
 
     @property
     def mean_logprob(self) -> float | None:
@@ -74,7 +77,7 @@ class Reply:
 class Answer:
     """The replies of one request, in the order of their index, and its token counts (None: not reported).
 
-    `model` is the name that the server reports; '' if it reports none.
+    `model` is the name that the server reports; '' if it reports none. `url` is the server's address.
     """
 
     replies: tuple[Reply, ...]
@@ -82,6 +85,7 @@ class Answer:
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     model: str = ""
+    url: str = ""
 
 
 def read_answer(text: str) -> Answer:

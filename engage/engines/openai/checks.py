@@ -17,8 +17,10 @@ class Unreachable(Exception):
     """Nothing answers at a server's address."""
 
 
-async def check_server(server: Server, model: str, key_env: str, secrets: Sequence[str], timeout_s: float) -> str:
-    """Check that a server has the model; returns a notice if the server lists it under another name.
+async def check_server(
+    server: Server, model: str, key_env: str, secrets: Sequence[str], timeout_s: float
+) -> str | None:
+    """Check that a server has the model; returns a notice if the server lists it under another name, None if it cannot say so yet (502 to 504).
 
     Raises Unreachable; ConfigError if the server refuses the key, does not serve the model or is of another kind.
     """
@@ -31,6 +33,8 @@ async def check_server(server: Server, model: str, key_env: str, secrets: Sequen
         raise Unreachable(
             f"no server answers at {server.url}: start it, or correct base_urls of engine.openai.policy (or simulator)"
         ) from None
+    except openai.InternalServerError as error:
+        return None if error.status_code in (502, 503, 504) else ""
     except Exception:  # many servers offer no list; the first request shows what is wrong
         return ""
     names = listed_models(text)

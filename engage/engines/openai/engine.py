@@ -14,7 +14,7 @@ import numpy as np
 
 from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
 from engage.engines.loop_thread import LoopThread
-from engage.engines.openai.answers import Answer, Reply
+from engage.engines.openai.answers import NO_LOGPROBS, Answer, Reply
 from engage.engines.openai.config import OpenAIConfig, served_names
 from engage.engines.openai.parameters import BY_PATTERN, TOP_LOGPROBS
 from engage.engines.openai.probe import ProbeResult, probe
@@ -81,7 +81,7 @@ class OpenAIEngine:
             if result is None:
                 return False
             self._probed[id(group), model] = result
-            if BY_PATTERN in result.notice:
+            if result.unscored:
                 self._said_unscored.add((group.url, True))
             if result.notice:
                 _log.warning(result.notice)
@@ -188,14 +188,19 @@ class OpenAIEngine:
             return await group.chat(chat)
 
     async def _score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
-        parameters = self._groups[prompt.side].parameters
+        group = self._groups[prompt.side]
+        parameters = group.parameters
         wanted: dict[str, Any] = {"max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        if parameters.omits("logprobs") or parameters.omits("top_logprobs"):
-            raise self._unscored(prompt, Reply("", "stop").unscored)
+        if parameters.omits("logprobs") or parameters.omits(
+            "top_logprobs"
+        ):  # the settings omit it, or its refusal was said
+            own = {"logprobs", "top_logprobs"} & set(group.config.omit)
+            raise self._scores_unavailable(prompt, group.url if own else "", NO_LOGPROBS)
         ids = None if parameters.omits("logprob_token_ids") else await self._choice_ids(prompt.side, tuple(choices))
         answer = await self._send(prompt, {**wanted, "logprob_token_ids": ids} if ids else wanted)
         if why := answer.replies[0].unscored:
-            raise self._unscored(prompt, why)
+            filtered = answer.replies[0].reason == "content_filter"  # one prompt's, and no trait of the server
+            raise self._scores_unavailable(prompt, "" if filtered else answer.url, why)
         listed = answer.replies[0].top
         tokens, cached = self._prompt_tokens(prompt, answer)
         exact = dict(listed)
@@ -204,13 +209,13 @@ class OpenAIEngine:
         if covered(listed, choices) < LEAST_COVERED:
             if len(choices) == 1:  # no survey: a text that is rated
                 raise ScoresUnavailable("the text is not among the most probable tokens", prompt.key)
-            raise self._unscored(prompt, TOO_FEW)
+            raise self._scores_unavailable(prompt, answer.url, TOO_FEW)
         return Scores(choice_logprobs(listed, choices), tokens, cached)
 
-    def _unscored(self, prompt: Prompt, why: str) -> ScoresUnavailable:
-        """The error to raise; a server's first one is logged, and its first TOO_FEW, which holds for single prompts only."""
-        url, always = self._groups[prompt.side].url, why != TOO_FEW
-        if (url, always) not in self._said_unscored:
+    def _scores_unavailable(self, prompt: Prompt, url: str, why: str) -> ScoresUnavailable:
+        """The error to raise; the first one of the server at `url` is logged, and its first TOO_FEW, which holds for single prompts only."""
+        always = why != TOO_FEW
+        if url and (url, always) not in self._said_unscored:
             self._said_unscored.add((url, always))
             _log.warning("%s %s: %s%s", url, why, BY_PATTERN, "" if always else " where this happens")
         return ScoresUnavailable(f"the server {why}", prompt.key)

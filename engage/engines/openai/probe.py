@@ -29,10 +29,14 @@ _SURVEY = {LIMIT: 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_L
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Result of a probe: a line on what the server refuses or omits ('' for nothing), and whether it reports token counts."""
+    """Result of a probe: a line on what the server refuses or omits ('' for nothing), and whether it reports token counts.
+
+    `unscored`: the line says that a survey is read by pattern.
+    """
 
     notice: str
     counts_tokens: bool
+    unscored: bool
 
 
 async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
@@ -57,10 +61,12 @@ async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
     group.parameters.news()  # said here
     parts = [f"refuses {', '.join(refused)}"] if refused else []
     parts += ["ignores n (replies are requested one by one)"] if one else []
-    if survey is not None and (why := survey.replies[0].unscored):
-        parts.append(f"{why}: {BY_PATTERN}")
+    why = survey.replies[0].unscored if survey is not None else ""
+    parts += [f"{why}: {BY_PATTERN}"] if why else []
     parts += [] if counts else ["does not say how many tokens a request took"]
-    return ProbeResult(f"{group.url} ({model}) {'; '.join(parts)}" if parts else "", counts)
+    return ProbeResult(
+        f"{group.url} ({model}) {'; '.join(parts)}" if parts else "", counts, survey is None or bool(why)
+    )
 
 
 async def _taken(group: ServerGroup, model: str, wanted: Mapping[str, Any]) -> Answer:

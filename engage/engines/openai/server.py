@@ -97,6 +97,10 @@ class ServerGroup:
         if model in server.models:
             return
         notice = await check_server(server, model, self.config.api_key_env, self._secrets, self._timeout_s)
+        if notice is None:
+            if len(self._servers) > 1:
+                raise Unreachable(f"{server.url} is not ready to say which models it has")
+            return  # a request to the only server says more
         if notice:
             self._warn_once(notice)
         server.models.add(model)
@@ -105,7 +109,7 @@ class ServerGroup:
         """Log what the parameters have changed to since the start, which holds for all servers of the group."""
         if new := self.parameters.news():
             _log.warning(
-                "%s (%s) refuses, now that the run has begun, %s; all later requests of this side change",
+                "%s (%s) refuses %s since the run began; all later requests of this side change",
                 url,
                 model,
                 ", ".join(new),
@@ -219,7 +223,7 @@ class ServerGroup:
                 f"{server.url} answers as {chat.model!r}, its base model, when the adapter {chat.adapter_name} is asked for: "
                 f"{WITH_ADAPTERS}"
             )
-        return answer
+        return replace(answer, url=server.url)
 
     async def _see(self, server: Server, model: str) -> None:
         """Send no request to a server that came back with another model; raises Transient, so that other servers answer."""
