@@ -16,9 +16,9 @@ from engage.errors import InputError, StoreLocked, TooManyFlawed, engage_error
 from engage.evaluation import (
     check_adapter_names,
     check_adapters,
+    engine_for_adapter,
     nobody_held_out,
-    on_other_models,
-    playing,
+    other_model_notices,
     prompted_users,
     reigns,
     start_line,
@@ -76,7 +76,7 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
             trained_apart(config.engine),
             prompted_users(config.engine),
             nobody_held_out(config.engine, config.evaluation.held_out_simulators),
-            *on_other_models(config.engine, config.evaluation.held_out_simulators),
+            *other_model_notices(config.engine, config.evaluation.held_out_simulators),
         ):
             if remark:
                 tell(remark)
@@ -95,8 +95,8 @@ def _check(workspace: Workspace, config: CycleConfig, cycle: Cycle) -> None:
     """Check adapters, chat templates, corpora and what training needs before the night's work begins."""
     check_adapter_names(config.engine, config.evaluation)
     check_adapters(config.engine, config.evaluation.held_out_simulators, cycle.champion_adapter)
-    others = (playing(config.engine, name) for name in config.evaluation.held_out_simulators)
-    for engine in [config.engine, *(other for other in others if other is not config.engine)]:
+    others = [engine_for_adapter(config.engine, name) for name in config.evaluation.held_out_simulators]
+    for engine in {one.simulator_model: one for one in (*others, config.engine)}.values():
         check_models(engine)
     check_training(config.align, "dpo")
     if config.human.corpora:

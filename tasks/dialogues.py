@@ -16,7 +16,7 @@ from engage.evaluation import (
     Ground,
     Half,
     HeldOutStore,
-    engine_with,
+    engine_for_label,
     evaluation_seeds,
     fixed_ground,
     ground_digest,
@@ -70,7 +70,9 @@ def hold_missing(
     if not missing:
         tell(f"{labels[0]}, {labels[1]} simulator: its dialogues are stored already")
         return {}
-    engine = MeteredEngine(shared_engine(engine_with(config.engine, config.evaluation.held_out_simulators, labels[1])))
+    engine = MeteredEngine(
+        shared_engine(engine_for_label(config.engine, config.evaluation.held_out_simulators, labels[1]))
+    )
     figures = Figures(engine.meter)
     bar = Bar(f"{labels[0]} talks, {labels[1]} simulator", len(missing), figures)
     engine.on_answer = bar.tell_if_due

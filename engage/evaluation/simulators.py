@@ -38,13 +38,16 @@ _JOINS = " + "
 def simulators(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, str | None]:
     """Simulators used in evaluation: label → adapter (None: the search's simulator, or the one that a dialogue draws of several).
 
-    A single held-out simulator is omitted if it has the same model name and adapter as one of the search's; in a panel that is a ConfigError.
+    A single held-out simulator is omitted if its weights, model's and adapter's, are those of one of the search's; in a panel that is a ConfigError.
+    Where a model's weights are not here, its name counts.
     """
-    players = {f"{SEARCH_SIMULATOR}'s {label}": _played(engine, name) for label, name in drawn_users(engine).items()}
-    players = players or {SEARCH_SIMULATOR: _played(engine, engine.simulator_adapter)}
+    players = {
+        f"{SEARCH_SIMULATOR}'s {label}": _weights_known(engine, name) for label, name in drawn_users(engine).items()
+    }
+    players = players or {SEARCH_SIMULATOR: _weights_known(engine, engine.simulator_adapter)}
     found: dict[str, str | None] = {SEARCH_SIMULATOR: None}
     for name in held_out:
-        weights = _played(playing(engine, name), name)
+        weights = _weights_known(engine_for_adapter(engine, name), name)
         twin = next((label for label, known in players.items() if known == weights), None)
         if twin is None:
             label = held_out_label(name)
@@ -62,7 +65,7 @@ def drawn_users(engine: EngineConfig) -> dict[str, str]:
     found: dict[str, str] = {}
     known: dict[tuple[str, str | None], str] = {}
     for name in engine.simulators:
-        weights = _played(engine, name)
+        weights = _weights_known(engine, name)
         if weights in known:
             raise ConfigError(
                 f"engine.simulators: {name} has the weights of the {known[weights]} simulator; name each once"
@@ -109,12 +112,12 @@ def prompted_users(engine: EngineConfig) -> str:
     )
 
 
-def engine_with(engine: EngineConfig, held_out: Sequence[str], label: str) -> EngineConfig:
-    """The engine for dialogues with the simulator of this label: see `playing`; as it is for all that are not held out."""
-    return next((playing(engine, name) for name in held_out if held_out_label(name) == label), engine)
+def engine_for_label(engine: EngineConfig, held_out: Sequence[str], label: str) -> EngineConfig:
+    """The engine for dialogues with the simulator of this label: see `engine_for_adapter`; as it is for all that are not held out."""
+    return next((engine_for_adapter(engine, name) for name in held_out if held_out_label(name) == label), engine)
 
 
-def playing(engine: EngineConfig, name: str) -> EngineConfig:
+def engine_for_adapter(engine: EngineConfig, name: str) -> EngineConfig:
     """The engine with which a held-out simulator plays: an adapter that belongs to another model plays on that.
 
     A server's models are not known, so that engine stays as it is.
@@ -129,9 +132,9 @@ def playing(engine: EngineConfig, name: str) -> EngineConfig:
     return engine.model_copy(update={"simulator_model": model, "simulator_adapter": name, "simulators": ()})
 
 
-def on_other_models(engine: EngineConfig, held_out: Sequence[str]) -> list[str]:
+def other_model_notices(engine: EngineConfig, held_out: Sequence[str]) -> list[str]:
     """A sentence for each held-out simulator that does not play on the simulator's model."""
-    models = {name: playing(engine, name).simulator_model for name in held_out}
+    models = {name: engine_for_adapter(engine, name).simulator_model for name in held_out}
     return [
         f"The held-out simulator {name} plays on the model {model}, which its adapter was trained for."
         for name, model in models.items()
@@ -147,7 +150,7 @@ def _weights(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
     return model_of(engine, Side.SIMULATOR), adapter_fingerprint(folder) if folder else None
 
 
-def _played(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
+def _weights_known(engine: EngineConfig, name: str | None) -> tuple[str, str | None]:
     """As `_weights`, but equal for equal weights wherever they lie: the model's fingerprint, or its name if its weights are not here."""
     model, own = _weights(engine, name)
     with suppress(ModelError):  # what cannot be a model is said when it is opened
@@ -175,7 +178,7 @@ def users_identity(engine: EngineConfig, held_out: Sequence[str]) -> dict[str, l
     """
     names = {SEARCH_SIMULATOR: engine.simulator_adapter} | {held_out_label(name): name for name in held_out}
     found: dict[str, list[Any]] = {
-        label: _user(engine_with(engine, held_out, label), names[label]) for label in simulators(engine, held_out)
+        label: _user(engine_for_label(engine, held_out, label), names[label]) for label in simulators(engine, held_out)
     }
     if engine.simulators:
         found[SEARCH_SIMULATOR] = [_user(engine, name) for name in sorted(engine.simulators, key=adapter_label)]
@@ -243,7 +246,10 @@ def check_adapters(engine: EngineConfig, held_out: Sequence[str], champion: str 
             check_adapter(champion, resolve_model(engine.policy_model))
         except ModelError as error:
             raise ModelError(f"the champion of this home: {error}; another model needs another ENGAGE_HOME") from error
-    seats = [*((name, engine) for name in engine.simulators), *((name, playing(engine, name)) for name in held_out)]
-    for name, with_it in seats:
+    asked = [
+        *((name, engine) for name in engine.simulators),
+        *((name, engine_for_adapter(engine, name)) for name in held_out),
+    ]
+    for name, its_engine in asked:
         if name != POLICY_MODEL and (folder := adapter_folder(name)):
-            check_adapter(folder, resolve_model(with_it.simulator_model))
+            check_adapter(folder, resolve_model(its_engine.simulator_model))

@@ -23,9 +23,8 @@ class Kept:
         """What is kept, by name; StoreError if the file is damaged."""
         try:
             text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
-            rows = map(
-                json.loads, filter(None, text.split("\n"))
-            )  # splitlines also cuts at characters that JSON leaves as they are
+            # splitlines also cuts at characters that JSON leaves as they are
+            rows = map(json.loads, filter(None, text.split("\n")))
             return {row[self.name]: row[self.value] for row in rows}
         except (ValueError, TypeError, LookupError) as error:
             raise StoreError(f"{self.path}: is damaged; delete it, and {self.again}") from error

@@ -252,26 +252,21 @@ def _warn_of_precision(said: str) -> None:
 def model_of_adapter(folder: Path | str, usual: str, *others: str) -> str:
     """The model to use an adapter with: the `usual` one, or the first other that it fits, or one that its card names.
 
-    The usual one too if none of them is to be had: `check_adapter` says then what does not fit. Downloads and converts nothing.
+    The usual one too if none fits: `check_adapter` then says why. Downloads and converts nothing.
     """
     card = AdapterCard.read(folder)
     fitting = (name for name in (usual, *others) if name in (card.base, *card.also_for) or _is_base(name, card))
-    named = (name for name in (card.base, *card.also_for) if _may_be_had(name))
+    named = (name for name in (card.base, *card.also_for) if name in (EMBEDDED, *card.also_for) or _is_base(name, card))
     return next(fitting, next(named, usual))
 
 
 def _is_base(name: str, card: AdapterCard) -> bool:
-    found = find_model(name)
-    return found is not None and found.fingerprint == card.base_fingerprint
-
-
-def _may_be_had(name: str) -> bool:
-    """Whether a name that a card gives is a model's name; it may also be a remark, or a folder of another machine."""
+    """Whether weights of this name are here and are the card's base. A card's name may also be a remark, or a folder of another machine."""
     try:
-        find_model(name)
+        found = find_model(name)
     except ModelError:
         return False
-    return True
+    return found is not None and found.fingerprint == card.base_fingerprint
 
 
 def adapter_fingerprint(folder: Path | str) -> str:

@@ -187,7 +187,7 @@ def _language(config: CycleConfig) -> Finding:
 
 def _models(config: CycleConfig) -> Iterator[Finding]:
     from engage.engines import model_names, trained_apart
-    from engage.evaluation import playing
+    from engage.evaluation import engine_for_adapter
     from engage.models import EMBEDDED, find_model
 
     if apart := trained_apart(config.engine):
@@ -195,7 +195,7 @@ def _models(config: CycleConfig) -> Iterator[Finding]:
     names = model_names(config.engine)
     for one in config.evaluation.held_out_simulators:
         with suppress(EngageError):  # an adapter that is not there is said below
-            names += model_names(playing(config.engine, one))
+            names += model_names(engine_for_adapter(config.engine, one))
     for name in dict.fromkeys(names):
         try:
             ref = find_model(name)
@@ -214,7 +214,7 @@ def _simulator(config: CycleConfig) -> Iterator[Finding]:
     """Whether the simulators were trained to play users and are there; nothing for the scripted engine."""
     from engage.engines import model_of
     from engage.errors import ModelError
-    from engage.evaluation import nobody_held_out, playing, prompted_users
+    from engage.evaluation import engine_for_adapter, nobody_held_out, prompted_users
     from engage.models import adapter_fingerprint, adapter_folder
     from engage.simulation import POLICY_MODEL
 
@@ -228,7 +228,7 @@ def _simulator(config: CycleConfig) -> Iterator[Finding]:
             continue
         try:
             adapter_fingerprint(folder)
-            engine = playing(config.engine, str(adapter)) if who == held_out else config.engine
+            engine = engine_for_adapter(config.engine, str(adapter)) if who == held_out else config.engine
         except ModelError as error:
             what, _, then = str(error).partition("; ")
             yield Finding(

@@ -17,7 +17,7 @@ from engage.domains.rules.crisis import speaks_of_harm
 from engage.engines import close_engines, shared_engine
 from engage.engines.recording import RecordingEngine
 from engage.errors import ConfigError, EngineError
-from engage.evaluation import SEARCH_SIMULATOR, engine_with, policy_label
+from engage.evaluation import SEARCH_SIMULATOR, engine_for_label, policy_label
 from engage.files.reading import unprintable
 from engage.home import Home
 from engage.masking import mask_urls
@@ -174,7 +174,7 @@ async def _continue(
         for branch in stage.branches
         if f"{stage.name(branch)}/{stage.seed(number)}" not in stored
     ]
-    engine = shared_engine(engine_with(config.engine, config.evaluation.held_out_simulators, stage.simulator))
+    engine = shared_engine(engine_for_label(config.engine, config.evaluation.held_out_simulators, stage.simulator))
     dialogue = _as_long(config.dialogue, stage.kept)
 
     async def one(piece: tuple[Dialogue, int]) -> ForkRecord:

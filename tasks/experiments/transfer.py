@@ -10,7 +10,7 @@ from engage import stopping
 from engage.config import CycleConfig
 from engage.engines import shared_engine
 from engage.errors import ConfigError, EngineError
-from engage.evaluation.simulators import SEARCH_SIMULATOR, engine_with, simulators, users_identity
+from engage.evaluation.simulators import SEARCH_SIMULATOR, engine_for_label, simulators, users_identity
 from engage.experiments.pair_transfer import Conversation, Transfer, ask_survey, kept_answers, transfer_page
 from engage.files.digest import digest
 from engage.files.writing import write_whole
@@ -62,7 +62,7 @@ def ask_user(
     key = digest([users_identity(config.engine, held_out)[label], speech.reader])
     path = _folder(cycle) / f"{key[:16]}.jsonl"
     bar = Bar(f"{label} is asked (conversations)", len(names))
-    engine = shared_engine(engine_with(config.engine, held_out, label))
+    engine = shared_engine(engine_for_label(config.engine, held_out, label))
     asking = ask_survey(engine, Workspace.from_env().store, names, speech, adapter, path, bar.advance)
     failed = stopping.run(asking).failed
     bar.finish()

@@ -85,7 +85,7 @@ def _roll(
     bar: Bar,
     work: Callable[[Roller, Callable[[None], None]], Coroutine[Any, Any, BatchResult]],
 ) -> dict[str, str]:
-    """Rollouts that were finished when Ctrl-C came are kept. Of many that go on at once none may end for long, so each answer may show a line."""
+    """Rollouts that were finished when Ctrl-C came are kept. Many run at once and none may end for minutes, so an answer shows progress too."""
     engine = MeteredEngine(shared_engine(config.engine))
     engine.on_answer = bar.tell_if_due
     kept, adapters = KeptRollouts.of(workspace, cycle.cycle_id), config.adapters(cycle.champion_adapter)

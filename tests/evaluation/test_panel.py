@@ -14,13 +14,13 @@ from engage.evaluation import (
     check_adapters,
     deciding,
     drawn_users,
-    engine_with,
+    engine_for_adapter,
+    engine_for_label,
     members,
     nobody_held_out,
-    on_other_models,
+    other_model_notices,
     paired,
     player,
-    playing,
     prompted_users,
     simulators,
     users_identity,
@@ -86,12 +86,12 @@ def test_an_adapter_of_another_model_plays_on_that_one(tiny_model, foreign, tmp_
     own = str(save_adapter(str(tiny_model), tmp_path / "own", seed=4))
     engine = EngineConfig(policy_model=str(tiny_model), simulator_model=str(tiny_model))
     label = f"held-out {adapter_fingerprint(judge)[:8]}"
-    seat = engine_with(engine, [own, judge], label)
+    seat = engine_for_label(engine, [own, judge], label)
     assert (seat.simulator_model, seat.simulator_adapter, seat.policy_model) == (model, judge, str(tiny_model))
     for other in ("search", f"held-out {adapter_fingerprint(own)[:8]}", "adversary x"):
-        assert engine_with(engine, [own, judge], other) is engine
+        assert engine_for_label(engine, [own, judge], other) is engine
     check_adapters(engine, [own, judge], None)
-    assert on_other_models(engine, [own, judge]) == [
+    assert other_model_notices(engine, [own, judge]) == [
         f"The held-out simulator {judge} plays on the model {model}, which its adapter was trained for."
     ]
     users = users_identity(engine, [own, judge])
@@ -112,27 +112,27 @@ def test_the_same_weights_elsewhere_and_the_policys_model_are_found_by_their_con
     model, judge = foreign
     moved = str(shutil.copytree(model, tmp_path / "moved"))
     here = EngineConfig(policy_model=str(tiny_model), simulator_model=moved)
-    assert playing(here, judge) is here
+    assert engine_for_adapter(here, judge) is here
     gone = shutil.copytree(judge, tmp_path / "gone")
     write_card(gone, base="a model of elsewhere, described in words")
     policys = EngineConfig(policy_model=moved, simulator_model=str(tiny_model))
-    assert playing(policys, str(gone)).simulator_model == moved
+    assert engine_for_adapter(policys, str(gone)).simulator_model == moved
     nowhere = EngineConfig(policy_model=str(tiny_model), simulator_model=str(tiny_model))
-    assert playing(nowhere, str(gone)) is nowhere
+    assert engine_for_adapter(nowhere, str(gone)) is nowhere
     with pytest.raises(ModelError, match="trained on a model of elsewhere"):
         check_adapters(nowhere, [str(gone)], None)
     for server in ("openai", "scripted"):
         other = EngineConfig(kind=server, policy_model=str(tiny_model), simulator_model=str(tiny_model))
-        assert playing(other, judge) is other
+        assert engine_for_adapter(other, judge) is other
 
 
 def test_a_models_name_on_the_card_is_as_good_as_its_base(tiny_model, foreign, tmp_path):
     judge = shutil.copytree(foreign[1], tmp_path / "judge")
     engine = EngineConfig(policy_model=str(tiny_model), simulator_model=str(tiny_model))
     write_card(judge, base="a model, dequantised", also_for=["somebody/model"])
-    assert playing(engine, str(judge)).simulator_model == "somebody/model"  # downloaded when it is needed
+    assert engine_for_adapter(engine, str(judge)).simulator_model == "somebody/model"  # downloaded when it is needed
     write_card(judge, base="a model, dequantised", also_for=[str(tiny_model)])
-    assert playing(engine, str(judge)) is engine
+    assert engine_for_adapter(engine, str(judge)) is engine
 
 
 def write_card(folder, **changed):

@@ -89,9 +89,8 @@ def test_a_collect_runs_on_it_and_closing_leaves_no_process(tmp_path):
     assert trees == 4
     assert reused > 0.3 * asked
     assert read >= 4 * 6 and unread == 0
-    assert (
-        unasked <= 4
-    )  # a prompted model of 135M parameters may refuse to speak; which dialogue does is the draw's business
+    # a prompted model of 135M parameters may refuse to speak; which dialogue does is the draw's business
+    assert unasked <= 4
 
 
 def test_each_reply_is_drawn_by_its_own_seed_whatever_is_drawn_beside_it(engine):
