@@ -28,6 +28,8 @@ LOADED_LATE = {
     "engage.engines.embedded.prefix_cache": "the decoder imports it",
     "engage.engines.embedded.sampling": "the decoder imports it",
     "engage.engines.embedded.decoder": "all of it works on tensors; the transformers engine imports it when it opens a model",
+    "engage.engines.openai.adapters": "it asks through the client; the server groups import it",
+    "engage.engines.openai.checks": "it asks through the client; the server groups import it",
     "engage.engines.openai.clients": "the client itself; the server groups import it",
     "engage.engines.openai.probe": "it asks through the server groups; the openai engine imports it",
     "engage.engines.openai.server": "all of it works with the client; the openai engine imports it",
