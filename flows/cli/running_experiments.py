@@ -63,7 +63,7 @@ def run_credit(
     from engage.experiments import ValueCheckConfig
 
     more = ("--pairs", f"{pairs}", "--prefixes", f"{prefixes}", "--rollouts", f"{rollouts}")
-    with _on_cycle(console, "credit", asked, cycle, verbose, more) as (config, cycle_id):
+    with _on_cycle(console, "credit", asked, find_cycle_id(cycle), verbose, more) as (config, cycle_id):
         from flows.credit import credit
 
         return credit(config, cycle_id, ValueCheckConfig(pairs=pairs, prefixes=prefixes, rollouts=rollouts)).text
@@ -115,7 +115,7 @@ def run_abilities(console: Console, asked: Asked, cycle: str | None, policy: str
 
 def run_transfer(console: Console, asked: Asked, cycle: str | None, verbose: bool) -> str:
     """Ask held-out simulators after the conversations of a cycle's pairs in this process; returns the result as text."""
-    with _on_cycle(console, "transfer", asked, cycle, verbose) as (config, cycle_id):
+    with _on_cycle(console, "transfer", asked, find_cycle_id(cycle), verbose) as (config, cycle_id):
         from flows.transfer import transfer
 
         return transfer(config, cycle_id).text
@@ -123,10 +123,9 @@ def run_transfer(console: Console, asked: Asked, cycle: str | None, verbose: boo
 
 @contextmanager
 def _on_cycle(
-    console: Console, experiment: str, asked: Asked, cycle: str | None, verbose: bool, more: Sequence[str] = ()
+    console: Console, experiment: str, asked: Asked, existing: str, verbose: bool, more: Sequence[str] = ()
 ) -> Iterator[tuple[CycleConfig, str]]:
     """Run an experiment on an existing cycle in the body, which gets configuration and id; `more` are the command's other options."""
-    existing = find_cycle_id(cycle)
     config = asked.config(existing)
     check_adapter_names(config.engine, config.evaluation)
     cycle_id = open_cycle(console, existing)
