@@ -91,6 +91,8 @@ def _deaf_cluster(environment: Mapping[str, str], **settings: Any) -> Any:
 def _local_cluster(workers: int) -> dict[str, Any]:
     """Processes on loopback that share the machine's cores. Dask must not end one for its memory: most of it is the model's.
 
+    They log nothing of Dask's: a shard's error comes back with its result, and a lost worker is told of (`workers_told`).
+
     Dask runs what it is sent, so others on this machine are kept out by certificates of this run (`security`). The
     workers are told of the Prefect server of this run: each would start a temporary one of its own, which a killed worker leaves behind.
     """
@@ -99,7 +101,7 @@ def _local_cluster(workers: int) -> dict[str, Any]:
     return {
         "environment": {
             **dict.fromkeys(_THREADS, str(max(1, cores() // workers))),
-            "DASK_LOGGING__DISTRIBUTED": "error",
+            "DASK_LOGGING__DISTRIBUTED": "critical",  # a heartbeat that meets the end of the night is a traceback
         },
         "n_workers": workers,
         "threads_per_worker": 1,

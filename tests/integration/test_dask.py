@@ -65,11 +65,12 @@ class Cluster:
 def env(tmp_path):
     """The environment of a command; `slow_engine.py` notes which processes search, and lets them take their time."""
     (tmp_path / "slow_engine.py").write_text(
-        "import os, pathlib\n"
+        "import logging, os, pathlib\n"
         "import engage.engines\n"
         "from engage.engines.scripted import ScriptedEngine\n"
         "def create(_config):\n"
         f"    pathlib.Path({str(tmp_path)!r}, 'searched-by-' + str(os.getpid())).write_text(os.environ.get('OMP_NUM_THREADS', ''))\n"
+        "    logging.getLogger('distributed.worker').error('Failed to communicate with scheduler during heartbeat.')\n"
         "    return ScriptedEngine(latency_s=0.1, slots=4)\n"
         "engage.engines._create = create\n"
     )
