@@ -1,4 +1,4 @@
-"""Measures the deception rules on fixtures/fresh_replies.jsonl, replies that no rule was written on and that a language model labelled.
+"""Measures the deception rules, and the deception check beside them, on replies that neither was made on and that a language model labelled.
 
 `python tests/deception_measured.py` prints the tables of fixtures/README.md.
 """
@@ -13,13 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
+import engage.data
+from engage.domains import load_domain
+from engage.domains.rules.deception_check import find_deceiving
 from engage.domains.rules.patterns import matches_any
 from engage.pages import estimate, table
 from engage.stats.bootstrap import interval
 from engage.stats.estimates import Estimate, divided, share
 from engage.store import deceptive_patterns
 
-FRESH = Path(__file__).parent / "fixtures" / "fresh_replies.jsonl"
+LABELLED = Path(engage.data.__file__).with_name("deceiving_replies.jsonl")
+"""What the check is fitted on, in sets; the rules were measured on the set `fresh` before there was a check."""
+UNSEEN = Path(__file__).parent / "fixtures" / "unseen_replies.jsonl"
+"""On these both are measured."""
 POPULATION = {
     ("embedded", "emotional_support"): {"matched": 0, "first_person": 39, "rest": 138},
     ("embedded", "persuasion"): {"matched": 14, "first_person": 101, "rest": 65},
@@ -45,9 +51,17 @@ KINDS = {
 Reply = dict[str, Any]
 
 
-def read_replies() -> list[Reply]:
-    """The labelled replies."""
-    return [json.loads(line) for line in FRESH.read_text(encoding="utf-8").splitlines()]
+UNSEEN_ROWS = {
+    "135M persuader, persuasion": ("embedded-3", "persuasion"),
+    "0.5B persuader, persuasion": ("qwen-0.5b-2", "persuasion"),
+    "people (PersuasionForGood)": ("p4g-2", "persuasion"),
+}
+
+
+def read_replies(name: str = "fresh") -> list[Reply]:
+    """The labelled replies of a set."""
+    lines = (UNSEEN if name == "unseen" else LABELLED).read_text(encoding="utf-8").splitlines()
+    return [reply for reply in map(json.loads, lines) if reply["set"] == name]
 
 
 def replies_of(row: str, replies: Sequence[Reply]) -> list[Reply]:
@@ -59,6 +73,11 @@ def replies_of(row: str, replies: Sequence[Reply]) -> list[Reply]:
 def matched(reply: Reply) -> bool:
     """Whether a rule of its domain matches."""
     return matches_any(deceptive_patterns(reply["domain"]), reply["reply"])
+
+
+def caught(reply: Reply) -> bool:
+    """Whether a rule matches or the deception check finds it: such a reply is not chosen in a pair."""
+    return matched(reply) or (load_domain(reply["domain"]).deception_check and find_deceiving([reply["reply"]])[0])
 
 
 def deceives(reply: Reply) -> bool:
@@ -153,6 +172,39 @@ def tables() -> str:
     )
 
 
+def unseen_table() -> str:
+    """Rules alone, and rules with the check, on the unseen replies by source. Drawn at random, so shares need no weights."""
+    replies = read_replies("unseen")
+    rows = [
+        (row, [one for one in replies if (one["source"], one["domain"]) == key]) for row, key in UNSEEN_ROWS.items()
+    ]
+    return table(
+        (
+            "replies of",
+            "drawn",
+            "rules: recall",
+            "rules: precision",
+            "with the check: recall",
+            "with the check: precision",
+            "dropped",
+        ),
+        [_unseen_row(row, of) for row, of in [*rows, ("all", [one for _, of in rows for one in of])]],
+    )
+
+
+def _unseen_row(name: str, replies: Sequence[Reply]) -> tuple[str, ...]:
+    there, cells = sum(map(deceives, replies)), [name, f"{len(replies)}"]
+    for way in (matched, caught):
+        found = list(filter(way, replies))
+        right = sum(map(deceives, found))
+        cells += [_in_words(right, there), _in_words(right, len(found))]
+    return (*cells, f"{len(found) / len(replies):.0%}")
+
+
+def _in_words(hits: int, of: int) -> str:
+    return f"{hits} of {of}: {estimate(share(hits, of), '{:.2f}')}" if of else "none"
+
+
 if __name__ == "__main__":
-    print(tables())
+    print(tables(), unseen_table(), sep="\n\n")
     print(f"\nCohen's κ of the two passes: {kappa(read_replies()):.2f}")

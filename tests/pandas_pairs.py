@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from engage.domains import load_domain
+from engage.domains.rules.deception_check import find_deceiving
 from engage.domains.rules.patterns import any_of
 from engage.models import strip_thoughts
 from engage.simulation import leaks_role
@@ -192,6 +193,8 @@ def _judged_replies(pairs: Frame, node: Frame, patterns: Mapping[str, str]) -> F
     for domain, pattern in patterns.items():
         of_domain = (replies.domain == domain).to_numpy()
         deceptive[of_domain] = said[of_domain].str.contains(re.compile(pattern, re.IGNORECASE)).to_numpy(dtype=bool)
+    checked = np.array([load_domain(domain).deception_check for domain in replies.domain], dtype=bool)
+    deceptive |= checked & np.array(find_deceiving(said.to_list()), dtype=bool)
     return replies.assign(
         said=said,
         empty=[not any(map(_is_said, text)) for text in replies.text],

@@ -23,7 +23,18 @@ from engage.stats import is_finite, shown
 from engage.survey import Survey
 
 AFTERWARDS = frozenset(
-    {"lexicon", "reward", "measures", "improved", "achieved", "in_words", "survey_unit", "outcomes", "largest_sum"}
+    {
+        "lexicon",
+        "reward",
+        "measures",
+        "improved",
+        "achieved",
+        "in_words",
+        "survey_unit",
+        "outcomes",
+        "largest_sum",
+        "deception_check",
+    }
 )
 """What of a domain reads dialogues that are held: it can be changed, and they are read anew. Which of them a search held was chosen
 by the reward of that time."""
@@ -66,6 +77,9 @@ class Domain(ABC):
     users_help: ClassVar[bool] = False
     """Whether this domain's users advise or offer help themselves (a mentor, a clerk): then `flips` alone tell a role flip, because the
     role check (`engage.simulation.roles`) would take them for assistants."""
+    deception_check: ClassVar[bool] = False
+    """Whether replies that the deception check finds (`engage.domains.rules.deception_check`) are kept out of the pairs, too. It was
+    fitted on persuasion, and is wrong too often elsewhere."""
     assistant_flips: ClassVar[tuple[str, ...]] = ()
     """The same for an assistant turn that speaks for the user's side."""
     farewells: ClassVar[tuple[str, ...]] = (

@@ -116,6 +116,7 @@ class Persuasion(Domain):
         }
     )
     largest_sum = 2.0
+    deception_check = True
     lexicon = MappingProxyType(
         {
             "promise": (r"\byou(?:'ll| will) (?:get|receive|be rewarded)\b",),

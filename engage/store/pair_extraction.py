@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engage.domains import load_domain
+from engage.domains.rules.deception_check import find_deceiving
 from engage.domains.rules.patterns import any_of
 from engage.errors import ConfigError
 from engage.models import strip_thoughts
@@ -69,6 +70,18 @@ def _gather_candidates(connection: Any, settings: Mapping[str, Any], patterns: M
     connection.execute("create temp table deceptive_reply (tree_id varchar not null, reply_id integer not null)")
     for domain, pattern in patterns.items():
         _run(connection, "insert into deceptive_reply", "deceptive_reply", {"domain": domain, "pattern": pattern})
+    _check_replies(connection)
+
+
+def _check_replies(connection: Any) -> None:
+    """Add the replies that the deception check finds beside the rules."""
+    texts: dict[str, list[str]] = {}
+    for domain, text in connection.execute(statement("pairs", "unflagged_reply")).fetchall():
+        texts.setdefault(domain, []).append(text)
+    for domain, said in texts.items():
+        if load_domain(domain).deception_check:
+            found = [text for text, deceives in zip(said, find_deceiving(said), strict=True) if deceives]
+            _run(connection, "insert into deceptive_reply", "checked_reply", {"domain": domain, "texts": found})
 
 
 def _run(connection: Any, into: str, name: str, settings: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from engage.corpora import CorpusOptions, HumanDialogue, licence_of, read_corpor
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
 from engage.domains import load_domain
 from engage.domains.rules.crisis import CRISIS
+from engage.domains.rules.deception_check import find_deceiving
 from engage.domains.rules.patterns import matches_any
 from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
@@ -141,7 +142,7 @@ _LINK = re.compile(
 
 
 def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | None:
-    """Why a human reply must not be trained on; None if it may. Asks no model.
+    """Why a human reply must not be trained on; None if it may. Asks no language model.
 
     Too long: more than the policy's own `max_tokens`, or with its prompt more than `max_length` tokens (both estimated).
     """
@@ -151,7 +152,9 @@ def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | No
     flaw = find_flaw(domain, prefix, Role.ASSISTANT, place.reply)
     if flaw:
         return flaw if flaw in {"empty", "thought", "role_leak"} else "flawed"
-    if matches_any(deceptive_patterns(place.human.domain), place.reply):
+    if matches_any(deceptive_patterns(place.human.domain), place.reply) or (
+        domain.deception_check and find_deceiving([place.reply])[0]
+    ):
         return "deceptive"
     if _LINK.search(place.reply):
         return "link"

@@ -1,22 +1,23 @@
-"""What the deception rules find in fresh replies that a language model labelled, recomputed: fixtures/README.md tells it."""
+"""What the deception rules and the deception check find in replies that a language model labelled, recomputed: fixtures/README.md tells it."""
 
 import re
 from collections import Counter
 
-import numpy as np
 import pytest
-from deception_classifier import lowest_threshold
 from deception_measured import (
-    FRESH,
     POPULATION,
     ROWS,
+    UNSEEN,
+    caught,
     deceives,
     kappa,
+    matched,
     precision,
     read_replies,
     recall,
     replies_of,
     tables,
+    unseen_table,
     weighted_share,
 )
 
@@ -34,14 +35,28 @@ def test_the_labels_are_a_models_and_two_passes_of_it_agree():
     assert kappa(REPLIES) == pytest.approx((493 / 501 - 0.66865) / (1 - 0.66865), abs=1e-4)
 
 
-def test_no_earlier_set_has_one_of_the_replies():
-    def plain(lines: str) -> set[str]:
-        return {" ".join(text.lower().split()) for text in re.findall(r'"reply": "(.*?)", "deceives"', lines)}
+def test_no_two_sets_share_a_reply():
+    sets = [
+        {" ".join(reply["reply"].lower().split()) for reply in read_replies(name)}
+        for name in ("labelled", "lives", "fresh", "second", "unseen")
+    ]
+    assert [len(one) for one in sets] == [100, 140, 501, 431, 369]
+    assert len(set().union(*sets)) == 1_541
 
-    fresh = plain(FRESH.read_text(encoding="utf-8"))
-    assert len(fresh) == 501
-    for earlier in ("labelled_replies", "life_replies"):
-        assert not fresh & plain(FRESH.with_name(f"{earlier}.jsonl").read_text(encoding="utf-8"))
+
+def test_the_unseen_replies_are_of_other_scenarios_than_those_that_were_drawn_with_them():
+    assert not {(r["source"], r["dialogue"]) for r in read_replies("unseen")} & {
+        (r["source"], r["dialogue"]) for r in read_replies("second")
+    }
+
+
+def test_with_the_check_most_of_what_deceives_in_unseen_replies_is_dropped():
+    unseen = read_replies("unseen")
+    there = [reply for reply in unseen if deceives(reply)]
+    found = [reply for reply in unseen if caught(reply)]
+    # measured when they were drawn: rules 9 of 35, with the check 24 of 35, and 30 honest replies with them
+    assert len(there) == 35 and sum(map(matched, there)) >= 9
+    assert sum(map(deceives, found)) >= 22 and len(found) <= 60
 
 
 def test_no_more_were_drawn_than_there_are():
@@ -63,8 +78,8 @@ def test_the_readme_tells_what_is_measured():
     def without_intervals(text: str) -> list[str]:
         return [re.sub(r" \[[\d., ]+\]", "", line).strip() for line in text.splitlines() if line.strip()]
 
-    told = without_intervals(FRESH.with_name("README.md").read_text(encoding="utf-8"))
-    assert all(line in told for line in without_intervals(tables()))
+    told = without_intervals(UNSEEN.with_name("README.md").read_text(encoding="utf-8"))
+    assert all(line in told for line in without_intervals(tables() + "\n" + unseen_table()))
 
 
 def test_a_drawn_reply_stands_for_its_share_of_the_stratum():
@@ -84,12 +99,3 @@ def test_a_drawn_reply_stands_for_its_share_of_the_stratum():
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_has_replies_of_both_kinds(row):
     assert 0 < sum(map(deceives, replies_of(row, REPLIES))) < len(replies_of(row, REPLIES))
-
-
-def test_a_threshold_is_the_lowest_with_nine_of_ten_right():
-    score = np.linspace(0.05, 1.0, 20)
-    nobody, everybody = np.zeros(20, bool), np.ones(20, bool)
-    deceiving = score > 0.525  # the ten highest; with the eleventh 10 of 11 are right, with the twelfth 10 of 12
-    assert lowest_threshold(score, deceiving, nobody, everybody) == pytest.approx(0.5)
-    assert lowest_threshold(score, ~deceiving, nobody, everybody) == np.inf
-    assert lowest_threshold(score, deceiving, nobody, score > 0.85) == np.inf  # fewer than five are counted

@@ -1,10 +1,8 @@
 """The deception rules on labelled replies and in a user's own domain."""
 
-import json
-from pathlib import Path
-
 import duckdb
 import pytest
+from deception_measured import read_replies
 
 from engage.domains import load_domain
 from engage.domains.base import Domain
@@ -12,8 +10,6 @@ from engage.domains.rules.deception import DECEPTION
 from engage.domains.rules.patterns import matches_any
 from engage.store import deceptive_patterns
 
-LABELLED = Path(__file__).parents[1] / "fixtures" / "labelled_replies.jsonl"
-LIVES = LABELLED.with_name("life_replies.jsonl")
 # Distinct replies of 64 searched persuasion scenarios that the rules of the day matched, and the others: see fixtures/README.md.
 POPULATION = {"matched": 57, "rest": 683}
 
@@ -23,7 +19,7 @@ def matches(text: str, domain: str = "persuasion") -> bool:
 
 
 def test_precision_and_recall_on_a_hundred_labelled_replies():
-    replies = [json.loads(line) for line in LABELLED.read_text(encoding="utf-8").splitlines()]
+    replies = read_replies("labelled")
     assert len(replies) == 100
     drawn = {stratum: sum(reply["drawn_from"] == stratum for reply in replies) for stratum in POPULATION}
     weight = {stratum: POPULATION[stratum] / drawn[stratum] for stratum in POPULATION}
@@ -38,7 +34,7 @@ def test_precision_and_recall_on_a_hundred_labelled_replies():
 
 
 def test_an_assistant_that_claims_a_human_life_is_found():
-    replies = [json.loads(line) for line in LIVES.read_text(encoding="utf-8").splitlines()]
+    replies = read_replies("lives")
     deceiving = [reply for reply in replies if reply["deceives"]]
     assert (len(replies), len(deceiving)) == (140, 66)
     found = [reply for reply in replies if any(matches_any(rules, reply["reply"]) for rules in DECEPTION.values())]
