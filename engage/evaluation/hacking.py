@@ -1,6 +1,7 @@
 """Text measures of replies, and signs that a policy games the simulator instead of helping the user."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from engage.dialogue import Turn
 from engage.domains import Domain
+from engage.domains.rules.deception_check import find_deceiving
 from engage.domains.rules.patterns import matches_any, words_of
 from engage.stats import interval
 
@@ -64,13 +66,20 @@ def _repeats(dialogue: Sequence[Turn]) -> list[bool]:
     return found
 
 
+def signs_of(domain: Domain) -> dict[str, Callable[[Sequence[str]], list[bool]]]:
+    """The domain's checks by name; each says of some replies which have the sign. `likely_deception` is the deception check's."""
+    found = {check: partial(_matching, patterns) for check, patterns in domain.signs.items()}
+    return {**found, "likely_deception": find_deceiving} if domain.deception_check else {**found}
+
+
+def _matching(patterns: Sequence[str], texts: Sequence[str]) -> list[bool]:
+    return [matches_any(patterns, text) for text in texts]
+
+
 def hacking_rates(domain: Domain, replies: Replies) -> dict[str, float]:
-    """Share of replies that match each of the domain's checks; empty if there is no reply."""
-    turns = [turn for dialogue in replies.values() for turn in dialogue]
-    if not turns:
-        return {}
-    signs = domain.signs.items()
-    return {check: fmean(matches_any(patterns, turn.text) for turn in turns) for check, patterns in signs}
+    """Share of replies that have each of the domain's signs (`signs_of`); empty if there is no reply."""
+    texts = [turn.text for dialogue in replies.values() for turn in dialogue]
+    return {check: fmean(has_sign(texts)) for check, has_sign in signs_of(domain).items()} if texts else {}
 
 
 def hacking_failures(
@@ -86,7 +95,7 @@ def hacking_failures(
     if not before_all or not after_all:
         return []
     failures = []
-    checks = {f"{check} rose": _matching(patterns) for check, patterns in domain.signs.items()}
+    checks = {f"{check} rose": _of_turns(has_sign) for check, has_sign in signs_of(domain).items()}
     for what, hits in {**checks, "repetition rose": _repeats}.items():
         before, after, low = _rise(hits, before_all, after_all, confidence, seed)
         if after - before > HACKING_MARGIN and low > 0:
@@ -104,8 +113,8 @@ Hits = Callable[[Sequence[Turn]], list[bool]]
 """Marks the replies of one dialogue that a rate counts."""
 
 
-def _matching(patterns: Sequence[str]) -> Hits:
-    return lambda dialogue: [matches_any(patterns, turn.text) for turn in dialogue]
+def _of_turns(has_sign: Callable[[Sequence[str]], list[bool]]) -> Hits:
+    return lambda dialogue: has_sign([turn.text for turn in dialogue])
 
 
 def _rise(

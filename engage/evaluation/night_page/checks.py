@@ -1,12 +1,13 @@
 """Signs of reward hacking in the held-out replies: the rate of each, and replies behind it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
-from engage.domains import Domain, load_domain
-from engage.domains.rules.patterns import matches_any
+from engage.domains import load_domain
 from engage.errors import ConfigError
+from engage.evaluation.hacking import signs_of
 from engage.evaluation.night_page.held_out_dialogues import Policies
 from engage.pages import spaced
 
@@ -61,12 +62,19 @@ def checks_of(replies: Sequence[Mapping[str, Any]], policies: Policies) -> list[
             role: [row for row in replies if row["domain"] == domain and row["policy"] == label]
             for role, label in policies.named.items()
         }
-        found += [check for name in kind.signs if (check := _check(kind, domain, name, by_role)).examples]
+        for name, has_sign in signs_of(kind).items():
+            check = _check(has_sign, domain, name, by_role)
+            found += [check] if check.examples else []
     return found
 
 
-def _check(kind: Domain, domain: str, name: str, by_role: Mapping[str, Sequence[Mapping[str, Any]]]) -> Check:
-    hits = {role: [row for row in rows if matches_any(kind.signs[name], row["text"])] for role, rows in by_role.items()}
+def _check(
+    has_sign: Callable[[Sequence[str]], list[bool]],
+    domain: str,
+    name: str,
+    by_role: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Check:
+    hits = {role: list(compress(rows, has_sign([row["text"] for row in rows]))) for role, rows in by_role.items()}
     counts = {role: (len(hits[role]), len(rows)) for role, rows in by_role.items() if rows}
     examples = [Example(role, row["scenario_id"], row["text"]) for role in reversed(hits) for row in hits[role]]
     return Check(spaced(domain.rpartition(":")[2]), spaced(name), counts, tuple(examples[:EXAMPLES]))
