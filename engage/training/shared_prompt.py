@@ -13,15 +13,17 @@ _MASKABLE_LAYERS = {"full_attention", "sliding_attention"}
 def can_share_prompts(model: Any, max_length: int) -> bool:
     """Whether one attention mask for all layers hides one reply from the other and nothing else, in rows of `max_length` tokens.
 
-    False for recurrent and convolutional layers, and if a layer attends to fewer tokens than that.
+    False for recurrent and convolutional layers, if a layer attends to fewer tokens than that, and for families that build masks or
+    distances of their own, whatever mask and positions they are given (MPT, Bloom, GPT-Neo).
     """
     base = model.get_base_model()
     config = base.config.get_text_config()
     layers = getattr(config, "layer_types", None) or ()
     window = getattr(config, "sliding_window", None)
     limited = window is not None and window < max_length and (not layers or "sliding_attention" in layers)
-    # _is_stateful is private to transformers, read at 5.19.0: whether a layer carries a state that no mask undoes
-    return not base._is_stateful and set(layers) <= _MASKABLE_LAYERS and not limited
+    # private to transformers, read at 5.19.0: whether a layer carries a state that no mask undoes, and whether the mask is used as given
+    maskable = base._supports_attention_backend and not base._is_stateful
+    return maskable and set(layers) <= _MASKABLE_LAYERS and not limited
 
 
 def reply_logprobs(model: Any, input_ids: Any, labels: Any, **_: Any) -> SimpleNamespace:

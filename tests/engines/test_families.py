@@ -60,6 +60,11 @@ FAMILIES: dict[str, Any] = {
     "OPT": {"ffn_dim": 96, "word_embed_proj_dim": 64},
 }
 LIMITED = {"Gemma2", "Gemma3", "Mistral", "Phi3", "Olmo3", "GptOss"}
+TRAINED_ONLY: dict[str, Any] = {
+    # both compute distances or masks of their own
+    "Mpt": {"d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": 512},
+    "GPTNeo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": WINDOW},
+}
 
 
 def classes(family: str):
@@ -69,15 +74,20 @@ def classes(family: str):
     return getattr(transformers, model), getattr(transformers, config)
 
 
+def save_family(name: str, folder: Path) -> Path:
+    """Write a tiny model of the family, and a tokenizer, to the folder."""
+    model, config = classes(name)
+    torch.manual_seed(0)
+    common = {key: value for key, value in COMMON.items() if name in FAMILIES or key != "num_hidden_layers"}
+    model(config(**{**common, **{**FAMILIES, **TRAINED_ONLY}[name]})).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
 def family(request, tmp_path_factory) -> tuple[str, Path]:
     """A family's name, and a folder with a tiny model of it and a tokenizer."""
-    folder = tmp_path_factory.mktemp(request.param)
-    model, config = classes(request.param)
-    torch.manual_seed(0)
-    model(config(**{**COMMON, **FAMILIES[request.param]})).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return request.param, folder
+    return request.param, save_family(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def loaded(folder: Path, attention: str):
@@ -109,6 +119,18 @@ def test_drawn_tokens_have_the_log_probabilities_of_eager_attention(family):
 
 def test_training_sees_the_log_probabilities_of_eager_attention(family):
     name, folder = family
+    assert_trained_as_eager(folder, shares=name not in LIMITED)
+    model = loaded(folder, training_attention(folder))
+    model.get_base_model = lambda: model
+    assert can_share_prompts(model, max_length=WINDOW)
+
+
+@pytest.mark.parametrize("name", sorted(TRAINED_ONLY))
+def test_families_that_ignore_masks_or_positions_are_trained_in_two_rows(name, tmp_path):
+    assert_trained_as_eager(save_family(name, tmp_path), shares=False)
+
+
+def assert_trained_as_eager(folder: Path, shares: bool) -> None:
     trained = loaded(folder, training_attention(folder))
     trained.get_base_model = lambda: trained
     prompt, chosen, rejected = (
@@ -117,9 +139,7 @@ def test_training_sees_the_log_probabilities_of_eager_attention(family):
     input_ids = torch.tensor([prompt + chosen, prompt + rejected + [0, 0]])
     labels = torch.full_like(input_ids, -100)
     labels[0, 60:67], labels[1, 60:65] = torch.tensor(chosen), torch.tensor(rejected)
-    shares = can_share_prompts(trained, max_length=67)
-    assert shares == (name not in LIMITED)
-    assert can_share_prompts(trained, max_length=WINDOW)
+    assert can_share_prompts(trained, max_length=67) is shares
     if shares:
         with torch.no_grad():
             logprobs = reply_logprobs(trained, input_ids, labels).log_probs
@@ -146,6 +166,26 @@ REFUSED = {
     "gemma3": ("Gemma3Config", {"text_config": {"num_hidden_layers": 2, "hidden_size": 32}}),
     "qwen3_5_text": ("Qwen3_5TextConfig", {"num_hidden_layers": 4, "hidden_size": 32}),
     "deepseek_v3": ("DeepseekV3Config", {"num_hidden_layers": 2, "hidden_size": 32, "n_routed_experts": 4}),
+    "gemma3_text": (
+        "Gemma3TextConfig",
+        {"num_hidden_layers": 2, "hidden_size": 32, "use_bidirectional_attention": True},
+    ),
+    # keys and values of equal shape, but other tensors in the cache
+    "deepseek_v2": (
+        "DeepseekV2Config",
+        {
+            "num_hidden_layers": 2,
+            "hidden_size": 32,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "kv_lora_rank": 8,
+            "q_lora_rank": 8,
+            "qk_rope_head_dim": 8,
+            "qk_nope_head_dim": 8,
+            "v_head_dim": 16,
+            "first_k_dense_replace": 2,
+        },
+    ),
     "vit": ("ViTConfig", {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2}),
 }
 
@@ -155,6 +195,15 @@ def test_families_with_a_state_beyond_keys_and_values_are_refused_by_name(tmp_pa
     config, settings = REFUSED[name]
     with pytest.raises(ModelError, match=rf"\({name}\).*vLLM"):
         check_family("somebody/model", save_config(tmp_path, config, **settings))
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_positions_that_depend_on_the_longest_text_are_refused_by_their_kind(tmp_path, kind):
+    factors = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8} if kind == "longrope" else {"factor": 4.0}
+    rope = {"rope_type": kind, "rope_theta": 10000.0, **factors}
+    save_config(tmp_path, "LlamaConfig", **COMMON, rope_parameters=rope)
+    with pytest.raises(ModelError, match=rf"scales positions by the longest text .*rope type {kind}"):
+        check_family("somebody/model", tmp_path)
 
 
 def test_a_configuration_without_a_family_is_refused(tmp_path):

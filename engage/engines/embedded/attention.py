@@ -6,6 +6,7 @@ than that.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -195,8 +196,8 @@ class AttentionShape:
 def check_family(name: str, folder: Path) -> None:
     """ModelError, with the family's name, if this engine cannot compute the model's attention; loads no weights.
 
-    Recurrent and convolutional layers, position biases, and models of pictures or sound are refused. Each model is checked once
-    per process.
+    Recurrent and convolutional layers, position biases, attention to later tokens, and models of pictures or sound are refused. Each model
+    is checked once per process.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -233,12 +234,12 @@ def check_family(name: str, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _Call:
-    """The arguments of one layer's attention: shapes of key and value, its window, the names of further tensors."""
+    """The arguments of one layer's attention: shapes of key and value, its window, the names of further tensors; whether it looks back only."""
 
-    key: tuple[int, ...]
-    value: tuple[int, ...]
+    shapes: frozenset[tuple[int, ...]]
     window: int | None
     tensors: frozenset[str]
+    causal: bool
 
 
 _calls: ContextVar[list[_Call]] = ContextVar("calls")
@@ -247,7 +248,9 @@ _calls: ContextVar[list[_Call]] = ContextVar("calls")
 def _watch(module: Any, query: Any, key: Any, value: Any, mask: Any, **more: Any) -> tuple[Any, None]:
     """Attention that computes nothing and records its arguments."""
     tensors = frozenset(name for name, given in more.items() if isinstance(given, torch.Tensor))
-    _calls.get().append(_Call(tuple(key.shape), tuple(value.shape), more.get("sliding_window"), tensors))
+    shapes = frozenset((tuple(key.shape), tuple(value.shape)))
+    causal = bool(getattr(module, "is_causal", True))
+    _calls.get().append(_Call(shapes, more.get("sliding_window"), tensors, causal))
     return torch.empty_like(query).transpose(1, 2).contiguous(), None
 
 
@@ -257,10 +260,16 @@ AttentionMaskInterface.register(_WATCHED, sdpa_mask)
 
 def _unserved(model: Any) -> str | None:
     """Why this module cannot compute a model's attention; None if it can. The model is on the device `meta`, with _WATCHED."""
-    calls = _called(model)
+    kept = DynamicCache()
+    calls = _called(model, kept)
+    if not calls and (scaled := re.search("longrope|dynamic", str(getattr(model.config, "rope_parameters", "")))):
+        return f"it scales positions by the longest text that is computed with them (rope type {scaled[0]})"
     if not calls:
         return "its attention cannot be called as the embedded engine calls it"
-    if len({shape for call in calls for shape in (call.key, call.value)}) > 1:
+    if not all(call.causal for call in calls):
+        return "its tokens also attend to later ones"
+    shapes = {tuple(states.shape) for layer in kept.layers for states in (layer.keys, layer.values)}
+    if len(shapes.union(*(call.shapes for call in calls))) > 1:
         return "its layers keep keys and values of different shapes"
     unknown = set[str]().union(*(call.tensors for call in calls)) - _KNOWN_TENSORS
     if unknown:
@@ -274,8 +283,8 @@ def _unserved(model: Any) -> str | None:
 
 
 @torch.no_grad()
-def _called(model: Any) -> list[_Call]:
-    """The attention calls in one call of the model with two tokens; incomplete if a layer needs real data to go on."""
+def _called(model: Any, kept: Cache) -> list[_Call]:
+    """The attention calls in one call of the model with two tokens, whose states go to `kept`; incomplete if a layer needs real data to go on."""
     like = next(model.parameters())
     token = _calls.set([])
     # layers whose work depends on data (experts, say) fail on the device `meta`
@@ -284,7 +293,7 @@ def _called(model: Any) -> list[_Call]:
             input_ids=torch.zeros(1, 2, dtype=torch.long, device="meta"),
             attention_mask=torch.zeros(1, 1, 2, 2, device="meta", dtype=like.dtype),
             position_ids=torch.arange(2, device="meta")[None],
-            past_key_values=DynamicCache(),
+            past_key_values=kept,
             use_cache=True,
         )
     calls = _calls.get()
