@@ -1,8 +1,10 @@
 """What a training starts from: the tokenizer, the frozen base, the adapter. Knows nothing of losses or trainers."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+from engage.errors import ConfigError, in_one_line
 from engage.models import (
     ChatTemplate,
     ModelRef,
@@ -31,10 +33,9 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
     The frozen base has the number type that is fastest on this device, or four bits (`lora.base_bits`); the adapter is in float32. An
     adapter trained on four bits has learnt to make up for their rounding too; it plays on the full weights, where that is missing.
 
-    Raises ModelError if the parent was trained on other base weights.
+    Raises ModelError if the parent was trained on other base weights, ConfigError if `lora.target_modules` cannot be trained.
     """
     import torch
-    from peft import get_peft_model
     from transformers import set_seed
 
     if parent is not None:
@@ -48,18 +49,41 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
         # under the name in the adapter's file peft would ask the hub for the base's configuration at every checkpoint
         started.peft_config["default"].base_model_name_or_path = str(base.path)
     else:
-        started = get_peft_model(model, _shape(lora))
+        started = _new_adapter(model, lora)
     # otherwise trl rounds the adapter to bfloat16, where AdamW's small steps are lost
     started.is_loaded_in_4bit = False
     return started
 
 
-def _shape(lora: LoraSettings) -> Any:
-    from peft import LoraConfig
+def _new_adapter(model: Any, lora: LoraSettings) -> Any:
+    """The model with a new adapter; ConfigError if a target is not there, cannot have an adapter, or is the embedding or the head.
+
+    The last two often share their weights: an adapter that is trained on one of them is played on both.
+    """
+    from peft import LoraConfig, get_peft_model
 
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    return LoraConfig(
+    shape = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    ends = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
+    outer = {name for name, module in model.named_modules() if id(module) in ends}
+    try:
+        started = get_peft_model(model, shape)
+    except (ValueError, re.error) as error:
+        raise _wrong_targets(targets, in_one_line(error, 200)) from error
+    found = started.base_model.targeted_module_names
+    if wrong := sorted(outer.intersection(found)):
+        raise _wrong_targets(targets, f"{wrong[0]} is the embedding or the head")
+    names = [] if isinstance(targets, str) else targets
+    if lost := [name for name in names if not any(f".{full}".endswith(f".{name}") for full in found)]:
+        raise _wrong_targets(targets, f"the model has no module {lost[0]}")
+    return started
+
+
+def _wrong_targets(targets: str | list[str], why: str) -> ConfigError:
+    return ConfigError(
+        f"align.lora.target_modules = {targets!r}: {why}; name linear layers between the embedding and the head, or `all-linear`"
     )
 
 
