@@ -1,6 +1,6 @@
 """Weights: finding, converting and fingerprinting them; adapters and their cards; chat templates; the machine's devices."""
 
-from engage.models.chat_template import ChatTemplate, render
+from engage.models.chat_template import ChatTemplate
 from engage.models.device import (
     SMI,
     cards_described,
@@ -16,6 +16,7 @@ from engage.models.device import (
 from engage.models.embedded import EMBEDDED_WHEEL, cache_folder, embedded_status
 from engage.models.markers import MARKER, neutral
 from engage.models.opening import check_weights, is_whole, open_config, open_model, open_tokenizer, put_adapter
+from engage.models.rendering import render
 from engage.models.thoughts import strip_thoughts, without_blocks
 from engage.models.weights import (
     ADAPTER_WEIGHTS,

@@ -6,83 +6,19 @@ template allows it. The text of a message never becomes one of the template's ma
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from engage.errors import ModelError
 from engage.models.markers import MARKER, neutral, without_marks
+from engage.models.rendering import apply, render
 from engage.models.thoughts import closing, is_thought_mark, strip_thoughts, without_blocks, without_last_thought
 
-Chat = list[dict[str, str]]
-STUB = "(The conversation begins.)"
 _ASKED, _SAID, _ANSWERED = "engageasked", "engagesaid", "engageanswered"  # words that occur in no template
-_TODAY = datetime(2025, 1, 1)
-"""The date of every prompt: with today's date, a template that writes it would change prompts between collecting and training."""
-_THOUGHTFUL = re.compile(r"think|thought|reason|(?:^|_)cot(?:_|$)", re.IGNORECASE)
-_NO_THOUGHT = ("none", "off", "disabled", "no_think", "nothink", "chat", "minimal", "low")
-"""Values that switch thinking off or nearly off; the first one that the template mentions is used."""
+_TURNS = ("user", "assistant", "user", "assistant", "user")
+_TRIAL = 'engagestart{0} Isn\'t "5 & 6" <b>\n\n $7?  Été! engageend{0}'
 _SHAPED = re.compile(r"[<\[{◁|｜].*\w.*[>\]}▷|｜]", re.DOTALL)
-
-
-@lru_cache(maxsize=64)
-def _settings(template: str) -> dict[str, Any]:
-    """Values for variables that a template reads: no thinking (or the least that it offers), a fixed date."""
-    values = {name: _without_thought(name, template) for name in _variables(template) if _THOUGHTFUL.search(name)}
-    if "strftime_now" in template:
-        values["strftime_now"] = _TODAY.strftime
-    if "date_string" in template:
-        values["date_string"] = _TODAY.strftime("%d %b %Y")
-    return values
-
-
-def _variables(template: str) -> set[str]:
-    """Names of the variables that the template expects from its caller."""
-    from jinja2 import Environment, TemplateError, meta
-
-    plain = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template)  # jinja2 does not know this tag of transformers
-    with contextlib.suppress(TemplateError):
-        return set(meta.find_undeclared_variables(Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)))
-    return set()
-
-
-def _without_thought(name: str, template: str) -> Any:
-    """The value of a thinking-related variable that asks for the least thinking."""
-    if "budget" in name:
-        return 0
-    if re.search(r"effort|mode|option|level|type|style", name):
-        near = " ".join(
-            re.findall(rf"\{{[%{{](?:(?![%}}]\}}).)*\b{name}\b(?:(?![%}}]\}}).)*[%}}]\}}", template, re.DOTALL)
-        )
-        return next((value for value in _NO_THOUGHT if re.search(rf"[\"']{value}[\"']", near)), "low")
-    return re.match(r"(?:disable|no|skip|without|hide)_|nothink", name) is not None
-
-
-def _apply(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt: bool = False) -> str:
-    settings = _settings(str(tokenizer.get_chat_template()))
-    text = tokenizer.apply_chat_template(
-        list(chat), tokenize=False, add_generation_prompt=add_generation_prompt, **settings
-    )
-    return str(text)
-
-
-def render(tokenizer: Any, chat: Sequence[dict[str, str]], add_generation_prompt: bool = False) -> str:
-    """The chat as text by the model's template; with `add_generation_prompt`, up to the start of the model's reply.
-
-    Some templates refuse a system role, some drop its text silently, some want the user first. For these the system text is merged
-    into the first user message, which is STUB if the assistant opens.
-    """
-    system = chat[0]["content"] if chat and chat[0]["role"] == "system" else ""
-    with contextlib.suppress(Exception):  # templates raise errors of any kind
-        text = _apply(tokenizer, chat, add_generation_prompt)
-        if system.strip() in text:
-            return text
-    rest = list(chat[1:] if system else chat)
-    if not rest or rest[0]["role"] != "user":
-        rest = [{"role": "user", "content": STUB}, *rest]
-    merged = [{"role": "user", "content": f"{system}\n\n{rest[0]['content']}".strip()}, *rest[1:]]
-    return _apply(tokenizer, merged, add_generation_prompt)
 
 
 class ChatTemplate:
@@ -93,7 +29,8 @@ class ChatTemplate:
     may differ from the tokenizer's `eos_token`. `end_tokens` are the ids that stop a reply; `stop_text` is the end if it takes
     several tokens, else None.
 
-    Raises ModelError if there is no template, if it writes nothing after a reply, or if it changes earlier messages.
+    Raises ModelError if there is no template, if it writes nothing after a reply, if it changes earlier messages, or if a chat loses
+    something or its speakers.
     """
 
     def __init__(self, tokenizer: Any, name: str = "") -> None:
@@ -128,6 +65,7 @@ class ChatTemplate:
         self._plain = lru_cache(maxsize=8192)(self._made_plain)
         spaced = [on.replace(_SAID, f"{space}two  words{space}") for space in ("", " ", "\n", "\n\n")]
         self._between = self._separator([on, self._asked, *spaced])
+        self._check_speakers({"user": middle, "assistant": on.partition(_ASKED)[2].partition(_SAID)[0]})
 
     def _probe(self) -> tuple[str, str, str]:
         """Three texts by the template: a question as a prompt; with its answer; with its answer and one more question."""
@@ -136,7 +74,7 @@ class ChatTemplate:
         chat = [{"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}]
         more = [*chat, {"role": "user", "content": _ANSWERED}]
         try:
-            asked, answered, on = (_apply(self.tokenizer, part, part is not chat) for part in (chat[:1], chat, more))
+            asked, answered, on = (apply(self.tokenizer, part, part is not chat) for part in (chat[:1], chat, more))
         except Exception as error:  # templates raise errors of any kind
             raise ModelError(f"{self._where}the model's chat template refuses a plain chat: {error}") from error
         if any(_SAID not in text for text in (answered, on)) or any(
@@ -144,6 +82,26 @@ class ChatTemplate:
         ):
             raise ModelError(f"{self._where}the model's chat template leaves out what was said; take another model")
         return asked, answered, on
+
+    def _check_speakers(self, headers: Mapping[str, str]) -> None:
+        """ModelError if a chat with a system text loses or rewrites something, or names its speakers otherwise than `headers`, whoever opens."""
+        for roles in (("system", *_TURNS), ("system", *_TURNS[1:])):
+            chat = [{"role": role, "content": _TRIAL.format(place)} for place, role in enumerate(roles)]
+            try:
+                text = self.prompt_text(chat)
+            except ModelError as error:
+                raise ModelError(f"{self._where}{error}") from error
+            except Exception as error:  # templates raise errors of any kind
+                raise ModelError(f"{self._where}the model's chat template refuses a chat: {error}") from error
+            for place in range(
+                2, len(roles) - 1
+            ):  # between the first turn and the last, where some put the system text
+                header = text.partition(f"engageend{place - 1}")[2].partition(f"engagestart{place}")[0]
+                if header.split() != headers[roles[place]].split():
+                    raise ModelError(
+                        f"{self._where}the model's chat template mixes up the speakers after a system text, or if the assistant opens; "
+                        "take another model"
+                    )
 
     def _opening(self, asked: str, before: str) -> tuple[str, str]:
         """The text that the prompt lacks before a reply, and the white space that a reply begins with."""

@@ -136,6 +136,11 @@ def with_template(template: str) -> Any:
         ("{{ raise_exception('not today') }}", "refuses a plain chat: not today"),
         ("{{ messages | length }}" + CHATML, "changes earlier messages"),
         (CHATML.replace("m.content", "m.name"), "leaves out what was said"),
+        (CHATML.replace("m.content", "m.content[:40]"), "leaves out or rewrites what was said"),
+        (CHATML.replace("m.content", "m.content | e"), "leaves out or rewrites what was said"),
+        (CHATML.replace("m.content", "m.content | tojson"), "leaves out or rewrites what was said"),
+        (CHATML.replace("in messages", "in messages[-4:]"), "leaves out or rewrites what was said"),
+        (CHATML.replace("m.role", "['user', 'assistant'][loop.index0 % 2]"), "mixes up the speakers"),
     ],
 )
 def test_a_template_unfit_for_training_is_refused_in_one_sentence(template: Any, reason: str) -> None:

@@ -1,6 +1,7 @@
 import pytest
 from tiny_models import byte_tokenizer
 
+from engage.errors import ModelError
 from engage.models import render
 
 SYSTEM = {"role": "system", "content": "Be kind."}
@@ -51,6 +52,26 @@ def test_a_template_that_wants_the_user_first_keeps_the_order_of_turns() -> None
     assert rendered(USER_FIRST, HELLO, SAD) == (
         "[user] (The conversation begins.)\n[assistant] Hello.\n[user] I am sad.\n[assistant] "
     )
+
+
+def test_a_template_that_drops_what_the_assistant_says_first_gets_a_stub_before_it() -> None:
+    dropping = BODY.replace("in messages", "in messages if m['role'] != 'assistant' or messages[0]['role'] == 'user'")
+    assert rendered(dropping, SYSTEM, HELLO, SAD) == (
+        "[user] Be kind.\n\n(The conversation begins.)\n[assistant] Hello.\n[user] I am sad.\n[assistant] "
+    )
+
+
+@pytest.mark.parametrize("change", ["[:6]", " | e", " | tojson"])
+def test_what_a_template_cuts_off_or_rewrites_is_not_lost_in_silence(change: str) -> None:
+    long = {"role": "user", "content": 'It\'s "so" sad.'}
+    with pytest.raises(ModelError, match="leaves out or rewrites what was said"):
+        rendered(BODY.replace("m['content']", f"m['content']{change}"), SYSTEM, HELLO, long)
+
+
+def test_white_space_may_be_written_otherwise() -> None:
+    said = {"role": "user", "content": " I am\n\nsad. "}
+    template = BODY.replace("m['content']", "m['content'].split() | join(' ')")
+    assert rendered(template, SYSTEM, said) == "[system] Be kind.\n[user] I am sad.\n[assistant] "
 
 
 def test_what_is_sampled_from_is_a_prefix_of_what_is_trained_on() -> None:

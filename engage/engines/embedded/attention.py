@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
 from engage.errors import ModelError
+from engage.models import open_config
 
 ATTENTION = "engage_grouped"
 _WATCHED = "engage_watched"
@@ -199,19 +200,15 @@ def check_family(name: str, folder: Path) -> None:
     Recurrent and convolutional layers, position biases, attention to later tokens, and models of pictures or sound are refused. Each model
     is checked once per process.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    def refuse(why: str, family: str = "") -> ModelError:
+    def refuse(why: str, family: str) -> ModelError:
         return ModelError(
-            f"model {name!r}{f' ({family})' if family else ''}: {why}; serve it with vLLM (--set engine.kind=vllm, or a server "
+            f"model {name!r} ({family}): {why}; serve it with vLLM (--set engine.kind=vllm, or a server "
             "and engine.kind=openai), or name another model"
         )
 
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # transformers raises errors of any kind
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise refuse(f"its config.json cannot be used by this version of transformers ({reason})") from error
+    config = open_config(folder)
     family = str(getattr(config, "model_type", "unknown"))
     if config.get_text_config() is not config:
         raise refuse("it reads more than text, which the embedded engine does not serve", family)
