@@ -97,9 +97,8 @@ def check_models(config: EngineConfig) -> None:
     Downloads nothing and loads no weights. A server uses its own template, so only a local copy of the policy model is checked
     then: it is what the cycle trains.
     """
-    from engage.engines.model_sides import template_of
     from engage.errors import ModelError
-    from engage.models import check_weights, find_model
+    from engage.models import check_weights, find_model, open_template
 
     for name in model_names(config) or ([config.policy_model] if config.kind == "openai" else []):
         try:
@@ -107,7 +106,7 @@ def check_models(config: EngineConfig) -> None:
         except ModelError:  # a name on the server only
             continue
         if model is not None:
-            template_of(model)
+            open_template(model)
             if config.kind == "transformers":
                 from engage.engines.embedded.attention import check_family
 

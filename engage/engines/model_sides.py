@@ -1,19 +1,8 @@
 """Weights, adapters and chat templates of both model sides, for engines that run in this process."""
 
-import os
-
 from engage.engines.base import Prompt, Side
-from engage.errors import EngineError, ModelError
-from engage.models import (
-    ChatTemplate,
-    ModelRef,
-    ModelsConfig,
-    adapter_folder,
-    check_adapter,
-    open_config,
-    open_tokenizer,
-    resolve_model,
-)
+from engage.errors import EngineError
+from engage.models import ModelsConfig, adapter_folder, check_adapter, open_template, resolve_model
 
 
 class ModelSides:
@@ -31,7 +20,7 @@ class ModelSides:
         for side, adapter in self._own.items():
             if adapter is not None:
                 check_adapter(adapter, self.refs[side])
-        self.templates = {side: template_of(ref) for side, ref in self.refs.items()}
+        self.templates = {side: open_template(ref) for side, ref in self.refs.items()}
 
     def adapter(self, prompt: Prompt) -> str | None:
         """The folder of the adapter for this prompt; None: the base weights without an adapter."""
@@ -48,17 +37,3 @@ class ModelSides:
     def tokenise_choice(self, side: Side, choice: str) -> tuple[int, ...]:
         """Tokens of a fixed continuation of a prompt."""
         return tuple(self.templates[side].choice_ids(choice))
-
-
-def template_of(ref: ModelRef) -> ChatTemplate:
-    """The chat template of a model; ModelError if there is none, or if it marks no end of a reply or writes tokens that the model lacks."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    template = ChatTemplate(open_tokenizer(ref.path), ref.name)
-    size = getattr(open_config(ref.path).get_text_config(), "vocab_size", None)
-    largest = max([*template.prompt_ids([{"role": "user", "content": "Hello."}]), *template.end_tokens])
-    if isinstance(size, int) and largest >= size:
-        raise ModelError(
-            f"{ref.name}: the chat template writes token {largest}, and the model knows {size} tokens: tokenizer and weights do "
-            "not belong together; give a whole model folder, as it was published"
-        )
-    return template

@@ -1,6 +1,6 @@
 """Weights: finding, converting and fingerprinting them; adapters and their cards; chat templates; the machine's devices."""
 
-from engage.models.chat_template import ChatTemplate
+from engage.models.chat_template import ChatTemplate, open_template
 from engage.models.device import (
     SMI,
     cards_described,
@@ -15,7 +15,15 @@ from engage.models.device import (
 )
 from engage.models.embedded import EMBEDDED_WHEEL, cache_folder, embedded_status
 from engage.models.markers import MARKER, neutral
-from engage.models.opening import check_weights, is_whole, open_config, open_model, open_tokenizer, put_adapter
+from engage.models.opening import (
+    check_plain,
+    check_weights,
+    is_whole,
+    open_config,
+    open_model,
+    open_tokenizer,
+    put_adapter,
+)
 from engage.models.rendering import render
 from engage.models.thoughts import strip_thoughts, without_blocks
 from engage.models.weights import (
@@ -59,6 +67,7 @@ __all__ = [
     "cache_folder",
     "cards_described",
     "check_adapter",
+    "check_plain",
     "check_weights",
     "cpu_has_bfloat16",
     "decode_limit",
@@ -73,6 +82,7 @@ __all__ = [
     "neutral",
     "open_config",
     "open_model",
+    "open_template",
     "open_tokenizer",
     "put_adapter",
     "release_memory",

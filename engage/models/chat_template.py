@@ -5,6 +5,7 @@ template allows it. The text of a message never becomes one of the template's ma
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -12,8 +13,10 @@ from typing import Any
 
 from engage.errors import ModelError
 from engage.models.markers import MARKER, neutral, without_marks
+from engage.models.opening import open_config, open_tokenizer
 from engage.models.rendering import apply, render
 from engage.models.thoughts import closing, is_thought_mark, strip_thoughts, without_blocks, without_last_thought
+from engage.models.weights import ModelRef
 
 _ASKED, _SAID, _ANSWERED = "engageasked", "engagesaid", "engageanswered"  # words that occur in no template
 _TURNS = ("user", "assistant", "user", "assistant", "user")
@@ -212,6 +215,23 @@ class ChatTemplate:
 
     def _decoded(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
+
+
+def open_template(ref: ModelRef) -> ChatTemplate:
+    """The chat template of a model, with its tokenizer; ModelError if ChatTemplate refuses it, or if it may give tokens that the model lacks."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    tokenizer = open_tokenizer(ref.path)
+    template = ChatTemplate(tokenizer, ref.name)
+    size = getattr(open_config(ref.path).get_text_config(), "vocab_size", None)
+    specials = _special_tokens(tokenizer)  # those that the template does not write do not matter
+    ordinary = (number for token, number in tokenizer.get_vocab().items() if token not in specials)
+    largest = max([*template.prompt_ids([{"role": "user", "content": "Hello."}]), *template.end_tokens, *ordinary])
+    if isinstance(size, int) and largest >= size:
+        raise ModelError(
+            f"{ref.name}: the tokenizer gives token {largest}, and the model knows {size} tokens: tokenizer and weights do "
+            "not belong together; give a whole model folder, as it was published"
+        )
+    return template
 
 
 def _special_tokens(tokenizer: Any) -> set[str]:

@@ -50,6 +50,7 @@ def open_model(folder: Path, dtype: Any, attention: str, bits: int = 16) -> Any:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     check_weights(folder)
+    check_plain(folder, open_config(folder))
     nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
     with _refused(folder, "its weights cannot be loaded", _WHOLE):
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -122,6 +123,17 @@ def is_whole(file: Path) -> bool:
         except (ValueError, AttributeError, LookupError, TypeError, RecursionError):
             return False
     return 8 + length + max(ends, default=0) == size
+
+
+def check_plain(name: Path | str, config: Any) -> None:
+    """ModelError if the weights of a model with this configuration are quantised: an adapter cannot be merged into such, nor trained on them."""
+    found = getattr(config, "quantization_config", None)
+    if found:
+        kind = found.get("quant_method", "an unknown kind") if isinstance(found, dict) else type(found).__name__
+        raise ModelError(
+            f"{name}: its weights are quantised ({kind}), which only vLLM and servers can use; name the model as it was before, or, if the "
+            "weights are plain, remove quantization_config from its config.json"
+        )
 
 
 @contextmanager

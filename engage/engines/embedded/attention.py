@@ -21,7 +21,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
 from engage.errors import ModelError
-from engage.models import open_config
+from engage.models import check_plain, open_config
 
 ATTENTION = "engage_grouped"
 _WATCHED = "engage_watched"
@@ -209,6 +209,7 @@ def check_family(name: str, folder: Path) -> None:
         )
 
     config = open_config(folder)
+    check_plain(name, config)
     family = str(getattr(config, "model_type", "unknown"))
     if config.get_text_config() is not config:
         raise refuse("it reads more than text, which the embedded engine does not serve", family)
