@@ -20,8 +20,9 @@ from engage.training.pairs import PreferencePair, pair_set_hash
 from engage.training.processes import OnStep, dataset_of, even_rows, in_processes, is_first, joined
 from engage.training.run_folder import RunFolder, TrainResult, make_card, run_folder
 from engage.training.shared_prompt import can_share_prompts, reply_logprobs
-from engage.training.starting import chat_tokenizer, start_model
+from engage.training.starting import chat_tokenizer, start_model, within_context
 from engage.training.trainer import (
+    PADDING,
     AlignConfig,
     DpoSettings,
     batch_order,
@@ -93,7 +94,7 @@ def _train(
     on_step: OnStep | None,
 ) -> None:
     """Train, and write the finished adapter; one of several processes, maybe."""
-    settings = config.dpo
+    settings = config.dpo.model_copy(update={"max_length": within_context(config.dpo.max_length, base)})
     with quiet():
         tokenizer, _ = chat_tokenizer(base)
         rows = fitting_rows(drawn, tokenizer, settings)
@@ -166,7 +167,7 @@ def fitting_rows(pairs: Sequence[PreferencePair], tokenizer: Any, settings: DpoS
     rows = tokenised(pairs, tokenizer, settings)
     if not rows:
         raise ConfigError(
-            f"no accepted pair to train on: all {len(pairs)} have more than {settings.max_length} tokens; raise dpo.max_length"
+            f"no accepted pair to train on: all {len(pairs)} have more than {settings.max_length} tokens; raise dpo.max_length, up to the model's context"
         )
     if any("weight" in row for row in rows):
         mean = fmean(row.setdefault("weight", 1.0) for row in rows)
@@ -235,7 +236,7 @@ def build_trainer(
         args=on_one_device(arguments),
         train_dataset=dataset_of(_trained_rows(rows, settings), folder.checkpoints / "rows"),
         processing_class=tokenizer,
-        data_collator=pair_collator(tokenizer, settings.max_length),
+        data_collator=pair_collator(settings.max_length),
     )
     # trl's frozen copy of the starting adapter has answered; a checkpoint would carry it along.
     trainer.model.delete_adapter("ref")
@@ -268,14 +269,11 @@ def _take_own(inputs: dict[str, Any]) -> dict[str, Any]:
     return {name: inputs.pop(name) for name in _OWN if name in inputs}
 
 
-def pair_collator(tokenizer: Any, max_length: int) -> Any:
+def pair_collator(max_length: int) -> Any:
     """trl's collator for pairs, and their weights and label noise if they have some; the rows are already tokens."""
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-    padding = tokenizer.pad_token_id
-    collate = DataCollatorForPreference(
-        pad_token_id=tokenizer.eos_token_id if padding is None else padding, max_length=max_length
-    )
+    collate = DataCollatorForPreference(pad_token_id=PADDING, max_length=max_length)
 
     def collate_own(rows: Any) -> Any:
         import torch

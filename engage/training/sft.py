@@ -16,8 +16,9 @@ from engage.files.digest import digest
 from engage.models import ChatTemplate, DataSource, ModelRef, strip_thoughts
 from engage.training.processes import OnStep, even_rows, in_processes, is_first, joined
 from engage.training.run_folder import RunFolder, TrainResult, make_card, run_folder
-from engage.training.starting import chat_tokenizer, start_model
+from engage.training.starting import chat_tokenizer, start_model, within_context
 from engage.training.trainer import (
+    PADDING,
     AlignConfig,
     SftSettings,
     batch_order,
@@ -80,7 +81,7 @@ def _train(
     on_step: OnStep | None,
 ) -> None:
     """Train, and write the finished adapter; one of several processes, maybe."""
-    settings = config.sft
+    settings = config.sft.model_copy(update={"max_length": within_context(config.sft.max_length, base)})
     with quiet():
         tokenizer, template = chat_tokenizer(base)
         rows, fitting = _fitting(ordered, template, settings)
@@ -151,7 +152,9 @@ def _fitting(
     fitting = [rows for rows in chats if rows and max(len(row["input_ids"]) for row in rows) <= settings.max_length]
     rows = [row for rows in fitting for row in rows]
     if not rows:
-        raise ConfigError(f"no chat to train on: all have more than {settings.max_length} tokens; raise sft.max_length")
+        raise ConfigError(
+            f"no chat to train on: all have more than {settings.max_length} tokens; raise sft.max_length, up to the model's context"
+        )
     order = batch_order([len(row["input_ids"]) for row in rows], settings.batch_size, settings.seed)
     return [rows[i] for i in order], len(fitting)
 
@@ -193,11 +196,11 @@ def build_trainer(
         args=on_one_device(arguments),
         train_dataset=Dataset.from_list(list(rows)),
         processing_class=tokenizer,
-        data_collator=_chat_collator(tokenizer),
+        data_collator=_chat_collator(),
     )
 
 
-def _chat_collator(tokenizer: Any) -> Any:
+def _chat_collator() -> Any:
     """trl's collator, which pads tokens and labels, and the weights beside them."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
@@ -208,8 +211,7 @@ def _chat_collator(tokenizer: Any) -> Any:
             weights = [torch.tensor(row["weights"], dtype=torch.float32) for row in examples]
             return {**super().torch_call(examples), "weights": pad_sequence(weights, batch_first=True)}
 
-    padding = tokenizer.pad_token_id
-    return ChatCollator(pad_token_id=tokenizer.eos_token_id if padding is None else padding)
+    return ChatCollator(pad_token_id=PADDING)
 
 
 def labelled_loss(model: Any, input_ids: Any, labels: Any, num_items: Any = None, weights: Any = None) -> Any:

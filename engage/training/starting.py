@@ -12,7 +12,7 @@ from engage.models import (
     native_dtype,
     open_config,
     open_model,
-    open_tokenizer,
+    open_template,
     put_adapter,
 )
 from engage.training.trainer import LoraSettings
@@ -20,11 +20,17 @@ from engage.training.trainer import LoraSettings
 
 def chat_tokenizer(base: ModelRef) -> tuple[Any, ChatTemplate]:
     """The base's tokenizer, with a padding token, and its chat template; ModelError if the template does not allow training on replies."""
-    tokenizer = open_tokenizer(base.path)
-    template = ChatTemplate(tokenizer, base.name)
+    template = open_template(base)
+    tokenizer = template.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(template.end_tokens))
     return tokenizer, template
+
+
+def within_context(max_length: int, base: ModelRef) -> int:
+    """`max_length`, or the base's context if that is less: beyond it, positions are not there or were never learnt."""
+    context = getattr(open_config(base.path).get_text_config(), "max_position_embeddings", None)
+    return min(max_length, context) if isinstance(context, int) else max_length
 
 
 def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: int) -> Any:
@@ -63,8 +69,16 @@ def _new_adapter(model: Any, lora: LoraSettings) -> Any:
     from peft import LoraConfig, get_peft_model
 
     targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    routers = [
+        name for name, module in model.named_modules() if "Router" in type(module).__name__
+    ]  # some are linear layers to peft
     shape = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        exclude_modules=routers or None,
+        task_type="CAUSAL_LM",
     )
     ends = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     outer = {name for name, module in model.named_modules() if id(module) in ends}

@@ -19,6 +19,9 @@ from engage.files.digest import LATER, SAME_RESULT
 from engage.training.processes import OnStep, check_processes, joined, share
 from engage.training.run_folder import RunFolder
 
+PADDING = 0
+"""The token that fills up the rows of a batch, where masks hide it. The tokenizer's own may be one that the model lacks."""
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -201,7 +204,8 @@ def batch_order(lengths: Sequence[int], batch_size: int, seed: int) -> list[int]
 def run_trainer(trainer: Any, folder: RunFolder, keys: Sequence[str], on_step: OnStep | None) -> list[dict[str, float]]:
     """Train from the last checkpoint, if there is one; one record of `keys` per step, those before the checkpoint included.
 
-    Raises ConfigError at the first step whose loss is not finite, ModelError for a model without gradient checkpointing if it is set.
+    Raises ConfigError at the first step whose loss is not finite, ModelError if that is the first of all, or for a model without gradient
+    checkpointing if it is set.
     """
     from transformers import PrinterCallback, TrainerCallback
 
@@ -213,6 +217,11 @@ def run_trainer(trainer: Any, folder: RunFolder, keys: Sequence[str], on_step: O
             if not logs or "loss" not in logs:
                 return
             if not math.isfinite(logs["loss"]):
+                if state.global_step == 1:  # its loss is computed before anything is learnt
+                    raise ModelError(
+                        f"the loss is {logs['loss']} before the first step: the weights of the base or of the adapter to start from are "
+                        "damaged, or too large for the number type"
+                    )
                 raise ConfigError(
                     f"training diverged at step {state.global_step}: the loss is {logs['loss']}; lower the learning rate"
                 )

@@ -45,7 +45,7 @@ def test_shared_prompts_give_the_log_probabilities_of_separate_rows(tmp_path: Pa
         prompt = tokenizer.apply_chat_template(list(pair.prompt), add_generation_prompt=True)["input_ids"]
         replies = [tokenizer(text)["input_ids"] for text in (pair.chosen, pair.rejected)]
         rows.append({"prompt_ids": prompt, "chosen_ids": replies[0], "rejected_ids": replies[1]})
-    batch = pair_collator(tokenizer, 512)(rows)
+    batch = pair_collator(512)(rows)
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
     with torch.no_grad():
         packed = reply_logprobs(model, batch["input_ids"], labels).log_probs
