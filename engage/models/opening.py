@@ -70,6 +70,9 @@ def open_model(folder: Path, dtype: Any, attention: str, bits: int = 16) -> Any:
         names = [key if isinstance(key, str) else key[0] for key in found[kind]]
         if names := [name for name in names if not (kind == "unexpected_keys" and _BUFFER.search(name))]:
             raise ModelError(f"{folder}: its weights {what} {_listed(names)}; {_WHOLE}")
+    config = model.config.get_text_config()
+    if getattr(config, "output_router_logits", False):
+        config.output_router_logits = False  # a mixture of experts would compute a loss of its own at every call
     if bits == 4:
         for module in model.modules():
             # outside training, a CPU with bfloat16 would repack the weights, which rounds them again and fails for narrow layers

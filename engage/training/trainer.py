@@ -164,6 +164,7 @@ def trainer_arguments(
         "seed": settings.seed,
         "train_sampling_strategy": "sequential",
         "max_length": settings.max_length,
+        "router_aux_loss_coef": 0.0,  # mixtures of experts: their routers are not trained, and a pair's loss is the pair's alone
         "ddp_find_unused_parameters": False,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import make_pairs
+from tiny_models import byte_tokenizer, make_pairs
 
 from engage.engines import EngineConfig, check_models
 from engage.engines.base import Message
@@ -89,6 +89,29 @@ def test_quantised_weights_are_refused_by_their_kind(kind: str, odd: ModelRef) -
         check_models(EngineConfig(policy_model=str(odd.path), simulator_model=str(odd.path)))
     with pytest.raises(ModelError, match="weights are quantised"):
         start_model(odd, None, CONFIG.lora, 0)
+
+
+def test_pairs_are_trained_on_a_mixture_of_experts_without_the_routers_loss(tmp_path: Path) -> None:
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 8,
+    }
+    experts = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "output_router_logits": True}
+    tokenizer = byte_tokenizer()
+    config = Qwen3MoeConfig(
+        vocab_size=len(tokenizer), num_key_value_heads=2, router_aux_loss_coef=9.0, **sizes, **experts
+    )
+    base = ModelRef("experts", tmp_path / "base", "e")
+    Qwen3MoeForCausalLM(config).save_pretrained(base.path)
+    tokenizer.save_pretrained(base.path)
+    result = train_dpo(make_pairs(4), base, tmp_path / "dpo", CONFIG)
+    assert result.history[0]["loss"] == pytest.approx(result.metrics["loss_before"], abs=1e-3)
+    assert start_model(base, None, CONFIG.lora, 0).config.output_router_logits is False
 
 
 def test_the_router_of_experts_gets_no_adapter(tmp_path: Path) -> None:
