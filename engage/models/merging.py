@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from engage.errors import ConfigError, ModelError
-from engage.models.opening import open_config, open_model, put_adapter
+from engage.errors import ConfigError
+from engage.models.opening import merge_adapter, open_config, open_model
 from engage.models.weights import CARD_NAME, ModelRef, check_adapter
 
 _BESIDE = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
@@ -44,9 +44,5 @@ def _merged(base: ModelRef, adapter: Path) -> Any:
     import torch
 
     stored = getattr(open_config(base.path), "dtype", None)
-    on_it = put_adapter(open_model(base.path, torch.float32, "eager"), adapter)
-    try:
-        merged = on_it.merge_and_unload(safe_merge=True)
-    except ValueError as error:  # for weights that are not finite
-        raise ModelError(f"{adapter}: cannot be merged into {base.name}: {error}") from error
+    merged = merge_adapter(open_model(base.path, torch.float32, "eager"), adapter)
     return merged.to(stored or torch.float32)

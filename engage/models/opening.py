@@ -97,6 +97,13 @@ def put_adapter(model: Any, adapter: Path | str, *, trainable: bool = False) -> 
     return put
 
 
+def merge_adapter(model: Any, adapter: Path | str) -> Any:
+    """The model with the adapter added to its weights; ModelError as in `put_adapter`, or if the sum cannot be made or is not finite."""
+    put = put_adapter(model, adapter)
+    with _refused(adapter, "the adapter cannot be merged into the model", _AGAIN):
+        return put.merge_and_unload(safe_merge=True)
+
+
 def check_weights(folder: Path) -> None:
     """ModelError if a weight file is missing or cut off. Reads the beginnings of the files only."""
     places = [folder / f"{name}{ending}" for name in _NAMES for ending in ("", ".index.json")]

@@ -8,7 +8,7 @@ import pytest
 from tiny_models import save_adapter
 
 from engage.errors import ConfigError, ModelError
-from engage.models import adapter_folder, open_model, open_tokenizer, put_adapter, resolve_model
+from engage.models import adapter_folder, merge_adapter, open_model, open_tokenizer, put_adapter, resolve_model
 from engage.models.merging import merge
 
 PROMPTS = ("My dog died on Sunday.", "Would you give a little to a children's charity?", "I cannot sleep any more.")
@@ -84,3 +84,17 @@ def test_a_merge_overwrites_nothing_and_refuses_what_does_not_fit(tiny_model, ad
     shutil.rmtree(adapter)
     with pytest.raises(ModelError, match="cannot be read"):
         merge(base, adapter, out)
+
+
+@pytest.mark.parametrize("kind", ["not finite", "a bias that the base has no place for"])
+def test_an_adapter_that_cannot_be_merged_is_refused_in_one_sentence(kind, tiny_model, adapter):
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(open_model(tiny_model, torch.float32, "eager"), LoraConfig(r=2, lora_bias=kind[0] == "a"))
+    for name, weights in model.named_parameters():
+        if kind[0] == "n" and "lora_B" in name:
+            torch.nn.init.constant_(weights, float("nan"))
+    model.save_pretrained(str(adapter))
+    with pytest.raises(ModelError, match=r"the adapter cannot be merged into the model \(.*copy the whole folder"):
+        merge_adapter(open_model(tiny_model, torch.float32, "eager"), adapter)

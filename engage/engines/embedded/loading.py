@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import Any
 
-from engage.models import ModelRef, check_adapter, open_model, put_adapter
+from engage.models import ModelRef, check_adapter, merge_adapter, open_model
 
 CPU_CACHE_BYTES = 1_200_000_000
 MEMORY_SHARE, BUFFER_SHARE = 0.1, 0.15
@@ -48,7 +48,7 @@ def load_decoder(
 def _merged(model: Any, ref: ModelRef, adapter: str) -> Any:
     """The base with the LoRA weights merged in (in float32, rounded once); an unmerged adapter would cost a third of the time."""
     check_adapter(adapter, ref)
-    return put_adapter(model, adapter).merge_and_unload()
+    return merge_adapter(model, adapter)
 
 
 def _free_memory(device: str) -> int:
