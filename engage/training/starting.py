@@ -50,6 +50,7 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
     if torch.cuda.is_available():
         torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each shape, and nearly every batch has its own
     model = open_model(base.path, native_dtype(), training_attention(base.path), lora.base_bits)
+    _without_dropout(model)
     if parent is not None:
         started = put_adapter(model, parent, trainable=True)
         # under the name in the adapter's file peft would ask the hub for the base's configuration at every checkpoint
@@ -59,6 +60,18 @@ def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: i
     # otherwise trl rounds the adapter to bfloat16, where AdamW's small steps are lost
     started.is_loaded_in_4bit = False
     return started
+
+
+def _without_dropout(model: Any) -> None:
+    """Switch off the base's dropout, wherever its family keeps it: the reference answers without, and trl only finds dropout layers."""
+    import torch
+
+    for place in (model.config, model.config.get_text_config(), *model.modules()):
+        for name, value in list(vars(place).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(place, name, 0.0)
+        if isinstance(place, torch.nn.Dropout):
+            place.p = 0.0
 
 
 def _new_adapter(model: Any, lora: LoraSettings) -> Any:

@@ -72,6 +72,16 @@ def test_what_is_longer_than_the_models_context_is_left_out_and_counted(odd: Mod
     assert (metrics["pairs"], metrics["pairs_too_long"]) == (3, 1)
 
 
+def test_the_bases_dropout_does_not_blur_what_the_policy_says(odd: ModelRef) -> None:
+    import torch
+
+    configure(odd, attention_dropout=0.5)
+    model, tokens = start_model(odd, None, CONFIG.lora, 0), torch.arange(5, 60)[None]
+    with torch.no_grad():
+        trained, played = model.train()(tokens).logits, model.eval()(tokens).logits
+    assert torch.equal(trained, played)
+
+
 def test_damaged_weights_are_not_called_a_learning_rate_that_is_too_high(odd: ModelRef, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
