@@ -30,6 +30,7 @@ class Survey:
 
 def stated_value(survey: Survey, text: str, patterns: Sequence[str]) -> float | None:
     """The number that the first matching pattern finds in a text, in the survey's unit; None without one on its scale."""
+    text = text.replace("’", "'")
     for aside in survey.asides:
         text = re.sub(aside, " ", text, flags=re.IGNORECASE)
     for pattern in patterns:

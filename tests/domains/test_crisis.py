@@ -129,3 +129,28 @@ def test_no_shipped_scenario_speaks_of_self_harm():
     texts = [turn.text for s in load_scenarios(SHIPPED) for turn in s.opening.turns]
     texts += [s.user_condition.situation for s in load_scenarios(SHIPPED)]
     assert [text for text in texts if speaks_of_harm(text)] == []
+
+
+HIDDEN = [
+    "life isn’t worth living",
+    "they’d all be better off without me",
+    "I want to kill  myself",
+    "I want to kill\nmyself",
+    "I want to **kill** _myself_",
+    "I want to ki\u200bll mys\u00adelf",
+    "I want to ki\u034fll mys\u115felf",
+    "I want to ｋｉｌｌ ｍｙｓｅｌｆ",
+    "I want to 𝐤𝐢𝐥𝐥 𝐦𝐲𝐬𝐞𝐥𝐟",
+    "I want to k\u0456ll m\u0443s\u0435lf",
+    "suicíde",
+]
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_printed_signs_look_alikes_and_invisible_characters_hide_nothing(text):
+    assert speaks_of_harm(text)
+    assert speaks_of_harm("ok, " + text, [r"\bno such pattern\b"])
+
+
+def test_rules_of_an_own_domain_read_the_text_as_it_stands_too():
+    assert speaks_of_harm("я хочу умереть", ["хочу умереть"])

@@ -7,6 +7,9 @@ from engage.domains import Domain, Survey, UserCondition, load_domain
 from engage.domains.emotional_support import EMOTIONAL_SUPPORT, SupportCondition
 from engage.domains.persuasion import PERSUASION, PersuasionCondition
 from engage.errors import ConfigError
+from engage.scenario import load_scenarios
+from engage.simulation.simulator import survey_messages
+from engage.survey import stated_value
 
 SEEKER = SupportCondition(
     person="a baker",
@@ -156,6 +159,14 @@ def test_the_exit_survey_reminds_the_user_of_what_they_said():
     )
     assert PERSUASION.exit_question(said("No.")).endswith("In the chat you named no sum.")
     assert EMOTIONAL_SUPPORT.exit_question(said("Hm.", "It helps a bit.")).endswith('You last said: "It helps a bit."')
+
+
+@pytest.mark.parametrize("text", ["I don't want to give any of the $2.", "I don’t want to give any of the $2."])
+def test_a_refusal_counts_with_a_printed_apostrophe(text):
+    assert stated_value(PERSUASION.survey, text, PERSUASION.survey.patterns) == 0.0
+    user = load_scenarios(["persuasion"])[0].user_condition
+    asked = survey_messages(PERSUASION, user, said(text.replace("any of the ", "")))[-1].content
+    assert asked.endswith("In the chat you named no sum.")
 
 
 def test_what_the_assistant_says_is_no_sum_of_the_users():

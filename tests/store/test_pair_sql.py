@@ -17,6 +17,7 @@ from small_stores import filled, hand_tree, support_scenario
 
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import load_domain
+from engage.domains.emotional_support import EmotionalSupport
 from engage.engines.base import Side
 from engage.engines.scripted import ScriptedEngine, canned_reply
 from engage.errors import ConfigError, QueryError, ScenarioError, StoreError
@@ -346,6 +347,11 @@ def test_replies_that_only_mention_a_role_are_kept(tmp_path, text):
 def test_promises_and_lies_are_never_chosen_but_may_be_rejected(tmp_path, lie):
     assert fates(tmp_path / "a", [hand_tree(TRAIN, {lie: GOOD, "Bad?": BAD})]) == {"deceptive": 1}
     assert fates(tmp_path / "b", [hand_tree(TRAIN, {"Good?": GOOD, lie: BAD})]) == {"accepted": 1}
+
+
+def test_a_domains_own_pattern_reads_printed_apostrophes(tmp_path, monkeypatch):
+    monkeypatch.setattr(EmotionalSupport, "lexicon", {"promise": (r"\byou'll sleep\b",)})
+    assert fates(tmp_path, [hand_tree(TRAIN, {"You’ll sleep.": GOOD, "Bad?": BAD})]) == {"deceptive": 1}
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from engage.dialogue import Dialogue, Role
-from engage.domains.rules.patterns import any_of, matches_any
+from engage.domains.rules.patterns import any_of, matches_any, plain
 
 CRISIS = "crisis"
 """The `end_reason` of such a dialogue."""
@@ -48,7 +48,7 @@ _HARM = re.compile(any_of(_PATTERNS), re.IGNORECASE)
 
 def speaks_of_harm(text: str, more: Iterable[str] = ()) -> bool:
     """Whether a user's turn speaks of suicide or self-harm, by the English rules or `more` ones (`Domain.crisis`)."""
-    return _HARM.search(text) is not None or matches_any(more, text)
+    return _HARM.search(plain(text)) is not None or matches_any(more, text)
 
 
 def holds_crisis(dialogue: Dialogue, more: Iterable[str] = ()) -> bool:
