@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,8 +15,9 @@ from pydantic import ValidationError
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
 from engage.domains.loading import SHIPPED as SHIPPED_DOMAINS
+from engage.domains.rules.cleaning import clean_turns, without_markup
 from engage.domains.rules.crisis import holds_crisis
-from engage.errors import ConfigError, ScenarioError
+from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.files.digest import digest
 from engage.files.reading import Unreadable, check_kind, is_device, strict_json, unprintable
 from engage.files.refusal import boolean_taken, first_refusal, printable
@@ -201,6 +203,7 @@ def _parse_line(line: bytes, any_language: bool) -> Scenario:
     try:
         scenario = parse_scenario(strict_json(line.decode("utf-8")), any_language)
         scenario.as_json().encode()
+        _check_speech(scenario)
         return scenario
     except UnicodeDecodeError as error:
         raise ScenarioError(f"not UTF-8 at byte {error.start}; save the file as UTF-8") from error
@@ -208,8 +211,24 @@ def _parse_line(line: bytes, any_language: bool) -> Scenario:
         raise ScenarioError(f"not JSON at column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}") from error
     except UnicodeEncodeError as error:
         raise ScenarioError("holds half a character (a lone \\ud800..\\udfff escape); write the whole one") from error
-    except Unreadable as error:
+    except (Unreadable, CorpusError) as error:
         raise ScenarioError(str(error)) from error
+
+
+def _check_speech(scenario: Scenario) -> None:
+    """Raise ScenarioError for what an export wrote around the words: an import removes it, but a scenario is played as it stands."""
+    opening = [(turn.role, turn.text) for turn in scenario.opening.turns]
+    cleaned, _, doubt = clean_turns("opening", opening)
+    if doubt:
+        raise ScenarioError(f"opening: {doubt}")
+    said = [(f"opening[{index}].text", text, cleaned[index][1]) for index, (_, text) in enumerate(opening)]
+    for name, value in scenario.user_condition.model_dump().items():
+        said.append((f"user_condition.{name}", str(value), without_markup(name, str(value), Counter())))
+    for place, text, words in said:
+        if words != text:
+            raise ScenarioError(
+                f"{place}: holds HTML, a label, an escape or an invisible character; write {words!r:.80}"
+            )
 
 
 def load_scenarios(

@@ -3,6 +3,7 @@
 Knows no file format.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engage.corpora.cleaning import check_text, clean_turns
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain, reward_of
+from engage.domains.rules.cleaning import clean_turns, without_markup
 from engage.domains.rules.crisis import holds_crisis
 from engage.errors import CorpusError, ScenarioError
 from engage.files.digest import LATER, ordered_digest
@@ -202,9 +203,8 @@ class Gathering:
         `scores` are the user's scores of the assistant by the number of the turn in `said`. The id is a hash of the whole content, so that the same dialogue has the same id in every file and layout.
         """
         where = str(self.folder / place)
-        for name, value in condition.items():
-            check_text(f"{where}: {name}", str(value))
         cleaned, removed, doubt = clean_turns(where, said)
+        condition = {name: _words(f"{where}: {name}", value, removed) for name, value in condition.items()}
         if doubt:
             return self.drop(place, doubt)
         turns, places = merge_turns(cleaned)
@@ -234,7 +234,7 @@ class Gathering:
             *remarks,
             *(["no outcome: a scenario, but never a pair"] if outcome is None else []),
             *([] if read else [UNREAD]),
-            *removed,
+            *+removed,
         ):
             self.remark(remark)
 
@@ -264,6 +264,11 @@ class Gathering:
             raise CorpusError(f"{path}: no dialogue that can be used: {reasons or 'it holds none'}")
         dropped = {reason: tuple(places) for reason, places in self.dropped.items()}
         return Corpus(self.source, tuple(self.taken.values()), dropped, dict(self.remarks))
+
+
+def _words(where: str, value: Any, removed: Counter[str]) -> Any:
+    """A value of a user condition; of a text, what is said, on one line."""
+    return " ".join(without_markup(where, value, removed).split()) if isinstance(value, str) else value
 
 
 def checked_condition(kind: type[UserCondition], condition: Mapping[str, Any]) -> UserCondition | str:

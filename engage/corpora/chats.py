@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from engage.corpora.base import BY_DEFAULT, Corpus, CorpusOptions, Gathering, checked_condition
-from engage.corpora.cleaning import check_text, clean_turns
 from engage.corpora.files import ROUNDED, column_named, csv_rows, json_records, text_lines
 from engage.corpora.order import find_order, order_fields
 from engage.corpora.own import OWN
 from engage.corpora.placeholders import replace_personal
 from engage.dialogue import Role, Turn
 from engage.domains import load_domain
+from engage.domains.rules.cleaning import check_text, clean_turns
 from engage.errors import ConfigError, CorpusError
 from engage.files.reading import Unreadable, strict_json
 
@@ -43,8 +43,6 @@ COLUMNS = (
 NO_IDS = frozenset(("", "nan", "null", "none", "n/a", "na", "#n/a", "\\n", "undefined"))
 """What an export writes where a row has no conversation id, in lower case."""
 NO_OBJECT = "not one JSON object on one line; write one conversation a line, or all as one JSON list"
-MAX_TURN = 4_000
-"""Characters of a turn; a conversation with a longer one is left out."""
 MAX_SITUATION = 600
 PERSON = "a person who writes to a helper"
 ASSUMED: Mapping[str, Mapping[str, Any]] = {
@@ -153,8 +151,6 @@ def _said(messages: Any, remarks: list[str]) -> list[tuple[Role, str]] | str:
         text, whole = _text(message.get("content", message.get("value", message.get("text"))))
         if not whole:
             left.add("pictures, calls and other parts that are no text left out")
-        if len(text) > MAX_TURN:
-            return f"a turn has more than {MAX_TURN} characters"
         said.append((ROLES[role], text))
         spoken.append(message)
     if not any(text.strip() for _, text in said):

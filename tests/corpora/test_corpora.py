@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engage.corpora import HumanDialogue, read_corpus, read_esconv, read_p4g, read_shipped, report, save_scenarios
+from engage.domains.rules.cleaning import ESCAPES
 from engage.errors import ConfigError, CorpusError
 from engage.scenario import NOT_ENGLISH, read_scenarios
 
@@ -267,7 +268,7 @@ def test_p4g_as_published():
     # 829 dialogues, 33 donations over $2 (the largest is 700); 7 persuadees left out who they are, 2 of those gave over $2
     assert {reason: len(places) for reason, places in corpus.dropped.items()} == {"a donation over 2 dollars": 33}
     assert len(corpus.dialogues) == 796 and all(d.outcome is not None for d in corpus.dialogues)
-    assert corpus.remarks == {"who the persuadee is, is not known": 5}
+    assert corpus.remarks == {"who the persuadee is, is not known": 5, ESCAPES: 76}
     # the smaller layout tells the same outcomes: 250 dialogues, 10 over $2; it is sentences, and three dialogues begin some turn twice
     smaller = read_p4g(real("p4g") / "300_dialog.csv")
     assert len(smaller.dialogues) == 240

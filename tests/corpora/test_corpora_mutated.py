@@ -89,8 +89,8 @@ def test_what_is_not_speech_is_removed_and_counted(written, kind, tmp_path):
 
 
 def test_a_name_that_most_turns_of_a_side_begin_with_is_a_label(tmp_path):
-    said = [f"{('Anna', 'Agent 7')[i % 2]}: {text}" for i, text in enumerate(SAID)]
-    said[3] = SAID[3]  # two of the agent's two other turns are too few to be sure
+    said = [f"{('Anna', 'Clerk 7')[i % 2]}: {text}" for i, text in enumerate(SAID)]
+    said[3] = SAID[3]  # two of the clerk's two other turns are too few to be sure
     (human,) = read_esconv(esconv(tmp_path, record(said=said))).dialogues
     assert lines_of(human) == [SAID[0], said[1], SAID[2], SAID[3], SAID[4]]
 
