@@ -206,7 +206,7 @@ def _messages(record: Any) -> Any:
     messages = record.get("messages") or record.get("conversations")
     if messages is None and not {"messages", "conversations"} & set(record):
         return "neither `messages` nor `conversations` in it"
-    return messages
+    return "the messages are one text; write them as a list of objects" if isinstance(messages, str) else messages
 
 
 def _csv_chats(path: Path) -> Iterator[Chat]:

@@ -57,7 +57,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str | None]]:
                 return
             check_kind(start)
             if b"\x00" in start:
-                raise Unreadable("holds the character NUL: no text, or text in UTF-16; save it as UTF-8")
+                raise Unreadable("holds the character NUL: no text, or text in UTF-16 or UTF-32; save it as UTF-8")
             file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
             while raw := file.readline(MAX_LINE):
                 number += 1
@@ -186,7 +186,7 @@ def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
 def column_named(path: Path, names: Sequence[str]) -> str:
     """The first of these column names (case ignored) in a CSV file's header, as it is written there; CorpusError if there is none."""
     lines = (line for _, line in text_lines(path) if line and line.strip() and not re.match(r"sep=.\r?\n", line))
-    header = [part.strip().strip('"') for part in re.split("[,;\t]", next(lines, "").strip())]
+    header = [part.strip().strip('"') for part in re.split("[,;\t]", _LINE_END.split(next(lines, "").strip())[0])]
     there = {part.lower(): part for part in reversed(header)}
     found = next((there[name] for name in names if name in there), None)
     if found is None:

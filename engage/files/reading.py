@@ -35,12 +35,13 @@ def decode(raw: bytes) -> str:
     check_kind(raw)
     if raw.startswith(_UTF_16):
         try:
-            return raw.decode("utf-16")
+            text = raw.decode("utf-16")
         except UnicodeDecodeError as error:
             raise Unreadable("is UTF-16, but damaged; save it as UTF-8") from error
-    text = raw.decode("utf-8-sig")
+    else:
+        text = raw.decode("utf-8-sig")
     if "\x00" in text:
-        raise Unreadable("holds the character NUL: no text, or text in UTF-16; save it as UTF-8")
+        raise Unreadable("holds the character NUL: no text, or text in UTF-16 or UTF-32; save it as UTF-8")
     return text
 
 
