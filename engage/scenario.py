@@ -171,8 +171,8 @@ def read_scenarios(path: Path | str, any_language: bool = False) -> Loaded:
         raise ScenarioError(f"{path}: is not a file")
     try:
         raw = path.read_bytes()
-    except OSError as error:
-        raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise ScenarioError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
         check_kind(raw)
     except Unreadable as error:

@@ -57,7 +57,7 @@ class Asked:
             stored = (store or TrajectoryStore(Home.from_env().database)).cycle_settings(cycle_id)
             if stored is not None:
                 return config.continued_config(cycle_id, stored, overrides)
-        return load_config(self.profile or DEFAULT, overrides)
+        return load_config(DEFAULT if self.profile is None else self.profile, overrides)
 
     @property
     def options(self) -> list[str]:

@@ -84,6 +84,7 @@ def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(engage):
         (["scenarios", "validate"], "Missing argument"),
         (["scenarios", "validate", "a", "b"], "unexpected extra argument"),
         (["nightly", "--profile", "nope"], "profile 'nope' is not there"),
+        (["nightly", "--profile", ""], "profile '' is not there"),
         (["nightly", "--set", "search.num_simulation=3"], "did you mean search.num_simulations?"),
         (["nightly", "--set", "nothing"], "write key.path=value"),
         (["nightly", "--set", 'scenarios.sources=["none.jsonl"]'], "none.jsonl: cannot be read"),

@@ -165,7 +165,9 @@ def test_a_byte_order_mark_windows_line_ends_and_blank_lines_do_not_matter(tmp_p
     ]
 
 
-@pytest.mark.parametrize(("name", "reason"), [("none.jsonl", "No such file"), ("", "Is a directory")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("none.jsonl", "No such file"), ("", "Is a directory"), ("\0", "embedded null")]
+)
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, reason):
     with pytest.raises(ScenarioError, match=f"cannot be read: {reason}"):
         load_scenarios([str(tmp_path / name)])

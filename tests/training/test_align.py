@@ -55,6 +55,12 @@ def first_batch(base: ModelRef, tmp_path: Path, count: int = 2) -> tuple[Any, di
         return trainer, next(iter(trainer.get_train_dataloader()))
 
 
+@pytest.mark.parametrize("names", ["no_such_layer", ("no_such_layer",), ()])
+def test_modules_that_the_model_lacks_are_one_sentence(names: Any, base: ModelRef) -> None:
+    with pytest.raises(ConfigError, match=r"^align\.lora\.target_modules = [^\n]+$"):
+        start_model(base, None, LORA.model_copy(update={"target_modules": names}), 0)
+
+
 def test_trained_tokens_are_the_reply_and_its_end_after_the_prompt_of_inference(base: ModelRef, tmp_path: Path) -> None:
     _, batch = first_batch(base, tmp_path)
     tokenizer = byte_tokenizer()
