@@ -53,7 +53,10 @@ def explain(path: Path, error: Exception) -> str:
         )
     if "external extensions" in str(error):
         return f"{path}: a database of another program (of SQLite, perhaps), not of DuckDB; move it away or name another ENGAGE_HOME"
+    if path.name == "read.duckdb":
+        return f"{path}: not a DuckDB database, or damaged; the next night writes this copy anew ({first_line(error)})"
     return (
-        f"{path}: not a DuckDB database, or damaged; move it away and run `make run` or `engage nightly` "
-        f"({first_line(error)})"
+        f"{path}: not a DuckDB database, or damaged; move it away and run `engage restore` with a backup, into a new home; or give a "
+        "copy of read.duckdb, the store after the last night, this name. Without them `engage nightly` begins anew, without what was "
+        f"stored ({first_line(error)})"
     )

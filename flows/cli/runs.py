@@ -111,6 +111,11 @@ def selected(workspace: "Workspace", selection: Selection) -> list[Row]:
         rows = found
     elif selection == "nights":
         rows = [row for row in rows if not row.pop("experiment")]
+    if not rows and not begun and workspace.store.cycle_ids():
+        raise ConfigError(
+            f'{home.mlflow_file} is not there, though cycles are stored (`engage sql "from cycle"`); put MLflow\'s database '
+            "back, or run `engage nightly`: it makes a new one, which knows no earlier run and no champion"
+        )
     if not rows:
         raise ConfigError("no cycle has been run yet; run `engage nightly` first")
     return [{name: value for name, value in row.items() if name != "experiment"} for row in rows]

@@ -410,6 +410,14 @@ def test_engage_nights_says_how_far_each_came_and_how_to_go_on(engage):
     assert states == {"early": "interrupted", "experiment": "running", "cut": "interrupted", "done": "completed"}
 
 
+def test_a_lost_database_of_mlflow_is_no_home_without_cycles(engage):
+    home = Home.from_env()
+    home.make()
+    TrajectoryStore(home.database).begin_cycle("c1", {})
+    code, _, told = engage("runs")
+    assert code == 2 and told.startswith(f"{home.mlflow_file} is not there, though cycles are stored")
+
+
 def test_engage_champions_lists_what_was_promoted(engage):
     home = Home.from_env()
     assert engage("champions")[2].strip() == "no cycle has been run yet; run `engage nightly` first"

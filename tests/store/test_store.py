@@ -262,8 +262,13 @@ def test_a_file_that_is_no_database_is_one_sentence_that_names_it_and_what_to_do
             call()
         assert str(refused.value).startswith(f"{store.path}: not a DuckDB database, or damaged; move it away and run ")
         assert "\n" not in str(refused.value)
+        assert "copy of read.duckdb" in str(refused.value)
     assert outbox.has_tree("c1/s1")
     assert store.path.read_bytes() == content
+    copy = TrajectoryStore(tmp_path / "read.duckdb")
+    copy.path.write_bytes(content)
+    with pytest.raises(StoreError, match="or damaged; the next night writes this copy anew"):
+        copy.select("select 1")
 
 
 @pytest.mark.slow
