@@ -1,5 +1,6 @@
 """`nightly` as a scheduled Prefect deployment on a work pool; a worker of that pool runs it when due."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -30,6 +31,7 @@ from tasks.notifying import BLOCK
 
 CONCURRENCY = 1
 DEFAULT_AT = "02:00"
+CRON_FIELDS = 5
 FROZEN = (
     "Settings, paths and the home are those of the moment of scheduling; code, scenario files and adapters are read when the night runs. To "
     "change settings, schedule again; `engage schedule --list` says if the profile has changed since."
@@ -86,21 +88,25 @@ def plan_nightly(when: When, profile: str, overrides: Sequence[str], modules: Se
 def _cron(when: When) -> str:
     """The cron text; ConfigError for a wrong time of day or a wrong cron text."""
     if when.cron is None:
-        at = when.at or DEFAULT_AT
+        at = DEFAULT_AT if when.at is None else when.at
         match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
         if not match:
             raise ConfigError(f"--at {at!r}: write a time of day, such as 02:00")
         return f"{int(match[2])} {int(match[1])} * * *"
     if when.at is not None:
         raise ConfigError("--at and --cron: give one of them")
-    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.server.schemas.schedules import CronSchedule
 
+    fields = when.cron.split()
     try:
-        return str(CronSchedule(cron=when.cron).cron)
+        if len(fields) != CRON_FIELDS and not when.cron.startswith("@"):
+            raise ValueError(f"{len(fields)} fields: a sixth one would be seconds")
+        asyncio.run(CronSchedule(cron=when.cron).get_dates(1))  # one without a date stops all schedules of the server
     except ValueError as error:
         raise ConfigError(
-            f"--cron {when.cron!r:.80}: write minute, hour, day, month and day of the week, such as '0 2 * * 1-5'"
+            f"--cron {when.cron!r:.80}: write minute, hour, day, month and day of the week, such as '0 2 * * 1-5', for days that exist"
         ) from error
+    return when.cron
 
 
 def schedule_nightly(

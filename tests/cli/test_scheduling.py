@@ -192,6 +192,7 @@ def test_prefects_own_file_deploys_what_engage_schedule_does(folder, monkeypatch
         (When(), "0 2 * * *", "Europe/Berlin"),
         (When(at="2:05", zone="Asia/Tokyo"), "5 2 * * *", "Asia/Tokyo"),
         (When(cron="30 3 * * 1-5"), "30 3 * * 1-5", "Europe/Berlin"),
+        (When(cron="@daily"), "@daily", "Europe/Berlin"),
     ],
 )
 def test_a_night_is_due_at_a_time_of_day_or_by_cron_in_a_time_zone(when, cron, zone, folder):
@@ -205,7 +206,10 @@ def test_a_night_is_due_at_a_time_of_day_or_by_cron_in_a_time_zone(when, cron, z
         (When(at="25:00"), "--at '25:00': write a time of day"),
         (When(at="02:00", cron="0 2 * * *"), "--at and --cron: give one of them"),
         (When(cron="99 * * * *"), "--cron '99 .*': write minute, hour, day, month"),
+        (When(at=""), "--at '': write a time of day"),
         (When(cron=""), "--cron '': write minute"),
+        (When(cron="0 0 2 * * *"), "--cron .*: write minute"),  # the last of six would be seconds: a night every second
+        (When(cron="0 2 30 2 *"), "for days that exist"),
         (When(zone="Mars/Olympus"), "--timezone is 'Mars/Olympus', not the IANA name"),
     ],
 )
