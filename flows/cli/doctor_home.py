@@ -152,7 +152,7 @@ def examine_tracking(home: Home, config: CycleConfig) -> Iterator[Finding]:
 def examine_prefect() -> Iterator[Finding]:
     """The server, the pool's worker, and each schedule: next run, last night, changes of its profile."""
     from flows.cli.prefect_client import connected
-    from flows.cli.services import use_own_server
+    from flows.cli.started import use_own_server
 
     use_own_server()
     server = os.environ.get("PREFECT_API_URL")

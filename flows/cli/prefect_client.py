@@ -7,7 +7,7 @@ from typing import Any
 
 from engage.errors import ConfigError
 from engage.masking import mask_urls
-from flows.cli.services import use_own_server
+from flows.cli.started import use_own_server
 
 
 @contextmanager

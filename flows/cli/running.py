@@ -22,7 +22,7 @@ from flows.cli import interrupts
 from flows.cli.inspecting import tell_unread
 from flows.cli.prefect_server import start_server
 from flows.cli.profiles import Asked
-from flows.cli.services import use_own_server
+from flows.cli.started import use_own_server
 
 
 def run_stage(

@@ -25,7 +25,7 @@ from flows.cli.carrying import absolute_config, environment
 from flows.cli.prefect_client import connected
 from flows.cli.profiles import Asked
 from flows.cli.schedules import ASKED_BY, asked_by, earlier
-from flows.cli.services import use_own_server
+from flows.cli.started import use_own_server
 from flows.cli.workers import POOL, ensure_pool
 from tasks.notifying import BLOCK
 

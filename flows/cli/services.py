@@ -11,10 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 from rich.console import Console
@@ -23,17 +22,16 @@ from engage.errors import ConfigError, EngageError
 from engage.files.writing import write_whole
 from engage.home import Home
 from engage.masking import mask_urls
-from engage.processes import began_s, living
+from engage.processes import began_s
+from flows.cli.started import Service, end, folder, noted, process_of, processes, running, use_own_server
 from flows.cli.workers import POOL, ensure_pool, online
-
-if TYPE_CHECKING:
-    import psutil
 
 HOST = "127.0.0.1"
 NAMES = ("worker", "mlflow", "prefect")
 """In the order in which they are ended."""
 WORDS = {"prefect": "Prefect's server", "mlflow": "MLflow", "worker": "the worker"}
 PORTS = {"prefect": 4200, "mlflow": 5000}
+HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
 LEASES, LEASES_ON_DISK = (
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
     "prefect.server.concurrency.lease_storage.filesystem",
@@ -41,38 +39,7 @@ LEASES, LEASES_ON_DISK = (
 """Prefect's server keeps in memory, by default, when a run that ended without a word loses its place: a power cut that ends the server too
 would leave the place taken for ever, and no night would begin again."""
 START_S = 240.0
-STOP_S = 30.0
 CLONE = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Service:
-    """A process that `engage up` started: its id, its time of start (seconds since 1970) and its address (empty: it has none)."""
-
-    name: str
-    pid: int
-    began_s: float
-    address: str = ""
-
-
-def folder(home: Home) -> Path:
-    """Where the home keeps what belongs to its services."""
-    return home.path / "services"
-
-
-def running(home: Home, name: str) -> Service | None:
-    """The home's service of this name, None if it does not run."""
-    try:
-        service = Service(**json.loads((folder(home) / f"{name}.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    return service if _process(service) else None
-
-
-def use_own_server() -> None:
-    """Let this process use the home's own Prefect server if it runs and the environment names no other. Call it before prefect is imported."""
-    if not os.environ.get("PREFECT_API_URL") and (server := running(Home.from_env(), "prefect")):
-        os.environ["PREFECT_API_URL"] = f"{server.address}/api"
 
 
 def start_services(console: Console, prefect_port: int | None, mlflow_port: int | None) -> None:
@@ -87,14 +54,16 @@ def start_services(console: Console, prefect_port: int | None, mlflow_port: int 
     with FileLock(folder(home) / "services.lock"):
         before = {name for name in NAMES if running(home, name)}
         use_own_server()
-        begun = []
         if not os.environ.get("PREFECT_API_URL") and "prefect" not in before:
-            begun.append(_start_prefect(home, prefect_port))
+            _start_prefect(home, prefect_port)
         if home.tracking_uri.startswith(("sqlite:", "file:")) and "mlflow" not in before:
-            begun.append(_start_mlflow(home, mlflow_port))
-        for service in begun:
-            _wait(home, service, _answers(f"{service.address}{'/api' * (service.name == 'prefect')}/health"))
+            _start_mlflow(home, mlflow_port)
+        for name, path in HEALTH.items():
+            if service := running(home, name):
+                _wait(home, service, _answers(f"{service.address}{path}"))
         use_own_server()
+        if "worker" in before and _is_deaf(home):
+            before.discard("worker")
         if "worker" not in before:
             _start_worker(home)
         _print(console, home, before)
@@ -103,14 +72,14 @@ def start_services(console: Console, prefect_port: int | None, mlflow_port: int 
 def stop_services(console: Console, force: bool) -> None:
     """End what `engage up` started in this home, and nothing else. ConfigError while a night runs, unless forced."""
     home = Home.from_env()
-    found = [service for name in NAMES if (service := running(home, name))]
-    if not force and (night := _night(home)):
+    found = [service for name in NAMES if (service := noted(home, name)) and processes(service)]
+    if found and not force and (night := _night(home)):
         raise ConfigError(
-            f"a run is at work under the worker (process {night}); wait for its end, or end it too with `engage down --force`: "
-            "what it has collected is kept"
+            f"a run is at work, and needs Prefect's server (process {night}); wait for its end, or use `engage down --force`, which ends "
+            "what the worker runs too: what it has collected is kept"
         )
     for service in found:
-        _end(service)
+        end(service)
         (folder(home) / f"{service.name}.json").unlink(missing_ok=True)
         console.print(f"{WORDS[service.name]} has ended (process {service.pid}).")
     if not found:
@@ -118,7 +87,7 @@ def stop_services(console: Console, force: bool) -> None:
 
 
 def _start_prefect(home: Home, port: int | None) -> Service:
-    port = _port("prefect", port)
+    port = _port(home, "prefect", port)
     own = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api",  # else its pages ask at port 4200
@@ -137,7 +106,7 @@ def _start_mlflow(home: Home, port: int | None) -> Service:
     from engage.workspace import Workspace
 
     Workspace(home).tracker.champion()  # makes or migrates the database, which two processes must not do at once
-    port = _port("mlflow", port)
+    port = _port(home, "mlflow", port)
     command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     own = {"MLFLOW_BACKEND_STORE_URI": home.tracking_uri, "DO_NOT_TRACK": "1"}
     return _start(home, "mlflow", command, f"http://{HOST}:{port}", own)
@@ -150,9 +119,24 @@ def _start_worker(home: Home) -> None:
         ensure_pool(client)
     name = f"engage-{socket.gethostname()}"
     command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
+    since_s = time.time()
     service = _start(home, "worker", command, "", {"ENGAGE_HOME": str(home.path)})
     with connected() as client:
-        _wait(home, service, lambda: name in online(client, service.began_s))
+        _wait(home, service, lambda: name in online(client, since_s))
+
+
+def _is_deaf(home: Home) -> bool:
+    """Whether the running worker knew another Prefect server than this process uses; it is then ended. ConfigError while it runs a night."""
+    worker = running(home, "worker")
+    process = process_of(worker) if worker else None
+    if worker is None or process is None or process.environ().get("PREFECT_API_URL") == os.environ["PREFECT_API_URL"]:
+        return False
+    if len(processes(worker)) > 1:
+        raise ConfigError(
+            f"the worker (process {worker.pid}) runs a night and uses another Prefect server; `engage up` again after its end"
+        )
+    end(worker)
+    return True
 
 
 def _start(home: Home, name: str, command: list[str], address: str, own: Mapping[str, str]) -> Service:
@@ -179,8 +163,8 @@ def _wait(home: Home, service: Service, answers: Callable[[], bool]) -> None:
     """Wait until the service answers; EngageError if it ends or takes too long, and then it is ended."""
     deadline = time.monotonic() + START_S
     while not answers():
-        if not _process(service) or time.monotonic() > deadline:
-            _end(service)
+        if not process_of(service) or time.monotonic() > deadline:
+            end(service)
             log = folder(home) / f"{service.name}.log"
             lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
             last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
@@ -200,9 +184,18 @@ def _answers(url: str) -> Callable[[], bool]:
     return asked
 
 
-def _port(name: str, wanted: int | None) -> int:
-    """The wanted port, the usual one, or a free one; ConfigError if the wanted one is in use."""
-    for port in (wanted,) if wanted is not None else (PORTS[name], 0):
+def _port(home: Home, name: str, wanted: int | None) -> int:
+    """The wanted port, the one of before, the usual one, or a free one; ConfigError if the wanted one is in use.
+
+    A service whose processes are left from one that was killed is ended first: they hold its port.
+    """
+    before = noted(home, name)
+    if before:
+        end(before)
+    known = (urlsplit(before.address).port if before else None, PORTS[name], 0)
+    for port in (wanted,) if wanted is not None else known:
+        if port is None:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -213,35 +206,14 @@ def _port(name: str, wanted: int | None) -> int:
     raise ConfigError(f"--{name}-port {wanted}: the port is in use; name another, or leave the option out")
 
 
-def _process(service: Service) -> "psutil.Process | None":
-    """The process if it is still the one that was started."""
-    return living(service.pid, service.began_s)
-
-
-def _end(service: Service) -> None:
-    """End the process, and then those of its children that are left."""
-    import psutil
-
-    process = _process(service)
-    if process is None:
-        return
-    children = process.children(recursive=True)
-    for generation in ([process], children):
-        for one in generation:
-            with suppress(psutil.NoSuchProcess):
-                one.terminate()
-        _, left = psutil.wait_procs(generation, timeout=STOP_S)
-        for one in left:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
-        psutil.wait_procs(left, timeout=STOP_S)
-
-
 def _night(home: Home) -> int | None:
-    """The id of the process in which the worker runs a flow."""
-    worker = running(home, "worker")
-    process = worker and _process(worker)
-    return next((child.pid for child in process.children()), None) if process else None
+    """The id of a process of this machine that runs a flow with this home: under the worker, in a terminal, or of a worker that was killed."""
+    from engage.keeping import at_work
+
+    worker = noted(home, "worker")
+    under = [one.pid for one in processes(worker) if one.pid != worker.pid] if worker else []
+    here = (one for one in at_work.all_work(home) if one.host == socket.gethostname())
+    return next(iter((*under, *(one.pid for one in here if at_work.state(home, one) == at_work.RUNNING))), None)
 
 
 def _print(console: Console, home: Home, before: set[str]) -> None:

@@ -13,10 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engage.errors import EngageError
+from engage.errors import ConfigError, EngageError
 from engage.home import Home
+from engage.keeping import at_work
+from engage.processes import began_s
+from engage.workspace import Workspace
 from flows.cli import services
-from flows.cli.services import Service, folder, running
+from flows.cli.started import Service, end, folder, running, use_own_server
 
 SLEEP = "import time; time.sleep(600)"
 PARENT = (
@@ -38,11 +41,11 @@ def started(home):
     begun = []
 
     def start(name: str, code: str = SLEEP, address: str = "") -> subprocess.Popen:
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
         begun.append(process)
         if code == PARENT and process.stdout:
             process.stdout.readline()
-        note(home, Service(name, process.pid, psutil.Process(process.pid).create_time(), address))
+        note(home, Service(name, process.pid, began_s(process.pid), address))
         return process
 
     yield start
@@ -72,17 +75,77 @@ def test_down_ends_what_up_started_with_its_children_and_nothing_else(home, star
 
 
 @pytest.mark.slow
+def test_what_a_killed_service_left_is_ended_and_its_port_is_taken_again(home, started, engage):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for act in (lambda: engage("down"), lambda: services._port(home, "mlflow", None)):
+        server = started("mlflow", PARENT, f"http://127.0.0.1:{port}")
+        child = psutil.Process(server.pid).children()[0]
+        server.kill()
+        server.wait()
+        assert running(home, "mlflow") is None and child.is_running()
+        found = act()
+        assert not child.is_running()
+    assert found == port
+
+
+@pytest.mark.slow
+def test_a_night_whose_worker_was_killed_is_not_ended_by_accident(home, started, engage):
+    worker = started("worker", PARENT)
+    night = psutil.Process(worker.pid).children()[0]
+    worker.kill()
+    worker.wait()
+    code, _, err = engage("down")
+    assert code == 2 and f"a run is at work, and needs Prefect's server (process {night.pid})" in err
+    assert night.is_running() and engage("down", "--force")[0] == 0 and not night.is_running()
+
+
+def test_a_night_in_a_terminal_is_not_left_without_its_server(home, started, engage):
+    server = started("prefect", address="http://127.0.0.1:1")
+    with at_work.at_work(Workspace(home), "c1", "nightly", "run"):
+        code, _, err = engage("down")
+        assert code == 2 and f"a run is at work, and needs Prefect's server (process {os.getpid()})" in err
+    assert server.poll() is None and engage("down")[0] == 0
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_server_is_replaced_unless_it_runs_a_night(home, started, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://one/api")
+    started("worker")
+    assert not services._is_deaf(home)
+    monkeypatch.setenv("PREFECT_API_URL", "http://two/api")
+    assert services._is_deaf(home) and running(home, "worker") is None
+    monkeypatch.setenv("PREFECT_API_URL", "http://one/api")
+    busy = started("worker", PARENT)
+    monkeypatch.setenv("PREFECT_API_URL", "http://two/api")
+    with pytest.raises(ConfigError, match="runs a night and uses another Prefect server"):
+        services._is_deaf(home)
+    assert busy.poll() is None
+    end(Service("worker", busy.pid, began_s(busy.pid)))
+
+
+def test_a_service_is_known_after_the_clock_was_set(home, started, monkeypatch):
+    process = started("prefect")
+    create_time, boot_time = psutil.Process.create_time, psutil.boot_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + 3600)
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot_time() + 3600)
+    found = running(home, "prefect")
+    assert found and found.pid == process.pid
+
+
+@pytest.mark.slow
 def test_a_night_is_not_ended_by_accident(home, started, engage):
     worker = started("worker", PARENT)
     code, _, err = engage("down")
-    assert code == 2 and "a run is at work under the worker" in err and "engage down --force" in err
+    assert code == 2 and "a run is at work" in err and "engage down --force" in err
     assert worker.poll() is None
     assert engage("down", "--force")[0] == 0 and not psutil.pid_exists(worker.pid)
 
 
 def test_a_process_id_that_is_somebody_elses_by_now_is_left_alone(home, engage):
     me = psutil.Process()
-    note(home, Service("mlflow", me.pid, me.create_time() - 3600, "http://127.0.0.1:1"))
+    note(home, Service("mlflow", me.pid, began_s(me.pid) - 3600, "http://127.0.0.1:1"))
     assert running(home, "mlflow") is None
     assert engage("down")[1].startswith("nothing runs")
 
@@ -103,7 +166,7 @@ def test_a_service_that_has_ended_and_was_not_waited_for_does_not_run(home, star
     assert running(home, "prefect") is None
 
 
-def test_a_port_in_use_is_refused_when_asked_for_and_avoided_otherwise(monkeypatch, engage):
+def test_a_port_in_use_is_refused_when_asked_for_and_avoided_otherwise(home, monkeypatch, engage):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -111,7 +174,7 @@ def test_a_port_in_use_is_refused_when_asked_for_and_avoided_otherwise(monkeypat
         code, _, err = engage("up", "--prefect-port", str(port))
         assert code == 2 and f"--prefect-port {port}: the port is in use" in err
         monkeypatch.setitem(services.PORTS, "prefect", port)
-        assert services._port("prefect", None) not in (port, 0)
+        assert services._port(home, "prefect", None) not in (port, 0)
 
 
 def test_a_service_that_does_not_start_is_told_with_the_last_line_of_its_log(home, started):
@@ -126,14 +189,14 @@ def test_a_service_that_does_not_start_is_told_with_the_last_line_of_its_log(hom
 
 
 def test_the_homes_own_server_is_used_unless_the_environment_names_one(home, started, monkeypatch):
-    services.use_own_server()
+    use_own_server()
     assert "PREFECT_API_URL" not in os.environ
     started("prefect", address="http://127.0.0.1:4711")
     monkeypatch.setenv("PREFECT_API_URL", "http://other/api")
-    services.use_own_server()
+    use_own_server()
     assert os.environ["PREFECT_API_URL"] == "http://other/api"
     monkeypatch.setenv("PREFECT_API_URL", "")
-    services.use_own_server()
+    use_own_server()
     assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:4711/api"
 
 

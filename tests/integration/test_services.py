@@ -7,7 +7,8 @@ import pytest
 from test_schedule import engage, wait_for
 
 from engage.home import Home
-from flows.cli.services import NAMES, running
+from flows.cli.services import NAMES
+from flows.cli.started import running
 
 
 @pytest.mark.timeout(900)
