@@ -26,7 +26,7 @@ def began_s(pid: int) -> float:
 def living(pid: int, began_s: float) -> "psutil.Process | None":
     """The process if it runs and began at that time; None for another one of its id, and for an id or a time that is none.
 
-    The time may be in seconds since 1970 too, as earlier versions noted it.
+    The time may be in seconds since 1970 too, as earlier versions noted it. 0 is the time of no process.
     """
     import psutil
 
@@ -34,7 +34,7 @@ def living(pid: int, began_s: float) -> "psutil.Process | None":
         process = psutil.Process(pid)
         now_s = process.create_time()
         same = min(abs(now_s - began_s), abs(now_s - psutil.boot_time() - began_s)) < SAME_S
-        same = same and process.status() != psutil.STATUS_ZOMBIE
+        same = same and began_s > 0 and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, TypeError, ValueError):  # the last two: a damaged file
         return None
     return process if same else None

@@ -48,7 +48,8 @@ class Work:
     """One command's work on a cycle.
 
     `command` is its flow and `stage` the part that it reached; `flow_runs` are ids in Prefect, the command's own first; `again` is the
-    command line that goes on. `ended` is empty while a process works, and after it was killed. `tries` counts commands since one completed.
+    command line that goes on, empty before there is anything to go on with. `ended` is empty while a process works, and after it was
+    killed. `tries` counts commands since one completed.
     """
 
     cycle_id: str
@@ -115,7 +116,8 @@ def unfinished(home: Home, cycle_id: str) -> str:
     if work is None or (found := state(home, work)) not in (FAILED, INTERRUPTED):
         return ""
     how = "failed" if found == FAILED else "was interrupted"
-    return f"This cycle {how} in {work.stage}, before its end. Go on with `{work.again}`."
+    go_on = f" Go on with `{work.again}`." if work.again else ""
+    return f"This cycle {how} in {work.stage}, before its end.{go_on}"
 
 
 def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None:
@@ -125,10 +127,13 @@ def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None
     held = _hold(home, cycle_id)  # first: a record whose lock nobody holds counts as dead
     if held and before and not before.ended and before.pid == os.getpid():
         runs = tuple(dict.fromkeys((*before.flow_runs, flow_run)))
-        _write(home, replace(before, stage=stage, flow_runs=runs))
+        _write(
+            home, replace(before, stage=stage, flow_runs=runs, again=before.again or _by_id(before.command, cycle_id))
+        )
         return
     tries = before.tries + 1 if before and before.ended != COMPLETED else 1
-    again = f"{_home()}.venv/bin/engage {COMMANDS.get(flow, flow)} --cycle {cycle_id}"
+    # a night has no settings in the store before its first stage: by its id alone it would go on with others
+    again = _by_id(flow, cycle_id) if flow != "nightly" else before.again if before else ""
     if _again and (
         flow != "nightly" or _again.endswith(f" {cycle_id}")
     ):  # else it is the night before, which this one finishes
@@ -235,6 +240,10 @@ def _is_held(path: Path) -> bool:
 
 def _write(home: Home, work: Work) -> None:
     write_whole(home.cycle(work.cycle_id) / RECORD, json.dumps(asdict(work), indent=1))
+
+
+def _by_id(flow: str, cycle_id: str) -> str:
+    return f"{_home()}.venv/bin/engage {COMMANDS.get(flow, flow)} --cycle {cycle_id}"
 
 
 def _home() -> str:

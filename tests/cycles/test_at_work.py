@@ -89,6 +89,13 @@ def test_a_killed_process_is_dead_and_one_at_work_is_not(home, working):
 
 
 @pytest.mark.slow
+def test_a_scheduled_night_without_stored_settings_names_no_command_that_would_run_others(home):
+    at_work.begin(Workspace(home), "c1", "nightly", "a night")
+    assert at_work.read(home, "c1").again == ""
+    at_work.end(Workspace(home), "c1", "a night", FAILED)
+    assert at_work.unfinished(home, "c1") == "This cycle failed in nightly, before its end."
+
+
 def test_work_of_another_host_and_a_process_id_that_was_given_again_mislead_nobody(home, working):
     process = working("c1")
     kill(process)

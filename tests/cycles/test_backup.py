@@ -182,6 +182,7 @@ def test_links_in_a_home_are_followed_because_a_restore_takes_none(night, tmp_pa
 def test_what_was_at_work_counts_as_interrupted_in_a_restored_home(night, tmp_path, monkeypatch, host):
     monkeypatch.setenv("ENGAGE_HOME", str(night.path))
     at_work.begin(Workspace(night), "c1", "nightly", "run")
+    at_work.begin(Workspace(night), "c1", "collect", "stage")
     begun = at_work.read(night, "c1")
     (night.cycle("c1") / at_work.RECORD).write_text(json.dumps(vars(replace(begun, host=host))))
     back_up(Workspace(night), tmp_path / "b.tar")
