@@ -99,7 +99,12 @@ def selected(workspace: "Workspace", selection: Selection) -> list[Row]:
     """The rows of a selection, the newest first."""
     home = workspace.home
     begun = home.mlflow_file.exists() or not home.own_tracking
-    rows = all_cycles(workspace) if begun else []
+    if not begun and workspace.store.cycle_ids():
+        raise ConfigError(
+            f'{home.mlflow_file} is not there, though cycles are stored (`engage sql "from cycle"`); put MLflow\'s database '
+            "back, or run `engage nightly`: it makes a new one, which knows no earlier run and no champion"
+        )
+    rows = all_cycles(workspace, begun)
     if selection == "champions":
         from engage.evaluation import reigns
         from engage.store import Challenges
@@ -111,22 +116,17 @@ def selected(workspace: "Workspace", selection: Selection) -> list[Row]:
         rows = found
     elif selection == "nights":
         rows = [row for row in rows if not row.pop("experiment")]
-    if not rows and not begun and workspace.store.cycle_ids():
-        raise ConfigError(
-            f'{home.mlflow_file} is not there, though cycles are stored (`engage sql "from cycle"`); put MLflow\'s database '
-            "back, or run `engage nightly`: it makes a new one, which knows no earlier run and no champion"
-        )
     if not rows:
         raise ConfigError("no cycle has been run yet; run `engage nightly` first")
     return [{name: value for name, value in row.items() if name != "experiment"} for row in rows]
 
 
-def all_cycles(workspace: "Workspace") -> list[Row]:
-    """Every cycle in MLflow, and those that did not come that far."""
+def all_cycles(workspace: "Workspace", begun: bool) -> list[Row]:
+    """Every cycle in MLflow, which is not opened before it has begun, and those that did not come that far."""
     from engage.keeping import at_work
 
     work = {one.cycle_id: (one, at_work.state(workspace.home, one)) for one in at_work.all_work(workspace.home)}
-    runs = workspace.tracker.cycles()
+    runs = workspace.tracker.cycles() if begun else []
     known = {run.cycle_id for run in runs}
     early = [one.cycle_id for one, state in work.values() if one.cycle_id not in known and state != "completed"]
     rows = [row(run, *work.get(run.cycle_id, (None, ""))) for run in runs]

@@ -26,12 +26,14 @@ from engage.evaluation import (
     headline,
 )
 from engage.home import Home
+from engage.keeping import at_work
 from engage.keeping.at_work import Work
 from engage.stats import paired_comparison
 from engage.store import Challenges, Cycle, State, TrajectoryStore
 from engage.tracking import Tracker
 from engage.tracking.text import differences
 from engage.training import Candidate, PairSet
+from engage.workspace import Workspace
 from flows.cli.runs import grounds_remark
 from tasks.reporting import report_align, report_evaluation
 
@@ -408,6 +410,16 @@ def test_engage_nights_says_how_far_each_came_and_how_to_go_on(engage):
     assert "1.50" in line and "5.9" in line and "12" in line
     states = {row["cycle"]: row["state"] for row in json.loads(engage("runs", "--format", "json")[1])}
     assert states == {"early": "interrupted", "experiment": "running", "cut": "interrupted", "done": "completed"}
+
+
+def test_a_first_night_that_was_killed_before_mlflow_had_a_database_is_listed(engage):
+    home = Home.from_env()
+    at_work.begin(Workspace(home), "first", "nightly", "run")
+    at_work.begin(Workspace(home), "first", "collect", "stage")
+    (row,) = json.loads(engage("nights", "--format", "json")[1])
+    assert (row["cycle"], row["reached"], row["state"]) == ("first", "collect", "running")
+    assert not home.mlflow_file.exists()
+    at_work.end(Workspace(home), "first", "run", "completed")
 
 
 def test_a_lost_database_of_mlflow_is_no_home_without_cycles(engage):
