@@ -55,27 +55,57 @@ _MINE = r"(?:(?:all|of|my|the|your|this|that|these|those|whole|full|entire) )*"
 _ASIDES = (
     rf"(?<!\bhalf )(?<!\ball )\b(?:of|from|out of) {_MINE}{_PAYMENT}(?: payment)?",
     rf"(?<!\w)i(?:'ve)? (?:only |just )?(?:have|had|got|earned|made) (?:only |just )?{_MINE}{_PAYMENT}(?! (?:for|and|to (?:give|donate|spare)))",
-    rf"(?:(?<=\bkeep )|(?<=\bkeeping )|(?<=\bneed )|(?<=\bwant )){_MINE}(?:{_PAYMENT}|(?:8|eight) quarters)",
+    rf"(?:(?<=\bkeep )|(?<=\bkeeping )|(?<=\bneed )(?<!t need )|(?<=\bwant )){_MINE}(?:{_PAYMENT}|(?:8|eight) quarters)",
 )
 """Where the payment is named, and not a gift: "one quarter of my $2", "I only have $2", "I keep my $2"."""
-_REFUSED = (
-    r"(?:\b(?:not|cannot|never)|n't) (?:(?!(?:mind|hesitate|wait|but|before|if|how|maybe)\b)[\w']+ ){0,6}"
-    r"(?:giv|donat|spar)\w+(?! (?:more|much|too|before))"
+_TURNED = (
+    r"(?!(?:mind|hesitate|wait|before|maybe|more|less|much|better|against|hurt|miss|resist|matter|need|care|i just)\b)"
 )
-_SUMS = (
-    r"\b(?P<value>[0-8]|none|one|two|three|four|five|six|seven|eight) (?:out )?of (?:(?:my|the|your|those|these) )?(?:8|eight)\b",
-    r"(?:\b(?:giv|donat|spar)\w+ |^\W*)(?P<value>half) (?P<unit>of) (?:it|that|my|the)\b(?!.* goes\b)",
-    r"(?P<unit>\$)\s*(?P<value>\d+(?:\.\d+)?|\.\d+)",
-    r"(?P<value>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>\$|dollars?|bucks?|cents?|quarters?)",
-    r"\b(?P<value>one|two|three|four|five|six|seven|eight|half an?|an?)\s+(?P<unit>dollars?|bucks?|quarters?|cents?)\b",
+"""Words after "not" that turn it: "I don't mind giving $1", "not more than $1"."""
+_NOT = r"(?:\b(?:(?<!why )not|cannot|never|(?:ai|are|ca|could|did|do|does|have|is|wo|would)nt)|n't)"
+_REFUSED = rf"{_NOT} (?:{_TURNED}[\w']+ ){{0,6}}(?:giv|donat|spar)\w+(?! (?:more|much|too|before|all|it all|every))"
+_UNIT = r"(?:dollars?|bucks?|quarters?|cents?|dimes?|penny)\b"
+_A_SUM = rf"(?:\$\d*|(?:\d+|an?|one|two) {_UNIT})"
+_CLAUSE = r"(?:(?!\bbut\b|\band (?:i\b|giv|donat))[^.!?;:,]|[.,](?=\d))*?"
+_NO_GIFT = "|".join(
+    (
+        # refusals, and what one lacks
+        _REFUSED,
+        rf"(?:{_NOT}|\b(?:nobody|without|hardly|barely|doubt|unable|unwilling|declin\w+)) (?:{_TURNED}[\w']+ ){{0,6}}(?:[$\d]|{_UNIT})",
+        r"\b(?:have|has|got|there's|is) no (?!problem|issue|doubt|objection)|\bno (?:\$|dollars?|cents?|way)|\beven(?! (?:giv|donat|do|go|though))",
+        r"\b(?:refuse|forget|skip\w*|(?:hate|hard) to part with|(?:rather|prefer to) have|let alone|out of the question|impossible|too much)\b",
+        r"\bwish(?! it)|\bif i(?:'d)? (?:had|could|were|gave)\b|[?,]\s+(?:no(?:pe)?(?:[.!,]|$| way| thank)|never\b|you must be|are you)",
+        rf"(?:\$\d*|{_UNIT})[\d ]*(?:won't|wouldn't|doesn't|isn't|will not|is not) (?:\w+ )?(?:help|change|make|do|go|happen)\b",
+        # what the payment is, and is for
+        r"\b(?:keep(?:ing)?|spend\w*)\b(?! (?:the |my )?(?:rest|most|other|change)\b)|\b(?:kept|hold(?:ing)? on to|pocket\w*|stays?|myself|my last)\b",
+        r"\b(?:earn\w*|worked (?:so |very )?(?:hard |long )?for|paid|costs?|owe|rent|lost|tipped|found)\b|\bi (?:only |just )?make\b|payment (?:is|was)\b",
+        r"(?<!n't )(?<!not )\bneed(?:ed)? (?:my|the|that|this|those|every|all|\$?\d)|\b(?:i'll|i'd|i will|going to) buy\b|\bgoing to my\b",
+        r"\bi(?:'m|'d|'ll| am| could| would| can| will)? (?:sav|us)(?:e|ing) (?:my|the|that|this|it)\b|\b(?:is|are) (?:a lot|all i(?:'ve| have)|mine)\b",
+        r"\b(?:is|are|it's|that's) (?:for )?my (?!limit|max|final|offer|gift|donation|answer|contribution)",
+        # gifts of others, and earlier ones
+        rf"(?<!\bi )(?<!\bi've )(?<!\bhave )\b(?:gave|donated|gives) {_MINE}{_A_SUM}|\b(?:used to|already) (?:giv|gave|donat)",
+        rf"\b(?:gave|given|donated)\b{_CLAUSE}\b(?:last|ago|yesterday|once|before|another|other|already|every|an? (?:week|month|year))\b",
+        rf"\bof (?:each|every) dollar\b|\bwho (?:gives?|would|donates?)\b|\bpeople\b{_CLAUSE}\b(?:ask|give)\b|\bask\w* (?:me |us )?for {_MINE}{_A_SUM}",
+        # questions back
+        r"(?<!if )(?<!what )(?<!ever )(?<!as )\byou (?:really |just |actually |seriously )?(?:want|expect|think)\b|\bwhy (?:should|would|must)\b",
+        rf"\bwhat (?:does|do|would|will|could|can|is|good) {_MINE}{_A_SUM}|\bwhat happens\b|\bhow do i know\b|\bwhere (?:does|do|would|will)\b",
+        rf"\b(?:do|does|is|will|would) (?:half )?{_MINE}{_A_SUM} (?:\w+ )?(?:go|going|get there|reach|help)\b|{_A_SUM} (?:buys|counts)",
+    )
 )
-"""How a sum of money is named; those of the survey's patterns that need a unit. "Half of it" is half of the payment."""
-_NO_GIFT = re.compile(
-    r"\b(?:keep(?:ing)?|kept|earn\w*|worked (?:so |very )?(?:hard |long )?for|costs?|owe|rent|hold(?:ing)? on to|part with|refuse|no way|"
-    r"spend\w*|(?:do not|don't) have|need(?:ed)? (?:my|the|that|this|those|every|all|\$?\d))\b|" + _REFUSED,
-    re.IGNORECASE,
+"""Signs in a clause that its sum is no gift: a refusal, what the payment is needed for, others' and earlier gifts, a question back."""
+_NAMED = rf"(?:^|[.!?;:,]\s+|\b(?:but|and)\s+)(?!{_CLAUSE}(?:{_NO_GIFT})){_CLAUSE}"
+_SUMS = tuple(
+    _NAMED + named
+    for named in (
+        r"\b(?P<value>[0-8]|none|one|two|three|four|five|six|seven|eight) (?:out )?of (?:(?:my|the|your|those|these) )?(?:8|eight)\b",
+        r"(?:\b(?:giv|donat|spar)\w+ |(?<![^.!?;:,] )(?<!\S))(?P<value>half) (?P<unit>of) (?:it|that|my|the)\b(?!.* goes\b)",
+        r"(?P<unit>\$)\s*(?P<value>\d+(?:\.\d+)?|\.\d+)",
+        r"(?<![\d.])(?P<value>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>\$|dollars?|bucks?|cents?|quarters?)",
+        r"\b(?P<value>one|two|three|four|five|six|seven|eight|half an?|an?)\s+(?P<unit>dollars?|bucks?|quarters?|cents?)\b",
+    )
 )
-_CLAUSES = re.compile(r"(?<=[.!?;])\s+|,? but\s+", re.IGNORECASE)
+"""How a sum that may be given is named; those of the survey's patterns that need a unit. "Half of it" is half of the payment."""
+_CLAUSES = re.compile(r"(?<=[.!?;:,])\s+|\bbut\s+|\band\s+(?=i\b|giv|donat)", re.IGNORECASE)
 
 
 def _reminder(stated: float | None) -> str:
@@ -101,7 +131,7 @@ class Persuasion(Domain):
         choices={str(n): n * QUARTER for n in range(9)},
         patterns=(
             *_SUMS,
-            r"^\W*(?P<value>[0-8])(?!\d)(?!\.\d)",
+            rf"^[^\w$]*(?P<value>[0-8])(?!\d)(?!\.\d)(?!\s*(?:\$|{_UNIT}))",
             r"\b(?P<value>nothing|none|zero|keep(?:ing)?|no (?:giving|donating))\b",
             rf"(?P<value>{_REFUSED})",
         ),
@@ -209,13 +239,14 @@ class Persuasion(Domain):
         return f"{self.survey.question} {_reminder(self.stated_donation(dialogue))}"
 
     def stated_donation(self, dialogue: Dialogue) -> float | None:
-        """Dollars (0..2) of the sum that the user named last, in a clause that neither refuses nor speaks of keeping or earning it.
+        """Dollars (0..2) of the sum that the user named last, in a clause without a sign that it is no gift.
 
         None where they named none.
         """
         for turn in reversed(dialogue.turns):
-            for clause in reversed(_CLAUSES.split(turn.text) if turn.role is Role.USER else ()):
-                value = None if _NO_GIFT.search(clause) else stated_value(self.survey, clause, _SUMS)
+            starts = [0, *(found.end() for found in _CLAUSES.finditer(turn.text))] if turn.role is Role.USER else []
+            for start, end in reversed([*zip(starts, [*starts[2:], None, None], strict=False)]):
+                value = stated_value(self.survey, turn.text[start:end], _SUMS)
                 if value is not None:
                     return value
         return None

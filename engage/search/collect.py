@@ -26,7 +26,7 @@ METHOD_VERSION = 3
 and model give other trees. A cycle of an older version accepts no new trees; it can still be aligned and evaluated.
 
 1: cycles did not record a version yet. 2: turns are ended and cleaned in another way.
-3: a user who refuses, or names the payment and no gift, is no longer reminded of the whole payment as their sum.
+3: a user who refuses, or names a sum that is no gift, is no longer reminded of it as their sum.
 """
 
 
