@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from engage.dialogue import Dialogue, Role, Turn
 from engage.domains import Domain, UserCondition, load_domain
 from engage.domains.loading import SHIPPED as SHIPPED_DOMAINS
-from engage.domains.rules.cleaning import clean_turns, without_markup
+from engage.domains.rules.cleaning import unclean
 from engage.domains.rules.crisis import holds_crisis
 from engage.errors import ConfigError, CorpusError, ScenarioError
 from engage.files.digest import digest
@@ -203,7 +202,9 @@ def _parse_line(line: bytes, any_language: bool) -> Scenario:
     try:
         scenario = parse_scenario(strict_json(line.decode("utf-8")), any_language)
         scenario.as_json().encode()
-        _check_speech(scenario)
+        condition = scenario.user_condition.model_dump()
+        if reason := unclean([(turn.role, turn.text) for turn in scenario.opening.turns], condition):
+            raise ScenarioError(reason)
         return scenario
     except UnicodeDecodeError as error:
         raise ScenarioError(f"not UTF-8 at byte {error.start}; save the file as UTF-8") from error
@@ -213,22 +214,6 @@ def _parse_line(line: bytes, any_language: bool) -> Scenario:
         raise ScenarioError("holds half a character (a lone \\ud800..\\udfff escape); write the whole one") from error
     except (Unreadable, CorpusError) as error:
         raise ScenarioError(str(error)) from error
-
-
-def _check_speech(scenario: Scenario) -> None:
-    """Raise ScenarioError for what an export wrote around the words: an import removes it, but a scenario is played as it stands."""
-    opening = [(turn.role, turn.text) for turn in scenario.opening.turns]
-    cleaned, _, doubt = clean_turns("opening", opening)
-    if doubt:
-        raise ScenarioError(f"opening: {doubt}")
-    said = [(f"opening[{index}].text", text, cleaned[index][1]) for index, (_, text) in enumerate(opening)]
-    for name, value in scenario.user_condition.model_dump().items():
-        said.append((f"user_condition.{name}", str(value), without_markup(name, str(value), Counter())))
-    for place, text, words in said:
-        if words != text:
-            raise ScenarioError(
-                f"{place}: holds HTML, a label, an escape or an invisible character; write {words!r:.80}"
-            )
 
 
 def load_scenarios(
@@ -275,11 +260,27 @@ def sample_scenarios(scenarios: Sequence[Scenario], split: Split, per_domain: in
     Kinds of users (`Domain.strata`, such as attitude and difficulty together) alternate too. So a few scenarios are as different as
     possible, and with more scenarios their mix approaches that of the files.
     """
-    by_domain: dict[str, list[Scenario]] = {}
+    groups = distinct(scenarios, split).values()
+    return list(_interleave([_kinds_in_turn(group, seed)[:per_domain] for group in groups]))
+
+
+def distinct(scenarios: Iterable[Scenario], split: Split) -> dict[str, list[Scenario]]:
+    """Scenarios of a split by domain. Of several with one content the first: their conversations would not be independent."""
+    once: dict[str, Scenario] = {}
     for scenario in scenarios:
+        once.setdefault(scenario.content_hash, scenario)
+    by_domain: dict[str, list[Scenario]] = {}
+    for scenario in once.values():
         if scenario.split == split:
             by_domain.setdefault(scenario.domain, []).append(scenario)
-    return list(_interleave([_kinds_in_turn(group, seed)[:per_domain] for group in by_domain.values()]))
+    return by_domain
+
+
+def same_contents(scenarios: Iterable[Scenario]) -> list[str]:
+    """A clause for each scenario with the content of an earlier one."""
+    first: dict[str, str] = {}
+    pairs = [(one.scenario_id, first.setdefault(one.content_hash, one.scenario_id)) for one in scenarios]
+    return [f"{again!r} has the content of {known!r}" for again, known in pairs if again != known]
 
 
 def _kinds_in_turn(scenarios: Sequence[Scenario], seed: int) -> list[Scenario]:

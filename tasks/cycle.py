@@ -26,6 +26,7 @@ from engage.evaluation import (
 from engage.home import check_cycle_id
 from engage.keeping import at_work
 from engage.progress import tell
+from engage.scenario import same_contents
 from engage.seeds import derive_seed
 from engage.store import SETTINGS, Challenges, Cycle, absent, identity
 from engage.training import check_training, read_human
@@ -57,6 +58,8 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
     else:
         cycle = Cycle.stored(cycle_id, seed, known, workspace.home.find)
     scenarios = load_cycle_scenarios(config.scenarios, _warn_of_left)
+    if again := same_contents(scenarios):
+        log(f"{len(again)} scenarios are used once only: {'; '.join(again[:3])}", logging.WARNING)
     _check(workspace, config, cycle)
     domains = {scenario.domain for scenario in scenarios}
     workspace.store.begin_cycle(

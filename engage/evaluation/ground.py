@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from engage.evaluation.held_out import BySimulator, paired
 from engage.evaluation.promotion import ALL
 from engage.files.digest import digest
-from engage.scenario import Scenario
+from engage.scenario import Scenario, distinct
 from engage.stats import CONFIDENCE, LEAST_SCENARIOS, Simultaneous, simultaneous_comparison
 
 Half = Literal["selection", "promotion"]
@@ -39,12 +39,8 @@ def fixed_ground(scenarios: Sequence[Scenario], half: Half, per_domain: int) -> 
     The order prefers no kind of user, and a larger sample contains the smaller one. A domain with fewer than HALVED_FROM validation
     scenarios gives all of them to both halves. Domains alternate.
     """
-    by_domain: dict[str, list[Scenario]] = {}
-    for scenario in scenarios:
-        if scenario.split == "validation":
-            by_domain.setdefault(scenario.domain, []).append(scenario)
     taken, remarks = [], []
-    for domain, known in by_domain.items():
+    for domain, known in distinct(scenarios, "validation").items():
         whole = len(known) < HALVED_FROM
         own = [scenario for scenario in known if whole or validation_half(scenario) == half]
         there = sorted(own, key=lambda one: one.content_hash[9:])[:per_domain]

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from engage.domains import allow_modules, load_domain
 from engage.errors import ConfigError, QueryError
-from engage.scenario import SHIPPED, SPLITS, UNREAD, Scenario, is_read, load_scenarios, read_scenarios
+from engage.scenario import SHIPPED, SPLITS, UNREAD, Scenario, is_read, load_scenarios, read_scenarios, same_contents
 from flows.cli.showing import VisibleOut, print_cells, print_table, visible, visible_json
 
 MAX_CELL, MIN_TEXT = 24, 40
@@ -122,6 +122,9 @@ def validate_file(console: Console, path: Path, any_language: bool, domain_modul
     loaded = read_scenarios(path, any_language)
     for problem in loaded.problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    if again := same_contents(loaded.scenarios):
+        remark = f"scenarios that are used once only: {len(again)} ({'; '.join(again[:3])})"
+        console.print(remark, markup=False, highlight=False, soft_wrap=True)
     tell_unread(console, loaded.scenarios)
     console.print(f"good scenarios: {len(loaded.scenarios)}, problems: {len(loaded.problems)}", highlight=False)
     return not loaded.problems

@@ -11,7 +11,7 @@ from engage.stats import Spread, scenarios_needed
 
 A, B = "held-out a", "held-out b"
 NAMES = ("s0", "s1")
-SCENARIOS = [support_scenario(name, "validation") for name in NAMES]
+SCENARIOS = [support_scenario(name, "validation", f"My dog died. I call it {name}.") for name in NAMES]
 GAINS = {"s0": (0.0, 0.25), "s1": (0.25, 0.5)}
 """By scenario: candidate minus base for two seeds. Within: (2 · 0.125² + 2 · 0.125²) / 2 = 0.03125; the means 0.125 and 0.375 vary by 0.03125,
 of which half of the former is noise."""

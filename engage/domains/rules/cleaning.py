@@ -8,7 +8,8 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from engage.dialogue import Role
 from engage.domains.rules.patterns import LOOK_ALIKES
@@ -89,6 +90,20 @@ def clean_turns(where: str, said: Iterable[Said]) -> tuple[list[Said], Counter[s
         counts[LABEL] += rest != text
         turns.append((role, rest))
     return turns, +counts, None
+
+
+def unclean(opening: Sequence[Said], condition: Mapping[str, Any]) -> str | None:
+    """What an export wrote around the words of a scenario, as a refusal: an import removes it, but a scenario is played as it stands."""
+    cleaned, _, doubt = clean_turns("opening", opening)
+    if doubt:
+        return f"opening: {doubt}"
+    said = [(f"opening[{index}].text", text, cleaned[index][1]) for index, (_, text) in enumerate(opening)]
+    for name, value in condition.items():
+        said.append((f"user_condition.{name}", str(value), without_markup(name, str(value), Counter())))
+    for place, text, words in said:
+        if words != text:
+            return f"{place}: holds HTML, a label, an escape or an invisible character; write {words!r:.80}"
+    return None
 
 
 def check_text(where: str, text: str) -> None:
