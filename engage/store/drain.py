@@ -104,7 +104,22 @@ def _insert_trees(connection: Any, tables: Sequence[Any]) -> int:
         connection.execute(f"create temp view incoming_call as {statement('unpack', 'tree_call')}")
         _insert(connection, "tree", "node", "visit")
         _insert_trajectories(connection)
+        _warn_of_strangers(connection)
     return len(by_id)
+
+
+def _warn_of_strangers(connection: Any) -> None:
+    """One line about new trees of a cycle or a scenario that this database lacks: a file of another home, perhaps.
+
+    They are stored, so that `engage forget` and SQL find them. Dialogues are not asked: `engage chat` keeps its own without a cycle.
+    """
+    strange = connection.execute(
+        "select tree_id from incoming_tree where cycle_id not in (select cycle_id from cycle) "
+        "or scenario_id not in (select scenario_id from scenario) order by tree_id"
+    ).fetchall()
+    if strange:
+        told = "%d tree(s) stored of a cycle or scenario that this home lacks, such as %s: is the file another home's?"
+        _log.warning(told, len(strange), strange[0][0])
 
 
 def _insert_dialogues(connection: Any, tables: Sequence[Any]) -> int:

@@ -1,0 +1,37 @@
+"""What cannot be true of a tree in an outbox file, whichever home it comes from."""
+
+from typing import Any
+
+
+def contradiction(tree: Any) -> str | None:
+    """Why a tree's nodes and simulations contradict each other, None if they do not; `tree` is a pyarrow Table of one row."""
+    nodes, simulations = tree["nodes"].combine_chunks().flatten(), tree["simulations"].combine_chunks().flatten()
+    numbers = nodes.field("node_id").to_pylist()
+    parents = dict(zip(numbers, nodes.field("parent_id").to_pylist(), strict=True))
+    if twice := _twice(numbers):
+        return f"two nodes have number {twice}"
+    if list(parents.values()).count(None) != 1:
+        return "not one root"
+    for node, parent in parents.items():
+        if parent is not None and (parent not in parents or parent >= node):
+            return f"node {node} follows node {parent}, which is not before it"
+    runs = simulations.field("simulation").to_pylist()
+    if twice := _twice(runs):
+        return f"two simulations have number {twice}"
+    starts, paths = simulations.field("root_id").to_pylist(), simulations.field("node_ids").to_pylist()
+    for run, start, path in zip(runs, starts, paths, strict=True):
+        if not path or [parents.get(node, node) for node in path] != [None, *path[:-1]]:
+            return f"the nodes of simulation {run} are no path from the root"
+        if start not in path:
+            return f"simulation {run} does not pass node {start}, where it began"
+    return None
+
+
+def _twice(numbers: list[Any]) -> str:
+    """The first number that comes twice or is missing; empty if there is none."""
+    seen = set[Any]()
+    for number in numbers:
+        if number is None or number in seen:
+            return str(number)
+        seen.add(number)
+    return ""

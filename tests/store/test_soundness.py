@@ -1,0 +1,54 @@
+import dataclasses
+
+import pytest
+from small_stores import count, hand_tree, support_scenario
+
+from engage.store import Outbox, TrajectoryStore
+
+BAKER = support_scenario("baker")
+TREE = hand_tree(BAKER, {"Tell me.": [[0.25], [0.5]], "Yes.": [[0.75]]})
+NODES, RUNS = TREE.nodes, TREE.simulations
+
+
+def changed(record, number, **fields):
+    return tuple(dataclasses.replace(one, **fields) if at == number else one for at, one in enumerate(record))
+
+
+def drained(tmp_path, tree, cycle_ids=("c1",)):
+    store, outbox = TrajectoryStore(tmp_path / "engage.duckdb", wait_s=10.0), Outbox(tmp_path / "outbox")
+    for cycle_id in cycle_ids:
+        store.begin_cycle(cycle_id, {"seed": 7})
+    store.add_scenarios([BAKER])
+    outbox.put_tree(tree)
+    store.drain(outbox)
+    return store, [path.name.rpartition(".")[2] for path in outbox.folder.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"simulations": changed(RUNS, 1, simulation=0)}, "two simulations have number 0"),
+        ({"simulations": changed(RUNS, 1, node_ids=(0, 1, 99))}, "the nodes of simulation 1 are no path from the root"),
+        ({"simulations": changed(RUNS, 1, node_ids=())}, "the nodes of simulation 1 are no path from the root"),
+        ({"simulations": changed(RUNS, 1, root_id=4)}, "simulation 1 does not pass node 4, where it began"),
+        ({"nodes": changed(NODES, 3, node_id=2)}, "two nodes have number 2"),
+        ({"nodes": changed(NODES, 3, parent_id=77)}, "node 3 follows node 77, which is not before it"),
+        ({"nodes": changed(NODES, 3, parent_id=None)}, "not one root"),
+        ({"nodes": ()}, "not one root"),
+    ],
+)
+def test_a_tree_that_contradicts_itself_is_set_aside_with_the_reason(tmp_path, caplog, fields, reason):
+    store, left = drained(tmp_path, dataclasses.replace(TREE, **fields))
+    assert left == ["damaged"] and count(store, "tree") == count(store, "reaction") == 0
+    assert reason in caplog.text
+
+
+def test_a_sound_tree_is_stored_without_a_word(tmp_path, caplog):
+    store, left = drained(tmp_path, TREE)
+    assert left == [] and count(store, "reaction") == 3 and caplog.text == ""
+
+
+def test_a_tree_of_another_home_is_stored_with_one_line(tmp_path, caplog):
+    store, left = drained(tmp_path, dataclasses.replace(TREE, cycle_id="c9"))
+    assert left == [] and count(store, "tree") == 1
+    assert "1 tree(s) stored of a cycle or scenario that this home lacks, such as c9/baker" in caplog.text
