@@ -69,6 +69,8 @@ def read_p4g(path: Path, options: CorpusOptions = BY_DEFAULT) -> Corpus:
         condition = {"person": described or UNKNOWN_PERSON, "situation": describe_situation(person)}
         remarks += [] if described else ["who the persuadee is, is not known"]
         gathering.take(place, turns, condition, donation, remarks, f"{dialogue_id}")
+    for dialogue_id in sorted(people.keys() - said.keys()):
+        gathering.drop(f"{info.name} {dialogue_id}", "a participant without a dialogue")
     return gathering.corpus(path)
 
 
