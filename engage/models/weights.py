@@ -47,7 +47,7 @@ class ModelRef:
     fingerprint: str
 
 
-_ADAPTER = "LoRA adapter of the {}: `embedded` (the one trained for the embedded model), `bare` (none), or a folder"
+_ADAPTER = "LoRA adapter of the {}: `embedded` (the one trained for the embedded model), `bare` (none; so is an empty text), or a folder"
 
 
 class ModelsConfig(BaseModel):
