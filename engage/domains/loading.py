@@ -5,7 +5,7 @@ A module that is imported already may always be named.
 
 import contextlib
 import functools
-import importlib
+import importlib.util
 import inspect
 import io
 import os
@@ -38,8 +38,31 @@ _allowed: set[str] = set()
 
 
 def allow_modules(modules: Iterable[str]) -> None:
-    """Allow this process to import these modules for domains named `module:OBJECT`."""
-    _allowed.update(modules)
+    """Allow this process to import these modules for domains named `module:OBJECT`; ConfigError for one that is not there."""
+    for module in modules:
+        _check_there(module)
+        _allowed.add(module)
+
+
+def _check_there(module: str) -> None:
+    """ConfigError if there is no such module; imports nothing, so that only a package's own name is looked for."""
+    _look_here()
+    if module.endswith(".py"):
+        raise ConfigError(f"domain module {module!r}: name the module without `.py`: {module.removesuffix('.py')!r}")
+    top = module.partition(".")[0]
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ConfigError(
+            f"domain module {module!r}: is no name of a Python module, such as my_domain or package.module"
+        )
+    if module not in sys.modules and top not in sys.modules and importlib.util.find_spec(top) is None:
+        raise ConfigError(f"domain modules: there is no module {module!r} here; put its folder on PYTHONPATH")
+
+
+def _look_here() -> None:
+    """Add the current folder to the end of the search path for modules."""
+    with contextlib.suppress(OSError):
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
 
 
 def load_domain(name: str) -> Domain:
@@ -77,9 +100,7 @@ def _import(name: str, module_name: str) -> ModuleType:
     The current folder is added to the end of the search path.
     """
     outcome: dict[str, Any] = {}
-    with contextlib.suppress(OSError):
-        if (here := os.getcwd()) not in sys.path:
-            sys.path.append(here)
+    _look_here()
 
     def run() -> None:
         try:

@@ -56,6 +56,7 @@ def test_an_allowed_module_is_imported_from_the_current_folder(folder):
 
 
 def test_allowing_one_module_allows_no_other(folder):
+    (folder / "other.py").touch()
     allow_modules(["other"])
     with pytest.raises(ScenarioError, match="add --domain-module mine"):
         load_scenarios([module(folder, "mine", SOURCE)])
