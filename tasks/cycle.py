@@ -118,7 +118,10 @@ def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
         at_work.end(workspace, cycle_id, str(flow_run.id), ends)
     began = flow_run.start_time or flow_run.expected_start_time
     minutes = (state.timestamp - began).total_seconds() / 60 if began else 0.0
-    workspace.tracker.close_cycle(cycle_id, state.is_completed(), max(0.0, minutes))
+    last = at_work.read(workspace.home, cycle_id)
+    night = at_work.of_night(last) if last and flow.name not in at_work.OF_A_NIGHT else None
+    completed = night.ended in ("", at_work.COMPLETED) if night else state.is_completed()  # an experiment ends no night
+    workspace.tracker.close_cycle(cycle_id, completed, max(0.0, minutes))
     if state.is_completed() and flow_run.parent_task_run_id is None:  # a stage alone; a night copies at its own end
         workspace.snapshot()
 

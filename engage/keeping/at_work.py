@@ -11,11 +11,12 @@ import os
 import re
 import shlex
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from engage import progress
 from engage.files.writing import write_whole
@@ -36,6 +37,9 @@ COMMANDS = {
     "people": "experiment people",
 }
 
+OF_A_NIGHT = ("nightly", "collect", "align", "evaluation")
+"""The flows that a night is made of. Others, experiments and comparisons, work on its cycle without being part of it."""
+
 _ELSEWHERE = re.compile(r"""^ENGAGE_HOME=(?:'[^']*'|"[^"]*"|[^\s'"])* """)
 """The home's place in a command line, as `shlex.quote` writes it."""
 
@@ -50,6 +54,7 @@ class Work:
     `command` is its flow and `stage` the part that it reached; `flow_runs` are ids in Prefect, the command's own first; `again` is the
     command line that goes on, empty before there is anything to go on with. `ended` is empty while a process works, and after it was
     killed. `tries` counts commands since one completed.
+    `night` is the last work of a night on the cycle, as it is written, where this command is none.
     """
 
     cycle_id: str
@@ -63,6 +68,7 @@ class Work:
     ended: str = ""
     tries: int = 1
     again: str = ""
+    night: Mapping[str, Any] | None = None
 
 
 def goes_on_with(command: str) -> None:
@@ -78,9 +84,23 @@ def read(home: Home, cycle_id: str) -> Work | None:
     """
     try:
         found = json.loads((home.cycle(cycle_id) / RECORD).read_text(encoding="utf-8"))
-        work = Work(**{**found, "flow_runs": tuple(found["flow_runs"])})
-        return replace(work, again=work.again and _home() + _ELSEWHERE.sub("", work.again))
+        return _as_written(found)
     except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _as_written(found: Mapping[str, Any]) -> Work:
+    work = Work(**{**found, "flow_runs": tuple(found["flow_runs"])})
+    return replace(work, again=work.again and _home() + _ELSEWHERE.sub("", work.again))
+
+
+def of_night(work: Work) -> Work | None:
+    """The last work of a night on the cycle: this one, or the one before an experiment or a comparison; None if none is known."""
+    if work.command in OF_A_NIGHT:
+        return work
+    try:
+        return _as_written(work.night) if work.night else None
+    except (TypeError, KeyError):
         return None
 
 
@@ -107,12 +127,14 @@ def state(home: Home, work: Work) -> str:
 
 def collecting(home: Home) -> set[str]:
     """The cycles that have not collected everything: a process is at it, or it was cut off or failed before the next stage."""
-    return {one.cycle_id for one in all_work(home) if one.stage in ("nightly", "collect") and one.ended != COMPLETED}
+    works = [of_night(one) or one for one in all_work(home)]
+    return {one.cycle_id for one in works if one.stage in ("nightly", "collect") and one.ended != COMPLETED}
 
 
 def unfinished(home: Home, cycle_id: str) -> str:
     """How the last command on a cycle was cut off, and how to go on, in one sentence; empty if it ended or is at work."""
-    work = read(home, cycle_id)
+    last = read(home, cycle_id)
+    work = last and (of_night(last) or last)
     if work is None or (found := state(home, work)) not in (FAILED, INTERRUPTED):
         return ""
     how = "failed" if found == FAILED else "was interrupted"
@@ -124,6 +146,7 @@ def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None
     """Record that this process works on the cycle, in this flow; a flow within the command that began it is a stage of that command's."""
     home, before = workspace.home, read(workspace.home, cycle_id)
     stage = STAGES.get(flow, flow)
+    was, before_runs = (state(home, before), before.flow_runs) if before else ("", ())
     held = _hold(home, cycle_id)  # first: a record whose lock nobody holds counts as dead
     if held and before and not before.ended and before.pid == os.getpid():
         runs = tuple(dict.fromkeys((*before.flow_runs, flow_run)))
@@ -131,24 +154,33 @@ def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None
             home, replace(before, stage=stage, flow_runs=runs, again=before.again or _by_id(before.command, cycle_id))
         )
         return
-    tries = before.tries + 1 if before and before.ended != COMPLETED else 1
+    last = (of_night(before) or before) if before and flow in OF_A_NIGHT else before
+    tries = last.tries + 1 if last and last.ended != COMPLETED else 1
     # a night has no settings in the store before its first stage: by its id alone it would go on with others
-    again = _by_id(flow, cycle_id) if flow != "nightly" else before.again if before else ""
+    again = _by_id(flow, cycle_id) if flow != "nightly" else last.again if last else ""
     if _again and (
         flow != "nightly" or _again.endswith(f" {cycle_id}")
     ):  # else it is the night before, which this one finishes
         again = _again
     now = datetime.now(UTC).isoformat()
     host, pid = socket.gethostname(), os.getpid()
-    _write(home, Work(cycle_id, flow, stage, host, pid, began_s(pid), now, (flow_run,), tries=tries, again=again))
+    work = Work(cycle_id, flow, stage, host, pid, began_s(pid), now, (flow_run,), tries=tries, again=again)
+    night = of_night(before) if before and flow not in OF_A_NIGHT else None
+    if night and was == INTERRUPTED and night.flow_runs == before_runs:
+        night = replace(night, ended=INTERRUPTED)
+    _write(home, replace(work, night=asdict(night) if night else None))
 
 
 def end(workspace: Workspace, cycle_id: str, flow_run: str, how: str) -> None:
     """Record how the command ended that this flow run began; nothing for a stage of it."""
     work = read(workspace.home, cycle_id)
-    if work is None or work.ended or work.flow_runs[:1] != (flow_run,):
+    night = work and of_night(work)
+    if work and night and night != work and night.flow_runs[:1] == (flow_run,):  # an experiment began meanwhile
+        _write(workspace.home, replace(work, night=asdict(replace(night, ended=night.ended or how))))
+    elif work is None or work.ended or work.flow_runs[:1] != (flow_run,):
         return
-    _write(workspace.home, replace(work, ended=how))
+    else:
+        _write(workspace.home, replace(work, ended=how))
     if (held := _locks.pop(workspace.home.cycle(cycle_id) / LOCK, None)) is not None:
         os.close(held)
 
@@ -178,6 +210,8 @@ def mark_dead(workspace: Workspace, crash: Callable[[str, str], None]) -> list[W
     for one in found:
         for flow_run in one.flow_runs:
             crash(flow_run, f"process {one.pid} on {one.host} is gone")
+        if (night := of_night(one)) and night.ended:
+            workspace.tracker.close_cycle(one.cycle_id, night.ended == COMPLETED)
         workspace.tracker.end_runs(one.cycle_id)
         _write(workspace.home, replace(one, ended=INTERRUPTED))
         gone = f"its process {one.pid} is gone, its runs are marked as ended"
@@ -201,7 +235,8 @@ def to_finish(workspace: Workspace, own: str) -> list[Work]:
 
     Only among the last `LATEST` nights, and none that was tried `TRIES` times: it may be what stops the process.
     """
-    nights = [one for one in all_work(workspace.home) if one.command == "nightly" and one.cycle_id != own]
+    known = [of_night(one) for one in all_work(workspace.home) if one.cycle_id != own]
+    nights = [one for one in known if one and one.command == "nightly"]
     left = [one for one in nights[:LATEST] if one.ended in (INTERRUPTED, FAILED) and one.tries < TRIES]
     return left[::-1]
 

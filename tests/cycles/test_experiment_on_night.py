@@ -1,0 +1,45 @@
+"""A night's own state is kept and shown after an experiment on its cycle was cut off."""
+
+import pytest
+
+from engage.keeping import at_work
+from engage.keeping.at_work import COMPLETED, FAILED, INTERRUPTED
+from engage.tracking import Tracker
+from engage.workspace import Workspace
+from flows.cli.runs import selected
+
+
+def worked(home, flow, how):
+    at_work.begin(Workspace(home), "c1", flow, flow)
+    at_work.end(Workspace(home), "c1", flow, how)
+
+
+@pytest.mark.parametrize("experiment", ["credit", "people", "transfer", "abilities", "compare"])
+@pytest.mark.parametrize("ended", [COMPLETED, FAILED])
+def test_an_interrupted_experiment_changes_no_nights_state(home, experiment, ended):
+    Tracker(home).open_cycle("c1", {"cycle_id": "c1"})
+    worked(home, "nightly", ended)
+    worked(home, experiment, INTERRUPTED)
+    worked(home, "people", FAILED)
+    (shown,) = selected(Workspace(home), "nights")
+    assert shown["state"] == ended
+    assert ("nightly --cycle c1" in shown["continue"]) == (ended == FAILED)
+    assert ("failed in nightly" in at_work.unfinished(home, "c1")) == (ended == FAILED)
+    assert [one.cycle_id for one in at_work.to_finish(Workspace(home), "c2")] == (["c1"] if ended == FAILED else [])
+
+
+def test_a_night_that_ends_while_an_experiment_works_is_recorded(home):
+    at_work.begin(Workspace(home), "c1", "nightly", "a night")
+    night = at_work.read(home, "c1")
+    at_work._write(home, at_work.replace(night, pid=1))  # another process
+    at_work.begin(Workspace(home), "c1", "credit", "an experiment")
+    at_work.end(Workspace(home), "c1", "a night", COMPLETED)
+    last = at_work.read(home, "c1")
+    assert (last.command, last.ended, at_work.of_night(last).ended) == ("credit", "", COMPLETED)
+
+
+def test_a_night_after_a_failed_experiment_counts_its_own_tries(home):
+    worked(home, "nightly", FAILED)
+    worked(home, "credit", COMPLETED)
+    worked(home, "nightly", FAILED)
+    assert at_work.read(home, "c1").tries == 2
