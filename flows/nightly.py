@@ -18,6 +18,7 @@ from tasks.nights import at_night, earlier_nights
 from tasks.notifying import announce, announce_failure
 from tasks.reporting import report_cycle
 from tasks.run_log import add_tag, finished, night
+from tasks.training import require_trainable
 
 
 def _run_name() -> str:
@@ -31,6 +32,7 @@ def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
     Before its own cycle it marks the runs of killed commands as ended, and finishes earlier nights if `nightly.finish_interrupted` says so.
     """
     require_validation(config)
+    require_trainable(config)
     cycle_id = cycle_id or new_cycle_id()
     with at_night(cycle_id):
         finish_earlier_nights(config, cycle_id)

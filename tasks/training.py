@@ -22,6 +22,7 @@ from engage.training import (
     PreferencePair,
     SearchPairs,
     TrainResult,
+    check_trainable,
     data_hash,
     latest_candidate,
     load_pairs,
@@ -37,6 +38,12 @@ from tasks.cycle import worth_retrying
 from tasks.human import draw_human_pairs
 
 PAIRS = "preference-pairs"
+
+
+def require_trainable(config: CycleConfig) -> None:
+    """Raise ModelError or ConfigError if the policy can be played but not trained: a night would collect for nothing."""
+    if config.engine.kind != "scripted":
+        check_trainable(config.engine.policy_model, config.engine.policy_adapter, config.align.lora)
 
 
 @task(name="score-pairs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)

@@ -24,7 +24,7 @@ from engage.training.processes import OnStep
 from engage.training.run_folder import RunFolder, TrainResult
 from engage.training.sft import IGNORED, tokenise_chat, train_sft
 from engage.training.simulator_chats import Role, policy_replies, simulator_chat, training_chats
-from engage.training.starting import chat_tokenizer, start_model
+from engage.training.starting import chat_tokenizer, check_trainable, start_model
 from engage.training.trainer import (
     AlignConfig,
     DpoSettings,
@@ -58,6 +58,7 @@ __all__ = [
     "before",
     "build_trainer",
     "chat_tokenizer",
+    "check_trainable",
     "check_training",
     "data_hash",
     "drawn_pairs",

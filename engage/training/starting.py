@@ -1,20 +1,24 @@
 """What a training starts from: the tokenizer, the frozen base, the adapter. Knows nothing of losses or trainers."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
-from engage.errors import ConfigError, in_one_line
+from engage.errors import ConfigError, ModelError, in_one_line
 from engage.models import (
     ChatTemplate,
     ModelRef,
+    adapter_folder,
     check_adapter,
+    find_model,
     native_dtype,
     open_config,
     open_model,
     open_template,
     put_adapter,
 )
+from engage.training.trainable import check_base, check_parent
 from engage.training.trainer import LoraSettings
 
 
@@ -33,19 +37,41 @@ def within_context(max_length: int, base: ModelRef) -> int:
     return min(max_length, context) if isinstance(context, int) else max_length
 
 
+def check_trainable(model: str, adapter: str | None, lora: LoraSettings) -> None:
+    """ModelError or ConfigError if no adapter can be trained on this model, as far as its folder tells; one that is not here is not checked.
+
+    `adapter` is the name of the adapter that training starts from, if there is one: it decides which modules are trained.
+    """
+    try:
+        found = find_model(model)
+    except ModelError:  # a name on the server only
+        return
+    if found is None:
+        return
+    empty = check_base(found.name, found.path)
+    if parent := adapter_folder(adapter):
+        check_parent(Path(parent))
+    else:
+        with warnings.catch_warnings(action="ignore"):
+            _new_adapter(empty, lora)
+
+
 def start_model(base: ModelRef, parent: Path | None, lora: LoraSettings, seed: int) -> Any:
     """A PeftModel with one trainable adapter: the parent's weights, or a new adapter that does not change the model yet.
 
     The frozen base has the number type that is fastest on this device, or four bits (`lora.base_bits`); the adapter is in float32. An
     adapter trained on four bits has learnt to make up for their rounding too; it plays on the full weights, where that is missing.
 
-    Raises ModelError if the parent was trained on other base weights, ConfigError if `lora.target_modules` cannot be trained.
+    Raises ModelError if the parent was trained on other base weights or the base cannot be trained, ConfigError if
+    `lora.target_modules` or the parent cannot be trained.
     """
     import torch
     from transformers import set_seed
 
+    check_base(base.name, base.path)
     if parent is not None:
         check_adapter(parent, base)
+        check_parent(parent)
     set_seed(seed)
     if torch.cuda.is_available():
         torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each shape, and nearly every batch has its own
