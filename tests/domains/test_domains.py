@@ -177,7 +177,7 @@ def test_what_the_assistant_says_is_no_sum_of_the_users():
     ("name", "fingerprint"),
     [
         ("emotional_support", "ceff2aa353c65f2f237d4ff5c77d6bf0f89d92ff4d7150975e07cdfa5c3941d8"),
-        ("persuasion", "fe525e4b433b8e0a7e9ed89554a853bfb71d969c715cf6efe74b744754bc4764"),
+        ("persuasion", "c8bd2c57214e99b4b79a881715d4ab2838f8442f933a3eccf3b7eb1c0b2a2613"),
     ],
 )
 def test_a_change_of_a_shipped_domain_is_noticed(name, fingerprint):
