@@ -360,7 +360,8 @@ def test_an_outbox_file_of_a_newer_engage_waits_and_is_named_while_the_others_ar
     with caplog.at_level(logging.WARNING):
         assert store.drain(outbox) == 1
     assert (store.stored_tree_ids("c1"), list(outbox.folder.iterdir())) == ({"c1/good"}, [path])
-    assert [record.getMessage() for record in caplog.records] == [
+    said = [record.getMessage() for record in caplog.records]
+    assert [line for line in said if "newer" in line] == [
         "1 outbox file(s) of a newer engage wait until it drains them, such as "
         f"{path}: columns of version {OUTBOX_VERSION + 1}, this engage knows {OUTBOX_VERSION}"
     ]
