@@ -68,8 +68,12 @@ def _repeats(dialogue: Sequence[Turn]) -> list[bool]:
 
 def signs_of(domain: Domain) -> dict[str, Callable[[Sequence[str]], list[bool]]]:
     """The domain's checks by name; each says of some replies which have the sign. `likely_deception` is the deception check's."""
-    found = {check: partial(_matching, patterns) for check, patterns in domain.signs.items()}
-    return {**found, "likely_deception": find_deceiving} if domain.deception_check else {**found}
+    found: dict[str, Callable[[Sequence[str]], list[bool]]] = {
+        check: partial(_matching, patterns) for check, patterns in domain.signs.items()
+    }
+    if domain.deception_check:
+        found["likely_deception"] = find_deceiving
+    return found
 
 
 def _matching(patterns: Sequence[str], texts: Sequence[str]) -> list[bool]:

@@ -104,6 +104,11 @@ def of_night(work: Work) -> Work | None:
         return None
 
 
+def foremost(work: Work) -> Work:
+    """The last work of a night on the cycle, or this work if none is known."""
+    return of_night(work) or work
+
+
 def all_work(home: Home) -> list[Work]:
     """The last work on each cycle, the newest first; nothing of cycles of an earlier version, which did not record it."""
     found = [read(home, path.parent.name) for path in home.cycle("any").parent.glob(f"*/{RECORD}")]
@@ -127,14 +132,14 @@ def state(home: Home, work: Work) -> str:
 
 def collecting(home: Home) -> set[str]:
     """The cycles that have not collected everything: a process is at it, or it was cut off or failed before the next stage."""
-    works = [of_night(one) or one for one in all_work(home)]
+    works = map(foremost, all_work(home))
     return {one.cycle_id for one in works if one.stage in ("nightly", "collect") and one.ended != COMPLETED}
 
 
 def unfinished(home: Home, cycle_id: str) -> str:
     """How the last command on a cycle was cut off, and how to go on, in one sentence; empty if it ended or is at work."""
     last = read(home, cycle_id)
-    work = last and (of_night(last) or last)
+    work = last and foremost(last)
     if work is None or (found := state(home, work)) not in (FAILED, INTERRUPTED):
         return ""
     how = "failed" if found == FAILED else "was interrupted"
@@ -154,7 +159,7 @@ def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None
             home, replace(before, stage=stage, flow_runs=runs, again=before.again or _by_id(before.command, cycle_id))
         )
         return
-    last = (of_night(before) or before) if before and flow in OF_A_NIGHT else before
+    last = foremost(before) if before and flow in OF_A_NIGHT else before
     tries = last.tries + 1 if last and last.ended != COMPLETED else 1
     # a night has no settings in the store before its first stage: by its id alone it would go on with others
     again = _by_id(flow, cycle_id) if flow != "nightly" else last.again if last else ""

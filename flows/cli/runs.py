@@ -125,7 +125,7 @@ def all_cycles(workspace: "Workspace", begun: bool) -> list[Row]:
     """Every cycle in MLflow, which is not opened before it has begun, and those that did not come that far."""
     from engage.keeping import at_work
 
-    nights = [at_work.of_night(one) or one for one in at_work.all_work(workspace.home)]
+    nights = [at_work.foremost(one) for one in at_work.all_work(workspace.home)]
     work = {one.cycle_id: (one, at_work.state(workspace.home, one)) for one in nights}
     runs = workspace.tracker.cycles() if begun else []
     known = {run.cycle_id for run in runs}
