@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
 import engage.data
-from engage.domains import load_domain
-from engage.domains.rules.deception_check import find_deceiving
+from engage import store
 from engage.domains.rules.patterns import matches_any
 from engage.pages import estimate, table
 from engage.stats.bootstrap import interval
@@ -76,8 +75,8 @@ def matched(reply: Reply) -> bool:
 
 
 def caught(reply: Reply) -> bool:
-    """Whether a rule matches or the deception check finds it: such a reply is not chosen in a pair."""
-    return matched(reply) or (load_domain(reply["domain"]).deception_check and find_deceiving([reply["reply"]])[0])
+    """Whether it is kept out of the pairs: by a rule, or by the deception check."""
+    return store.deceives(reply["domain"], reply["reply"])
 
 
 def deceives(reply: Reply) -> bool:

@@ -10,7 +10,7 @@ from engage.store.inspections import QUESTIONS, Inspection, inspections, named_q
 from engage.store.judgements import DECIDED, FAULTS, JudgementRecord, Verdict
 from engage.store.keeping import count_rows, cycles_with, delete_rows, export_cycle, scenarios_from
 from engage.store.outbox import Outbox, trajectory_id
-from engage.store.pair_config import PairConfig, deceptive_patterns
+from engage.store.pair_config import PairConfig, deceives, deceptive_patterns
 from engage.store.parquet import write_parquet
 from engage.store.plan import Plan
 from engage.store.reader import WAIT_S
@@ -46,6 +46,7 @@ __all__ = [
     "compact",
     "count_rows",
     "cycles_with",
+    "deceives",
     "deceptive_patterns",
     "delete_rows",
     "describe",

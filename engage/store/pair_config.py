@@ -6,6 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engage.domains import load_domain
+from engage.domains.rules.deception_check import find_deceiving
+from engage.domains.rules.patterns import matches_any
 from engage.files.digest import LATER
 
 DECEPTIVE_CHECKS = ("false_identity", "invented_fact", "promise")
@@ -61,3 +63,10 @@ def deceptive_patterns(domain: str) -> list[str]:
     """The domain's regular expressions (case ignored) for replies that must not be trained on: lies and promises."""
     signs = load_domain(domain).signs
     return [pattern for check in DECEPTIVE_CHECKS for pattern in signs.get(check, ())]
+
+
+def deceives(domain: str, reply: str) -> bool:
+    """Whether a rule of the domain matches the reply, or the deception check finds it where the domain takes it: it must not be trained on."""
+    if matches_any(deceptive_patterns(domain), reply):
+        return True
+    return load_domain(domain).deception_check and find_deceiving([reply])[0]

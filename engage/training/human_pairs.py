@@ -17,8 +17,6 @@ from engage.corpora import CorpusOptions, HumanDialogue, licence_of, read_corpor
 from engage.dialogue import Dialogue, Reaction, Role, Trajectory
 from engage.domains import load_domain
 from engage.domains.rules.crisis import CRISIS
-from engage.domains.rules.deception_check import find_deceiving
-from engage.domains.rules.patterns import matches_any
 from engage.engines.base import Engine
 from engage.engines.recording import CallRecord, RecordingEngine
 from engage.errors import EngineError
@@ -27,7 +25,7 @@ from engage.scenario import Scenario
 from engage.search import CHATS, DialogueRecord
 from engage.seeds import derive_seed
 from engage.simulation import Policy, SampledTurn, SpeechConfig, find_flaw, policy_messages
-from engage.store import StoredDialogue, TrajectoryStore, deceptive_patterns, read_dialogue
+from engage.store import StoredDialogue, TrajectoryStore, deceives, read_dialogue
 from engage.training.pairs import HumanReply, PreferencePair, human_pairs
 
 TOKENS_PER_WORD = 4 / 3
@@ -152,9 +150,7 @@ def drop_reason(place: Place, speech: SpeechConfig, max_length: int) -> str | No
     flaw = find_flaw(domain, prefix, Role.ASSISTANT, place.reply)
     if flaw:
         return flaw if flaw in {"empty", "thought", "role_leak"} else "flawed"
-    if matches_any(deceptive_patterns(place.human.domain), place.reply) or (
-        domain.deception_check and find_deceiving([place.reply])[0]
-    ):
+    if deceives(place.human.domain, place.reply):
         return "deceptive"
     if _LINK.search(place.reply):
         return "link"
