@@ -6,7 +6,7 @@ can reuse its computation. The survey extends the simulator's prompt. This modul
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -66,10 +66,7 @@ def simulator_messages(domain: Domain, condition: UserCondition, dialogue: Dialo
 
 def survey_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue) -> tuple[Message, ...]:
     """The simulator's prompt followed by the exit survey's question; the assistant never sees it."""
-    typed = Dialogue(
-        tuple(replace(turn, text=turn.text.replace("’", "'")) for turn in dialogue.turns)
-    )  # as domains write it
-    return question_messages(domain, condition, dialogue, domain.exit_question(typed))
+    return question_messages(domain, condition, dialogue, domain.exit_question(dialogue))
 
 
 def question_messages(domain: Domain, condition: UserCondition, dialogue: Dialogue, asked: str) -> tuple[Message, ...]:
