@@ -35,6 +35,8 @@ _TEXTS = ("policy_prompt", "simulator_prompt", "exit_question")
 """Methods that must return text."""
 
 _allowed: set[str] = set()
+_importers: dict[str, threading.Thread] = {}
+"""By module: the thread that imports it, or has."""
 
 
 def allow_modules(modules: Iterable[str]) -> None:
@@ -75,6 +77,9 @@ def load_domain(name: str) -> Domain:
         attribute.isidentifier() and all(part.isidentifier() for part in module_name.split("."))
     ):
         raise ConfigError(f"domain {name!r:.80} is not known; use {', '.join(SHIPPED)} or package.module:OBJECT")
+    importer = _importers.get(module_name)
+    if importer is not None and importer is not threading.current_thread():
+        importer.join(IMPORT_LIMIT_S)  # until then the module lacks what it defines last
     module = sys.modules.get(module_name)
     if module is None:
         if name not in SHIPPED and module_name not in _allowed:
@@ -103,6 +108,7 @@ def _import(name: str, module_name: str) -> ModuleType:
     _look_here()
 
     def run() -> None:
+        _importers[module_name] = threading.current_thread()
         try:
             outcome["module"] = importlib.import_module(module_name)
         except BaseException as error:  # a user's module can fail in any way

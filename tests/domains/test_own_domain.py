@@ -4,7 +4,9 @@ import asyncio
 import importlib
 import re
 import sys
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import own_domain
@@ -248,6 +250,20 @@ def test_a_module_that_fails_while_it_is_imported_is_one_sentence(tmp_path, monk
     allow_modules([f"failing_{len(source)}"])
     with pytest.raises(ConfigError, match=f"cannot be loaded: {reason}"):
         load_domain(f"failing_{len(source)}:X")
+
+
+def test_threads_that_load_it_at_one_time_all_get_it(tmp_path, monkeypatch):
+    begin, own_class = Path(own_domain.__file__).read_text().split("class StudentCondition", 1)
+    slowly = f"{begin}import time\n\ntime.sleep(0.3)\n\n\nclass StudentCondition{own_class}"
+    (tmp_path / "imported_slowly.py").write_text(slowly)
+    monkeypatch.syspath_prepend(tmp_path)
+    allow_modules(["imported_slowly"])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(load_domain, "imported_slowly:STUDY_ADVICE")
+        while "imported_slowly" not in sys.modules:
+            time.sleep(0.01)
+        later = pool.submit(load_domain, "imported_slowly:STUDY_ADVICE")
+    assert later.result() is first.result()
 
 
 def test_what_collecting_depends_on_is_its_fingerprint(tmp_path, monkeypatch):
