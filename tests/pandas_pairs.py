@@ -4,7 +4,6 @@ It has the same rules as sql/score/ and sql/pairs/ (their comments give the reas
 can be compared row by row.
 """
 
-import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ import pandas as pd
 
 from engage.domains import load_domain
 from engage.domains.rules.deception_check import find_deceiving
-from engage.domains.rules.patterns import any_of
+from engage.domains.rules.patterns import any_of, matches_any
 from engage.models import strip_thoughts
 from engage.simulation import leaks_role
 from engage.store import WAIT_S, PairConfig, TrajectoryStore, deceptive_patterns, reading
@@ -192,7 +191,7 @@ def _judged_replies(pairs: Frame, node: Frame, patterns: Mapping[str, str]) -> F
     deceptive = np.zeros(len(replies), dtype=bool)
     for domain, pattern in patterns.items():
         of_domain = (replies.domain == domain).to_numpy()
-        deceptive[of_domain] = said[of_domain].str.contains(re.compile(pattern, re.IGNORECASE)).to_numpy(dtype=bool)
+        deceptive[of_domain] = [matches_any([pattern], text) for text in said[of_domain]]
     checked = np.array([load_domain(domain).deception_check for domain in replies.domain], dtype=bool)
     deceptive |= checked & np.array(find_deceiving(said.to_list()), dtype=bool)
     return replies.assign(

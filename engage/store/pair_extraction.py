@@ -5,7 +5,7 @@ from typing import Any
 
 from engage.domains import load_domain
 from engage.domains.rules.deception_check import find_deceiving
-from engage.domains.rules.patterns import any_of
+from engage.domains.rules.patterns import any_of, plain
 from engage.errors import ConfigError
 from engage.models import strip_thoughts
 from engage.simulation import leaks_role
@@ -52,6 +52,7 @@ def _register_rules(connection: Any) -> None:
     connection.create_function(
         "leaks_role", lambda domain, reply: leaks_role(load_domain(domain), reply), [text, text], verdict
     )
+    connection.create_function("plain_form", plain, [text], text)
     connection.create_function("has_thought", lambda reply: strip_thoughts(reply)[1], [text], verdict)
 
 

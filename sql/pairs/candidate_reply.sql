@@ -1,5 +1,5 @@
 -- One row per reply of candidate_pair whose pair has good figures: its text as it is compared, and what speaks against it.
--- has_thought and leaks_role are the rules for sampled turns (engage/store/pair_extraction.py).
+-- plain_form, has_thought and leaks_role are the rules for sampled turns (engage/store/pair_extraction.py).
 with reply as (
     select
         tree_id,
@@ -29,6 +29,7 @@ select
     reply.reply_id,
     reply.domain,
     lower(trim(node.text)) as text,
+    plain_form(lower(trim(node.text))) as plain_text,
     not regexp_matches(node.text, '[\pL\pN\p{So}]') as is_empty,
     node.flaw is not null as is_flawed,
     has_thought(node.text) as has_thought,

@@ -349,9 +349,12 @@ def test_promises_and_lies_are_never_chosen_but_may_be_rejected(tmp_path, lie):
     assert fates(tmp_path / "b", [hand_tree(TRAIN, {"Good?": GOOD, lie: BAD})]) == {"accepted": 1}
 
 
-def test_a_domains_own_pattern_reads_printed_apostrophes(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "lie", ["You’ll sleep.", "You'll **sleep**.", "You'll  sleep.", "You'll ѕleep.", "You'll sl\u200beep."]
+)
+def test_a_domains_own_pattern_reads_print_emphasis_and_what_is_invisible(tmp_path, monkeypatch, lie):
     monkeypatch.setattr(EmotionalSupport, "lexicon", {"promise": (r"\byou'll sleep\b",)})
-    assert fates(tmp_path, [hand_tree(TRAIN, {"You’ll sleep.": GOOD, "Bad?": BAD})]) == {"deceptive": 1}
+    assert fates(tmp_path, [hand_tree(TRAIN, {lie: GOOD, "Bad?": BAD})]) == {"deceptive": 1}
 
 
 @pytest.mark.slow
