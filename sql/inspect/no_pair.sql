@@ -1,14 +1,11 @@
 -- One row per searched scenario without an accepted pair, and why. `reason` is the check at which its furthest pair failed (see
 -- sql/README.md), `no_evidence` if no two sibling replies could be compared, `not_scored` before `engage align`; `failed_at` counts
--- all its pairs by reason.
+-- all its pairs by reason; gaps and P are the largest of those that failed at `reason`.
 -- Answers: Which pairs are trained on, and why not the others?
 with judged as (
     select
         tree_id,
-        bool_or(accepted) as has_pair,
-        max(q_gap) as widest_gap,
-        max(abs(q_gap_raw)) as widest_raw_gap,
-        max(p_greater) as highest_p
+        bool_or(accepted) as has_pair
     from pair
     where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))
     group by tree_id
@@ -24,7 +21,10 @@ counted as (
             ],
             drop_reason
         ) as place,
-        count(*) as pairs
+        count(*) as pairs,
+        max(q_gap) as widest_gap,
+        max(abs(q_gap_raw)) as widest_raw_gap,
+        max(p_greater) as highest_p
     from pair
     where cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle)) and drop_reason is not null
     group by tree_id, drop_reason
@@ -33,6 +33,9 @@ failed as (
     select
         tree_id,
         arg_max(drop_reason, coalesce(place, 0)) as reason,
+        arg_max(widest_gap, coalesce(place, 0)) as widest_gap,
+        arg_max(widest_raw_gap, coalesce(place, 0)) as widest_raw_gap,
+        arg_max(highest_p, coalesce(place, 0)) as highest_p,
         sum(pairs)::bigint as pairs,
         string_agg(drop_reason || ' ' || pairs, ', ' order by pairs desc, drop_reason) as failed_at
     from counted
@@ -61,14 +64,18 @@ explained as (
         scenario.split,
         case
             when failed.reason is not null then failed.reason
-            when coalesce(reply.compared, 0) < 2 or exists (select 1 from judged) then 'no_evidence'
+            when
+                coalesce(reply.compared, 0) < 2
+                or exists (select 1 from judged)
+                or tree.cycle_id in (select earlier_spread.cycle_id from earlier_spread)
+                then 'no_evidence'
             else 'not_scored'
         end as reason,
         coalesce(failed.pairs, 0) as pairs,
         failed.failed_at,
-        judged.widest_gap,
-        judged.widest_raw_gap,
-        judged.highest_p,
+        failed.widest_gap,
+        failed.widest_raw_gap,
+        failed.highest_p,
         coalesce(reply.search_roots, 0) as search_roots,
         coalesce(reply.replies, 0) as replies,
         coalesce(reply.compared, 0) as compared,

@@ -76,10 +76,7 @@ matched as (
         and second.trajectory_id <> first.trajectory_id
         and second.simulator = first.simulator
         and second.scenario_id = first.scenario_id
-        and (
-            second.seed = first.seed
-            or (second.cycle_id <> first.cycle_id and second.place = first.place)
-        )
+        and case when second.cycle_id = first.cycle_id then second.seed = first.seed else second.place = first.place end
     order by place
     limit coalesce($dialogues::integer, 3)
 ),

@@ -189,6 +189,36 @@ def test_the_furthest_reason_is_named_where_pairs_failed_for_several(tmp_path):
     assert row["why"] == f"P is at most {row['highest_p']:.3f} where the gap suffices, below pairs.confidence"
 
 
+def test_the_figures_beside_a_reason_are_those_of_the_pairs_that_came_so_far(tmp_path):
+    # P of the first two is high (0.998), but their gap is too narrow; that of the wide gaps to the third is 0.804 and 0.848.
+    even = {"Tell me.": [[0.62], [0.61]] * 20, "Hm.": [[0.61], [0.6]] * 20}
+    store = filled(tmp_path, [BAKER], [hand_tree(BAKER, {**even, "Oh.": [[0.6], [0.0]]})])
+    store.score_pairs("c1", PairConfig(min_q_gap=0.02, confidence=0.9))
+    (row,) = store.rows("no_pair")
+    assert row["failed_at"] == "confidence 2, gap 1"
+    assert (row["highest_p"], row["why"]) == (
+        0.848,
+        "P is at most 0.848 where the gap suffices, below pairs.confidence",
+    )
+
+
+def test_replies_that_are_no_siblings_are_no_evidence_once_pairs_are_judged(tmp_path):
+    # Two user turns below a reply of the first root, two below the only reply of the second: nothing to compare.
+    tree = hand_tree(BAKER, {"Tell me.": [[0.9], [0.8]], "Hm.": [[0.5]]})
+    reply = dataclasses.replace(tree.nodes[4], node_id=6, parent_id=5, depth=3)
+    turns = [dataclasses.replace(tree.nodes[5], node_id=number, parent_id=6, depth=4) for number in (7, 8)]
+    nodes = (*tree.nodes[:5], dataclasses.replace(tree.nodes[5], spine_index=1), reply, *turns)
+    later = [
+        dataclasses.replace(tree.simulations[2], simulation=number - 4, root_id=5, node_ids=(0, 4, 5, 6, number))
+        for number in (7, 8)
+    ]
+    tree = dataclasses.replace(tree, nodes=nodes, simulations=(*tree.simulations, *later))
+    store = filled(tmp_path, [BAKER], [tree])
+    assert of(store, "no_pair", "reason", "compared") == [("not_scored", 2)]
+    assert store.score_pairs("c1", PairConfig())["candidates"] == 0
+    assert of(store, "no_pair", "reason", "compared") == [("no_evidence", 2)]
+
+
 def test_flaws_by_domain_with_every_draw(store):
     # Of the ten user turns one was drawn three times (role_flip, list, clean) and one was kept with a role_flip.
     columns = ("role", "flaw", "first_draws", "first_share", "draws", "kept", "turns", "unknown")
@@ -301,6 +331,19 @@ def test_candidates_of_two_cycles_side_by_side(tmp_path):
     rows = store.rows("side_by_side", {"cycle": "c1", "a": "candidate-a", "b": "candidate-b", "other_cycle": "c2"})
     assert [(row["text_a"], row["text_b"]) for row in rows if row["speaker"] == "assistant"] == [("No.", "Hm.")]
     assert store.rows("side_by_side", {"cycle": "c1", "a": "candidate-a", "b": "candidate-b"}) == []
+
+
+def test_dialogues_of_two_cycles_are_matched_once_though_they_share_a_seed(tmp_path):
+    held = [
+        talked(BAKER, 0.5, said, cycle_id=cycle, policy=f"candidate-{cycle}", seed=seed)
+        for cycle, seed, said in (("c1", 1, "A."), ("c1", 2, "B."), ("c2", 2, "C."), ("c2", 3, "D."))
+    ]
+    store = filled(tmp_path, [BAKER], [], held, ("c1", "c2"))
+    rows = store.rows("side_by_side", {"cycle": "c1", "a": "candidate-c1", "b": "candidate-c2", "other_cycle": "c2"})
+    assert [(row["text_a"], row["text_b"]) for row in rows if row["speaker"] == "assistant"] == [
+        ("A.", "C."),
+        ("B.", "D."),
+    ]
 
 
 def test_a_view_holds_the_dialogues_of_one_purpose(store):
