@@ -179,14 +179,16 @@ def _make_whole(path: Path) -> None:
         return
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        path.unlink(missing_ok=True)
         connection = _open(partial, 0.0, read_only=False)
         try:
             _migrate(connection, partial)
         finally:
             connection.close()
-        with suppress(FileExistsError):  # another process was faster
-            os.link(partial, path)
+        if path.exists() and _is_stump(path):
+            partial.replace(path)
+        else:
+            with suppress(FileExistsError):  # another process was faster
+                os.link(partial, path)
     except duckdb.Error as error:
         raise StoreError(explain_failure(path, error)) from error
     except OSError as error:

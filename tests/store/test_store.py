@@ -526,6 +526,24 @@ def test_what_a_killed_first_start_left_of_the_file_is_made_whole(tmp_path, left
     assert [file.name for file in tmp_path.iterdir()] == ["engage.duckdb"]
 
 
+@pytest.mark.parametrize("left", [None, 100])
+def test_two_first_starts_at_one_time_make_one_store(tmp_path, monkeypatch, left):
+    path, faster = tmp_path / "engage.duckdb", filled(tmp_path / "other", [SUPPORT], [searched()])
+    if left is not None:
+        path.write_bytes(faster.path.read_bytes()[:left])
+    found_none = engage.store.database.uuid.uuid4
+
+    def uuid4():  # the first step after the look for a store
+        if faster.path.exists():
+            faster.path.replace(path)
+        return found_none()
+
+    monkeypatch.setattr(engage.store.database.uuid, "uuid4", uuid4)
+    store = TrajectoryStore(path, wait_s=5.0)
+    store.begin_cycle("c2", {"seed": 1})
+    assert (store.cycle_ids(), count(store, "tree")) == (["c2", "c1"], 1)
+
+
 def test_ctrl_c_in_the_first_transaction_leaves_a_store_that_can_be_read(tmp_path):
     path = tmp_path / "engage.duckdb"
     with pytest.raises(KeyboardInterrupt), engage.store.database.writing(path, 5.0):
