@@ -156,7 +156,7 @@ class TrajectoryStore(StoreReader):
         of_domain = "trajectory_id in (select trajectory_id from outcome where domain = $domain)"
         with writing(self.path, self.wait_s) as connection:
             found = connection.execute(
-                f"select distinct value from reaction where value is not null and {of_domain}", {"domain": domain}
+                "select distinct value from outcome where domain = $domain and value is not null", {"domain": domain}
             ).fetchall()
             rewards = [(value, reward_of(value)) for (value,) in found]
             for value, reward in rewards:

@@ -11,6 +11,7 @@ from small_stores import filled, hand_dialogue, hand_tree, support_scenario
 
 from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.scenario import load_scenarios
+from engage.store import writing
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 BAKER = support_scenario("baker", initial_intensity=4)
@@ -70,3 +71,12 @@ def test_a_measure_that_is_no_number_is_left_out(tmp_path, monkeypatch, odd):
     monkeypatch.setattr(small_stores, "_filled", {})  # no store with the measures of before
     store = filled(tmp_path, [STUDENT], [], [asked(4.0)])
     assert store.select("select measures from outcome")[1] == [({"even": 2.0},)]
+
+
+def test_an_answer_that_is_no_number_stays_without_reward_when_rewards_are_computed_again(tmp_path):
+    # As an earlier version stored it, which did not look.
+    store = filled(tmp_path, [STUDENT], [], [asked(4.0), asked(2.0)])
+    with writing(store.path, 5.0) as connection:
+        connection.execute("update reaction set value = 'nan', reward = 'nan' where value = 2")
+    assert store.rescore(own_domain.NAME, lambda value: value / 8) == 1
+    assert store.select("select reward from outcome order by seed")[1] == [(None,), (0.5,)]
