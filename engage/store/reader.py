@@ -42,7 +42,7 @@ class StoreReader:
 
         QueryError for an unknown name or parameter, and for a cycle or trajectory that is not stored.
         """
-        return self._read(*_named(name, params))
+        return self._read(*_named(name, params), named=True)
 
     def rows(self, name: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """A named query's rows by column name; see `named`."""
@@ -79,22 +79,27 @@ class StoreReader:
         Errors as `named` and `select`, also while the rows are read.
         """
         sql, given = (_named if named else _own)(query, params)
-        with self._connection(given) as connection:
+        with self._connection(given, named) as connection:
             yield _columns(connection, sql, given), _rows(connection)
 
-    def _read(self, sql: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
-        with self._connection(params or {}) as connection:
+    def _read(
+        self, sql: str, params: Mapping[str, Any] | None = None, named: bool = False
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        with self._connection(params or {}, named) as connection:
             return _columns(connection, sql, params or {}), list(_rows(connection))
 
     @contextmanager
-    def _connection(self, params: Mapping[str, Any] = MappingProxyType({})) -> Iterator[Any]:
-        """The open store, if it knows the cycle or trajectory among the parameters; DuckDB's errors are QueryError."""
+    def _connection(self, params: Mapping[str, Any] = MappingProxyType({}), named: bool = False) -> Iterator[Any]:
+        """The open store, if it knows the cycle among the parameters, and the trajectory that a named query calls `id`.
+
+        DuckDB's errors are QueryError.
+        """
         import duckdb
 
         try:
             with reading(self.path, self.wait_s, self.on_wait) as connection:
-                for key, value in params.items():
-                    check_known(connection, key, value)
+                for name in ("cycle", "id") if named else ("cycle",):
+                    check_known(connection, name, params.get(name))
                 yield connection
         except duckdb.Error as error:
             raise QueryError(f"the query fails: {first_line(error)}") from error
@@ -134,6 +139,6 @@ def _rows(connection: Any) -> Iterator[tuple[Any, ...]]:
 
 def check_known(connection: Any, parameter: str, value: Any) -> None:
     """Raise QueryError if a cycle or trajectory given by name is not stored."""
-    source = {"cycle": "cycle where cycle_id", "id": "trajectory where trajectory_id"}.get(parameter)
-    if source and value is not None and not connection.execute(f"select 1 from {source} = ?", [value]).fetchone():
+    source = {"cycle": "cycle where cycle_id", "id": "trajectory where trajectory_id"}[parameter]
+    if value is not None and not connection.execute(f"select 1 from {source} = ?", [value]).fetchone():
         raise QueryError(f"{parameter} {value!r} is not in the store")

@@ -498,6 +498,13 @@ def test_a_named_inspection_refuses_unknown_names_parameters_and_cycles(tmp_path
             call()
 
 
+def test_an_id_in_a_statement_of_ones_own_may_be_that_of_anything(tmp_path):
+    store = filled(tmp_path, [SUPPORT], [searched()])
+    sql = "select scenario_id from scenario where scenario_id = $id"
+    for name, found in ((SUPPORT.scenario_id, [(SUPPORT.scenario_id,)]), ("nobody", [])):
+        assert store.select(sql, {"id": name})[1] == found
+
+
 def test_a_value_given_to_a_named_inspection_is_a_value_and_no_sql(tmp_path):
     store = filled(tmp_path, [SUPPORT], [searched()])
     with pytest.raises(QueryError, match="is not in the store"):
