@@ -66,14 +66,10 @@ def mixed(connection: Any, sql: str) -> str | None:
 
 def _unequal_scenarios(connection: Any, text: str, latest: bool) -> list[str]:
     """A sentence if the policies of a cycle that the statement may read did not all talk in the same scenarios; empty otherwise."""
-    rows = connection.execute(_UNEQUAL).fetchall()
-    newest = connection.execute("select cycle_id from latest_cycle").fetchall()
-    cycles = [cycle for (cycle,) in rows]
-    named = [cycle for cycle in cycles if cycle.lower() in text or (latest and (cycle,) in newest)]
-    narrowed = latest or any(
-        f"'{cycle.lower()}'" in text for (cycle,) in connection.execute("select cycle_id from cycle").fetchall()
-    )
-    found = named if narrowed else cycles
+    newest = connection.execute("select cycle_id from latest_cycle").fetchall() if latest else []
+    every = connection.execute("select cycle_id from cycle").fetchall()
+    read = {*newest, *((cycle,) for (cycle,) in every if f"'{cycle.lower()}'" in text)}
+    found = [cycle for (cycle,) in connection.execute(_UNEQUAL).fetchall() if not read or (cycle,) in read]
     if not found:
         return []
     return [

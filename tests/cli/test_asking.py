@@ -270,6 +270,20 @@ def test_cycles_are_not_mixed_unnoticed(tmp_path):
     assert store.mixed(latest) is None and store.select(latest)[1] == [(0.0,)]
 
 
+def test_scenarios_that_not_all_policies_talked_in_are_told_of_the_cycle_that_is_read(tmp_path):
+    # night-1 compared its policies on other scenarios; night-10 and the latest, night-2, on the same one.
+    talks = [("night-1", BAKER, "base"), ("night-1", support_scenario("nurse"), "candidate")]
+    talks += [(cycle, BAKER, policy) for cycle in ("night-10", "night-2") for policy in ("base", "candidate")]
+    held = [hand_dialogue(scenario, 0.5, cycle_id=cycle, policy=policy) for cycle, scenario, policy in talks]
+    cycles = ("night-1", "night-10", "night-2")
+    store = filled(tmp_path / "three", [BAKER, support_scenario("nurse")], [], held, cycles)
+    sql = "select policy, avg(reward) from evaluation_outcome where simulator = 'held_out' and cycle_id {} group by policy"
+    notes = {cycle: store.mixed(sql.format(f"= '{cycle}'")) for cycle in cycles}
+    assert (notes["night-10"], notes["night-2"], store.mixed(sql.format("= (from latest_cycle)"))) == (None, None, None)
+    for note in (notes["night-1"], store.mixed(sql.format("is not null"))):
+        assert note.startswith("note: the policies of cycle night-1 did not all talk in the same scenarios")
+
+
 def test_rows_for_pandas(talks):
     frame = talks.frame("evaluation_rewards", {"policy": "candidate"})
     assert frame[["policy", "scenario_id", "reward"]].to_dict("records") == [
