@@ -36,8 +36,9 @@ def read_own(path: Path, options: CorpusOptions = BY_DEFAULT, source: str = "eng
         if record["domain"] != gathering.name:
             raise CorpusError(f"{where}: domain {record['domain']!r} in a file of {gathering.name}")
         said = [_turn(where, turn) for turn in record["turns"]]
-        outcome = _outcome(where, record, gathering.domain.survey)
-        gathering.take(place, said, record["user_condition"], outcome, corpus_id=str(record.get("id", "")))
+        outcome, own_id = _outcome(where, record, gathering.domain.survey), record.get("id")
+        corpus_id = "" if own_id is None else str(own_id)
+        gathering.take(place, said, record["user_condition"], outcome, corpus_id=corpus_id)
     if gathering is None:
         raise CorpusError(f"{path}: holds no dialogue; write one JSON object a line")
     return gathering.corpus(path)

@@ -1,11 +1,21 @@
 import json
 import os
 import shutil
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from engage.corpora import HumanDialogue, read_corpus, read_esconv, read_p4g, read_shipped, report, save_scenarios
+from engage.corpora import (
+    HumanDialogue,
+    read_corpus,
+    read_esconv,
+    read_own,
+    read_p4g,
+    read_shipped,
+    report,
+    save_scenarios,
+)
 from engage.domains.rules.cleaning import ESCAPES
 from engage.errors import ConfigError, CorpusError
 from engage.scenario import NOT_ENGLISH, read_scenarios
@@ -281,3 +291,10 @@ def test_own_dialogues_are_read_with_their_outcome():
     first = next(dialogue for dialogue in corpus.dialogues if dialogue.domain == "emotional_support")
     # value 2: (5 - 2) / 4
     assert (first.outcome, first.reward, first.scenario.source) == (2.0, 0.75, "engage")
+
+
+def test_own_dialogues_without_an_id_may_say_so(tmp_path):
+    lines = (resources.files("engage") / "data" / "support_dialogues.jsonl").read_text().splitlines()[:2]
+    records = [{**json.loads(line), "id": None} for line in lines]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert [human.corpus_id for human in read_own(tmp_path / "own.jsonl").dialogues] == ["", ""]
