@@ -62,7 +62,7 @@ class ReplayEngine:
         """See Engine; EngineError for a turn, or a draw of it, that is not stored."""
         self.asked[prompt.key, prompt.side.value, "complete"] += 1
         turns, place = self._trajectory.dialogue.turns, len(prompt.messages) - 1  # the first one is the system's
-        if "/survey/" in prompt.key:
+        if prompt.key.split("/")[-2] == "survey":
             return [Completion(self._trajectory.reaction.text, None, None, None, None, "stop", seeds[0])]
         self._draws[place] += 1
         if place >= len(turns):

@@ -16,7 +16,7 @@ from engage.errors import EngineError
 from engage.home import Home
 from engage.models import adapter_folder
 from engage.search import DialogueRecord
-from engage.simulation import DialogueConfig, hold_dialogue
+from engage.simulation import DialogueConfig, Recorded, hold_dialogue, replay
 from flows.cli.forked import change_in_words
 
 CONFIG = DialogueConfig(max_exchanges=2)
@@ -49,6 +49,13 @@ def store(own_home):
 def said(name):
     rows = "select turn_index, role, text from turn where trajectory_id = $id order by 1"
     return ask(Home.from_env(), rows, id=name)
+
+
+def test_a_scenarios_name_says_nothing_about_its_requests():
+    scenario = dataclasses.replace(SUPPORT, scenario_id="a/survey/1")
+    trajectory, calls = asyncio.run(hold_dialogue(rewarding(GOOD), scenario, CONFIG, 5, None, None))
+    recorded = Recorded(scenario, trajectory, scenario.opening, "fresh", 0, calls)
+    assert asyncio.run(replay(recorded, CONFIG)) == (len(calls), [])
 
 
 @pytest.mark.slow
