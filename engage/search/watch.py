@@ -129,7 +129,7 @@ class TalkWatch:
                 "Look at `engage sql --name dialogue_ends`, use other scenarios or another simulator, or raise",
             ),
         ):  # fmt: skip
-            if count > most * self.dialogues:
+            if count / self.dialogues > most:  # the product may lie below a share that is met exactly
                 seen = f"in {count} of {self.dialogues} dialogues {seen}"
                 self._stop(seen, f"more than the share of {most:g}", name, remedy)
 

@@ -219,6 +219,9 @@ def test_a_share_that_is_allowed_goes_on():
     ):
         watch.check()
     TalkWatch(TalkLimits(max_flawed_share=1.0)).check(least=1)
+    met = TalkWatch(TalkLimits(max_flawed_share=0.29))
+    met.note(["farewell"] * 71 + ["empty"] * 29)
+    met.check()
 
 
 @pytest.mark.parametrize(
