@@ -4,7 +4,10 @@ from typing import Any
 
 
 def contradiction(tree: Any) -> str | None:
-    """Why a tree's nodes and simulations contradict each other, None if they do not; `tree` is a pyarrow Table of one row."""
+    """Why a tree's ids, nodes and simulations contradict each other, None if they do not; `tree` is a pyarrow Table of one row."""
+    tree_id, cycle, scenario = (tree[name][0].as_py() for name in ("tree_id", "cycle_id", "scenario_id"))
+    if tree_id != f"{cycle}/{scenario}":  # it would count beside the scenario's own tree
+        return f"its id {tree_id!r} is not {cycle}/{scenario}"
     nodes, simulations = tree["nodes"].combine_chunks().flatten(), tree["simulations"].combine_chunks().flatten()
     numbers = nodes.field("node_id").to_pylist()
     parents = dict(zip(numbers, nodes.field("parent_id").to_pylist(), strict=True))

@@ -145,8 +145,8 @@ def _two_trees(folder: Path) -> Path:
     return path
 
 
-def _broken_text(folder: Path) -> Path:
-    # the tree's id is bytes that are no UTF-8: Arrow does not look, DuckDB does
+def _broken_text(folder: Path, column: str = "simulator") -> Path:
+    # bytes that are no UTF-8: Arrow does not look, DuckDB does
     other = Outbox(folder.parent / "other")
     other.put_tree(renamed(TREE, "x"))
     table = other.read(other.pending()[0])
@@ -154,8 +154,12 @@ def _broken_text(folder: Path) -> Path:
     buffers = [None, pa.py_buffer(b"\0\0\0\0\4\0\0\0"), pa.py_buffer(b"\xff\xfe\xfd\xfc")]
     broken = pa.Array.from_buffers(pa.string(), 1, buffers)
     path = folder / "text.tree.parquet"
-    pq.write_table(table.set_column(table.schema.get_field_index("scenario_id"), "scenario_id", broken), path)
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, broken), path)
     return path
+
+
+def _broken_id(folder: Path) -> Path:
+    return _broken_text(folder, "tree_id")
 
 
 def _long_name(folder: Path) -> Path:
@@ -183,6 +187,7 @@ ODD = {
     _no_rows: "no rows",
     _two_trees: "more than one tree",
     _broken_text: "unicode",
+    _broken_id: "can't decode byte 0xff",
     _long_name: "not a whole Parquet file",
     _folder: "not a plain file",
     _pipe: "not a plain file",

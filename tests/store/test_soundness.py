@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 from small_stores import count, hand_tree, support_scenario
 
+from engage.search import TreeRecord
 from engage.store import Outbox, TrajectoryStore
 
 BAKER = support_scenario("baker")
@@ -41,6 +42,16 @@ def test_a_tree_that_contradicts_itself_is_set_aside_with_the_reason(tmp_path, c
     store, left = drained(tmp_path, dataclasses.replace(TREE, **fields))
     assert left == ["damaged"] and count(store, "tree") == count(store, "reaction") == 0
     assert reason in caplog.text
+
+
+def test_a_tree_under_the_id_of_another_scenario_is_set_aside(tmp_path, caplog):
+    class Renamed(TreeRecord):
+        tree_id = "c1/clerk"
+
+    fields = {field.name: getattr(TREE, field.name) for field in dataclasses.fields(TREE)}
+    store, left = drained(tmp_path, Renamed(**fields))
+    assert left == ["damaged"] and count(store, "tree") == 0
+    assert "its id 'c1/clerk' is not c1/baker" in caplog.text
 
 
 def test_a_sound_tree_is_stored_without_a_word(tmp_path, caplog):
