@@ -16,7 +16,7 @@ from engage.files.writing import write_whole
 from engage.keeping.at_work import RECORD
 from engage.keeping.exports import export_to, exports
 from engage.models import CARD_NAME, AdapterCard, adapter_fingerprint
-from engage.store import compact, count_rows, cycles_with, delete_rows, older_copies, scenarios_from
+from engage.store import compact, count_rows, cycles_with, delete_rows, scenarios_from
 from engage.tracking.removal import TrackedCycle, forget_traces, vacuum
 from engage.training import load_pairs, save_pairs
 from engage.workspace import Workspace
@@ -81,7 +81,7 @@ def forget(workspace: Workspace, plan: Forgetting) -> int:
     """
     home, ids = workspace.home, list(plan.scenario_ids)
     write_whole(home.path / NOTE, json.dumps({"scenarios": ids, "cycles": plan.cycles}))
-    for copy in (home.snapshot, *older_copies(home.database)):
+    for copy in (home.snapshot, *home.path.glob(f"{home.database.name}.schema-*")):  # with what lies beside one
         copy.unlink(missing_ok=True)
     for file in plan.files:
         if _is_pair_set(file):

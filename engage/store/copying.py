@@ -48,8 +48,9 @@ def remove_partial_copies(path: Path) -> None:
 
 def older_copies(path: Path) -> list[Path]:
     """The copies that were kept before migrations, the oldest version first."""
-    found = path.parent.glob(f"{path.name}.schema-*")
-    return sorted(found, key=lambda copy: int(copy.name.rpartition("-")[2]))
+    found = {copy.name.rpartition("-")[2]: copy for copy in path.parent.glob(f"{path.name}.schema-*")}
+    versions = [version for version in found if version.isdecimal()]  # not what lies beside one, such as DuckDB's log
+    return [found[version] for version in sorted(versions, key=int)]
 
 
 def copy_of_version(path: Path, version: int) -> Path:

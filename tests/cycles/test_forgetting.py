@@ -52,6 +52,7 @@ def told(home, monkeypatch) -> Home:
     workspace = Workspace(home)
     export_to(workspace, "c1", home.path.parent / "export")
     workspace.snapshot()
+    home.database.with_name("engage.duckdb.schema-9.wal").write_text(SECRET)  # beside a copy from before an upgrade
     return home
 
 
