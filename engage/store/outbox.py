@@ -25,7 +25,7 @@ from engage.errors import StoreError
 from engage.files.writing import write_whole
 from engage.search import DialogueRecord, ForkRecord, TreeRecord
 from engage.store.judgements import JudgementRecord
-from engage.store.soundness import contradiction
+from engage.store.soundness import contradiction, odd_judgement
 
 OUTBOX_VERSION = 4
 """Version of the written columns; raised with every added column."""
@@ -91,8 +91,8 @@ class Outbox:
     def read(self, path: Path) -> Any | None:
         """The rows of a file as a pyarrow Table with the present columns; None if another process has stored it meanwhile.
 
-        Raises NewerFile for a file of a newer engage, ValueError for an unreadable one (not a file, empty, no permission) and for a tree
-        that contradicts itself, StoreError if the disk does not answer.
+        Raises NewerFile for a file of a newer engage, ValueError for an unreadable one (not a file, empty, no permission), for a tree
+        that contradicts itself and for a judgement that SQL cannot read, StoreError if the disk does not answer.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -120,7 +120,8 @@ class Outbox:
             raise ValueError("no rows")
         if kind_of(path) is Kind.TREE and table.num_rows > 1:
             raise ValueError("more than one tree")
-        if kind_of(path) is Kind.TREE and (reason := contradiction(table)):
+        wrong = {Kind.TREE: contradiction, Kind.JUDGEMENT: odd_judgement}.get(kind_of(path))
+        if wrong and (reason := wrong(table)):
             raise ValueError(reason)
         if version < OUTBOX_VERSION:
             return pa.Table.from_pylist(table.to_pylist(), schema=_schema(kind_of(path), OUTBOX_VERSION))

@@ -1,6 +1,9 @@
-"""What cannot be true of a tree in an outbox file, whichever home it comes from."""
+"""What cannot be true of a tree, or of a judgement, in an outbox file, whichever home it comes from."""
 
-from typing import Any
+import re
+from typing import Any, get_args
+
+from engage.store.judgements import Verdict
 
 
 def contradiction(tree: Any) -> str | None:
@@ -27,6 +30,17 @@ def contradiction(tree: Any) -> str | None:
             return f"the nodes of simulation {run} are no path from the root"
         if start not in path:
             return f"simulation {run} does not pass node {start}, where it began"
+    return None
+
+
+def odd_judgement(judgements: Any) -> str | None:
+    """Why SQL could not read judgements, None if it can; `judgements` is a pyarrow Table."""
+    for one in judgements.select(["kind", "left_id", "right_id", "verdict"]).to_pylist():
+        if one["verdict"] not in get_args(Verdict):
+            return f"there is no verdict {one['verdict']!r}"
+        for side in ("left_id", "right_id") if one["kind"] == "pair" else ():
+            if not re.fullmatch("[0-9]{1,9}", one[side] or ""):
+                return f"the {side} {one[side]!r} of a pair is not the number of a node"
     return None
 
 

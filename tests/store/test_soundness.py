@@ -1,10 +1,10 @@
 import dataclasses
 
 import pytest
-from small_stores import count, hand_tree, support_scenario
+from small_stores import count, filled, hand_judgement, hand_tree, judge, support_scenario
 
 from engage.search import TreeRecord
-from engage.store import Outbox, TrajectoryStore
+from engage.store import Outbox, PairConfig, TrajectoryStore
 
 BAKER = support_scenario("baker")
 TREE = hand_tree(BAKER, {"Tell me.": [[0.25], [0.5]], "Yes.": [[0.75]]})
@@ -52,6 +52,21 @@ def test_a_tree_under_the_id_of_another_scenario_is_set_aside(tmp_path, caplog):
     store, left = drained(tmp_path, Renamed(**fields))
     assert left == ["damaged"] and count(store, "tree") == 0
     assert "its id 'c1/clerk' is not c1/baker" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"left_id": "x"}, "the left_id 'x' of a pair is not the number of a node"),
+        ({"right_id": "99999999999"}, "the right_id '99999999999' of a pair is not the number of a node"),
+        ({"verdict": "best"}, "there is no verdict 'best'"),
+    ],
+)
+def test_an_odd_judgement_is_set_aside_and_pairs_are_judged_as_before(tmp_path, caplog, fields, reason):
+    store = filled(tmp_path, [BAKER], [TREE])
+    judge(store, dataclasses.replace(hand_judgement("left"), **fields))
+    assert reason in caplog.text and count(store, "judgement") == 0
+    assert store.score_pairs("c1", PairConfig())["candidates"] == 0
 
 
 def test_a_sound_tree_is_stored_without_a_word(tmp_path, caplog):
