@@ -9,7 +9,7 @@ from typing import Any
 
 from engage.dialogue import Role
 from engage.domains import load_domain
-from engage.domains.rules.patterns import matches_any
+from engage.evaluation.hacking import signs_of
 from engage.evaluation.held_out import HeldOutStore
 from engage.files.digest import digest
 from engage.simulation import without_value
@@ -50,9 +50,7 @@ def _conversation(row: Mapping[str, Any]) -> Conversation:
         exchanges=tuple(_exchanges(turns)),
         ending=f"ended: {row['end_reason'].replace('_', ' ')}; exit survey: {survey}",
         reward=row["reward"],
-        checks=tuple(
-            check for check, patterns in domain.signs.items() if any(matches_any(patterns, text) for text in said)
-        ),
+        checks=tuple(check for check, has_sign in signs_of(domain).items() if any(has_sign(said))),
         flaws=tuple(turn["flaw"] for turn in turns if turn["flaw"]),
     )
 
