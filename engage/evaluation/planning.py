@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median
+from typing import Any
 
 from engage.engines.prices import Prices
 from engage.errors import ConfigError
@@ -19,9 +20,11 @@ from engage.stats import POWER, Spread, is_finite, least_gain, scenarios_needed,
 from engage.store import TrajectoryStore
 
 LAST = 7
-"""The cycles that are read: the last ones with an evaluation."""
+"""The cycles that are read: the last ones whose candidate talked."""
 DIALOGUES = (1, 2, 4, 8)
 """Dialogues a scenario that a plan offers, beside the configured number."""
+CANDIDATE = "candidate-"
+"""What the labels of candidates begin with (`policy_label`)."""
 
 Comparisons = dict[tuple[str, str], dict[str, list[float]]]
 """By incumbent and candidate: a scenario's differences by its id."""
@@ -80,13 +83,13 @@ def plan(
 ) -> Plan:
     """The plan for a gain in (0, 1]; ConfigError if nothing was evaluated yet, or no candidate was compared on two scenarios."""
     evaluated = ((one, store.rows("evaluation_rewards", {"cycle": one})) for one in store.cycle_ids())
-    read = dict(islice(((one, rows) for one, rows in evaluated if rows), LAST))
+    read = dict(islice(((one, rows) for one, rows in evaluated if any(map(_of_candidate, rows))), LAST))
     cycles = list(read)
     if not cycles:
         raise ConfigError(
-            "nothing has been evaluated yet in this home; run `engage nightly` or `engage evaluate` first"
+            "no candidate has been evaluated yet in this home; run `engage nightly` or `engage evaluate` first"
         )
-    taking_part = sorted({row["simulator"] for row in read[cycles[0]]})
+    taking_part = sorted({row["simulator"] for row in read[cycles[0]] if _of_candidate(row)})
     known = {name: _differences([read[one] for one in cycles], name) for name in with_panel(taking_part)}
     here, confidence = fixed_ground(scenarios, "promotion", config.per_domain).scenarios, 1 - config.alpha
     measured = {name: one for name, found in known.items() if (one := _measured(name, found, len(here), config))}
@@ -119,6 +122,11 @@ def plan(
     )
 
 
+def _of_candidate(row: Mapping[str, Any]) -> bool:
+    """Not of an incumbent, nor of a comparison's other policies, which may share the cycle and its base."""
+    return str(row["policy"]).startswith(CANDIDATE)
+
+
 def _measured(simulator: str, found: Comparisons, scenarios: int, config: HeldOutConfig) -> Measured | None:
     """None if no comparison has two scenarios."""
     of = spread([*found.values()])
@@ -140,7 +148,7 @@ def _differences(cycles: Sequence[Sequence[Mapping[str, object]]], simulator: st
             own.setdefault(str(row["domain"]), []).append(held)
         incumbent = next((name for name in sorted(policies) if name.startswith("champion-")), "base")
         for name in policies:
-            if name.startswith("candidate-") and incumbent in policies:
+            if name.startswith(CANDIDATE) and incumbent in policies:
                 before, after = paired([policies[incumbent], policies[name]], simulator)
                 for scenario, rewards in before.items():
                     sides = zip(rewards, after[scenario], strict=True)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 from engage.evaluation.ground import compare_candidates
 from engage.evaluation.held_out import HeldOutStore, policy_label
 from engage.evaluation.judgement import Incumbent, failed_checks
-from engage.evaluation.simulators import SEARCH_SIMULATOR, deciding, in_metrics, player
+from engage.evaluation.simulators import SEARCH_SIMULATOR, deciding, in_metrics, members, player
 from engage.models import AdapterCard
 from engage.pages import bounded, number, page, sentence, table
 from engage.stats import Simultaneous
@@ -207,8 +207,9 @@ def hold_contest(
     first = contenders[0]
     dialogues = {one.name: held.dialogues(one.label) for one in contenders}
     gains = {name: compare_candidates(dialogues, name, first.name) for name in simulators}
-    said = held.replies(first.label)
-    failures = {one.name: failed_checks(said, held.replies(one.label)) for one in contenders[1:]}
+    users = {member for simulator in simulators for member in members(simulator)}
+    said = {one.name: held.replies(one.label, users) for one in contenders}
+    failures = {one.name: failed_checks(said[first.name], said[one.name]) for one in contenders[1:]}
     better = {
         name: one.alone.difference
         for name, one in gains[deciding(simulators) or SEARCH_SIMULATOR].items()

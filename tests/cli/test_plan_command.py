@@ -24,7 +24,7 @@ def test_a_home_without_an_evaluation_is_one_sentence(engage, own_home):
     code, _, said = engage("plan")
     assert (code, said) == (
         2,
-        "nothing has been evaluated yet in this home; run `engage nightly` or `engage evaluate` first\n",
+        "no candidate has been evaluated yet in this home; run `engage nightly` or `engage evaluate` first\n",
     )
     assert not own_home.exists()
 

@@ -85,7 +85,7 @@ def test_the_sources_say_which_setting_gives_enough(tmp_path):
 
 
 def test_unreadable_answers_are_left_out_and_nothing_measured_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="nothing has been evaluated yet in this home; run `engage nightly`"):
+    with pytest.raises(ConfigError, match="no candidate has been evaluated yet in this home; run `engage nightly`"):
         planned(filled(tmp_path / "none", SCENARIOS))
     unread = {"s0": (0.0, 0.25), "s1": (None, None)}
     with pytest.raises(ConfigError, match="no candidate was compared with its incumbent on two scenarios"):

@@ -25,7 +25,8 @@ class Held:
         held = [HeldOutDialogue(f"s{i}", 1, 2, None, value) for i, value in enumerate(self.rewards[label])]
         return {kind: {"persuasion": held} for kind in ("search", "held-out bare")}
 
-    def replies(self, label):
+    def replies(self, label, simulators):
+        assert set(simulators) <= {"search", "held-out bare"}
         said = self.words.get(label, "a plain answer about tea")
         return {"persuasion": {f"s{i}": [Turn(Role.ASSISTANT, f"{said} {i}")] for i in range(len(BASE))}}
 

@@ -48,10 +48,12 @@ class Check:
 
 
 def checks_of(replies: Sequence[Mapping[str, Any]], policies: Policies) -> list[Check]:
-    """From the rows of sql/inspect/evaluation_replies.sql, all simulators together, as promotion counts them; without signs that no reply has.
+    """From the rows of sql/inspect/evaluation_replies.sql, over all simulators that every policy talked with; without signs that no reply has.
 
     Domains whose module may not be imported here are left out.
     """
+    users = [{row["simulator"] for row in replies if row["policy"] == label} for label in policies.named.values()]
+    replies = [row for row in replies if all(row["simulator"] in known for known in users)]
     found = []
     for domain in sorted({row["domain"] for row in replies}):
         try:

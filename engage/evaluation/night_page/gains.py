@@ -189,8 +189,12 @@ def by_kind_of_user(
     given = {"cycle": cycle_id, "scenarios": list(scenarios)} if policies.named else {"cycle": cycle_id}
     every = store.rows("engagement_by_condition", given)
     sides = policies.named or {"search": ""}
-    simulator = policies.simulator or ""
-    rows = [row for row in every if row["simulator"] == simulator and row["policy"] in sides.values()]
+    purpose, simulator = "evaluation" if policies.named else "search", policies.simulator or ""
+    rows = [
+        row
+        for row in every
+        if (row["purpose"], row["simulator"]) == (purpose, simulator) and row["policy"] in sides.values()
+    ]
     levels = Counter((row["domain"], row["condition"]) for row in rows if row["policy"] == next(iter(sides.values())))
     found: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in rows:

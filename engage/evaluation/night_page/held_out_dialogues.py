@@ -18,7 +18,7 @@ EACH = 3
 class Policies:
     """Labels of the policies of a cycle's evaluation, and of the simulator that decides (the held-out one, if there is one).
 
-    None for what did not talk.
+    None for what did not talk, or, as a simulator, gave no reward: the adversarial users of a comparison are not asked for one.
     """
 
     incumbent: str | None
@@ -35,7 +35,7 @@ class Policies:
 def policies_of(dialogues: Sequence[Row], candidate: str | None) -> Policies:
     """From the rows of sql/inspect/page_dialogues.sql; `candidate` is the label of the cycle's present candidate."""
     labels = dict.fromkeys(row["policy"] for row in dialogues)
-    simulators = dict.fromkeys(row["simulator"] for row in dialogues)
+    simulators = dict.fromkeys(row["simulator"] for row in dialogues if row["reward"] is not None)
     champions = [label for label in labels if label.startswith("champion")]
     incumbent = champions[0] if champions else "base" if "base" in labels else None
     return Policies(incumbent, candidate if candidate in labels else None, deciding(simulators))
