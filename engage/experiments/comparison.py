@@ -26,7 +26,18 @@ from engage.evaluation import (
 )
 from engage.experiments.inference import Thinking
 from engage.scenario import Scenario
-from engage.stats import Comparison, Estimate, Rewards, divided, interval, is_finite, mean, paired_comparison
+from engage.stats import (
+    Comparison,
+    Estimate,
+    Rewards,
+    Spread,
+    divided,
+    interval,
+    is_finite,
+    mean,
+    paired_comparison,
+    scenarios_needed,
+)
 
 BASE: PolicyName = "base"
 TRAINED: tuple[PolicyName, ...] = ("sft", "dpo_search", "dpo_human", "dpo_mixed", "iterated")
@@ -129,7 +140,7 @@ def dialogues_of(name: PolicyName, config: ComparisonConfig, dialogues: int) -> 
 
 def mean_reward(dialogues: Sequence[HeldOutDialogue]) -> Estimate:
     """Mean over scenarios of the mean reward of their readable dialogues."""
-    return mean(list(_means(by_scenario(dialogues)).values()))
+    return mean(_shared_means(by_scenario(dialogues))[0])
 
 
 def mean_measures(
@@ -141,7 +152,8 @@ def mean_measures(
         for held in dialogues
         if held.value is not None
     ]
-    known = {name: [row[name] for row in rows if is_finite(row.get(name))] for name in (rows[0] if rows else ())}
+    names = dict.fromkeys(name for row in rows for name in row)
+    known = {name: [row[name] for row in rows if is_finite(row.get(name))] for name in names}
     return {name: fmean(values) for name, values in known.items() if values}
 
 
@@ -158,8 +170,8 @@ class Recovery:
     The share is None if the headroom's interval includes 0, because the ratio would be meaningless. `over_midpoint` compares the
     policy with the midpoint of base and search, (base + search) / 2 per scenario. If it is a gain and the search is above the base,
     the policy recovers more than half. It is None with fewer than two scenarios. `scenarios_needed` is the number of scenarios that
-    show a gain of half of the headroom with probability 0.8, from the spread of this policy's differences on the dialogues that the
-    search has too; None if the search is not above the base, or if the differences have no spread.
+    show a gain of half of the headroom with probability 0.8 (`engage.stats.scenarios_needed`), from the spread of this policy's
+    differences on the dialogues that the search has too; None if the search is not above the base, or if the differences have no spread.
     """
 
     share: float | None = None
@@ -170,43 +182,39 @@ class Recovery:
 
 
 def recovered(base: Rewards, search: Rewards, policy: Rewards, confidence: float = 0.95, seed: int = 0) -> Recovery:
-    """The recovery on the scenarios that all three have; the share's interval is bootstrapped over resamples with a headroom above 0."""
-    sides = [_means(side) for side in (base, search, policy)]
-    shared = sorted(set(sides[0]) & set(sides[1]) & set(sides[2]))
-    if len(shared) < 2:
+    """The recovery on the dialogues that all three have with a readable answer, paired by their place in the lists.
+
+    The share's interval is bootstrapped over resamples with a headroom above 0.
+    """
+    low, top, own = _shared_means(base, search, policy)
+    if len(low) < 2:
         return Recovery()
-    low, top, own = (np.array([side[name] for name in shared]) for side in sides)
-    middle = dict(zip(shared, ((low + top) / 2).tolist(), strict=True))
-    over = paired_comparison(middle, {name: sides[2][name] for name in shared}, confidence, seed)
-    half = float((top - low).mean()) / 2
-    spread = float((own - low).std(ddof=1))
-    needed = scenarios_needed(spread, half) if half > 0 and spread > 1e-9 else None
+    middle, after = ({str(place): value for place, value in enumerate(side)} for side in ((low + top) / 2, own))
+    over = paired_comparison(middle, after, confidence, seed)
+    half, between = float((top - low).mean()) / 2, float((own - low).var(ddof=1))
+    needed = (
+        scenarios_needed(half, Spread(between, None), confidence=confidence) if half > 0 and between > 1e-18 else None
+    )
 
     def share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         headroom = counts @ (top - low)
         return np.asarray(divided(counts @ (own - low), np.where(headroom > 0, headroom, 0.0)))
 
-    least, _ = interval([len(shared)], lambda counts: counts @ (top - low), confidence, seed)
+    least, _ = interval([len(low)], lambda counts: counts @ (top - low), confidence, seed)
     if least is None or least <= 0:
         return Recovery(over_midpoint=over, scenarios_needed=needed)
-    bounds = interval([len(shared)], share, confidence, seed)
+    bounds = interval([len(low)], share, confidence, seed)
     return Recovery(float((own - low).mean() / (top - low).mean()), *bounds, over, needed)
 
 
-def _means(rewards: Rewards) -> dict[str, float]:
-    means = {}
-    for scenario, values in rewards.items():
-        readable = [value for value in (values if isinstance(values, Sequence) else [values]) if value is not None]
-        if readable:
-            means[scenario] = fmean(readable)
-    return means
-
-
-def scenarios_needed(sd: float, effect: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Scenarios that a paired comparison needs: ((z₁₋α⸝₂ + z_power)·sd / effect)²; `sd` is that of one scenario's difference."""
-    from scipy.stats import norm
-
-    return int(np.ceil(((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * sd / effect) ** 2))
+def _shared_means(*sides: Rewards) -> NDArray[np.float64]:
+    """Mean rewards, shape (sides, scenarios), over the dialogues that are readable on all sides; scenarios without one are left out."""
+    means = []
+    for scenario in sorted(set.intersection(*map(set, sides))):
+        lists = [one if isinstance(one, Sequence) else [one] for one in (side[scenario] for side in sides)]
+        if readable := [row for row in zip(*lists, strict=True) if all(map(is_finite, row))]:
+            means.append(np.mean(readable, axis=0))
+    return np.array(means, dtype=float).reshape(-1, len(sides)).T
 
 
 @dataclass(frozen=True)

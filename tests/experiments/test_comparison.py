@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -23,10 +24,9 @@ from engage.experiments import (
     thinking_of,
     wanted,
 )
-from engage.experiments.comparison import scenarios_needed
 from engage.experiments.inference import Thinking
 from engage.models import adapter_folder
-from engage.stats import Estimate, paired_comparison
+from engage.stats import LEAST_SCENARIOS, Estimate, paired_comparison
 from flows.cli.profiles import load_config
 from flows.comparison import comparison
 
@@ -138,9 +138,28 @@ def test_policies_that_look_ahead_hold_fewer_dialogues():
     assert dialogues_of("search", config, 1) == 1
 
 
-def test_the_scenarios_an_effect_needs():
-    # (1.960 + 0.842)² = 7.849; a difference of one scenario of 0.1 with an effect of 0.02: 25 times that, rounded up
-    assert scenarios_needed(0.1, 0.02) == 197
+def test_the_scenarios_needed_are_never_too_few_for_an_interval():
+    base = {f"s{i}": 0.2 for i in range(10)}
+    search = {name: 0.6 for name in base}
+    policy = {f"s{i}": 0.4 + 0.01 * (i % 2) for i in range(10)}  # half of the headroom is 38 standard deviations
+    assert recovered(base, search, policy).scenarios_needed == LEAST_SCENARIOS
+
+
+def test_a_share_pairs_dialogues_and_leaves_one_out_that_a_side_could_not_read():
+    base, search = ({f"s{i}": [low, low + 0.5] for i in range(10)} for low in (0.1, 0.3))
+    policy = {f"s{i}": [None, 0.7] for i in range(10)}
+    # base 0.6, search 0.8, policy 0.7 in the dialogues that all have; over all of them base and search have 0.35 and 0.55
+    assert recovered(base, search, policy).share == pytest.approx(0.5)
+
+
+def test_a_measure_that_the_first_dialogue_lacks_counts_in_the_others():
+    class Sometimes:
+        def measures(self, condition, value):
+            return {"glad": 1.0} if value > 1 else {}
+
+    held = [HeldOutDialogue("s1", seed, 1, value, 1.0) for seed, value in enumerate((1.0, 2.0))]
+    scenario = SimpleNamespace(user_condition=None)
+    assert mean_measures(Sometimes(), {"s1": scenario}, held) == {"glad": 1.0}
 
 
 def test_the_page_tells_differences_by_kind_of_user():
