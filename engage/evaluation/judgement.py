@@ -59,7 +59,7 @@ class Judgement:
             pairs[row["fate"]] += row["pairs"]
         verdict = self.verdict if self.label else None
         title = f"Evaluation of cycle {cycle.cycle_id}"
-        people = [text for found in reviewed(store, cycle.cycle_id) for text in found.sentences()]
+        people = [text for found in reviewed(store, cycle.cycle_id, self.label) for text in found.sentences()]
         return report(title, verdict, self.reports, pairs, self.incumbent.name, self.to_base, self.notes, people)
 
 

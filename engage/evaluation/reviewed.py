@@ -99,14 +99,24 @@ class Reviewed:
         return f"{stated}: the difference of {by} may be chance"
 
 
-def reviewed(store: TrajectoryStore, cycle_id: str) -> list[Reviewed]:
-    """From sql/inspect/judged_pairs.sql and judged_dialogues.sql; a kind that nobody judged is left out."""
+def reviewed(store: TrajectoryStore, cycle_id: str, candidate: str | None) -> list[Reviewed]:
+    """From sql/inspect/judged_pairs.sql and judged_dialogues.sql; a kind that nobody judged is left out.
+
+    Of dialogues only those of this candidate count (its label; None: of all), not those of an earlier training of the cycle.
+    """
     kinds = (
         ("pairs", "chosen", "rejected", "judged_pairs"),
         ("dialogues", "candidate", "incumbent", "judged_dialogues"),
     )
-    found = ((what, side, other, store.rows(query, {"cycle": cycle_id})) for what, side, other, query in kinds)
-    return [_reviewed(what, side, other, rows) for what, side, other, rows in found if rows]
+    found = []
+    for what, side, other, query in kinds:
+        rows = [
+            row
+            for row in store.rows(query, {"cycle": cycle_id})
+            if candidate is None or row.get("candidate_policy", candidate) == candidate
+        ]
+        found += [_reviewed(what, side, other, rows)] if rows else []
+    return found
 
 
 def _reviewed(what: str, side: str, other: str, rows: Sequence[Row]) -> Reviewed:

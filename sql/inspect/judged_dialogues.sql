@@ -11,6 +11,7 @@ select
         else 'incumbent'
     end as verdict,
     preferred.policy as preferred_policy,
+    candidate.policy as candidate_policy,
     latest_judgement.sample,
     latest_judgement.sample_size,
     latest_judgement.population,
@@ -18,6 +19,9 @@ select
     latest_judgement.seconds
 from latest_judgement
 left join trajectory as preferred on preferred.trajectory_id = latest_judgement.preferred_id
+left join trajectory as candidate
+    on candidate.trajectory_id in (latest_judgement.left_id, latest_judgement.right_id)
+    and starts_with(candidate.policy, 'candidate')
 where
     latest_judgement.kind = 'dialogue'
     and latest_judgement.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))

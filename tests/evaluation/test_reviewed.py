@@ -27,7 +27,7 @@ def store(tmp_path):
 
 @pytest.mark.slow
 def test_without_a_judgement_nothing_is_said(store):
-    assert reviewed(store, "c1") == []
+    assert reviewed(store, "c1", None) == []
 
 
 @pytest.mark.slow
@@ -41,7 +41,7 @@ def test_the_share_of_decided_pairs_against_what_the_search_stated(store):
         hand_judgement("nonsense", "ann", "clerk"),
         hand_judgement("left", "bob", "clerk", sample="list", sample_size=1, sample_seed=None, population=None),
     )
-    (found,) = reviewed(store, "c1")
+    (found,) = reviewed(store, "c1", None)
     assert (found.items, found.decided, found.scenarios, found.listed) == (3, 2, 2, 1)
     assert found.share.value == pytest.approx((0.5 + 1) / 2)
     p = store.rows("pairs")[0]["p_greater"]  # the trees are alike
@@ -79,7 +79,7 @@ def test_the_share_of_decided_pairs_against_what_the_search_stated(store):
 )
 def test_a_difference_is_called_one_if_its_interval_says_so(store, excess, words):
     judge(store, hand_judgement("left"))
-    (found,) = reviewed(store, "c1")
+    (found,) = reviewed(store, "c1", None)
     assert replace(found, excess=excess).sentences()[1].endswith(words)
 
 
@@ -91,7 +91,7 @@ def test_scenarios_and_not_pairs_are_the_unit_of_the_interval(tmp_path):
     store.score_pairs("c1", PairConfig(min_q_gap=0.0, confidence=0.5, max_pairs_per_prefix=10))
     for verdict, name in (("left", "baker"), ("right", "nurse")):
         judge(store, *(hand_judgement(verdict, "ann", name, *sides) for sides in (("1", "4"), ("1", "7"), ("4", "7"))))
-    (found,) = reviewed(store, "c1")
+    (found,) = reviewed(store, "c1", None)
     assert (found.decided, found.share.value, found.share.low, found.share.high) == (6, 0.5, 0.0, 1.0)
     assert "There is one reviewer" in found.sentences()[-1] and found.reviewers[0].accuracy is None
 
@@ -103,9 +103,11 @@ def test_dialogues_tell_whether_people_prefer_the_candidate(tmp_path):
     for name, verdict in zip(NAMES, ("left", "left", "right"), strict=True):
         base, candidate = (f"c1/evaluation/{policy}/held_out/{name}/1" for policy in ("base", "candidate-1"))
         judge(store, hand_judgement(verdict, "ann", name, left=candidate, right=base))
-    (found,) = reviewed(store, "c1")
+    (found,) = reviewed(store, "c1", None)
     assert found.share.value == pytest.approx(2 / 3) and found.stated is None
     assert found.sentences()[1].startswith("They preferred the candidate side in 67% [0%, 100%] of 3 decided dialogues")
+    assert reviewed(store, "c1", "candidate-1") == [found]
+    assert reviewed(store, "c1", "candidate-2") == []  # the cycle was trained again since
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def night_page(store: TrajectoryStore, cycle_id: str, folder: Path, adapter: Pat
         curves=training_curves(adapter),
         checks=checks,
         health=simulator_health(store, cycle_id),
-        people=reviewed(store, cycle_id),
+        people=reviewed(store, cycle_id, candidate),
         hints=list(_hints(decided, checks, shown, sample)),
         sample_note=sample.note,
         evidence=evidence_data(sample.trees),
