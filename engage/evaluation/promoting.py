@@ -52,7 +52,7 @@ def _promote_by_rule(workspace: Workspace, cycle: Cycle, fate: Fate, version: st
 def finish_earlier(workspace: Workspace) -> None:
     """Settle challenges against champions of the past: one that is the champion itself was promoted, open ones are dropped.
 
-    The first happens where a night was killed between the registry and the store.
+    The first happens where a night was killed between the registry and the store, or a person's promotion before its end.
     """
     challenges, champion = Challenges(workspace.store), workspace.tracker.champion()
     label = policy_label("champion", str(champion.adapter)) if champion else "base"
@@ -66,10 +66,18 @@ def finish_earlier(workspace: Workspace) -> None:
 
 
 def _record(challenges: Challenges, challenge: Challenge, champion: Champion) -> None:
-    challenges.record_promotion(
-        champion.version, str(champion.adapter), RULE, challenge.reason, None, challenge.cycle_id, challenge.number
-    )
-    challenges.settle(challenge.number, State.PROMOTED, challenge.reason)
+    reason, last = challenge.reason, next(reversed(challenges.promotions()), None)
+    if last and last.version == champion.version and last.challenge is None:
+        reason = _by_person(last.promoted_by, last.why)
+    else:
+        challenges.record_promotion(
+            champion.version, str(champion.adapter), RULE, reason, None, challenge.cycle_id, challenge.number
+        )
+    challenges.settle(challenge.number, State.PROMOTED, reason)
+
+
+def _by_person(by: str, why: str) -> str:
+    return f"promoted by {by}: {why}"
 
 
 def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool = False) -> str:
@@ -92,12 +100,13 @@ def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool
             "all the same"
         )
     by, mine = _account(), [one for one in challenges.all() if one.policy == label]
-    tracker.promote(version, by, why)
     before = champion.version if champion else None
+    # first the record: if it fails, or a kill comes in between, the same command does all of it again
     challenges.record_promotion(version, str(adapter), by, why, before, judged_in[-1] if judged_in else None, None)
+    tracker.promote(version, by, why)
     for one in mine:
         if one.state in (State.OPEN, State.PASSED):
-            challenges.settle(one.number, State.PROMOTED, f"promoted by {by}: {why}")
+            challenges.settle(one.number, State.PROMOTED, _by_person(by, why))
     known = (
         mine[-1].reason
         if mine
@@ -126,8 +135,8 @@ def roll_back(workspace: Workspace, why: str) -> str:
     if before is not None:
         return promote_by_person(workspace, before.version, why, unjudged=True) + passed
     _require_reason(why)
-    workspace.tracker.demote()
     challenges.record_promotion(BASE, "", by := _account(), why, champion.version, None, None)
+    workspace.tracker.demote()
     return (
         f"nights start from the configured policy again, instead of version {champion.version} (by {by}: {why}){passed}"
     )

@@ -188,12 +188,15 @@ class Challenges:
         cycle_id: str | None,
         challenge: int | None,
     ) -> None:
-        """Record that a registry version became champion; the same promotion, recorded again, adds nothing."""
+        """Record that a registry version became champion; the same promotion, recorded again, adds nothing.
+
+        Of a person's promotions those are the same that have the same reason.
+        """
         with writing(self._store.path, self._store.wait_s) as connection:
             last = connection.execute(
-                "select version, promoted_by, challenge from promotion order by rowid desc limit 1"
+                "select version, promoted_by, challenge, why from promotion order by rowid desc limit 1"
             ).fetchone()
-            if last != (version, by, challenge) or challenge is None:
+            if last is None or last[:3] != (version, by, challenge) or (challenge is None and last[3] != why):
                 connection.execute(
                     "insert into promotion (promoted_at, version, adapter, cycle_id, challenge, promoted_by, why, replaced) "
                     "values (?, ?, ?, ?, ?, ?, ?, ?)",
