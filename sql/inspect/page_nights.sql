@@ -1,5 +1,5 @@
 -- One row per cycle and simulator of the last 30 cycles up to this one, the oldest first: what was searched, the pairs that were accepted, and
--- the candidate's gain over all domains with its interval; the gain is empty where no candidate was compared.
+-- the latest candidate's gain over all domains with its interval; the gain is empty where no candidate was compared.
 -- Internal
 with until as (
     select cycle.rowid as place
@@ -37,6 +37,22 @@ counted as (
         count(*) filter (where accepted) as accepted
     from pair
     group by cycle_id
+),
+gained as (
+    select
+        cycle_id,
+        policy,
+        simulator,
+        value,
+        low,
+        high,
+        n
+    from evaluation
+    where
+        domain = 'all'
+        and metric = 'difference'
+        and starts_with(policy, 'candidate') -- a comparison of policies may share the cycle
+    qualify row_number() over (partition by cycle_id, simulator order by stored_at desc nulls last, policy) = 1
 )
 select
     last_cycle.cycle_id,
@@ -46,16 +62,13 @@ select
     last_cycle.reward_mean,
     coalesce(counted.pairs, 0) as pairs,
     coalesce(counted.accepted, 0) as accepted,
-    evaluation.policy,
-    evaluation.simulator,
-    evaluation.value as gain,
-    evaluation.low,
-    evaluation.high,
-    evaluation.n as scenarios
+    gained.policy,
+    gained.simulator,
+    gained.value as gain,
+    gained.low,
+    gained.high,
+    gained.n as scenarios
 from last_cycle
 left join counted on counted.cycle_id = last_cycle.cycle_id
-left join evaluation
-    on evaluation.cycle_id = last_cycle.cycle_id
-    and evaluation.domain = 'all'
-    and evaluation.metric = 'difference'
-order by last_cycle.place, evaluation.simulator, evaluation.policy
+left join gained on gained.cycle_id = last_cycle.cycle_id
+order by last_cycle.place, gained.simulator

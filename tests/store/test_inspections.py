@@ -140,7 +140,7 @@ GRAIN = {
     "policy_gains": ("simulator", "domain", "policy_a", "policy_b"),
     "page_dialogues": ("trajectory_id",),
     "page_figures": ("policy", "simulator", "split", "domain", "metric"),
-    "page_nights": ("cycle_id", "policy", "simulator"),
+    "page_nights": ("cycle_id", "simulator"),
     "page_nodes": ("tree_id", "node_id"),
     "page_pair_evidence": ("domain",),
     "page_pairs": ("tree_id", "chosen_id", "rejected_id"),

@@ -104,9 +104,11 @@ def test_a_tree_and_its_scenario(store):
 def test_nights_end_with_the_one_asked_for_and_carry_its_gain(tmp_path):
     early, late = hand_tree(BAKER, {"Hm.": [[0.5]]}, "c1"), hand_tree(BAKER, {"Hm.": [[1.0]]}, "c2")
     fresh = filled(tmp_path, [BAKER], [early, late], cycle_ids=("c0", "c1", "c2"))
-    fresh.add_evaluation(
-        "c2", "validation", "candidate", "bare", {"all": {"n": 8, "difference": 0.25, "low": 0.125, "high": 0.5}}
-    )
+    # another training before, and a comparison of policies later in the same cycle
+    for policy, gain in (("candidate-1", 0.125), ("candidate-2", 0.25), ("dpo_search-2", 0.375)):
+        fresh.add_evaluation(
+            "c2", "validation", policy, "bare", {"all": {"n": 8, "difference": gain, "low": 0.125, "high": 0.5}}
+        )
     rows = fresh.rows("page_nights")
     assert [(row["cycle_id"], row["reward_mean"], row["gain"], row["low"], row["high"], row["scenarios"]) for row in rows] == [
         ("c1", 0.5, None, None, None, None),
