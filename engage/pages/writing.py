@@ -1,10 +1,13 @@
 """How a number, an interval, a table and a sentence are written in Markdown. A missing value is a dash."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from engage.stats import Comparison, Estimate
 
 DASH = "–"
+_PIPE = re.compile(r"(?<!\\)\|")
+"""A pipe that is not escaped yet."""
 
 
 def number(value: float | None, shape: str = "{:.3f}") -> str:
@@ -42,12 +45,13 @@ def counted(count: int, one: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
-    """A table; its first `words` columns are text, the others are numbers and right-aligned."""
+    """A table; its first `words` columns are text, the others are numbers and right-aligned. Names in cells cannot add columns or rows."""
     return "\n".join([_line(head), "|---" * words + "|---:" * (len(head) - words) + "|", *map(_line, rows)])
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
+    whole = (_PIPE.sub(r"\\|", " ".join(cell.splitlines())) for cell in cells)
+    return "".join(f"| {cell} " if cell else "| " for cell in whole) + "|"
 
 
 def escaped(text: str) -> str:
