@@ -223,7 +223,7 @@ def hold_contest(
         gains,
         behind,
         failures,
-        {one.name: _tokens(costs, one.label) for one in contenders},
+        {one.name: _tokens([row for row in costs if row["simulator"] in users], one.label) for one in contenders},
         best,
         len(held.scenarios),
         digest,

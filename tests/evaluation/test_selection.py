@@ -33,9 +33,13 @@ class Held:
     def _rows(self, name, given):
         assert name == "evaluation_cost" and given == {"cycle": "c", "scenarios": list(self.scenarios)}
         return [
-            {"policy": "base", "dialogues": 8, "completion_tokens": 50.0, "computed_prompt_tokens": 100.0},
-            {"policy": "base", "dialogues": 24, "completion_tokens": 10.0, "computed_prompt_tokens": 20.0},
-            {"policy": "up", "dialogues": 8, "completion_tokens": None, "computed_prompt_tokens": 1.0},
+            {"policy": policy, "simulator": simulator, "dialogues": dialogues, "completion_tokens": written}
+            for policy, simulator, dialogues, written in (
+                ("base", "search", 8, 50.0),
+                ("base", "held-out bare", 24, 10.0),
+                ("base", "adversary brusque", 8, 900.0),  # of a comparison of policies in the same cycle
+                ("up", "search", 8, None),
+            )
         ]
 
 
