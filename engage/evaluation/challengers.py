@@ -54,14 +54,15 @@ def decided(
 
     `adapter` is the candidate's folder, `simulator` the one that decides.
     """
-    challenges, contenders = Challenges(workspace.store), []
+    challenges, contenders, failures = Challenges(workspace.store), [], tuple[str, ...]()
     if adapter and found.label:
         mine = weigh(challenges, held, found.label, adapter, simulator, ground, config.alpha)
         contenders.append((mine, mine.verdict(found.failures)))
     if kept is not None:
         theirs = weigh(challenges, held, kept.policy, str(kept.adapter), simulator, ground, config.alpha)
         sides = (held.replies(label, members(simulator)) for label in (found.incumbent.label, kept.policy))
-        contenders.append((theirs, theirs.verdict(failed_checks(*sides))))
+        failures = failed_checks(*sides)
+        contenders.append((theirs, theirs.verdict(failures)))
     notes = []
     for fate in fates(contenders, config.promotion == "manual"):
         done = settle(workspace, held.cycle, fate)
@@ -69,6 +70,6 @@ def decided(
             found = replace(found, verdict=done.verdict)
         else:
             number = done.standing.challenge.number
-            retell_verdict(workspace, done.standing.challenge, done.verdict)
+            retell_verdict(workspace, done.standing.challenge, done.verdict, failures)
             notes.append(f"candidate {number}, of cycle {done.standing.challenge.cycle_id}: {done.verdict.reason}")
     return replace(found, notes=(*notes, *found.notes))

@@ -11,7 +11,7 @@ from engage.engines.prices import Prices
 from engage.evaluation.collected import Collected, tokens_of, usd_of
 from engage.evaluation.held_out import HeldOutStore
 from engage.evaluation.logged import champion_over_base, headline
-from engage.evaluation.night_page import night_page
+from engage.evaluation.night_page import keep_verdict, night_page
 from engage.evaluation.promotion import Verdict
 from engage.evaluation.simulators import deciding
 from engage.evaluation.summary import Aligned, Judged
@@ -109,11 +109,12 @@ def record_night(
     workspace.tracker.night(cycle_id, figures, f"scripted {NIGHTS}" if scripted else NIGHTS)
 
 
-def retell_verdict(workspace: Workspace, challenge: Challenge, verdict: Verdict) -> None:
-    """Record what a later night decided about a cycle's candidate, unless the cycle's run tells of another candidate by now."""
+def retell_verdict(workspace: Workspace, challenge: Challenge, verdict: Verdict, failures: Sequence[str]) -> None:
+    """Record what a later night decided about a cycle's candidate, with its run and for its page, unless they tell of another candidate by now."""
     run, find = workspace.tracker.cycle_run(challenge.cycle_id), workspace.home.find
     if (told := run.tag(JUDGED_TAG)) and find(told) == find(str(challenge.adapter)):
         run.tags({"verdict": verdict.reason, "promoted": "yes" if verdict.promoted else "no"})
+        keep_verdict(workspace.home.cycle(challenge.cycle_id), challenge.policy, verdict, failures)
 
 
 def write_night_page(workspace: Workspace, cycle_id: str) -> Path:
