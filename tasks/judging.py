@@ -70,6 +70,8 @@ def judge(
     label = policy_label("candidate", candidate.adapter) if candidate else None
     held = held_out_store(workspace, cycle, ground.scenarios)
     found = judge_candidate(held, label, with_panel(config.simulators()), config.evaluation.alpha)
+    # before a promotion: what is stored after it was measured again since
+    store_evaluation(workspace, held, found, number, config.evaluation.split, config.tracking.dialogues)
     if simulator:
         adapter = candidate.adapter if candidate else None
         found = decided(workspace, held, found, adapter, kept, simulator, number, config.evaluation)
@@ -81,7 +83,6 @@ def judge(
     settings = set_apart(candidate.adapter if candidate else None, config.evaluation)
     with workspace.tracker.stage(cycle.cycle_id, "evaluation", look, settings) as run:
         record_evaluation(run, found, number)
-    store_evaluation(workspace, held, found, number, config.evaluation.split, config.tracking.dialogues)
     return Judged(
         found.incumbent.name,
         found.verdict,

@@ -13,7 +13,7 @@ from engage.config import CycleConfig
 from engage.engines.base import Side
 from engage.engines.scripted import canned_reply
 from engage.errors import ConfigError
-from engage.evaluation import Places, Verdict, stage_text
+from engage.evaluation import Places, Verdict, reigns, stage_text
 from engage.evaluation.promoting import promote_by_person
 from engage.seeds import derive_seed
 from engage.store import Challenges, TrajectoryStore
@@ -275,3 +275,15 @@ def test_what_was_never_judged_is_promoted_only_if_allowed(first, second, home, 
     assert promote_by_person(Workspace(home), "two", "a guess", unjudged=True).endswith(
         "last verdict: it was never judged"
     )
+
+
+def test_the_night_that_promotes_has_not_judged_the_champion_again(candidates, engine, open_home, config, tmp_path):
+    better, engine.better = engine.better, None
+    with open_home(tmp_path / "home") as home:
+        collect(config(), "one")
+        engine.better = align(config(), "one").candidate.adapter
+        # number 1 needs 2.03 / 0.2 = 10 of its 30
+        assert evaluation(config("evaluation.alpha=0.2"), "one").verdict.promoted
+        (reign,) = reigns(Challenges(TrajectoryStore(home.database)), home.find)
+        assert (reign.gain, reign.judged_again) == ("+1.000 [+1.000, +1.000]", None)
+    engine.better = better
