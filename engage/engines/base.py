@@ -66,10 +66,10 @@ class Completion:
     """One sampled reply up to its end of turn, stripped of surrounding white space.
 
     Thoughts and template markers that the model wrote stay in the text; `engage.simulation.flaws` removes and counts them.
-    `cached_tokens` of the `prompt_tokens` came from the cache; `mean_logprob` is the mean natural-log probability of the
-    completion's tokens at temperature 1. A server may omit all four figures; they are then None, never 0. `finish_reason` says why
-    the reply ended, or why it is empty: the model refused through the protocol's field (`refusal`), a filter removed the reply
-    (`content_filter`), or it was only a thought (`thought`).
+    `prompt_tokens` are those of the whole call: the prompt's once, or once for each request that a server wanted for it; `cached_tokens`
+    of them came from the cache. `mean_logprob` is the mean natural-log probability of the completion's tokens at temperature 1. A server
+    may omit all four figures; they are then None, never 0. `finish_reason` says why the reply ended, or why it is empty: the model
+    refused through the protocol's field (`refusal`), a filter removed the reply (`content_filter`), or it was only a thought (`thought`).
     """
 
     text: str

@@ -44,7 +44,7 @@ class RecordingEngine:
         return self._engine.has_room
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """See Engine; a prompt with n samples counts once."""
+        """See Engine; a prompt with n samples counts as often as the engine says, usually once."""
         started = time.perf_counter()
         completions = [_finite(one) for one in await self._engine.complete(prompt, sampling, seeds)]
         if len(completions) != len(seeds):

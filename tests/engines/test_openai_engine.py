@@ -17,6 +17,7 @@ from engage.engines import EngineConfig, engine_identity
 from engage.engines.base import Message, Prompt, Sampling, ScoresUnavailable, Side
 from engage.engines.openai.config import OpenAIConfig, ServerConfig
 from engage.engines.openai.engine import OpenAIEngine, choice_logprobs
+from engage.engines.recording import RecordingEngine
 from engage.errors import ConfigError, EngineError
 from engage.models import ModelsConfig
 from engage.scenario import load_scenarios
@@ -87,6 +88,15 @@ def test_a_server_without_n_gets_one_request_per_reply(server, open_engine):
     assert [body["seed"] for body in server.bodies] == [7, 8, 9]
     complete(engine, seeds=(1, 2))
     assert "n" not in server.bodies[-1]
+
+
+def test_a_prompt_that_is_sent_once_for_each_reply_counts_each_time(server, open_engine):
+    server.behave = lambda _, body, before: {**answer({**body, "n": 1}), **({"usage": None} if before > 2 else {})}
+    engine = RecordingEngine(open_engine(server))
+    complete(engine, seeds=(7, 8, 9))  # three requests with 20 prompt tokens each, 16 of them cached
+    complete(engine, seeds=(7, 8))  # without counts
+    counts = [(call.samples, call.prompt_tokens, call.cached_tokens) for call in engine.calls]
+    assert counts == [(3, 60, 48), (2, None, None)]
 
 
 @pytest.mark.slow

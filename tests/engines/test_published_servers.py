@@ -116,7 +116,7 @@ def test_tgi_gives_one_reply_per_request_and_lists_five_tokens(tgi, engine, capl
     opened = engine()
     found = replies(opened)
     assert [(one.text, one.completion_tokens, one.prompt_tokens, one.seed) for one in found] == [
-        ("Hello", 1, 20, 11), ("Hello", 1, 20, 12), ("Hello", 1, 20, 13),
+        ("Hello", 1, 60, 11), ("Hello", 1, 60, 12), ("Hello", 1, 60, 13),  # three prompts of 20
     ]  # fmt: skip
     assert [body["seed"] for body in tgi.bodies] == [11, 12, 13] and not any("n" in body for body in tgi.bodies)
     assert scores(opened) == pytest.approx((-0.5, -1.0))
@@ -236,7 +236,7 @@ def openrouter(server):
 def test_openrouter_counts_tokens_and_what_was_cached(openrouter, engine):
     opened = engine("m:nitro")
     assert [(one.text, one.prompt_tokens, one.cached_tokens, one.completion_tokens) for one in replies(opened)] == [
-        ("Hello", 20, 16, 3)
+        ("Hello", 60, 48, 3)  # three prompts of 20, 16 of them cached
     ] * 3
     assert scores(opened) is None  # this provider gives no log-probabilities
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side
+from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnavailable, Side, total
 from engage.engines.loop_thread import LoopThread
 from engage.engines.openai.answers import NO_LOGPROBS, Answer, Reply
 from engage.engines.openai.config import OpenAIConfig, served_names
@@ -134,38 +134,42 @@ class OpenAIEngine:
     async def _complete(self, prompt: Prompt, sampling: Sampling, seeds: list[int]) -> list[Completion]:
         wanted = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p}
         group = self._groups[prompt.side]
-        completions: list[Completion] = []
-        while len(completions) < len(seeds):
-            left = seeds[len(completions) :]
+        answers: list[Answer] = []
+        replies: list[Reply] = []
+        counts: list[int | None] = []
+        while len(replies) < len(seeds):
+            left = seeds[len(replies) :]
             many = {"n": len(left)} if len(left) > 1 and not group.parameters.omits("n") else {}
             answer = await self._send(prompt, {**wanted, "logprobs": True, "seed": left[0], **many})
-            replies = answer.replies[: len(left)]
-            if many and len(replies) < len(left):
+            given = answer.replies[: len(left)]
+            if many and len(given) < len(left):
                 group.parameters.omit(["n"])
                 group.say_news(group.url, self._names[prompt.side])
-            completions += self._completions(prompt, answer, replies, left)
-        return completions
-
-    def _completions(
-        self, prompt: Prompt, answer: Answer, replies: Sequence[Reply], seeds: Sequence[int]
-    ) -> list[Completion]:
-        asked, cached = self._prompt_tokens(prompt, answer)
-        counts: list[int | None] = [len(reply.logprobs) or None for reply in replies]
-        if answer.completion_tokens is not None:  # with thoughts, and with replies that were not asked for
-            counts = [*shared(answer.completion_tokens, [count or 0 for count in counts])]
-        elif None in counts and (counter := self._counter(self._names[prompt.side])):
-            counts = [counter.text(reply.text) for reply in replies]
+            answers.append(answer)
+            replies += given
+            counts += self._reply_tokens(prompt, answer, given)
+        asked, cached = self._prompt_tokens(prompt, answers)
         return [
             Completion(reply.text, asked, cached, count, reply.mean_logprob, reply.reason, seed)
-            for reply, count, seed in zip(replies, counts, seeds, strict=False)
+            for reply, count, seed in zip(replies, counts, seeds, strict=True)
         ]
 
-    def _prompt_tokens(self, prompt: Prompt, answer: Answer) -> tuple[int | None, int | None]:
-        """The prompt tokens of the request, and how many of them came from the server's cache."""
-        if answer.prompt_tokens is not None:
-            return answer.prompt_tokens, answer.cached_tokens
-        counter = self._counter(self._names[prompt.side])
-        return (None, None) if counter is None else (counter.prompt(_messages(prompt)), 0)
+    def _reply_tokens(self, prompt: Prompt, answer: Answer, replies: Sequence[Reply]) -> list[int | None]:
+        """The tokens of each reply, with thoughts and with replies that were not asked for."""
+        counts: list[int | None] = [len(reply.logprobs) or None for reply in replies]
+        if answer.completion_tokens is not None:
+            return [*shared(answer.completion_tokens, [count or 0 for count in counts])]
+        if None in counts and (counter := self._counter(self._names[prompt.side])):
+            return [counter.text(reply.text) for reply in replies]
+        return counts
+
+    def _prompt_tokens(self, prompt: Prompt, answers: Sequence[Answer]) -> tuple[int | None, int | None]:
+        """The prompt tokens of all requests, and how many of them came from the server's cache."""
+        known = [(answer.prompt_tokens, answer.cached_tokens) for answer in answers]
+        if any(asked is None for asked, _ in known) and (counter := self._counter(self._names[prompt.side])):
+            counted = counter.prompt(_messages(prompt))
+            known = [(counted, 0) if asked is None else (asked, cached) for asked, cached in known]
+        return total(asked for asked, _ in known), total(cached for _, cached in known)
 
     def _counter(self, model: str) -> TokenCounter | None:
         """The token counter for a model whose server reports no counts; None without its tokenizer. Looked up once."""
@@ -202,7 +206,7 @@ class OpenAIEngine:
             filtered = answer.replies[0].reason == "content_filter"  # one prompt's, and no trait of the server
             raise self._scores_unavailable(prompt, "" if filtered else answer.url, why)
         listed = answer.replies[0].top
-        tokens, cached = self._prompt_tokens(prompt, answer)
+        tokens, cached = self._prompt_tokens(prompt, [answer])
         exact = dict(listed)
         if ids and all(choice in exact for choice in choices):
             return Scores(tuple(exact[choice] for choice in choices), tokens, cached)
