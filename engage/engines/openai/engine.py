@@ -148,6 +148,9 @@ class OpenAIEngine:
             answers.append(answer)
             replies += given
             counts += self._reply_tokens(prompt, answer, given)
+        if sampling.temperature > 0:
+            for words in group.silent.equal(f"{group.url} ({self._names[prompt.side]})", [one.text for one in replies]):
+                group.warn_once(words)
         asked, cached = self._prompt_tokens(prompt, answers)
         return [
             Completion(reply.text, asked, cached, count, reply.mean_logprob, reply.reason, seed)

@@ -11,7 +11,9 @@ from typing import Any
 from engage.engines.openai.answers import Answer
 from engage.engines.openai.parameters import BY_PATTERN, LEAST_LOSS, LIMIT, TOP_LOGPROBS, last_form
 from engage.engines.openai.server import Chat, ServerGroup
+from engage.engines.openai.silent import repeated
 from engage.engines.openai.status import GaveUp, Refused, Unsupported
+from engage.errors import in_one_line
 from engage.seeds import derive_seed
 
 PROBE = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."})
@@ -42,7 +44,7 @@ class ProbeResult:
 async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
     """Ask once for replies and once for a survey's choices; `group.parameters` then holds what the servers accept.
 
-    None if the servers are too busy or failing; raises Refused if they accept no request at all.
+    None if the servers are too busy or failing; raises Refused if they accept no request at all, or repeat the prompt in their replies.
     """
     try:
         replies = await _taken(group, model, _REPLIES)
@@ -51,6 +53,11 @@ async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
             survey = await _taken(group, model, _SURVEY)
     except GaveUp:
         return None
+    if what := repeated(PROBE, [reply.text for reply in replies.replies]):
+        raise Refused(
+            f"{group.url} ({model}) begins its replies with {what} ({in_one_line(replies.replies[0].text, 60)!r}): let it return the new "
+            "text alone, without what its chat template writes"
+        )
     counts = bool(replies.prompt_tokens) and (
         replies.completion_tokens is not None or not any(reply.text for reply in replies.replies)
     )

@@ -21,6 +21,7 @@ from engage.engines.openai.complaints import Complaint, complaint_of
 from engage.engines.openai.concurrency import AdaptiveLimit
 from engage.engines.openai.config import ServerConfig
 from engage.engines.openai.parameters import Parameters
+from engage.engines.openai.silent import Silent
 from engage.engines.openai.status import (
     GaveUp,
     Learned,
@@ -60,13 +61,14 @@ class Chat:
 class ServerGroup:
     """The servers of one side; used from one event loop. `limit` bounds the running requests of all of them together.
 
-    `parameters` is what they accept, learnt from the refusals of any of them.
+    `parameters` is what they accept, learnt from the refusals of any of them; `silent` is what they do without a word.
     """
 
     def __init__(self, config: ServerConfig, timeout_s: float, retry_s: float, max_concurrency: int) -> None:
         self.config = config
         self.retry_s = retry_s
         self.parameters = Parameters(config.omit)
+        self.silent = Silent()
         self.limit = AdaptiveLimit(FIRST_LIMIT, max_concurrency)
         self._timeout_s = timeout_s
         self._answered = 0.0
@@ -90,7 +92,7 @@ class ServerGroup:
         if len(unreachable) == len(self._servers):
             raise ConfigError(unreachable[0])
         for words in unreachable:
-            self._warn_once(f"{words}; the other servers work without it")
+            self.warn_once(f"{words}; the other servers work without it")
 
     async def _check(self, server: Server, model: str) -> None:
         """Check that a server has the model, once, and again after its connection was lost; raises as `check_server` does."""
@@ -102,7 +104,7 @@ class ServerGroup:
                 raise Unreachable(f"{server.url} is not ready to say which models it has")
             return  # a request to the only server says more
         if notice:
-            self._warn_once(notice)
+            self.warn_once(notice)
         server.models.add(model)
 
     def say_news(self, url: str, model: str) -> None:
@@ -115,7 +117,8 @@ class ServerGroup:
                 ", ".join(new),
             )
 
-    def _warn_once(self, words: str) -> None:
+    def warn_once(self, words: str) -> None:
+        """Log a sentence, unless it was logged before."""
         if words not in self._warned:
             self._warned.add(words)
             _log.warning(words)
@@ -186,6 +189,8 @@ class ServerGroup:
             server.failures, self._answered = 0, time.monotonic()
             server.answered(self._answered - began, busy)
             tokens = (answer.completion_tokens or len(answer.replies)) + 0.1 * (answer.prompt_tokens or 0)
+            for words in self.silent.notices(answer, chat.adapter_name or chat.model, chat.messages, sent):
+                self.warn_once(mask(words, self._secrets))
             return answer
         except openai.APIStatusError as error:
             refused = error.status_code == 429
@@ -234,7 +239,7 @@ class ServerGroup:
             raise Transient(f"{server.url} cannot be reached", crowded=True) from None
         except ConfigError as error:
             server.rest(lost=True)
-            self._warn_once(f"{error}; no requests are sent to it")
+            self.warn_once(f"{error}; no requests are sent to it")
             raise Transient(str(error), crowded=True) from None
 
     def _refusal(
