@@ -39,6 +39,9 @@ def only(text):
         ([], ""),
         ([{"type": "image_url", "image_url": {}}], ""),
         ("half \ud83d", "half ?"),
+        ("<s> Hi.</s><pad><pad>", "Hi."),
+        ("<|begin_of_text|>Hi.<|eot_id|>\n", "Hi."),
+        ("Hi.<|im_end|>\n<|im_start|>user", "Hi.<|im_end|>\n<|im_start|>user"),  # the model went on: a flaw
     ],
 )
 def test_content_is_read_in_every_form(content, text):
@@ -62,6 +65,26 @@ def test_content_is_read_in_every_form(content, text):
 )
 def test_the_reason_why_a_reply_ends_or_is_empty(given, reason):
     assert only(answer(given)).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("given", "usage", "reason"),
+    [
+        ([choice(reason=None)], {"completion_tokens": 16}, "length"),
+        ([choice(reason=None)], {"completion_tokens": 15}, "stop"),
+        ([choice(reason=None)], None, "stop"),  # nobody knows
+        ([choice(reason="stop")], {"completion_tokens": 16}, "stop"),
+        ([choice(reason=None)] * 2, {"completion_tokens": 16}, "stop"),  # of both replies together
+        ([choice("", reason=None, reasoning="Hm")], {"completion_tokens": 16}, "thought"),
+    ],
+)
+def test_a_reply_as_long_as_its_limit_that_ends_without_a_reason_was_cut_off(given, usage, reason):
+    assert {reply.reason for reply in read_answer(answer(*given, usage=usage), limit=16).replies} == {reason}
+
+
+def test_log_probabilities_too_tell_that_the_limit_cut_a_reply_off():
+    text = answer(choice(reason=None, logprobs=logprobs(-0.1, -0.1)), choice(reason=None, logprobs=logprobs(-0.1)))
+    assert [reply.reason for reply in read_answer(text, limit=2).replies] == ["length", "stop"]
 
 
 def test_choices_are_taken_in_the_order_of_their_index():
@@ -266,6 +289,20 @@ def test_a_reply_that_was_broken_off_is_no_reply(reason):
 def test_a_response_that_is_no_answer_is_one_sentence(text, said):
     with pytest.raises(Unreadable, match=said):
         read_answer(text)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"object": "error", "message": "The model is loading", "code": 503},
+        {"detail": "The model is loading"},
+        {"errors": [{"message": "The model is loading"}]},
+        {"success": False, "msg": "The model is loading", "choices": []},
+    ],
+)
+def test_an_error_of_any_layout_with_status_200_is_in_the_servers_words(said):
+    with pytest.raises(Failed, match=r"^The model is loading$"):
+        read_answer(json.dumps(said))
 
 
 def test_an_error_with_status_200_quotes_the_provider():

@@ -29,7 +29,13 @@ _BROKEN_OFF = {
 _FILTER = {"content_filter", "safety", "prohibited_content", "blocklist", "recitation", "spii"}
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = {"thinking", "reasoning", "redacted_thinking"}
-
+_COMPLAINTS = ("errors", "detail", "message", "msg")
+"""What holds an error's words in an answer without replies."""
+_EDGE = (
+    r"(?:</?(?:s|bos|eos|pad|end_of_turn)>|<\|(?:begin_of_text|end_?of_?text|eot_id|im_end|end)\|>|\[(?:PAD|BOS|EOS)\])"
+)
+_AROUND = re.compile(rf"^(?:\s*{_EDGE})+|(?:{_EDGE}\s*)+$", re.IGNORECASE)
+"""What tokenizers put around a text, and some servers leave there."""
 
 NO_LOGPROBS = "gives no log-probabilities"
 
@@ -88,24 +94,31 @@ class Answer:
     url: str = ""
 
 
-def read_answer(text: str) -> Answer:
-    """Read a server's answer with status 200; raises Unreadable or Failed."""
+def read_answer(text: str, limit: int | None = None) -> Answer:
+    """Read a server's answer with status 200; raises Unreadable or Failed.
+
+    A reply of `limit` tokens or more, for whose end the server gives no reason, was ended by the limit.
+    """
     content = _decoded(text)
     if isinstance(content, list) and len(content) == 1:
         (content,) = content
     if not isinstance(content, Mapping):
         raise Unreadable(f"answers with a {_kind(content)}")
-    if content.get("error"):
-        raise Failed(complaint_of(content))
     choices = content.get("choices")
-    if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
+    given = isinstance(choices, Sequence) and not isinstance(choices, str) and bool(choices)
+    if content.get("error") or (not given and any(content.get(name) for name in _COMPLAINTS)):
+        raise Failed(complaint_of(content))
+    if not given:
         raise Unreadable("gives an answer without a reply")
-    replies = [reply for choice in _in_order(choices) if (reply := _reply(choice)) is not None]
+    usage = content.get("usage")
+    alone = _count(usage.get("completion_tokens")) if isinstance(usage, Mapping) and len(choices) == 1 else None
+    known = (_reply(choice, alone or 0, limit) for choice in _in_order(choices))
+    replies = [reply for reply in known if reply is not None]
     if not replies:
         errors = [choice["error"] for choice in choices if isinstance(choice, Mapping) and choice.get("error")]
         raise Failed(complaint_of({"error": errors[0]})) if errors else Unreadable("gives an answer without a reply")
     model = content.get("model")
-    return replace(_with_usage(tuple(replies), content.get("usage")), model=model if isinstance(model, str) else "")
+    return replace(_with_usage(tuple(replies), usage), model=model if isinstance(model, str) else "")
 
 
 def _decoded(text: str) -> Any:
@@ -169,8 +182,8 @@ def _in_order(choices: Sequence[Any]) -> list[Any]:
     return [choice for _, choice in sorted(zip(numbers, choices, strict=True), key=lambda pair: pair[0])]
 
 
-def _reply(choice: Any) -> Reply | None:
-    """The reply of one choice; None if it has none, or half of one."""
+def _reply(choice: Any, written: int, limit: int | None) -> Reply | None:
+    """The reply of one choice; None if it has none, or half of one. `written`: its tokens, 0 if the server does not say."""
     if not isinstance(choice, Mapping):
         return None
     ended = str(choice.get("finish_reason") or "").lower()
@@ -181,7 +194,9 @@ def _reply(choice: Any) -> Reply | None:
     text, thought, refused = _text_of(said.get("content"))
     thought = thought or any(said.get(name) for name in _THOUGHTS)
     refused = refused or bool(said.get("refusal"))
-    reason: Reason = "length" if ended in _LENGTH else "stop"
+    logprobs = _logprobs(choice.get("logprobs"))
+    cut_off = ended in _LENGTH or (not ended and limit is not None and max(written, len(logprobs[0])) >= limit)
+    reason: Reason = "length" if cut_off else "stop"
     if ended in _FILTER:
         reason = "content_filter"
     elif not text.strip() and (refused or ended == "refusal"):
@@ -189,7 +204,7 @@ def _reply(choice: Any) -> Reply | None:
     elif not text.strip() and thought:
         reason = "thought"
     whole = text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
-    return Reply(whole.strip(), reason, *_logprobs(choice.get("logprobs")))
+    return Reply(_AROUND.sub("", whole).strip(), reason, *logprobs)
 
 
 def _text_of(content: Any) -> tuple[str, bool, bool]:

@@ -20,7 +20,7 @@ from engage.engines.openai.clients import FORGOTTEN, LONGEST_PAUSE_S, Server, op
 from engage.engines.openai.complaints import Complaint, complaint_of
 from engage.engines.openai.concurrency import AdaptiveLimit
 from engage.engines.openai.config import ServerConfig
-from engage.engines.openai.parameters import Parameters
+from engage.engines.openai.parameters import LIMIT, NEW_LIMIT, Parameters
 from engage.engines.openai.silent import Silent
 from engage.engines.openai.status import (
     GaveUp,
@@ -222,7 +222,8 @@ class ServerGroup:
             if chat.adapter is not None:
                 await load_adapter(server, chat.adapter_name, chat.adapter, self._secrets)
             body["model"] = chat.adapter_name if chat.adapter else chat.model
-            answer = read_answer(await server.client.post("/chat/completions", body=body, cast_to=str))
+            text = await server.client.post("/chat/completions", body=body, cast_to=str)
+        answer = read_answer(text, sent.get(LIMIT, sent.get(NEW_LIMIT)))
         if chat.adapter and answer.model == chat.model != chat.adapter_name:
             raise Refused(
                 f"{server.url} answers as {chat.model!r}, its base model, when the adapter {chat.adapter_name} is asked for: "
