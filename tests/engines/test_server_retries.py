@@ -5,7 +5,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from chat_server import answer, refuse
+from chat_server import ChatServer, answer, cut_line, refuse
 
 from engage.engines.base import Message, Prompt, Sampling, Side
 from engage.engines.openai.config import OpenAIConfig, ServerConfig
@@ -169,3 +169,53 @@ def test_a_model_whose_tokenizer_is_here_is_counted(server, open_engine, monkeyp
     engine = open_engine(1.0)
     (reply,) = complete(engine)
     assert (reply.prompt_tokens, reply.completion_tokens, engine.uncounted) == (10, 2, "")
+
+
+def redirect(status, place):
+    """A behaviour: an answer that is elsewhere."""
+    return lambda handler, *_: handler.send_json(b"", status, {"Location": place})
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirect_that_would_lose_the_request_names_the_address_to_use(status, server, open_engine):
+    server.behave = redirect(status, "https://127.0.0.1:9/api/v1/chat/completions?token=secret")
+    with pytest.raises(EngineError, match=r"redirects to https://127\.0\.0\.1:9/api/v1/chat/completions") as raised:
+        complete(open_engine(20.0))
+    assert "secret" not in str(raised.value) and len(server.bodies) == 1
+    server.behave = redirect(status, "https://127.0.0.1:9/v1/chat/completions")
+    with pytest.raises(EngineError, match=r"redirects to https://127\.0\.0\.1:9/v1: correct base_urls"):
+        complete(open_engine(20.0))
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_that_keeps_the_request_is_followed(status, server, open_engine):
+    other = ChatServer()
+    server.behave = redirect(status, f"{other.url}/chat/completions")
+    assert [reply.text for reply in complete(open_engine(2.0))] == ["Hello there."]
+    other.stop()
+
+
+@pytest.mark.parametrize(
+    ("behave", "said"),
+    [
+        (cut_line, "gives no whole answer (RemoteProtocolError) (tried for 0 s)"),
+        (lambda handler, *_: handler.send_json(b"{}", headers={"Content-Encoding": "gzip"}), "gives no whole answer (DecodingError)"),
+        (lambda handler, *_: handler.send_json(b"", 304), "refuses the request: status 304"),
+    ],
+    ids=["cut", "not gzip", "no words"],
+)  # fmt: skip
+def test_what_is_no_whole_answer_is_not_called_a_server_that_cannot_be_reached(behave, said, server, open_engine):
+    server.behave = behave
+    with pytest.raises(EngineError) as raised:
+        complete(open_engine(0.0))
+    assert said in str(raised.value)
+
+
+def test_a_server_that_is_gone_cannot_be_reached(server, open_engine):
+    server.behave = lambda handler, *_: handler.send_json(b"{}", 500, {"Connection": "close"})
+    engine = open_engine(0.0)
+    server.stop()
+    with pytest.raises(EngineError, match="500"):  # on the connection that is still open
+        complete(engine)
+    with pytest.raises(EngineError, match="cannot be reached"):
+        complete(engine)

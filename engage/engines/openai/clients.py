@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import openai
 
@@ -12,11 +13,22 @@ from engage.engines.openai.config import ServerConfig, address_parts
 from engage.errors import ConfigError
 
 LONGEST_PAUSE_S = 20.0
-
-
+_NOBODY = ("ConnectError", "NoneType")
+"""The client's errors without a connection."""
 NEWEST, FORGOTTEN = 0.3, 0.997
 """Weight of the newest answer in a server's `pace_s`; and what `pace_s` is multiplied by each time another server is picked, so that a server that was slow
 once is tried again."""
+
+
+class Redirected(openai.OpenAIError):
+    """The server sends a request elsewhere, where it would arrive without its body."""
+
+
+async def _keep_body(response: Any) -> None:
+    """Raise Redirected for a redirect that turns POST into GET; the client follows the others."""
+    if response.status_code in (301, 302, 303) and response.request.method == "POST":
+        place = str(response.url.join(response.headers.get("location", "")))
+        raise Redirected(f"redirects to {place.removesuffix('/chat/completions')}: correct base_urls")
 
 
 @dataclass(eq=False)
@@ -72,6 +84,7 @@ def open_servers(config: ServerConfig, timeout_s: float) -> tuple[list[Server], 
                 timeout=openai.Timeout(timeout_s, connect=10.0),
                 default_headers=part.headers,
                 default_query=part.query,
+                http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_keep_body]}),
             ),
         )
         for part in parts
@@ -81,5 +94,7 @@ def open_servers(config: ServerConfig, timeout_s: float) -> tuple[list[Server], 
 
 def reason_of(error: Exception) -> str:
     """Why a server gave no answer, as the end of a sentence."""
-    slow = isinstance(error, (TimeoutError, openai.APITimeoutError))
-    return "does not answer in time (engine.openai.timeout_s)" if slow else "cannot be reached"
+    if isinstance(error, (TimeoutError, openai.APITimeoutError)):
+        return "does not answer in time (engine.openai.timeout_s)"
+    cause = type(error.__cause__).__name__
+    return "cannot be reached" if cause in _NOBODY else f"gives no whole answer ({cause})"

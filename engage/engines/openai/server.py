@@ -16,7 +16,7 @@ import openai
 from engage.engines.openai.adapters import WITH_ADAPTERS, load_adapter
 from engage.engines.openai.answers import Answer, Failed, Reply, Unreadable, read_answer
 from engage.engines.openai.checks import Unreachable, check_server
-from engage.engines.openai.clients import FORGOTTEN, LONGEST_PAUSE_S, Server, open_servers, reason_of
+from engage.engines.openai.clients import FORGOTTEN, LONGEST_PAUSE_S, Redirected, Server, open_servers, reason_of
 from engage.engines.openai.complaints import Complaint, complaint_of
 from engage.engines.openai.concurrency import AdaptiveLimit
 from engage.engines.openai.config import ServerConfig
@@ -169,7 +169,7 @@ class ServerGroup:
                 answer: Any = await server.client.post(path, body=body, cast_to=object)
             except openai.APIConnectionError as error:
                 raise Transient(f"{server.url} {reason_of(error)}", crowded=True) from None
-            except (openai.APIError, json.JSONDecodeError):
+            except (openai.OpenAIError, json.JSONDecodeError):
                 return None
             tokens = answer.get("tokens") if isinstance(answer, dict) else None
             if not isinstance(tokens, list) or len(tokens) != 1:
@@ -206,6 +206,8 @@ class ServerGroup:
             raise Transient(f"{server.url} {reason_of(error)}", crowded=lost) from None
         except Unreadable as error:
             raise Transient(mask(f"{server.url} {error}", self._secrets)) from None
+        except Redirected as error:
+            raise Refused(mask(f"{server.url} {error}", self._secrets)) from None
         except (Learned, Transient, Refused):
             raise
         except Exception as error:  # an error of the client or its libraries fails one request, not the search

@@ -82,7 +82,7 @@ def failure(status: int, complaint: Complaint, url: str, key_env: str, model: st
         return Transient(f"{said} fails ({status})")
     if status == 404:
         return Refused(f"{url} does not know the model {model!r} ({words})")
-    return Unsupported(f"{url} refuses the request: {words}", complaint)
+    return Unsupported(f"{url} refuses the request: {words or f'status {status}'}", complaint)
 
 
 def key_refused(url: str, key_env: str) -> str:
