@@ -104,7 +104,14 @@ def counted(count: int | None) -> int:
 
 
 class ScoresUnavailable(EngineError):
-    """The engine cannot compute likelihoods; the caller must sample an answer and read it instead."""
+    """The engine cannot compute likelihoods; the caller must sample an answer and read it instead.
+
+    `spent`: the prompt tokens, and those of them from the cache, of a server that was asked for them all the same; None: nobody was asked.
+    """
+
+    def __init__(self, message: str, request_key: str, spent: tuple[int | None, int | None] | None = None) -> None:
+        super().__init__(message, request_key)
+        self.spent = spent
 
 
 class Engine(Protocol):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engage.engines.base import Completion, Engine, Prompt, Sampling, Scores, total
+from engage.engines.base import Completion, Engine, Prompt, Sampling, Scores, ScoresUnavailable, total
 from engage.errors import EngineError
 from engage.stats import is_finite
 
@@ -55,8 +55,14 @@ class RecordingEngine:
         return completions
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
+        """See Engine; a request whose answer had no usable likelihoods was answered, and is recorded too."""
         started = time.perf_counter()
-        scores = await self._engine.score(prompt, choices)
+        try:
+            scores = await self._engine.score(prompt, choices)
+        except ScoresUnavailable as error:
+            if error.spent is not None:
+                self._record(prompt, "score", len(choices), *error.spent, 0, started)
+            raise
         if len(scores.logprobs) != len(choices):
             raise EngineError(f"the engine gives {len(scores.logprobs)} figures for {len(choices)} choices", prompt.key)
         self._record(prompt, "score", len(choices), scores.prompt_tokens, scores.cached_tokens, 0, started)

@@ -414,6 +414,26 @@ def test_impossible_log_probabilities_are_no_scores_and_that_is_said_once(late, 
     assert caplog.text.count("impossible") == caplog.text.count("the survey is read by pattern") == 1
 
 
+def test_a_server_that_gave_no_log_probabilities_at_the_start_is_not_asked_for_them_again(server, open_engine):
+    server.shape = lambda content: {**content, "choices": [{**one, "logprobs": None} for one in content["choices"]]}
+    engine = RecordingEngine(open_engine(server))
+    with pytest.raises(ScoresUnavailable, match="gives no log-probabilities"):
+        asyncio.run(engine.score(FROM_USER, list("12345")))
+    assert server.bodies == engine.calls == []
+
+
+def test_an_answer_without_usable_scores_was_paid_for_and_is_recorded(server, open_engine):
+    engine = RecordingEngine(open_engine(server))
+    server.shape = listing(("yes", -0.1), ("no", -3.0))
+    for choices in ("12345", "1"):
+        with pytest.raises(ScoresUnavailable):
+            asyncio.run(engine.score(FROM_USER, list(choices)))
+    assert [(call.kind, call.samples, call.prompt_tokens, call.cached_tokens) for call in engine.calls] == [
+        ("score", 5, 20, 16),
+        ("score", 1, 20, 16),
+    ]
+
+
 def test_too_few_listed_choices_are_no_scores_and_that_is_said_once_for_each_server(server, open_engine, caplog):
     other = ChatServer()
     engine = open_engine(server, other)

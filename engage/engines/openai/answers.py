@@ -104,11 +104,11 @@ def read_answer(text: str, limit: int | None = None) -> Answer:
         (content,) = content
     if not isinstance(content, Mapping):
         raise Unreadable(f"answers with a {_kind(content)}")
-    choices = content.get("choices")
-    given = isinstance(choices, Sequence) and not isinstance(choices, str) and bool(choices)
-    if content.get("error") or (not given and any(content.get(name) for name in _COMPLAINTS)):
+    found = content.get("choices")
+    choices: Sequence[Any] = found if isinstance(found, Sequence) and not isinstance(found, str) else ()
+    if content.get("error") or (not choices and any(content.get(name) for name in _COMPLAINTS)):
         raise Failed(complaint_of(content))
-    if not given:
+    if not choices:
         raise Unreadable("gives an answer without a reply")
     usage = content.get("usage")
     alone = _count(usage.get("completion_tokens")) if isinstance(usage, Mapping) and len(choices) == 1 else None

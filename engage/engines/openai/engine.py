@@ -203,29 +203,34 @@ class OpenAIEngine:
         ):  # the settings omit it, or its refusal was said
             own = {"logprobs", "top_logprobs"} & set(group.config.omit)
             raise self._scores_unavailable(prompt, group.url if own else "", NO_LOGPROBS)
+        probed = self._probed.get((id(group), self._names[prompt.side]))
+        if probed and probed.unscored:
+            raise self._scores_unavailable(prompt, "", probed.unscored)
         ids = None if parameters.omits("logprob_token_ids") else await self._choice_ids(prompt.side, tuple(choices))
         answer = await self._send(prompt, {**wanted, "logprob_token_ids": ids} if ids else wanted)
+        tokens, cached = spent = self._prompt_tokens(prompt, [answer])
         if why := answer.replies[0].unscored:
             filtered = answer.replies[0].reason == "content_filter"  # one prompt's, and no trait of the server
-            raise self._scores_unavailable(prompt, "" if filtered else answer.url, why)
+            raise self._scores_unavailable(prompt, "" if filtered else answer.url, why, spent)
         listed = answer.replies[0].top
-        tokens, cached = self._prompt_tokens(prompt, [answer])
         exact = dict(listed)
         if ids and all(choice in exact for choice in choices):
             return Scores(tuple(exact[choice] for choice in choices), tokens, cached)
         if covered(listed, choices) < LEAST_COVERED:
             if len(choices) == 1:  # no survey: a text that is rated
-                raise ScoresUnavailable("the text is not among the most probable tokens", prompt.key)
-            raise self._scores_unavailable(prompt, answer.url, TOO_FEW)
+                raise ScoresUnavailable("the text is not among the most probable tokens", prompt.key, spent)
+            raise self._scores_unavailable(prompt, answer.url, TOO_FEW, spent)
         return Scores(choice_logprobs(listed, choices), tokens, cached)
 
-    def _scores_unavailable(self, prompt: Prompt, url: str, why: str) -> ScoresUnavailable:
+    def _scores_unavailable(
+        self, prompt: Prompt, url: str, why: str, spent: tuple[int | None, int | None] | None = None
+    ) -> ScoresUnavailable:
         """The error to raise; the first one of the server at `url` is logged, and its first TOO_FEW, which holds for single prompts only."""
         always = why != TOO_FEW
         if url and (url, always) not in self._said_unscored:
             self._said_unscored.add((url, always))
             _log.warning("%s %s: %s%s", url, why, BY_PATTERN, "" if always else " where this happens")
-        return ScoresUnavailable(f"the server {why}", prompt.key)
+        return ScoresUnavailable(f"the server {why}", prompt.key, spent)
 
     async def _choice_ids(self, side: Side, choices: tuple[str, ...]) -> list[int] | None:
         """Token ids of a survey's choices, requested once; None if the server does not give them."""

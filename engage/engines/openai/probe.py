@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engage.engines.openai.answers import Answer
+from engage.engines.openai.answers import NO_LOGPROBS, Answer
 from engage.engines.openai.parameters import BY_PATTERN, LEAST_LOSS, LIMIT, TOP_LOGPROBS, last_form
 from engage.engines.openai.server import Chat, ServerGroup
 from engage.engines.openai.silent import repeated
@@ -33,12 +33,12 @@ _SURVEY = {LIMIT: 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_L
 class ProbeResult:
     """Result of a probe: a line on what the server refuses or omits ('' for nothing), and whether it reports token counts.
 
-    `unscored`: the line says that a survey is read by pattern.
+    `unscored`: why a survey is read by pattern, as the line says; '' if it need not be.
     """
 
     notice: str
     counts_tokens: bool
-    unscored: bool
+    unscored: str
 
 
 async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
@@ -68,12 +68,10 @@ async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
     group.parameters.news()  # said here
     parts = [f"refuses {', '.join(refused)}"] if refused else []
     parts += ["ignores n (replies are requested one by one)"] if one else []
-    why = survey.replies[0].unscored if survey is not None else ""
-    parts += [f"{why}: {BY_PATTERN}"] if why else []
+    why = survey.replies[0].unscored if survey is not None else NO_LOGPROBS
+    parts += [f"{why}: {BY_PATTERN}"] if why and survey is not None else []
     parts += [] if counts else ["does not say how many tokens a request took"]
-    return ProbeResult(
-        f"{group.url} ({model}) {'; '.join(parts)}" if parts else "", counts, survey is None or bool(why)
-    )
+    return ProbeResult(f"{group.url} ({model}) {'; '.join(parts)}" if parts else "", counts, why)
 
 
 async def _taken(group: ServerGroup, model: str, wanted: Mapping[str, Any]) -> Answer:
