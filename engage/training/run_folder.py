@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from engage.errors import ConfigError, StoreError
+from engage.errors import ConfigError, ModelError, StoreError
 from engage.files.digest import digest, key_settings
 from engage.models import (
     ADAPTER_WEIGHTS,
@@ -67,10 +67,13 @@ class RunFolder:
         return self.out / "checkpoints" / f"{self.key[:16]}-v{TRAINING_VERSION}"
 
     def finished(self) -> TrainResult | None:
-        """The result of a finished run of the same key, if there is one; ConfigError if the folder holds another run's adapter."""
-        if not (self.adapter / CARD_NAME).exists():
+        """The result of a finished run of the same key, if there is one; ConfigError if the folder holds another run's adapter, StoreError if half of one."""
+        if not self.adapter.is_dir() or not any(self.adapter.iterdir()):
             return None
-        card = AdapterCard.read(self.adapter)
+        try:
+            card = AdapterCard.read(self.adapter)
+        except ModelError as error:
+            raise self._damaged(CARD_NAME) from error
         if card.config.get("run_key") != self.key:
             raise ConfigError(
                 f"{self.adapter} holds an adapter of another base, data or settings; choose another folder or delete it"
@@ -111,7 +114,7 @@ class RunFolder:
     def last_checkpoint(self) -> str | None:
         """The newest complete checkpoint of this key and version; those of other keys and versions are removed."""
         for stale in self.checkpoints.parent.glob("*"):
-            if stale == self.checkpoints:
+            if stale == self.checkpoints or not stale.is_dir():  # what file managers and NFS put there
                 continue
             if stale.name.partition("-")[0] == self.key[:16]:
                 _log.warning(

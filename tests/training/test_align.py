@@ -255,7 +255,7 @@ def test_a_run_that_diverges_at_its_last_step_leaves_no_adapter(base: ModelRef, 
     assert not (tmp_path / "adapter").exists()
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "history.json"])
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "history.json", "engage_card.json"])
 @pytest.mark.parametrize("cut", [True, False])
 def test_a_finished_run_that_was_damaged_since_is_one_sentence(
     name: str, cut: bool, base: ModelRef, tmp_path: Path
@@ -279,6 +279,13 @@ def test_a_checkpoint_that_is_cut_off_is_not_resumed(name: str, base: ModelRef, 
     told: list[int] = []
     train_dpo(make_pairs(6), base, tmp_path, CONFIG, on_step=lambda step, _: told.append(step))
     assert told == [2, 3]  # from the checkpoint of step 1
+
+
+def test_a_stray_file_beside_the_checkpoints_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".nfs0001").touch()
+    assert RunFolder(tmp_path, "k").last_checkpoint() is None
+    assert (tmp_path / "checkpoints" / ".nfs0001").exists()
 
 
 def test_max_pairs_limits_what_is_trained_on(base: ModelRef, tmp_path: Path) -> None:
