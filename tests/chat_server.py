@@ -52,6 +52,7 @@ class ChatServer:
         self.keys: set[str] = set()
         self.queries: set[str] = set()
         self.vocabulary: dict[str, list[int]] = {}
+        self.busy = 0  # how many requests for tokens it does not answer yet
         self.most_at_once = self._at_once = 0
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
@@ -99,6 +100,10 @@ class ChatServer:
                     return
                 if self.path == "/tokenize":  # vLLM's own
                     known = owner.vocabulary
+                    if owner.busy:
+                        owner.busy -= 1
+                        self.send_json({"error": {"message": "busy"}}, 503)
+                        return
                     found = {"tokens": known.get(body["prompt"], [0, 0])} if known else {"error": {"message": "no"}}
                     self.send_json(found, 200 if known else 404)
                     return

@@ -41,6 +41,14 @@ def test_each_choice_is_asked_for_by_its_token(server):
     assert [body["logprob_token_ids"] for body in server.bodies] == [[33, 34]] * 2
 
 
+@pytest.mark.usefixtures("short_pauses")
+def test_a_server_that_is_busy_when_it_is_asked_for_the_tokens_is_asked_again(server):
+    server.vocabulary, server.busy = {"1": [33], "2": [34]}, 2
+    server.behave = told([("1", -7.0), ("2", -9.5)])
+    assert scores(server, ("1", "2")) == [(-7.0, -9.5)]
+    assert server.bodies[0]["logprob_token_ids"] == [33, 34]
+
+
 def test_choices_of_several_tokens_are_read_from_the_listed_ones(server):
     server.vocabulary = {"1": [33], "10": [33, 32]}
     server.behave = told([("1", -1.0), ("10", -2.0)])

@@ -169,6 +169,10 @@ class ServerGroup:
                 answer: Any = await server.client.post(path, body=body, cast_to=object)
             except openai.APIConnectionError as error:
                 raise Transient(f"{server.url} {reason_of(error)}", crowded=True) from None
+            except openai.APIStatusError as error:
+                if error.status_code not in (429, 503):
+                    return None
+                raise Transient(f"{server.url} is busy", retry_after(error.response.headers)) from None
             except (openai.OpenAIError, json.JSONDecodeError):
                 return None
             tokens = answer.get("tokens") if isinstance(answer, dict) else None
