@@ -14,7 +14,7 @@ from flows.align import align
 from flows.collect import collect
 from flows.evaluation import evaluation
 from tasks.judging import require_validation
-from tasks.nights import at_night, earlier_nights
+from tasks.nights import at_night, earlier_nights, require_kept
 from tasks.notifying import announce, announce_failure
 from tasks.reporting import report_cycle
 from tasks.run_log import add_tag, finished, night
@@ -34,6 +34,7 @@ def nightly(config: CycleConfig, cycle_id: str | None = None) -> Night:
     require_validation(config)
     require_trainable(config)
     cycle_id = cycle_id or new_cycle_id()
+    require_kept(cycle_id)
     with at_night(cycle_id):
         finish_earlier_nights(config, cycle_id)
         with night(cycle_id):

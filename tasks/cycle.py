@@ -25,6 +25,7 @@ from engage.evaluation import (
 )
 from engage.home import check_cycle_id
 from engage.keeping import at_work
+from engage.keeping.pruning import check_not_pruned
 from engage.progress import tell
 from engage.scenario import same_contents
 from engage.seeds import derive_seed
@@ -49,6 +50,7 @@ def begin_cycle(config: CycleConfig, cycle_id: str, from_champion: bool = True, 
     """
     check_cycle_id(cycle_id)
     workspace = Workspace.from_env()
+    check_not_pruned(workspace, cycle_id)
     known = workspace.store.cycle_config(cycle_id)
     seed = config.seed if config.seed is not None else derive_seed("cycle", cycle_id) % 2**32
     if known is None:

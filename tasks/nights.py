@@ -8,8 +8,14 @@ from prefect import runtime, task
 
 from engage.config import CycleConfig, night_to_finish
 from engage.keeping import at_work
+from engage.keeping.pruning import check_not_pruned
 from engage.workspace import Workspace
 from tasks.cycle import worth_retrying
+
+
+def require_kept(cycle_id: str) -> None:
+    """Raise ConfigError for a cycle that was pruned, before the night makes its folder anew."""
+    check_not_pruned(Workspace.from_env(), cycle_id)
 
 
 @task(name="mark-dead-runs", retries=3, retry_delay_seconds=20, retry_condition_fn=worth_retrying)

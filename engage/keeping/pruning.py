@@ -1,6 +1,7 @@
 """Removes whole old cycles from a home: rows, folder, MLflow's files and conversations.
 
-What is deleted first can be deleted again: a cycle's rows go last, so that a prune that was killed at any point is finished by the next.
+A cycle is marked first, and its rows go last: a prune that was killed at any point is finished by the next, and nothing is begun meanwhile
+in what it left.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from engage.errors import EngageError, in_one_line
+from engage.errors import ConfigError, EngageError, in_one_line
 from engage.files.sizes import disk_bytes
 from engage.keeping.at_work import RUNNING, all_work, state
 from engage.store import Challenges, State, champion_line, compact, count_rows, delete_rows, free_share, older_copies
@@ -59,11 +60,13 @@ def prune(workspace: Workspace, plan: Pruning, tell: Callable[[str], None]) -> i
     for left in folder.glob(f"{GONE}*"):
         shutil.rmtree(left)
     for one in plan.going:
+        tracked = TrackedCycle(workspace.tracker, one.cycle_id)
+        tracked.mark_pruned()
         place = workspace.home.cycle(one.cycle_id)
         if place.is_dir():
             gone = place.rename(folder / f"{GONE}{one.cycle_id}")
             shutil.rmtree(gone)
-        TrackedCycle(workspace.tracker, one.cycle_id).remove()
+        tracked.remove()
     path, wait_s = workspace.home.database, workspace.wait_s
     if plan.going:
         delete_rows(path, "cycle_id", [one.cycle_id for one in plan.going], wait_s)
@@ -73,6 +76,14 @@ def prune(workspace: Workspace, plan: Pruning, tell: Callable[[str], None]) -> i
         share(location, adapter)
     shrink(workspace, tell)
     return before - disk_bytes([workspace.home.path])
+
+
+def check_not_pruned(workspace: Workspace, cycle_id: str) -> None:
+    """ConfigError for a cycle that was pruned: what is begun anew under its id would be taken for it, in MLflow and among the challenges."""
+    if day := TrackedCycle(workspace.tracker, cycle_id).pruned_on():
+        raise ConfigError(
+            f"cycle {cycle_id!r} was pruned on {day}: its trees, pairs and adapter are deleted; leave --cycle out, or give a new id"
+        )
 
 
 def shrink(workspace: Workspace, tell: Callable[[str], None], at_any_rate: bool = False) -> None:

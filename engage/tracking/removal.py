@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from engage.home import Home
 from engage.tracking import dialogues
 from engage.tracking.client import Client, told
 from engage.tracking.files import local_folder
-from engage.tracking.tracker import CYCLE_TAG, EXPERIMENT, REGISTERED_NAME, Tracker
+from engage.tracking.tracker import CYCLE_TAG, EXPERIMENT, REGISTERED_NAME, STAGE_TAG, Tracker
 
+PRUNED_TAG = "engage.pruned"
+"""On the run of a cycle that was pruned: the day (UTC)."""
 _MOST_TRACES = 100
 
 
@@ -35,6 +38,17 @@ class TrackedCycle:
         )
         self.run_ids = [str(run.info.run_id) for run in runs]
         self.locations = [str(run.info.artifact_uri) for run in runs]
+        self._own = [run for run in runs if run.data.tags.get(STAGE_TAG) == "cycle"]
+
+    def pruned_on(self) -> str:
+        """The day on which it was pruned; empty if it was not."""
+        return next((day for run in self._own if (day := run.data.tags.get(PRUNED_TAG))), "")
+
+    def mark_pruned(self) -> None:
+        """Note on its run that its data is being deleted; nothing if MLflow has no run of it."""
+        for run in self._own:
+            if run.info.lifecycle_stage == "active":
+                self._client.set_tag(run.info.run_id, PRUNED_TAG, f"{datetime.now(UTC):%Y-%m-%d}")
 
     def folders(self) -> list[Path]:
         """The folders of its files on this machine, models among them; empty for a server."""

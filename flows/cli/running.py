@@ -136,8 +136,21 @@ def find_cycle_id(cycle: str | None) -> str:
     if cycle is None or not known:
         raise ConfigError("no cycle has been run yet; run `engage collect` or `engage nightly` first")
     if cycle not in known:
+        _check_not_pruned(home, cycle)
         raise ConfigError(f"cycle {cycle!r} is not in the store; the latest cycles are {', '.join(known[:5])}")
     return cycle
+
+
+def _check_not_pruned(home: Home, cycle_id: str) -> None:
+    """ConfigError for a cycle that was pruned; nothing if MLflow, which knows it, is not available."""
+    if home.own_tracking and not home.mlflow_file.exists():
+        return
+    quieten(verbose=False)
+    from engage.keeping.pruning import check_not_pruned
+    from engage.workspace import Workspace
+
+    with suppress(StoreError):
+        check_not_pruned(Workspace(home), cycle_id)
 
 
 def require_begun() -> None:

@@ -136,11 +136,13 @@ def all_cycles(workspace: "Workspace", begun: bool) -> list[Row]:
 
 def row(run: "CycleRun", work: "Work | None" = None, state: str = "") -> Row:
     """A cycle's figures; None for what is unknown. Runs of an older version named some of them otherwise."""
+    from engage.tracking.removal import PRUNED_TAG
+
     tags, metrics = run.tags, {name: value for name, value in run.metrics.items() if value == value}
     held_out = sorted(name for name in metrics if name.startswith("reward_difference/") and name.endswith("/all"))
     older = {"gain": metrics.get(held_out[0]) if held_out else None, "pairs": metrics.get("pairs_accepted")}
     found = {name: metrics.get(name, older.get(name)) for name in COLUMNS}
-    state = state or STATES.get(run.status, "completed")
+    state = "pruned" if PRUNED_TAG in tags else state or STATES.get(run.status, "completed")
     words = {name: tags.get(name, "") for name in ("profile", "engine", "verdict", "promoted")}
     own = work if work and not work.command.startswith("compare") else None  # a comparison is no stage of a night
     stage = own.stage if own else "evaluate" if words["verdict"] else "align" if found["pairs"] else "collect"

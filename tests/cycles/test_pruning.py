@@ -1,16 +1,20 @@
 """`engage prune` through the real store and MLflow: what goes, what stays, and what a kill in the middle leaves."""
 
+import json
 import os
 import shutil
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from kept_homes import add_cycle
 from mlflow import MlflowClient
+from scripted_cycles import small
 from small_stores import counts
 
 import engage.keeping.pruning
+from engage.errors import ConfigError
 from engage.evaluation.promoting import promote_by_person, roll_back
 from engage.home import Home
 from engage.keeping import at_work
@@ -19,6 +23,8 @@ from engage.store import Challenges, TrajectoryStore
 from engage.tracking import Tracker
 from engage.tracking.removal import experiments, find_traces
 from engage.workspace import Workspace
+from flows.collect import collect
+from flows.nightly import nightly
 
 pytestmark = pytest.mark.slow
 
@@ -206,3 +212,38 @@ def test_the_command_says_what_goes_and_deletes_nothing_when_asked_to_say_it_onl
     assert code == 0 and "goes: c1: 2 trees" in out and " are free; the home has " in out
     assert TrajectoryStore(home.database).cycle_ids() == ["c2"] and not home.cycle("c1").exists()
     assert engage("prune", "--keep", "0")[0] == 2
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_pruned_cycle_is_listed_as_one_and_no_command_begins_it_again(engage, home, tiny_model):
+    for cycle in ("c1", "c2"):
+        add_cycle(home, cycle, talk=False)
+        Tracker(home).open_cycle(cycle, {"cycle_id": cycle})
+        Tracker(home).close_cycle(cycle)
+    engage("prune", "--keep", "1")
+    rows = json.loads(engage("nights", "--format", "json")[1])
+    assert [(row["cycle"], row["state"], row["continue"]) for row in rows] == [
+        ("c2", "completed", ""),
+        ("c1", "pruned", ""),
+    ]
+    assert "(pruned)" in engage("runs")[1]
+    gone = (
+        f"cycle 'c1' was pruned on {datetime.now(UTC):%Y-%m-%d}: its trees, pairs and adapter are deleted; "
+        "leave --cycle out, or give a new id"
+    )
+    code, _, err = engage("export", "--cycle", "c1", "--out", str(home.path / "out"))
+    assert (code, err) == (2, f"{gone}\n")
+    for begun in (nightly, collect):
+        with pytest.raises(ConfigError) as refused:
+            begun(small(tiny_model), "c1")
+        assert str(refused.value) == gone
+    assert folders(home) == {"c2"} and Workspace(home).store.cycle_ids() == ["c2"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_cycle_whose_prune_was_killed_is_not_continued(home, tiny_model):
+    for cycle in ("c1", "c2"):
+        add_cycle(home, cycle, talk=False)
+    assert killed(Workspace(home), "a folder half removed") == signal.SIGKILL
+    with pytest.raises(ConfigError, match="cycle 'c1' was pruned on "):
+        collect(small(tiny_model), "c1")
