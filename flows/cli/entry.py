@@ -64,7 +64,7 @@ def _run() -> int:
             code = INTERRUPTED
         interrupts.end()
         if code == INTERRUPTED or (code and interrupts.asked):
-            errors.print(interrupts.sentence(), markup=False, highlight=False, soft_wrap=True)
+            errors.print(interrupts.sentence, markup=False, highlight=False, soft_wrap=True)
             return interrupts.code
         return code
 

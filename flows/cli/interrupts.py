@@ -26,10 +26,10 @@ _REMINDER = signal.SIGURG
 
 
 class Interrupts:
-    """The signals received, and the message for the user. `command` is the command line that resumes the run, once it has begun."""
+    """The signals received, and the message for the user, `sentence`."""
 
     def __init__(self) -> None:
-        self.command: str | None = None
+        self.sentence = "interrupted"
         self.asked_at_s: float | None = None
         self.code = 128 + signal.SIGINT
         self._ended = threading.Event()
@@ -40,10 +40,6 @@ class Interrupts:
         """Whether a signal has come."""
         return self.asked_at_s is not None
 
-    def sentence(self) -> str:
-        """The run's last message to the user."""
-        return f"interrupted; nothing stored is lost, go on with: {self.command}" if self.command else "interrupted"
-
     def handle(self, number: int, _: Any) -> None:
         """The handler of the user's signals."""
         now_s = time.monotonic()
@@ -52,7 +48,7 @@ class Interrupts:
             threading.Thread(target=self._remind, args=(threading.get_ident(),), daemon=True).start()
             self._stop()
         elif now_s - self.asked_at_s > TOGETHER_S:
-            os.write(2, f"{self.sentence()}\n".encode())
+            os.write(2, f"{self.sentence}\n".encode())
             os._exit(self.code)
 
     def handle_reminder(self, *_: Any) -> None:
@@ -119,12 +115,17 @@ def through_flows() -> Iterator[None]:
 
 def go_on_with(command: str) -> None:
     """Set the command line that an interrupted user is asked to type."""
-    _now.command = command
+    say(f"interrupted; nothing stored is lost, go on with: {command}")
+
+
+def say(text: str) -> None:
+    """Set the message for an interrupted user."""
+    _now.sentence = text
 
 
 def sentence() -> str:
     """The message for an interrupted user."""
-    return _now.sentence()
+    return _now.sentence
 
 
 def asked() -> bool:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from engage.files.writing import write_whole
 from engage.home import Home
 from engage.masking import mask_urls
 from engage.processes import began_s
+from flows.cli import interrupts
 from flows.cli.started import Service, end, folder, noted, process_of, processes, running, use_own_server
 from flows.cli.workers import POOL, ensure_pool, online
 
@@ -51,6 +53,7 @@ def start_services(console: Console, prefect_port: int | None, mlflow_port: int 
     home = Home.from_env()
     home.make()
     folder(home).mkdir(mode=0o700, exist_ok=True)
+    interrupts.say("interrupted; what was started runs on: `engage up` starts the rest, `engage down` ends it")
     with FileLock(folder(home) / "services.lock"):
         before = {name for name in NAMES if running(home, name)}
         use_own_server()
@@ -143,6 +146,13 @@ def _start(home: Home, name: str, command: list[str], address: str, own: Mapping
     log = folder(home) / f"{name}.log"
     if log.exists():
         log.replace(log.with_suffix(".log.before"))
+    # on another thread, because Ctrl-C must not come between a start and its note, by which `engage down` knows it
+    with ThreadPoolExecutor() as apart:
+        return apart.submit(_begin, home, name, command, address, own, log).result()
+
+
+def _begin(home: Home, name: str, command: list[str], address: str, own: Mapping[str, str], log: Path) -> Service:
+    """Start the process and note it."""
     python = os.pathsep.join(filter(None, (str(CLONE), os.environ.get("PYTHONPATH"))))
     with log.open("wb") as out:
         process = subprocess.Popen(

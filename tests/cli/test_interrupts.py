@@ -26,7 +26,7 @@ with listening() as interrupts:
 {body}
     except KeyboardInterrupt:
         interrupts.end()
-        print(interrupts.sentence())
+        print(interrupts.sentence)
         sys.exit(interrupts.code)
     print("went on")
 """

@@ -54,6 +54,35 @@ def started(home):
         process.wait()
 
 
+INTERRUPTED_UP = """
+import os, signal, sys
+from flows.cli import entry, services
+
+def began_s(pid):
+    os.kill(os.getpid(), signal.SIGINT)
+    return noted_s(pid)
+
+noted_s, services.began_s, services.sys.executable = services.began_s, began_s, sys.argv[1]
+sys.argv = ["engage", "up"]
+entry.main()
+"""
+
+
+def test_ctrl_c_says_that_what_was_started_runs_on_and_down_ends_it(home, engage, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
+    (service := tmp_path / "service").write_text("#!/bin/sh\nexec sleep 600\n")
+    service.chmod(0o700)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_UP, service], capture_output=True, text=True, timeout=60, check=False
+    )
+    said = "interrupted; what was started runs on: `engage up` starts the rest, `engage down` ends it\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
+    process = running(home, "prefect")
+    assert process is not None
+    assert engage("down")[1] == f"Prefect's server has ended (process {process.pid}).\n"
+    assert not psutil.pid_exists(process.pid)
+
+
 def note(home: Home, service: Service) -> None:
     (folder(home) / f"{service.name}.json").write_text(json.dumps(asdict(service)))
 
