@@ -128,6 +128,11 @@ def show(console: Console) -> Iterator[None]:
         _shown = None
 
 
+def is_shown() -> bool:
+    """Whether there is a display."""
+    return _shown is not None
+
+
 def tell(text: str) -> None:
     """Show a line above the bars, if there is a display, and write it to the log, if there is one."""
     _log(text)

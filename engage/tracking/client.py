@@ -1,9 +1,12 @@
 """MLflow's client as the trackers use it: it waits for a database that is locked and a server that is away; other failures are one sentence."""
 
+import contextvars
 import logging
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +19,10 @@ from engage.tracking.text import passes, trouble
 LONGEST_PAUSE_S = 10.0
 FIRST_LINE_S, LINE_EVERY_S = 10.0, 300.0
 """When a wait is first told, and how often after that."""
+LOCKED_S = 3.0
+"""After how long a request that a locked database holds up is told."""
+_log = logging.getLogger(__name__)
+_lock_told_s = -LINE_EVERY_S
 T = TypeVar("T")
 
 
@@ -43,11 +50,14 @@ def told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
     """Raise StoreError, in one sentence, if MLflow cannot be used: no server, a damaged or full database, an unknown address.
 
     StoreLocked for what passes by itself: a locked database, a server that is away. MLflow's errors with a code in `through` are passed
-    on unchanged.
+    on unchanged. While SQLite waits for a lock, a line says so.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    late = threading.Timer(LOCKED_S, contextvars.copy_context().run, (_tell_of_lock, home.tracking_uri))
+    late.daemon = True
+    late.start()
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ModuleNotFoundError) as error:
@@ -55,6 +65,31 @@ def told(home: Home, through: Collection[str] = ()) -> Iterator[None]:
             raise
         kind = StoreLocked if passes(error) else StoreError
         raise kind(trouble(error, home.tracking_uri, home.path)) from error
+    finally:
+        late.cancel()
+
+
+def _tell_of_lock(uri: str) -> None:
+    """One line if another program has locked the SQLite file, to the display, or as a warning where there is none."""
+    global _lock_told_s
+    file = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or time.monotonic() - _lock_told_s < LINE_EVERY_S or not _is_locked(file):
+        return
+    _lock_told_s = time.monotonic()
+    line = f"{file}: another program keeps MLflow's database locked; waiting for it"
+    if progress.is_shown():
+        progress.tell(line)
+    else:
+        _log.warning("%s", line)
+
+
+def _is_locked(file: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", timeout=0, uri=True)) as connection:
+            connection.execute("begin immediate")
+    except sqlite3.Error as error:
+        return "locked" in str(error)
+    return False
 
 
 def patiently(wait_s: float, work: Callable[[], T]) -> T:

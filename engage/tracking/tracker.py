@@ -44,7 +44,7 @@ class Tracker:
     def _open(self) -> None:
         import mlflow
 
-        with self._alone, told(self.home):
+        with told(self.home), self._alone:
             if self.home.own_tracking:
                 database.prepare(self.home.mlflow_file, EXPERIMENT, self._create_database, progress.tell)
             mlflow.set_tracking_uri(self.home.tracking_uri)

@@ -1,13 +1,16 @@
 """MLflow's database is locked, or its server away: a task waits and goes on; in vain, it is one sentence."""
 
+import io
 import logging
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
+from rich.console import Console
 
 from engage import progress
 from engage.errors import StoreError, StoreLocked
@@ -71,6 +74,30 @@ def test_a_wait_in_vain_is_one_sentence_that_is_worth_no_retry(home, locked, imp
         Tracker(home)
     assert not worth_retrying(None, None, SimpleNamespace(result=lambda **_: failed.value))
     assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_a_lock_that_holds_up_a_command_is_told_in_one_line(home, locked, impatient, monkeypatch, caplog):
+    monkeypatch.setattr(tracking_client, "LOCKED_S", 0.0)
+    monkeypatch.setattr(tracking_client, "_lock_told_s", -tracking_client.LINE_EVERY_S)
+    line = f"{home.mlflow_file}: another program keeps MLflow's database locked; waiting for it"
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            with tracking_client.told(home):
+                time.sleep(0.3)
+    assert [record.getMessage() for record in caplog.records] == [line]
+    locked()
+    said: list[str] = []
+    monkeypatch.setattr(tracking_client, "_lock_told_s", -tracking_client.LINE_EVERY_S)
+    with progress.show(Console(file=io.StringIO())):
+        monkeypatch.setattr(progress, "tell", said.append)
+        with tracking_client.told(home):
+            time.sleep(0.3)
+        assert said == []
+        with closing(sqlite3.connect(home.mlflow_file)) as connection:
+            connection.execute("begin exclusive")
+            with tracking_client.told(home):
+                time.sleep(0.3)
+    assert said == [line]
 
 
 def test_mlflow_logs_no_traceback_of_a_lock_that_comes_in_the_midst(home, impatient, caplog):
