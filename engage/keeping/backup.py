@@ -23,6 +23,7 @@ from engage.errors import ConfigError, StoreError
 from engage.home import ARTIFACTS, Home
 from engage.keeping import at_work
 from engage.store import newest_version, write_snapshot
+from engage.tracking.client import told
 from engage.workspace import Workspace
 
 MANIFEST = "engage-backup.json"
@@ -40,7 +41,7 @@ _NOTHING = ("lost+found", UNFINISHED)
 def back_up(workspace: Workspace, target: Path) -> int:
     """Write the home to a new tar file (gzip, if its name ends so), whole or not at all; returns its bytes.
 
-    ConfigError if the file exists or lies in the home's own folders; StoreError for a database that cannot be read, or a full disk.
+    ConfigError if the file exists or lies in the home's own folders; StoreError for a database that is locked or cannot be read, or a full disk.
     """
     home, target = workspace.home, target.absolute()
     if target.exists():
@@ -85,14 +86,22 @@ def _fill(tar: tarfile.TarFile, workspace: Workspace, beside: Path) -> None:
         copy.unlink()
         if home.own_tracking and home.mlflow_file.exists():
             copy = Path(folder) / TRACKING
-            with (
-                closing(sqlite3.connect(home.mlflow_file, timeout=60)) as source,
-                closing(sqlite3.connect(copy)) as sink,
-            ):
-                source.backup(sink)
+            _copy_tracking(home, copy)
             tar.add(copy, TRACKING)
         _add(tar, home.artifacts, ARTIFACTS)
         _add(tar, home.cycle("any").parent, CYCLES)
+
+
+def _copy_tracking(home: Home, copy: Path) -> None:
+    """Copy MLflow's file, within one read transaction: Python's `backup` waits for another program's lock without end."""
+    with (
+        told(home),
+        closing(sqlite3.connect(home.mlflow_file, timeout=60, isolation_level=None)) as source,
+        closing(sqlite3.connect(copy)) as sink,
+    ):
+        source.execute("begin")
+        source.execute("select count(*) from sqlite_master")
+        source.backup(sink)
 
 
 def _add(tar: tarfile.TarFile, folder: Path, name: str) -> None:

@@ -6,8 +6,10 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import tarfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from mlflow import MlflowClient
 from small_stores import counts, hand_tree, support_scenario
 
 import engage.keeping.backup
-from engage.errors import ConfigError, StoreError
+from engage.errors import ConfigError, StoreError, StoreLocked
 from engage.home import Home
 from engage.keeping import at_work
 from engage.keeping.backup import back_up, restore
@@ -161,6 +163,19 @@ def test_a_backup_that_lacks_its_end_is_not_restored_as_if_that_were_all(night, 
     assert not there.database.exists()
     restore(there, tmp_path / "b.tar")
     assert there.cycle("c1").is_dir()
+
+
+def test_an_mlflow_file_that_is_locked_or_damaged_is_one_sentence(night, tmp_path, monkeypatch):
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, **kwargs | {"timeout": 0.1}))
+    with closing(connect(night.mlflow_file)) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(StoreLocked, match="another program keeps the database locked"):
+            back_up(Workspace(night), tmp_path / "b.tar")
+    night.mlflow_file.write_bytes(b"no database" * 100)
+    with pytest.raises(StoreError, match="the file is damaged, or not a database of MLflow's"):
+        back_up(Workspace(night), tmp_path / "b.tar")
+    assert list(tmp_path.glob("*b.tar*")) == []
 
 
 def test_links_in_a_home_are_followed_because_a_restore_takes_none(night, tmp_path):
