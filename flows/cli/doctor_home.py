@@ -192,15 +192,24 @@ def _schedules(client: Any) -> Iterator[Finding]:
         else:
             yield Finding(True, f"{name}: next run {one.next_at:%Y-%m-%d %H:%M} ({one.at})")
         if one.last_state in ("Failed", "Crashed", "TimedOut"):
-            yield Finding(
-                False,
-                f"{name}: the last night, {one.last}, has {one.last_state.lower()}",
-                f"read its log on Prefect's page; `engage nightly --cycle {one.last}` goes on with it",
-            )
+            yield _not_completed(f"{name}: the last night, {one.last}, has {one.last_state.lower()}", one.last)
         elif one.last:
             yield Finding(True, f"{name}: last night {one.last}, {one.last_state.lower()}")
         if one.drift:
             yield Finding(False, f"{name} {drifted(one)}")
+
+
+def _not_completed(what: str, cycle_id: str) -> Finding:
+    """A night that Prefect counts as ended before its end; the home knows whether it was finished since, and what goes on with it."""
+    from engage.keeping import at_work
+
+    home = Home.from_env()
+    last = at_work.read(home, cycle_id)
+    night = last and at_work.foremost(last)
+    if night and at_work.state(home, night) == at_work.COMPLETED:
+        return Finding(True, f"{what}, and was finished since")
+    go_on = f"; `{night.again}` goes on with it" if night and night.again else ""
+    return Finding(False, what, f"read its log on Prefect's page{go_on}")
 
 
 def examine_server(config: CycleConfig) -> Iterator[Finding]:

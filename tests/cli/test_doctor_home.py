@@ -13,8 +13,10 @@ import pytest
 
 from engage.engines import EngineConfig
 from engage.home import Home
+from engage.keeping import at_work
 from engage.store import TrajectoryStore
 from engage.store.schema import newest_version
+from engage.workspace import Workspace
 from flows.cli import doctor
 from flows.cli.doctor_home import examine_home, examine_prefect, examine_server, examine_tracking
 from flows.cli.profiles import load_config
@@ -178,7 +180,7 @@ def test_a_model_server_is_asked_a_real_question(server):
     assert all(mark.startswith("missing: ") for mark in marks.values())
 
 
-def test_schedules_without_a_worker_and_a_night_that_failed_are_faults(prefect_server, monkeypatch):
+def test_schedules_without_a_worker_and_a_night_that_failed_are_faults(prefect_server, own_home, monkeypatch):
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule
@@ -195,8 +197,17 @@ def test_schedules_without_a_worker_and_a_night_that_failed_are_faults(prefect_s
         client.set_flow_run_state(run.id, Failed(), force=True)
         marks = said(examine_prefect())
         assert marks["worker: none is online, so nothing that is scheduled runs"] == "missing: start one: `engage up`"
-        mark = marks["nightly/doctor: the last night, 2026-11-26-020000-1f2a, has failed"]
-        assert mark.endswith("`engage nightly --cycle 2026-11-26-020000-1f2a` goes on with it")
+        night, failed = "2026-11-26-020000-1f2a", "nightly/doctor: the last night, 2026-11-26-020000-1f2a, has failed"
+        assert marks[failed] == "missing: read its log on Prefect's page"  # it stored no settings to go on with
+        workspace = Workspace(Home(own_home))
+        for begun in ("nightly", "collect"):
+            at_work.begin(workspace, night, begun, begun)
+        at_work.end(workspace, night, "nightly", at_work.FAILED)
+        go_on = f"`ENGAGE_HOME={own_home} .venv/bin/engage nightly --cycle {night}` goes on with it"
+        assert said(examine_prefect())[failed] == f"missing: read its log on Prefect's page; {go_on}"
+        at_work.begin(workspace, night, "nightly", "again")
+        at_work.end(workspace, night, "again", at_work.COMPLETED)
+        assert said(examine_prefect())[f"{failed}, and was finished since"] == "ok"
         client.pause_deployment(deployment_id)
         assert (
             said(examine_prefect())["nightly/doctor: paused (`engage schedule --resume` lets it run again)"] == "note"
