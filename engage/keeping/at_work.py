@@ -153,12 +153,12 @@ def begin(workspace: Workspace, cycle_id: str, flow: str, flow_run: str) -> None
     stage = STAGES.get(flow, flow)
     was, before_runs = (state(home, before), before.flow_runs) if before else ("", ())
     held = _hold(home, cycle_id)  # first: a record whose lock nobody holds counts as dead
-    if held and before and not before.ended and before.pid == os.getpid():
-        runs = tuple(dict.fromkeys((*before.flow_runs, flow_run)))
-        _write(
-            home, replace(before, stage=stage, flow_runs=runs, again=before.again or _by_id(before.command, cycle_id))
-        )
-        return
+    for own in (before, of_night(before)) if held and before else ():  # the second: an experiment began meanwhile
+        if own and not own.ended and own.pid == os.getpid():
+            runs, again = tuple(dict.fromkeys((*own.flow_runs, flow_run))), own.again or _by_id(own.command, cycle_id)
+            found = replace(own, stage=stage, flow_runs=runs, again=again)
+            _write(home, found if own is before or not before else replace(before, night=asdict(found)))
+            return
     last = foremost(before) if before and flow in OF_A_NIGHT else before
     tries = last.tries + 1 if last and last.ended != COMPLETED else 1
     # a night has no settings in the store before its first stage: by its id alone it would go on with others
@@ -184,6 +184,8 @@ def end(workspace: Workspace, cycle_id: str, flow_run: str, how: str) -> None:
         _write(workspace.home, replace(work, night=asdict(replace(night, ended=night.ended or how))))
     elif work is None or work.ended or work.flow_runs[:1] != (flow_run,):
         return
+    elif night and night != work and not night.ended:  # it may be at work still
+        _write(workspace.home, night)
     else:
         _write(workspace.home, replace(work, ended=how))
     if (held := _locks.pop(workspace.home.cycle(cycle_id) / LOCK, None)) is not None:
@@ -213,12 +215,15 @@ def mark_dead(workspace: Workspace, crash: Callable[[str, str], None]) -> list[W
     """
     found = [one for one in all_work(workspace.home) if is_dead(workspace.home, one)]
     for one in found:
-        for flow_run in one.flow_runs:
-            crash(flow_run, f"process {one.pid} on {one.host} is gone")
-        if (night := of_night(one)) and night.ended:
+        night = None if one.command in OF_A_NIGHT else of_night(one)  # it died with the experiment unless it had ended
+        for each in (one, night):
+            for flow_run in each.flow_runs if each and not each.ended else ():
+                crash(flow_run, f"process {one.pid} on {one.host} is gone")
+        if night and night.ended:
             workspace.tracker.close_cycle(one.cycle_id, night.ended == COMPLETED)
         workspace.tracker.end_runs(one.cycle_id)
-        _write(workspace.home, replace(one, ended=INTERRUPTED))
+        below = asdict(replace(night, ended=night.ended or INTERRUPTED)) if night else None
+        _write(workspace.home, replace(one, ended=INTERRUPTED, night=below))
         gone = f"its process {one.pid} is gone, its runs are marked as ended"
         progress.tell(f"cycle {one.cycle_id}: {gone} (it reached {one.stage})")
     return [replace(one, ended=INTERRUPTED) for one in found]
