@@ -112,14 +112,29 @@ def _settings(config: CycleConfig) -> Mapping[str, Any]:
     return config.model_dump(mode="json", include=SETTINGS)
 
 
+_open_runs: dict[str, list[str]] = {}
+"""Cycle to its flow runs of this process that work within one another, the outermost first."""
+
+
+def _note_open(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Note that the flow run works on its cycle."""
+    _open_runs.setdefault(flow_run.parameters["cycle_id"], []).append(str(flow_run.id))
+
+
 def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Close the cycle's MLflow run with the flow's final state and the minutes it took; the next stage reopens it."""
+    """Close the cycle's MLflow run with the flow's final state and the minutes it took; the next stage reopens it.
+
+    The minutes of a flow within another one of the cycle are among those of the other.
+    """
     workspace, cycle_id = Workspace.from_env(), flow_run.parameters["cycle_id"]
     ends = at_work.COMPLETED if state.is_completed() else at_work.FAILED if state.is_failed() else at_work.INTERRUPTED
     with suppress(OSError):  # a full disk: without a record of its end, the work counts as interrupted
         at_work.end(workspace, cycle_id, str(flow_run.id), ends)
     began = flow_run.start_time or flow_run.expected_start_time
-    minutes = (state.timestamp - began).total_seconds() / 60 if began else 0.0
+    within = str(flow_run.id) in _open_runs.get(cycle_id, [])[1:]
+    minutes = (state.timestamp - began).total_seconds() / 60 if began and not within else 0.0
+    if not within:
+        _open_runs.pop(cycle_id, None)
     last = at_work.read(workspace.home, cycle_id)
     night = at_work.of_night(last) if last and flow.name not in at_work.OF_A_NIGHT else None
     completed = night.ended in ("", at_work.COMPLETED) if night else state.is_completed()  # an experiment ends no night
@@ -129,6 +144,7 @@ def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
 
 
 CLOSING: dict[str, list[FlowStateHook[..., Any]]] = {
+    "on_running": [_note_open],
     "on_completion": [_close],
     "on_failure": [_close],
     "on_crashed": [_close],

@@ -3,11 +3,13 @@
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 from socket import gethostname
 
 import pytest
 from mlflow import MlflowClient
+from prefect import flow
 from small_stores import filled, hand_dialogue, support_scenario
 from tiny_models import save_adapter
 
@@ -35,6 +37,7 @@ from engage.tracking.text import differences
 from engage.training import Candidate, PairSet
 from engage.workspace import Workspace
 from flows.cli.runs import grounds_remark
+from tasks.cycle import CLOSING
 from tasks.reporting import report_align, report_evaluation
 
 pytestmark = pytest.mark.slow
@@ -106,6 +109,27 @@ def test_a_cycles_minutes_add_up_over_its_stages(home):
     assert (cycle.metrics["minutes"], cycle.status, cycle.tags["profile"]) == (2.5, "FAILED", "laptop")
     assert cycle.tags["mlflow.source.name"] == "engage"
     assert set(cycle.tags.get("mlflow.source.git.commit", "0")) <= set("0123456789abcdef")
+
+
+@flow(name="evaluation", **CLOSING)
+def stage(cycle_id: str) -> None:
+    time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(("around", "counts"), [("compare", False), ("nightly", True)])
+def test_a_cycles_minutes_count_a_stage_within_a_comparison_once(home, around, counts):
+    Tracker(home).open_cycle("c1", {"cycle_id": "c1"})
+    after_stage: list[float | None] = []
+
+    @flow(name=around, **(CLOSING if around == "compare" else {}))
+    def outer(cycle_id: str) -> None:
+        stage(cycle_id)
+        after_stage.append(Tracker(home).cycle_run(cycle_id).metric("minutes"))
+
+    outer("c1")
+    total = Tracker(home).cycle_run("c1").metric("minutes")
+    assert total and after_stage == [total if counts else None]
 
 
 def test_newest_figures_replace_earlier_ones_and_what_is_unknown_now_is_no_number(home):
