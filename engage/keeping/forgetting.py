@@ -102,6 +102,13 @@ def forget(workspace: Workspace, plan: Forgetting) -> int:
     return traces
 
 
+def exports_of_pruned(workspace: Workspace, ids: Sequence[str]) -> list[str]:
+    """Folders with exports of pruned cycles that tell of these scenarios: they cannot be written anew, and stay."""
+    stored = workspace.store.cycle_ids()
+    gone = [Path(out) / "scenario.parquet" for out, cycle in exports(workspace.home).items() if cycle not in stored]
+    return [str(table.parent) for table in gone if table.is_file() and _tells_of(table, ids)]
+
+
 def _begun(workspace: Workspace) -> tuple[list[str], list[str]]:
     """Scenarios and cycles of a command that was killed."""
     try:

@@ -105,12 +105,18 @@ def forget(
 
 def _left(workspace: "Workspace", plan: "Forgetting") -> list[str]:
     """What forgetting does not reach."""
+    from engage.keeping.forgetting import exports_of_pruned
+
     damaged = len(list(workspace.home.outbox.glob("*.damaged")))
     return [
         "What this cannot undo:",
         *(
             f"- trained on it, or begun with what was: {folder}; train again without it, or delete it"
             for folder in plan.adapters
+        ),
+        *(
+            f"- the export of a cycle that was pruned: {folder}; delete it"
+            for folder in exports_of_pruned(workspace, plan.scenario_ids)
         ),
         "- means and intervals over many dialogues (evaluation figures, MLflow's metrics, the text of reports) stay as they are;",
         "- the scenario file or corpus, if it still has these scenarios, brings them back: take them out there too;",

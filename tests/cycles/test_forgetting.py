@@ -18,7 +18,7 @@ from engage.home import Home
 from engage.keeping.exports import export_to
 from engage.keeping.forgetting import NOTE, forget, plan_forgetting
 from engage.models import AdapterCard, adapter_fingerprint
-from engage.store import TrajectoryStore
+from engage.store import TrajectoryStore, delete_rows
 from engage.tracking import Tracker
 from engage.training import PreferencePair, load_pairs, save_pairs
 from engage.workspace import Workspace
@@ -174,6 +174,22 @@ def test_a_short_id_takes_no_figures_along_and_a_person_is_found_behind_escapes(
     workspace = Workspace(home)
     found = {one: {file.name for file in plan_forgetting(workspace, None, one).files} for one in ("7", "Zo\u00eb")}
     assert found == {"7": {"seven.json", "seven.jsonl", "cut.json"}, "Zo\u00eb": {"zoe.json"}}
+
+
+def test_an_export_that_was_away_for_a_while_is_written_anew(told, tmp_path):
+    workspace, folder = Workspace(told), told.path.parent / "export"
+    folder.rename(tmp_path / "away")  # its disk is not mounted
+    export_to(workspace, "c2", tmp_path / "other")
+    (tmp_path / "away").rename(folder)
+    assert plan_forgetting(workspace, None, ANNA).exports == {str(folder): "c1"}
+
+
+def test_an_export_of_a_pruned_cycle_is_named(told, engage, monkeypatch):
+    monkeypatch.setenv("ENGAGE_HOME", str(told.path))
+    delete_rows(told.database, "cycle_id", ["c1"], 1.0)
+    code, out, _ = engage("forget", "--scenario", ANNA)
+    named = f"- the export of a cycle that was pruned: {told.path.parent / 'export'}; delete it"
+    assert code == 0 and named in out.replace("\n", " ")
 
 
 def test_files_of_ones_own_beside_an_export_stay(told):
