@@ -20,7 +20,7 @@ _MOST_TRACES = 100
 
 def experiments(tracker: Tracker) -> list[str]:
     """Ids of the two experiments; that of the conversations may not be made yet."""
-    client = Client(tracker.home)
+    client = Client(tracker.home, wait_s=tracker.wait_s)
     found = (client.get_experiment_by_name(name) for name in (EXPERIMENT, dialogues.EXPERIMENT))
     return [str(one.experiment_id) for one in found if one is not None]
 
@@ -31,7 +31,7 @@ class TrackedCycle:
     def __init__(self, tracker: Tracker, cycle_id: str) -> None:
         from mlflow.entities import ViewType
 
-        self._home, self._client = tracker.home, Client(tracker.home)
+        self._home, self._client = tracker.home, Client(tracker.home, wait_s=tracker.wait_s)
         self._experiments = experiments(tracker)
         runs = self._client.search_runs(
             self._experiments, f"tags.`{CYCLE_TAG}` = '{cycle_id}'", run_view_type=ViewType.ALL, max_results=10_000

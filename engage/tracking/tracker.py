@@ -38,7 +38,7 @@ class Tracker:
         """A locked database and a server that is away are waited for, up to `wait_s` seconds at each request."""
         home.make()
         self._alone = FileLock(home.path / "mlflow.lock")  # look first, then create: one process at a time
-        self.home, self._wait_s = home, wait_s
+        self.home, self.wait_s = home, wait_s
         patiently(wait_s, self._open)
 
     def _open(self) -> None:
@@ -50,7 +50,7 @@ class Tracker:
             mlflow.set_tracking_uri(self.home.tracking_uri)
             self._client = Client(self.home)
             self._experiment_id = self._experiment(EXPERIMENT, view.TRAINING)
-        self._client = Client(self.home, wait_s=self._wait_s)
+        self._client = Client(self.home, wait_s=self.wait_s)
 
     def _create_database(self, ending: str, location: str) -> None:
         """MLflow's tables and the experiment in a file of the home's database's name with that ending."""

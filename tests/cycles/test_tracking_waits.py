@@ -14,6 +14,7 @@ from rich.console import Console
 
 from engage import progress
 from engage.errors import StoreError, StoreLocked
+from engage.keeping.pruning import check_not_pruned
 from engage.tracking import Tracker
 from engage.tracking import client as tracking_client
 from engage.tracking.client import patiently
@@ -67,6 +68,22 @@ def test_a_task_waits_for_a_locked_database_and_goes_on(home, locked, impatient,
         f"MLflow at {home.tracking_uri}: another program keeps the database locked; end it, and run the same command again; waiting for 1 "
         "more minutes at most"
     ]
+
+
+def test_the_look_whether_a_cycle_was_pruned_waits_as_the_night_does(home, monkeypatch):
+    workspace = Workspace(home, tracking_wait_s=60.0)
+    workspace.tracker.open_cycle("c1", {"cycle_id": "c1"})
+    search, tries = MlflowClient.search_runs, list[int]()
+
+    def away(*args, **kwargs):
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError("Connection refused")
+        return search(*args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", away)
+    check_not_pruned(workspace, "c1")
+    assert len(tries) == 3
 
 
 def test_a_wait_in_vain_is_one_sentence_that_is_worth_no_retry(home, locked, impatient, caplog):
