@@ -183,4 +183,8 @@ def counts(store):
 
 def renamed(record, scenario_id):
     """The same tree of another scenario."""
-    return dataclasses.replace(record, scenario_id=scenario_id)
+    simulations = tuple(
+        dataclasses.replace(one, trajectory=dataclasses.replace(one.trajectory, scenario_id=scenario_id))
+        for one in record.simulations
+    )
+    return dataclasses.replace(record, scenario_id=scenario_id, simulations=simulations)

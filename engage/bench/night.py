@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engage.bench.process import Measured, in_own_process
-from engage.bench.store_filling import CYCLE_ID, OnProgress, renamed, rescaled, search_templates
+from engage.bench.store_filling import CYCLE_ID, OnProgress, copied, renamed, search_templates
 from engage.dialogue import Dialogue
 from engage.scenario import Scenario
 from engage.search import SearchConfig, TreeRecord
@@ -94,8 +94,7 @@ def _copies(records: Sequence[TreeRecord]) -> Iterator[TreeRecord]:
     """The records, over and over, each time with other names and texts and slightly smaller rewards."""
     for repeat in itertools.count():
         for record in records:
-            name = f"{record.scenario_id}r{repeat}"
-            yield rescaled(_reworded(replace(record, scenario_id=name), repeat), 1 - repeat / 1_000_000)
+            yield copied(_reworded(record, repeat), f"{record.scenario_id}r{repeat}", 1 - repeat / 1_000_000)
 
 
 def _reworded(record: TreeRecord, repeat: int) -> TreeRecord:

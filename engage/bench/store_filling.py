@@ -79,7 +79,7 @@ def insert_measured(store: TrajectoryStore, folder: Path, templates: Sequence[Tr
     for repeat in range(1, repeats):
         for record in templates:
             name = f"{record.scenario_id}r{repeat}"
-            records.append(rescaled(dataclasses.replace(record, scenario_id=name), 1 - repeat / 1000))
+            records.append(copied(record, name, 1 - repeat / 1000))
             known.append(dataclasses.replace(scenarios[record.scenario_id], scenario_id=name))
     store.add_scenarios(known)
     outbox = Outbox(folder / "outbox")
@@ -94,14 +94,15 @@ def insert_measured(store: TrajectoryStore, folder: Path, templates: Sequence[Tr
     return Filling(counts["tree"], counts["node"], sum(counts.values()), put - started, drained - put)
 
 
-def rescaled(record: TreeRecord, factor: float) -> TreeRecord:
-    """The tree with rewards scaled by `factor`: with exactly tied pairs, rounding would decide which one is kept."""
+def copied(record: TreeRecord, scenario_id: str, factor: float) -> TreeRecord:
+    """The tree as another scenario's, with rewards scaled by `factor`: with exactly tied pairs, rounding would decide which one is kept."""
     simulations = []
     for simulation in record.simulations:
         reward = simulation.trajectory.reward
-        trajectory = dataclasses.replace(simulation.trajectory, reward=None if reward is None else reward * factor)
+        scaled = None if reward is None else reward * factor
+        trajectory = dataclasses.replace(simulation.trajectory, scenario_id=scenario_id, reward=scaled)
         simulations.append(dataclasses.replace(simulation, trajectory=trajectory))
-    return dataclasses.replace(record, simulations=tuple(simulations))
+    return dataclasses.replace(record, scenario_id=scenario_id, simulations=tuple(simulations))
 
 
 def copy_templates(database: Path, templates: int, copies: int, on_progress: OnProgress) -> None:

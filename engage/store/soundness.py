@@ -25,7 +25,10 @@ def contradiction(tree: Any) -> str | None:
     if twice := _twice(runs):
         return f"two simulations have number {twice}"
     starts, paths = simulations.field("root_id").to_pylist(), simulations.field("node_ids").to_pylist()
-    for run, start, path in zip(runs, starts, paths, strict=True):
+    played = simulations.field("trajectory").field("scenario_id").to_pylist()
+    for run, start, path, other in zip(runs, starts, paths, played, strict=True):
+        if other != scenario:  # its reward would count there
+            return f"simulation {run} is of scenario {other!r}"
         if not path or [parents.get(node, node) for node in path] != [None, *path[:-1]]:
             return f"the nodes of simulation {run} are no path from the root"
         if start not in path:

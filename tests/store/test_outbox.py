@@ -251,7 +251,7 @@ def test_what_killed_processes_left_half_written_is_swept_after_a_day(tmp_path):
 def test_a_tree_whose_rows_break_a_constraint_is_set_aside_alone(tmp_path, caplog):
     # A tree without a seed fits the file's columns (they may be null) and not the table's: of three trees two are stored.
     store, outbox = filled(tmp_path, []), Outbox(tmp_path / "outbox")
-    broken = dataclasses.replace(TREE, scenario_id="b", seed=None)
+    broken = dataclasses.replace(renamed(TREE, "b"), seed=None)
     for record in (renamed(TREE, "a"), broken, renamed(TREE, "c")):
         outbox.put_tree(record)
     assert store.drain(outbox) == 2

@@ -32,6 +32,10 @@ def drained(tmp_path, tree, cycle_ids=("c1",)):
         ({"simulations": changed(RUNS, 1, node_ids=(0, 1, 99))}, "the nodes of simulation 1 are no path from the root"),
         ({"simulations": changed(RUNS, 1, node_ids=())}, "the nodes of simulation 1 are no path from the root"),
         ({"simulations": changed(RUNS, 1, root_id=4)}, "simulation 1 does not pass node 4, where it began"),
+        (
+            {"simulations": changed(RUNS, 1, trajectory=dataclasses.replace(RUNS[1].trajectory, scenario_id="clerk"))},
+            "simulation 1 is of scenario 'clerk'",
+        ),
         ({"nodes": changed(NODES, 3, node_id=2)}, "two nodes have number 2"),
         ({"nodes": changed(NODES, 3, parent_id=77)}, "node 3 follows node 77, which is not before it"),
         ({"nodes": changed(NODES, 3, parent_id=None)}, "not one root"),
