@@ -37,9 +37,11 @@ class Plan:
 
     def missing(self, scenario_ids: Sequence[str]) -> list[str]:
         """The scenarios whose tree is neither stored nor in the outbox."""
-        stored = self.store.stored_tree_ids(self.cycle.cycle_id)
         trees = {scenario_id: self.cycle.tree_id(scenario_id) for scenario_id in scenario_ids}
-        return [name for name, tree in trees.items() if tree not in stored and not self.outbox.has_tree(tree)]
+        # The outbox first: a tree that another process stores in between is then found twice, not nowhere.
+        unput = {name: tree for name, tree in trees.items() if not self.outbox.has_tree(tree)}
+        stored = self.store.stored_tree_ids(self.cycle.cycle_id)
+        return [name for name, tree in unput.items() if tree not in stored]
 
     def next_shards(
         self,

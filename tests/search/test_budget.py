@@ -7,11 +7,12 @@ import pytest
 from rich.console import Console
 from small_stores import filled, hand_tree, support_scenario
 
+from engage.engines.prices import Prices
 from engage.engines.scripted import ScriptedEngine
 from engage.errors import ConfigError
 from engage.search import BudgetConfig, Spent, affordable_trees, extra_scenarios, forecast, pilot_size, waves
 from engage.search.early_stop import separated
-from engage.store import Cycle, Outbox
+from engage.store import Cycle, Outbox, Plan, TrajectoryStore
 from flows.cli.asking import Question, answer
 from flows.cli.profiles import load_config
 from tasks.collecting import search_shard
@@ -52,6 +53,22 @@ def test_saved_simulations_pay_for_more_scenarios():
     assert extra_scenarios(100, SPENT, 24) == 20  # 20 a tree instead of 24: 100 · 24 / 20 trees
     assert extra_scenarios(100, SPENT, 20) == 0
     assert extra_scenarios(100, Spent(), 24) == 0
+
+
+def test_a_tree_that_another_process_stores_at_this_moment_is_not_searched_again(tmp_path):
+    scenario, outbox = support_scenario("baker"), Outbox(tmp_path / "outbox")
+
+    class DrainedMeanwhile(TrajectoryStore):
+        def stored_tree_ids(self, cycle_id):
+            found = super().stored_tree_ids(cycle_id)
+            self.drain(outbox)
+            return found
+
+    filled(tmp_path, [scenario])
+    outbox.put_tree(hand_tree(scenario, {"A": [[1.0]]}))
+    cycle = Cycle(cycle_id="c1", seed=7, champion_version=None, champion_adapter=None)
+    plan = Plan(DrainedMeanwhile(tmp_path / "engage.duckdb", wait_s=10.0), outbox, cycle, [scenario], 1, Prices())
+    assert plan.missing(["baker", "clerk"]) == ["clerk"]
 
 
 def test_waves_keep_the_order_and_cut():
