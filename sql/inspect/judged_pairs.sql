@@ -10,7 +10,7 @@ select
     latest_judgement.reviewer,
     case
         when latest_judgement.preferred_id is null then latest_judgement.verdict
-        when latest_judgement.preferred_id::integer = pair.chosen_id then 'chosen'
+        when try_cast(latest_judgement.preferred_id as integer) = pair.chosen_id then 'chosen'
         else 'rejected'
     end as verdict,
     round(pair.p_greater, 4) as p_greater,
@@ -26,9 +26,9 @@ join pair
     on pair.cycle_id = latest_judgement.cycle_id
     and pair.tree_id = latest_judgement.tree_id
     and least(pair.chosen_id, pair.rejected_id)
-    = least(latest_judgement.left_id::integer, latest_judgement.right_id::integer)
+    = least(try_cast(latest_judgement.left_id as integer), try_cast(latest_judgement.right_id as integer))
     and greatest(pair.chosen_id, pair.rejected_id)
-    = greatest(latest_judgement.left_id::integer, latest_judgement.right_id::integer)
+    = greatest(try_cast(latest_judgement.left_id as integer), try_cast(latest_judgement.right_id as integer))
 where
     latest_judgement.kind = 'pair'
     and latest_judgement.cycle_id = coalesce($cycle::varchar, (select latest_cycle.cycle_id from latest_cycle))

@@ -10,7 +10,7 @@ with fork as (
         scenario_id,
         trajectory_id,
         regexp_extract(trajectory_id, '^(.*)/fork/[0-9]+/[0-9a-f]{8}/[0-9]+$', 1) as forked_id,
-        regexp_extract(trajectory_id, '/fork/([0-9]+)/[0-9a-f]{8}/[0-9]+$', 1)::integer as turn_index,
+        try_cast(regexp_extract(trajectory_id, '/fork/([0-9]+)/[0-9a-f]{8}/[0-9]+$', 1) as integer) as turn_index,
         seed,
         exchanges,
         end_reason,

@@ -3,8 +3,8 @@ create or replace view faulty_pair as
 select
     cycle_id,
     tree_id,
-    least(left_id::integer, right_id::integer) as first_id, -- the lower of the two replies' node_id
-    greatest(left_id::integer, right_id::integer) as second_id, -- the higher one
+    least(try_cast(left_id as integer), try_cast(right_id as integer)) as first_id, -- the lower of the two replies' node_id
+    greatest(try_cast(left_id as integer), try_cast(right_id as integer)) as second_id, -- the higher one
     case
         when count_if(verdict = 'harmful') >= count_if(verdict = 'nonsense') then 'harmful'
         else 'nonsense'

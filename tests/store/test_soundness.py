@@ -1,10 +1,10 @@
 import dataclasses
 
 import pytest
-from small_stores import count, filled, hand_judgement, hand_tree, judge, support_scenario
+from small_stores import count, filled, hand_dialogue, hand_judgement, hand_tree, judge, support_scenario
 
-from engage.search import TreeRecord
-from engage.store import Outbox, PairConfig, TrajectoryStore
+from engage.search import ForkRecord, TreeRecord
+from engage.store import Outbox, PairConfig, TrajectoryStore, writing
 
 BAKER = support_scenario("baker")
 TREE = hand_tree(BAKER, {"Tell me.": [[0.25], [0.5]], "Yes.": [[0.75]]})
@@ -71,6 +71,23 @@ def test_an_odd_judgement_is_set_aside_and_pairs_are_judged_as_before(tmp_path, 
     judge(store, dataclasses.replace(hand_judgement("left"), **fields))
     assert reason in caplog.text and count(store, "judgement") == 0
     assert store.score_pairs("c1", PairConfig())["candidates"] == 0
+
+
+def test_an_odd_judgement_that_an_earlier_version_stored_fails_no_query(tmp_path):
+    store = filled(tmp_path, [BAKER], [TREE])
+    store.score_pairs("c1", PairConfig())
+    judge(store, hand_judgement("harmful"))
+    with writing(store.path, 10.0) as connection:
+        connection.execute("update judgement set left_id = 'x'")
+    store.score_pairs("c1", PairConfig())
+    assert store.rows("judged_pairs", {"cycle": "c1"}) == []
+
+
+@pytest.mark.parametrize("forked", ["c1/evaluation", "c1/evaluation/fork/99999999999/0123abcd"])
+def test_a_dialogue_that_is_called_a_fork_without_a_forks_id_fails_no_query(tmp_path, forked):
+    fork = ForkRecord(**{**vars(hand_dialogue(BAKER, 0.5)), "purpose": "fork"}, forked=forked)
+    store = filled(tmp_path, [BAKER], [], [fork])
+    assert count(store, "trajectory") == 1 and count(store, "fork_outcome") == 0
 
 
 def test_a_sound_tree_is_stored_without_a_word(tmp_path, caplog):
