@@ -64,6 +64,35 @@ def test_a_domain_that_cannot_be_loaded_costs_its_measures_and_no_dialogue(tmp_p
     assert "the measures of domain 'gone_domain:ADVICE' are not stored yet" in caplog.text
 
 
+def test_a_condition_that_todays_domain_refuses_costs_its_own_measures_alone(tmp_path, caplog):
+    condition = STUDENT.user_condition.model_copy(update={"days_left": 400})  # an earlier version of the domain took it
+    refused = dataclasses.replace(STUDENT, scenario_id="a", user_condition=condition)
+    first = asked(4.0)
+    first = dataclasses.replace(first, trajectory=dataclasses.replace(first.trajectory, scenario_id="a"))
+    with caplog.at_level(logging.WARNING):
+        store = filled(tmp_path, [refused, STUDENT], [], [first, asked(3.0)])
+    assert store.select("select measures from outcome order by value")[1] == [({"would_start": 1.0},), (None,)]
+    assert "cannot measure 1 answer(s): user_condition.days_left: " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("measures", "reason"),
+    [
+        (lambda value: {"odd": 1 / (value - 4)}, "division by zero"),
+        (lambda value: {"odd": -1.0} if value < 4 else None, "measures returns None, not a dict"),
+    ],
+)
+def test_an_answer_that_a_domain_cannot_measure_costs_its_own_measures_alone(
+    tmp_path, monkeypatch, caplog, measures, reason
+):
+    monkeypatch.setattr(type(own_domain.STUDY_ADVICE), "measures", lambda self, condition, value: measures(value))
+    monkeypatch.setattr(small_stores, "_filled", {})  # no store with the measures of before
+    with caplog.at_level(logging.WARNING):
+        store = filled(tmp_path, [STUDENT], [], [asked(4.0), asked(3.0)])
+    assert store.select("select measures from outcome order by value")[1] == [({"odd": -1.0},), (None,)]
+    assert "cannot measure 1 answer(s): " in caplog.text and reason in caplog.text
+
+
 @pytest.mark.parametrize("odd", [float("nan"), float("inf")])
 def test_a_measure_that_is_no_number_is_left_out(tmp_path, monkeypatch, odd):
     measures = lambda self, condition, value: {"odd": odd, "even": 2.0}  # noqa: E731
