@@ -149,19 +149,20 @@ class TrajectoryStore(StoreReader):
     def rescore(self, domain: str, reward_of: Callable[[float], float]) -> int:
         """Compute rewards and measures of a domain's stored survey values again; returns the number of changed rewards.
 
-        Pairs are not judged again: `score_pairs` does. ConfigError for a reward outside [0, 1].
+        Pairs are not judged again: `score_pairs` does. A value without a reward, which collecting counted as unreadable, stays so where
+        `reward_of` has none in [0, 1]; ConfigError where there is one stored.
         """
         import pandas as pd
 
         of_domain = "trajectory_id in (select trajectory_id from outcome where domain = $domain)"
         with writing(self.path, self.wait_s) as connection:
             found = connection.execute(
-                "select distinct value from outcome where domain = $domain and value is not null", {"domain": domain}
+                "select value, bool_or(reward is not null) from outcome where domain = $domain and value is not null "
+                "group by value order by value",
+                {"domain": domain},
             ).fetchall()
-            rewards = [(value, reward_of(value)) for (value,) in found]
-            for value, reward in rewards:
-                if not is_finite(reward) or not 0.0 <= reward <= 1.0:
-                    raise ConfigError(f"domain {domain!r}: the reward of {value:g} is {shown(reward)}, not in 0..1")
+            known = [(value, _reward(domain, reward_of, value, required)) for value, required in found]
+            rewards = [(value, reward) for value, reward in known if reward is not None]
             connection.register("incoming_reward", pd.DataFrame(rewards, columns=["value", "reward"], dtype="float64"))
             changed = connection.execute(
                 "update reaction set reward = incoming_reward.reward from incoming_reward "
@@ -215,6 +216,19 @@ class TrajectoryStore(StoreReader):
                 connection.execute(
                     "insert into evaluation by name select *, utc_now() as stored_at from incoming_evaluation"
                 )
+
+
+def _reward(domain: str, reward_of: Callable[[float], float], value: float, required: bool) -> float | None:
+    """The reward of a value; for one that is none in 0..1, None or (if it is required) ConfigError."""
+    try:
+        reward = reward_of(value)
+        if not is_finite(reward) or not 0.0 <= reward <= 1.0:
+            raise ConfigError(f"domain {domain!r}: the reward of {value:g} is {shown(reward)}, not in 0..1")
+    except ConfigError:
+        if required:
+            raise
+        return None
+    return reward
 
 
 def _scenario_row(scenario: Scenario) -> dict[str, Any]:

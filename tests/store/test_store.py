@@ -354,6 +354,22 @@ def test_rescore_refuses_a_reward_outside_the_unit_interval_and_changes_nothing(
     assert store.select("select min(reward), max(reward) from reaction")[1] == [(0.0, 1.0)]
 
 
+def test_rescore_leaves_a_value_unreadable_that_had_no_reward_when_it_was_collected(tmp_path):
+    # The domain fails between its choices: 4.5 counted as unreadable.
+    def reward(value):
+        if value != int(value):
+            raise ConfigError("no reward between the choices")
+        return (5 - value) / 8
+
+    tree = hand_tree(TRAIN, GOOD_AND_BAD | {"Hm.": [[0.125]]})
+    last = tree.simulations[-1]
+    unread = dataclasses.replace(last, trajectory=dataclasses.replace(last.trajectory, reward=None))
+    store = filled(tmp_path, [TRAIN], [dataclasses.replace(tree, simulations=(*tree.simulations[:-1], unread))])
+    assert store.rescore("emotional_support", reward) == 3  # 5 has reward 0, as before
+    assert store.select("select value from reaction where reward is null")[1] == [(4.5,)]
+    assert store.rescore("emotional_support", lambda value: (5 - value) / 8) == 1  # a mended domain
+
+
 def test_figures_of_a_comparison_are_replaced_under_the_same_labels(tmp_path):
     store = filled(tmp_path, [TRAIN])
     figures = {"difference": 0.2, "low": 0.1, "high": 0.3, "n": 12, "mean": 0.6, "verdict": "better"}
