@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from engage.errors import StoreError
+
 PARTIAL = "copying"
 """Ending of a copy that is not whole yet."""
 
@@ -25,7 +27,7 @@ def attached(path: str, read_only: bool, config: Any) -> Any:
 
 
 def copy_whole(connection: Any, path: Path, target: Path) -> None:
-    """Copy the store that is `attached`, which lies at `path`, to `target`, whole or not at all. Raises DuckDB's errors and OSError."""
+    """Copy the store that is `attached`, which lies at `path`, to `target`, whole or not at all. Raises DuckDB's errors and StoreError."""
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.{PARTIAL}")
     try:
         connection.execute(f"attach '{_quoted(partial)}' as copied")
@@ -33,6 +35,8 @@ def copy_whole(connection: Any, path: Path, target: Path) -> None:
         connection.execute("detach copied")  # flushes it to disk
         shutil.copymode(path, partial)
         partial.replace(target)
+    except OSError as error:
+        raise StoreError(f"{target}: the copy of the database cannot be written: {error.strerror}") from error
     finally:
         for left in (partial, partial.with_name(f"{partial.name}.wal")):
             with suppress(OSError):
@@ -48,7 +52,8 @@ def remove_partial_copies(path: Path) -> None:
 
 def older_copies(path: Path) -> list[Path]:
     """The copies that were kept before migrations, the oldest version first."""
-    found = {copy.name.rpartition("-")[2]: copy for copy in path.parent.glob(f"{path.name}.schema-*")}
+    copies = (copy for copy in path.parent.glob(f"{path.name}.schema-*") if copy.is_file())
+    found = {copy.name.rpartition("-")[2]: copy for copy in copies}
     versions = [version for version in found if version.isdecimal()]  # not what lies beside one, such as DuckDB's log
     return [found[version] for version in sorted(versions, key=int)]
 

@@ -149,7 +149,7 @@ def _bring_up_to_date(path: Path, wait_s: float) -> None:
 def _reopened(connection: Any, path: Path, wait_s: float) -> Any:
     """The connection, or another one after a store of an older version was copied (`copy_of_version`); a copy that is there stays."""
     version = stored_version(connection, path)
-    if version is None or version >= newest_version() or (kept := copy_of_version(path, version)).exists():
+    if version is None or version >= newest_version() or (kept := copy_of_version(path, version)).is_file():
         return connection
     connection.close()
     reader = _open(path, wait_s, read_only=True, connect=attached)
@@ -200,9 +200,9 @@ def _make_whole(path: Path) -> None:
 
 def _is_stump(path: Path) -> bool:
     """Whether the file comes from a killed first start: empty, or the beginning of DuckDB's headers (8 bytes of checksum, then DUCK)."""
-    if path.stat().st_size >= _HEADER_BYTES:
-        return False
     try:
+        if path.stat().st_size >= _HEADER_BYTES:
+            return False
         head = path.read_bytes()[:12]
     except OSError:  # DuckDB explains it
         return False

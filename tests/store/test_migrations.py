@@ -112,6 +112,17 @@ def test_a_disk_without_room_for_the_copy_leaves_the_old_store_as_it_was(tmp_pat
     assert store.path.read_bytes() == content
 
 
+def test_a_folder_in_place_of_the_copy_stops_the_migration_in_one_sentence(tmp_path):
+    store, _ = old_store(tmp_path)
+    content, folder = store.path.read_bytes(), store.path.with_name("engage.duckdb.schema-1")
+    folder.mkdir()
+    for work in (store.cycle_ids, lambda: store.begin_cycle("c2", {})):
+        with pytest.raises(StoreError, match="schema-1: the copy of the database cannot be written: Is a directory"):
+            work()
+    assert store.path.read_bytes() == content and older_copies(store.path) == []
+    assert sorted(path.name for path in tmp_path.rglob("*engage.duckdb*")) == ["engage.duckdb", folder.name]
+
+
 @pytest.mark.slow
 def test_an_old_outbox_is_stored(tmp_path):
     # A killed process left a tree of 12 simulations (17 nodes, 54 calls) and two dialogues with their survey.
