@@ -3,6 +3,7 @@
 import errno
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from engage.files.reading import is_device
@@ -28,8 +29,9 @@ def write_whole(path: Path, content: bytes | str) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with suppress(OSError):  # the file is there; a folder that may not be read, or of some network disks, cannot be flushed
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -28,6 +28,15 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_nothing_beside_it(tmp_pa
     assert path.read_text() == "first" and os.listdir(tmp_path) == ["file"]
 
 
+def test_a_folder_that_may_not_be_read_takes_a_file(tmp_path, monkeypatch):
+    def refused(path, flags):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("engage.files.writing.os.open", refused)  # as for a folder of mode 0300; root may read all
+    write_whole(tmp_path / "file", "first")
+    assert (tmp_path / "file").read_text() == "first"
+
+
 def test_a_full_disk_names_the_file_and_leaves_the_earlier_one(tmp_path, monkeypatch):
     path = tmp_path / "report.md"
     write_whole(path, "before")
