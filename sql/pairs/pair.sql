@@ -61,7 +61,7 @@ kept as (
         ranked.rejected_id,
         row_number() over (
             partition by ranked.domain, scenario.opening, spine_prefix.turns, ranked.chosen_text, ranked.rejected_text
-            order by ranked.p_greater desc, ranked.q_gap desc, ranked.tree_id
+            order by ranked.p_greater desc, ranked.q_gap desc, ranked.tree_id, ranked.chosen_id, ranked.rejected_id
         ) as copy
     from ranked
     join scenario on scenario.scenario_id = ranked.scenario_id
