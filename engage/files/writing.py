@@ -29,7 +29,9 @@ def write_whole(path: Path, content: bytes | str) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # the file is there; a folder that may not be read, or of some network disks, cannot be flushed
+    with suppress(
+        OSError
+    ):  # the file is there; a folder that may not be read, or of some network disks, cannot be flushed
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -1,5 +1,8 @@
 """Whether pairs hold for another user: the figures, by hand."""
 
+import subprocess
+import sys
+
 import pytest
 
 from engage.errors import StoreError
@@ -56,6 +59,27 @@ def test_a_kept_answer_may_hold_any_character(tmp_path):
     said = {"one": "a\u2028b\u0085c\x1dd\n", "two": "plain"}
     kept.add(said)
     assert kept.read() == said
+
+
+def test_two_commands_that_keep_answers_at_one_time_lose_none(tmp_path):
+    each = (
+        "import sys\nfrom pathlib import Path\nfrom engage.files.kept import Kept\n"
+        "kept = Kept(Path(sys.argv[1]), 'name', 'reply', 'it is asked again')\n"
+        "for number in range(50): kept.add({f'{sys.argv[2]}-{number}': number})"
+    )
+    path = tmp_path / "answers.jsonl"
+    running = [subprocess.Popen([sys.executable, "-c", each, str(path), name]) for name in ("a", "b")]
+    assert [process.wait() for process in running] == [0, 0]
+    assert len(Kept(path, "name", "reply", "it is asked again").read()) == 100
+
+
+def test_what_is_no_file_of_answers_is_one_sentence(tmp_path):
+    kept = Kept(tmp_path, "name", "reply", "it is asked again")
+    with pytest.raises(StoreError, match="cannot be read: Is a directory"):
+        kept.read()
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="answers.jsonl: cannot be written: "):
+        Kept(tmp_path / "file" / "answers.jsonl", "name", "reply", "it is asked again").add({"a": 1})
 
 
 def test_a_damaged_file_of_answers_is_named(tmp_path):

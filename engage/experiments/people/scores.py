@@ -42,8 +42,11 @@ class KeptScores:
         return KeptScores(folder / f"{key[:16]}.jsonl")
 
     def read(self) -> dict[str, dict[int, Likelihood]]:
-        """What is kept."""
-        lines = self.path.read_text(encoding="utf-8").split("\n") if self.path.is_file() else []
+        """What is kept; StoreError if the file is damaged or cannot be read."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").split("\n") if self.path.exists() else []
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read: {error.strerror}") from error
         found, whole = {}, []
         for line in lines[:-1]:  # the last one has no end: it is empty, or cut off
             try:
