@@ -29,9 +29,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    with suppress(
-        OSError
-    ):  # the file is there; a folder that may not be read, or of some network disks, cannot be flushed
+    # The file is there. A folder that may not be read, or one of some network disks, cannot be flushed.
+    with suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

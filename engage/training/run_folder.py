@@ -5,6 +5,7 @@ Knows nothing of models or losses.
 
 import json
 import logging
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -114,7 +115,7 @@ class RunFolder:
     def last_checkpoint(self) -> str | None:
         """The newest complete checkpoint of this key and version; those of other keys and versions are removed."""
         for stale in self.checkpoints.parent.glob("*"):
-            if stale == self.checkpoints or not stale.is_dir():  # what file managers and NFS put there
+            if stale == self.checkpoints or stale.is_symlink() or not stale.is_dir():  # what file managers and NFS put there
                 continue
             if stale.name.partition("-")[0] == self.key[:16]:
                 _log.warning(
@@ -122,8 +123,12 @@ class RunFolder:
                     self.out,
                 )
             shutil.rmtree(stale)
-        whole = [folder for folder in self.checkpoints.glob("checkpoint-*") if _is_whole(folder)]
-        return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
+        whole = {
+            int(number[1]): folder
+            for folder in self.checkpoints.glob("checkpoint-*")
+            if (number := re.fullmatch("checkpoint-([0-9]+)", folder.name)) and _is_whole(folder)
+        }
+        return str(whole[max(whole)]) if whole else None
 
     def once(self, work: Callable[[], object]) -> TrainResult:
         """The finished run's result; if there is none, `work` has to finish it, alone in the folder. StoreError if it does not."""

@@ -308,3 +308,12 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
     other.wait()
     with RunFolder(tmp_path, "k").alone():
         pass
+
+
+def test_what_a_user_left_beside_checkpoints_is_no_checkpoint(tmp_path):
+    folder = RunFolder(tmp_path, "k" * 64)
+    for name in ("checkpoint-9", "checkpoint-10", "checkpoint-10 copy", "checkpoint-old"):
+        (folder.checkpoints / name).mkdir(parents=True)
+        (folder.checkpoints / name / "trainer_state.json").write_text("{}")
+    (folder.checkpoints.parent / ".DS_Store").touch()
+    assert folder.last_checkpoint() == str(folder.checkpoints / "checkpoint-10")
