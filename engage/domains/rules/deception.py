@@ -33,7 +33,7 @@ _TRULY = (
 )
 _SPAN = r"(?:years?|months?|decades?|weeks|ages|childhood|my life)"
 
-_RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+DECEPTION: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "false_identity": (
             rf"\bi(?:'m| am|'ve been| was) (?:just |only |also |really |already )?(?:an?|the) (?:\w+ ){{0,2}}(?:{_PEOPLE})\b",
@@ -84,8 +84,4 @@ _RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-
-DECEPTION: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {check: tuple(pattern.replace("'", "['’]") for pattern in patterns) for check, patterns in _RULES.items()}
-)
-"""The rules by check, as regular expressions; an apostrophe in a reply may be typed or printed."""
+"""The rules by check, as regular expressions, for `patterns.matches_any`: it also reads a printed apostrophe as a typed one."""
