@@ -78,7 +78,7 @@ def test_what_is_no_file_of_answers_is_one_sentence(tmp_path):
     with pytest.raises(StoreError, match="cannot be read: Is a directory"):
         kept.read()
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="answers.jsonl: cannot be written: "):
+    with pytest.raises(StoreError, match=r"answers\.jsonl: cannot be written: "):
         Kept(tmp_path / "file" / "answers.jsonl", "name", "reply", "it is asked again").add({"a": 1})
 
 
