@@ -82,15 +82,15 @@ def forget(workspace: Workspace, plan: Forgetting) -> int:
     home, ids = workspace.home, list(plan.scenario_ids)
     write_whole(home.path / NOTE, json.dumps({"scenarios": ids, "cycles": plan.cycles}))
     for copy in (home.snapshot, *home.path.glob(f"{home.database.name}.schema-*")):  # with what lies beside one
-        copy.unlink(missing_ok=True)
+        _delete(copy)
     for file in plan.files:
         if _is_pair_set(file):
             save_pairs([pair for pair in load_pairs(file) if pair.scenario_id not in ids], file)
         else:
-            file.unlink(missing_ok=True)
+            _delete(file)
     for out in plan.exports:
         for table in (*plan.rows, "challenge"):  # not all files: people keep their own beside them
-            (Path(out) / f"{table}.parquet").unlink(missing_ok=True)
+            _delete(Path(out) / f"{table}.parquet")
     traces = forget_traces(workspace.tracker, ids)
     delete_rows(home.database, "scenario_id", ids, workspace.wait_s)
     for out, cycle in plan.exports.items():
@@ -107,6 +107,15 @@ def exports_of_pruned(workspace: Workspace, ids: Sequence[str]) -> list[str]:
     stored = workspace.store.cycle_ids()
     gone = [Path(out) / "scenario.parquet" for out, cycle in exports(workspace.home).items() if cycle not in stored]
     return [str(table.parent) for table in gone if table.is_file() and _tells_of(table, ids)]
+
+
+def _delete(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{file}: cannot be deleted: {error.strerror}; remove it, and give the same command"
+        ) from error
 
 
 def _begun(workspace: Workspace) -> tuple[list[str], list[str]]:

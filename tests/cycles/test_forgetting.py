@@ -13,7 +13,7 @@ from kept_homes import add_cycle
 from small_stores import count, support_scenario
 
 import engage.keeping.forgetting
-from engage.errors import ConfigError
+from engage.errors import ConfigError, StoreError
 from engage.home import Home
 from engage.keeping.exports import export_to
 from engage.keeping.forgetting import NOTE, forget, plan_forgetting
@@ -65,6 +65,17 @@ def tells(folder: Path) -> set[str]:
         for text in texts(path)
         if SECRET.encode() in text or ANNA.encode() in text
     }
+
+
+def test_a_folder_among_the_copies_stops_in_one_sentence_and_the_same_command_goes_on(told):
+    workspace, folder = Workspace(told), told.database.with_name("engage.duckdb.schema-8")
+    folder.mkdir()
+    plan = plan_forgetting(workspace, None, ANNA)
+    with pytest.raises(StoreError, match=r"schema-8: cannot be deleted: .*; remove it, and give the same command"):
+        forget(workspace, plan)
+    folder.rmdir()
+    forget(workspace, plan_forgetting(workspace, None, ANNA))
+    assert tells(told.path.parent) == set()
 
 
 def test_a_forgotten_person_is_in_no_file_and_the_others_stay(told):
