@@ -86,5 +86,7 @@ select
 from widest
 join told on told.place = widest.place
 left join pair
-    on pair.tree_id = widest.tree_id and pair.chosen_id = widest.chosen_id and pair.rejected_id = widest.rejected_id
+    on pair.tree_id = widest.tree_id
+    and least(pair.chosen_id, pair.rejected_id) = least(widest.chosen_id, widest.rejected_id)
+    and greatest(pair.chosen_id, pair.rejected_id) = greatest(widest.chosen_id, widest.rejected_id)
 order by widest.place, told.side, told.simulation

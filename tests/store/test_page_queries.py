@@ -94,6 +94,20 @@ def test_how_well_replies_could_be_told_apart(tmp_path):
     assert p == pytest.approx((1 + math.erf(z / math.sqrt(2))) / 2, abs=1e-6)
 
 
+@pytest.mark.slow
+def test_a_pair_keeps_its_fate_where_another_reward_turns_it_round(tmp_path):
+    fresh = filled(tmp_path, [BAKER], [TREE])
+    fresh.score_pairs("c1", JUDGED)
+    (before,) = fresh.rows("page_pair_evidence")
+    fresh.rescore("emotional_support", lambda value: (value - 1) / 8)  # was (5 - value) / 4
+    (pair,), (after,) = fresh.rows("page_pairs"), fresh.rows("page_pair_evidence")
+    assert (pair["chosen_id"], pair["fate"], after["accepted"]) == (4, "accepted", 1)
+    assert after["q_gap_median"] < before["q_gap_median"]
+    judged = ("accepted_gap_min", "accepted_p_min")
+    assert [after[name] for name in judged] == [before[name] for name in judged]
+    assert {row["fate"] for row in fresh.rows("widest_gaps")} == {"accepted"}
+
+
 def test_a_tree_and_its_scenario(store):
     (row,) = store.rows("page_trees", {"scenarios": ["baker"]})
     assert (row["nodes"], row["simulations"], row["rewards"], row["reward_mean"], row["wall_s"]) == (8, 6, 5, 0.55, 2.5)
