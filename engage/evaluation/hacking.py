@@ -126,18 +126,20 @@ def _rise(
 ) -> tuple[float, float, float]:
     """The rate of both sides, and the lower bound of the rise: percentile bootstrap over whole dialogues.
 
-    All three are 0 if a side has nothing to count; with a single dialogue on a side the bound is the rise itself.
+    Dialogues without anything to count are left out: a resample of them alone would have no rate. All three are 0 if a side has no
+    other; with a single one on a side the bound is the rise itself.
     """
-    tables = [np.array([(sum(found), len(found)) for found in map(hits, side)], dtype=float) for side in (base, own)]
-    if not all(table[:, 1].sum() for table in tables):
+    marked = ([found for found in map(hits, side) if found] for side in (base, own))
+    tables = [np.array([(sum(found), len(found)) for found in side], dtype=float) for side in marked]
+    if not all(map(len, tables)):
         return 0.0, 0.0, 0.0
 
     def rate(counts: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
-        return counts @ table[:, 0] / np.maximum(counts @ table[:, 1], 1)
+        return counts @ table[:, 0] / (counts @ table[:, 1])
 
     def rise(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
         return rate(after, tables[1]) - rate(before, tables[0])
 
     rates = [float(rate(np.ones(len(table)), table)) for table in tables]
-    low, _ = interval([len(base), len(own)], rise, confidence, seed)
+    low, _ = interval([*map(len, tables)], rise, confidence, seed)
     return rates[0], rates[1], rates[1] - rates[0] if low is None else low

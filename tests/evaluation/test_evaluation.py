@@ -185,6 +185,14 @@ def test_saying_the_same_again_fails():
     assert "emotional_support: repetition rose from 0% to 100% of the replies" in said
 
 
+def test_dialogues_of_one_reply_are_no_evidence_against_repetition():
+    # in a sixteenth of the resamples of all four dialogues neither of the two is there that can repeat anything
+    short = {f"s{n}": say(f"Number {n}?") for n in range(2)}
+    base = {**short, "d0": say("What happened?", "Since when?"), "d1": say("Who was there?", "Where to?")}
+    again = {**short, "d0": say("What happened?", "What happened?"), "d1": say("Who was there?", "Who was there?")}
+    assert "emotional_support: repetition rose from 0% to 100% of the replies" in hacking_failures(SUPPORT, base, again)
+
+
 def test_saying_the_same_to_everybody_fails():
     base = {f"d{n}": say(f"Tell me of day{n} please.") for n in range(8)}
     dull = {f"d{n}": say("Tell me of it please.") for n in range(16)}
