@@ -32,7 +32,10 @@ Comparisons = dict[tuple[str, str], dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class Measured:
-    """Differences of candidates to their incumbents with one simulator, or with a panel; `least_gain` is what the present size shows."""
+    """Differences of candidates to their incumbents with one simulator, or with a panel; `least_gain` is what the present size shows.
+
+    Comparisons count that have differences on two scenarios or more: those that the spread comes from.
+    """
 
     simulator: str
     comparisons: int
@@ -129,12 +132,13 @@ def _of_candidate(row: Mapping[str, Any]) -> bool:
 
 def _measured(simulator: str, found: Comparisons, scenarios: int, config: HeldOutConfig) -> Measured | None:
     """None if no comparison has two scenarios."""
-    of = spread([*found.values()])
+    read = [one for one in found.values() if sum(map(bool, one.values())) > 1]
+    of = spread(read)
     if of is None:
         return None
-    differences = sum(len(each) for one in found.values() for each in one.values())
+    differences = sum(len(each) for one in read for each in one.values())
     least = least_gain(of, scenarios, config.dialogues, POWER, 1 - config.alpha)
-    return Measured(simulator, len(found), differences, of, least)
+    return Measured(simulator, len(read), differences, of, least)
 
 
 def _differences(cycles: Sequence[Sequence[Mapping[str, object]]], simulator: str) -> Comparisons:

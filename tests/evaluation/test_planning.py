@@ -76,6 +76,15 @@ def test_dialogues_of_a_kept_candidate_in_two_nights_are_one_comparison(tmp_path
     assert planned(store).decides.spread == FOUND and planned(store).cycles == 2
 
 
+def test_a_candidate_whose_answers_could_not_be_read_is_not_counted(tmp_path):
+    unread, single = {name: (None, None) for name in NAMES}, {"s0": (0.0, None), "s1": (None, None)}
+    others = [*talked(A, unread, "c2", "candidate-y"), *talked(A, single, "c3", "candidate-z")]
+    store = filled(tmp_path, SCENARIOS, dialogues=[*talked(A, GAINS), *others], cycle_ids=("c1", "c2", "c3"))
+    found = planned(store)
+    assert (found.decides.comparisons, found.decides.differences, found.cycles) == (1, 4, 3)
+    assert found.decides.spread == FOUND
+
+
 def test_the_sources_say_which_setting_gives_enough(tmp_path):
     many = [*SCENARIOS, *(support_scenario(f"t{n}", "validation", f"My dog {n} died.") for n in range(60))]
     half = planned(filled(tmp_path, SCENARIOS, dialogues=talked(A, GAINS)), 0.2, scenarios=many)
