@@ -1,11 +1,13 @@
 """The vLLM engine's settings and messages without vLLM; tests/integration tests the engine itself."""
 
+import json
 import sys
 
 import pytest
 
 from engage.engines import EngineConfig, engine_identity, shared_engine
 from engage.engines.vllm.config import arguments
+from engage.engines.vllm.serving import lora_rank
 from engage.errors import ConfigError
 
 KNOWN = ("model", "tokenizer", "max_model_len", "gpu_memory_utilization", "block_size", "enable_lora")
@@ -43,6 +45,15 @@ def test_given_arguments_override_the_defaults():
 def test_on_a_cpu_chunked_prefill_is_off_because_it_ends_seeded_requests():
     assert build({}, cpu=True)["enable_chunked_prefill"] is False
     assert "enable_chunked_prefill" not in build({})
+
+
+@pytest.mark.parametrize(
+    ("shape", "rank"),
+    [({"r": 8}, 8), ({"r": 8, "rank_pattern": {"q_proj": 64}}, 64), ({"r": 9, "rank_pattern": None}, 16)],
+)
+def test_the_rank_to_serve_is_that_of_the_largest_module(tmp_path, shape, rank):
+    (tmp_path / "adapter_config.json").write_text(json.dumps(shape))
+    assert lora_rank(tmp_path) == rank
 
 
 def test_two_engines_share_a_gpu_by_default():

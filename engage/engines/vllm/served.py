@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import importlib.util
 import itertools
-import json
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engage.engines.vllm.config import MISSING, arguments
+from engage.engines.vllm.serving import largest_rank
 from engage.errors import ConfigError, EngageError, EngineError, ModelError
 from engage.models import ADAPTER_WEIGHTS, ModelRef, adapter_fingerprint, check_adapter
 
@@ -100,8 +100,7 @@ class Served:
     async def _load(self, folder: str, fingerprint: str) -> Any:
         from vllm.lora.request import LoRARequest
 
-        shape = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
-        rank = max([shape["r"], *shape.get("rank_pattern", {}).values()])
+        rank = largest_rank(Path(folder))
         if rank > self._max_rank:
             raise ModelError(
                 f"{folder}: its rank {rank} is above vLLM's {self._max_rank}; set engine.vllm.engine_args.max_lora_rank"

@@ -11,13 +11,19 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes for --max-lora-rank, read at 0.32."""
 
 
-def lora_rank(adapter: Path) -> int:
-    """The least rank that vLLM takes for this adapter; ModelError if its configuration does not say its rank, or it is above vLLM's largest."""
+def largest_rank(adapter: Path) -> int:
+    """The largest rank among an adapter's modules (`rank_pattern` may differ from `r`); ModelError if its configuration does not say it."""
     path = adapter / "adapter_config.json"
     try:
-        rank = int(json.loads(path.read_text(encoding="utf-8"))["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        shape = json.loads(path.read_text(encoding="utf-8"))
+        return max(map(int, [shape["r"], *(shape.get("rank_pattern") or {}).values()]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: does not say the adapter's rank; copy the whole folder") from error
+
+
+def lora_rank(adapter: Path) -> int:
+    """The least rank that vLLM takes for this adapter; ModelError if its configuration does not say its rank, or it is above vLLM's largest."""
+    rank = largest_rank(adapter)
     found = next((known for known in RANKS if known >= rank), None)
     if found is None:
         raise ModelError(f"{adapter}: its rank {rank} is above vLLM's largest, {RANKS[-1]}; merge it: `engage merge`")
