@@ -20,6 +20,10 @@ def merge(base: ModelRef, adapter: Path, out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: holds something already; name a folder that does not exist")
+    if out.exists() and out.samefile(Path.cwd()):
+        raise ConfigError(
+            f"--out {out}: is the current folder, which would be replaced; name a folder that does not exist"
+        )
     check_adapter(adapter, base)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

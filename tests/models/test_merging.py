@@ -67,7 +67,7 @@ def test_the_merged_embedded_model_gives_the_adapters_greedy_replies(tmp_path):
     assert not (tmp_path / "merged" / "engage_manifest.json").exists()
 
 
-def test_a_merge_overwrites_nothing_and_refuses_what_does_not_fit(tiny_model, adapter, tmp_path):
+def test_a_merge_overwrites_nothing_and_refuses_what_does_not_fit(tiny_model, adapter, tmp_path, monkeypatch):
     base, out = resolve_model(str(tiny_model)), tmp_path / "out"
     out.mkdir()
     (out / "mine").touch()
@@ -76,6 +76,11 @@ def test_a_merge_overwrites_nothing_and_refuses_what_does_not_fit(tiny_model, ad
     (out / "mine").unlink()
     with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
         merge(base, adapter, adapter / "engage_card.json" / "out")
+    monkeypatch.chdir(out)
+    for current in (Path("."), out):
+        with pytest.raises(ConfigError, match="is the current folder, which would be replaced"):
+            merge(base, adapter, current)
+    monkeypatch.chdir(tmp_path)
     card = json.loads((adapter / "engage_card.json").read_text())
     (adapter / "engage_card.json").write_text(json.dumps({**card, "base_fingerprint": "0" * 64}))
     with pytest.raises(ModelError, match="use the same base model or train it again"):
