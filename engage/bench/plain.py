@@ -56,7 +56,8 @@ class PlainGenerate:
             replies = self._generate([one[0] for one in waiting], waiting[0][1], waiting[0][2])
         except Exception as error:  # out of memory, among others
             for prompt, _, _, future in waiting:
-                future.set_exception(EngineError(f"{type(error).__name__}: {error!s:.200}", prompt.key))
+                if not future.done():
+                    future.set_exception(EngineError(f"{type(error).__name__}: {error!s:.200}", prompt.key))
             return
         for (_, _, seed, future), (prompt_tokens, tokens, text) in zip(waiting, replies, strict=True):
             reason: Any = "stop" if len(tokens) < waiting[0][1].max_tokens else "length"

@@ -69,6 +69,23 @@ def test_plain_generate_answers_what_is_asked_together_in_one_call(plain, models
         assert (mine.text, mine.completion_tokens) == (other.text, other.completion_tokens)
 
 
+def test_plain_generate_fails_for_everybody_who_still_waits(plain, monkeypatch):
+    def out_of_memory(*_):
+        raise RuntimeError("out of memory")
+
+    async def one_is_cancelled():
+        given_up, waiting = (
+            asyncio.create_task(plain.complete(chat(text), Sampling(max_tokens=4), [7])) for text in ("One.", "Two.")
+        )
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait_for(waiting, 10)
+
+    monkeypatch.setattr(plain, "_generate", out_of_memory)
+    with pytest.raises(EngineError, match="out of memory"):
+        asyncio.run(one_is_cancelled())
+
+
 def test_plain_generate_is_swept_like_an_engine(plain):
     sweep = saturation(plain, batch_sizes=(1, 3), prompt_lengths=(200,), sampling=Sampling(max_tokens=4))
     points = asyncio.run(sweep).points
