@@ -84,12 +84,12 @@ def _train(
     settings = config.sft.model_copy(update={"max_length": within_context(config.sft.max_length, base)})
     with quiet():
         tokenizer, template = chat_tokenizer(base)
-        rows, fitting = _fitting(ordered, template, settings)
+        rows, found = _fitting(ordered, template, settings)
         model = start_model(base, parent, config.lora, settings.seed)
         trainer = build_trainer(model, tokenizer, rows, folder, settings, config.gradient_checkpointing)
         history = run_trainer(trainer, folder, METRICS, on_step)
     if is_first():
-        counts = {"chats": float(fitting), "chats_too_long": float(len(ordered) - fitting)}
+        counts = {name: float(count) for name, count in found.items()}
         data = _sources(ordered, licences)
         card = make_card(folder, "sft", base, parent, config.recipe("sft"), data, {**counts, **history[-1]})
         folder.finish(trainer.model, card, history)
@@ -146,17 +146,27 @@ def tokenise_chat(
 
 def _fitting(
     examples: Sequence[ChatExample], template: ChatTemplate, settings: SftSettings
-) -> tuple[list[dict[str, list[Any]]], int]:
-    """The chats as tokens, in training order, and how many chats they are; those over `max_length` tokens are left out."""
-    chats = [tokenise_chat(example, template, settings.survey_weight) for example in examples if example.trained]
-    fitting = [rows for rows in chats if rows and max(len(row["input_ids"]) for row in rows) <= settings.max_length]
+) -> tuple[list[dict[str, list[Any]]], dict[str, int]]:
+    """The chats as tokens, in training order, and how many they are; left out are those over `max_length` tokens, and those whose selected
+    messages are none, or only thoughts (`chats_empty`).
+    """
+    chats = [tokenise_chat(example, template, settings.survey_weight) for example in examples]
+    taught = [rows for rows in chats if rows]
+    fitting = [rows for rows in taught if max(len(row["input_ids"]) for row in rows) <= settings.max_length]
     rows = [row for rows in fitting for row in rows]
+    if not taught:
+        raise ConfigError("no chat to train on: the selected messages hold nothing but thoughts")
     if not rows:
         raise ConfigError(
             f"no chat to train on: all have more than {settings.max_length} tokens; raise sft.max_length, up to the model's context"
         )
     order = batch_order([len(row["input_ids"]) for row in rows], settings.batch_size, settings.seed)
-    return [rows[i] for i in order], len(fitting)
+    counts = {
+        "chats": len(fitting),
+        "chats_too_long": len(taught) - len(fitting),
+        "chats_empty": len(chats) - len(taught),
+    }
+    return [rows[i] for i in order], counts
 
 
 def build_trainer(

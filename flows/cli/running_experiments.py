@@ -43,9 +43,10 @@ def run_simulator_training(
 
         result = train_simulator(config, list(corpora), list(roles), max_dialogues, str(out), start, skip_dialogues)
     folder, metrics = result.adapter, result.metrics
+    empty = f", {count:.0f} as without text to learn" if (count := metrics.get("chats_empty", 0.0)) else ""
     side = "policy" if set(roles) == {"policy"} else "simulator"
     return (
-        f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were left out as too long); loss {metrics['loss']:.3f}.\n"
+        f"Trained on {metrics['chats']:.0f} chats ({metrics['chats_too_long']:.0f} were left out as too long{empty}); loss {metrics['loss']:.3f}.\n"
         f"Use it: --set engine.{side}_adapter={folder}"
     )
 

@@ -140,6 +140,14 @@ def test_chats_over_the_length_limit_are_left_out_and_counted(base: ModelRef, tm
     assert (result.metrics["chats"], result.metrics["chats_too_long"]) == (1, 1)
 
 
+def test_chats_with_nothing_to_learn_are_counted_apart(base: ModelRef, tmp_path: Path) -> None:
+    thought = ChatExample((*CHAT.messages[:2], Message("assistant", "<think>She lies.</think>")), (2,))
+    result = train_sft([CHAT, ChatExample(CHAT.messages, ()), thought], base, tmp_path, CONFIG)
+    assert [result.metrics[name] for name in ("chats", "chats_too_long", "chats_empty")] == [1, 0, 2]
+    with pytest.raises(ConfigError, match="the selected messages hold nothing but thoughts"):
+        train_sft([thought], base, tmp_path / "thought", CONFIG)
+
+
 def test_nothing_to_learn_is_an_error_of_the_user(base: ModelRef, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no chat to train on"):
         train_sft([ChatExample(CHAT.messages, ())], base, tmp_path, CONFIG)
