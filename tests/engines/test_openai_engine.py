@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import socket
+import threading
 import time
 from dataclasses import replace
 
@@ -85,9 +86,38 @@ def test_a_server_without_n_gets_one_request_per_reply(server, open_engine):
     server.behave = lambda _, body, __: answer({**body, "n": 1})
     engine = open_engine(server)
     assert [r.seed for r in complete(engine, seeds=(7, 8, 9))] == [7, 8, 9]
-    assert [body["seed"] for body in server.bodies] == [7, 8, 9]
+    assert sorted(body["seed"] for body in server.bodies) == [7, 8, 9]
     complete(engine, seeds=(1, 2))
     assert "n" not in server.bodies[-1]
+
+
+def test_a_server_without_n_is_asked_for_all_replies_to_a_prompt_at_once(server, open_engine):
+    all_there = threading.Barrier(4)
+
+    def behave(_, body, before):
+        if before > 1:  # two requests have found out that it ignores n
+            all_there.wait(10)  # breaks, if one request waits for another
+        return answer({**body, "n": 1}, f"Reply {body['seed']}.")
+
+    server.behave = behave
+    engine = open_engine(server)
+    complete(engine, seeds=(1, 2))
+    replies = complete(engine, seeds=(7, 8, 9, 10))
+    assert [(reply.text, reply.seed) for reply in replies] == [(f"Reply {seed}.", seed) for seed in (7, 8, 9, 10)]
+    assert (replies[0].prompt_tokens, replies[0].cached_tokens) == (80, 64)
+
+
+def test_one_reply_that_is_refused_gives_up_the_others(server, open_engine):
+    def behave(handler, body, _):
+        if body["seed"] == 9:
+            return refuse(400, "not this one")(handler, body, 0)
+        return answer({**body, "n": 1})
+
+    server.behave = behave
+    engine = open_engine(server)
+    with pytest.raises(EngineError, match="not this one"):
+        complete(engine, seeds=(7, 8, 9, 10))
+    assert len(complete(engine, seeds=(1, 2))) == 2
 
 
 def test_a_prompt_that_is_sent_once_for_each_reply_counts_each_time(server, open_engine):

@@ -118,7 +118,7 @@ def test_tgi_gives_one_reply_per_request_and_lists_five_tokens(tgi, engine, capl
     assert [(one.text, one.completion_tokens, one.prompt_tokens, one.seed) for one in found] == [
         ("Hello", 1, 60, 11), ("Hello", 1, 60, 12), ("Hello", 1, 60, 13),  # three prompts of 20
     ]  # fmt: skip
-    assert [body["seed"] for body in tgi.bodies] == [11, 12, 13] and not any("n" in body for body in tgi.bodies)
+    assert sorted(body["seed"] for body in tgi.bodies) == [11, 12, 13] and not any("n" in body for body in tgi.bodies)
     assert scores(opened) == pytest.approx((-0.5, -1.0))
     assert tgi.bodies[-1]["top_logprobs"] == 5
     (line,) = [record.message for record in caplog.records if "refuses" in record.message]
@@ -144,15 +144,15 @@ def test_a_generation_that_failed_in_tgi_is_tried_again(tgi, engine):
     opened, failed = engine(), []
 
     def behave(handler, body, before):
-        if failed:
+        if before:
             return tgi_answer(body)
-        failed.append(body)
+        failed.append(body["seed"])
         said = {"error": "Request failed during generation: Server error: CUDA", "error_type": "generation"}
         return handler.send_json(said, 424)
 
     tgi.behave = behave
     assert [one.text for one in replies(opened)] == ["Hello"] * 3
-    assert len(failed) == 1 and tgi.bodies[-1]["seed"] == 13
+    assert sorted(body["seed"] for body in tgi.bodies) == sorted([11, 12, 13, *failed])
 
 
 # Ollama
@@ -260,7 +260,7 @@ def test_what_fails_at_a_provider_of_openrouter_is_tried_again(late, openrouter,
     error = openrouter_error(502, "Provider returned error", provider_name="Some", raw='{"message": "upstream"}')
 
     def behave(handler, body, before):
-        if failed:
+        if before:
             return openrouter_answer(body)
         failed.append(body)
         return openrouter_answer(body, finish_reason="error", **error) if late else error
@@ -275,7 +275,7 @@ def test_credits_of_openrouter_that_are_used_up_end_at_once(openrouter, engine):
     openrouter.behave = lambda handler, body, before: handler.send_json(said, 402)
     with pytest.raises(EngineError, match="asks for payment: Insufficient credits"):
         replies(opened)
-    assert len(openrouter.bodies) == 1
+    assert len(openrouter.bodies) <= 3  # none of the three is sent again
 
 
 # Azure

@@ -61,12 +61,12 @@ ONLY_ONE = (
 )
 
 REFUSALS = {
-    "groq n": (refusing("n", "'n' : number must be at most 1", unless=lambda n: n == 1), {"n": None}, "n (replies"),
-    "llama.cpp n": (refusing("n", "Only one completion choice is allowed", status=500), {"n": None}, "n (replies"),
+    "groq n": (refusing("n", "'n' : number must be at most 1", unless=lambda n: n == 1), {"n": None}, "n (each reply"),
+    "llama.cpp n": (refusing("n", "Only one completion choice is allowed", status=500), {"n": None}, "n (each reply"),
     "fastapi n": (
         lambda body: (422, {"detail": [{"loc": ["body", "n"], "msg": "Extra inputs are not permitted"}]}) if "n" in body else None,
         {"n": None},
-        "n (replies",
+        "n (each reply",
     ),
     "gemini seed": (
         lambda body: (400, [{"error": {"code": 400, "message": UNKNOWN_SEED}}]) if "seed" in body else None,
@@ -295,4 +295,4 @@ def test_servers_that_fail_at_the_start_are_probed_again_later(server, ask, capl
 def test_missing_replies_of_an_answer_are_requested_again(server, ask, caplog):
     server.behave = lambda _, body, before: answer({**body, "n": 2} if before == 0 else body)
     assert len(ask()[0]) == 3
-    assert caplog.text.count("refuses n (replies are requested one by one) since the run began") == 1
+    assert caplog.text.count("refuses n (each reply is a request of its own) since the run began") == 1

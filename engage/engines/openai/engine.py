@@ -6,7 +6,7 @@ Prompts are sent as chats, and the server applies its own template. vLLM servers
 import asyncio
 import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class OpenAIEngine:
         return any(group.limit.has_room for group in self._groups.values())
 
     async def complete(self, prompt: Prompt, sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """See Engine. If the server supports `n`, n replies are one request with the first seed; else they are n requests."""
+        """See Engine. If the server supports `n`, n replies are one request with the first seed; else they are n requests at once."""
         return await self._call(prompt, self._complete(prompt, sampling, list(seeds)))
 
     async def score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
@@ -134,26 +134,29 @@ class OpenAIEngine:
     async def _complete(self, prompt: Prompt, sampling: Sampling, seeds: list[int]) -> list[Completion]:
         wanted = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p}
         group = self._groups[prompt.side]
+        many = len(seeds) > 1 and not group.parameters.omits("n")
+        left = [(seeds[0], len(seeds))] if many else [(seed, 1) for seed in seeds]
         answers: list[Answer] = []
         replies: list[Reply] = []
         counts: list[int | None] = []
-        while len(replies) < len(seeds):
-            left = seeds[len(replies) :]
-            many = {"n": len(left)} if len(left) > 1 and not group.parameters.omits("n") else {}
-            answer = await self._send(prompt, {**wanted, "logprobs": True, "seed": left[0], **many})
-            given = answer.replies[: len(left)]
-            if many and len(given) < len(left):
-                group.parameters.omit(["n"])
-                group.say_news(group.url, self._names[prompt.side])
-            answers.append(answer)
-            replies += given
-            counts += self._reply_tokens(prompt, answer, given)
+        while left:
+            asked = [{**wanted, "logprobs": True, "seed": seed} | ({"n": n} if n > 1 else {}) for seed, n in left]
+            found = await _together([self._send(prompt, one) for one in asked])
+            for answer, (_, count) in zip(found, left, strict=True):
+                given = answer.replies[:count]
+                if len(given) < count:
+                    group.parameters.omit(["n"])
+                    group.say_news(group.url, self._names[prompt.side])
+                answers.append(answer)
+                replies += given
+                counts += self._reply_tokens(prompt, answer, given)
+            left = [(seed, 1) for seed in seeds[len(replies) :]]
         if sampling.temperature > 0:
             for words in group.silent.equal(f"{group.url} ({self._names[prompt.side]})", [one.text for one in replies]):
                 group.warn_once(words)
-        asked, cached = self._prompt_tokens(prompt, answers)
+        read, cached = self._prompt_tokens(prompt, answers)
         return [
-            Completion(reply.text, asked, cached, count, reply.mean_logprob, reply.reason, seed)
+            Completion(reply.text, read, cached, count, reply.mean_logprob, reply.reason, seed)
             for reply, count, seed in zip(replies, counts, seeds, strict=True)
         ]
 
@@ -237,6 +240,16 @@ class OpenAIEngine:
         if (side, choices) not in self._choices:
             self._choices[side, choices] = await self._groups[side].single_tokens(self._names[side], choices)
         return self._choices[side, choices]
+
+
+async def _together(requests: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
+    """The answers of requests that run at the same time; if one fails, the others are given up."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(request) for request in requests]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def choice_logprobs(listed: Sequence[tuple[str, float]], choices: Sequence[str]) -> tuple[float, ...]:

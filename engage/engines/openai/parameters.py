@@ -150,7 +150,7 @@ def _other_form(name: str, form: int, value: Any, most_listed: int) -> dict[str,
 
 
 _NOTICES: dict[tuple[str, int], Callable[[Parameters], str]] = {
-    ("n", 1): lambda _: "n (replies are requested one by one)",
+    ("n", 1): lambda _: "n (each reply is a request of its own)",
     ("seed", 1): lambda _: "large seeds (seeds are reduced to 31 bits)",
     ("seed", 2): lambda _: "seed (seeds are not honoured: a run cannot be repeated exactly)",
     ("temperature", 1): lambda _: f"temperature 0 ({LEAST_TEMPERATURE} is sent)",

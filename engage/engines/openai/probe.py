@@ -67,7 +67,7 @@ async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
         group.parameters.omit(["n"])
     group.parameters.news()  # said here
     parts = [f"refuses {', '.join(refused)}"] if refused else []
-    parts += ["ignores n (replies are requested one by one)"] if one else []
+    parts += ["ignores n (each reply is a request of its own)"] if one else []
     why = survey.replies[0].unscored if survey is not None else NO_LOGPROBS
     parts += [f"{why}: {BY_PATTERN}"] if why and survey is not None else []
     parts += [] if counts else ["does not say how many tokens a request took"]
