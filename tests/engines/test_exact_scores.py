@@ -1,6 +1,7 @@
 """Survey choices at a vLLM server, which gives the probability of any token; test_openai_engine has servers that list a few tokens."""
 
 import asyncio
+import math
 
 import pytest
 from chat_server import answer
@@ -39,6 +40,40 @@ def test_each_choice_is_asked_for_by_its_token(server):
     server.behave = told([(" 1", -0.1), ("1", -7.0), ("2", -9.5)])
     assert scores(server, ("1", "2"), times=2) == [(-7.0, -9.5), (-7.0, -9.5)]
     assert [body["logprob_token_ids"] for body in server.bodies] == [[33, 34]] * 2
+
+
+SAMPLED = {"1": 0.05, "2": 0.1, "3": 0.5, "4": 0.3, "5": 0.05}
+
+
+def processed(*limits):
+    """A behaviour: a model with limits of its own, which cut all but 3 and 4 off unless a request names them; it lists what is left."""
+
+    def behave(_, body, before):
+        kept = tuple(SAMPLED) if set(limits) <= set(body) else ("3", "4")
+        mass = sum(SAMPLED[token] for token in kept)
+        return told([(token, math.log(SAMPLED[token] / mass)) for token in kept])(_, body, before)
+
+    return behave
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["vllm", "another"])
+def test_a_models_own_top_p_and_top_k_cut_nothing_off_a_survey(server, exact):
+    server.vocabulary = {choice: [30 + int(choice)] for choice in SAMPLED} if exact else {}
+    server.behave = processed("top_p", "top_k") if exact else processed("top_p")
+    (found,) = scores(server, tuple(SAMPLED))
+    assert [math.exp(value) for value in found] == pytest.approx(list(SAMPLED.values()))
+    (body,) = server.bodies
+    assert (body["top_p"], body.get("top_k")) == (1.0, -1 if exact else None)
+
+
+def test_a_server_that_refuses_top_k_gives_the_probabilities_without(server):
+    server.vocabulary = {"1": [33], "2": [34]}
+    server.behave = told([("1", -7.0), ("2", -9.5)])
+    unknown = (400, {"error": {"message": "Unrecognized request argument supplied: top_k", "type": "invalid"}})
+    server.takes = lambda body: unknown if "top_k" in body else None
+    assert scores(server, ("1", "2"), times=2) == [(-7.0, -9.5)] * 2
+    assert ["top_k" in body for body in server.bodies] == [True, False, False]
+    assert all("logprob_token_ids" in body and body["top_p"] == 1.0 for body in server.bodies)
 
 
 @pytest.mark.usefixtures("short_pauses")

@@ -6,7 +6,7 @@ Prompts are sent as chats, and the server applies its own template. vLLM servers
 import asyncio
 import logging
 import math
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnav
 from engage.engines.loop_thread import LoopThread
 from engage.engines.openai.answers import NO_LOGPROBS, Answer, Reply
 from engage.engines.openai.config import OpenAIConfig, served_names
-from engage.engines.openai.parameters import BY_PATTERN, TOP_LOGPROBS
+from engage.engines.openai.parameters import BY_PATTERN, OF_TOKENS, SURVEY
 from engage.engines.openai.probe import ProbeResult, probe
 from engage.engines.openai.server import Chat, ServerGroup
 from engage.engines.openai.status import Refused, Unsupported
@@ -183,7 +183,7 @@ class OpenAIEngine:
             self._counters[model] = TokenCounter.of(model)
         return self._counters[model]
 
-    async def _send(self, prompt: Prompt, wanted: dict[str, Any]) -> Answer:
+    async def _send(self, prompt: Prompt, wanted: Mapping[str, Any]) -> Answer:
         adapter = self._own[prompt.side] if prompt.adapter is None else prompt.adapter or None
         if adapter and adapter not in self._adapter_names:
             self._adapter_names[adapter] = f"engage-{adapter_fingerprint(adapter)[:16]}"
@@ -200,7 +200,6 @@ class OpenAIEngine:
     async def _score(self, prompt: Prompt, choices: Sequence[str]) -> Scores:
         group = self._groups[prompt.side]
         parameters = group.parameters
-        wanted: dict[str, Any] = {"max_tokens": 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
         if parameters.omits("logprobs") or parameters.omits(
             "top_logprobs"
         ):  # the settings omit it, or its refusal was said
@@ -210,7 +209,7 @@ class OpenAIEngine:
         if probed and probed.unscored:
             raise self._scores_unavailable(prompt, "", probed.unscored)
         ids = None if parameters.omits("logprob_token_ids") else await self._choice_ids(prompt.side, tuple(choices))
-        answer = await self._send(prompt, {**wanted, "logprob_token_ids": ids} if ids else wanted)
+        answer = await self._send(prompt, {**SURVEY, **OF_TOKENS, "logprob_token_ids": ids} if ids else SURVEY)
         tokens, cached = spent = self._prompt_tokens(prompt, [answer])
         if why := answer.replies[0].unscored:
             filtered = answer.replies[0].reason == "content_filter"  # one prompt's, and no trait of the server

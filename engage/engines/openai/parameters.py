@@ -10,14 +10,18 @@ from typing import Any
 
 from engage.engines.openai.complaints import Complaint
 
-TOP_LOGPROBS, FEW_LOGPROBS = 20, 5
+FEW_LOGPROBS = 5
 LARGEST_SEED = 2**31 - 1
 LEAST_TEMPERATURE = 0.01
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
+SURVEY = {LIMIT: 1, "temperature": 1.0, "top_p": 1.0, "logprobs": True, "top_logprobs": 20}
+"""What a survey asks for: the whole distribution, also at a server whose own top_p is smaller and that lists what it would sample from."""
+OF_TOKENS = {"top_k": -1}
+"""What goes with `logprob_token_ids`, to vLLM: no limit on the tokens, in place of the model's own top_k."""
 
 BY_PATTERN = "the survey is read by pattern from a sampled answer"
 
-LEAST_LOSS = ("logprob_token_ids", "top_logprobs", "seed", "n", "top_p", "logprobs", "temperature", LIMIT)
+LEAST_LOSS = ("logprob_token_ids", "top_k", "top_logprobs", "seed", "n", "top_p", "logprobs", "temperature", LIMIT)
 """The parameters that may be omitted, least important first; if a refusal names several, the first of these is blamed."""
 
 _FORMS = {"seed": 3, "top_logprobs": 3, "temperature": 4, "top_p": 3, LIMIT: 3}
@@ -31,6 +35,7 @@ _NAMED = {
     "logprobs": r"(?<!top_)(?<!top )(?<!top-)log[_ -]?prob(?:s|abilit)|responseLogprobs",
     "top_logprobs": r"\btop[_ -]?log[_ -]?prob|\btopLogprobs|\btop_n_tokens\b",
     "logprob_token_ids": r"logprob_token_ids",
+    "top_k": r"\btop[_ -]?k\b|\btopK\b",
     LIMIT: r"\bmax[_ ]?(?:completion_|new_|output_)?tokens\b|maxOutputTokens",
 }
 _TOO_LONG = re.compile(
@@ -64,7 +69,11 @@ class Parameters:
             asked = max(value, self.least_tokens) if name == LIMIT else value
             if form < last_form(name):
                 sent |= _other_form(name, form, asked, self.most_listed) if form else {name: asked}
-        needless = self._never_sent if "logprobs" in sent else {*self._never_sent, "top_logprobs", "logprob_token_ids"}
+        needless = (
+            self._never_sent
+            if "logprobs" in sent
+            else {*self._never_sent, "top_logprobs", "logprob_token_ids", "top_k"}
+        )
         return {name: value for name, value in sent.items() if name not in needless}
 
     def omits(self, name: str) -> bool:

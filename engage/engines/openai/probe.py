@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engage.engines.openai.answers import NO_LOGPROBS, Answer
-from engage.engines.openai.parameters import BY_PATTERN, LEAST_LOSS, LIMIT, TOP_LOGPROBS, last_form
+from engage.engines.openai.parameters import BY_PATTERN, LEAST_LOSS, LIMIT, SURVEY, last_form
 from engage.engines.openai.server import Chat, ServerGroup
 from engage.engines.openai.silent import repeated
 from engage.engines.openai.status import GaveUp, Refused, Unsupported
@@ -26,7 +26,6 @@ _REPLIES = {
     "top_p": 0.9,
     "logprobs": True,
 }
-_SURVEY = {LIMIT: 1, "temperature": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ async def probe(group: ServerGroup, model: str) -> ProbeResult | None:
         replies = await _taken(group, model, _REPLIES)
         survey = None
         if not group.parameters.omits("logprobs") and not group.parameters.omits("top_logprobs"):
-            survey = await _taken(group, model, _SURVEY)
+            survey = await _taken(group, model, SURVEY)
     except GaveUp:
         return None
     if what := repeated(PROBE, [reply.text for reply in replies.replies]):
