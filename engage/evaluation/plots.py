@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from engage.evaluation.promotion import ALL as ALL_SCENARIOS
-from engage.pages import CANDIDATE, MUTED, bounded, empty_figure, new_figure
+from engage.pages import CANDIDATE, MUTED, as_text, bounded, empty_figure, new_figure
 from engage.stats import Comparison
 
 
@@ -64,7 +64,7 @@ def gains(comparisons: Mapping[str, Mapping[str, Comparison]], incumbent: str = 
         for name, one in found.items():
             _gain(axes, len(labels), one)
             labels.append(f"{'all scenarios' if name == ALL_SCENARIOS else name.replace('_', ' ')} ({one.n})")
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), [as_text(label) for label in labels])
     for text in axes.get_yticklabels():
         text.set_fontweight("bold" if text.get_text().endswith(" simulator") else "normal")
     axes.tick_params(axis="y", length=0)
@@ -109,7 +109,9 @@ def reward_by_turn(rewards: Mapping[str, Mapping[int, Sequence[float]]]) -> Any:
             continue
         drawn = True
         places = [turn + 1 for turn in turns]
-        line = axes.plot(places, [fmean(by_turn[turn]) for turn in turns], marker="o", label=name.replace("_", " "))[0]
+        line = axes.plot(
+            places, [fmean(by_turn[turn]) for turn in turns], marker="o", label=as_text(name.replace("_", " "))
+        )[0]
         low, high = ([float(np.quantile(by_turn[turn], q)) for turn in turns] for q in (0.25, 0.75))
         axes.fill_between(places, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
     if not drawn:
@@ -135,7 +137,7 @@ def reliability(bins: Mapping[str, Sequence[tuple[float, float, float | None, fl
             [max(0.0, point[1] - (point[1] if point[2] is None else point[2])) for point in points],
             [max(0.0, (point[1] if point[3] is None else point[3]) - point[1]) for point in points],
         ]
-        axes.errorbar(predicted, actual, yerr=bars, marker="o", capsize=3, linewidth=1, label=name)
+        axes.errorbar(predicted, actual, yerr=bars, marker="o", capsize=3, linewidth=1, label=as_text(name))
         reach += [*predicted, *(low for _, _, low, _ in points if low is not None)]
         reach += [*actual, *(high for _, _, _, high in points if high is not None)]
     axes.axline((min(reach), min(reach)), slope=1.0, color=MUTED, linestyle="--", linewidth=1, label="as predicted")

@@ -1,6 +1,6 @@
 """The one way to write numbers, intervals, tables and figures on pages."""
 
-from engage.pages.figures import BASE, CANDIDATE, MUTED, empty_figure, new_figure
+from engage.pages.figures import BASE, CANDIDATE, MUTED, as_text, empty_figure, new_figure
 from engage.pages.html import html_page, json_block
 from engage.pages.writing import (
     DASH,
@@ -22,6 +22,7 @@ __all__ = [
     "CANDIDATE",
     "DASH",
     "MUTED",
+    "as_text",
     "bounded",
     "counted",
     "difference",

@@ -13,9 +13,14 @@ def new_figure(title: str, x_label: str, y_label: str, height: float = 4.0) -> t
     figure = Figure(figsize=(7, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.set(title=as_text(title), xlabel=as_text(x_label), ylabel=as_text(y_label))
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def as_text(name: str) -> str:
+    """A name as matplotlib shows it unchanged: not set as mathematics between dollar signs, nor left out of a legend for a leading "_"."""
+    return (f" {name}" if name.startswith("_") else name).replace("$", r"\$")
 
 
 def empty_figure(figure: Any, axes: Any, reason: str) -> Any:

@@ -73,6 +73,19 @@ def test_reliability_draws_the_bins_of_every_simulator_and_the_diagonal() -> Non
     assert reliability({"bare": []}, "dollars").axes[0].texts[0].get_text() == "too few dialogues"
 
 
+def test_names_are_never_set_as_mathematics() -> None:
+    odd, bins = r"$\nothing$", [(0.5, 0.25, 0.0, 0.5), (1.0, 0.75, None, None)]
+    comparison = COMPARISONS["emotional_support"]
+    figures = [
+        gains({odd: {odd: comparison}}, odd),
+        reward_by_turn({odd: {0: [0.5]}}),
+        reliability({odd: bins, "_mine": bins}, odd),
+    ]
+    for figure in figures:
+        assert png_of(figure).startswith(b"\x89PNG")  # mathematics with this command raises
+    assert [text.get_text() for text in figures[2].axes[0].get_legend().get_texts()][-1] == " _mine"
+
+
 def test_stated_p_is_drawn_against_the_share_that_agrees() -> None:
     outcomes = {"sign": 0.5, "posterior": 0.6, "posterior_stated": 0.7}
     axes = stated_against_fresh([Bin(0.6, 0.65, 4, 1.0, 0.62, outcomes)]).axes[0]
