@@ -2,11 +2,12 @@
 -- domain's own measures, such as `relief` in points of intensity or `donation_usd`; three of them have a column as well.
 -- Answers: How did users end up?
 -- $scenarios: a list of scenarios; all by default
+-- $together: true for one row over all simulators, whose name is then empty; false by default
 with condition as (
     select
         purpose,
         coalesce(policy, '') as policy,
-        coalesce(simulator, '') as simulator,
+        case when $together::boolean then '' else coalesce(simulator, '') end as simulator,
         coalesce(domain, '') as domain,
         unnest(json_keys(user_condition)) as condition,
         user_condition,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from small_stores import filled, hand_dialogue, support_scenario
+from small_stores import filled, hand_dialogue, hand_tree, support_scenario
 
 from engage.dialogue import Dialogue, Reaction, Role, Turn
 from engage.engines.prices import Prices
@@ -49,6 +49,27 @@ def test_a_fork_does_not_replace_the_rewards_of_the_dialogues_it_came_from(tmp_p
     outbox.put_dialogues([fork])
     store.drain(outbox)
     assert by_kind_of_user(store, "c1", policies, ["anger", "sadness"]) == before
+
+
+def test_a_night_that_only_collected_shows_all_users_that_its_trees_drew(tmp_path):
+    angry, sad = (support_scenario(name, emotion=name) for name in ("anger", "sadness"))
+    trees = [
+        replace(hand_tree(one, {"Tell me.": [rewards]}, cycle), simulator=user)
+        for cycle, one, rewards, user in [
+            ("c1", angry, [1.0, 1.0, 0.0], "a"),
+            ("c1", sad, [0.5, None, 0.5], "b"),
+            ("c2", angry, [0.25], None),
+            ("c2", sad, [0.75], None),
+        ]
+    ]
+    extra = support_scenario("anger too", emotion="anger")
+    trees.append(replace(hand_tree(extra, {"Tell me.": [[0.0]]}), simulator="b"))
+    store = filled(tmp_path, [angry, sad, extra], trees, cycle_ids=("c1", "c2"))
+    # four dialogues with two users: (1 + 1 + 0 + 0) / 4
+    heads, rows = by_kind_of_user(store, "c1", policies_of([], None), [])
+    assert (heads, [row[1:] for row in rows]) == (["search"], [("anger", 4, ["0.500"]), ("sadness", 3, ["0.500"])])
+    one_user = by_kind_of_user(store, "c2", policies_of([], None), [])[1]
+    assert [row[1:] for row in one_user] == [("anger", 1, ["0.250"]), ("sadness", 1, ["0.750"])]
 
 
 def test_the_deciding_simulator_of_a_page_is_none_that_gives_no_reward(tmp_path):

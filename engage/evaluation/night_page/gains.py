@@ -186,15 +186,11 @@ def by_kind_of_user(
     Of the held-out dialogues on these scenarios, or of the search where none were held; levels with few dialogues are left out if others
     have more.
     """
-    given = {"cycle": cycle_id, "scenarios": list(scenarios)} if policies.named else {"cycle": cycle_id}
-    every = store.rows("engagement_by_condition", given)
+    given: dict[str, object] = {"scenarios": list(scenarios)} if policies.named else {"together": True}
+    every = store.rows("engagement_by_condition", {"cycle": cycle_id, **given})
     sides = policies.named or {"search": ""}
-    purpose, simulator = "evaluation" if policies.named else "search", policies.simulator or ""
-    rows = [
-        row
-        for row in every
-        if (row["purpose"], row["simulator"]) == (purpose, simulator) and row["policy"] in sides.values()
-    ]
+    of = ("evaluation", policies.simulator or "") if policies.named else ("search", "")
+    rows = [row for row in every if (row["purpose"], row["simulator"]) == of and row["policy"] in sides.values()]
     levels = Counter((row["domain"], row["condition"]) for row in rows if row["policy"] == next(iter(sides.values())))
     found: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in rows:
