@@ -12,6 +12,7 @@ from engage.evaluation.collected import Collected, tokens_of, usd_of
 from engage.evaluation.held_out import HeldOutStore
 from engage.evaluation.logged import champion_over_base, headline
 from engage.evaluation.night_page import keep_verdict, night_page
+from engage.evaluation.night_page.gains import decision
 from engage.evaluation.promotion import Verdict
 from engage.evaluation.simulators import deciding
 from engage.evaluation.summary import Aligned, Judged
@@ -115,6 +116,22 @@ def retell_verdict(workspace: Workspace, challenge: Challenge, verdict: Verdict,
     if (told := run.tag(JUDGED_TAG)) and find(told) == find(str(challenge.adapter)):
         run.tags({"verdict": verdict.reason, "promoted": "yes" if verdict.promoted else "no"})
         keep_verdict(workspace.home.cycle(challenge.cycle_id), challenge.policy, verdict, failures)
+
+
+def retell_promotion(workspace: Workspace, adapter: Path, policy: str, reason: str) -> None:
+    """Record with the run and for the page of the cycle whose candidate this is (`policy` is its label) that it was promoted after its night.
+
+    What tells of a promotion already stays as it is.
+    """
+    home, tracker = workspace.home, workspace.tracker
+    for cycle_id in workspace.store.cycle_ids():
+        candidate = latest_candidate(home.cycle(cycle_id), home.find)
+        if candidate is None or Path(candidate.adapter) != adapter:
+            continue
+        run, folder = tracker.cycle_run(cycle_id), home.cycle(cycle_id)
+        if run.tag("promoted") != "yes":
+            keep_verdict(folder, policy, Verdict(True, reason), decision(folder, policy).failures)
+            run.tags({"verdict": reason, "promoted": "yes", JUDGED_TAG: tracker.shown(adapter)})
 
 
 def write_night_page(workspace: Workspace, cycle_id: str) -> Path:

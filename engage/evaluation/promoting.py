@@ -7,6 +7,7 @@ from pathlib import Path
 from engage.errors import ConfigError
 from engage.evaluation.challenge import Fate
 from engage.evaluation.champions import version_before
+from engage.evaluation.cycle_record import retell_promotion
 from engage.evaluation.held_out import policy_label
 from engage.evaluation.promotion import Verdict
 from engage.store import BASE, Challenge, Challenges, Cycle, State
@@ -60,12 +61,13 @@ def finish_earlier(workspace: Workspace) -> None:
         if one.state not in (State.OPEN, State.PASSED) or one.incumbent == label:
             continue
         if champion and one.policy.partition("-")[2] == label.partition("-")[2]:
-            _record(challenges, one, champion)
+            _record(workspace, one, champion)
         elif one.state is State.OPEN:
             challenges.settle(one.number, State.DROPPED, f"the champion changed: it is {label} now")
 
 
-def _record(challenges: Challenges, challenge: Challenge, champion: Champion) -> None:
+def _record(workspace: Workspace, challenge: Challenge, champion: Champion) -> None:
+    challenges = Challenges(workspace.store)
     reason, last = challenge.reason, next(reversed(challenges.promotions()), None)
     if last and last.version == champion.version and last.challenge is None:
         reason = _by_person(last.promoted_by, last.why)
@@ -73,6 +75,7 @@ def _record(challenges: Challenges, challenge: Challenge, champion: Champion) ->
         challenges.record_promotion(
             champion.version, str(champion.adapter), RULE, reason, None, challenge.cycle_id, challenge.number
         )
+    retell_promotion(workspace, champion.adapter, challenge.policy, reason)
     challenges.settle(challenge.number, State.PROMOTED, reason)
 
 
@@ -103,6 +106,7 @@ def promote_by_person(workspace: Workspace, asked: str, why: str, unjudged: bool
     before = champion.version if champion else None
     # first the record: if it fails, or a kill comes in between, the same command does all of it again
     challenges.record_promotion(version, str(adapter), by, why, before, judged_in[-1] if judged_in else None, None)
+    retell_promotion(workspace, adapter, label, _by_person(by, why))
     tracker.promote(version, by, why)
     for one in mine:
         if one.state in (State.OPEN, State.PASSED):

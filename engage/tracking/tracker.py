@@ -242,9 +242,9 @@ class Tracker:
         return self.home.find(kept) if kept else None
 
     def promote(self, version: str, by: str = "", why: str = "") -> None:
-        """Set the alias `champion` to this version; who decided and why become its tags `engage.promoted_…`."""
-        for name, value in {"by": by, "why": why}.items():
-            self._client.set_model_version_tag(REGISTERED_NAME, version, f"{PROMOTED_TAG}_{name}", value)
+        """Set the alias `champion` to this version and its tag `promoted`; who decided and why become its tags `engage.promoted_…`."""
+        for name, value in {f"{PROMOTED_TAG}_by": by, f"{PROMOTED_TAG}_why": why, "promoted": "yes"}.items():
+            self._client.set_model_version_tag(REGISTERED_NAME, version, name, value)
         self._client.set_registered_model_alias(REGISTERED_NAME, CHAMPION, version)
 
     def demote(self) -> None:

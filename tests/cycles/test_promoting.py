@@ -2,12 +2,16 @@
 
 import pytest
 from kept_homes import add_cycle
+from mlflow import MlflowClient
 
 from engage.errors import StoreError
-from engage.evaluation import finish_earlier, policy_label
+from engage.evaluation import Verdict, finish_earlier, policy_label
+from engage.evaluation.night_page import keep_verdict
+from engage.evaluation.night_page.gains import decision
 from engage.evaluation.promoting import promote_by_person, roll_back
 from engage.store import Challenges, State
 from engage.tracking import Tracker
+from engage.training import name_candidate
 from engage.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -64,6 +68,33 @@ def test_a_rollback_that_was_cut_off_goes_one_step_back_when_it_runs_again(works
     assert [version for version, _ in recorded(workspace)] == ["1", "2", "1", "base"]
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_cycles_run_version_and_page_say_what_a_person_did(workspace, monkeypatch, killed):
+    home, tracker = workspace.home, workspace.tracker
+    adapter, folder = home.cycle("c2") / "align" / "run" / "adapter", home.cycle("c2")
+    label, rule = policy_label("candidate", str(adapter)), Verdict(False, "not promoted: flattery rose")
+    name_candidate(folder, adapter)
+    keep_verdict(folder, label, rule, ["flattery rose"])
+    tracker.cycle_run("c2").tags({"verdict": rule.reason, "promoted": "no"})
+    if killed:  # the same command does all of it again
+        with monkeypatch.context() as patch, pytest.raises(StoreError):
+            patch.setattr(Tracker, "promote", cut_off)
+            promote_by_person(workspace, "2", "it is better", unjudged=True)
+    promote_by_person(workspace, "2", "it is better", unjudged=True)
+    roll_back(workspace, "worse")
+    promote_by_person(workspace, "2", "once more", unjudged=True)
+    run, page = tracker.cycle_run("c2"), decision(folder, label)
+    assert (run.tag("promoted"), run.tag("verdict")) == ("yes", "promoted by ada: it is better")
+    assert (page.promoted, page.text, page.failures) == (True, "Promoted by ada: it is better.", ("flattery rose",))
+    assert MlflowClient(home.tracking_uri).get_model_version("engage-policy", "2").tags["promoted"] == "yes"
+
+
+def test_another_candidates_run_is_left_alone(workspace):
+    name_candidate(workspace.home.cycle("c2"), workspace.home.cycle("c2") / "align" / "other" / "adapter")
+    promote_by_person(workspace, "2", "it is better", unjudged=True)
+    assert workspace.tracker.cycle_run("c2").tag("promoted") is None
+
+
 def test_a_night_does_not_take_a_persons_promotion_for_the_rules(workspace, monkeypatch):
     adapter = workspace.home.cycle("c2") / "align" / "run" / "adapter"
     challenges, label = Challenges(workspace.store), policy_label("candidate", str(adapter))
@@ -71,7 +102,9 @@ def test_a_night_does_not_take_a_persons_promotion_for_the_rules(workspace, monk
     with monkeypatch.context() as patch, pytest.raises(StoreError):
         patch.setattr(Challenges, "settle", cut_off)
         promote_by_person(workspace, "2", "it is better", unjudged=True)
+    name_candidate(workspace.home.cycle("c2"), adapter)
     finish_earlier(workspace)
     assert recorded(workspace) == [("1", "ada"), ("2", "ada")]
+    assert workspace.tracker.cycle_run("c2").tag("verdict") == "promoted by ada: it is better"
     (one,) = challenges.all()
     assert (one.number, one.state, one.reason) == (number, State.PROMOTED, "promoted by ada: it is better")
