@@ -3,6 +3,7 @@
 import math
 from urllib.parse import urlencode
 
+import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from large_trees import HOSTILE, large_tree
@@ -353,6 +354,20 @@ def test_a_held_out_dialogue_opens_where_a_link_leads(opened):
     expect(dialogue.locator(".side").first).to_be_visible()
     assert dialogue.locator(".side h3").all_text_contents() == ["incumbent", "candidate"]
     assert HOSTILE[0] in dialogue.locator(".side").last.inner_text() and page.evaluate("window.hurt") is None
+
+
+def test_links_lead_to_dialogues_on_a_page_without_trees(opened, pages, tmp_path):
+    store, folder, adapter = three_nights(tmp_path, HOSTILE[0])
+    with duckdb.connect(str(store.path)) as connection:
+        connection.execute("delete from tree")
+    (pages / "treeless.html").write_text(night_page(store, "n3", folder, adapter), encoding="utf-8")
+    page = opened("treeless")
+    assert page.locator("[role=treeitem]").count() == 0
+    page.get_by_role("link", name="The worst held-out dialogue").click()
+    expect(page.locator("details.held", has_text="worst").first.locator(".side").first).to_be_visible()
+    page.keyboard.press("j")
+    page.goto((pages / "treeless.html").as_uri() + "#scenario=h0&chosen=1&rejected=2")
+    expect(page.locator("#missing")).to_be_visible()
 
 
 def test_a_sign_that_is_to_be_looked_at_is_open_at_once_and_again_when_it_was_closed(opened, pages, tmp_path):

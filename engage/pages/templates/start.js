@@ -8,10 +8,10 @@ function start() {
   const trees = data.trees.map((tree) => new Tree(tree, data.domains[tree.domain], data.ends));
   const treeSection = document.getElementById("tree");
   const pairSection = document.getElementById("pairs");
-  if (!trees.length) return;
-  const treeView = new TreeView(treeSection, trees, data.fates);
-  const pairView = new PairView(pairSection, trees, data.fates);
-  treeView.show(trees[0].scenario, 0, { link: false });
+  // A cycle may have dialogues and no tree: the links to those work all the same.
+  const treeView = trees.length ? new TreeView(treeSection, trees, data.fates) : null;
+  const pairView = trees.length ? new PairView(pairSection, trees, data.fates) : null;
+  treeView?.show(trees[0].scenario, 0, { link: false });
 
   /** Bring a part into view, or what it says of the place where that stands below its list, as on a phone. */
   const bring = (section) => {
@@ -31,11 +31,11 @@ function start() {
     const missing = document.getElementById("missing");
     missing.hidden = true;
     if (fields.has("chosen")) {
-      if (pairView.show(scenario, Number(fields.get("chosen")), Number(fields.get("rejected")), { focus: true, link: false })) {
+      if (pairView?.show(scenario, Number(fields.get("chosen")), Number(fields.get("rejected")), { focus: true, link: false })) {
         bring(pairSection);
         return;
       }
-    } else if (treeView.show(scenario, Number(fields.get("node") ?? 0), { focus: true, link: false })) {
+    } else if (treeView?.show(scenario, Number(fields.get("node") ?? 0), { focus: true, link: false })) {
       bring(treeSection);
       return;
     }
@@ -61,7 +61,7 @@ function start() {
     if (!["j", "k"].includes(event.key) || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.target.closest("input, select, textarea")) return;
     const inPairs = pairSection.contains(event.target) || location.hash.includes("chosen=") || location.hash === "#pairs";
-    if (inPairs) pairView.choose(pairView.list.active + (event.key === "j" ? 1 : -1), { focus: true });
+    if (inPairs) pairView?.choose(pairView.list.active + (event.key === "j" ? 1 : -1), { focus: true });
   });
   go(location.hash);
 }
