@@ -42,6 +42,7 @@ class ChatServer:
         self.models = models
         self.models_answer: bytes | None = None  # a page in place of the list of models
         self.models_status = 200
+        self.owned_by = "x"  # vLLM, SGLang and llama.cpp name themselves here
         self.behave: Callable[[Any, dict[str, Any], int], dict[str, Any] | None] = lambda _, body, __: answer(body)
         self.takes: Callable[[dict[str, Any]], tuple[int, Any] | None] = lambda _: None
         self.shape: Callable[[dict[str, Any]], Any] = lambda content: content  # what every answer is made into
@@ -83,7 +84,7 @@ class ChatServer:
                 self.wfile.write(data)
 
             def do_GET(self) -> None:
-                models = [{"id": m, "object": "model", "created": 1, "owned_by": "x"} for m in owner.models]
+                models = [{"id": m, "object": "model", "created": 1, "owned_by": owner.owned_by} for m in owner.models]
                 if owner.models_answer is not None:
                     self.send_json(owner.models_answer, owner.models_status, {"Content-Type": "text/html"})
                 else:

@@ -115,6 +115,18 @@ def test_a_collect_fills_the_store_and_the_server_reuses_prefixes(server, tmp_pa
     assert measured >= trajectories  # the survey was read from distributions, not sampled
 
 
+def test_what_the_models_own_configuration_says_of_sampling_does_not_count(server):
+    bare = {"policy_adapter": "bare", "simulator_adapter": "bare"}
+    config = EngineConfig(kind="openai", openai={"policy": {"base_urls": [server.url], "model": SERVED}}, **bare)
+    engine = OpenAIEngine(config, config.openai)
+    asked = Prompt("k", Side.POLICY, (Message("user", "Say the word blue ten times."),))
+    try:
+        said = asyncio.run(engine.complete(asked, Sampling(temperature=1.0, max_tokens=24), [1, 2, 3, 4]))
+    finally:
+        engine.close()
+    assert len({one.text for one in said}) > 1  # its top_k of 1 gives one
+
+
 def test_an_adapter_is_loaded_into_the_running_server_and_changes_its_replies(server, tmp_path):
     adapter = str(save_adapter("embedded", tmp_path / "adapter"))
     served = {"policy": {"base_urls": [server.url], "model": SERVED}}

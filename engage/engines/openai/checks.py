@@ -7,7 +7,7 @@ import openai
 
 from engage.engines.openai.clients import Server
 from engage.engines.openai.complaints import complaint_of
-from engage.engines.openai.models import listed_models, look_up
+from engage.engines.openai.models import listed_models, look_up, neutral_sampling
 from engage.engines.openai.status import key_refused
 from engage.errors import ConfigError
 from engage.masking import mask
@@ -20,7 +20,7 @@ class Unreachable(Exception):
 async def check_server(
     server: Server, model: str, key_env: str, secrets: Sequence[str], timeout_s: float
 ) -> str | None:
-    """Check that a server has the model; returns a notice if the server lists it under another name, None if it cannot say so yet (502 to 504).
+    """Check that a server has the model, and note what switches off its own sampling; returns a notice if the server lists it under another name, None if it cannot say so yet (502 to 504).
 
     Raises Unreachable; ConfigError if the server refuses the key, does not serve the model or is of another kind.
     """
@@ -43,6 +43,7 @@ async def check_server(
         raise ConfigError(
             f"{server.url} is not an OpenAI-compatible server (it answers with {words!r}): correct base_urls"
         )
+    server.neutral = neutral_sampling(text)
     listed = look_up(server.url, model, names)
     if listed.problem:
         raise ConfigError(listed.problem)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,8 @@ async def _keep_body(response: Any) -> None:
 class Server:
     """One server: its `url` without secrets, its running requests, recent failures, the models it has, the adapters it has loaded.
 
+    `neutral` are the parameters that switch off its own sampling.
+
     `pace_s` is the time of an answer, shared by the requests that ran beside it (the inverse of its throughput); 0 before its first answer.
     """
 
@@ -45,6 +48,7 @@ class Server:
     failures: int = 0
     down_until: float = 0.0
     models: set[str] = field(default_factory=set)
+    neutral: Mapping[str, Any] = field(default_factory=dict)
     adapters: set[str] = field(default_factory=set)
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 

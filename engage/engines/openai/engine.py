@@ -16,7 +16,7 @@ from engage.engines.base import Completion, Prompt, Sampling, Scores, ScoresUnav
 from engage.engines.loop_thread import LoopThread
 from engage.engines.openai.answers import NO_LOGPROBS, Answer, Reply
 from engage.engines.openai.config import OpenAIConfig, served_names
-from engage.engines.openai.parameters import BY_PATTERN, OF_TOKENS, SURVEY
+from engage.engines.openai.parameters import BY_PATTERN, SURVEY
 from engage.engines.openai.probe import ProbeResult, probe
 from engage.engines.openai.server import Chat, ServerGroup
 from engage.engines.openai.status import Refused, Unsupported
@@ -209,7 +209,7 @@ class OpenAIEngine:
         if probed and probed.unscored:
             raise self._scores_unavailable(prompt, "", probed.unscored)
         ids = None if parameters.omits("logprob_token_ids") else await self._choice_ids(prompt.side, tuple(choices))
-        answer = await self._send(prompt, {**SURVEY, **OF_TOKENS, "logprob_token_ids": ids} if ids else SURVEY)
+        answer = await self._send(prompt, {**SURVEY, "logprob_token_ids": ids} if ids else SURVEY)
         tokens, cached = spent = self._prompt_tokens(prompt, [answer])
         if why := answer.replies[0].unscored:
             filtered = answer.replies[0].reason == "content_filter"  # one prompt's, and no trait of the server

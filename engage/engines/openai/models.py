@@ -1,8 +1,18 @@
-"""Reads a server's list of models in any layout, and checks whether it has a name."""
+"""Reads a server's list of models in any layout: whether it has a name, and which program the server is."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+_VLLM = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+NEUTRAL: Mapping[str, Mapping[str, Any]] = {
+    "vllm": _VLLM,
+    "sglang": _VLLM,
+    "llamacpp": {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
+}
+"""By the owner that a program states of its models: what switches off its own sampling (vLLM and SGLang take it from the model's
+`generation_config.json`), which the embedded engine and vLLM in process do not know."""
 
 
 @dataclass(frozen=True)
@@ -15,18 +25,30 @@ class Served:
 
 def listed_models(text: str) -> list[str] | None:
     """The names in a server's list of models; None if it is not JSON, empty if the list cannot be read."""
+    items = _items(text)
+    if items is None:
+        return None
+    if any(isinstance(item, dict) and "lifecycle_status" in item for item in items):
+        return []  # Azure's list of models that can be deployed, not of the deployments that requests name
+    keys = ("id", "model", "name")
+    names = [next((v for key in keys if (v := i.get(key))), "") if isinstance(i, dict) else i for i in items]
+    return [name for name in names if name and isinstance(name, str)]
+
+
+def neutral_sampling(text: str) -> Mapping[str, Any]:
+    """The parameters with which the program that sent this list samples as asked; empty for an unknown one."""
+    owners = {str(item.get("owned_by")) for item in _items(text) or () if isinstance(item, dict)}
+    return next((NEUTRAL[name] for name in NEUTRAL if owners == {name}), {})
+
+
+def _items(text: str) -> list[Any] | None:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return None
     if isinstance(content, dict):
         content = next((content[name] for name in ("data", "models") if isinstance(content.get(name), list)), [])
-    items = content if isinstance(content, list) else []
-    if any(isinstance(item, dict) and "lifecycle_status" in item for item in items):
-        return []  # Azure's list of models that can be deployed, not of the deployments that requests name
-    keys = ("id", "model", "name")
-    names = [next((v for key in keys if (v := i.get(key))), "") if isinstance(i, dict) else i for i in items]
-    return [name for name in names if name and isinstance(name, str)]
+    return content if isinstance(content, list) else []
 
 
 def look_up(url: str, model: str, served: Sequence[str]) -> Served:

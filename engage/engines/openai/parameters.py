@@ -6,6 +6,7 @@ the request. This module sends nothing.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from engage.engines.openai.complaints import Complaint
@@ -16,12 +17,12 @@ LEAST_TEMPERATURE = 0.01
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 SURVEY = {LIMIT: 1, "temperature": 1.0, "top_p": 1.0, "logprobs": True, "top_logprobs": 20}
 """What a survey asks for: the whole distribution, also at a server whose own top_p is smaller and that lists what it would sample from."""
-OF_TOKENS = {"top_k": -1}
-"""What goes with `logprob_token_ids`, to vLLM: no limit on the tokens, in place of the model's own top_k."""
 
 BY_PATTERN = "the survey is read by pattern from a sampled answer"
 
-LEAST_LOSS = ("logprob_token_ids", "top_k", "top_logprobs", "seed", "n", "top_p", "logprobs", "temperature", LIMIT)
+OWN = ("top_k", "min_p", "repetition_penalty", "repeat_penalty", "presence_penalty", "frequency_penalty")
+"""What programs add to the sampling of replies; sent to switch it off (`engage.engines.openai.models`)."""
+LEAST_LOSS = ("logprob_token_ids", *OWN, "top_logprobs", "seed", "n", "top_p", "logprobs", "temperature", LIMIT)
 """The parameters that may be omitted, least important first; if a refusal names several, the first of these is blamed."""
 
 _FORMS = {"seed": 3, "top_logprobs": 3, "temperature": 4, "top_p": 3, LIMIT: 3}
@@ -35,7 +36,7 @@ _NAMED = {
     "logprobs": r"(?<!top_)(?<!top )(?<!top-)log[_ -]?prob(?:s|abilit)|responseLogprobs",
     "top_logprobs": r"\btop[_ -]?log[_ -]?prob|\btopLogprobs|\btop_n_tokens\b",
     "logprob_token_ids": r"logprob_token_ids",
-    "top_k": r"\btop[_ -]?k\b|\btopK\b",
+    **{name: rf"\b{name}\b" for name in OWN},
     LIMIT: r"\bmax[_ ]?(?:completion_|new_|output_)?tokens\b|maxOutputTokens",
 }
 _TOO_LONG = re.compile(
@@ -69,11 +70,7 @@ class Parameters:
             asked = max(value, self.least_tokens) if name == LIMIT else value
             if form < last_form(name):
                 sent |= _other_form(name, form, asked, self.most_listed) if form else {name: asked}
-        needless = (
-            self._never_sent
-            if "logprobs" in sent
-            else {*self._never_sent, "top_logprobs", "logprob_token_ids", "top_k"}
-        )
+        needless = self._never_sent if "logprobs" in sent else {*self._never_sent, "top_logprobs", "logprob_token_ids"}
         return {name: value for name, value in sent.items() if name not in needless}
 
     def omits(self, name: str) -> bool:
@@ -158,7 +155,12 @@ def _other_form(name: str, form: int, value: Any, most_listed: int) -> dict[str,
     return {name: value} if value < 1.0 else {}  # top_p of 1 changes nothing
 
 
+def _its_own(name: str, _: Parameters) -> str:
+    return f"{name} (the server's own is used)"
+
+
 _NOTICES: dict[tuple[str, int], Callable[[Parameters], str]] = {
+    **{(name, 1): partial(_its_own, name) for name in OWN},
     ("n", 1): lambda _: "n (each reply is a request of its own)",
     ("seed", 1): lambda _: "large seeds (seeds are reduced to 31 bits)",
     ("seed", 2): lambda _: "seed (seeds are not honoured: a run cannot be repeated exactly)",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engage.engines.openai.answers import NO_LOGPROBS, Answer
-from engage.engines.openai.parameters import BY_PATTERN, LEAST_LOSS, LIMIT, SURVEY, last_form
+from engage.engines.openai.parameters import BY_PATTERN, LEAST_LOSS, LIMIT, OWN, SURVEY, last_form
 from engage.engines.openai.server import Chat, ServerGroup
 from engage.engines.openai.silent import repeated
 from engage.engines.openai.status import GaveUp, Refused, Unsupported
@@ -80,7 +80,7 @@ async def _taken(group: ServerGroup, model: str, wanted: Mapping[str, Any]) -> A
     try:
         answer = await _asked(group, chat, learn=True)
     except Unsupported:
-        names = [name for name in LEAST_LOSS if name in wanted and before.get(name, 0) < last_form(name)]
+        names = [name for name in LEAST_LOSS if name in {*wanted, *OWN} and before.get(name, 0) < last_form(name)]
         group.parameters.omit(names)
         await _asked(group, chat)  # if it is refused even so, no parameter is the reason
         await _restore(group, chat, names, before)

@@ -186,9 +186,11 @@ class ServerGroup:
         tokens, refused = 0.0, False
         server = self._pick()
         server.in_flight += 1
-        began, busy = time.monotonic(), server.in_flight
-        sent = self.parameters.body(chat.wanted)
+        sent: Mapping[str, Any] = {}
         try:
+            await self._see(server, chat.model)
+            chat = replace(chat, wanted={**server.neutral, **chat.wanted})
+            began, busy, sent = time.monotonic(), server.in_flight, self.parameters.body(chat.wanted)
             answer = await self._ask(server, chat, sent)
             server.failures, self._answered = 0, time.monotonic()
             server.answered(self._answered - began, busy)
@@ -222,7 +224,6 @@ class ServerGroup:
             self.limit.release(tokens, refused)
 
     async def _ask(self, server: Server, chat: Chat, sent: Mapping[str, Any]) -> Answer:
-        await self._see(server, chat.model)
         body = {"messages": list(chat.messages), **sent, **self.config.extra_body}
         async with asyncio.timeout(self._timeout_s):
             if chat.adapter is not None:
