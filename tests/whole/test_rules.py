@@ -356,3 +356,11 @@ def test_a_library_user_may_write_one_name_for_a_list_and_a_text_for_a_path(tmp_
     assert store.drain(engage.Outbox(str(tmp_path / "outbox"))) == 0
     profile = ROOT / "deployments" / "profiles" / "laptop.toml"
     assert engage.load_config(profile, "seed=3") == engage.load_config(profile, ["seed=3"])
+
+
+@pytest.mark.parametrize("part", ["unit", "integration"])
+def test_no_two_test_files_that_run_together_have_one_name(part):
+    apart = ROOT / "tests" / "integration"
+    files = [one for one in (ROOT / "tests").rglob("test_*.py") if one.is_relative_to(apart) is (part == "integration")]
+    names = [one.name for one in files]
+    assert names and {name for name in names if names.count(name) > 1} == set()
