@@ -115,9 +115,8 @@ class RunFolder:
     def last_checkpoint(self) -> str | None:
         """The newest complete checkpoint of this key and version; those of other keys and versions are removed."""
         for stale in self.checkpoints.parent.glob("*"):
-            if (
-                stale == self.checkpoints or stale.is_symlink() or not stale.is_dir()
-            ):  # what file managers and NFS put there
+            of_engage = stale.is_dir() and not stale.is_symlink()
+            if stale == self.checkpoints or not of_engage:
                 continue
             if stale.name.partition("-")[0] == self.key[:16]:
                 _log.warning(
