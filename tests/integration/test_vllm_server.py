@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import duckdb
+import httpx
 import pyarrow.parquet as pq
 import pytest
 from tiny_models import save_adapter
@@ -119,12 +120,19 @@ def test_what_the_models_own_configuration_says_of_sampling_does_not_count(serve
     bare = {"policy_adapter": "bare", "simulator_adapter": "bare"}
     config = EngineConfig(kind="openai", openai={"policy": {"base_urls": [server.url], "model": SERVED}}, **bare)
     engine = OpenAIEngine(config, config.openai)
-    asked = Prompt("k", Side.POLICY, (Message("user", "Say the word blue ten times."),))
+    said = {"role": "user", "content": "Tell me of the sea, and of the sea again."}
+
+    def plainly(**added) -> str:
+        body = {"model": SERVED, "messages": [said], "temperature": 0.0, "max_tokens": 32, **added}
+        answer = httpx.post(f"{server.url}/chat/completions", json=body, timeout=120).json()
+        return answer["choices"][0]["message"]["content"].strip()
+
     try:
-        said = asyncio.run(engine.complete(asked, Sampling(temperature=1.0, max_tokens=24), [1, 2, 3, 4]))
+        asked = Prompt("k", Side.POLICY, (Message("user", said["content"]),))
+        (reply,) = asyncio.run(engine.complete(asked, Sampling(temperature=0.0, max_tokens=32), [1]))
     finally:
         engine.close()
-    assert len({one.text for one in said}) > 1  # its top_k of 1 gives one
+    assert reply.text == plainly(repetition_penalty=1.0) != plainly()
 
 
 def test_an_adapter_is_loaded_into_the_running_server_and_changes_its_replies(server, tmp_path):

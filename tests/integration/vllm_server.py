@@ -24,7 +24,7 @@ ARGUMENTS = (
     "--enable-prompt-tokens-details",
     "--enable-lora",
     "--max-loras=2",
-    '--override-generation-config={"top_k": 1, "repetition_penalty": 1.5}',  # as a model's own configuration may say
+    '--override-generation-config={"repetition_penalty": 1.5}',  # as a model's own configuration may say
 )
 
 
