@@ -132,7 +132,8 @@ def _is_deaf(home: Home) -> bool:
     """Whether the running worker knew another Prefect server than this process uses; it is then ended. ConfigError while it runs a night."""
     worker = running(home, "worker")
     process = process_of(worker) if worker else None
-    if worker is None or process is None or process.environ().get("PREFECT_API_URL") == os.environ["PREFECT_API_URL"]:
+    known = process.environ().get("PREFECT_API_URL") if process else None  # none at the very start of a process
+    if worker is None or known in (None, os.environ["PREFECT_API_URL"]):
         return False
     if len(processes(worker)) > 1:
         raise ConfigError(
