@@ -119,7 +119,8 @@ _open_runs: dict[str, list[str]] = {}
 def _note_open(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Note that the flow run works on its cycle; one that runs again, after a pause or a retry, is noted once."""
     known = _open_runs.setdefault(flow_run.parameters["cycle_id"], [])
-    known += [] if str(flow_run.id) in known else [str(flow_run.id)]
+    if str(flow_run.id) not in known:
+        known.append(str(flow_run.id))
 
 
 def _close(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -20,7 +20,9 @@ class Unreachable(Exception):
 async def check_server(
     server: Server, model: str, key_env: str, secrets: Sequence[str], timeout_s: float
 ) -> str | None:
-    """Check that a server has the model, and note what switches off its own sampling; returns a notice if the server lists it under another name, None if it cannot say so yet (502 to 504).
+    """Check that a server has the model, and note what switches off its own sampling.
+
+    Returns a notice if the server lists the model under another name, None if it cannot say so yet (502 to 504).
 
     Raises Unreachable; ConfigError if the server refuses the key, does not serve the model or is of another kind.
     """

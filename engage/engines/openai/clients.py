@@ -36,9 +36,7 @@ async def _keep_body(response: Any) -> None:
 class Server:
     """One server: its `url` without secrets, its running requests, recent failures, the models it has, the adapters it has loaded.
 
-    `neutral` are the parameters that switch off its own sampling.
-
-    `pace_s` is the time of an answer, shared by the requests that ran beside it (the inverse of its throughput); 0 before its first answer.
+    `neutral` are the parameters that switch off its own sampling. `pace_s` is the time of an answer, shared by the requests that ran beside it (the inverse of its throughput); 0 before its first answer.
     """
 
     url: str

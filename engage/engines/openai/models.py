@@ -38,7 +38,7 @@ def listed_models(text: str) -> list[str] | None:
 def neutral_sampling(text: str) -> Mapping[str, Any]:
     """The parameters with which the program that sent this list samples as asked; empty for an unknown one."""
     owners = {str(item.get("owned_by")) for item in _items(text) or () if isinstance(item, dict)}
-    return next((NEUTRAL[name] for name in NEUTRAL if owners == {name}), {})
+    return NEUTRAL.get(owners.pop(), {}) if len(owners) == 1 else {}
 
 
 def _items(text: str) -> list[Any] | None:
