@@ -10,7 +10,7 @@ from engage.evaluation.held_out import HeldOutStore, paired, policy_label
 from engage.evaluation.promotion import NO_HELD_OUT, Verdict, compare_domains
 from engage.evaluation.report import DomainReport, report
 from engage.evaluation.reviewed import reviewed
-from engage.evaluation.simulators import members
+from engage.evaluation.simulators import without_panels
 from engage.stats import Comparison
 from engage.store import Cycle, TrajectoryStore
 
@@ -70,7 +70,7 @@ def judge_candidate(held: HeldOutStore, candidate: str | None, simulators: Itera
     """
     incumbent, known = Incumbent.of(held.cycle), list(simulators)
     labels = {incumbent.name: incumbent.label, **({"candidate": candidate} if candidate else {})}
-    users = {member for simulator in known for member in members(simulator)}
+    users = without_panels(known)
     replies = {name: held.replies(label, users) for name, label in labels.items()}
     before, after = replies[incumbent.name], replies.get("candidate", {})
     compared = _compare(held, incumbent.label, candidate, known, 1 - alpha) if candidate else {}

@@ -8,7 +8,7 @@ from typing import Any
 from engage.evaluation.ground import compare_candidates
 from engage.evaluation.held_out import HeldOutStore, policy_label
 from engage.evaluation.judgement import Incumbent, failed_checks
-from engage.evaluation.simulators import SEARCH_SIMULATOR, deciding, in_metrics, members, player
+from engage.evaluation.simulators import SEARCH_SIMULATOR, deciding, in_metrics, player, without_panels
 from engage.models import AdapterCard
 from engage.pages import bounded, number, page, sentence, table
 from engage.stats import Simultaneous
@@ -207,7 +207,7 @@ def hold_contest(
     first = contenders[0]
     dialogues = {one.name: held.dialogues(one.label) for one in contenders}
     gains = {name: compare_candidates(dialogues, name, first.name) for name in simulators}
-    users = {member for simulator in simulators for member in members(simulator)}
+    users = without_panels(simulators)
     said = {one.name: held.replies(one.label, users) for one in contenders}
     failures = {one.name: failed_checks(said[first.name], said[one.name]) for one in contenders[1:]}
     better = {

@@ -92,6 +92,11 @@ def with_panel(labels: Iterable[str]) -> list[str]:
     return [*known, _JOINS.join(held_out)] if len(held_out) > 1 else known
 
 
+def without_panels(labels: Iterable[str]) -> set[str]:
+    """The single simulators that take part: these labels, panels taken apart."""
+    return {member for label in labels for member in members(label)}
+
+
 def members(label: str) -> list[str]:
     """The simulators that a label stands for: those of a panel, or itself."""
     return label.split(_JOINS)
